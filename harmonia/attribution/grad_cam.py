@@ -1,0 +1,98 @@
+"""Grad-CAM.
+
+R. Selvaraju, M. Cogswell, A. Das, R. Vedantam, D. Parikh, D. Batra, "Grad-CAM: Visual Explanations from
+Deep Networks via Gradient-based Localization", ICCV 2017, https://arxiv.org/abs/1610.02391, equations 1 and 2.
+The map is kept before the paper's ReLU: clipping belongs to the normalisation.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from harmonia.attribution.contract import Explanation, Model, Request
+from harmonia.errors import InputError
+from harmonia.shapes import Labels, Logits, Maps
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradCAM:
+    """Channels of one layer, weighted by the spatial mean of the class score's gradient, summed (eq. 1-2).
+
+    Only the part of the network behind the layer is differentiated.
+    """
+
+    version: ClassVar[int] = 1
+    uses_replacements: ClassVar[bool] = False
+    normalise: ClassVar[str] = "positive_minmax"
+
+    layer: str = "auto"  # a module name; auto: the last feature map before pooling, a ViT's last block's input
+
+    def __call__(self, request: Request) -> Explanation:
+        layer = self.layer_of(request.model)
+        parts = []
+        for part in request.split(request.batch_size):
+            maps, logits, labels = grad_cam(request.model, layer, part)
+            parts.append(
+                Explanation(
+                    maps=maps.cpu(),
+                    explained=labels.cpu(),
+                    predicted=logits.argmax(1).cpu(),
+                    p_explained=logits.softmax(1).gather(1, labels[:, None])[:, 0].cpu(),
+                    passes=torch.ones(len(labels), dtype=torch.long),
+                    converged=torch.ones(len(labels), dtype=torch.bool),
+                )
+            )
+            request.on_progress(len(labels))
+        return Explanation.join(parts)
+
+    def layer_of(self, model: Model) -> str:
+        return model.default_layer() if self.layer == "auto" else self.layer
+
+
+def grad_cam(model: Model, layer: str, request: Request) -> tuple[Maps, Logits, Labels]:
+    """Raw maps, logits and explained classes of one micro-batch, on its device."""
+    with torch.no_grad(), graph_from(model.layer(layer)) as found:
+        logits = model(request.images())
+        labels = request.choose_labels(logits.detach(), request.positions)
+        if found.activations is None or not logits.requires_grad:
+            raise InputError(
+                f"layer {layer!r} does not feed the logits; choose a layer on the way from image to classes"
+            )
+        score = logits.gather(1, labels[:, None]).sum()
+        (gradients,) = torch.autograd.grad(score, found.activations)
+    activations_BChw = model.spatial(found.activations.detach())
+    weights_BC11 = model.spatial(gradients).mean((2, 3), keepdim=True)
+    return (weights_BC11 * activations_BChw).sum(1).float(), logits.detach(), labels
+
+
+class Found:
+    """A layer's output, the leaf of the graph that grows behind it."""
+
+    activations: Tensor | None = None
+
+
+@contextmanager
+def graph_from(layer: nn.Module) -> Iterator[Found]:
+    """Forward passes inside record a graph from the layer's output on, and none before it.
+
+    To be entered under no_grad, which also ends the recording; the layer's hook is removed on the way out.
+    """
+    found = Found()
+
+    def start_graph(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise InputError(f"a {type(module).__name__} gives no single tensor; choose another layer for the map")
+        found.activations = output.detach().requires_grad_()
+        torch.set_grad_enabled(True)
+        # a clone, because layers behind may work in place and a leaf does not allow it
+        return found.activations.clone()
+
+    hook = layer.register_forward_hook(start_graph)
+    try:
+        yield found
+    finally:
+        hook.remove()

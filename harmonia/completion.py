@@ -1,0 +1,61 @@
+"""A stage that completes a set in the store, sharing the work with whoever else needs the same set."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import BasePredictionWriter
+
+from harmonia.data.views import ViewBatch, ViewedImages
+from harmonia.geometry import View
+from harmonia.progress import Stage, stage
+from harmonia.store.sets import ShardSet
+
+log = logging.getLogger(__name__)
+
+
+class ShardWriter(BasePredictionWriter):
+    """Puts every finished batch into the store under the shard that it was claimed as."""
+
+    def __init__(self, shards: ShardSet):
+        super().__init__(write_interval="batch")
+        self._shards = shards
+
+    def write_on_batch_end(
+        self, trainer, pl_module, prediction, batch_indices, batch: ViewBatch, batch_idx, dataloader_idx
+    ) -> None:
+        self._shards.write(self._shards.shard_of(int(batch.indices[0])), *prediction)
+
+
+def complete(
+    shards: ShardSet,
+    viewed: ViewedImages,
+    view: View,
+    make_module: Callable[[Stage], LightningModule],
+    make_trainer: Callable[..., Trainer],
+    title: str,
+) -> int:
+    """Compute what the set lacks, sharing the work with whoever else does; returns the images computed here."""
+    missing = shards.missing()
+    if not missing:
+        log.info("%s: all %d images are in the store (%s); nothing computed", title, shards.count, shards.folder)
+        shards.finish()
+        return 0
+    computed: list[int] = []
+
+    def claimed() -> Iterator[Sequence[int]]:
+        for shard in claims:
+            items = shards.shard_items(shard)
+            computed.append(len(items))
+            yield items
+
+    # closing: an exception must not keep a claim alive for as long as somebody holds its traceback
+    images = sum(len(shards.shard_items(shard)) for shard in missing)
+    with closing(shards.claims()) as claims, stage(title, images) as progress:
+        trainer = make_trainer(callbacks=[ShardWriter(shards)])
+        loader = viewed.loader(claimed(), len(missing), view)
+        trainer.predict(make_module(progress), loader, return_predictions=False)
+    shards.finish()
+    log.info("%s: %d of %d images computed here, kept in %s", title, sum(computed), shards.count, shards.folder)
+    return sum(computed)

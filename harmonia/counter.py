@@ -1,0 +1,38 @@
+"""Random numbers that depend on what they are for, never on when they are drawn.
+
+A counter-based generator (the finaliser of SplitMix64; Steele, Lea, Flood 2014): every number is
+a hash of (seed, image, step, draw), so results do not depend on batch size, order, neighbours,
+restarts or the number of processes.
+"""
+
+import hashlib
+
+import numpy as np
+
+_INCREMENT = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+def image_key(image_id: str) -> int:
+    """A 64-bit number that stands for an image wherever something is drawn for it."""
+    digest = hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "little")
+
+
+def counter_hash(*words: int | np.ndarray) -> np.ndarray:
+    """Uniform uint64 numbers, one for each combination of the broadcast integer words."""
+    state = np.zeros((), np.uint64)
+    with np.errstate(over="ignore"):
+        for word in words:
+            state = state ^ np.asarray(word).astype(np.uint64)
+            state = state + _INCREMENT
+            state = (state ^ (state >> np.uint64(30))) * _MIX_1
+            state = (state ^ (state >> np.uint64(27))) * _MIX_2
+            state = state ^ (state >> np.uint64(31))
+    return state
+
+
+def counter_uniform(*words: int | np.ndarray) -> np.ndarray:
+    """The same as float64 numbers in [0, 1)."""
+    return (counter_hash(*words) >> np.uint64(11)).astype(np.float64) * 2.0**-53

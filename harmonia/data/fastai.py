@@ -1,0 +1,152 @@
+"""Imagenette and Imagewoof (Howard 2019, https://github.com/fastai/imagenette): ten ImageNet classes each.
+
+Their validation splits mix 50 or fewer true ILSVRC validation images a class with ImageNet training
+images, which the networks have seen; `clean500` keeps the former.
+"""
+
+import logging
+from pathlib import Path
+
+from harmonia.data.download import archive_path, fetch_folder
+from harmonia.data.folder import absolute, find_pool, folder, own_class_name
+from harmonia.data.manifest import (
+    ImageRecord,
+    ImageSet,
+    add_digests,
+    choose_pool,
+    find_images,
+    select,
+    subfolders,
+)
+from harmonia.errors import InputError
+
+HOME = "https://s3.amazonaws.com/fast-ai-imageclas"
+VARIANTS = {"full": "", "320px": "-320", "160px": "-160"}
+# images in the validation split of the second edition, the same in every variant
+VAL_SIZES = {"imagenette": 3925, "imagewoof": 3929}
+# ILSVRC validation has 50 images a class, all of them here, in train or val
+CLEAN_SIZE = 500
+
+logger = logging.getLogger(__name__)
+
+
+def imagenette(
+    root: str | Path | None = None,
+    variant: str = "full",
+    cache: str | Path | None = None,
+    download: bool = True,
+    url: str | None = None,
+    per_class: int | None = None,
+    limit: int | None = None,
+    pool: str | Path | None = None,
+    pool_size: int = 200,
+    seed: int = 0,
+    name: str = "imagenette",
+) -> ImageSet:
+    """The validation split; replacement images come from the training split.
+
+    root is a local copy, used as it is. Without it cache holds the official archive's content,
+    which is downloaded when missing; url says where from instead.
+    """
+    source = _local_root("imagenette", root, variant, cache, download, url)
+    return folder(source, None, per_class, limit, None, pool, pool_size, seed, name)
+
+
+def imagewoof(
+    root: str | Path | None = None,
+    variant: str = "full",
+    cache: str | Path | None = None,
+    download: bool = True,
+    url: str | None = None,
+    per_class: int | None = None,
+    limit: int | None = None,
+    pool: str | Path | None = None,
+    pool_size: int = 200,
+    seed: int = 0,
+    name: str = "imagewoof",
+) -> ImageSet:
+    """`imagenette` with ten breeds of dog, which the paper most likely used."""
+    source = _local_root("imagewoof", root, variant, cache, download, url)
+    return folder(source, None, per_class, limit, None, pool, pool_size, seed, name)
+
+
+def clean500(
+    dataset: str = "imagewoof",
+    root: str | Path | None = None,
+    variant: str = "full",
+    cache: str | Path | None = None,
+    download: bool = True,
+    url: str | None = None,
+    per_class: int | None = None,
+    limit: int | None = None,
+    pool: str | Path | None = None,
+    pool_size: int = 200,
+    seed: int = 0,
+    name: str = "clean500",
+) -> ImageSet:
+    """The images of both splits that no ImageNet network was trained on, by their file names.
+
+    Replacement images are the rest of the training split.
+    """
+    source = _local_root(dataset, root, variant, cache, download, url)
+    splits = {split: _split(source, split) for split in ("train", "val")}
+    clean = [record for records in splits.values() for record in records if _is_clean(record)]
+    if not clean:
+        raise InputError(f"data=clean500 needs files named ILSVRC2012_val_*, {source} has none; set data.root=PATH")
+    if root is None and len(clean) != CLEAN_SIZE:
+        raise InputError(_incomplete(source, CLEAN_SIZE, "files named ILSVRC2012_val_*", len(clean)))
+    logger.info("clean500: %d of %d images named ILSVRC2012_val_* in %s", len(clean), CLEAN_SIZE, source)
+    if pool is None:
+        candidates = tuple(record for record in splits["train"] if not _is_clean(record)) or tuple(clean)
+    else:
+        candidates = find_pool(absolute(pool), source)
+    return ImageSet(
+        name,
+        add_digests(select(clean, per_class, limit)),
+        add_digests(choose_pool(candidates, pool_size, seed)),
+    )
+
+
+def _local_root(
+    dataset: str,
+    root: str | Path | None,
+    variant: str,
+    cache: str | Path | None,
+    download: bool,
+    url: str | None,
+) -> Path:
+    """The folder with train/ and val/."""
+    if dataset not in VAL_SIZES:
+        raise InputError(f"data.dataset must be one of {', '.join(VAL_SIZES)}, got {dataset!r}; set data.dataset")
+    if root is not None:
+        return absolute(root)
+    if variant not in VARIANTS:
+        raise InputError(f"data.variant must be one of {', '.join(VARIANTS)}, got {variant!r}; set data.variant")
+    if cache is None:
+        raise InputError(f"{dataset} needs a folder to download to, got none; set paths.cache=PATH or data.root=PATH")
+    copy = absolute(cache) / f"{dataset}2{VARIANTS[variant]}"
+    url = url or f"{HOME}/{copy.name}.tgz"
+    archive = archive_path(url, copy)
+    if not download and not copy.is_dir() and not archive.is_file():
+        raise InputError(
+            f"{dataset} is not in {copy} and data.download=false; "
+            f"set data.download=true, set data.root=PATH, or put {url} at {archive}"
+        )
+    fetch_folder(url, copy)
+    found = len(_split(copy, "val"))
+    if found != VAL_SIZES[dataset]:
+        raise InputError(_incomplete(copy / "val", VAL_SIZES[dataset], "images", found))
+    return copy
+
+
+def _split(root: Path, split: str) -> tuple[ImageRecord, ...]:
+    """Not hashed; empty where a partial copy lacks the split."""
+    return find_images(root / split, own_class_name, f"{split}/") if subfolders(root / split) else ()
+
+
+def _is_clean(record: ImageRecord) -> bool:
+    return record.path.name.startswith("ILSVRC2012_val_")
+
+
+def _incomplete(where: Path, expected: int, what: str, found: int) -> str:
+    return f"{where} must hold {expected:,} {what}, got {found:,}; delete the folder and run again"

@@ -1,0 +1,32 @@
+"""Names of the 1,000 ImageNet classes, from timm."""
+
+from functools import cache
+
+
+def class_name(text: str) -> str | None:
+    """The WordNet id meant by a WordNet id or by an index 0-999, None when text is neither."""
+    if text.isascii() and text.isdigit() and int(text) < len(wnids()):
+        return wnids()[int(text)]
+    return text if text in wnids() else None
+
+
+def readable(name: str) -> str:
+    """A short description ("Shih-Tzu") of a WordNet id; any other name stays as it is."""
+    return _descriptions().get(name, name)
+
+
+@cache
+def wnids() -> tuple[str, ...]:
+    """The WordNet ids in the order of the network outputs."""
+    # timm takes seconds to import, which a listing of the command line must not pay
+    from timm.data.imagenet_info import ImageNetInfo
+
+    return tuple(ImageNetInfo().label_names())
+
+
+@cache
+def _descriptions() -> dict[str, str]:
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info = ImageNetInfo()
+    return {wnid: info.label_name_to_description(wnid).split(",")[0] for wnid in wnids()}

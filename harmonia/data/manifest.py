@@ -1,0 +1,206 @@
+"""Which images a run uses, under names and in an order that do not depend on where they lie."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice, zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from harmonia.counter import counter_hash, image_key
+from harmonia.errors import InputError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image file.
+
+    image_id is its path relative to the data root with forward slashes. class_name is a WordNet
+    id for ImageNet classes, else the user's own name. digest is the SHA-256 of the file's bytes,
+    empty when they could not be read: decoding says why.
+    """
+
+    image_id: str
+    path: Path
+    class_name: str | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images to explain and classify, and a pool of replacement images.
+
+    An image may be in both: who takes a replacement for it compares image_id.
+    """
+
+    name: str
+    records: tuple[ImageRecord, ...]
+    pool: tuple[ImageRecord, ...]
+
+    def __post_init__(self) -> None:
+        for what, records in (("records", self.records), ("pool", self.pool)):
+            if len({record.image_id for record in records}) < len(records):
+                raise ValueError(f"image_id must be unique in the {what} of {self.name}")
+        unlabelled = [record.image_id for record in self.records if record.class_name is None]
+        if unlabelled:
+            raise ValueError(f"only pool images may lack a class, got {unlabelled[0]!r} in {self.name}")
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes with any id, label, byte or the order of the records, not with their folder."""
+        return _digest(self.records)
+
+    @cached_property
+    def pool_digest(self) -> str:
+        """The same of the pool."""
+        return _digest(self.pool)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes of the records, sorted."""
+        return tuple(sorted({record.class_name for record in self.records if record.class_name is not None}))
+
+    def key(self, index: int) -> int:
+        """The number that stands for record `index` wherever something is drawn for it."""
+        return image_key(self.records[index].image_id)
+
+
+def scan(folder: Path, class_names: Callable[[str], str]) -> tuple[ImageRecord, ...]:
+    """Every image below every class folder, hashed, sorted by image_id.
+
+    class_names turns a folder's name into a class. Empty and broken files are listed too: leaving
+    them out would renumber the others silently.
+    """
+    return add_digests(find_images(folder, class_names))
+
+
+def find_images(folder: Path, class_names: Callable[[str], str], prefix: str = "") -> tuple[ImageRecord, ...]:
+    """`scan` without reading a byte: digests are still empty. prefix leads every image_id."""
+    if not folder.is_dir():
+        raise InputError(f"image folder {folder} does not exist; set data.root=PATH to a folder of class folders")
+    class_folders = subfolders(folder)
+    if not class_folders:
+        raise InputError(
+            f"image folder {folder} must hold one folder per class, got none; "
+            "move the images of each class into a folder of its own"
+        )
+    records = []
+    for class_folder in class_folders:
+        class_name = class_names(class_folder.name)
+        paths = _image_files(class_folder)
+        if not paths:
+            logger.warning("class folder %s holds no image", class_folder)
+        records += [_record(path, folder, prefix, class_name) for path in paths]
+    if not records:
+        raise InputError(
+            f"image folder {folder} must hold images in its class folders, got none; "
+            f"the known suffixes are {' '.join(sorted(SUFFIXES))}"
+        )
+    return _by_id(records)
+
+
+def find_flat_images(folder: Path, prefix: str = "") -> tuple[ImageRecord, ...]:
+    """The images lying directly in a folder, unlabelled and not hashed, sorted by image_id."""
+    return _by_id(_record(path, folder, prefix, None) for path in folder.iterdir() if is_image_file(path))
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder that are not hidden, sorted by name; none where there is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether the name promises an image; the content is not looked at."""
+    if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+        return False
+    # a dangling link (git-annex, a moved disk) is a missing image, to be reported and not passed over
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
+def add_digests(records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
+    """The records with the hashes of their files."""
+    records = tuple(records)
+    with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
+        digests = pool.map(_file_digest, [record.path for record in records])
+        return tuple(replace(record, digest=digest) for record, digest in zip(records, digests, strict=True))
+
+
+def select(
+    records: Sequence[ImageRecord], per_class: int | None = None, limit: int | None = None
+) -> tuple[ImageRecord, ...]:
+    """The first per_class images of each class, then at most limit in all, classes in turn."""
+    for key, value in (("data.per_class", per_class), ("data.limit", limit)):
+        if value is not None and value < 1:
+            raise InputError(f"{key} must be at least 1, got {value}; leave it out (null) to use every image")
+    classes = [members[:per_class] for members in _classes(_by_id(records))]
+    return _by_id(islice(_in_turn(classes), limit))
+
+
+def choose_pool(records: Sequence[ImageRecord], size: int, seed: int) -> tuple[ImageRecord, ...]:
+    """At most size images at random, spread evenly over the classes, sorted by image_id.
+
+    An image's rank depends on the seed and its id alone, not on which other images there are.
+    """
+    if size < 0:
+        raise InputError(f"data.pool_size must be at least 0, got {size}; 0 means no replacement images")
+    keys = np.array([image_key(record.image_id) for record in records], dtype=np.uint64)
+    ranks = counter_hash(seed, keys).tolist()
+    drawn = [record for _, record in sorted(zip(ranks, records, strict=True), key=lambda pair: pair[0])]
+    # classes come in the order of their first image drawn, so that a size below
+    # the number of classes does not favour the first of the alphabet
+    return _by_id(islice(_in_turn(_classes(drawn)), size))
+
+
+def _classes(records: Iterable[ImageRecord]) -> list[list[ImageRecord]]:
+    """The images grouped by class; classes and members keep the order they come in."""
+    members: dict[str | None, list[ImageRecord]] = {}
+    for record in records:
+        members.setdefault(record.class_name, []).append(record)
+    return list(members.values())
+
+
+def _in_turn(classes: Sequence[Sequence[ImageRecord]]) -> Iterable[ImageRecord]:
+    """One image of each class, then a second of each, until all are used."""
+    for turn in zip_longest(*classes):
+        yield from (record for record in turn if record is not None)
+
+
+def _by_id(records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
+    return tuple(sorted(records, key=lambda record: record.image_id))
+
+
+def _record(path: Path, folder: Path, prefix: str, class_name: str | None) -> ImageRecord:
+    return ImageRecord(prefix + path.relative_to(folder).as_posix(), path, class_name, digest="")
+
+
+def _image_files(folder: Path) -> list[Path]:
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in names if is_image_file(Path(parent, name))]
+    return found
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
+
+
+def _digest(records: Iterable[ImageRecord]) -> str:
+    """JSON frames the fields without ambiguity and escapes undecodable file names."""
+    lines = [json.dumps([record.image_id, record.class_name, record.digest]) for record in records]
+    return hashlib.sha256("\n".join(lines).encode("ascii")).hexdigest()

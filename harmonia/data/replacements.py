@@ -1,0 +1,63 @@
+"""Other real images, to stand where an image is not kept."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harmonia.counter import counter_hash
+from harmonia.data.decode import UnreadableImage, open_rgb
+from harmonia.data.manifest import ImageRecord
+from harmonia.errors import InputError
+from harmonia.geometry import View
+
+log = logging.getLogger(__name__)
+
+
+class Replacements:
+    """A pool of images in one view, drawn from by counter: never the class to avoid, never the image itself."""
+
+    def __init__(self, pool: Sequence[ImageRecord], view: View, seed: int):
+        looks, records = [], []
+        for record in pool:
+            try:
+                looks.append(view.look(open_rgb(record.path)))
+                records.append(record)
+            except UnreadableImage as error:
+                log.warning("left out of the replacement images: %s", error)
+        if not records:
+            raise InputError("the pool of replacement images is empty; give data.pool=FOLDER of images")
+        self.pixels = torch.stack(looks)  # P 3 S S, uint8
+        self._classes = np.array([record.class_name or "" for record in records])
+        self._digests = np.array([record.digest for record in records])
+        self._seed = seed
+        self._allowed: dict[tuple[str, str], np.ndarray] = {}
+
+    def draw(
+        self, images: Sequence[ImageRecord], keys: np.ndarray, avoid: Sequence[str], step: int, draws: int
+    ) -> Tensor:
+        """Positions in the pool, (B, draws): for each image a hash of (seed, image, step, draw) picks among the allowed."""
+        numbers = counter_hash(self._seed, keys[:, None], step, np.arange(draws)[None])
+        picked = np.empty(numbers.shape, np.int64)
+        for row, (image, class_name) in enumerate(zip(images, avoid, strict=True)):
+            allowed = self._allowed_for(image, class_name)
+            picked[row] = allowed[(numbers[row] % np.uint64(len(allowed))).astype(np.int64)]
+        return torch.from_numpy(picked)
+
+    def take(self, positions: Tensor, device: torch.device) -> Tensor:
+        """The images at pool positions as intensities in [0, 1], (..., 3, S, S)."""
+        return self.pixels[positions].to(device).float() / 255
+
+    def _allowed_for(self, image: ImageRecord, class_name: str) -> np.ndarray:
+        found = self._allowed.get((image.digest, class_name))
+        if found is None:
+            found = np.flatnonzero((self._classes != class_name) & (self._digests != image.digest))
+            if not len(found):
+                raise InputError(
+                    f"no replacement image for {image.image_id}: all {len(self._classes)} in the pool are itself or of "
+                    f"the class {class_name}; give data.pool=FOLDER with other classes"
+                )
+            self._allowed[image.digest, class_name] = found
+        return found

@@ -1,0 +1,43 @@
+"""Twenty labelled ImageNet images that come with the PyPI package foolbox: data without a network."""
+
+import importlib.util
+from pathlib import Path
+
+from harmonia.data import imagenet
+from harmonia.data.folder import absolute, find_pool
+from harmonia.data.manifest import ImageRecord, ImageSet, add_digests, choose_pool, select
+from harmonia.errors import InputError
+
+
+def samples(
+    limit: int | None = None,
+    pool_size: int = 20,
+    seed: int = 0,
+    pool: str | Path | None = None,
+    name: str = "samples",
+) -> ImageSet:
+    """The sample images; replacement images come from them too unless pool names a folder."""
+    # found, not imported: foolbox drags in frameworks of its own
+    spec = importlib.util.find_spec("foolbox")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            "data=samples needs the images of the package foolbox, which is not installed; "
+            "run pip install foolbox, or install harmonia with its quickstart extra"
+        )
+    root = Path(next(iter(spec.submodule_search_locations))) / "data"
+    found = [_record(path) for path in sorted(root.glob("imagenet_*_*.jpg"))]
+    if len(found) != 20:
+        raise InputError(
+            f"{root} must hold 20 sample images, got {len(found)}; run pip install --force-reinstall foolbox"
+        )
+    candidates = found if pool is None else find_pool(absolute(pool), root)
+    return ImageSet(
+        name,
+        add_digests(select(found, limit=limit)),
+        add_digests(choose_pool(candidates, pool_size, seed)),
+    )
+
+
+def _record(path: Path) -> ImageRecord:
+    """imagenet_NN_LABEL.jpg: LABEL is the index among the 1,000 classes."""
+    return ImageRecord(path.name, path, imagenet.class_name(path.stem.split("_")[-1]), digest="")

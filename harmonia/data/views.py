@@ -1,0 +1,146 @@
+"""Images as the models of a job see them, each decoded once."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from harmonia.data.decode import UnreadableImage, open_rgb
+from harmonia.data.manifest import ImageRecord
+from harmonia.errors import InputError
+from harmonia.geometry import View
+
+log = logging.getLogger(__name__)
+
+UNREADABLE_POLICIES = ("skip", "fail")
+
+
+@dataclass(frozen=True)
+class ViewBatch:
+    """Some images of a data set through one view. An unreadable image is black and marked; it shifts no other."""
+
+    indices: Tensor  # B, positions in the data set
+    pixels: Tensor  # B 3 S S, uint8
+    boxes: Tensor  # B 4, the view's left, top, right, bottom in each image
+    sizes: Tensor  # B 2, width and height of the decoded image, pixels
+    readable: Tensor  # B, bool
+
+
+class ViewedImages:
+    """The images of a data set through every view that a job needs.
+
+    An image is decoded when it is first asked for; all views are made then and spooled to an unnamed
+    temporary file, which the operating system frees with the process. Memory stays flat.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[ImageRecord],
+        views: Iterable[View],
+        *,
+        unreadable: str = "skip",
+        spool_folder: Path | None = None,
+        spool_limit_bytes: int = 0,
+    ):
+        if unreadable not in UNREADABLE_POLICIES:
+            raise InputError(f"unreadable must be one of {', '.join(UNREADABLE_POLICIES)}, got {unreadable!r}")
+        self.records = records
+        self.views = tuple(dict.fromkeys(views))
+        self._fatal = unreadable == "fail"
+        self._offsets = np.cumsum([0, *(3 * view.size**2 for view in self.views)]).tolist()
+        self._sizes = torch.zeros(len(records), 2, dtype=torch.long)
+        self._seen = np.zeros(len(records), bool)
+        self._readable = np.ones(len(records), bool)
+        self._threads = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
+        self._spool = None
+        if spool_folder is not None and self._offsets[-1] * len(records) <= spool_limit_bytes:
+            spool_folder.mkdir(parents=True, exist_ok=True)
+            self._spool = tempfile.TemporaryFile(dir=spool_folder)  # noqa: SIM115 (it lives as long as the job)
+        self.decoded = 0  # images read from their files; equals the number of images where the spool holds them
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def unreadable(self) -> list[ImageRecord]:
+        """The images that could not be read so far."""
+        return [record for record, readable in zip(self.records, self._readable, strict=True) if not readable]
+
+    def batch(self, indices: Sequence[int], view: View) -> ViewBatch:
+        which = self.views.index(view)
+        pixels = list(self._threads.map(lambda index: self._pixels(index, which), indices))
+        self.decoded += sum(fresh for _, fresh in pixels)
+        positions = torch.tensor(indices)
+        sizes = self._sizes[positions]
+        boxes = torch.tensor([view.box(*size) if min(size) else (0.0, 0.0, 1.0, 1.0) for size in sizes.tolist()])
+        return ViewBatch(
+            indices=positions,
+            pixels=torch.stack([pixel for pixel, _ in pixels]),
+            boxes=boxes,
+            sizes=sizes,
+            readable=torch.from_numpy(self._readable[np.asarray(indices)].copy()),
+        )
+
+    def loader(self, batches: Iterable[Sequence[int]], count: int, view: View) -> DataLoader:
+        """A loader of ViewBatches over lists of positions; ``count`` is the most there can be."""
+        return DataLoader(_ViewBatches(self, batches, count, view), batch_size=None)
+
+    def _pixels(self, index: int, which: int) -> tuple[Tensor, bool]:
+        if not self._readable[index]:
+            return self._black(which), False
+        spool = self._spool
+        if spool is not None and self._seen[index]:
+            start, end = self._offsets[which], self._offsets[which + 1]
+            data = os.pread(spool.fileno(), end - start, index * self._offsets[-1] + start)
+            return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(3, *[self.views[which].size] * 2), False
+        try:
+            image = open_rgb(self.records[index].path)
+        except UnreadableImage as error:
+            if self._fatal:
+                raise
+            log.warning("left out: %s", error)
+            self._readable[index] = False
+            return self._black(which), False
+        self._sizes[index] = torch.tensor(image.size)
+        if spool is None:
+            return self.views[which].look(image), True
+        looks = [view.look(image) for view in self.views]
+        self._keep(index, looks)
+        return looks[which], True
+
+    def _keep(self, index: int, looks: list[Tensor]) -> None:
+        assert self._spool is not None
+        try:
+            data = b"".join(look.numpy().tobytes() for look in looks)
+            os.pwrite(self._spool.fileno(), data, index * self._offsets[-1])
+            self._seen[index] = True
+        except OSError as error:
+            # a full disk costs time, not the run: images are decoded again
+            log.warning("no spool for decoded images (%s); they are decoded again where needed", error.strerror)
+            self._spool = None
+
+    def _black(self, which: int) -> Tensor:
+        return torch.zeros(3, *[self.views[which].size] * 2, dtype=torch.uint8)
+
+
+class _ViewBatches(IterableDataset):
+    """Batches in the order in which ``batches`` gives them, fetched only when asked for: it may be claiming work."""
+
+    def __init__(self, images: ViewedImages, batches: Iterable[Sequence[int]], count: int, view: View):
+        self.images, self.batches, self.count, self.view = images, batches, count, view
+
+    def __iter__(self) -> Iterator[ViewBatch]:
+        for indices in self.batches:
+            yield self.images.batch(indices, self.view)
+
+    def __len__(self) -> int:
+        # Lightning fetches one batch ahead unless it knows the length: that would hold a second claim
+        return self.count

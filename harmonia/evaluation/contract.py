@@ -1,0 +1,37 @@
+"""What an evaluation protocol is given. A protocol is a frozen dataclass of its settings, called with a Job."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytorch_lightning import Trainer
+
+from harmonia.attribution.contract import Attribution
+from harmonia.data.manifest import ImageSet
+from harmonia.data.replacements import Replacements
+from harmonia.data.views import ViewedImages
+from harmonia.fill import Fill
+from harmonia.geometry import View
+from harmonia.models import Classifier
+from harmonia.store.sets import ShardSet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One cell of the grid: a source, a method, the targets, the images and what else their maps depend on."""
+
+    folder: Path  # where rows.parquet goes
+    images: ImageSet
+    viewed: ViewedImages
+    source: Classifier
+    targets: dict[str, Classifier]  # by model name, in the order asked for
+    maps: ShardSet
+    method: Attribution
+    method_name: str
+    label_policy: str
+    fill: Fill
+    fill_name: str
+    replacements: Callable[[View], Replacements]
+    open_predictions: Callable[[Classifier], ShardSet]
+    make_trainer: Callable[..., Trainer]
+    batch_size: int

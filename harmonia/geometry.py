@@ -1,0 +1,125 @@
+"""Which part of an image a model sees, and how a map moves from one model's view to another's.
+
+Coordinates are relative to the stored image: (0, 0) is its top left corner, (1, 1) its bottom right.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from timm.data.transforms_factory import transforms_imagenet_eval
+from torch import Tensor
+
+from harmonia.errors import InputError
+from harmonia.shapes import Keep, Maps
+
+
+class Box(NamedTuple):
+    """An axis-parallel rectangle in relative image coordinates; may reach beyond the image."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+WHOLE_IMAGE = Box(0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class View:
+    """A model's evaluation transform: timm's own, pixel for pixel."""
+
+    size: int  # side of the square that the network receives, pixels
+    crop_pct: float  # share of the resized side that survives the crop
+    crop_mode: str  # center, squash or border, as timm names them
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self):
+        if not 0 < self.crop_pct <= 1:
+            raise InputError(f"crop_pct must lie in (0, 1], got {self.crop_pct}; 1 sees the whole shorter side")
+        if self.crop_mode not in ("center", "squash", "border"):
+            raise InputError(f"crop_mode must be center, squash or border, got {self.crop_mode!r}")
+        if self.size < 1:
+            raise InputError(f"input_size must be at least 1 pixel, got {self.size}")
+
+    @cached_property
+    def _transform(self):
+        # use_prefetcher: timm stops at uint8 and leaves scaling and normalising to the device
+        return transforms_imagenet_eval(
+            img_size=self.size,
+            crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+            interpolation=self.interpolation,
+            mean=self.mean,
+            use_prefetcher=True,
+        )
+
+    def look(self, image: Image.Image) -> Tensor:
+        """The view's pixels, uint8 (3, size, size)."""
+        return torch.as_tensor(self._transform(image))
+
+    def box(self, width: int, height: int) -> Box:
+        """The part of a width x height image that the view shows."""
+        resized_width, resized_height = self._resized(width, height)
+        # timm and torchvision centre the crop with Python's rounding
+        left = round((resized_width - self.size) / 2.0)
+        top = round((resized_height - self.size) / 2.0)
+        return Box(
+            left / resized_width,
+            top / resized_height,
+            (left + self.size) / resized_width,
+            (top + self.size) / resized_height,
+        )
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        side = math.floor(self.size / self.crop_pct)
+        if self.crop_mode == "squash":
+            return side, side
+        if self.crop_mode == "border":
+            ratio = max(width, height) / side
+            return round(width / ratio), round(height / ratio)
+        if width <= height:
+            return side, int(side * height / width)
+        return int(side * width / height), side
+
+
+def resample(maps: Maps, source: Tensor, target: Tensor, size: int) -> Keep:
+    """Maps over their source boxes, read at the pixel centres of the target boxes: (B, size, size).
+
+    Bilinear where the map is coarser than the pixels (as torch's align_corners=False), triangular
+    averaging where it is finer. Outside the source box the result is 0. Boxes are (B, 4) tensors of
+    left, top, right, bottom.
+    """
+    height, width = maps.shape[-2:]
+    rows = resampling_matrix(height, source[:, 1], source[:, 3], size, target[:, 1], target[:, 3])
+    columns = resampling_matrix(width, source[:, 0], source[:, 2], size, target[:, 0], target[:, 2])
+    return rows.to(maps) @ maps @ columns.to(maps).mT
+
+
+def resampling_matrix(cells: int, low: Tensor, high: Tensor, pixels: int, new_low: Tensor, new_high: Tensor) -> Tensor:
+    """Weights (B, pixels, cells) that read ``cells`` values over [low, high] at pixels over [new_low, new_high]."""
+    low, high, new_low, new_high = (edge.double()[:, None] for edge in (low, high, new_low, new_high))
+    centres = new_low + (torch.arange(pixels, device=low.device) + 0.5) / pixels * (new_high - new_low)
+    positions = (centres - low) / (high - low) * cells - 0.5
+    cells_per_pixel = cells * (new_high - new_low) / (high - low) / pixels
+    reach = cells_per_pixel.clamp(min=1.0)[..., None]
+    distance = (positions[..., None] - torch.arange(cells, device=low.device)).abs()
+    weights = (1.0 - distance / reach).clamp(min=0.0)
+    weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+    inside = (centres >= low) & (centres <= high)
+    return weights * inside[..., None]
+
+
+def upsampling_matrix(cells: int, pixels: int) -> Tensor:
+    """Bilinear upsampling of one axis as a matrix (pixels, cells), float64.
+
+    A product with it has a deterministic backward pass; CUDA's bilinear interpolation has not.
+    """
+    zero, one = torch.zeros(1), torch.ones(1)
+    return resampling_matrix(cells, zero, one, pixels, zero, one)[0]

@@ -1,0 +1,15 @@
+"""What a configured object is, for the key of what it computes."""
+
+import dataclasses
+from typing import Any
+
+
+def fingerprint(value: Any) -> Any:
+    """JSON-able: a dataclass by its class, the class's arithmetic version and its fields, all the way down."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kind = type(value)
+        fields = {field.name: fingerprint(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"class": f"{kind.__module__}.{kind.__qualname__}", "version": getattr(kind, "version", 0), **fields}
+    if isinstance(value, list | tuple):
+        return [fingerprint(item) for item in value]
+    return value

@@ -1,0 +1,80 @@
+"""What a job leaves in its folder besides rows and summary: config.yaml, environment.json, error.txt."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from harmonia.results import CONFIG, ERROR, ROWS, SUMMARY, write_text
+
+ENVIRONMENT = "environment.json"
+PACKAGES = (
+    "harmonia",
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch-lightning",
+    "torchmetrics",
+    "hydra-core",
+    "numpy",
+    "pillow",
+)
+
+
+def begin(folder: Path, settings: Mapping[str, Any]) -> None:
+    """The resolved configuration is there before anything is computed; an earlier attempt's result is not."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in (ERROR, ROWS, SUMMARY):
+        (folder / stale).unlink(missing_ok=True)
+    write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+
+
+def record_failure(folder: Path, error: Exception) -> None:
+    """One line for the report; the traceback is in run.log."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    write_text(folder / ERROR, f"{line}\n")
+
+
+def write_environment(folder: Path, device: torch.device) -> None:
+    """Versions, commit, machine and command."""
+    cuda = device.type == "cuda"
+    facts = {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _commit(),
+        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "threads": torch.get_num_threads(),
+    }
+    write_text(folder / ENVIRONMENT, json.dumps(facts, indent=2, sort_keys=True) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with a + where it has uncommitted changes; None outside a checkout."""
+    checkout = Path(__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        return _git(checkout, "rev-parse", "HEAD") + ("+" if _git(checkout, "status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(checkout: Path, *words: str) -> str:
+    command = ["git", "-C", str(checkout), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

@@ -1,0 +1,120 @@
+"""From a raw map to keep weights: 1 keeps a pixel, 0 drops it.
+
+A raw map is signed and has the resolution its method really has. Two readings exist: *soft* (the map
+itself brought into [0, 1], the paper's Hadamard factor) and *equal area* (the top fraction of the
+pixels by rank, all or nothing), which alone compares methods at the same amount of image.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from harmonia.errors import InputError
+from harmonia.geometry import WHOLE_IMAGE, resample
+from harmonia.shapes import Keep, Maps
+
+
+def positive_minmax(maps: Maps) -> Keep:
+    """Negative evidence dropped, the rest scaled to [0, 1] per image; a map without any stays 0."""
+    return minmax(maps.clamp(min=0))
+
+
+def minmax(maps: Maps) -> Keep:
+    """Scaled to [0, 1] per image; a constant map, which ranks nothing, becomes 0."""
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return torch.where(high > low, (maps - low) / (high - low), 0.0)
+
+
+def percentile(maps: Maps, top: float = 0.99) -> Keep:
+    """Negative evidence dropped, scaled by its 99th percentile, clipped at 1: outliers do not dim the rest."""
+    positive = maps.clamp(min=0)
+    scale = positive.flatten(1).quantile(top, dim=1)[:, None, None]
+    return torch.where(scale > 0, (positive / scale).clamp(max=1), (positive > 0).to(positive))
+
+
+def sigmoid(maps: Maps) -> Keep:
+    """For methods whose raw map is the logit of a mask."""
+    return maps.sigmoid()
+
+
+def clamp(maps: Maps) -> Keep:
+    """For maps that are keep weights already."""
+    return maps.clamp(0, 1)
+
+
+NORMALISATIONS: dict[str, Callable[[Maps], Keep]] = {
+    function.__name__: function for function in (positive_minmax, minmax, percentile, sigmoid, clamp)
+}
+
+
+def normalisation(name: str) -> Callable[[Maps], Keep]:
+    if name not in NORMALISATIONS:
+        raise InputError(f"evaluation.normalise must be auto or one of {', '.join(NORMALISATIONS)}, got {name!r}")
+    return NORMALISATIONS[name]
+
+
+def top_fractions(maps_BHW: Maps, fractions: Sequence[float]) -> Keep:
+    """For each fraction the round(fraction * H * W) highest pixels of each map, as 0/1 weights (B, A, H, W).
+
+    Equal values are ordered by one fixed random permutation of the pixels, so that a constant map keeps
+    scattered pixels and not the top rows.
+    """
+    height, width = maps_BHW.shape[-2:]
+    order = _tie_order(height * width).to(maps_BHW.device)
+    ranking = order[maps_BHW.flatten(1)[:, order].argsort(dim=1, descending=True, stable=True)]
+    keep = maps_BHW.new_zeros(len(maps_BHW), len(fractions), height * width)
+    for arm, fraction in enumerate(fractions):
+        keep[:, arm].scatter_(1, ranking[:, : round(fraction * height * width)], 1.0)
+    return keep.unflatten(2, (height, width))
+
+
+@cache
+def _tie_order(pixels: int) -> Tensor:
+    return torch.randperm(pixels, generator=torch.Generator().manual_seed(0))
+
+
+@dataclass(frozen=True)
+class KeepArms:
+    """The readings of one map that go through a target together: soft, then one per area."""
+
+    normalise: Callable[[Maps], Keep]
+    areas: tuple[float, ...]
+
+    def __post_init__(self):
+        names = self.names
+        if len(set(names)) < len(names):
+            raise InputError(f"evaluation.areas must differ by whole percents, got {list(self.areas)}")
+        for area in self.areas:
+            if not 0 < area < 1:
+                raise InputError(f"evaluation.areas must be fractions between 0 and 1, got {area}; 0.3 keeps 30 %")
+
+    @property
+    def names(self) -> list[str]:
+        return ["soft", *(f"area{round(100 * area)}" for area in self.areas)]
+
+    def weights(self, maps: Maps, source: Tensor, target: Tensor, source_size: int, size: int) -> Keep:
+        """Keep weights of every arm in the target's view, (B, A, size, size).
+
+        Ranks are taken in the source's view at its own resolution: an image has one region per arm,
+        and every target looks at that same region.
+        """
+        maps = maps.nan_to_num(0.0)  # non-finite maps are flagged in the store; they rank nothing
+        arms = [resample(self.normalise(maps), source, target, size)]
+        fine = resample(maps, *_whole(source), source_size)
+        for regions in top_fractions(fine, self.areas).unbind(1):
+            seen = resample(regions, source, target, size)
+            arms.append((seen >= 0.5).to(seen))  # still all or nothing after the change of view
+        return torch.stack(arms, 1)
+
+
+def _whole(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    whole = torch.tensor([WHOLE_IMAGE], device=boxes.device).expand(len(boxes), 4)
+    return whole, whole
+
+
+def kept_area(keep: Keep) -> Tensor:
+    """Mean keep weight of each mask over the view: the share of the image's light that is let through."""
+    return keep.mean((-2, -1))

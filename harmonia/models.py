@@ -1,0 +1,264 @@
+"""Pretrained timm classifiers as this project sees them: intensities in, logits out, classes by name."""
+
+import difflib
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from timm.data import resolve_data_config
+from torch import Tensor, nn
+
+from harmonia import weights as weights_file
+from harmonia.data.imagenet import wnids
+from harmonia.errors import InputError
+from harmonia.geometry import View
+from harmonia.shapes import Images, Logits
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One yaml of conf/source: which classifier, and which of timm's evaluation settings to override (None = timm's)."""
+
+    name: str
+    arch: str  # a timm model name, with its tag for hub weights
+    family: str
+    weights: str = "hub"
+    names_in_order: bool = False  # the file holds timm's tensors in timm's order under other names
+    classes: str | None = None  # text file, one class name a line; default: ImageNet-1k's WordNet ids
+    input_size: int | None = None
+    crop_pct: float | None = None
+    crop_mode: str | None = None
+    interpolation: str | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+
+    def overrides(self) -> dict:
+        keys = ("crop_pct", "crop_mode", "interpolation", "mean", "std")
+        given = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
+        if self.input_size is not None:
+            given["input_size"] = (3, self.input_size, self.input_size)
+        return given
+
+
+class Classifier(nn.Module):
+    """A frozen timm network behind its own normalisation.
+
+    Takes intensities in [0, 1], (B, 3, H, W), at the size of its view; returns logits (B, K).
+    """
+
+    def __init__(self, network: nn.Module, spec: ModelSpec, view: View, classes: Sequence[str], digest: str):
+        super().__init__()
+        self.network = network.eval().requires_grad_(False)
+        self.spec = spec
+        self.view = view
+        self.classes = tuple(classes)
+        self.digest = digest
+        self.register_buffer("mean", torch.tensor(view.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(view.std).view(1, 3, 1, 1), persistent=False)
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    def forward(self, images: Images) -> Logits:
+        return self.network((images - self.mean) / self.std)
+
+    def identity(self) -> dict:
+        """Everything about the model that changes a number it gives."""
+        view = self.view
+        return {
+            "arch": self.spec.arch,
+            "weights": self.digest,
+            "transform": [view.size, view.crop_pct, view.crop_mode, view.interpolation, *view.mean, *view.std],
+            "classes": hashlib.sha256("\n".join(self.classes).encode()).hexdigest()[:16],
+            "timm": timm.__version__,
+        }
+
+    def class_index(self, name: str) -> int | None:
+        """This model's index of a class, None where it has no such class."""
+        if not hasattr(self, "_indices"):
+            self._indices = {known: index for index, known in enumerate(self.classes)}
+        return self._indices.get(name)
+
+    def layer(self, name: str) -> nn.Module:
+        """A module of the network by its dotted name."""
+        modules = dict(self.network.named_modules())
+        if not name or name not in modules:
+            near = difflib.get_close_matches(name, modules, n=3) or list(modules)[1:4]
+            raise InputError(f"layer {name!r} is not a module of {self.spec.arch}; close: {', '.join(near)}")
+        return modules[name]
+
+    def spatial(self, activations: Tensor) -> Tensor:
+        """Activations of a layer as (B, C, h, w), whatever way the network lays them out; keeps the graph.
+
+        Tokens lose timm's num_prefix_tokens and take the patch grid; channels-last maps are turned.
+        """
+        if activations.ndim == 4:
+            # timm's hierarchical transformers (Swin, ...) say NHWC; convolutional networks say nothing
+            last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
+            return activations.permute(0, 3, 1, 2) if last else activations
+        if activations.ndim == 3:
+            patches = activations[:, getattr(self.network, "num_prefix_tokens", 0) :]
+            rows, columns = self._token_grid(patches.shape[1])
+            return patches.transpose(1, 2).unflatten(2, (rows, columns))
+        raise InputError(
+            f"a layer of {self.spec.arch} gives a tensor of shape {tuple(activations.shape)}, which has no image axes; "
+            "choose an earlier layer"
+        )
+
+    def _token_grid(self, tokens: int) -> tuple[int, int]:
+        embedding = getattr(self.network, "patch_embed", None)
+        grid = getattr(embedding, "grid_size", None)
+        if grid is not None and grid[0] * grid[1] == tokens:
+            return grid[0], grid[1]
+        side = round(tokens**0.5)
+        if side * side != tokens:
+            raise InputError(f"{tokens} tokens of {self.spec.arch} do not form a square grid; choose another layer")
+        return side, side
+
+    def default_layer(self) -> str:
+        """Where Grad-CAM looks unless told: the last feature map before pooling; of a ViT, the input of the last block.
+
+        Behind the last block a class token no longer hears the patches: their gradients are exactly 0.
+        """
+        blocks = getattr(self.network, "blocks", None)
+        with torch.no_grad():
+            probe = torch.zeros(1, 3, self.view.size, self.view.size, device=self.mean.device)
+            made: list[tuple[str, Tensor]] = []
+            hooks = [
+                module.register_forward_hook(lambda module, args, output, name=name: made.append((name, output)))
+                for name, module in self.network.named_modules()
+                if name
+            ]
+            try:
+                last = self.network.forward_features(probe)
+            finally:
+                for hook in hooks:
+                    hook.remove()
+        if last.ndim == 3:
+            if not isinstance(blocks, nn.Sequential) or len(blocks) < 2:
+                raise InputError(
+                    f"{self.spec.arch}: no default layer is known for these tokens; give method.layer=NAME"
+                )
+            return f"blocks.{len(blocks) - 2}"
+        # several modules may pass the same tensor on (a stage, its last block, its activation): the outermost names it
+        names = [name for name, output in made if isinstance(output, Tensor) and output is last]
+        if not names:
+            raise InputError(f"{self.spec.arch}: no module gives the last feature map; give method.layer=NAME")
+        return min(names, key=lambda name: (name.count("."), len(name)))
+
+
+def load(spec: ModelSpec, seed: int = 0) -> Classifier:
+    """The classifier of a spec, frozen, in evaluation mode, on the CPU."""
+    arch = spec.arch.removeprefix("timm/")
+    bare = arch.split(".")[0]
+    if not timm.is_model(bare):
+        near = difflib.get_close_matches(bare, timm.list_models(), n=3, cutoff=0.5)
+        hint = f"; did you mean {', '.join(near)}?" if near else "; see timm.list_models()"
+        raise InputError(f"{spec.name}: timm {timm.__version__} has no model {bare!r}{hint}")
+    if spec.weights == "random":
+        network, digest = _random(bare, spec, seed), f"random-{seed}"
+    else:
+        path = weights_file.locate(spec.weights, spec.name, arch)
+        network, digest = _pretrained(arch, spec, path), weights_file.digest(path)
+    view = _view(network, spec)
+    classes = _classes(spec, network.num_classes)
+    return Classifier(network, spec, view, classes, digest)
+
+
+def _create(arch: str, spec: ModelSpec, **kwargs) -> nn.Module:
+    try:
+        return timm.create_model(arch, pretrained=False, **kwargs)
+    except RuntimeError as error:  # timm: "Invalid pretrained tag (...) for ..."
+        known = timm.list_pretrained(f"{arch.split('.')[0]}.*") or ["none"]
+        raise InputError(f"{spec.name}: {str(error).splitlines()[0]}; known: {', '.join(known)}") from error
+
+
+def _random(arch: str, spec: ModelSpec, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        classes = len(_class_file(spec)) if spec.classes else 1000
+        return _create(arch, spec, num_classes=classes)
+
+
+def _pretrained(arch: str, spec: ModelSpec, path: Path) -> nn.Module:
+    state = weights_file.read(path, spec.name)
+    network = _create(arch, spec)
+    if spec.names_in_order:
+        state = weights_file.in_order(state, network.state_dict(), spec.name)
+    head = network.pretrained_cfg.get("classifier")
+    head = state.get(f"{head}.weight") if isinstance(head, str) else None
+    if head is not None and len(head) != network.num_classes:
+        network = _create(arch, spec, num_classes=len(head))
+    weights_file.load_strictly(network, state, spec.name, path)
+    return network
+
+
+def _view(network: nn.Module, spec: ModelSpec) -> View:
+    config = resolve_data_config({}, pretrained_cfg=network.pretrained_cfg) | spec.overrides()
+    channels, height, width = config["input_size"]
+    if channels != 3 or height != width:
+        raise InputError(f"{spec.name}: harmonia needs a square RGB input, {spec.arch} has {config['input_size']}")
+    return View(
+        size=height,
+        crop_pct=config["crop_pct"],
+        crop_mode=config["crop_mode"],
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def _classes(spec: ModelSpec, count: int) -> tuple[str, ...]:
+    if spec.classes is None:
+        if count != 1000:
+            raise InputError(
+                f"{spec.name}: its {count} classes need names; give classes=FILE with one class name a line, "
+                "in the order of the model's outputs"
+            )
+        return wnids()
+    names = _class_file(spec)
+    if len(names) != count:
+        raise InputError(f"{spec.name}: {spec.classes} names {len(names)} classes, the weights have {count}")
+    return names
+
+
+def _class_file(spec: ModelSpec) -> tuple[str, ...]:
+    path = Path(str(spec.classes)).expanduser()
+    if not path.is_file():
+        raise InputError(f"{spec.name}: class file {path} does not exist; give a text file with one class name a line")
+    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{spec.name}: class names must differ, {path} holds {twice!r} twice")
+    return names
+
+
+def class_indices(classifier: Classifier, names: Sequence[str]) -> Tensor:
+    """The model's indices of class names, -1 where it lacks the class; int64 (B,)."""
+    return torch.tensor([-1 if (index := classifier.class_index(name)) is None else index for name in names])
+
+
+def load_job(source: Mapping, targets: Mapping[str, Mapping], seed: int) -> tuple[Classifier, dict[str, Classifier]]:
+    """A job's source and its targets by name; equal specs are loaded once and are the same object."""
+    loaded: dict[ModelSpec, Classifier] = {}
+
+    def once(config: Mapping) -> Classifier:
+        spec = ModelSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in config.items()})
+        if spec not in loaded:
+            loaded[spec] = load(spec, seed)
+        return loaded[spec]
+
+    first = once(source)
+    by_name: dict[str, Classifier] = {}
+    for config in targets.values():
+        target = once(config)
+        if by_name.setdefault(target.name, target) is not target:
+            raise InputError(f"two different targets are named {target.name!r}; give one of them another name=")
+    return first, by_name

@@ -1,0 +1,34 @@
+"""Pictures of a few images: the image, its map and its feature, side by side, as in the paper's Fig. 1."""
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+
+from harmonia.data.imagenet import readable
+from harmonia.data.views import ViewedImages
+from harmonia.features import compose
+from harmonia.fill import Black
+from harmonia.geometry import View
+from harmonia.keep import KeepArms
+from harmonia.maps import unpack
+from harmonia.store.sets import ShardSet
+
+
+def sample_panel(
+    maps: ShardSet, viewed: ViewedImages, view: View, arms: KeepArms, count: int
+) -> list[tuple[str, np.ndarray]]:
+    """Titles and pictures (S, 3 S, 3) uint8 of ``count`` readable images, evenly spread over the data set."""
+    spread = np.linspace(0, len(viewed) - 1, min(count, len(viewed))).round().astype(int)
+    batch = viewed.batch(sorted(set(spread.tolist())), view)
+    indices = batch.indices[batch.readable].tolist()
+    if not indices:
+        return []
+    arrays, facts = maps.read_items(indices)
+    boxes = batch.boxes[batch.readable]
+    images = batch.pixels[batch.readable].float() / 255
+    soft = arms.weights(torch.from_numpy(unpack(arrays)), boxes, boxes, view.size, view.size)[:, :1]
+    features = compose(images, soft, Black()(images, soft, lambda: images))
+    heat = torch.from_numpy(colormaps["viridis"](soft[:, 0].numpy())[..., :3]).permute(0, 3, 1, 2).float()
+    pictures = torch.cat([images, heat, features], 3).permute(0, 2, 3, 1).mul(255).round().byte().numpy()
+    titles = [f"{fact['image_id']}: {readable(fact['explained'])} ({fact['p_source']:.2f})" for fact in facts]
+    return list(zip(titles, pictures, strict=True))

@@ -1,0 +1,46 @@
+"""One line per stage in the terminal: what, how far, how fast, how long still."""
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+log = logging.getLogger(__name__)
+
+
+class Rate(ProgressColumn):
+    """Images per second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} images/s" if speed else "– images/s")
+
+
+class Stage:
+    """A running stage; ``advance`` may be given fractions of an image."""
+
+    def __init__(self, progress: Progress, task):
+        self._progress, self._task = progress, task
+
+    def advance(self, images: float) -> None:
+        self._progress.advance(self._task, images)
+
+
+@contextmanager
+def stage(title: str, images: int) -> Iterator[Stage]:
+    """A progress bar over so many images, and a line in the log at the end."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        Rate(),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Progress(*columns) as progress:
+        yield Stage(progress, progress.add_task(title, total=images))
+    seconds = time.monotonic() - started
+    log.info("%s: %d images in %.1f s (%.1f images/s)", title, images, seconds, images / max(seconds, 1e-9))

@@ -1,0 +1,336 @@
+"""Rows on disk, the numbers computed from them, and the jobs that wrote them.
+
+One row is one image, shown to one target under one arm. The arm says what was shown: "image" is the
+whole image, "soft" the image times its map, "area30" the most relevant 30 % of it; controls go by name.
+
+A job's folder holds config.yaml, rows.parquet and summary.json once it is finished. error.txt holds one
+line if it failed; a job that starts again in the same folder removes it.
+"""
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from harmonia.errors import InputError
+
+ROWS = "rows.parquet"
+SUMMARY = "summary.json"
+CONFIG = "config.yaml"
+ERROR = "error.txt"
+
+IMAGE_ARM = "image"
+NUM_BINS = 15  # of the calibration error; Guo et al. 2017
+
+_REPEATED = pa.dictionary(pa.int32(), pa.string())
+# Classes go by WordNet id or by the data set's own name, so that two targets' numbering never matters.
+SCHEMA = pa.schema(
+    [
+        ("image_id", _REPEATED),
+        ("path", _REPEATED),
+        ("source", _REPEATED),
+        ("method", _REPEATED),
+        ("label_policy", _REPEATED),
+        ("arm", _REPEATED),
+        ("fill", _REPEATED),
+        ("target", _REPEATED),
+        ("label", pa.string()),  # null: the data set has none
+        ("predicted", pa.string()),  # by the target
+        ("top5", pa.list_(pa.string())),
+        ("explained", pa.string()),  # the class the map is about
+        ("source_predicted", pa.string()),  # by the source, on the whole image
+        ("p_label", pa.float32()),  # NaN: the target lacks the class
+        ("p_explained", pa.float32()),  # NaN: the target lacks the class
+        ("p_predicted", pa.float32()),
+        ("entropy", pa.float32()),  # nats
+        ("kept_area", pa.float32()),  # mean keep weight over the target's view, 1 for the image arm
+        ("flag", pa.string()),  # the map's: "", "zero", "constant", "non-finite"
+    ]
+)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place only if the block succeeds."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """The text in the file, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+class RowWriter:
+    """A job's rows, visible under their name only when the block ends without an exception."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._open = ExitStack()
+
+    def __enter__(self) -> "RowWriter":
+        with ExitStack() as opening:
+            temporary = opening.enter_context(replacing(self._path))
+            self._writer = opening.enter_context(pq.ParquetWriter(temporary, SCHEMA))
+            self._open = opening.pop_all()
+        return self
+
+    def append(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """One row group: every column of SCHEMA and no other."""
+        missing = [name for name in SCHEMA.names if name not in columns]
+        unknown = [name for name in columns if name not in SCHEMA.names]
+        if missing or unknown:
+            raise ValueError(
+                f"rows must have the columns of harmonia.results.SCHEMA; missing {missing}, unknown {unknown}"
+            )
+        lengths = {name: len(columns[name]) for name in SCHEMA.names}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns must be equally long, got {lengths}; repeat the constant ones")
+        arrays = [_to_arrow(columns[column.name], column) for column in SCHEMA]
+        self._writer.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+
+def _to_arrow(values: Sequence[Any], column: pa.Field) -> pa.Array:
+    if pa.types.is_floating(column.type):
+        return pa.array(np.asarray(values, dtype=np.float32))  # NaN stays NaN: it is not a null
+    if isinstance(values, str):
+        raise ValueError(f"column {column.name} must be a sequence of strings, got one string; repeat it")
+    if pa.types.is_dictionary(column.type):
+        return pa.array([_utf8(value) for value in values], pa.string()).dictionary_encode()
+    return pa.array(list(values), column.type)
+
+
+def _utf8(name: str) -> str:
+    # A file name need not be UTF-8; Python then holds lone surrogates, which Parquet refuses.
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def read_rows(job_folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A job's rows, or some columns of them; names are plain strings."""
+    path = Path(job_folder) / ROWS
+    wanted = list(SCHEMA.names if columns is None else columns)
+    try:
+        # Not read_table: it takes a folder called source=e7 for a column.
+        with pq.ParquetFile(path) as file:
+            missing = [name for name in wanted if name not in file.schema_arrow.names]
+            if missing:
+                raise InputError(f"{path} must have this version's columns, lacks {missing}; run the job again")
+            table = file.read(columns=wanted)
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} must be readable Parquet, got: {reason}; run the job again") from error
+    plain = [
+        pa.field(column.name, pa.string()) if pa.types.is_dictionary(column.type) else column for column in table.schema
+    ]
+    return table.cast(pa.schema(plain)).to_pandas()
+
+
+def summarise(rows: pd.DataFrame) -> dict[str, float | int | None]:
+    """One job's metrics, `<target>/<arm>/<metric>`: fractions, and None where one is undefined, never 0.
+
+    accuracy, top5, f1_weighted, f1_macro: over the images that have a label. F1 takes the argmax over all
+        the target's classes and averages over the classes present among the labels, by support or equally.
+    p_label, p_explained: means over the images whose class the target has.
+    ece: gap between the confidence and the accuracy of the top-1 class, 15 bins, l1.
+    kept_area, images: the mean keep weight and the number of rows.
+    retention: accuracy over the image arm's; undefined if that is 0.
+    drop_p_explained: mean over images of p_explained of the image arm less that of the arm.
+
+    Without the column top5 its metric is left out.
+    """
+    key = ["target", "arm", "image_id"]
+    if (repeats := rows.duplicated(key)).any():
+        first = rows.loc[repeats, key].iloc[0].to_dict()
+        raise InputError(f"rows must be one per image, target and arm, got another {first}; summarise one job")
+    groups: dict[Any, pd.DataFrame] = dict(iter(rows.groupby(["target", "arm"], sort=False)))
+    measured = {names: _measure(group) for names, group in groups.items()}
+    for (target, arm), metrics in measured.items():
+        if arm != IMAGE_ARM:
+            whole = (target, IMAGE_ARM)
+            metrics["retention"] = _ratio(metrics["accuracy"], measured.get(whole, {}).get("accuracy"))
+            metrics["drop_p_explained"] = _paired_drop(groups.get(whole), groups[target, arm])
+    return {
+        f"{target}/{arm}/{metric}": value
+        for (target, arm), metrics in measured.items()
+        for metric, value in metrics.items()
+    }
+
+
+def _measure(group: pd.DataFrame) -> dict[str, float | int | None]:
+    rows: Any = group  # pandas' annotations do not tell a column from a frame
+    labelled = rows[rows["label"].notna()]
+    correct = labelled["predicted"] == labelled["label"]
+    f1_weighted, f1_macro = _f1(labelled["label"], labelled["predicted"])
+    metrics = {
+        "accuracy": _number(correct.mean()),
+        "f1_weighted": f1_weighted,
+        "f1_macro": f1_macro,
+        "p_label": _mean(rows["p_label"].dropna()),
+        "p_explained": _mean(rows["p_explained"].dropna()),
+        "ece": _calibration_error(labelled["p_predicted"], correct),
+        "kept_area": _mean(rows["kept_area"]),
+        "images": len(rows),
+    }
+    if "top5" in rows:
+        hits = [label in five for label, five in zip(labelled["label"], labelled["top5"], strict=True)]
+        metrics["top5"] = _number(np.mean(hits)) if hits else None
+    return metrics
+
+
+def _f1(labels: pd.Series, predicted: pd.Series) -> tuple[float | None, float | None]:
+    """Support-weighted and equal mean of the F1 of the classes present in the labels."""
+    if labels.empty:
+        return None, None
+    import torch
+    from torchmetrics.functional.classification import multiclass_f1_score
+
+    # A class that is neither a label nor predicted changes no F1 of a present class, so names are enough.
+    codes, names = pd.factorize(pd.concat([labels, predicted], ignore_index=True), use_na_sentinel=False)
+    truth, answer = torch.from_numpy(codes).long().split(len(labels))
+    num_classes = max(2, len(names))
+    scores = multiclass_f1_score(answer, truth, num_classes=num_classes, average=None).double()
+    support = torch.bincount(truth, minlength=num_classes).double()
+    present = support > 0
+    return float((scores * support).sum() / support.sum()), float(scores[present].mean())
+
+
+def _calibration_error(confidence: pd.Series, correct: pd.Series) -> float | None:
+    if confidence.empty or confidence.isna().any():
+        return None
+    import torch
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    # torchmetrics takes anything outside [0, 1] for logits, and a softmax may round to 1 + 1e-7. Its bins
+    # leave out their upper end, so that exactly 1 would get a sixteenth.
+    probability = torch.from_numpy(confidence.to_numpy(np.float64, copy=True)).clamp(0, 1 - 1e-12)
+    hit = torch.from_numpy(correct.to_numpy(np.int64, copy=True))
+    return float(binary_calibration_error(probability, hit, n_bins=NUM_BINS, norm="l1"))
+
+
+def _paired_drop(whole: pd.DataFrame | None, arm: pd.DataFrame) -> float | None:
+    if whole is None:
+        return None
+    after: Any
+    before, after = (rows.set_index("image_id")["p_explained"].astype(float) for rows in (whole, arm))
+    return _mean((before - after).dropna())
+
+
+def _mean(values: pd.Series) -> float | None:
+    return _number(values.astype(float).mean(skipna=False)) if len(values) else None
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else part / whole
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def write_summary(folder: str | Path, metrics: Mapping[str, float | int | None]) -> None:
+    """summary.json: sorted, null where a metric is undefined or not finite."""
+    clean = {name: _plain(value) for name, value in metrics.items()}
+    text = json.dumps(clean, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text(Path(folder) / SUMMARY, text + "\n")
+
+
+def _plain(value: Any) -> float | int | None:
+    if value is None:
+        return None
+    return int(value) if isinstance(value, (int, np.integer)) else _number(value)
+
+
+def read_summary(folder: str | Path) -> dict[str, float | int | None]:
+    """What write_summary wrote."""
+    path = Path(folder) / SUMMARY
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} must be readable JSON, got: {error}; run the job again") from error
+    if not isinstance(summary, dict):
+        raise InputError(f"{path} must hold a JSON object, got {type(summary).__name__}; run the job again")
+    return summary
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job's folder says about it; `error` is one line and None exactly when it is finished."""
+
+    folder: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, float | int | None] = field(default_factory=dict)
+    finished: bool = False
+    error: str | None = None
+
+
+def find_jobs(folder: str | Path) -> list[Job]:
+    """Every job in the folder or below it, finished or not, job 10 after job 9."""
+    jobs = []
+    for path, folders, files in os.walk(folder):
+        if CONFIG in files or Path(path, ".hydra", CONFIG).is_file():
+            jobs.append(_read_job(Path(path)))
+            folders.clear()  # W&B keeps a config.yaml of its own inside a job
+        else:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+    return sorted(jobs, key=lambda job: _natural(str(job.folder)))
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+def _read_job(folder: Path) -> Job:
+    config: dict[str, Any] = {}
+    try:
+        config = _read_config(folder)
+        if (folder / ERROR).is_file():
+            lines = (folder / ERROR).read_text(encoding="utf-8", errors="replace").split("\n")
+            return Job(folder, config, error=lines[0].strip() or f"failed; {ERROR} is empty")
+        if lacking := [name for name in (CONFIG, ROWS, SUMMARY) if not (folder / name).is_file()]:
+            return Job(folder, config, error=f"unfinished: no {', '.join(lacking)}")
+        return Job(folder, config, read_summary(folder), finished=True)
+    except InputError as error:
+        return Job(folder, config, error=str(error))
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / CONFIG if (folder / CONFIG).is_file() else folder / ".hydra" / CONFIG
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} must be readable YAML, got: {reason}; run the job again") from error
+    return config if isinstance(config, dict) else {}
+
+
+def image_set(rows: pd.DataFrame) -> str:
+    """A short digest of which images the rows are about."""
+    digest = hashlib.sha256()
+    for image_id in sorted(rows["image_id"].unique()):
+        digest.update(image_id.encode("utf-8") + b"\0")
+    return digest.hexdigest()[:8]

@@ -1,0 +1,128 @@
+"""The mask-generation stage: a source model and a method give one raw map per image, kept in the store."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+
+from harmonia.attribution.contract import Attribution, Explanation, Request
+from harmonia.data.manifest import ImageSet
+from harmonia.data.replacements import Replacements
+from harmonia.data.views import ViewBatch
+from harmonia.labels import LabelPolicy
+from harmonia.maps import flag_of, pack
+from harmonia.models import Classifier, class_indices
+from harmonia.progress import Stage
+from harmonia.shapes import Images, Labels, Logits
+
+
+class Source(LightningModule):
+    """A classifier and an attribution method; a predict batch is a shard of images.
+
+    Needs Trainer(inference_mode=False): inside inference mode no graph can be built.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        method: Attribution,
+        images: ImageSet,
+        label_policy: LabelPolicy,
+        replacements: Callable[[], Replacements],
+        batch_size: int,
+        progress: Stage,
+    ):
+        super().__init__()
+        self.classifier = classifier
+        self.method = method
+        self.batch_size = batch_size
+        self._images = images
+        self._label_policy = label_policy
+        self._make_replacements = replacements
+        self._replacements: Replacements | None = None
+        self._progress = progress
+
+    def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
+        """A batch stays on the CPU as uint8; its micro-batches move."""
+        return batch
+
+    def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
+        """The shard's arrays and facts, as the store takes them."""
+        started = time.monotonic()
+        draws = _Draws(self, batch)
+        explanation = self.method(
+            Request(
+                model=self.classifier,
+                pixels=batch.pixels,
+                choose_labels=draws.choose_labels,
+                replacements=draws.replacements,
+                device=self.device,
+                batch_size=self.batch_size,
+                positions=torch.arange(len(batch.pixels)),
+                on_progress=self._progress.advance,
+            )
+        )
+        return self._shard(batch, explanation, time.monotonic() - started)
+
+    def replacements(self) -> Replacements:
+        """The pool in the source's view, decoded when a method first asks for it."""
+        if self._replacements is None:
+            self._replacements = self._make_replacements()
+        return self._replacements
+
+    def _shard(
+        self, batch: ViewBatch, explanation: Explanation, seconds: float
+    ) -> tuple[dict[str, np.ndarray], list[dict]]:
+        maps = explanation.maps.numpy()
+        maps[~batch.readable.numpy()] = np.nan
+        classes = self.classifier.classes
+        facts = []
+        for row, index in enumerate(batch.indices.tolist()):
+            record = self._images.records[index]
+            facts.append(
+                {
+                    "image_id": record.image_id,
+                    "path": str(record.path),
+                    "label": record.class_name,
+                    "explained": classes[explanation.explained[row]],
+                    "predicted": classes[explanation.predicted[row]],
+                    "p_source": float(explanation.p_explained[row]),
+                    "passes": int(explanation.passes[row]),
+                    "seconds": seconds / len(batch.pixels),
+                    "converged": bool(explanation.converged[row]),
+                    "flag": flag_of(maps[row]) if batch.readable[row] else "unreadable",
+                }
+            )
+        return pack(maps), facts
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """What a method asks of one batch: classes to explain and replacement images, by position in the batch."""
+
+    module: Source
+    batch: ViewBatch
+
+    def choose_labels(self, logits: Logits, positions: torch.Tensor) -> Labels:
+        module = self.module
+        records = self._records(positions)
+        true = class_indices(module.classifier, [record.class_name for record in records])
+        readable = self.batch.readable[positions]
+        # an unreadable image must not stop a policy that needs the class of every image: its map is dropped anyway
+        true = torch.where(readable, true, true.clamp(min=0))
+        return module._label_policy(logits, true, self._keys(positions)).to(logits.device)
+
+    def replacements(self, positions: torch.Tensor, labels: Labels, step: int, draws: int) -> Images:
+        pool = self.module.replacements()
+        avoid = [self.module.classifier.classes[label] for label in labels.tolist()]
+        picked = pool.draw(self._records(positions), self._keys(positions), avoid, step, draws)
+        return pool.take(picked, self.module.device)
+
+    def _records(self, positions: torch.Tensor) -> list:
+        return [self.module._images.records[index] for index in self.batch.indices[positions].tolist()]
+
+    def _keys(self, positions: torch.Tensor) -> np.ndarray:
+        return np.array([self.module._images.key(index) for index in self.batch.indices[positions].tolist()], np.uint64)

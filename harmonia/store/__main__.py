@@ -1,0 +1,211 @@
+"""python -m harmonia.store list|verify|prune: look after the map store."""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from harmonia.errors import InputError
+from harmonia.store import claims
+from harmonia.store.index import INDEX
+from harmonia.store.manifest import SCHEMA, Manifest, stored_schema
+from harmonia.store.sets import ShardSet, default_cache
+from harmonia.store.shards import TEMPORARY, CorruptShard, storage_errors
+
+_SET_FOLDER = re.compile(r".+-[0-9a-f]{16}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(argv)
+    try:
+        if not options.cache.is_dir():
+            raise InputError(f"the map store must be a folder, got {options.cache}; name another with --cache PATH")
+        return options.run(options)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def list_sets(options: argparse.Namespace) -> int:
+    """One row for each set; a shard counts as done when its file is there."""
+    table = Table("kind", "name", "key", "items", "shards", "size", "created", "source", "method")
+    for folder in _set_folders(options.cache):
+        size = decimal(sum(stat.st_size for _, stat in _files(folder)))
+        manifest = Manifest.read(folder)
+        if manifest is None:
+            row = [
+                folder.parent.name,
+                folder.name[:-17],
+                folder.name[-16:],
+                "?",
+                "?",
+                size,
+                _damage(folder),
+                "",
+                "",
+            ]
+        else:
+            stored = ShardSet(folder, manifest)
+            done = sum(stored.shard_path(shard).exists() for shard in range(stored.num_shards))
+            row = [manifest.kind, manifest.name, manifest.key[:16], str(manifest.count)]
+            row += [f"{done}/{stored.num_shards}", size, manifest.created]
+            row += [_label(manifest.identity.get("source")), _label(manifest.identity.get("method"))]
+        table.add_row(*row)
+    # a pipe has no width: do not cut names for whoever reads it
+    Console(width=None if sys.stdout.isatty() else 250, markup=False, highlight=False).print(table)
+    return 0
+
+
+def verify(options: argparse.Namespace) -> int:
+    """One line for each bad file; the exit code is 1 if there is any."""
+    bad = sound = 0
+    for folder in _set_folders(options.cache):
+        manifest = Manifest.read(folder)
+        if manifest is None:
+            print(f"{folder}: {_damage(folder)}")
+            bad += stored_schema(folder) in (None, SCHEMA)
+            continue
+        stored = ShardSet(folder, manifest)
+        for shard in _shards_there(stored):
+            try:
+                stored.read(shard)
+                sound += 1
+            except InputError as error:
+                print(error)
+                bad += 1
+    print(f"{sound} shards are sound, {bad} files are not")
+    return 1 if bad else 0
+
+
+def prune(options: argparse.Namespace) -> int:
+    """Remove what nobody can use, and whole sets on demand; never while a process works on the set."""
+    folders = list(_set_folders(options.cache))
+    if options.set and not any(options.set in _names(folder) for folder in folders):
+        raise InputError(f"--set must name a set in {options.cache}, got {options.set}; see `list` for the names")
+    for folder in folders:
+        locks = folder / "locks"
+        if options.dry_run and not locks.is_dir():
+            _prune_set(folder, options)
+            continue
+        with claims.gate(locks, timeout_s=0) as alone:
+            if not alone or claims.in_use(locks):
+                print(f"kept {folder}: a process works on it")
+                continue
+            _prune_set(folder, options)
+    return 0
+
+
+def _prune_set(folder: Path, options: argparse.Namespace) -> None:
+    def remove(path: Path, reason: str, how: Callable[[Path], object] = Path.unlink) -> None:
+        print(f"{'would remove' if options.dry_run else 'removed'} {path}: {reason}")
+        if not options.dry_run:
+            with storage_errors(path):
+                how(path)
+
+    reason = _unwanted(folder, options)
+    if not reason and stored_schema(folder) not in (None, SCHEMA):
+        reason = _damage(folder)
+    if reason:
+        remove(folder, reason, shutil.rmtree)
+        return
+    for path in (*folder.glob(TEMPORARY), *folder.glob("locks/worker-*.lock")):
+        remove(path, "left by a process that died")
+    manifest = Manifest.read(folder)
+    if manifest is None:
+        print(f"kept {folder}: {_damage(folder)}")
+        return
+    stored, sound = ShardSet(folder, manifest), 0
+    for shard in _shards_there(stored):
+        try:
+            stored.read(shard)
+            sound += 1
+        except CorruptShard as error:
+            remove(error.path, error.reason)
+    if sound < stored.num_shards and (folder / INDEX).exists():
+        remove(folder / INDEX, "its set is incomplete")
+
+
+def _unwanted(folder: Path, options: argparse.Namespace) -> str:
+    """Why the options ask for the whole set to go; empty if they do not. Two conditions must both hold."""
+    reasons = []
+    if options.set is not None:
+        if options.set not in _names(folder):
+            return ""
+        reasons.append(f"--set {options.set}")
+    if options.older_than is not None:
+        newest = max((stat.st_mtime for path, stat in _files(folder) if path.suffix != ".lock"), default=0)
+        if time.time() - newest < options.older_than * 86400:
+            return ""
+        reasons.append(f"nothing written for {options.older_than:g} days")
+    return ", ".join(reasons)
+
+
+def _set_folders(cache: Path) -> Iterator[Path]:
+    with storage_errors(cache):
+        for folder in sorted(cache.glob("*/*")):
+            ours = (folder / "manifest.json").exists() or any(folder.glob("shard-*.safetensors"))
+            if _SET_FOLDER.fullmatch(folder.name) and ours:
+                yield folder
+
+
+def _shards_there(stored: ShardSet) -> list[int]:
+    return [shard for shard in range(stored.num_shards) if stored.shard_path(shard).exists()]
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a temporary file that has just become a shard
+            if path.is_file():
+                yield path, path.stat()
+
+
+def _names(folder: Path) -> tuple[str, str]:
+    return folder.name, folder.name[:-17]
+
+
+def _damage(folder: Path) -> str:
+    schema = stored_schema(folder)
+    if schema in (None, SCHEMA):
+        return "manifest.json is missing or damaged; rerun to write it again"
+    return f"schema {schema}, this version reads {SCHEMA}; prune removes it"
+
+
+def _label(part: object) -> str:
+    """A short name for a piece of the identity, which may be text or a resolved configuration."""
+    if isinstance(part, Mapping):
+        part = part.get("name") or part.get("arch") or part.get("_target_") or ""
+    return "" if part is None else str(part)
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not days >= 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
+    return days
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m harmonia.store", description="Look after the map store.")
+    commands = parser.add_subparsers(required=True, metavar="list|verify|prune")
+    made = {}
+    for name, run in (("list", list_sets), ("verify", verify), ("prune", prune)):
+        made[name] = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        made[name].add_argument("--cache", type=Path, default=default_cache(), help="default: %(default)s")
+        made[name].set_defaults(run=run)
+    made["prune"].add_argument("--older-than", type=_days, metavar="DAYS", help="sets nothing was written to since")
+    made["prune"].add_argument("--set", metavar="NAME", help="the sets of this name; with or without the key")
+    made["prune"].add_argument("--dry-run", action="store_true", help="say what would go")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

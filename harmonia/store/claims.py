@@ -1,0 +1,122 @@
+"""Who computes what: file locks that divide the missing shards among processes and machines.
+
+The operating system frees the locks of a dead process, so nothing has to expire. The disk must
+support flock (local disks, NFS 4, Lustre mounted with -o flock); where it does not, claiming fails
+at once instead of falling back to marker files, which a killed process would leave for ever.
+"""
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from inspect import signature
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from harmonia.errors import InputError
+from harmonia.store.shards import storage_errors
+
+# filelock 3 lacks the option, and for long the fallback
+_HARD = {"fallback_to_soft": False} if "fallback_to_soft" in signature(FileLock.__init__).parameters else {}
+
+log = logging.getLogger(__name__)
+
+
+def claim(
+    locks: Path,
+    missing: Callable[[], list[int]],
+    is_done: Callable[[int], bool],
+    poll_s: float,
+    on_wait: Callable[[int], None],
+) -> Iterator[int]:
+    """Shards to compute, each under its lock until the caller comes back; see ShardSet.claims."""
+    if not missing():
+        return  # a finished set may lie on a read-only disk
+    waiting_for = None
+    with _at_work(locks):
+        while shards := missing():
+            moved = False
+            for shard in shards:
+                lock = try_lock(locks / f"shard-{shard:05d}.lock")
+                if lock is None:
+                    continue
+                moved = True
+                try:
+                    if is_done(shard):  # its last holder finished between our look and our lock
+                        continue
+                    yield shard
+                    if not is_done(shard):
+                        raise RuntimeError(
+                            f"shard {shard} in {locks.parent} was claimed but not written; "
+                            "call write before asking for the next claim"
+                        )
+                finally:
+                    lock.release()
+            if not moved:
+                if waiting_for != len(shards):
+                    waiting_for = len(shards)
+                    on_wait(waiting_for)
+                time.sleep(poll_s)
+
+
+def say_waiting(shards: int) -> None:
+    log.info("waiting for %d shards that other processes compute", shards)
+
+
+def try_lock(path: Path, timeout_s: float = 0) -> FileLock | None:
+    """The lock, held; None when another holder keeps it. A negative timeout waits as long as it takes."""
+    # thread_local=False: a generator may be closed by another thread than the one that ran it
+    lock = FileLock(path, timeout=timeout_s, thread_local=False, **_HARD)
+    try:
+        lock.acquire()
+    except Timeout:
+        return None
+    except (OSError, NotImplementedError) as error:
+        raise InputError(
+            f"{path}: the map store needs a writable disk with file locks, got "
+            f"{getattr(error, 'strerror', None) or error}; choose another folder with paths.cache=PATH"
+        ) from error
+    return lock
+
+
+@contextmanager
+def gate(locks: Path, timeout_s: float = -1) -> Iterator[bool]:
+    """Whether the set's own short lock is held: for its manifest, for joining work, for pruning."""
+    with storage_errors(locks):
+        locks.mkdir(exist_ok=True)
+    lock = try_lock(locks / "set.lock", timeout_s)
+    try:
+        yield lock is not None
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def in_use(locks: Path) -> bool:
+    """Whether a live process works on the set. Ask while holding the gate, which is not looked at."""
+    for path in sorted(locks.glob("*.lock")):
+        if path.name == "set.lock":
+            continue
+        if (lock := try_lock(path)) is None:
+            return True
+        lock.release()
+    return False
+
+
+@contextmanager
+def _at_work(locks: Path) -> Iterator[None]:
+    # A worker holds no shard between two claims; this lock tells prune that it is there nevertheless.
+    name = f"worker-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.lock"
+    with gate(locks):
+        lock = try_lock(locks / name)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            (locks / name).unlink(missing_ok=True)
+        if lock is not None:
+            lock.release()

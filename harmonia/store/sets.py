@@ -1,0 +1,204 @@
+"""A set: a fixed sequence of items in shards, in a folder named after what made its numbers.
+
+<cache>/<kind>/<name>-<key>/manifest.json            identity, count, shard_size
+                            shard-00000.safetensors  see shards.py
+                            locks/                   see claims.py
+                            index.parquet            facts of all items, once all are there
+"""
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from harmonia.errors import InputError
+from harmonia.store import claims, shards
+from harmonia.store.index import INDEX, encode_index, sealed_with
+from harmonia.store.manifest import Manifest, set_key, write_manifest
+from harmonia.store.shards import CorruptShard, Facts, read_shard, storage_errors, write_atomically
+
+log = logging.getLogger(__name__)
+
+
+def default_cache() -> Path:
+    return Path(os.environ.get("HARMONIA_CACHE") or "~/.cache/harmonia").expanduser()
+
+
+@dataclass
+class ShardSet:
+    """Items 0..count-1 in shards; open() makes one.
+
+    Every process may read and, under a claim, write at any time: files appear whole or not at all.
+    A corrupt shard counts as missing. Not for use from several threads.
+    """
+
+    folder: Path
+    manifest: Manifest
+    loaded_shards: int = 4  # kept in memory by read_items
+    _checked: dict[int, tuple] = field(default_factory=dict, init=False, repr=False)
+    _loaded: OrderedDict = field(default_factory=OrderedDict, init=False, repr=False)
+
+    @classmethod
+    def open(cls, root: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> "ShardSet":
+        """The set with this identity, made if absent. An existing set keeps its shard_size."""
+        if count < 1 or shard_size < 1:
+            raise ValueError(f"a set needs count and shard_size of 1 or more, got {count} and {shard_size}")
+        key = set_key(identity)
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80] or "set"
+        folder = Path(root) / kind / f"{name}-{key[:16]}"
+        manifest = Manifest.read(folder) or write_manifest(folder, kind, name, identity, count, shard_size)
+        if (manifest.key, manifest.count) != (key, count):
+            raise InputError(
+                f"{folder}: the set in a folder must have its key and count, got {manifest.key[:24]} of "
+                f"{manifest.count} items for {key[:24]} of {count}; remove the folder or choose another with "
+                "paths.cache=PATH"
+            )
+        if manifest.shard_size != shard_size:
+            log.info("%s keeps its shard_size %d; %d is ignored", folder, manifest.shard_size, shard_size)
+        return cls(folder, manifest)
+
+    @property
+    def key(self) -> str:
+        return self.manifest.key
+
+    @property
+    def count(self) -> int:
+        return self.manifest.count
+
+    @property
+    def shard_size(self) -> int:
+        return self.manifest.shard_size
+
+    @property
+    def num_shards(self) -> int:
+        return -(-self.count // self.shard_size)
+
+    def shard_items(self, shard: int) -> range:
+        if not 0 <= shard < self.num_shards:
+            raise IndexError(f"{self.folder} has shards 0..{self.num_shards - 1}, got {shard}")
+        start = shard * self.shard_size
+        return range(start, min(start + self.shard_size, self.count))
+
+    def shard_of(self, item: int) -> int:
+        if not 0 <= item < self.count:
+            raise IndexError(f"{self.folder} has items 0..{self.count - 1}, got {item}")
+        return item // self.shard_size
+
+    def shard_path(self, shard: int) -> Path:
+        return self.folder / f"shard-{shard:05d}.safetensors"
+
+    def write(self, shard: int, arrays: Mapping[str, np.ndarray], facts: Sequence[Mapping]) -> None:
+        """Make the shard visible. Do so under a claim: prune removes what nobody works on."""
+        n = len(self.shard_items(shard))
+        content, facts_json, digest = shards.encode(
+            arrays, facts, key=self.key, shard=shard, shard_size=self.shard_size, n=n
+        )
+        path = self.shard_path(shard)
+        write_atomically(path, content)
+        self._checked[shard] = (_stamp(path), (digest, facts_json))
+        self._loaded.pop(shard, None)
+
+    def read(self, shard: int) -> tuple[dict[str, np.ndarray], list[Facts]]:
+        """Arrays and facts, verified on every call; CorruptShard if they are not what was written."""
+        path, n = self.shard_path(shard), len(self.shard_items(shard))
+        content = read_shard(path, key=self.key, shard=shard, n=n)
+        return content.arrays, json.loads(content.facts_json)
+
+    def read_items(self, indices: Sequence[int]) -> tuple[dict[str, np.ndarray], list[Facts]]:
+        """Items in the order asked for. Small batches in sequence load every shard once."""
+        places: dict[int, list[int]] = {}
+        for place, index in enumerate(indices):
+            places.setdefault(self.shard_of(int(index)), []).append(place)
+        arrays: dict[str, np.ndarray] = {}
+        facts: list[Facts] = [{} for _ in indices]
+        for shard, here in (places or {0: []}).items():
+            stored, stored_facts = self._load(shard)
+            rows = [int(indices[place]) - shard * self.shard_size for place in here]
+            for name, array in stored.items():
+                if name not in arrays:
+                    arrays[name] = np.empty((len(indices), *array.shape[1:]), array.dtype)
+                arrays[name][here] = array[rows]
+            for place, row in zip(here, rows, strict=True):
+                facts[place] = dict(stored_facts[row])
+        return arrays, facts
+
+    def is_done(self, shard: int) -> bool:
+        return self._sound(shard) is not None
+
+    def missing(self) -> list[int]:
+        # Listed first: a network disk remembers that a name is absent until its folder is read again
+        with storage_errors(self.folder):
+            there = {entry.name for entry in os.scandir(self.folder)}
+        return [
+            shard
+            for shard in range(self.num_shards)
+            if self.shard_path(shard).name not in there or not self.is_done(shard)
+        ]
+
+    def claims(self, poll_s: float = 0.2, on_wait: Callable[[int], None] = claims.say_waiting) -> Iterator[int]:
+        """Shards that this process must write; exhausted when every shard is there.
+
+        Each comes with a lock that ends when the next is asked for. While others hold all that are
+        missing this waits, and takes over from holders that die. Wrap it in contextlib.closing where
+        an exception is caught by a caller that goes on, or the lock lives as long as the traceback.
+        """
+        return claims.claim(self.folder / "locks", self.missing, self.is_done, poll_s, on_wait)
+
+    def facts(self) -> list[Facts]:
+        """One dict for each item, in order."""
+        return [row for shard in range(self.num_shards) for row in json.loads(self._complete(shard)[1])]
+
+    def finish(self) -> Path:
+        """index.parquet with one row for each item: its facts, shard and position. Safe to repeat."""
+        seal = hashlib.sha256(
+            "".join(self._complete(shard)[0] for shard in range(self.num_shards)).encode()
+        ).hexdigest()
+        path = self.folder / INDEX
+        if sealed_with(path) != seal:
+            write_atomically(path, encode_index(self.facts(), self.shard_size, seal))
+        return path
+
+    def _complete(self, shard: int) -> tuple[str, str]:
+        sound = self._sound(shard)
+        if sound is None:
+            raise InputError(
+                f"{self.folder}: all {self.num_shards} shards must be there, shard {shard} is not; rerun it"
+            )
+        return sound
+
+    def _sound(self, shard: int) -> tuple[str, str] | None:
+        """Digest and facts of a shard; the file is read again only after it changed."""
+        path, n = self.shard_path(shard), len(self.shard_items(shard))
+        with storage_errors(path):
+            try:
+                stamp = _stamp(path)
+            except FileNotFoundError:
+                return None
+        if self._checked.get(shard, (None,))[0] != stamp:
+            try:
+                content = read_shard(path, key=self.key, shard=shard, n=n)
+                self._checked[shard] = (stamp, (content.digest, content.facts_json))
+            except CorruptShard as error:
+                log.warning("%s", error)
+                self._checked[shard] = (stamp, None)
+        return self._checked[shard][1]
+
+    def _load(self, shard: int) -> tuple[dict[str, np.ndarray], list[Facts]]:
+        if shard not in self._loaded:
+            self._loaded[shard] = self.read(shard)
+            if len(self._loaded) > self.loaded_shards:
+                self._loaded.popitem(last=False)
+        self._loaded.move_to_end(shard)
+        return self._loaded[shard]
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size

@@ -1,0 +1,86 @@
+"""A finished job's numbers in a Lightning logger: a copy, so its failure never costs the job.
+
+summary.json and rows.parquet are complete before anything here runs, and no table reads it back.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from hydra.utils import instantiate
+from pytorch_lightning.loggers import Logger, WandbLogger
+
+log = logging.getLogger(__name__)
+
+
+def make_logger(config: Mapping[str, Any] | None) -> Logger | None:
+    """The logger of the config group `logger`; None for `none` and for one that cannot be made."""
+    if not config:
+        return None
+    with _only_warns("the logger could not be made"):
+        return instantiate(config, _convert_="all")
+    return None  # it has warned
+
+
+def publish(
+    logger: Logger | None,
+    summary: Mapping[str, float | int | None],
+    config: dict[str, Any],
+    panel: Sequence[tuple[str, np.ndarray]],
+    histograms: Mapping[str, np.ndarray],
+) -> None:
+    """Every number of the summary and the config, logged once; with W&B also pictures and histograms.
+
+    panel holds titles with H W 3 uint8 pictures. histograms are probabilities, one entry per target and
+    arm; values that are not finite are left out.
+    """
+    if logger is None:
+        return
+    with _only_warns(f"{type(logger).__name__} did not take all of the job's numbers"):
+        logger.log_hyperparams(config)
+        # A step, because WandbLogger draws every metric over it and shows nothing without one.
+        logger.log_metrics({name: value for name, value in summary.items() if value is not None}, step=0)
+        if isinstance(logger, WandbLogger):
+            _log_media(logger, panel, histograms)
+        logger.save()
+
+
+def _log_media(
+    logger: WandbLogger, panel: Sequence[tuple[str, np.ndarray]], histograms: Mapping[str, np.ndarray]
+) -> None:
+    import wandb
+
+    media: dict[str, Any] = {}
+    if panel:
+        media["samples"] = [wandb.Image(picture, caption=title) for title, picture in panel]
+    for name, values in histograms.items():
+        finite = np.asarray(values, dtype=float)
+        finite = finite[np.isfinite(finite)]
+        if finite.size:
+            bins = np.histogram(finite, bins=20, range=(0, 1))  # one axis for every target and arm
+            media[f"histograms/{name}"] = wandb.Histogram(np_histogram=bins)
+    if media:
+        logger.log_metrics(media, step=0)
+
+
+def finish(logger: Logger | None) -> None:
+    """The end of this job's run; call it in `finally`.
+
+    Launchers that start no process per job would otherwise let the next job write into this one's run.
+    """
+    if isinstance(logger, WandbLogger):
+        with _only_warns("W&B did not finish its run"):
+            import wandb
+
+            wandb.finish()
+
+
+@contextmanager
+def _only_warns(trouble: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        log.warning("Tracking: %s (%s); the files in the job's folder are complete.", trouble, reason)

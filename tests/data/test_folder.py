@@ -1,0 +1,140 @@
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from harmonia.data.folder import folder, read_class_map
+from harmonia.data.manifest import ImageSet
+from harmonia.errors import InputError
+
+
+def ids(records) -> list[str]:
+    return [record.image_id for record in records]
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_folder_names_are_wordnet_ids_indices_or_own_classes(tmp_path, tree):
+    found = folder(tree(tmp_path, {"n02086240": 1, "007": 1, "my cat": 1}))
+    assert {record.image_id: record.class_name for record in found.records} == {
+        "n02086240/0.png": "n02086240",
+        "007/0.png": "n01514668",
+        "my cat/0.png": "my cat",
+    }
+    assert all(len(record.digest) == 64 for record in (*found.records, *found.pool))
+
+
+def test_missing_root_is_an_error_that_says_data_root(tmp_path):
+    for root in (None, tmp_path / "absent"):
+        with pytest.raises(InputError, match=r"data\.root=PATH") as caught:
+            folder(root)
+        assert "\n" not in str(caught.value)
+
+
+def test_val_is_the_default_split_and_train_its_pool(tmp_path, tree):
+    tree(tmp_path, {"val/a": 2, "train/a": 3, "extra/a": 1, "test": 1})
+    found = folder(tmp_path)
+    assert ids(found.records) == ["val/a/0.png", "val/a/1.png"]
+    assert ids(found.pool) == ["train/a/0.png", "train/a/1.png", "train/a/2.png"]
+
+
+def test_another_split_can_be_named_and_train_is_its_own_pool(tmp_path, tree):
+    tree(tmp_path, {"val/a": 2, "train/a": 3, "extra/b": 1})
+    assert ids(folder(tmp_path, split="extra").records) == ["extra/b/0.png"]
+    train = folder(tmp_path, split="train")
+    assert ids(train.records) == ids(train.pool) == ["train/a/0.png", "train/a/1.png", "train/a/2.png"]
+    with pytest.raises(InputError, match=r"data\.split"):
+        folder(tmp_path, split="absent")
+
+
+def test_class_folders_of_its_own_win_over_val(tmp_path, tree):
+    tree(tmp_path, {"a": 1, "val": 1, "val/deep": 1})
+    assert ids(folder(tmp_path).records) == ["a/0.png", "val/0.png", "val/deep/0.png"]
+
+
+def test_unsorted_val_is_not_taken_for_a_class(tmp_path, tree):
+    tree(tmp_path, {"val": 3, "train/a": 1})
+    with pytest.raises(InputError, match=r"data\.split=train"):
+        folder(tmp_path)
+
+
+def test_pool_without_train_comes_from_all_images_of_the_split(tmp_path, tree):
+    tree(tmp_path, {"a": 4, "b": 4})
+    found = folder(tmp_path, limit=2, pool_size=6)
+    assert len(found.records) == 2
+    assert Counter(record.class_name for record in found.pool) == {"a": 3, "b": 3}
+
+
+@pytest.mark.parametrize("classes", [{"x": 2, "y": 1}, {".": 3}, {"train/x": 2, "val/x": 9, "train/y": 1}])
+def test_pool_may_be_class_folders_flat_or_splits(tmp_path, tree, classes):
+    root = tree(tmp_path / "root", {"a": 1})
+    pool = tmp_path / "other"
+    if "." in classes:
+        shutil.move(tree(tmp_path / "flat", {"x": 3}) / "x", pool)
+    else:
+        tree(pool, classes)
+    found = folder(root, pool=pool).pool
+    assert len(found) == 3
+    assert {record.class_name for record in found} == ({None} if "." in classes else {"x", "y"})
+    assert all(record.image_id.startswith("pool:") for record in found)
+
+
+def test_an_image_in_data_and_pool_has_one_id(tmp_path, tree):
+    tree(tmp_path, {"a": 2, "b": 2})
+    found = folder(tmp_path, pool=tmp_path / "a" / ".." / "a")
+    assert set(ids(found.pool)) == {"a/0.png", "a/1.png"} < set(ids(found.records))
+
+
+@pytest.mark.parametrize("prepare", [lambda pool: None, lambda pool: pool.mkdir()])
+def test_pool_without_images_is_an_error(tmp_path, tree, prepare):
+    prepare(tmp_path / "other")
+    with pytest.raises(InputError, match=r"data\.pool"):
+        folder(tree(tmp_path / "root", {"a": 1}), pool=tmp_path / "other")
+
+
+@pytest.mark.parametrize("separator", [",", "\t", " ", " , "])
+def test_class_map_resolves_ids_indices_and_own_names(tmp_path, tree, separator):
+    rows = [("shi", "n02086240"), ("hen", "7"), ("mog", "cat"), ("c#", "code"), ("unused", "8")]
+    text = "# folders of ours\n\n" + "".join(f"{separator.join(row)}  # remark\n" for row in rows)
+    found = folder(
+        tree(tmp_path / "root", {"shi": 1, "hen": 1, "mog": 1, "c#": 1}),
+        class_map=write(tmp_path / "map", text),
+    )
+    assert found.class_names == ("cat", "code", "n01514668", "n02086240")
+
+
+def test_folder_missing_from_the_class_map_is_named_with_the_map(tmp_path, tree):
+    class_map = write(tmp_path / "map.csv", "a,b\n")
+    with pytest.raises(InputError, match=r"'n02086240'.*map\.csv"):
+        folder(tree(tmp_path / "root", {"a": 1, "n02086240": 1}), class_map=class_map)
+
+
+@pytest.mark.parametrize("line", ["alone", "a,b,c", "a b c", "a,", "a\tb\tc"])
+def test_malformed_class_map_line_is_named_by_number(tmp_path, line):
+    with pytest.raises(InputError, match="line 2 "):
+        read_class_map(write(tmp_path / "map", f"x,y\n{line}\n"))
+
+
+def test_class_map_lines_may_repeat_but_not_disagree(tmp_path):
+    assert read_class_map(write(tmp_path / "map", "a,155\na,n02086240\n")) == {"a": "n02086240"}
+    with pytest.raises(InputError, match=r"line 2 .*'a'.*'dog'.*'cat'"):
+        read_class_map(write(tmp_path / "map", "a,cat\na,dog\n"))
+
+
+def test_missing_or_binary_class_map_is_an_error(tmp_path):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for name in ("absent", "binary"):
+        with pytest.raises(InputError, match=r"data\.class_map"):
+            read_class_map(tmp_path / name)
+
+
+def test_boxed_split_of_real_images_has_the_ids_of_its_box_table(shared_data):
+    found: ImageSet = folder(shared_data / "imagenette", split="boxed", per_class=2)
+    listed = {line.split(",")[0] for line in (shared_data / "imagenette" / "boxes.csv").read_text().splitlines()}
+    assert len(found.records) == 20
+    assert set(ids(found.records)) < listed
+    assert {image_id.split("/")[0] for image_id in ids(found.pool)} == {"train"}

@@ -1,0 +1,186 @@
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harmonia.counter import image_key
+from harmonia.data.manifest import ImageRecord, ImageSet, choose_pool, scan, select
+from harmonia.errors import InputError
+
+
+def same(name: str) -> str:
+    return name
+
+
+def records(**sizes: int) -> tuple[ImageRecord, ...]:
+    return tuple(
+        ImageRecord(f"{name}/{number:03}.jpg", Path(f"{name}/{number:03}.jpg"), name, "")
+        for name, size in sizes.items()
+        for number in range(size)
+    )
+
+
+def ids(found: tuple[ImageRecord, ...]) -> list[str]:
+    return [record.image_id for record in found]
+
+
+def image_set(root: Path) -> ImageSet:
+    found = scan(root, same)
+    return ImageSet("set", found, found[:1])
+
+
+def test_scan_lists_images_below_class_folders_sorted_by_id(tmp_path, tree):
+    tree(tmp_path, {"b": 1, "a": 2, "a/deep/er": 1})
+    found = scan(tmp_path, str.upper)
+    assert ids(found) == ["a/0.png", "a/1.png", "a/deep/er/0.png", "b/0.png"]
+    assert [record.class_name for record in found] == ["A", "A", "A", "B"]
+    assert [record.path for record in found] == [tmp_path / record.image_id for record in found]
+
+
+def test_scan_goes_by_suffix_and_passes_over_hidden_files(tmp_path):
+    images = ["a.JPEG", "b.Jpg", "c.png", "d.bmp", "e.webp", "f.tif", "g.tiff", "h.gif", "i.ppm", "j.jpeg"]
+    others = ["notes.txt", ".DS_Store", "._a.jpg", ".hidden/x.jpg", "jpg", "k.jpg.part"]
+    for name in images + others:
+        path = tmp_path / "class" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("not a picture")
+    (tmp_path / "class" / "folder.jpg").mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "beside.jpg").write_text("no class")
+    assert ids(scan(tmp_path, same)) == [f"class/{name}" for name in images]
+
+
+def test_a_broken_file_is_listed_and_shifts_no_other(tmp_path, tree):
+    before = scan(tree(tmp_path, {"a": 3, "b": 3}), same)
+    (tmp_path / "a" / "1.png").write_bytes(b"")
+    after = scan(tmp_path, same)
+    assert ids(after) == ids(before)
+    assert [old == new for old, new in zip(before, after, strict=True)] == [
+        True,
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_a_dangling_link_is_listed_without_digest(tmp_path, tree):
+    tree(tmp_path, {"a": 1})
+    (tmp_path / "a" / "1.png").symlink_to(tmp_path / "gone.png")
+    assert [bool(record.digest) for record in scan(tmp_path, same)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (lambda root: None, "does not exist"),
+        (lambda root: root.mkdir(), "one folder per class"),
+        (lambda root: (root / "class").mkdir(parents=True), "must hold images"),
+    ],
+)
+def test_a_folder_without_images_is_an_error_in_one_line(tmp_path, prepare, reason):
+    prepare(tmp_path / "root")
+    with pytest.raises(InputError, match=reason) as caught:
+        scan(tmp_path / "root", same)
+    assert str(tmp_path / "root") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_digest_stays_when_the_root_moves(tmp_path, tree):
+    before = image_set(tree(tmp_path / "here", {"a": 2, "b": 1}))
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    after = image_set(tmp_path / "there")
+    assert (after.digest, after.pool_digest) == (before.digest, before.pool_digest)
+
+
+def test_digest_changes_with_a_byte_a_label_an_id_or_the_order(tmp_path, tree):
+    before = image_set(tree(tmp_path, {"a": 2, "b": 1}))
+    first, *rest = before.records
+    variants = [
+        (replace(first, digest="0" * 64), *rest),
+        (replace(first, class_name="b"), *rest),
+        (replace(first, image_id="a/00.png"), *rest),
+        (*rest, first),
+        tuple(rest),
+    ]
+    assert len({before.digest, *(ImageSet("set", variant, ()).digest for variant in variants)}) == 6
+
+
+def test_file_name_that_is_not_unicode_has_a_digest_and_a_key():
+    record = ImageRecord("a/\udcff.jpg", Path("a/\udcff.jpg"), "a", "")
+    image_set = ImageSet("set", (record,), ())
+    assert len(image_set.digest) == 64
+    assert image_set.key(0) == image_key("a/\udcff.jpg")
+
+
+def test_class_names_are_sorted_and_unique_and_not_of_the_pool():
+    assert ImageSet("set", records(b=2, a=1), records(c=1)).class_names == ("a", "b")
+
+
+def test_only_the_pool_may_be_unlabelled():
+    unlabelled = (ImageRecord("x.jpg", Path("x.jpg"), None, ""),)
+    assert ImageSet("set", (), unlabelled).pool == unlabelled
+    with pytest.raises(ValueError, match=r"x\.jpg"):
+        ImageSet("set", unlabelled, ())
+
+
+def test_image_ids_are_unique():
+    with pytest.raises(ValueError, match="unique"):
+        ImageSet("set", records(a=1) * 2, ())
+
+
+def test_select_takes_the_first_of_each_class():
+    assert ids(select(records(a=3, b=1), per_class=2)) == ["a/000.jpg", "a/001.jpg", "b/000.jpg"]
+
+
+def test_limit_keeps_classes_balanced():
+    chosen = select(records(a=100, b=2, c=100), limit=8)
+    assert Counter(record.class_name for record in chosen) == {"a": 3, "b": 2, "c": 3}
+    assert ids(chosen) == sorted(ids(chosen))
+
+
+def test_limit_never_exceeds_per_class():
+    assert len(select(records(a=100, b=100), per_class=3, limit=50)) == 6
+
+
+def test_no_limit_selects_everything():
+    everything = records(a=3, b=2)
+    assert select(everything) == everything
+
+
+@pytest.mark.parametrize("key", ["per_class", "limit"])
+def test_selecting_nothing_is_refused(key):
+    with pytest.raises(InputError, match=rf"data\.{key} must be at least 1, got 0"):
+        select(records(a=1), **{key: 0})
+
+
+def test_pool_is_spread_evenly_over_classes():
+    chosen = choose_pool(records(a=90, b=90, c=2, d=90), size=20, seed=0)
+    assert Counter(record.class_name for record in chosen) == {"a": 6, "b": 6, "c": 2, "d": 6}
+
+
+def test_pool_depends_on_the_seed_and_nothing_else():
+    everything = records(a=50, b=50)
+    chosen = choose_pool(everything, size=10, seed=0)
+    assert choose_pool(everything[::-1], size=10, seed=0) == chosen
+    assert choose_pool(everything, size=10, seed=1) != chosen
+    assert choose_pool(everything, size=4, seed=0) == tuple(
+        record for record in chosen if record in choose_pool(everything, size=4, seed=0)
+    )
+
+
+def test_pool_smaller_than_the_classes_favours_none():
+    everything = records(a=1, b=1, c=1, d=1)
+    drawn = Counter(choose_pool(everything, size=1, seed=seed)[0].class_name for seed in range(400))
+    assert all(60 <= drawn[name] <= 140 for name in "abcd")  # 100 expected, deviation 8.7
+
+
+def test_pool_larger_than_the_supply_takes_all_and_zero_takes_none():
+    everything = records(a=2, b=1)
+    assert choose_pool(everything, size=99, seed=0) == everything
+    assert choose_pool(everything, size=0, seed=0) == ()
+    with pytest.raises(InputError, match="pool_size"):
+        choose_pool(everything, size=-1, seed=0)

@@ -1,0 +1,165 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from harmonia.report import main
+from harmonia.results import RowWriter, write_summary
+from harmonia.sweep_report import ReportAfterSweep
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+def plant(folder, hits=8, target="e6"):
+    """A finished job: 10 images, all right on the whole image, some on the feature."""
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump({"source": {"name": "e7"}, "data": {"root": "/x/woof"}}))
+    with RowWriter(folder / "rows.parquet") as writer:
+        for arm, right in (("image", 10), ("soft", hits), ("area30", 5)):
+            constant = {
+                "path": "x.jpg",
+                "source": "e7",
+                "method": "ss",
+                "label_policy": "predicted",
+                "arm": arm,
+                "fill": "black",
+                "target": target,
+                "label": HOSTILE,
+                "explained": HOSTILE,
+                "source_predicted": HOSTILE,
+                "p_label": 0.5,
+                "p_explained": 0.5,
+                "p_predicted": 0.5,
+                "entropy": 1.0,
+                "kept_area": 1.0,
+                "flag": "",
+                "top5": [HOSTILE],
+            }
+            columns = {name: [value] * 10 for name, value in constant.items()}
+            predicted = [HOSTILE] * right + ["owl"] * (10 - right)
+            writer.append(columns | {"image_id": list("abcdefghij"), "predicted": predicted})
+    write_summary(folder, {})
+
+
+def fail(folder, reason):
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").write_text("source: {name: vit}")
+    (folder / "error.txt").write_text(reason + "\n")
+
+
+def test_failed_jobs_are_named_and_the_others_are_in_the_table(tmp_path, capsys):
+    plant(tmp_path / "0")
+    fail(tmp_path / "1", "OutOfMemoryError: 600 px")
+    plant(tmp_path / "2", target="e5")
+    (tmp_path / "2" / "rows.parquet").write_bytes(b"torn")
+    assert main([f"run={tmp_path}"]) == 0
+    printed = capsys.readouterr().out
+    assert "left out: 1: OutOfMemoryError: 600 px" in printed
+    assert "left out: 2: " in printed
+    assert "readable Parquet" in printed
+    made = sorted(path.name for path in (tmp_path / "report").iterdir())
+    assert made == ["index.html", "table1.csv", "table1.md", "table1.tex", "transfer_matrix.csv"]
+    assert all(str(tmp_path / "report" / name) in printed for name in made)
+    assert "| SS | Accuracy (%) | 100.00 | 80.00 |" in (tmp_path / "report" / "table1.md").read_text()
+    assert "80.00" in printed
+    matrix = pd.read_csv(tmp_path / "report" / "transfer_matrix.csv")
+    assert matrix[["target", "arm", "retention"]].values.tolist() == [
+        ["e6", "soft", 0.8],
+        ["e6", "area30", 0.5],
+    ]
+
+
+def test_reporting_twice_gives_the_same_files(tmp_path):
+    plant(tmp_path / "0")
+    main([f"run={tmp_path}"])
+    before = {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
+    main([f"run={tmp_path}"])
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
+
+
+def test_arm_and_out_are_followed(tmp_path, capsys):
+    plant(tmp_path / "sweep" / "0")
+    assert main([f"run={tmp_path / 'sweep' / '0'}", "arm=area30", f"out={tmp_path / 'here'}"]) == 0
+    assert "| SS | Accuracy (%) | 100.00 | 50.00 |" in (tmp_path / "here" / "table1.md").read_text()
+    assert not (tmp_path / "sweep" / "0" / "report").exists()
+
+
+def test_nothing_finished_is_exit_code_1_and_still_a_page(tmp_path, capsys):
+    fail(tmp_path / "1", "no weights")
+    assert main([f"run={tmp_path}"]) == 1
+    assert "no weights" in (tmp_path / "report" / "index.html").read_text()
+    assert "no finished job" in capsys.readouterr().out
+
+
+def test_a_job_that_ran_again_is_said_to_be_replaced(tmp_path, capsys):
+    plant(tmp_path / "0")
+    plant(tmp_path / "1")
+    assert main([f"run={tmp_path}"]) == 0
+    assert "left out: 0: replaced by a later job" in capsys.readouterr().out
+
+
+def test_the_page_escapes_what_others_named(tmp_path):
+    plant(tmp_path / "0", target=HOSTILE)
+    fail(tmp_path / "1", HOSTILE)
+    main([f"run={tmp_path}"])
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;") == 3  # two columns, one reason
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "run must be given"),
+        (["rum=x"], "did you mean 'run'?"),
+        (["run"], "write run=VALUE"),
+        (["run=a", "run=b"], "given once"),
+        (["run={run}", "arm=sofd"], "did you mean 'soft'?"),
+        (["run={run}", "arm=image"], "must be one of area30, soft"),
+        (["run={run}x"], "did you mean 'run'?"),
+        (["run={run}", "out={run}/0/rows.parquet"], "out must be a folder"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(tmp_path, capsys, words, said):
+    plant(tmp_path / "run" / "0")
+    assert main([word.format(run=tmp_path / "run") for word in words]) == 2
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert streams.err.count("\n") == 1
+    assert streams.err.startswith("error: ")
+    assert said in streams.err
+
+
+def test_the_module_runs_and_exits_without_a_traceback():
+    command = [sys.executable, "-m", "harmonia.report", "run=/nonexistent/folder"]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert ran.returncode == 2
+    assert ran.stderr.count("\n") == 1
+    assert "must be an existing folder" in ran.stderr
+    helped = subprocess.run([*command[:3], "--help"], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert helped.returncode == 0
+    assert "python -m harmonia.report run=FOLDER" in helped.stdout
+
+
+def test_importing_the_report_does_not_import_torch():
+    code = "import sys, harmonia.report; sys.exit('torch' in sys.modules or 'pytorch_lightning' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+
+
+def test_the_callback_reports_on_the_sweeps_folder(tmp_path):
+    plant(tmp_path / "sweep" / "0")
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}, "runtime": {"cwd": str(tmp_path)}}})
+    ReportAfterSweep().on_multirun_end(config)
+    assert (tmp_path / "sweep" / "report" / "table1.md").is_file()
+
+
+def test_a_failing_callback_is_a_logged_error(tmp_path, caplog):
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "missing")}}})
+    ReportAfterSweep().on_multirun_end(config)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    ReportAfterSweep().on_multirun_end(OmegaConf.create({}))  # not even a sweep folder
+    assert len(caplog.records) == 2

@@ -1,0 +1,335 @@
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from harmonia.errors import InputError
+from harmonia.results import (
+    SCHEMA,
+    RowWriter,
+    find_jobs,
+    read_rows,
+    read_summary,
+    summarise,
+    write_summary,
+)
+
+
+def columns_of(labels, predicted, **given):
+    count = len(labels)
+    columns = {
+        "image_id": [f"n{number}" for number in range(count)],
+        "path": ["x.jpg"] * count,
+        "source": ["e7"] * count,
+        "method": ["ss"] * count,
+        "label_policy": ["predicted"] * count,
+        "arm": ["image"] * count,
+        "fill": ["black"] * count,
+        "target": ["e6"] * count,
+        "label": labels,
+        "predicted": predicted,
+        "top5": [[name] for name in predicted],
+        "explained": predicted,
+        "source_predicted": predicted,
+        "p_label": [0.5] * count,
+        "p_explained": [0.5] * count,
+        "p_predicted": [0.5] * count,
+        "entropy": [1.0] * count,
+        "kept_area": [1.0] * count,
+        "flag": [""] * count,
+    }
+    return columns | given
+
+
+def frame(labels, predicted, **given):
+    return pd.DataFrame(columns_of(labels, predicted, **given))
+
+
+# Rows on disk
+
+
+def test_odd_names_come_back_as_they_were(tmp_path):
+    names = [
+        'say "cheese"',
+        "two\nlines",
+        "<script>alert(1)</script>",
+        "Épagneul 犬 🐶",
+        "a|b,c;d\\",
+        "",
+        "nan",
+    ]
+    written = columns_of(names, names[::-1], path=names, image_id=names, top5=[names] * len(names))
+    with RowWriter(tmp_path / "rows.parquet") as writer:
+        writer.append(written)
+        writer.append(columns_of(["x"], ["y"], p_label=[math.nan], label=[None]))
+    rows = read_rows(tmp_path)
+    assert list(rows.columns) == SCHEMA.names
+    for name in ("label", "predicted", "path", "image_id"):
+        assert rows[name].iloc[:-1].tolist() == written[name]
+    assert list(rows["top5"].iloc[0]) == names
+    assert math.isnan(rows["p_label"].iloc[-1])
+    assert pd.isna(rows["label"].iloc[-1])
+    assert rows["p_label"].dtype == np.float32
+
+
+def test_a_file_name_that_is_not_utf8_is_kept_escaped(tmp_path):
+    with RowWriter(tmp_path / "rows.parquet") as writer:
+        writer.append(columns_of(["x"], ["x"], path=["dog\udcff.jpg"]))
+    assert read_rows(tmp_path)["path"].tolist() == ["dog\\udcff.jpg"]
+
+
+def write_and_crash(path, error):
+    with RowWriter(path) as writer:
+        writer.append(columns_of(["new"], ["x"]))
+        raise error
+
+
+def test_a_writer_that_crashes_leaves_the_folder_as_it_was(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        write_and_crash(tmp_path / "rows.parquet", KeyboardInterrupt)
+    assert list(tmp_path.iterdir()) == []
+
+    with RowWriter(tmp_path / "rows.parquet") as writer:
+        writer.append(columns_of(["old"], ["x"]))
+    with pytest.raises(RuntimeError):
+        write_and_crash(tmp_path / "rows.parquet", RuntimeError)
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
+    assert read_rows(tmp_path)["label"].tolist() == ["old"]
+
+
+def test_rows_are_invisible_until_the_block_ends(tmp_path):
+    with RowWriter(tmp_path / "rows.parquet") as writer:
+        writer.append(columns_of(["x"], ["x"]))
+        assert not (tmp_path / "rows.parquet").exists()
+    assert len(read_rows(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        ({name: [] for name in SCHEMA.names if name != "entropy"}, "entropy"),
+        (columns_of([], [], colour=[]), "colour"),
+        (columns_of(["x"], ["x"], flag=["", ""]), "equally long"),
+        (columns_of(["x"], ["x"], arm="s"), "one string"),
+    ],
+)
+def test_columns_other_than_the_schema_are_refused(tmp_path, columns, named):
+    with pytest.raises(ValueError, match=named), RowWriter(tmp_path / "rows.parquet") as writer:
+        writer.append(columns)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folders_name_is_no_column(tmp_path):
+    folder = tmp_path / "source=vit,method=gc"
+    folder.mkdir()
+    with RowWriter(folder / "rows.parquet") as writer:
+        writer.append(columns_of(["x"], ["x"]))
+    assert read_rows(folder)["source"].tolist() == ["e7"]
+
+
+def test_rows_that_cannot_be_read_are_an_input_error(tmp_path):
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1 torn")
+    with pytest.raises(InputError, match="run the job again"):
+        read_rows(tmp_path)
+    pd.DataFrame({"image_id": ["a"]}).to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(InputError, match="lacks"):
+        read_rows(tmp_path)
+
+
+# F1
+
+
+def test_f1_by_hand():
+    # cat: 2 of 3 found, nothing else called cat: precision 1, recall 2/3, F1 4/5.
+    # dog: 1 of 1 found, one cat called dog: precision 1/2, recall 1, F1 2/3.
+    # fox: 0 of 1 found (called owl, which is no label): F1 0. Present: cat, dog, fox; owl is not averaged.
+    summary = summarise(frame(["cat", "cat", "cat", "dog", "fox"], ["cat", "cat", "dog", "dog", "owl"]))
+    assert summary["e6/image/f1_weighted"] == pytest.approx((3 * 4 / 5 + 2 / 3 + 0) / 5)
+    assert summary["e6/image/f1_macro"] == pytest.approx((4 / 5 + 2 / 3 + 0) / 3)
+    assert summary["e6/image/accuracy"] == 3 / 5
+
+
+names = st.sampled_from([f"n{number}" for number in range(12)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(names.filter(lambda name: name < "n5"), names), min_size=1, max_size=40))
+def test_f1_is_scikit_learns_over_the_present_classes(pairs):
+    labels, predicted = zip(*pairs, strict=True)
+    summary = summarise(frame(list(labels), list(predicted)))
+    present = sorted(set(labels))
+    for average in ("weighted", "macro"):
+        expected = f1_score(labels, predicted, labels=present, average=average, zero_division=0)
+        assert summary[f"e6/image/f1_{average}"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_macro_over_all_predicted_classes_would_be_far_lower():
+    labels = ["cat", "dog"] * 50
+    predicted = labels[:80] + [f"other{number}" for number in range(20)]
+    everything = f1_score(labels, predicted, average="macro", zero_division=0)
+    ours = summarise(frame(labels, predicted))["e6/image/f1_macro"]
+    assert everything < 0.1
+    assert ours == pytest.approx(2 * 0.8 / 1.8)
+
+
+def test_errors_outside_the_labels_give_the_papers_f1():
+    random = np.random.default_rng(0)
+    labels = [f"dog{number % 10}" for number in range(1000)]
+    wrong = set(random.permutation(1000)[:216].tolist())
+    predicted = [f"else{n}" if n in wrong else label for n, label in enumerate(labels)]
+    summary = summarise(frame(labels, predicted))
+    assert summary["e6/image/accuracy"] == pytest.approx(0.784)
+    for average in ("weighted", "macro"):  # Table 1 prints .87 beside 78.4 %
+        assert summary[f"e6/image/f1_{average}"] == pytest.approx(2 * 0.784 / 1.784, abs=5e-3)
+
+
+# Calibration
+
+
+def slow_calibration_error(confidence, correct):
+    total = 0.0
+    for number in range(15):
+        low, high = number / 15, (number + 1) / 15
+        last = number == 14
+        inside = [i for i, c in enumerate(confidence) if low <= c and (c < high or (last and c <= high))]
+        if inside:
+            mean_confidence = sum(confidence[i] for i in inside) / len(inside)
+            accuracy = sum(correct[i] for i in inside) / len(inside)
+            total += len(inside) / len(confidence) * abs(accuracy - mean_confidence)
+    return total
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_calibration_error_is_the_slow_rewrite(seed):
+    random = np.random.default_rng(seed)
+    confidence = random.uniform(size=200)
+    confidence[:30] = 1.0  # saturated, as real networks are
+    correct = random.uniform(size=200) < 0.7
+    predicted = ["cat" if hit else "dog" for hit in correct]
+    summary = summarise(frame(["cat"] * 200, predicted, p_predicted=confidence))
+    assert summary["e6/image/ece"] == pytest.approx(slow_calibration_error(confidence, correct), abs=1e-6)
+
+
+def test_calibration_error_of_a_sure_classifier_is_its_error_rate():
+    summary = summarise(frame(["cat"] * 4, ["cat", "cat", "cat", "dog"], p_predicted=[1 + 1e-7] * 4))
+    assert summary["e6/image/ece"] == pytest.approx(1 / 4)  # 1 + 1e-7 is no logit
+
+
+# Arms
+
+
+def two_arms(accuracies=(4, 3), p_explained=((0.9, 0.8, 0.7, 0.6), (0.5, 0.8, 0.9, math.nan))):
+    hits = [number < count for count in accuracies for number in range(4)]
+    return frame(
+        ["cat"] * 8,
+        ["cat" if hit else "dog" for hit in hits],
+        image_id=list("abcdabcd"),
+        arm=["image"] * 4 + ["soft"] * 4,
+        p_explained=[p for arm in p_explained for p in arm],
+    )
+
+
+def test_retention_and_drop_by_hand():
+    summary = summarise(two_arms())
+    assert summary["e6/soft/retention"] == pytest.approx(3 / 4)
+    # pairs: .9-.5, .8-.8, .7-.9; the fourth has no feature probability
+    assert summary["e6/soft/drop_p_explained"] == pytest.approx((0.4 + 0 - 0.2) / 3)
+    assert summary["e6/soft/p_explained"] == pytest.approx((0.5 + 0.8 + 0.9) / 3)
+    assert "e6/image/retention" not in summary
+
+
+def test_drop_pairs_images_whatever_their_order():
+    rows = two_arms()
+    shuffled = rows.sample(frac=1, random_state=3)
+    assert summarise(shuffled)["e6/soft/drop_p_explained"] == pytest.approx(summarise(rows)["e6/soft/drop_p_explained"])
+
+
+def test_top5_counts_a_label_anywhere_among_the_five():
+    five = [["a", "b", "c", "d", "cat"], ["cat", "b", "c", "d", "e"], ["a", "b", "c", "d", "e"]]
+    assert summarise(frame(["cat"] * 3, ["a", "cat", "a"], top5=five))["e6/image/top5"] == pytest.approx(2 / 3)
+
+
+def test_what_is_undefined_is_none_and_never_zero():
+    nothing_right = summarise(two_arms(accuracies=(0, 0)))
+    assert nothing_right["e6/soft/accuracy"] == 0
+    assert nothing_right["e6/soft/retention"] is None
+
+    no_label = summarise(frame([None, None], ["cat", "dog"]))
+    for metric in ("accuracy", "f1_weighted", "f1_macro", "top5", "ece"):
+        assert no_label[f"e6/image/{metric}"] is None
+    assert no_label["e6/image/images"] == 2
+
+    unknown_class = summarise(frame(["cat"], ["dog"], p_label=[math.nan], p_explained=[math.nan]))
+    assert unknown_class["e6/image/p_label"] is None
+    assert unknown_class["e6/image/p_explained"] is None
+
+    broken = summarise(frame(["cat"] * 2, ["cat"] * 2, p_predicted=[math.nan, 1], kept_area=[math.nan, 1]))
+    assert broken["e6/image/ece"] is None
+    assert broken["e6/image/kept_area"] is None
+
+    lone = two_arms().query("arm == 'soft'")
+    assert summarise(lone)["e6/soft/retention"] is None
+    assert summarise(lone)["e6/soft/drop_p_explained"] is None
+    assert summarise(lone.iloc[:0]) == {}
+
+
+def test_rows_of_two_jobs_are_not_summarised_as_one():
+    with pytest.raises(InputError, match="summarise one job"):
+        summarise(pd.concat([two_arms(), two_arms()]))
+
+
+def test_rows_on_disk_and_in_memory_give_the_same_summary(tmp_path):
+    rows = two_arms()
+    with RowWriter(tmp_path / "rows.parquet") as writer:
+        for part in (rows.iloc[:3], rows.iloc[3:]):
+            writer.append({name: part[name].tolist() for name in part})
+    expected = {name: pytest.approx(value, abs=1e-6) for name, value in summarise(rows).items()}
+    assert summarise(read_rows(tmp_path)) == expected
+
+
+# Summaries and jobs
+
+
+def test_a_summary_is_sorted_valid_json_with_null_for_undefined(tmp_path):
+    write_summary(tmp_path, {"b": np.float32(0.5), "a": math.nan, "c": None, "d": np.int64(3), "<é>": math.inf})
+    text = (tmp_path / "summary.json").read_text()
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    assert list(json.loads(text, parse_constant=refuse)) == sorted(["b", "a", "c", "d", "<é>"])
+    assert read_summary(tmp_path) == {"a": None, "b": 0.5, "c": None, "d": 3, "<é>": None}
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_every_job_is_found_once_and_the_unfinished_say_why(tmp_path):
+    def plant(name, *files):
+        for file in files:
+            path = tmp_path / name / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text({"config.yaml": "source: {name: e7}", "summary.json": "{}"}.get(path.name, "why\nmore"))
+
+    whole = ("config.yaml", "rows.parquet", "summary.json")
+    plant("10", *whole, ".hydra/config.yaml", "wandb/run-1/files/config.yaml")
+    plant("9", *whole)
+    plant("failed", *whole, "error.txt")
+    plant("killed", ".hydra/config.yaml")
+    plant("torn", "rows.parquet", "config.yaml")
+    plant("report", "index.html")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "config.yaml").write_text("a: [")
+    jobs = {str(job.folder.relative_to(tmp_path)): job for job in find_jobs(tmp_path)}
+    assert list(jobs) == ["9", "10", "bad", "failed", "killed", "torn"]
+    assert [name for name, job in jobs.items() if job.finished] == ["9", "10"]
+    assert jobs["9"].config == {"source": {"name": "e7"}}
+    assert jobs["9"].error is None
+    assert jobs["failed"].error == "why"
+    assert jobs["killed"].error == "unfinished: no config.yaml, rows.parquet, summary.json"
+    assert jobs["torn"].error == "unfinished: no summary.json"
+    assert "readable YAML" in jobs["bad"].error
+    assert "\n" not in jobs["bad"].error
