@@ -67,15 +67,19 @@ class View:
     def box(self, width: int, height: int) -> Box:
         """The part of a width x height image that the view shows."""
         resized_width, resized_height = self._resized(width, height)
-        # timm and torchvision centre the crop with Python's rounding
-        left = round((resized_width - self.size) / 2.0)
-        top = round((resized_height - self.size) / 2.0)
+        left, top = self._margin(resized_width), self._margin(resized_height)
         return Box(
             left / resized_width,
             top / resized_height,
             (left + self.size) / resized_width,
             (top + self.size) / resized_height,
         )
+
+    def _margin(self, resized: int) -> int:
+        """Pixels cut off before the view begins, negative where a border is added: rounded as timm does."""
+        if resized < self.size:
+            return -((self.size - resized) // 2)
+        return round((resized - self.size) / 2.0)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         side = math.floor(self.size / self.crop_pct)
@@ -105,8 +109,10 @@ def resample(maps: Maps, source: Tensor, target: Tensor, size: int) -> Keep:
 def resampling_matrix(cells: int, low: Tensor, high: Tensor, pixels: int, new_low: Tensor, new_high: Tensor) -> Tensor:
     """Weights (B, pixels, cells) that read ``cells`` values over [low, high] at pixels over [new_low, new_high]."""
     low, high, new_low, new_high = (edge.double()[:, None] for edge in (low, high, new_low, new_high))
-    centres = new_low + (torch.arange(pixels, device=low.device) + 0.5) / pixels * (new_high - new_low)
-    positions = (centres - low) / (high - low) * cells - 0.5
+    steps = torch.arange(pixels, device=low.device, dtype=torch.float64)
+    centres = new_low + (steps + 0.5) / pixels * (new_high - new_low)
+    # rounded: the rounding of the boxes must not mix a trace of its neighbours into a cell met exactly
+    positions = ((centres - low) / (high - low) * cells - 0.5).round(decimals=9)
     cells_per_pixel = cells * (new_high - new_low) / (high - low) / pixels
     reach = cells_per_pixel.clamp(min=1.0)[..., None]
     distance = (positions[..., None] - torch.arange(cells, device=low.device)).abs()

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import timm
 import torch
-from timm.data import resolve_data_config
+from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 from harmonia import weights as weights_file
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One yaml of conf/source: which classifier, and which of timm's evaluation settings to override (None = timm's)."""
+    """One yaml of conf/source: a classifier, and timm's evaluation settings to override (None keeps timm's own)."""
 
     name: str
     arch: str  # a timm model name, with its tag for hub weights
@@ -54,11 +55,14 @@ class Classifier(nn.Module):
 
     def __init__(self, network: nn.Module, spec: ModelSpec, view: View, classes: Sequence[str], digest: str):
         super().__init__()
-        self.network = network.eval().requires_grad_(False)
+        self.network: Any = network.eval().requires_grad_(False)
         self.spec = spec
         self.view = view
         self.classes = tuple(classes)
         self.digest = digest
+        self._indices = {known: index for index, known in enumerate(self.classes)}
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(view.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(view.std).view(1, 3, 1, 1), persistent=False)
 
@@ -82,8 +86,6 @@ class Classifier(nn.Module):
 
     def class_index(self, name: str) -> int | None:
         """This model's index of a class, None where it has no such class."""
-        if not hasattr(self, "_indices"):
-            self._indices = {known: index for index, known in enumerate(self.classes)}
         return self._indices.get(name)
 
     def layer(self, name: str) -> nn.Module:
@@ -168,7 +170,7 @@ def load(spec: ModelSpec, seed: int = 0) -> Classifier:
         path = weights_file.locate(spec.weights, spec.name, arch)
         network, digest = _pretrained(arch, spec, path), weights_file.digest(path)
     view = _view(network, spec)
-    classes = _classes(spec, network.num_classes)
+    classes = _classes(spec, cast(int, network.num_classes))
     return Classifier(network, spec, view, classes, digest)
 
 
@@ -192,7 +194,7 @@ def _pretrained(arch: str, spec: ModelSpec, path: Path) -> nn.Module:
     network = _create(arch, spec)
     if spec.names_in_order:
         state = weights_file.in_order(state, network.state_dict(), spec.name)
-    head = network.pretrained_cfg.get("classifier")
+    head = cast(dict, network.pretrained_cfg).get("classifier")
     head = state.get(f"{head}.weight") if isinstance(head, str) else None
     if head is not None and len(head) != network.num_classes:
         network = _create(arch, spec, num_classes=len(head))
@@ -201,7 +203,7 @@ def _pretrained(arch: str, spec: ModelSpec, path: Path) -> nn.Module:
 
 
 def _view(network: nn.Module, spec: ModelSpec) -> View:
-    config = resolve_data_config({}, pretrained_cfg=network.pretrained_cfg) | spec.overrides()
+    config = resolve_data_config({}, pretrained_cfg=cast(dict, network.pretrained_cfg)) | spec.overrides()
     channels, height, width = config["input_size"]
     if channels != 3 or height != width:
         raise InputError(f"{spec.name}: harmonia needs a square RGB input, {spec.arch} has {config['input_size']}")
@@ -250,7 +252,10 @@ def load_job(source: Mapping, targets: Mapping[str, Mapping], seed: int) -> tupl
     loaded: dict[ModelSpec, Classifier] = {}
 
     def once(config: Mapping) -> Classifier:
-        spec = ModelSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in config.items()})
+        hashable: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in config.items()
+        }
+        spec = ModelSpec(**hashable)
         if spec not in loaded:
             loaded[spec] = load(spec, seed)
         return loaded[spec]

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import torch
@@ -37,8 +37,7 @@ log = logging.getLogger(__name__)
 
 def run(config: DictConfig) -> dict[str, float | int | None]:
     """The whole job of one configuration; returns its summary, which is also on disk."""
-    settings = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(settings, dict)
+    settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     folder = Path(settings["paths"]["job"])
     job_folder.begin(folder, settings)
     try:
@@ -174,8 +173,8 @@ def _track(settings: dict, job: Job, rows: pd.DataFrame, summary: dict) -> None:
         logger = tracking.make_logger(settings["logger"])
         if logger is not None:
             histograms = {
-                f"{target}/{arm}/p_label": of_arm["p_label"].to_numpy()
-                for (target, arm), of_arm in rows.groupby(["target", "arm"])
+                "/".join([*cast(tuple[str, str], group), "p_label"]): of_group["p_label"].to_numpy()
+                for group, of_group in rows.groupby(["target", "arm"])
             }
             soft = KeepArms(normalisation(job.method.normalise), ())
             panel = sample_panel(job.maps, job.viewed, job.source.view, soft, settings["tracking"]["panel_images"])

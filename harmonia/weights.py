@@ -50,7 +50,7 @@ def _hub_file(name: str, arch: str) -> Path:
 
     known = get_pretrained_cfg(arch)
     repository = known.hf_hub_id if known else None
-    if not repository:
+    if known is None or not repository:
         raise InputError(
             f"{name}: timm has no pretrained weights for {arch!r}; give a tagged name (timm.list_pretrained()) "
             "or a file with weights=PATH"
@@ -127,7 +127,8 @@ def load_strictly(network: torch.nn.Module, state: dict[str, Tensor], name: str,
     if missing or unexpected or misshapen:
         example = (misshapen or missing or unexpected)[0]
         raise InputError(
-            f"{name}: {path} does not fit the architecture: {len(missing)} tensors missing, {len(unexpected)} unexpected, "
-            f"{len(misshapen)} of another shape (first: {example}); give the arch these weights were trained for"
+            f"{name}: {path} does not fit the architecture: {len(missing)} tensors missing, "
+            f"{len(unexpected)} unexpected, {len(misshapen)} of another shape (first: {example}); "
+            "give the arch these weights were trained for"
         )
     network.load_state_dict(state)

@@ -1,12 +1,14 @@
 import csv
 import json
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import wandb
 import yaml
+from google.protobuf.message import DecodeError
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 from wandb.proto import wandb_internal_pb2
@@ -36,8 +38,22 @@ def group(name, folder):
 
 
 def records(folder):
-    """What an offline run holds. wandb 0.31 dropped its reader, so the file's LevelDB log is parsed here:
-    7 bytes of header, then blocks of 32 KiB of chunks, each crc (4), length (2), kind (1), data."""
+    """What an offline run holds; wandb.finish returns up to some milliseconds before the file is whole."""
+    give_up = time.monotonic() + 20
+    while True:
+        try:
+            found = list(parse(folder))
+            if any(record.HasField("exit") for record in found):
+                return found
+        except DecodeError:
+            pass
+        assert time.monotonic() < give_up, f"the W&B file in {folder} never became whole"
+        time.sleep(0.02)
+
+
+def parse(folder):
+    """wandb 0.31 dropped its reader, so the file's LevelDB log is parsed here: 7 bytes of header, then
+    blocks of 32 KiB of chunks, each crc (4 bytes), length (2), kind (1), data."""
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
     data = path.read_bytes()
     position, record = 7, b""
@@ -103,7 +119,7 @@ def test_a_wandb_run_names_its_sweep_and_config(tmp_path):
     logger = make_logger(group("wandb", tmp_path))
     publish(logger, SUMMARY, CONFIG, [], {})
     finish(logger)
-    found = list(records(tmp_path))
+    found = records(tmp_path)
     (run,) = (record.run for record in found if record.HasField("run"))
     assert (run.project, run.run_group, run.job_type, list(run.tags)) == (
         "harmonia",

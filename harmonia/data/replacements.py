@@ -38,7 +38,7 @@ class Replacements:
     def draw(
         self, images: Sequence[ImageRecord], keys: np.ndarray, avoid: Sequence[str], step: int, draws: int
     ) -> Tensor:
-        """Positions in the pool, (B, draws): for each image a hash of (seed, image, step, draw) picks among the allowed."""
+        """Positions in the pool, (B, draws): a hash of (seed, image, step, draw) picks among those allowed."""
         numbers = counter_hash(self._seed, keys[:, None], step, np.arange(draws)[None])
         picked = np.empty(numbers.shape, np.int64)
         for row, (image, class_name) in enumerate(zip(images, avoid, strict=True)):

@@ -10,18 +10,14 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from inspect import signature
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from harmonia.errors import InputError
 from harmonia.store.shards import storage_errors
-
-# filelock 3 lacks the option, and for long the fallback
-_HARD = {"fallback_to_soft": False} if "fallback_to_soft" in signature(FileLock.__init__).parameters else {}
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +28,7 @@ def claim(
     is_done: Callable[[int], bool],
     poll_s: float,
     on_wait: Callable[[int], None],
-) -> Iterator[int]:
+) -> Generator[int]:
     """Shards to compute, each under its lock until the caller comes back; see ShardSet.claims."""
     if not missing():
         return  # a finished set may lie on a read-only disk
@@ -70,7 +66,7 @@ def say_waiting(shards: int) -> None:
 def try_lock(path: Path, timeout_s: float = 0) -> FileLock | None:
     """The lock, held; None when another holder keeps it. A negative timeout waits as long as it takes."""
     # thread_local=False: a generator may be closed by another thread than the one that ran it
-    lock = FileLock(path, timeout=timeout_s, thread_local=False, **_HARD)
+    lock = FileLock(path, timeout=timeout_s, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:

@@ -12,7 +12,7 @@ import logging
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -142,7 +142,7 @@ class ShardSet:
             if self.shard_path(shard).name not in there or not self.is_done(shard)
         ]
 
-    def claims(self, poll_s: float = 0.2, on_wait: Callable[[int], None] = claims.say_waiting) -> Iterator[int]:
+    def claims(self, poll_s: float = 0.2, on_wait: Callable[[int], None] = claims.say_waiting) -> Generator[int]:
         """Shards that this process must write; exhausted when every shard is there.
 
         Each comes with a lock that ends when the next is asked for. While others hold all that are

@@ -1,0 +1,51 @@
+# make quickstart: everything set up, then the main job on real weights and images, offline.
+# make test: everything set up, then every test. Both leave a virtual environment in .venv and may be repeated.
+PYTHON ?= python3
+PIP_FLAGS ?=
+PYTEST_FLAGS ?=
+EXPERIMENT ?= paper
+DATA ?=
+
+# relative paths, so that a checkout may lie in a folder with spaces
+PY := .venv/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet install $(PIP_FLAGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test check format reproduce-tables
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*  ## ' Makefile | sed 's/:.*  ## /\t/' | expand -t 20
+
+.venv/quickstart: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] < (3, 14) else f"harmonia needs Python 3.11 to 3.13, $(PYTHON) is {sys.version.split()[0]}; use make PYTHON=python3.12")'
+	@echo "Installing into .venv (PyTorch is large: some minutes) ..."
+	@$(PYTHON) -m venv .venv
+	@$(PIP) --editable '.[quickstart]'
+	@touch $@
+
+.venv/dev: .venv/quickstart
+	@echo "Installing what the tests need ..."
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+setup: .venv/dev  ## virtual environment with everything, .venv
+
+quickstart: .venv/quickstart  ## set up, then the main job: about five minutes on two cores
+	@$(PY) -m harmonia.run experiment=quickstart
+
+test: .venv/dev  ## set up, then every test
+	@$(PY) -m pytest $(PYTEST_FLAGS)
+
+check: .venv/dev  ## ruff, pyright, import rules and the fast tests
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m pyright --pythonpath $(PY)
+	@$(PY) -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())'
+	@$(PY) -m pytest -m 'not slow' $(PYTEST_FLAGS)
+
+format: .venv/dev  ## ruff format and its safe fixes
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+reproduce-tables: .venv/quickstart  ## Tables 1 and 2: EXPERIMENT=paper|lite, DATA=folder of class folders
+	@$(PY) -m harmonia.run experiment=$(EXPERIMENT) $(if $(DATA),data=folder 'data.root="$(DATA)"')
