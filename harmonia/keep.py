@@ -62,13 +62,29 @@ def top_fractions(maps_BHW: Maps, fractions: Sequence[float]) -> Keep:
     Equal values are ordered by one fixed random permutation of the pixels, so that a constant map keeps
     scattered pixels and not the top rows.
     """
-    height, width = maps_BHW.shape[-2:]
-    order = _tie_order(height * width).to(maps_BHW.device)
+    pixels = maps_BHW.shape[-2] * maps_BHW.shape[-1]
+    counts = torch.tensor([[round(fraction * pixels) for fraction in fractions]], device=maps_BHW.device)
+    return _highest(maps_BHW, counts.expand(len(maps_BHW), -1))
+
+
+def whole_pixels(cover_BHW: Keep) -> Keep:
+    """A region that covers pixels partly (weights in [0, 1]) as that many whole pixels, the most covered first.
+
+    A threshold would not do: of scattered grains no larger pixel is covered to the half.
+    """
+    if ((cover_BHW == 0) | (cover_BHW == 1)).all():  # the same view: spares the sort
+        return cover_BHW
+    return _highest(cover_BHW, cover_BHW.sum((1, 2))[:, None].round())[:, 0]
+
+
+def _highest(maps_BHW: Maps, counts_BA: Tensor) -> Keep:
+    """Of each map the so many highest pixels as 0/1 weights (B, A, H, W)."""
+    order = _tie_order(maps_BHW.shape[-2] * maps_BHW.shape[-1]).to(maps_BHW.device)
     ranking = order[maps_BHW.flatten(1)[:, order].argsort(dim=1, descending=True, stable=True)]
-    keep = maps_BHW.new_zeros(len(maps_BHW), len(fractions), height * width)
-    for arm, fraction in enumerate(fractions):
-        keep[:, arm].scatter_(1, ranking[:, : round(fraction * height * width)], 1.0)
-    return keep.unflatten(2, (height, width))
+    chosen = torch.arange(len(order), device=order.device) < counts_BA[..., None]
+    keep = torch.zeros_like(chosen, dtype=maps_BHW.dtype)
+    keep.scatter_(2, ranking[:, None].expand_as(chosen), chosen.to(keep))
+    return keep.unflatten(2, maps_BHW.shape[-2:])
 
 
 @cache
@@ -101,12 +117,13 @@ class KeepArms:
         Ranks are taken in the source's view at its own resolution: an image has one region per arm,
         and every target looks at that same region.
         """
-        maps = maps.nan_to_num(0.0)  # non-finite maps are flagged in the store; they rank nothing
+        maps = maps.nan_to_num(0.0, 0.0, 0.0)  # non-finite maps are flagged in the store; they rank nothing
         arms = [resample(self.normalise(maps), source, target, size)]
-        fine = resample(maps, *_whole(source), source_size)
+        # float64 and back: equal cells stay equal, so that rounding does not rank a constant map by its columns
+        fine = resample(maps.double(), *_whole(source), source_size).float()
         for regions in top_fractions(fine, self.areas).unbind(1):
-            seen = resample(regions, source, target, size)
-            arms.append((seen >= 0.5).to(seen))  # still all or nothing after the change of view
+            # still all or nothing after the change of view
+            arms.append(whole_pixels(resample(regions, source, target, size)))
         return torch.stack(arms, 1)
 
 

@@ -30,6 +30,7 @@ class ModelSpec:
     arch: str  # a timm model name, with its tag for hub weights
     family: str
     weights: str = "hub"
+    weights_folder: str | None = None  # looked into before the hub
     names_in_order: bool = False  # the file holds timm's tensors in timm's order under other names
     classes: str | None = None  # text file, one class name a line; default: ImageNet-1k's WordNet ids
     input_size: int | None = None
@@ -164,19 +165,20 @@ def load(spec: ModelSpec, seed: int = 0) -> Classifier:
         near = difflib.get_close_matches(bare, timm.list_models(), n=3, cutoff=0.5)
         hint = f"; did you mean {', '.join(near)}?" if near else "; see timm.list_models()"
         raise InputError(f"{spec.name}: timm {timm.__version__} has no model {bare!r}{hint}")
+    _refuse_unknown_tag(spec, arch)
     if spec.weights == "random":
-        network, digest = _random(bare, spec, seed), f"random-{seed}"
+        network, digest = _random(arch, spec, seed), f"random-{seed}"
     else:
-        path = weights_file.locate(spec.weights, spec.name, arch)
+        path = weights_file.locate(spec.weights, spec.name, arch, spec.weights_folder)
         network, digest = _pretrained(arch, spec, path), weights_file.digest(path)
     view = _view(network, spec)
     classes = _classes(spec, cast(int, network.num_classes))
     return Classifier(network, spec, view, classes, digest)
 
 
-def _create(arch: str, spec: ModelSpec, **kwargs) -> nn.Module:
+def _refuse_unknown_tag(spec: ModelSpec, arch: str) -> None:
     try:
-        return timm.create_model(arch, pretrained=False, **kwargs)
+        timm.get_pretrained_cfg(arch)
     except RuntimeError as error:  # timm: "Invalid pretrained tag (...) for ..."
         known = timm.list_pretrained(f"{arch.split('.')[0]}.*") or ["none"]
         raise InputError(f"{spec.name}: {str(error).splitlines()[0]}; known: {', '.join(known)}") from error
@@ -186,18 +188,18 @@ def _random(arch: str, spec: ModelSpec, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         classes = len(_class_file(spec)) if spec.classes else 1000
-        return _create(arch, spec, num_classes=classes)
+        return timm.create_model(arch, num_classes=classes)
 
 
 def _pretrained(arch: str, spec: ModelSpec, path: Path) -> nn.Module:
     state = weights_file.read(path, spec.name)
-    network = _create(arch, spec)
+    network = timm.create_model(arch)
     if spec.names_in_order:
         state = weights_file.in_order(state, network.state_dict(), spec.name)
     head = cast(dict, network.pretrained_cfg).get("classifier")
     head = state.get(f"{head}.weight") if isinstance(head, str) else None
     if head is not None and len(head) != network.num_classes:
-        network = _create(arch, spec, num_classes=len(head))
+        network = timm.create_model(arch, num_classes=len(head))
     weights_file.load_strictly(network, state, spec.name, path)
     return network
 

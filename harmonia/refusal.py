@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -18,10 +18,16 @@ def refusal(error: BaseException, conf: Path) -> str | None:
         if isinstance(cause, InputError):
             return " ".join(str(cause).split())
     for cause in _causes(error):
-        if isinstance(cause, MissingConfigException) and cause.options is not None:
-            return _unknown_option(cause)
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return _composition(error, conf)
+        if isinstance(cause, MissingConfigException) and "/" in str(cause.missing_cfg_file):
+            return _unknown_option(cause, conf)
+        if isinstance(cause, OverrideParseException):
+            reason = str(cause.message).splitlines()[0]
+            return (
+                f"{cause.override!r} must follow Hydra's grammar, KEY=VALUE or GROUP=OPTION, lists as [a,b]: {reason}"
+            )
+    for cause in _causes(error):
+        if isinstance(cause, HydraException | OmegaConfBaseException):
+            return _composition(cause, conf)
     return None
 
 
@@ -31,9 +37,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _unknown_option(error: MissingConfigException) -> str:
+def _unknown_option(error: MissingConfigException, conf: Path) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
-    options = sorted(set(error.options or ()))
+    # Hydra lists the options of a group that takes one, not of one that takes several (target)
+    options = sorted(set(error.options or (path.stem for path in (conf / group).glob("*.yaml"))))
     return f"{group} must be one of {', '.join(options)}, got {option!r}{_close(option, options)}"
 
 

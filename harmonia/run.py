@@ -1,13 +1,17 @@
 """The command line: python -m harmonia.run [-m] source=... method=... (see conf/ for every key)."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from harmonia.refusal import refusal
+from harmonia.sweep_report import report_sweep
 
 
 def conf_folder() -> Path:
@@ -22,24 +26,44 @@ def job(config: DictConfig) -> None:
     # torch takes seconds to import: --help and --cfg must not pay for it
     from harmonia import pipeline
 
-    pipeline.run(config)
+    try:
+        pipeline.run(config)
+    except Exception as error:
+        if HydraConfig.get().mode is RunMode.RUN and refusal(error, conf_folder()) is not None:
+            # out of Hydra's hands, which would print a line of its own first; in a sweep it must go on with the rest
+            raise Refused from error
+        raise
+
+
+class Refused(BaseException):
+    """Passes through Hydra unseen; its cause is for the user to mend."""
+
+
+def quote_true(words: list[str]) -> list[str]:
+    """``label=true`` as Hydra must see it: bare, it reads a boolean, which is no option's name."""
+    bare = re.compile(r"(?<=[=,\[])true(?=[,\]]|$)")
+    return [bare.sub("'true'", word) if word.startswith("label=") else word for word in words]
 
 
 def main() -> int:
-    """0: done; 2: the user can mend it, in one line; 1: anything else, with its traceback."""
+    """0: done; 2: the user can mend it, in one line; 130: interrupted; 1: anything else, with its traceback."""
     # Hydra would print its own errors in several lines and end with 1; so they come here
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = quote_true(sys.argv)
     try:
         job()
-    except Exception as error:
+    except KeyboardInterrupt:
+        print("harmonia: interrupted; the same command resumes, finished shards are kept", file=sys.stderr)
+        return 130
+    except (Exception, Refused) as error:
         line = refusal(error, conf_folder())
         if line is None:
             raise
         print(f"harmonia: {line}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("harmonia: interrupted; the same command resumes, finished shards are kept", file=sys.stderr)
-        return 130
+    finally:
+        # also when a job failed: Hydra then ends a sweep without its callbacks
+        report_sweep()
     return 0
 
 

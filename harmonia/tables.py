@@ -56,7 +56,7 @@ def job_rows(job: Job) -> pd.DataFrame:
         target=rows["target"].where(rows["target"] != SELF, rows["source"]),
         job=str(job.folder),
         family=str(source.get("family") or ""),
-        unreadable=float(job.summary.get("unreadable") or 0),
+        unreadable=float(job.summary.get("images_unreadable") or 0),
         data=str(data.get("name") or Path(str(data.get("root") or "")).name or "unnamed data"),
         image_set=image_set(rows),
     )

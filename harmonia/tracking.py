@@ -6,6 +6,7 @@ summary.json and rows.parquet are complete before anything here runs, and no tab
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,10 @@ def finish(logger: Logger | None) -> None:
         with _only_warns("W&B did not finish its run"):
             import wandb
 
+            run = wandb.run
             wandb.finish()
+            if run is not None and run.offline:
+                log.info("W&B: kept offline; look with wandb leet run, send with wandb sync %s", Path(run.dir).parent)
 
 
 @contextmanager

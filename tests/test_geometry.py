@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
@@ -17,7 +17,7 @@ from harmonia.geometry import WHOLE_IMAGE, View, resample, resampling_matrix, up
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MODES = ("center", "squash", "border")
 CROPS = (0.875, 0.9, 0.949, 1.0)
-IMAGE_SIZES = [(64, 64), (60, 91), (91, 60), (333, 250), (37, 35), (9, 7), (120, 20), (1, 1)]
+IMAGE_SIZES = [(64, 64), (60, 91), (91, 60), (253, 180), (37, 35), (9, 7), (120, 20), (1, 1)]
 
 
 def view_of(size: int, crop_pct: float, mode: str, interpolation: str = "bicubic") -> View:
@@ -52,29 +52,28 @@ def test_a_view_is_timms_evaluation_transform_pixel_for_pixel(mode, interpolatio
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_box_says_where_in_the_image_the_pixels_come_from(mode):
-    """Red grows with x and green with y: each pixel tells the place that it shows."""
+    """Red counts the columns and green the rows: each pixel tells the place that it shows."""
     for size, crop_pct, (width, height) in product((32, 63, 224), CROPS, IMAGE_SIZES[:-1]):
-        x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
-        ramps = np.rint(np.stack([255 * x, 255 * y, np.full_like(x, 255)], -1)).astype(np.uint8)
         view = view_of(size, crop_pct, mode, "bilinear")
-        pixels = view.look(Image.fromarray(ramps)).numpy()
+        steps = 255 // width, 255 // height
+        columns, rows = np.meshgrid(steps[0] * np.arange(width), steps[1] * np.arange(height))
+        counting = np.stack([columns, rows, np.full_like(rows, 255)], -1).astype(np.uint8)
+        red, green, blue = view.look(Image.fromarray(counting)).numpy()
         box = view.box(width, height)
-        predicted_x = box.left + (np.arange(size) + 0.5) / size * (box.right - box.left)
-        predicted_y = box.top + (np.arange(size) + 0.5) / size * (box.bottom - box.top)
-        shown = np.outer((predicted_y > 0) & (predicted_y < 1), (predicted_x > 0) & (predicted_x < 1))
-        assert np.array_equal(pixels[2] == 255, shown)  # beyond the image the border has the mean colour
-        for seen, predicted, length in ((pixels[0], predicted_x, width), (pixels[1].T, predicted_y, height)):
-            edge = 1.5 / length  # the resizing filter bends the ramp at its ends
-            inner = (predicted > edge) & (predicted < 1 - edge)
-            if inner.sum() < 3:
-                continue
-            column = seen.max(0)[inner] / 255  # all rows agree; the border's mean colour may be above a ramp
-            rows = shown.any(1) if seen is pixels[0] else shown.any(0)
-            column = seen[rows][0][inner] / 255
-            error = column - predicted[inner]
-            assert np.abs(error).max() < 1.5 / 255  # 8 bits
-            # rounding cancels in the mean, a shift by one pixel does not
-            assert abs(error.mean()) < 0.3 * np.diff(predicted[:2])[0] + 0.15 / 255
+        x = box.left + (np.arange(size) + 0.5) / size * (box.right - box.left)
+        y = box.top + (np.arange(size) + 0.5) / size * (box.bottom - box.top)
+        in_x, in_y = (x > 0) & (x < 1), (y > 0) & (y < 1)
+        assert np.array_equal(blue == 255, np.outer(in_y, in_x))  # beyond the image lies the mean colour
+        for seen, predicted, length, step in (
+            (red[in_y][0], x, width, steps[0]),
+            (green[:, in_x][:, 0], y, height, steps[1]),
+        ):
+            cells_per_pixel = (predicted[1] - predicted[0]) * length
+            bent = max(1, cells_per_pixel) / length  # the resizing filter bends the ramp at its ends
+            inner = (predicted > bent) & (predicted < 1 - bent)
+            cells = seen[inner] / step + 0.5
+            # 8 bits round by half a grey level; a tenth of a cell for the filter's own asymmetry
+            np.testing.assert_allclose(cells, predicted[inner] * length, atol=0.51 / step + 0.1, rtol=0)
 
 
 @pytest.mark.parametrize("missing", range(1, 9))
@@ -211,6 +210,7 @@ def test_a_batch_is_resampled_as_its_images_are_alone():
 interval = st.tuples(st.floats(-1, 1), st.floats(0.05, 2)).map(lambda pair: (pair[0], pair[0] + pair[1]))
 
 
+@settings(deadline=None, database=None)
 @given(st.integers(1, 40), interval, st.integers(1, 40), interval)
 def test_weights_of_a_pixel_sum_to_one_inside_the_source_view_and_to_nothing_outside(cells, source, pixels, target):
     edges = [torch.tensor([edge], dtype=torch.float64) for edge in (*source, *target)]
@@ -218,5 +218,5 @@ def test_weights_of_a_pixel_sum_to_one_inside_the_source_view_and_to_nothing_out
     centres = target[0] + (torch.arange(pixels, dtype=torch.float64) + 0.5) / pixels * (target[1] - target[0])
     inside = ((centres >= source[0]) & (centres <= source[1])).double()
     assert (weights >= 0).all()
-    near_an_edge = ((centres - source[0]).abs() < 1e-9) | ((centres - source[1]).abs() < 1e-9)
-    torch.testing.assert_close(weights.sum(1)[~near_an_edge], inside[~near_an_edge], atol=1e-9, rtol=0)
+    on_an_edge = ((centres - source[0]).abs() < 1e-9) | ((centres - source[1]).abs() < 1e-9)
+    torch.testing.assert_close(weights.sum(1)[~on_an_edge], inside[~on_an_edge], atol=1e-9, rtol=0)

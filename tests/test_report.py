@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from harmonia.report import main
 from harmonia.results import RowWriter, write_summary
-from harmonia.sweep_report import ReportAfterSweep
+from harmonia.sweep_report import ReportAfterSweep, report_sweep
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -150,16 +150,18 @@ def test_importing_the_report_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
 
 
-def test_the_callback_reports_on_the_sweeps_folder(tmp_path):
+def test_the_report_is_made_in_the_sweeps_folder(tmp_path):
     plant(tmp_path / "sweep" / "0")
     config = OmegaConf.create({"hydra": {"sweep": {"dir": "sweep"}, "runtime": {"cwd": str(tmp_path)}}})
-    ReportAfterSweep().on_multirun_end(config)
+    ReportAfterSweep().on_multirun_start(config)
+    report_sweep()
     assert (tmp_path / "sweep" / "report" / "table1.md").is_file()
 
 
 def test_a_failing_callback_is_a_logged_error(tmp_path, caplog):
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "missing")}}})
-    ReportAfterSweep().on_multirun_end(config)
+    ReportAfterSweep().on_multirun_start(config)
+    report_sweep()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
-    ReportAfterSweep().on_multirun_end(OmegaConf.create({}))  # not even a sweep folder
-    assert len(caplog.records) == 2
+    report_sweep()  # no sweep has started since
+    assert len(caplog.records) == 1

@@ -61,7 +61,7 @@ def plant(folder, cells, *, source="e7", data="imagewoof", unreadable=0):
     with RowWriter(folder / "rows.parquet") as writer:
         for columns in cells:
             writer.append(columns)
-    write_summary(folder, {"unreadable": unreadable})
+    write_summary(folder, {"images_unreadable": unreadable})
 
 
 def gathered(folder):

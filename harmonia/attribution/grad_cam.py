@@ -59,14 +59,23 @@ def grad_cam(model: Model, layer: str, request: Request) -> tuple[Maps, Logits, 
         logits = model(request.images())
         labels = request.choose_labels(logits.detach(), request.positions)
         if found.activations is None or not logits.requires_grad:
-            raise InputError(
-                f"layer {layer!r} does not feed the logits; choose a layer on the way from image to classes"
-            )
+            raise beside_the_way(layer)
         score = logits.gather(1, labels[:, None]).sum()
-        (gradients,) = torch.autograd.grad(score, found.activations)
+        (gradients,) = torch.autograd.grad(score, found.activations, allow_unused=True)
+    if gradients is None:  # parameters that are not frozen give the logits a graph of their own
+        raise beside_the_way(layer)
+    if len(found.activations) != len(logits):
+        raise InputError(
+            f"layer {layer!r} gives {len(found.activations)} maps for {len(logits)} images; "
+            "choose a layer that keeps one map an image, not windows or heads"
+        )
     activations_BChw = model.spatial(found.activations.detach())
     weights_BC11 = model.spatial(gradients).mean((2, 3), keepdim=True)
     return (weights_BC11 * activations_BChw).sum(1).float(), logits.detach(), labels
+
+
+def beside_the_way(layer: str) -> InputError:
+    return InputError(f"layer {layer!r} does not feed the logits; choose a layer on the way from image to classes")
 
 
 class Found:

@@ -50,7 +50,8 @@ def soft(logits_BRK: Tensor, labels: Labels, image_logits: Logits) -> Tensor:
 def entropy_mean(logits_BRK: Tensor, labels: Labels, image_logits: Logits) -> Tensor:
     """Entropy of the mean probabilities; knows no label."""
     mean_BK = logits_BRK.softmax(-1).mean(1)
-    return -torch.special.xlogy(mean_BK, mean_BK).sum(-1)
+    # not xlogy, whose gradient is NaN where a probability underflows to 0
+    return -(mean_BK * mean_BK.clamp(min=torch.finfo(mean_BK.dtype).tiny).log()).sum(-1)
 
 
 def entropy(logits_BRK: Tensor, labels: Labels, image_logits: Logits) -> Tensor:
@@ -177,7 +178,7 @@ def composite_logits(model: Model, images: Images, replacements_BR3HW: Tensor, m
     """The model on every image's composites M x + (1 - M) b_r, (B, R, K)."""
     mask_B11HW = mask_BHW[:, None, None]
     composites = replacements_BR3HW + mask_B11HW * (images[:, None] - replacements_BR3HW)
-    return model(composites.flatten(0, 1)).float().unflatten(0, composites.shape[:2])
+    return model(composites.flatten(0, 1)).to(images.dtype).unflatten(0, composites.shape[:2])
 
 
 def total_variation(mask_BHW: Keep) -> Tensor:

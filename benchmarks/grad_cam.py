@@ -1,0 +1,156 @@
+"""Seconds of a forward pass, of harmonia's Grad-CAM and of pytorch-grad-cam's, side by side in one run.
+
+    python benchmarks/grad_cam.py --model lite0
+    python benchmarks/grad_cam.py --model deit_tiny --weights random
+
+The three take turns on the same batch, so that a busy machine slows all of them; medians over the turns.
+Weights do not change the cost: random ones will do. What is compared is the whole way from intensities to
+finished maps: pytorch-grad-cam's includes its ReLU, scaling and resizing, harmonia's stops at the raw map.
+"""
+
+import argparse
+import os
+import platform
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from pytorch_grad_cam import GradCAM as OracleCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor
+
+from harmonia.attribution.contract import Request
+from harmonia.attribution.grad_cam import GradCAM
+from harmonia.models import Classifier, ModelSpec, load
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def main() -> None:
+    options = parsed()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    classifier = load(spec_of(options))
+    pixels = torch.randint(
+        0, 256, (options.batch, 3, classifier.view.size, classifier.view.size), dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    layer = classifier.default_layer()
+    labels = torch.arange(options.batch) % len(classifier.classes)
+    seconds = alternate(
+        {
+            "forward, no grad": lambda: forward(classifier, pixels),
+            "harmonia": harmonia(classifier, layer, pixels, labels),
+            "pytorch-grad-cam": oracle(classifier, layer, pixels, labels),
+        },
+        options.repeats,
+    )
+    print(f"python {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}")
+    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {cpu()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    print(f"torch {torch.__version__}, load over the last minute {os.getloadavg()[0]:.1f}")
+    print(
+        f"{classifier.spec.arch} at {classifier.view.size} px, weights {classifier.spec.weights}, layer {layer}, "
+        f"batch {options.batch}, median of {options.repeats} turns (least and greatest)"
+    )
+    for name, turns in seconds.items():
+        print(f"  {name:18}{statistics.median(turns):8.3f} s   ({min(turns):.3f} to {max(turns):.3f})")
+    for other in ("forward, no grad", "pytorch-grad-cam"):
+        print(f"  harmonia / {other:18}{ratio(seconds['harmonia'], seconds[other]):6.2f}   median of the turns' ratios")
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Cost of Grad-CAM beside a forward pass and pytorch-grad-cam")
+    parser.add_argument("--model", default="lite0", help="a yaml of conf/source, or a timm name")
+    parser.add_argument("--weights", help="hub, random, package:NAME or a file; default: the yaml's, random for timm")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--size", type=int, help="input side in pixels; default: the model's own")
+    parser.add_argument("--threads", type=int, help="of torch; default: torch's choice")
+    return parser.parse_args()
+
+
+def spec_of(options: argparse.Namespace) -> ModelSpec:
+    if (CONF / "source" / f"{options.model}.yaml").is_file():
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            source = compose("config", overrides=[f"source={options.model}"]).source
+        settings = OmegaConf.to_container(source, resolve=True)
+    else:
+        settings = {"name": options.model, "arch": options.model, "family": "any", "weights": "random"}
+    if options.weights:
+        settings |= {"weights": options.weights}
+    if options.size:
+        settings |= {"input_size": options.size}
+    return ModelSpec(**settings)
+
+
+def forward(classifier: Classifier, pixels: Tensor) -> Tensor:
+    with torch.no_grad():
+        return classifier(pixels.float() / 255)
+
+
+def harmonia(classifier: Classifier, layer: str, pixels: Tensor, labels: Tensor) -> Callable[[], object]:
+    request = Request(
+        model=classifier,
+        pixels=pixels,
+        choose_labels=lambda logits, positions: labels[positions],
+        replacements=lambda *args: pixels,
+        device=torch.device("cpu"),
+        batch_size=len(pixels),
+        positions=torch.arange(len(pixels)),
+        on_progress=lambda images: None,
+    )
+    # the layer by name: "auto" costs the pass of one more image for each call, a shard in a real run
+    return lambda: GradCAM(layer=layer)(request)
+
+
+def oracle(classifier: Classifier, layer: str, pixels: Tensor, labels: Tensor) -> Callable[[], object]:
+    prefix = getattr(classifier.network, "num_prefix_tokens", None)
+
+    def patches(tokens: Tensor) -> Tensor:
+        return classifier.spatial(tokens)
+
+    targets = [ClassifierOutputTarget(int(label)) for label in labels]
+
+    def run() -> object:
+        # as its users have it: parameters that are not frozen. It is handed a frozen network here, which is cheaper
+        # for it (no gradients of weights), so a gradient is asked of the images instead
+        images = (pixels.float() / 255).requires_grad_()
+        with OracleCAM(classifier, [classifier.layer(layer)], None if prefix is None else patches) as cam:
+            return cam(images, targets)
+
+    return run
+
+
+def alternate(programs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of every program in every turn; one turn before counts for nothing."""
+    seconds: dict[str, list[float]] = {name: [] for name in programs}
+    for turn in range(-1, repeats):
+        for name, program in programs.items():
+            started = time.perf_counter()
+            program()
+            if turn >= 0:
+                seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def ratio(ours: list[float], theirs: list[float]) -> float:
+    return statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
+
+
+def cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from harmonia.run import conf_folder, quote_true
+
+CONF = conf_folder()
+GROUPS = ["source", "target", "method", "data", "fill", "label", "evaluation", "trainer", "logger", "experiment"]
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+
+
+def composed(*overrides):
+    overrides = quote_true(list(overrides))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", overrides, return_hydra_config=True)
+    OmegaConf.set_readonly(config.hydra, False)
+    return config
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_yaml_composes_and_opens_with_a_comment(group, option):
+    extra = ["source.arch=resnet18"] if (group, option) == ("source", "timm") else []
+    config = composed(f"{group}={option}", *extra)
+    assert config.hydra.runtime.choices[group] == option or group == "target"
+    text = (CONF / group / f"{option}.yaml").read_text().removeprefix("# @package _global_\n")
+    assert text.startswith("#")
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [pair for pair in OPTIONS if pair[0] in ("source", "method", "data", "fill", "label", "evaluation")],
+)
+def test_an_option_is_named_after_its_file(group, option):
+    if (group, option) == ("source", "timm"):
+        pytest.skip("named after its arch")
+    assert composed(f"{group}={option}")[group].name == option
+
+
+def test_every_source_is_a_target_with_the_same_settings():
+    names = {option for group, option in OPTIONS if group == "source"} - {"timm"}
+    assert {option for group, option in OPTIONS if group == "target"} == names | {"timm", "self"}
+    for name in sorted(names):
+        config = composed(f"source={name}", f"target=[self,{name}]")
+        assert config.target[name] == config.source == config.target["self"]
+
+
+def test_targets_come_in_the_order_asked_for():
+    assert list(composed("target=[lite1,self,e5]").target) == ["lite1", "self", "e5"]
+    assert list(composed("target=e5").target) == ["e5"]
+
+
+def test_the_paper_is_the_default_cell():
+    config = composed()
+    assert (config.source.name, list(config.target), config.method.name) == ("e7", ["self", "e6", "e5"], "gc")
+    assert (config.data.name, config.label.name, config.fill.name) == ("imagewoof", "predicted", "black")
+
+
+@pytest.mark.parametrize("group", ["method", "fill", "evaluation"])
+def test_every_option_builds_its_object(group):
+    for name in [option for kind, option in OPTIONS if kind == group]:
+        config = composed(f"{group}={name}")
+        options = {key: value for key, value in config[group].items() if key != "name"}
+        made = instantiate(options, _convert_="all")
+        assert callable(made)
+        assert type(made).__module__.startswith("harmonia.")
+
+
+def test_a_sweeps_jobs_have_folders_of_their_own():
+    config = composed("source=lite0", "method=ss")
+    subdirs = set()
+    for number in range(2):
+        config.hydra.job.num = number
+        subdirs.add(config.hydra.sweep.subdir)
+    assert subdirs == {"0_lite0_ss", "1_lite0_ss"}
+
+
+def test_the_label_policy_true_is_no_boolean():
+    assert composed("label=true").label.name == "true"
+    assert quote_true(["label=true,predicted", "label=[true]", "x=true"]) == [
+        "label='true',predicted",
+        "label=['true']",
+        "x=true",
+    ]
+
+
+def test_conf_in_a_checkout_is_the_top_level_folder():
+    assert Path(__file__).parents[1] / "conf" == CONF

@@ -1,0 +1,96 @@
+"""The command line: what it prints, and how it refuses."""
+
+import subprocess
+import sys
+
+import pytest
+
+FAST = ["data=samples", "data.limit=2", "target=self", "logger=none", "trainer=cpu"]
+
+
+def refused(answer):
+    """The one line on stderr of a refusal; nothing was computed and no traceback shown."""
+    code, out, err = answer
+    assert code == 2, out + err
+    assert err.count("\n") == 1
+    assert "Traceback" not in out + err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "subject", "remedy"),
+    [
+        (["source=e9"], "source must be one of", "did you mean e7"),
+        (["method=grad_cam"], "method must be one of", "gc"),
+        (["data=imagewoff"], "data must be one of", "did you mean imagewoof"),
+        (["experiment=papers"], "experiment must be one of", "did you mean paper"),
+        (["target=[self,e55]"], "target must be one of", "did you mean e5"),
+        (["methd=gc"], "no key 'methd'", "did you mean method"),
+        (["method=ss", "method.stepz=3"], "no key 'method.stepz'", "did you mean method.steps"),
+        (["sede=1"], "no key 'sede'", "did you mean seed"),
+        (["source=["], "source=[", "lists as [a,b]"),
+        (["source=timm", "data=samples"], "source.arch", "source.arch=VALUE"),
+    ],
+)
+def test_a_misspelt_configuration_gets_one_line(cli, overrides, subject, remedy):
+    line = refused(cli(*overrides))
+    assert subject in line
+    assert remedy in line
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["source=timm", "source.arch=convnext_tny"], ["convnext_tny", "did you mean", "convnext_tiny"]),
+        (["source=timm", "source.arch=resnet18.nonsense"], ["resnet18.nonsense", "resnet18.a1_in1k"]),
+        (["source=lite0", "source.weights=nowhere.pth"], ["nowhere.pth", "does not exist"]),
+        (["source=lite0", "method.layer=bn3"], ["'bn3'", "close:", "bn2"]),
+        (["source=lite0", "data=folder", "data.root=nowhere"], ["nowhere", "does not exist"]),
+        (["source=lite0", "data=folder"], ["data.root=PATH"]),
+        (["source=lite0", "method=ss", "method.objective=nl"], ["method.objective", "released", "'nl'"]),
+        (["source=lite0", "evaluation.areas=[30]"], ["evaluation.areas", "30", "0.3"]),
+        (["source=lite0", "unreadable=ignore"], ["unreadable", "skip, fail", "'ignore'"]),
+        (["source=lite0", "trainer.devices=2"], ["one device", "2"]),
+        (["source=e5"], ["timm/tf_efficientnet_b5.aa_in1k/model.safetensors", "weights=PATH"]),
+    ],
+)
+def test_what_cannot_be_run_gets_one_line(cli, needs_samples, overrides, parts):
+    line = refused(cli(*FAST, *overrides))
+    for part in parts:
+        assert part in line
+
+
+def test_a_failed_cell_does_not_stop_the_sweep_and_is_named(cli, needs_samples):
+    code, out, err = cli("-m", *FAST, "source=lite0", "method=gc", "method.layer=bn3,bn2", "hydra.sweep.dir=sweep")
+    assert code == 2
+    assert "'bn3'" in err
+    assert "lite0 (F)" in out  # the other cell's table
+    assert "0_lite0_gc" in out
+
+
+def test_help_and_cfg_need_no_torch():
+    for flags in (["--help"], ["--cfg", "job"]):
+        script = (
+            f"import runpy, sys; sys.argv = ['harmonia.run', *{flags!r}]\n"
+            "try: runpy.run_module('harmonia.run', run_name='__main__')\n"
+            "except SystemExit as end: assert not end.code, end.code\n"
+            "assert 'torch' not in sys.modules, 'torch was imported'\n"
+            "assert 'timm' not in sys.modules"
+        )
+        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_runs_from_any_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "harmonia.run", "--cfg", "job"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "tf_efficientnet_b7" in done.stdout
+
+
+def test_help_shows_the_groups_and_an_example(cli, capfd):
+    with pytest.raises(SystemExit) as end:
+        cli("--help")
+    assert end.value.code in (0, None)
+    text = capfd.readouterr().out
+    for group in ("source", "target", "method", "data"):
+        assert f"{group}:" in text
