@@ -113,16 +113,12 @@ def harmonia(classifier: Classifier, layer: str, pixels: Tensor, labels: Tensor)
 def oracle(classifier: Classifier, layer: str, pixels: Tensor, labels: Tensor) -> Callable[[], object]:
     prefix = getattr(classifier.network, "num_prefix_tokens", None)
 
-    def patches(tokens: Tensor) -> Tensor:
-        return classifier.spatial(tokens)
-
     targets = [ClassifierOutputTarget(int(label)) for label in labels]
 
     def run() -> object:
-        # as its users have it: parameters that are not frozen. It is handed a frozen network here, which is cheaper
-        # for it (no gradients of weights), so a gradient is asked of the images instead
+        # on frozen weights, which spares it their gradients: it needs a gradient of the images then
         images = (pixels.float() / 255).requires_grad_()
-        with OracleCAM(classifier, [classifier.layer(layer)], None if prefix is None else patches) as cam:
+        with OracleCAM(classifier, [classifier.layer(layer)], None if prefix is None else classifier.spatial) as cam:
             return cam(images, targets)
 
     return run

@@ -181,7 +181,7 @@ def _refuse_unknown_tag(spec: ModelSpec, arch: str) -> None:
         timm.get_pretrained_cfg(arch)
     except RuntimeError as error:  # timm: "Invalid pretrained tag (...) for ..."
         known = timm.list_pretrained(f"{arch.split('.')[0]}.*") or ["none"]
-        raise InputError(f"{spec.name}: {str(error).splitlines()[0]}; known: {', '.join(known)}") from error
+        raise InputError(f"{spec.name}: {str(error).splitlines()[0].rstrip('.')}; known: {', '.join(known)}") from error
 
 
 def _random(arch: str, spec: ModelSpec, seed: int) -> nn.Module:

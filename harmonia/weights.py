@@ -12,10 +12,8 @@ A file is always read without running code from it (safetensors, or torch.load(w
 import hashlib
 import importlib.util
 import logging
-import pickle
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from timm.models import get_pretrained_cfg
@@ -112,8 +110,9 @@ def read(path: Path, name: str) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, safetensors.SafetensorError) as error:
-        # weights_only refuses anything but tensors and plain containers, without running it
+    # weights_only refuses anything but tensors and plain containers, without running it; broken bytes raise
+    # nearly anything: UnpicklingError, SafetensorError, EOFError, RuntimeError, IndexError
+    except Exception as error:
         raise InputError(
             f"{name}: {path} is not a readable weights file of plain tensors; save the state dict as .safetensors"
         ) from error

@@ -75,7 +75,9 @@ def test_the_same_seed_gives_the_same_rows_whatever_the_batch(cli, tmp_path, met
         assert cli(*FAST, *overrides)[0] == 0
         tables.append(read_rows(tmp_path / "job"))
     numbers = ["p_label", "p_explained", "entropy", "kept_area"]
-    assert (tables[0][numbers] - tables[1][numbers]).abs().max().max() < 1e-3
+    # Adam turns rounding in tiny gradients into steps: Soundness Saliency repeats to 0.005, Grad-CAM to 1e-4
+    tolerance = 5e-3 if method == "ss" else 1e-4
+    assert (tables[0][numbers] - tables[1][numbers]).abs().max().max() < tolerance
     same = [name for name in tables[0] if name not in [*numbers, "p_predicted", "top5"]]
     assert tables[0][same].equals(tables[1][same])
 

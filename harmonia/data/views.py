@@ -1,5 +1,6 @@
 """Images as the models of a job see them, each decoded once."""
 
+import errno
 import logging
 import os
 import tempfile
@@ -7,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -60,7 +62,7 @@ class ViewedImages:
         self._seen = np.zeros(len(records), bool)
         self._readable = np.ones(len(records), bool)
         self._threads = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
-        self._spool = None
+        self._spool: IO[bytes] | None = None
         if spool_folder is not None and self._offsets[-1] * len(records) <= spool_limit_bytes:
             spool_folder.mkdir(parents=True, exist_ok=True)
             self._spool = tempfile.TemporaryFile(dir=spool_folder)  # noqa: SIM115 (it lives as long as the job)
@@ -113,14 +115,15 @@ class ViewedImages:
         if spool is None:
             return self.views[which].look(image), True
         looks = [view.look(image) for view in self.views]
-        self._keep(index, looks)
+        self._keep(spool, index, looks)
         return looks[which], True
 
-    def _keep(self, index: int, looks: list[Tensor]) -> None:
-        assert self._spool is not None
+    def _keep(self, spool: IO[bytes], index: int, looks: list[Tensor]) -> None:
+        data = b"".join(look.numpy().tobytes() for look in looks)
         try:
-            data = b"".join(look.numpy().tobytes() for look in looks)
-            os.pwrite(self._spool.fileno(), data, index * self._offsets[-1])
+            written = os.pwrite(spool.fileno(), data, index * self._offsets[-1])
+            if written < len(data):  # the disk took a part and fails at the next call
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._seen[index] = True
         except OSError as error:
             # a full disk costs time, not the run: images are decoded again

@@ -1,4 +1,5 @@
 import importlib.util
+import math
 from functools import cache
 from pathlib import Path
 
@@ -380,6 +381,31 @@ def test_on_a_linear_network_the_map_sums_to_the_logit_without_its_bias():
     found = explain(classifier, pixels, labels)
     logits = classifier(pixels / 255) - classifier.network.head.bias
     torch.testing.assert_close(found.maps.sum((1, 2)), logits[torch.arange(4), labels])
+
+
+class InPlace(nn.Module):
+    """As Linear, but what stands behind the layer overwrites its output."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.BatchNorm2d(3, affine=False)
+        self.relu = nn.ReLU(inplace=True)
+        self.head = nn.Linear(3, 4)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.relu(self.features(images - 0.5)).mean((2, 3)))
+
+
+def test_layers_behind_that_work_in_place_do_not_reach_the_map():
+    torch.manual_seed(0)
+    classifier = wrap(InPlace(), size=8, classes=4)
+    pixels, labels = noise(4, 8), torch.tensor([3, 0, 2, 2])
+    found = explain(classifier, pixels, labels, layer="features")
+    activations = (pixels / 255 - 0.5) / math.sqrt(1 + 1e-5)  # negative ones too: the layer stands before the ReLU
+    # the gradient is the class's weight over the area where ReLU is open, else 0
+    open_share = (activations > 0).float().mean((2, 3))
+    weights_BC = classifier.network.head.weight[labels] * open_share / 64
+    torch.testing.assert_close(found.maps, torch.einsum("bc,bchw->bhw", weights_BC, activations))
 
 
 def test_map_is_linear_in_the_head():

@@ -312,17 +312,18 @@ def test_gradients_equal_finite_differences(objective):
     assert torch.autograd.gradcheck(total, mask_logits, eps=1e-6, atol=1e-7, rtol=1e-5)
 
 
-def test_area_and_smoothness_are_added_with_their_weights():
-    mask = torch.tensor([[[0.0, 1.0], [0.5, 1.0]]])  # mean .625; rows .25 + 0, columns 1 + .25
-    images = torch.full((1, 3, 2, 2), 0.5)
+def test_area_and_smoothness_of_each_image_are_added_with_their_weights():
+    # means .625 and 1; squared differences .25 down and 1 + .25 across, and none
+    mask = torch.tensor([[[0.0, 1.0], [0.5, 1.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    images = torch.full((2, 3, 2, 2), 0.5)
     plain, weighted = (
         SoundnessSaliency(objective="nll", area=area, tv=tv).objective_per_image(
-            lambda images: images.mean((2, 3)), images, images[:, None], mask, torch.tensor([0]), images.mean((2, 3))
+            lambda images: images.mean((2, 3)), images, images[:, None], mask, torch.tensor([0, 1]), images.mean((2, 3))
         )
         for area, tv in ((0.0, 0.0), (2.0, 10.0))
     )
-    assert plain.item() == pytest.approx(math.log(3))  # equal logits
-    assert weighted.item() == pytest.approx(math.log(3) + 2 * 0.625 + 10 * 1.5)
+    assert plain.tolist() == pytest.approx([math.log(3)] * 2)  # equal logits
+    assert weighted.tolist() == pytest.approx([math.log(3) + 2 * 0.625 + 10 * 1.5, math.log(3) + 2])
 
 
 # The mask

@@ -1,0 +1,111 @@
+"""Laws of replacement images: other images of other classes, drawn for an image and not for its batch."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy.stats import chisquare
+
+from harmonia.counter import image_key
+from harmonia.data.decode import open_rgb
+from harmonia.data.manifest import ImageRecord, add_digests
+from harmonia.data.replacements import Replacements
+from harmonia.errors import InputError
+from harmonia.geometry import View
+
+VIEW = View(size=8, crop_pct=1.0, crop_mode="center", interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
+CLASSES = ("a", "b", "c")
+
+
+@pytest.fixture
+def pool(tmp_path) -> tuple[ImageRecord, ...]:
+    """Four images of each class, in turn."""
+    records = []
+    for number in range(12):
+        path = tmp_path / f"{number:02}.png"
+        Image.new("RGB", (9, 9), (20 * number, 7, 7)).save(path)
+        records.append(ImageRecord(path.name, path, CLASSES[number % 3], ""))
+    return add_digests(records)
+
+
+def stranger(name: str) -> ImageRecord:
+    return ImageRecord(name, Path(name), "a", f"digest of {name}")
+
+
+IMAGES = [stranger(f"image {number}") for number in range(300)]
+KEYS = np.array([image_key(image.image_id) for image in IMAGES], np.uint64)
+AVOID = [CLASSES[number % 3] for number in range(300)]
+
+
+def test_the_class_to_avoid_is_never_drawn_and_every_other_image_is(pool):
+    drawn = Replacements(pool, VIEW, 0).draw(IMAGES, KEYS, AVOID, 0, 40)
+    for class_name in CLASSES:
+        of_class = drawn[[avoid == class_name for avoid in AVOID]].unique().tolist()
+        assert of_class == [number for number in range(12) if CLASSES[number % 3] != class_name]
+
+
+def test_an_image_never_replaces_itself_whatever_its_name(pool):
+    images = [ImageRecord("another name", pool[5].path, "a", pool[5].digest)] * 50
+    drawn = Replacements(pool, VIEW, 0).draw(images, KEYS[:50], ["a"] * 50, 0, 20)
+    assert sorted(drawn.unique().tolist()) == [1, 2, 4, 7, 8, 10, 11]
+
+
+def test_a_draw_depends_on_seed_image_step_and_number_alone(pool):
+    replacements = Replacements(pool, VIEW, 0)
+    together = replacements.draw(IMAGES, KEYS, AVOID, 3, 5)
+    order = np.random.default_rng(0).permutation(300)
+    turned = replacements.draw([IMAGES[i] for i in order], KEYS[order], [AVOID[i] for i in order], 3, 5)
+    assert torch.equal(turned, together[torch.from_numpy(order)])
+    fresh = Replacements(pool, VIEW, 0)
+    alone = [fresh.draw([IMAGES[i]], KEYS[[i]], [AVOID[i]], 3, 5)[0] for i in range(20)]
+    assert torch.equal(torch.stack(alone), together[:20])
+    assert torch.equal(fresh.draw(IMAGES, KEYS, AVOID, 3, 2), together[:, :2])
+    for other in (
+        replacements.draw(IMAGES, KEYS, AVOID, 4, 5),
+        Replacements(pool, VIEW, 1).draw(IMAGES, KEYS, AVOID, 3, 5),
+    ):
+        assert (other == together).float().mean() < 0.25  # one of eight by chance
+
+
+def test_draws_differ_from_one_another_and_are_uniform(pool):
+    drawn = Replacements(pool, VIEW, 0).draw(IMAGES, KEYS, ["a"] * 300, 0, 40)
+    counts = np.bincount(drawn.flatten().numpy(), minlength=12)
+    assert chisquare(counts[counts > 0]).pvalue > 1e-3
+    same = (drawn[:, :-1] == drawn[:, 1:]).float().mean().item()
+    assert same == pytest.approx(1 / 8, abs=0.02)
+
+
+def test_what_is_taken_is_the_image_at_the_position_as_intensities(pool):
+    replacements = Replacements(pool, VIEW, 0)
+    taken = replacements.take(torch.tensor([[4, 0], [11, 4]]), torch.device("cpu"))
+    assert taken.shape == (2, 2, 3, 8, 8)
+    for row, column, number in ((0, 0, 4), (0, 1, 0), (1, 0, 11), (1, 1, 4)):
+        assert torch.equal(taken[row, column], VIEW.look(open_rgb(pool[number].path)).float() / 255)
+
+
+def test_where_nothing_is_allowed_the_error_names_the_image_and_the_remedy(pool):
+    only_a = [record for record in pool if record.class_name == "a"]
+    with pytest.raises(InputError, match=r"no replacement image for image 0: all 4 .* class a; give data\.pool=FOLDER"):
+        Replacements(only_a, VIEW, 0).draw(IMAGES[:1], KEYS[:1], ["a"], 0, 1)
+
+
+def test_unreadable_pool_images_are_left_out_and_named(pool, caplog):
+    pool[1].path.write_bytes(b"no image")
+    with caplog.at_level(logging.WARNING):
+        replacements = Replacements(pool, VIEW, 0)
+    assert "01.png" in caplog.text
+    assert len(replacements.pixels) == 11
+    drawn = replacements.draw(IMAGES, KEYS, ["a"] * 300, 0, 20)
+    kept = [record for record in pool if record is not pool[1]]
+    assert {kept[position].class_name for position in drawn.unique().tolist()} == {"b", "c"}
+    assert torch.equal(replacements.pixels[1], VIEW.look(open_rgb(pool[2].path)))
+
+
+def test_a_pool_without_a_readable_image_is_refused(pool):
+    pool[0].path.write_bytes(b"no image")
+    for empty in ((), pool[:1]):
+        with pytest.raises(InputError, match=r"give data\.pool=FOLDER"):
+            Replacements(empty, VIEW, 0)
