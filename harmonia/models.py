@@ -263,9 +263,10 @@ def load_job(source: Mapping, targets: Mapping[str, Mapping], seed: int) -> tupl
         return loaded[spec]
 
     first = once(source)
-    by_name: dict[str, Classifier] = {}
+    by_name, asked = {first.name: first}, []
     for config in targets.values():
         target = once(config)
         if by_name.setdefault(target.name, target) is not target:
-            raise InputError(f"two different targets are named {target.name!r}; give one of them another name=")
-    return first, by_name
+            raise InputError(f"two different models are named {target.name!r}; give one of them another name=")
+        asked.append(target.name)
+    return first, {name: by_name[name] for name in asked}

@@ -45,9 +45,11 @@ class ImageTarget(Target):
         """The shard's logits (B, K) and facts, as the store takes them; an unreadable image has NaN logits."""
         logits = torch.full((len(batch.pixels), len(self.classifier.classes)), torch.nan)
         rows = batch.readable.nonzero()[:, 0]
-        for part in rows.split(self.batch_size):
+        # split gives one empty part of nothing, which a network need not take
+        for part in rows.split(self.batch_size) if len(rows) else ():
             logits[part] = self.logits(batch.pixels[part].to(self.device).float() / 255)
             self._progress.advance(len(part))
+        self._progress.advance(len(batch.pixels) - len(rows))
         facts = [{"readable": readable} for readable in batch.readable.tolist()]
         return {"logits": logits.numpy()}, facts
 
@@ -80,16 +82,16 @@ class FeatureTarget(Target):
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[Tensor, Logits, Tensor]:
         """Of the readable images of a batch: positions in the data set, logits (B, A, K), kept area (B, A)."""
         rows = batch.readable.nonzero()[:, 0]
+        self._progress.advance(len(batch.pixels) - len(rows))
+        if not len(rows):
+            nothing = torch.empty(0, len(self._arms.names))
+            return batch.indices[:0], nothing[..., None].expand(0, -1, len(self.classifier.classes)), nothing
         logits, areas = [], []
         for part in rows.split(max(1, self.batch_size // len(self._arms.names))):
             part_logits, part_areas = self._features(batch, part)
             logits.append(part_logits)
             areas.append(part_areas)
             self._progress.advance(len(part))
-        self._progress.advance(len(batch.pixels) - len(rows))
-        if not len(rows):
-            nothing = torch.empty(0, len(self._arms.names))
-            return batch.indices[:0], nothing[..., None].expand(0, -1, len(self.classifier.classes)), nothing
         return batch.indices[rows], torch.cat(logits), torch.cat(areas)
 
     def _features(self, batch: ViewBatch, part: Tensor) -> tuple[Logits, Tensor]:

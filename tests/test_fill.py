@@ -45,7 +45,7 @@ def test_a_batch_is_filled_as_its_images_are_alone(path):
     alone = [fill(images[[i]], keep[[i]], lambda i=i: others[[i]])[0] for i in range(3)]
     torch.testing.assert_close(together, torch.stack(alone), atol=1e-6, rtol=0)
     assert together.shape == images.shape
-    assert 0 <= together.min()
+    assert together.min() >= 0
     assert together.max() <= 1 + 1e-6
 
 

@@ -243,5 +243,5 @@ def test_equal_models_of_a_job_are_one_object():
 
 def test_two_different_targets_of_one_name_are_refused():
     targets = {"small": config(), "big": config(crop_pct=1.0)}
-    with pytest.raises(InputError, match="two different targets are named 'small'"):
+    with pytest.raises(InputError, match="two different models are named 'small'"):
         models.load_job(config(name="source"), targets, 0)

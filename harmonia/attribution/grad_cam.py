@@ -70,6 +70,12 @@ def grad_cam(model: Model, layer: str, request: Request) -> tuple[Maps, Logits, 
             "choose a layer that keeps one map an image, not windows or heads"
         )
     activations_BChw = model.spatial(found.activations.detach())
+    height, width = activations_BChw.shape[-2:]
+    if height != width:  # every view is square
+        raise InputError(
+            f"layer {layer!r} gives maps of {height} x {width} for a square image: their axes are not those of the "
+            "network's feature maps; choose another layer"
+        )
     weights_BC11 = model.spatial(gradients).mean((2, 3), keepdim=True)
     return (weights_BC11 * activations_BChw).sum(1).float(), logits.detach(), labels
 

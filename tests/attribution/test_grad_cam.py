@@ -591,6 +591,18 @@ def test_a_layer_that_works_on_windows_is_refused():
         explain(classifier, noise(2, 56), layer="layers.0.blocks.0.attn")
 
 
+@pytest.mark.parametrize(
+    ("arch", "layer"),
+    [
+        ("test_convnext", "stages.3.blocks.0.norm"),  # channels last inside a channels-first network
+        ("test_vit", "blocks.2.attn.q_norm"),  # tokens and channels of every head
+    ],
+)
+def test_a_layer_whose_axes_are_not_those_of_an_image_is_refused(arch, layer):
+    with pytest.raises(InputError, match=f"'{layer}' gives maps of [0-9]+ x [0-9]+ for a square image"):
+        explain(random_classifier(arch), noise(1, 160), layer=layer)
+
+
 # Lightning
 
 

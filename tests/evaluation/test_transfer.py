@@ -1,0 +1,174 @@
+"""Laws of the transfer protocol: its rows hold the numbers worked by hand, and no image is classified twice."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from PIL import Image
+from torch import nn
+
+from harmonia import results
+from harmonia.data.manifest import ImageRecord, ImageSet, add_digests
+from harmonia.data.views import ViewedImages
+from harmonia.errors import InputError
+from harmonia.evaluation.contract import Job
+from harmonia.evaluation.transfer import Transfer
+from harmonia.fill import Black
+from harmonia.geometry import View
+from harmonia.maps import pack
+from harmonia.models import Classifier, ModelSpec
+from harmonia.store.sets import ShardSet
+
+TRAINER = OmegaConf.load(Path(__file__).parents[2] / "conf" / "trainer" / "cpu.yaml")
+COLOURS = np.array([[200, 40, 10], [30, 220, 90], [0, 0, 0], [60, 70, 250]]) / 255  # of the four images
+LABELS, EXPLAINED = ["red", "green", "red", "blue"], ["red", "green", "red", "red"]
+SOFT = [0.8, 0.5, 0.1, 0.2]  # the constant value of each map
+BROKEN = 2
+READABLE = [0, 1, 3]
+ARMS = ["image", "soft", "area25"]
+
+
+class Linear(nn.Module):
+    """Logits linear in the mean colour."""
+
+    def __init__(self, weights: list[list[float]]):
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor(weights))
+
+    def forward(self, images):
+        return images.mean((2, 3)) @ self.weights.T
+
+
+WEIGHTS = {
+    "near": [[4.0, 0, 0], [0, 4, 0], [0, 0, 4]],
+    "far": [[0.0, 1, 2], [1, 1, 1], [3, 0, 0], [2, 1, 0], [0, 2, 0], [0, 0, -3], [-2, 0, 0]],
+}
+CLASSES = {"near": ("red", "green", "blue"), "far": ("blue", "violet", "red", "a", "b", "c", "d")}
+
+
+def classifier(name: str) -> Classifier:
+    view = View(size=16, crop_pct=1.0, crop_mode="center", interpolation="bilinear", mean=(0.0,) * 3, std=(1.0,) * 3)
+    return Classifier(Linear(WEIGHTS[name]), ModelSpec(name=name, arch=name, family=name), view, CLASSES[name], name)
+
+
+class Method:
+    normalise = "clamp"
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Makes jobs on one store: job("name of its folder")."""
+    records = []
+    for number, colour in enumerate(COLOURS):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", (20, 16), tuple(np.rint(255 * colour).astype(int).tolist())).save(path)
+        if number == BROKEN:
+            path.write_bytes(b"no image")
+        records.append(ImageRecord(path.name, path, LABELS[number], ""))
+    images = ImageSet("colours", add_digests(records), ())
+    near, far = classifier("near"), classifier("far")
+    maps = ShardSet.open(tmp_path, "maps", "near-method", {"a": 1}, 4, 3)
+    values = np.array(SOFT, np.float32)[:, None, None] * np.ones((4, 5, 5), np.float32)
+    for shard in maps.claims():
+        items = list(maps.shard_items(shard))
+        facts = [
+            {
+                "explained": EXPLAINED[i],
+                "predicted": "blue" if i == 3 else LABELS[i],
+                "flag": "unreadable" if i == BROKEN else "constant",
+            }
+            for i in items
+        ]
+        maps.write(shard, pack(values[items]), facts)
+
+    def make(folder: str, **changes) -> Job:
+        (tmp_path / folder).mkdir()
+        given = dict(
+            folder=tmp_path / folder,
+            images=images,
+            viewed=ViewedImages(images.records, [near.view]),
+            source=near,
+            targets={"near": near, "far": far},
+            maps=maps,
+            method=Method(),
+            method_name="method",
+            label_policy="predicted",
+            fill=Black(),
+            fill_name="black",
+            replacements=None,
+            open_predictions=lambda target: ShardSet.open(
+                tmp_path, "predictions", target.name, {"model": target.digest, "data": images.digest}, 4, 3
+            ),
+            make_trainer=lambda **more: instantiate(TRAINER, **more, _convert_="all"),
+            batch_size=4,
+        )
+        return Job(**(given | changes))
+
+    return make
+
+
+def by_hand(name: str, image: int, kept: float) -> np.ndarray:
+    """Probabilities of an evenly coloured image of which so much light is kept."""
+    logits = np.array(WEIGHTS[name]) @ (kept * COLOURS[image])
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+def test_rows_hold_the_numbers_worked_by_hand(job):
+    made = job("job")
+    Transfer(areas=(0.25,))(made)
+    rows = results.read_rows(made.folder)
+    assert len(rows) == 2 * 3 * 3
+    expected = [(name, image, arm) for name in ("near", "far") for image in READABLE for arm in ARMS]
+    for row, (name, image, arm) in zip(rows.to_dict("records"), expected, strict=True):
+        kept = {"image": 1.0, "soft": SOFT[image], "area25": 0.25}[arm]
+        p, classes = by_hand(name, image, kept), CLASSES[name]
+        assert (row["target"], row["image_id"], row["arm"]) == (name, f"{image}.png", arm)
+        assert row["kept_area"] == pytest.approx(kept, abs=1e-3)  # maps are kept to half precision
+        assert row["predicted"] == classes[p.argmax()]
+        assert list(row["top5"]) == [classes[index] for index in np.argsort(-p)[:5]]
+        assert row["p_predicted"] == pytest.approx(p.max(), abs=1e-3)
+        assert row["entropy"] == pytest.approx(-(p * np.log(p)).sum(), abs=1e-3)
+        for column, wanted in (("p_label", LABELS[image]), ("p_explained", EXPLAINED[image])):
+            if wanted in classes:
+                assert row[column] == pytest.approx(p[classes.index(wanted)], abs=1e-3)
+            else:
+                assert np.isnan(row[column])
+        assert (row["label"], row["explained"]) == (LABELS[image], EXPLAINED[image])
+        assert row["source_predicted"] == ("blue" if image == 3 else LABELS[image])
+        assert (row["source"], row["method"], row["label_policy"], row["fill"]) == (
+            "near", "method", "predicted", "black",
+        )  # fmt: skip
+        assert row["flag"] == "constant"
+    assert rows[rows.target == "far"].p_label.isna().sum() == 3  # green, which it does not know, three arms
+
+
+def test_a_target_sees_each_image_once_and_each_of_its_arms_once(job):
+    counts = Transfer(areas=(0.25, 0.5))(job("job"))
+    assert counts == {"network_passes/near": 3 * (1 + 3), "network_passes/far": 3 * (1 + 3)}
+
+
+def test_a_second_job_takes_the_predictions_of_the_first(job):
+    first, second = job("first"), job("second")
+    Transfer(areas=(0.25,))(first)
+    counts = Transfer(areas=(0.25,))(second)
+    assert counts == {"network_passes/near": 3 * 2, "network_passes/far": 3 * 2}
+    assert results.read_rows(second.folder).equals(results.read_rows(first.folder))
+
+
+def test_a_target_that_is_new_classifies_the_images_and_the_known_one_does_not(job):
+    first = job("first")
+    Transfer(areas=())(job("only near", targets={"near": first.targets["near"]}))
+    assert Transfer(areas=())(first) == {"network_passes/near": 3, "network_passes/far": 3 * 2}
+
+
+def test_the_normalisation_of_the_configuration_goes_before_the_methods(job):
+    made = job("job")
+    Transfer(areas=(), normalise="minmax")(made)  # a constant map ranks nothing
+    rows = results.read_rows(made.folder)
+    assert (rows[rows.arm == "soft"].kept_area == 0).all()
+    with pytest.raises(InputError, match="got 'nonsense'"):
+        Transfer(normalise="nonsense")(job("other"))
+    assert not (made.folder.parent / "other" / results.ROWS).exists()
