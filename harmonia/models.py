@@ -49,18 +49,19 @@ class ModelSpec:
 
 
 class Classifier(nn.Module):
-    """A frozen timm network behind its own normalisation.
+    """A frozen timm network behind its own normalisation, channels last: convolutions are up to three times as fast.
 
     Takes intensities in [0, 1], (B, 3, H, W), at the size of its view; returns logits (B, K).
     """
 
     def __init__(self, network: nn.Module, spec: ModelSpec, view: View, classes: Sequence[str], digest: str):
         super().__init__()
-        self.network: Any = network.eval().requires_grad_(False)
+        self.network: Any = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.spec = spec
         self.view = view
         self.classes = tuple(classes)
         self.digest = digest
+        self._default_layer: str | None = None
         self._indices = {known: index for index, known in enumerate(self.classes)}
         self.mean: Tensor
         self.std: Tensor
@@ -130,6 +131,11 @@ class Classifier(nn.Module):
 
         Behind the last block a class token no longer hears the patches: their gradients are exactly 0.
         """
+        if self._default_layer is None:
+            self._default_layer = self._find_default_layer()
+        return self._default_layer
+
+    def _find_default_layer(self) -> str:
         blocks = getattr(self.network, "blocks", None)
         with torch.no_grad():
             probe = torch.zeros(1, 3, self.view.size, self.view.size, device=self.mean.device)

@@ -65,8 +65,9 @@ def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
             f"trainer: a job uses one device, got {trainer.world_size}; start the same sweep once for each device, "
             "the jobs divide the maps among them"
         )
-    job_folder.write_environment(folder, trainer.strategy.root_device)
-    job = _prepare(settings, folder, make_trainer)
+    device = trainer.strategy.root_device
+    job_folder.write_environment(folder, device)
+    job = _prepare(settings, folder, make_trainer, _batch_size(settings["batch_size"], device))
     computed = _make_maps(settings, job)
     counts = instantiate(_without_name(settings["evaluation"]), _convert_="all")(job)
     return job, {
@@ -79,7 +80,16 @@ def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     }
 
 
-def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer]) -> Job:
+def _batch_size(asked: int | str, device: torch.device) -> int:
+    if asked == "auto":
+        # beyond 8, a CPU's activations leave the cache and every pass pays for fresh memory
+        return 8 if device.type == "cpu" else 64
+    if not isinstance(asked, int) or asked < 1:
+        raise InputError(f"batch_size must be auto or a positive whole number, got {asked!r}")
+    return asked
+
+
+def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer], batch_size: int) -> Job:
     """Images, models and settings; the maps are still to be made."""
     images: ImageSet = instantiate(_without_name(settings["data"]), _convert_="all")
     source, targets = models.load_job(settings["source"], settings["target"], settings["seed"])
@@ -106,7 +116,7 @@ def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer])
         replacements=cache(lambda view: Replacements(images.pool, view, settings["seed"])),
         open_predictions=lambda target: _open_predictions(cache_root, settings, images, target),
         make_trainer=make_trainer,
-        batch_size=settings["batch_size"],
+        batch_size=batch_size,
     )
 
 

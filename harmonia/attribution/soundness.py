@@ -94,8 +94,9 @@ class SoundnessSaliency:
         for name, least in (("grid", 1), ("steps", 1), ("draws", 1), ("held_out", 0), ("area", 0), ("tv", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"method.{name} must be at least {least}, got {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise InputError(f"method.learning_rate must be positive, got {self.learning_rate}")
+        for name in ("learning_rate", "start_spread", "converged_at"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InputError(f"method.{name} must be positive and finite, got {getattr(self, name)}")
 
     def __call__(self, request: Request) -> Explanation:
         size = max(1, request.batch_size // self.draws)
