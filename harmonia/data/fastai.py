@@ -30,7 +30,8 @@ CLEAN_SIZE = 500
 logger = logging.getLogger(__name__)
 
 
-def imagenette(
+def validation(
+    dataset: str,
     root: str | Path | None = None,
     variant: str = "full",
     cache: str | Path | None = None,
@@ -41,33 +42,14 @@ def imagenette(
     pool: str | Path | None = None,
     pool_size: int = 200,
     seed: int = 0,
-    name: str = "imagenette",
 ) -> ImageSet:
-    """The validation split; replacement images come from the training split.
+    """The validation split of `imagenette` or `imagewoof`; replacement images come from the training split.
 
     root is a local copy, used as it is. Without it cache holds the official archive's content,
     which is downloaded when missing; url says where from instead.
     """
-    source = _local_root("imagenette", root, variant, cache, download, url)
-    return folder(source, None, per_class, limit, None, pool, pool_size, seed, name)
-
-
-def imagewoof(
-    root: str | Path | None = None,
-    variant: str = "full",
-    cache: str | Path | None = None,
-    download: bool = True,
-    url: str | None = None,
-    per_class: int | None = None,
-    limit: int | None = None,
-    pool: str | Path | None = None,
-    pool_size: int = 200,
-    seed: int = 0,
-    name: str = "imagewoof",
-) -> ImageSet:
-    """`imagenette` with ten breeds of dog, which the paper most likely used."""
-    source = _local_root("imagewoof", root, variant, cache, download, url)
-    return folder(source, None, per_class, limit, None, pool, pool_size, seed, name)
+    source = _local_root(dataset, root, variant, cache, download, url)
+    return folder(source, None, per_class, limit, None, pool, pool_size, seed, name=dataset)
 
 
 def clean500(
@@ -82,7 +64,6 @@ def clean500(
     pool: str | Path | None = None,
     pool_size: int = 200,
     seed: int = 0,
-    name: str = "clean500",
 ) -> ImageSet:
     """The images of both splits that no ImageNet network was trained on, by their file names.
 
@@ -101,7 +82,7 @@ def clean500(
     else:
         candidates = find_pool(absolute(pool), source)
     return ImageSet(
-        name,
+        "clean500",
         add_digests(select(clean, per_class, limit)),
         add_digests(choose_pool(candidates, pool_size, seed)),
     )

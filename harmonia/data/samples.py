@@ -14,7 +14,6 @@ def samples(
     pool_size: int = 20,
     seed: int = 0,
     pool: str | Path | None = None,
-    name: str = "samples",
 ) -> ImageSet:
     """The sample images; replacement images come from them too unless pool names a folder."""
     # found, not imported: foolbox drags in frameworks of its own
@@ -32,7 +31,7 @@ def samples(
         )
     candidates = found if pool is None else find_pool(absolute(pool), root)
     return ImageSet(
-        name,
+        "samples",
         add_digests(select(found, limit=limit)),
         add_digests(choose_pool(candidates, pool_size, seed)),
     )

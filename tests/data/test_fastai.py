@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harmonia.data import fastai
-from harmonia.data.fastai import clean500, imagenette, imagewoof
+from harmonia.data.fastai import clean500, validation
 from harmonia.errors import InputError
 
 BREEDS = ("n02086240", "n02087394")
@@ -49,14 +49,14 @@ def ids(records) -> list[str]:
 
 
 def test_val_is_downloaded_once_and_train_is_the_pool(home, tmp_path, monkeypatch):
-    found = imagewoof(variant="160px", cache=tmp_path / "cache")
+    found = validation("imagewoof", variant="160px", cache=tmp_path / "cache")
     assert found.name == "imagewoof"
     assert found.class_names == BREEDS
     assert [image_id.split("/")[0] for image_id in ids(found.records)] == ["val"] * 4
     assert [image_id.split("/")[0] for image_id in ids(found.pool)] == ["train"] * 6
     assert not (tmp_path / "cache" / "imagewoof2-160.tgz").exists()
     monkeypatch.setattr(socket, "socket", no_socket)
-    assert imagewoof(variant="160px", cache=tmp_path / "cache", download=False) == found
+    assert validation("imagewoof", variant="160px", cache=tmp_path / "cache", download=False) == found
 
 
 def test_clean500_is_the_ilsvrc_validation_files_of_both_splits(home, tmp_path):
@@ -72,7 +72,7 @@ def test_clean500_is_the_ilsvrc_validation_files_of_both_splits(home, tmp_path):
 def test_an_incomplete_download_is_refused(home, tmp_path, monkeypatch):
     monkeypatch.setattr(fastai, "VAL_SIZES", {"imagewoof": 3929})
     with pytest.raises(InputError, match="must hold 3,929 images, got 4; delete the folder"):
-        imagewoof(variant="160px", cache=tmp_path / "cache")
+        validation("imagewoof", variant="160px", cache=tmp_path / "cache")
     monkeypatch.setattr(fastai, "VAL_SIZES", {"imagewoof": 4})
     monkeypatch.setattr(fastai, "CLEAN_SIZE", 500)
     with pytest.raises(InputError, match="500 files"):
@@ -82,7 +82,7 @@ def test_an_incomplete_download_is_refused(home, tmp_path, monkeypatch):
 def test_download_false_opens_no_socket_and_names_every_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "socket", no_socket)
     with pytest.raises(InputError) as caught:
-        imagenette(variant="320px", cache=tmp_path, download=False)
+        validation("imagenette", variant="320px", cache=tmp_path, download=False)
     for part in (
         "data.download=true",
         "data.root=PATH",
@@ -92,7 +92,7 @@ def test_download_false_opens_no_socket_and_names_every_remedy(tmp_path, monkeyp
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("load", [imagenette, imagewoof])
+@pytest.mark.parametrize("load", [functools.partial(validation, name) for name in ("imagenette", "imagewoof")])
 def test_a_local_copy_may_have_any_size(tmp_path, tree, monkeypatch, load):
     monkeypatch.setattr(socket, "socket", no_socket)
     root = tree(tmp_path, {"val/n02086240": 2, "train/n02086240": 1})
@@ -101,11 +101,11 @@ def test_a_local_copy_may_have_any_size(tmp_path, tree, monkeypatch, load):
 
 def test_wrong_choices_name_the_right_ones(tmp_path):
     with pytest.raises(InputError, match="full, 320px, 160px"):
-        imagewoof(variant="huge", cache=tmp_path)
+        validation("imagewoof", variant="huge", cache=tmp_path)
     with pytest.raises(InputError, match="imagenette, imagewoof"):
         clean500(dataset="imagenet", cache=tmp_path)
     with pytest.raises(InputError, match=r"paths\.cache=PATH"):
-        imagewoof()
+        validation("imagewoof")
 
 
 def test_a_copy_without_ilsvrc_files_has_no_clean_images(tmp_path, tree):
@@ -114,7 +114,7 @@ def test_a_copy_without_ilsvrc_files_has_no_clean_images(tmp_path, tree):
 
 
 def test_real_images_give_the_known_counts(shared_data):
-    woof = imagewoof(root=shared_data / "imagewoof", limit=30, pool_size=20)
+    woof = validation("imagewoof", root=shared_data / "imagewoof", limit=30, pool_size=20)
     assert (len(woof.records), len(woof.pool), len(woof.class_names)) == (30, 20, 10)
     clean = clean500(root=Path(shared_data / "imagewoof"), pool_size=20)
     names = [path.name for path in (shared_data / "imagewoof").rglob("ILSVRC2012_val_*")]
