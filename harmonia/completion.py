@@ -9,6 +9,7 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 
 from harmonia.data.views import ViewBatch, ViewedImages
 from harmonia.geometry import View
+from harmonia.maps import UNREADABLE
 from harmonia.progress import Stage, stage
 from harmonia.store.sets import ShardSet
 
@@ -28,6 +29,17 @@ class ShardWriter(BasePredictionWriter):
         self._shards.write(self._shards.shard_of(int(batch.indices[0])), *prediction)
 
 
+def _forget_recovered(shards: ShardSet, viewed: ViewedImages, view: View) -> None:
+    """A shard with an image that could not be read then and can be now is computed again."""
+    for shard in range(shards.num_shards):
+        first = shards.shard_items(shard).start
+        facts = shards.shard_facts(shard) or []
+        lost = [first + row for row, fact in enumerate(facts) if fact["flag"] == UNREADABLE]
+        if lost and viewed.batch(lost, view).readable.any():
+            log.info("%s: an image of shard %d can be read again; it is computed anew", shards.folder, shard)
+            shards.discard(shard)
+
+
 def complete(
     shards: ShardSet,
     viewed: ViewedImages,
@@ -37,6 +49,7 @@ def complete(
     title: str,
 ) -> int:
     """Compute what the set lacks, sharing the work with whoever else does; returns the images computed here."""
+    _forget_recovered(shards, viewed, view)
     missing = shards.missing()
     if not missing:
         log.info("%s: all %d images are in the store (%s); nothing computed", title, shards.count, shards.folder)

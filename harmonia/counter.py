@@ -31,8 +31,3 @@ def counter_hash(*words: int | np.ndarray) -> np.ndarray:
             state = (state ^ (state >> np.uint64(27))) * _MIX_2
             state = state ^ (state >> np.uint64(31))
     return state
-
-
-def counter_uniform(*words: int | np.ndarray) -> np.ndarray:
-    """The same as float64 numbers in [0, 1)."""
-    return (counter_hash(*words) >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -4,6 +4,7 @@ A fill is called with images (B, 3, H, W), keep weights (B, 1, H, W) and ``anoth
 gives one replacement image per image; it returns what shows through where keep is 0.
 """
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -75,6 +76,10 @@ class NoisyLinear:
     noise: float = 0.01
     seed: int = 0
 
+    def __post_init__(self):
+        if self.noise < 0 or self.seed < 0:
+            raise InputError(f"fill.noise and fill.seed must not be negative, got {self.noise} and {self.seed}")
+
     def __call__(self, images: Images, keep: Keep, another: Callable[[], Images]) -> Images:
         filled = images.clone()
         for index, (image, image_keep) in enumerate(zip(images, keep, strict=True)):
@@ -90,8 +95,9 @@ class NoisyLinear:
             return image.mean((1, 2), keepdim=True).expand_as(image)
         system, known_HWC = _neighbour_system(dropped_HW, pixels_HWC)
         solution = np.asarray(spsolve(system, known_HWC)).reshape(-1, pixels_HWC.shape[2])
-        noise = np.random.default_rng(self.seed).normal(0, self.noise, solution.shape) if self.noise else 0.0
-        pixels_HWC[dropped_HW] = solution + noise
+        # keyed by the image's own pixels: every image its own noise, whatever its place in a batch
+        random = np.random.default_rng([self.seed, zlib.crc32(pixels_HWC.tobytes())])
+        pixels_HWC[dropped_HW] = solution + random.normal(0, self.noise, solution.shape)
         return torch.from_numpy(pixels_HWC).permute(2, 0, 1).clamp(0, 1).to(image)
 
 

@@ -45,6 +45,8 @@ class View:
             raise InputError(f"crop_pct must lie in (0, 1], got {self.crop_pct}; 1 sees the whole shorter side")
         if self.crop_mode not in ("center", "squash", "border"):
             raise InputError(f"crop_mode must be center, squash or border, got {self.crop_mode!r}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise InputError(f"mean and std must be three numbers each, std positive, got {self.mean} and {self.std}")
         if self.size < 1:
             raise InputError(f"input_size must be at least 1 pixel, got {self.size}")
 

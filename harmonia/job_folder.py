@@ -5,6 +5,7 @@ import json
 import platform
 import subprocess
 import sys
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 import yaml
 
+from harmonia.errors import InputError
 from harmonia.results import CONFIG, ERROR, ROWS, SUMMARY, write_text
 
 ENVIRONMENT = "environment.json"
@@ -30,16 +32,19 @@ PACKAGES = (
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     """The resolved configuration is there before anything is computed; an earlier attempt's result is not."""
-    folder.mkdir(parents=True, exist_ok=True)
     for stale in (ERROR, ROWS, SUMMARY):
         (folder / stale).unlink(missing_ok=True)
     write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
 
 
 def record_failure(folder: Path, error: Exception) -> None:
-    """One line for the report; the traceback is in run.log."""
-    line = " ".join(str(error).split()) or type(error).__name__
-    write_text(folder / ERROR, f"{line}\n")
+    """error.txt: one line for the report; below it the traceback, unless the user is to mend it."""
+    if isinstance(error, InputError):
+        text = " ".join(str(error).split())
+    else:
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        text = "\n".join([line, "", *traceback.format_exception(error)])
+    write_text(folder / ERROR, f"{text}\n")
 
 
 def write_environment(folder: Path, device: torch.device) -> None:

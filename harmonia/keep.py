@@ -100,12 +100,14 @@ class KeepArms:
     areas: tuple[float, ...]
 
     def __post_init__(self):
-        names = self.names
-        if len(set(names)) < len(names):
-            raise InputError(f"evaluation.areas must differ by whole percents, got {list(self.areas)}")
         for area in self.areas:
             if not 0 < area < 1:
                 raise InputError(f"evaluation.areas must be fractions between 0 and 1, got {area}; 0.3 keeps 30 %")
+            percent = round(100 * area)  # names the arm
+            if percent < 1 or abs(100 * area - percent) > 1e-6:
+                raise InputError(f"evaluation.areas must be whole percents, got {area}; 0.12 keeps 12 %")
+        if len(set(self.names)) < len(self.names):
+            raise InputError(f"evaluation.areas must differ, got {list(self.areas)}")
 
     @property
     def names(self) -> list[str]:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+UNREADABLE = "unreadable"  # the flag of an image that could not be decoded
+
 
 def pack(maps: np.ndarray) -> dict[str, np.ndarray]:
     """Maps [n, h, w] as float16 in -1..1, and scale [n], the largest finite magnitude of each.

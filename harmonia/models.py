@@ -22,6 +22,10 @@ from harmonia.shapes import Images, Logits
 log = logging.getLogger(__name__)
 
 
+# Numbers inside the network; everything around it (keep weights, masks, objectives) stays float32.
+PRECISIONS: dict[str, torch.dtype | None] = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """One yaml of conf/source: a classifier, and timm's evaluation settings to override (None keeps timm's own)."""
@@ -51,16 +55,28 @@ class ModelSpec:
 class Classifier(nn.Module):
     """A frozen timm network behind its own normalisation, channels last: convolutions are up to three times as fast.
 
-    Takes intensities in [0, 1], (B, 3, H, W), at the size of its view; returns logits (B, K).
+    Takes intensities in [0, 1], (B, 3, H, W), at the size of its view; returns logits (B, K), float32 whatever the
+    precision inside.
     """
 
-    def __init__(self, network: nn.Module, spec: ModelSpec, view: View, classes: Sequence[str], digest: str):
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: ModelSpec,
+        view: View,
+        classes: Sequence[str],
+        digest: str,
+        precision: str = "32-true",
+    ):
+        if precision not in PRECISIONS:
+            raise InputError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         super().__init__()
         self.network: Any = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.spec = spec
         self.view = view
         self.classes = tuple(classes)
         self.digest = digest
+        self.precision = precision
         self._default_layer: str | None = None
         self._indices = {known: index for index, known in enumerate(self.classes)}
         self.mean: Tensor
@@ -73,7 +89,10 @@ class Classifier(nn.Module):
         return self.spec.name
 
     def forward(self, images: Images) -> Logits:
-        return self.network((images - self.mean) / self.std)
+        inside = PRECISIONS[self.precision]
+        with torch.autocast(images.device.type, dtype=inside, enabled=inside is not None):
+            logits = self.network((images - self.mean) / self.std)
+        return logits if inside is None else logits.float()
 
     def identity(self) -> dict:
         """Everything about the model that changes a number it gives."""
@@ -81,9 +100,9 @@ class Classifier(nn.Module):
         return {
             "arch": self.spec.arch,
             "weights": self.digest,
+            "precision": self.precision,
             "transform": [view.size, view.crop_pct, view.crop_mode, view.interpolation, *view.mean, *view.std],
             "classes": hashlib.sha256("\n".join(self.classes).encode()).hexdigest()[:16],
-            "timm": timm.__version__,
         }
 
     def class_index(self, name: str) -> int | None:
@@ -163,7 +182,7 @@ class Classifier(nn.Module):
         return min(names, key=lambda name: (name.count("."), len(name)))
 
 
-def load(spec: ModelSpec, seed: int = 0) -> Classifier:
+def load(spec: ModelSpec, seed: int = 0, precision: str = "32-true") -> Classifier:
     """The classifier of a spec, frozen, in evaluation mode, on the CPU."""
     arch = spec.arch.removeprefix("timm/")
     bare = arch.split(".")[0]
@@ -179,7 +198,7 @@ def load(spec: ModelSpec, seed: int = 0) -> Classifier:
         network, digest = _pretrained(arch, spec, path), weights_file.digest(path)
     view = _view(network, spec)
     classes = _classes(spec, cast(int, network.num_classes))
-    return Classifier(network, spec, view, classes, digest)
+    return Classifier(network, spec, view, classes, digest, precision)
 
 
 def _refuse_unknown_tag(spec: ModelSpec, arch: str) -> None:
@@ -250,12 +269,23 @@ def _class_file(spec: ModelSpec) -> tuple[str, ...]:
     return names
 
 
+def refuse_non_finite(logits: Logits, name: str) -> None:
+    """NaN logits have an argmax, class 0: they must not be scored."""
+    if not torch.isfinite(logits).all():
+        raise InputError(
+            f"{name}: its logits must be finite, got NaN or infinity; use trainer.precision=32-true, or look at the "
+            "weights and at mean and std"
+        )
+
+
 def class_indices(classifier: Classifier, names: Sequence[str]) -> Tensor:
     """The model's indices of class names, -1 where it lacks the class; int64 (B,)."""
     return torch.tensor([-1 if (index := classifier.class_index(name)) is None else index for name in names])
 
 
-def load_job(source: Mapping, targets: Mapping[str, Mapping], seed: int) -> tuple[Classifier, dict[str, Classifier]]:
+def load_job(
+    source: Mapping, targets: Mapping[str, Mapping], seed: int, precision: str = "32-true"
+) -> tuple[Classifier, dict[str, Classifier]]:
     """A job's source and its targets by name; equal specs are loaded once and are the same object."""
     loaded: dict[ModelSpec, Classifier] = {}
 
@@ -265,7 +295,7 @@ def load_job(source: Mapping, targets: Mapping[str, Mapping], seed: int) -> tupl
         }
         spec = ModelSpec(**hashable)
         if spec not in loaded:
-            loaded[spec] = load(spec, seed)
+            loaded[spec] = load(spec, seed, precision)
         return loaded[spec]
 
     first = once(source)

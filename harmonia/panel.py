@@ -5,29 +5,31 @@ import torch
 from matplotlib import colormaps
 
 from harmonia.data.imagenet import readable
-from harmonia.data.views import ViewedImages
+from harmonia.evaluation.contract import Job
 from harmonia.features import compose
-from harmonia.fill import Black
-from harmonia.geometry import View
 from harmonia.keep import KeepArms
 from harmonia.maps import unpack
-from harmonia.store.sets import ShardSet
+from harmonia.shapes import Images
 
 
-def sample_panel(
-    maps: ShardSet, viewed: ViewedImages, view: View, arms: KeepArms, count: int
-) -> list[tuple[str, np.ndarray]]:
-    """Titles and pictures (S, 3 S, 3) uint8 of ``count`` readable images, evenly spread over the data set."""
+def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.ndarray]]:
+    """Titles and pictures (S, 3 S, 3) uint8 of at most ``count`` readable images, evenly spread over the data set."""
+    viewed, view = job.viewed, job.source.view
     spread = np.linspace(0, len(viewed) - 1, min(count, len(viewed))).round().astype(int)
     batch = viewed.batch(sorted(set(spread.tolist())), view)
     indices = batch.indices[batch.readable].tolist()
     if not indices:
         return []
-    arrays, facts = maps.read_items(indices)
+    arrays, facts = job.maps.read_items(indices)
     boxes = batch.boxes[batch.readable]
     images = batch.pixels[batch.readable].float() / 255
     soft = arms.weights(torch.from_numpy(unpack(arrays)), boxes, boxes, view.size, view.size)[:, :1]
-    features = compose(images, soft, Black()(images, soft, lambda: images))
+
+    def another() -> Images:
+        explained = [fact["explained"] for fact in facts]
+        return job.replacements(view).stand_ins(job.images, indices, explained, images.device)
+
+    features = compose(images, soft, job.fill(images, soft, another))
     heat = torch.from_numpy(colormaps["viridis"](soft[:, 0].numpy())[..., :3]).permute(0, 3, 1, 2).float()
     pictures = torch.cat([images, heat, features], 3).permute(0, 2, 3, 1).mul(255).round().byte().numpy()
     titles = [f"{fact['image_id']}: {readable(fact['explained'])} ({fact['p_source']:.2f})" for fact in facts]

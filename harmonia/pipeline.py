@@ -6,27 +6,29 @@ images, models  ->  maps (store)  ->  evaluation (rows.parquet)  ->  summary.jso
 import logging
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
 import torch
-from hydra.utils import instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 
 from harmonia import job_folder, models, results, tracking
 from harmonia.attribution.contract import Attribution
 from harmonia.completion import complete
+from harmonia.configured import build, build_function, check, check_root
 from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
 from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError
-from harmonia.evaluation.contract import Job
+from harmonia.evaluation.contract import Evaluation, Job
+from harmonia.fill import Fill
 from harmonia.identity import fingerprint
-from harmonia.keep import KeepArms, normalisation
 from harmonia.models import Classifier
 from harmonia.panel import sample_panel
 from harmonia.source import Source
@@ -34,14 +36,18 @@ from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
 
+# Raised whenever views, labels, replacement draws or the reading of images change stored numbers: part of every key.
+ARITHMETIC = 1
+
 
 def run(config: DictConfig) -> dict[str, float | int | None]:
     """The whole job of one configuration; returns its summary, which is also on disk."""
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     folder = Path(settings["paths"]["job"])
-    job_folder.begin(folder, settings)
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        job, summary = _compute(settings, folder)
+        with _threads(settings["num_threads"]):
+            job, summary = _compute(settings, folder)
         rows = results.read_rows(folder)
         summary |= results.summarise(rows)
         results.write_summary(folder, summary)
@@ -52,24 +58,31 @@ def run(config: DictConfig) -> dict[str, float | int | None]:
     return summary
 
 
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """So many CPU threads of torch for this job; the next one of a sweep finds what this one found."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     """Maps, then rows; gives the job and its counts."""
     started = time.monotonic()
+    check_root(settings)
     _quiet_lightning()
-    if settings["num_threads"]:
-        torch.set_num_threads(settings["num_threads"])
-    make_trainer = partial(instantiate, settings["trainer"], _convert_="all")
-    trainer: Trainer = make_trainer()
-    if trainer.world_size > 1:
-        raise InputError(
-            f"trainer: a job uses one device, got {trainer.world_size}; start the same sweep once for each device, "
-            "the jobs divide the maps among them"
-        )
-    device = trainer.strategy.root_device
-    job_folder.write_environment(folder, device)
+    # classifiers take their precision from here: Lightning's would reach the masks and keep weights too
+    make_trainer = partial(build, "trainer", {**settings["trainer"], "precision": "32-true"})
+    device = _device(make_trainer)
     job = _prepare(settings, folder, make_trainer, _batch_size(settings["batch_size"], device))
+    # only now: a configuration that is refused leaves an earlier result in the folder alone
+    job_folder.begin(folder, settings)
+    job_folder.write_environment(folder, device)
     computed = _make_maps(settings, job)
-    counts = instantiate(_without_name(settings["evaluation"]), _convert_="all")(job)
+    counts = job.evaluation(job)
     return job, {
         **counts,
         **_map_counts(job.maps, computed),
@@ -80,10 +93,27 @@ def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     }
 
 
+def _device(make_trainer: Callable[..., Trainer]) -> torch.device:
+    """Where the job computes; one device, a CPU or a CUDA GPU."""
+    try:
+        trainer = make_trainer()
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(f"trainer: Lightning takes no such options: {error}; see conf/trainer") from error
+    if trainer.world_size > 1:
+        raise InputError(
+            f"trainer: a job uses one device, got {trainer.world_size}; start the same sweep once for each device, "
+            "the jobs divide the maps among them"
+        )
+    device = trainer.strategy.root_device
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"trainer: a device must be a CPU or a CUDA GPU, got {device}; use trainer=cpu")
+    return device
+
+
 def _batch_size(asked: int | str, device: torch.device) -> int:
     if asked == "auto":
-        # beyond 8, a CPU's activations leave the cache and every pass pays for fresh memory
-        return 8 if device.type == "cpu" else 64
+        # beyond 8, a CPU's activations leave the cache and every pass pays for fresh memory; 16 fits B7 on a large GPU
+        return 8 if device.type == "cpu" else 16
     if not isinstance(asked, int) or asked < 1:
         raise InputError(f"batch_size must be auto or a positive whole number, got {asked!r}")
     return asked
@@ -91,9 +121,18 @@ def _batch_size(asked: int | str, device: torch.device) -> int:
 
 def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer], batch_size: int) -> Job:
     """Images, models and settings; the maps are still to be made."""
-    images: ImageSet = instantiate(_without_name(settings["data"]), _convert_="all")
-    source, targets = models.load_job(settings["source"], settings["target"], settings["seed"])
-    method: Attribution = instantiate(_without_name(settings["method"]), _convert_="all")
+    method: Attribution = build("method", settings["method"])
+    evaluation: Evaluation = build("evaluation", settings["evaluation"])
+    fill: Fill = build("fill", settings["fill"])
+    images: ImageSet = build("data", settings["data"])
+    precision = settings["trainer"]["precision"]
+    for name, model in (
+        ("source", settings["source"]),
+        *((f"target.{key}", one) for key, one in settings["target"].items()),
+    ):
+        check(name, models.ModelSpec, model)
+    source, targets = models.load_job(settings["source"], settings["target"], settings["seed"], precision)
+    _check_classes(images, source, targets.values())
     cache_root = Path(settings["paths"]["cache"]).expanduser()
     return Job(
         folder=folder,
@@ -111,18 +150,40 @@ def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer],
         method_name=settings["method"]["name"],
         maps=_open_maps(cache_root, settings, images, source, method),
         label_policy=settings["label"]["name"],
-        fill=instantiate(_without_name(settings["fill"]), _convert_="all"),
+        fill=fill,
         fill_name=settings["fill"]["name"],
         replacements=cache(lambda view: Replacements(images.pool, view, settings["seed"])),
         open_predictions=lambda target: _open_predictions(cache_root, settings, images, target),
+        evaluation=evaluation,
         make_trainer=make_trainer,
         batch_size=batch_size,
     )
 
 
+def _check_classes(images: ImageSet, source: Classifier, targets: Iterable[Classifier]) -> None:
+    """A data set whose classes a target does not know would score 0 without a word."""
+    asked = list(targets)
+    for model in dict.fromkeys((*asked, source)):
+        unknown = [name for name in images.class_names if model.class_index(name) is None]
+        if len(unknown) == len(images.class_names) and model in asked:
+            raise InputError(
+                f"data: {model.name} knows no class of {images.name} (first: {unknown[0]!r}); name the folders by "
+                f"WordNet id or ImageNet index, give data.class_map=FILE, or name {model.name}'s classes=FILE"
+            )
+        if unknown:
+            log.warning("%s lacks %d classes of %s, first %r", model.name, len(unknown), images.name, unknown[0])
+    nameless = sum(source.class_index(record.class_name or "") is None for record in images.pool)
+    if nameless:
+        log.warning(
+            "%d of %d replacement images have none of the source's classes: they may show the explained one",
+            nameless,
+            len(images.pool),
+        )
+
+
 def _make_maps(settings: dict, job: Job) -> int:
     """The maps that the store lacks; gives the number computed here."""
-    label_policy = instantiate(_without_name(settings["label"]), _partial_=True)
+    label_policy = build_function("label", settings["label"])
     if describe := getattr(job.method, "layer_of", None):
         log.info("%s on %s looks at layer %s", job.method_name, job.source.name, describe(job.source))
     return complete(
@@ -134,7 +195,7 @@ def _make_maps(settings: dict, job: Job) -> int:
             job.method,
             job.images,
             label_policy,
-            lambda: job.replacements(job.source.view),
+            partial(job.replacements, job.source.view),
             job.batch_size,
             progress,
         ),
@@ -159,9 +220,9 @@ def _open_maps(root: Path, settings: Mapping, images: ImageSet, source: Classifi
     identity = {
         "source": source.identity(),
         "method": fingerprint(method),
-        "label": settings["label"],
+        "label": {key: value for key, value in settings["label"].items() if key != "name"},
         "data": images.digest,
-        "precision": str(settings["trainer"]["precision"]),
+        "arithmetic": ARITHMETIC,
     }
     if method.uses_replacements:
         identity |= {"pool": images.pool_digest, "seed": settings["seed"]}
@@ -171,7 +232,7 @@ def _open_maps(root: Path, settings: Mapping, images: ImageSet, source: Classifi
 
 
 def _open_predictions(root: Path, settings: Mapping, images: ImageSet, target: Classifier) -> ShardSet:
-    identity = {"model": target.identity(), "data": images.digest, "precision": str(settings["trainer"]["precision"])}
+    identity = {"model": target.identity(), "data": images.digest, "arithmetic": ARITHMETIC}
     shard_size = settings["store"]["shard_size"]
     return ShardSet.open(root, "predictions", target.name, identity, len(images.records), shard_size)
 
@@ -182,20 +243,16 @@ def _track(settings: dict, job: Job, rows: pd.DataFrame, summary: dict) -> None:
     try:
         logger = tracking.make_logger(settings["logger"])
         if logger is not None:
+            panel: list = []
             histograms = {
                 "/".join([*cast(tuple[str, str], group), "p_label"]): of_group["p_label"].to_numpy()
                 for group, of_group in rows.groupby(["target", "arm"])
             }
-            soft = KeepArms(normalisation(job.method.normalise), ())
-            panel = sample_panel(job.maps, job.viewed, job.source.view, soft, settings["tracking"]["panel_images"])
+            with tracking.only_warns("no sample panel"):
+                panel = sample_panel(job, job.evaluation.arms(job), settings["tracking"]["panel_images"])
             tracking.publish(logger, summary, settings, panel, histograms)
     finally:
         tracking.finish(logger)
-
-
-def _without_name(group: Mapping) -> dict:
-    """A config group's options without the name that tables show."""
-    return {key: value for key, value in group.items() if key != "name"}
 
 
 def _quiet_lightning() -> None:

@@ -1,78 +1,194 @@
 """From an exception to the one line that tells a user what to mend."""
 
 import difflib
+import errno
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harmonia.errors import InputError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)  # a write that fails so names no file
 
-def refusal(error: BaseException, conf: Path) -> str | None:
-    """One line (subject, rule, value, remedy) for what a user can mend; None for a defect of ours."""
-    for cause in _causes(error):
+# ValueErrors of Hydra's; the first names neither the group nor the value
+_NO_OPTION = "Config group override must be a string"
+_MISUSED = (_NO_OPTION, "Config group override deletion value", "Only one of --run, --multirun")
+
+# what Hydra and OmegaConf say -> subject, rule, value, remedy
+_READINGS = (
+    (r"Missing mandatory value: (\S+)", "{0} must be given, it has no default; add {0}=VALUE"),
+    (r"An item is already at '([^']+)'", "{0} is in the configuration already; write {0}=VALUE without +"),
+    (r"(\S+) appears more than once in the final defaults list", "{0} has an option already; write {0}=OPTION"),
+    (r"Could not delete (?:from config\. )?'([^']+)'", "{0} is not in the configuration; leave out ~{0}"),
+    (r"Sweep parameters '([^'=]+)=(.+)' requires --multirun", "{0}: several values need -m (a sweep), got {1}"),
+    (
+        r"Environment variable '([^']+)' not found.* full_key: (\S+)",
+        "{1} refers to the environment variable {0}, which must be set",
+    ),
+    (
+        r"Interpolation key '([^']+)' not found full_key: (\S+)",
+        "{1} refers to {0}, which the configuration lacks; --cfg job prints every key",
+    ),
+)
+
+
+def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str | None:
+    """One line (subject, rule, value, remedy) for what a user can mend; None for a defect of ours.
+
+    words are the command line's, for the one error in which Hydra does not say which of them it means.
+    """
+    causes = list(_causes(error))
+    for cause in causes:
         if isinstance(cause, InputError):
-            return " ".join(str(cause).split())
-    for cause in _causes(error):
+            return _one_line(str(cause))
+    for cause in causes:
+        if isinstance(cause, OSError) and (line := _storage(cause)):
+            return line
+    if any(isinstance(cause, InstantiationException) for cause in causes):
+        return None
+    for cause in causes:
         if isinstance(cause, MissingConfigException) and "/" in str(cause.missing_cfg_file):
-            return _unknown_option(cause, conf)
+            group, _, option = str(cause.missing_cfg_file).rpartition("/")
+            # Hydra lists the options of a group that takes one, not of one that takes several (target)
+            options = sorted(set(cause.options or _option_names(group, conf)))
+            return f"{_must_be_one_of(group, options)}, got {option!r}{_close(option, options)}"
         if isinstance(cause, OverrideParseException):
             reason = str(cause.message).splitlines()[0]
             return (
                 f"{cause.override!r} must follow Hydra's grammar, KEY=VALUE or GROUP=OPTION, lists as [a,b]: {reason}"
             )
-    for cause in _causes(error):
-        if isinstance(cause, HydraException | OmegaConfBaseException):
-            return _composition(cause, conf)
+        if isinstance(cause, ValueError) and str(cause).startswith(_MISUSED):
+            named = _no_option(words, conf) if str(cause).startswith(_NO_OPTION) else None
+            return named or _one_line(str(cause))
+    if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in causes):
+        return _composition(causes, conf)
     return None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    """The error and what it was raised from; what was merely being handled then says nothing about it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
 
 
-def _unknown_option(error: MissingConfigException, conf: Path) -> str:
-    group, _, option = str(error.missing_cfg_file).rpartition("/")
-    # Hydra lists the options of a group that takes one, not of one that takes several (target)
-    options = sorted(set(error.options or (path.stem for path in (conf / group).glob("*.yaml"))))
-    return f"{group} must be one of {', '.join(options)}, got {option!r}{_close(option, options)}"
+def _storage(error: OSError) -> str | None:
+    if error.errno is None or error.strerror is None:
+        return None
+    if isinstance(error.filename, str | bytes | os.PathLike):
+        subject = os.fsdecode(error.filename)
+    elif error.errno in _FULL:
+        subject = "the job's folder or the map store"
+    else:
+        return None
+    return f"{subject}: {error.strerror}; choose another place with hydra.run.dir=, hydra.sweep.dir= or paths.cache="
 
 
-def _composition(error: Exception, conf: Path) -> str:
-    lines = [line.strip() for cause in _causes(error) for line in str(cause).splitlines() if line.strip()]
+def _no_option(words: Sequence[str], conf: Path) -> str | None:
+    """The first word that gives a group something else than options' names."""
+    for word in words:
+        group, equals, choice = word.lstrip("+").partition("=")
+        group = group.partition("@")[0]
+        options = _option_names(group, conf)
+        wrong = [one for one in re.split(r"[\[\],]", choice) if one and one.strip("'\"") not in options]
+        if equals and options and (wrong or not choice):
+            return f"{_must_be_one_of(group, options)}, got {wrong[0] if wrong else 'null'}"
+    return None
+
+
+def _composition(causes: Sequence[BaseException], conf: Path) -> str:
+    lines = [line.strip() for cause in causes for line in str(cause).splitlines() if line.strip()]
     text = " ".join(dict.fromkeys(lines))
-    unknown = re.search(r"Key '([^']+)' is not in struct\s+full_key: (\S+)", text)
-    if unknown:
-        return _unknown_key(unknown[2], conf)
-    group = re.search(r"Could not override '([^']+)'", text)
-    if group:
-        return _unknown_key(group[1].split("@")[0], conf)
-    missing = re.search(r"Missing mandatory value: (\S+)", text)
-    if missing:
-        return f"{missing[1]} must be given, it has no default; add {missing[1]}=VALUE"
-    return text
+    if found := re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text):
+        return _unknown_key(found[1], conf)
+    if found := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(found[1], conf)
+    if found := re.search(r"Ambiguous value for argument '([^'=]+)=(.+?)' 1\.", text):
+        return _several_values(found[1], found[2], conf)
+    found = re.search(r"Interpolation key '([^'.]+)\.[^']*' not found", text)
+    if found and (options := _option_names(found[1], conf)):
+        return f"{_must_be_one_of(found[1], options)}, got none"
+    for pattern, reading in _READINGS:
+        if found := re.search(pattern, text):
+            return reading.format(*found.groups())
+    # the key goes first, OmegaConf's types say nothing to a user
+    plain = [line for line in dict.fromkeys(lines) if not re.match(r"(full_key|object_type|reference_type)[:=]", line)]
+    key = re.search(r"full_key: (\S+)", text)
+    return " ".join([f"{key[1]}:", *plain] if key else plain)
+
+
+def _several_values(key: str, values: str, conf: Path) -> str:
+    group_of_one = key != "target" and _option_names(key, conf)
+    brackets = "" if group_of_one else f", or brackets for a list: {key}=[{values}]"
+    return f"{key}: several values need -m (a sweep), got {values!r}{brackets}"
 
 
 def _unknown_key(key: str, conf: Path) -> str:
-    known = _known_keys(conf)
-    return f"the configuration has no key {key!r}{_close(key, known)}; --cfg job prints every key"
+    group, _, rest = key.partition(".")
+    if group == "target":
+        return _unknown_target_key(rest, conf)
+    holders = [name for name in _option_names(group, conf) if key in _option_keys(group, name, conf)]
+    if holders and rest:
+        have = "has" if len(holders) == 1 else "have"
+        return f"{key} is no option of the chosen {group}; {', '.join(holders)} {have} it"
+    flag = "hydra" if group == "hydra" else "job"
+    return f"the configuration has no key {key!r}{_close(key, _known_keys(conf))}; --cfg {flag} prints every key"
+
+
+def _unknown_target_key(rest: str, conf: Path) -> str:
+    """target holds the chosen models by name, and self, which is the source."""
+    name, _, option = rest.partition(".")
+    if not name:
+        return "target must name at least one model, got none; add target=[self]"
+    if name == "self":
+        return f"target.self is the source itself; set source.{option or 'KEY'}"
+    if option:
+        known = [f"target.{name}.{'.'.join(key)}" for key in _dotted(_loaded("source", "timm", conf))]
+        key = f"target.{name}.{option}"
+        return f"the configuration has no key {key!r}{_close(key, known)}; --cfg job prints every key"
+    options = _option_names("target", conf)
+    if name not in options:
+        return f"{_must_be_one_of('target', options)}, got {name!r}{_close(name, options)}"
+    return f"target.{name}: {name} is not among the chosen targets; add it as in target=[self,{name}]"
+
+
+def _must_be_one_of(group: str, options: Sequence[str]) -> str:
+    return f"{group} must be one of {', '.join(options)}"
+
+
+def _option_names(group: str, conf: Path) -> list[str]:
+    """Nothing where conf/ has no such group."""
+    if not re.fullmatch(r"\w+", group):
+        return []
+    return sorted(path.stem for path in (conf / group).glob("*.yaml"))
+
+
+def _option_keys(group: str, name: str, conf: Path) -> set[str]:
+    return {".".join((group, *key)) for key in _dotted(_loaded(group, name, conf))}
 
 
 def _known_keys(conf: Path) -> list[str]:
     """Dotted keys of config.yaml and of every group's options."""
-    keys = {folder.name for folder in conf.iterdir() if folder.is_dir() and folder.name != "hydra"}
-    for path in sorted(conf.glob("*.yaml")) + sorted(conf.glob("*/*.yaml")):
-        if path.parent.name in ("experiment", "target"):
-            continue
-        prefix = () if path.parent == conf else (path.parent.name,)
-        keys |= {".".join((*prefix, *key)) for key in _dotted(OmegaConf.to_container(OmegaConf.load(path)))}
-    return sorted(keys)
+    groups = {folder.name for folder in conf.iterdir() if folder.is_dir() and folder.name != "hydra"}
+    keys = {".".join(key) for key in _dotted(OmegaConf.to_container(OmegaConf.load(conf / "config.yaml")))}
+    for group in groups - {"experiment", "target"}:
+        keys = keys.union(*(_option_keys(group, name, conf) for name in _option_names(group, conf)))
+    return sorted(keys | groups)
+
+
+def _loaded(group: str, name: str, conf: Path) -> object:
+    """A group's option upon the ones that it refines."""
+    own = OmegaConf.load(conf / group / f"{name}.yaml")
+    refined = OmegaConf.select(own, "defaults", default=())
+    below = [_loaded(group, one, conf) for one in refined if one in _option_names(group, conf)]
+    return OmegaConf.to_container(OmegaConf.merge(*below, own))
 
 
 def _dotted(node: object, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -83,6 +199,10 @@ def _dotted(node: object, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
                 yield from _dotted(below, (*above, str(name)))
 
 
-def _close(value: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(value, known, n=3, cutoff=0.5)
+def _close(value: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(value, [one for one in known if one != value], n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

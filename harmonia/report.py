@@ -1,6 +1,7 @@
 """Tables and a page from the rows that finished jobs left on disk; nothing is computed by a model again."""
 
 import difflib
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,10 +22,12 @@ Tables and a page from finished jobs.
 
 run  a sweep's folder, one job's folder, or any folder above them
 arm  what stands under (F): soft, area10, area20, area30, area50 or a control's name
-out  where the report goes; by default FOLDER/report
+out  where the report goes; by default FOLDER/report; an earlier report there is replaced
 
 Exit code: 0, or 1 if no job was finished, or 2 if the command line was wrong.
 """
+
+MATRIX = "transfer_matrix.csv"
 
 _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""\
 <!doctype html>
@@ -82,14 +85,19 @@ class Report:
 
 
 def write_report(run: str | Path, arm: str = "soft", out: str | Path | None = None) -> Report:
-    """The tables, the matrix and the page of every finished job in the folder or below it."""
+    """The tables, the matrix and the page of every finished job in the folder or below it; no file without a job."""
     run = Path(run)
+    if run.is_file():
+        raise InputError(f"run must be a folder, got the file {str(run)!r}; name the folder it lies in")
     if not run.is_dir():
         siblings = [path.name for path in run.parent.iterdir()] if run.parent.is_dir() else []
         raise InputError(f"run must be an existing folder, got {str(run)!r}; {_remedy(run.name, siblings)}")
     report = Report()
     parts: dict[str, pd.DataFrame] = {}
-    for job in find_jobs(run):
+    jobs = find_jobs(run)
+    if not jobs:
+        return report
+    for job in jobs:
         try:
             if job.error is not None:
                 raise InputError(job.error)
@@ -113,19 +121,28 @@ def write_report(run: str | Path, arm: str = "soft", out: str | Path | None = No
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"out must be a folder, got {str(folder)!r} ({error.strerror}); name another") from error
+    _remove_tables(folder)
     for number, table in enumerate(report.tables, start=1):
         report.files += table_files(table, f"table{number}", folder)
     page = _PAGE.render(
         run=run.resolve().name, finished=report.num_finished, tables=report.tables, left_out=report.left_out
     )
     others = {
-        "transfer_matrix.csv": transfer_matrix(rows).to_csv(index=False, lineterminator="\n"),
+        MATRIX: transfer_matrix(rows).to_csv(index=False, lineterminator="\n"),
         "index.html": page,
     }
     for name, text in others.items():
         write_text(folder / name, text)
         report.files.append(folder / name)
     return report
+
+
+def _remove_tables(folder: Path) -> None:
+    """An earlier report's tables, of which there may have been more; other people's files stay."""
+    if (folder / MATRIX).is_file():
+        for path in folder.iterdir():
+            if re.fullmatch(r"table[1-9][0-9]*\.(md|csv|tex)", path.name):
+                path.unlink()
 
 
 def _name(job: Job, run: Path) -> str:
@@ -179,7 +196,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         report = write_report(**_arguments(words))
     except InputError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"harmonia: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     print_report(report)
     return 0 if report.num_finished else 1

@@ -328,9 +328,65 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def image_set(rows: pd.DataFrame) -> str:
-    """A short digest of which images the rows are about."""
-    digest = hashlib.sha256()
+_NO_NUMBERS = {"data.cache", "data.download", "data.url"}  # where the same images come from
+_OF_THE_POOL = {"data.pool", "data.pool_size", "data.seed"}  # of the replacement images, not of those shown
+_FOLLOWED = {"seed": "seed", "crop_pct": "crop_pct", "weights_folder": "paths.weights"}  # as conf/ interpolates them
+
+
+def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """A job's options that change numbers, KEY: VALUE of its command line, and by target's name that target's own.
+
+    Left out are options that repeat the one they follow (data.seed and seed). Folders of images and weights count:
+    the same numbers shown twice are seen, others passed over are not.
+    """
+    kept: dict[str, Any] = {
+        **{name: config.get(name) for name in ("source", "method", "label", "fill", "data", "evaluation")},
+        **{name: config.get(name) for name in ("seed", "crop_pct")},
+        "trainer": {"precision": section(config, "trainer").get("precision")},
+        "paths": {"weights": section(config, "paths").get("weights")},
+    }
+    common = _flat(kept)
+    of_targets = {
+        str(entry.get("name")): _without_followers(_flat(entry, f"target.{key}."), common)
+        for key, entry in section(config, "target").items()
+        if isinstance(entry, dict) and entry != config.get("source")  # the source itself has no others
+    }
+    own = _without_followers(common, common)
+    return {key: value for key, value in own.items() if key not in _NO_NUMBERS}, of_targets
+
+
+def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A group of a job's configuration; empty where there is none."""
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for name, value in options.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
+            flat[prefix + name] = text
+    return flat
+
+
+def _without_followers(options: Mapping[str, str], common: Mapping[str, str]) -> dict[str, str]:
+    def follows(key: str) -> bool:
+        leader = _FOLLOWED.get(key.rpartition(".")[2])
+        return leader not in (None, key) and common.get(leader) == options[key]
+
+    return {key: value for key, value in options.items() if not follows(key)}
+
+
+def image_set(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
+    """A short digest of which images the rows are about: their ids, and the job's options of data.
+
+    Ids alone tell neither a data set's variants (full, 160px) apart nor two folders with the same names in them.
+    """
+    shown = {key: value for key, value in options.items() if key.startswith("data.") and key not in _OF_THE_POOL}
+    digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode("utf-8"))
     for image_id in sorted(rows["image_id"].unique()):
         digest.update(image_id.encode("utf-8") + b"\0")
     return digest.hexdigest()[:8]

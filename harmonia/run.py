@@ -45,18 +45,25 @@ def quote_true(words: list[str]) -> list[str]:
     return [bare.sub("'true'", word) if word.startswith("label=") else word for word in words]
 
 
+def sweep_first(words: list[str]) -> list[str]:
+    """-m before the overrides: between two of them argparse would take the second for a mistake."""
+    flags = [word for word in words if word in ("-m", "--multirun")]
+    return [*flags, *(word for word in words if word not in flags)]
+
+
 def main() -> int:
     """0: done; 2: the user can mend it, in one line; 130: interrupted; 1: anything else, with its traceback."""
     # Hydra would print its own errors in several lines and end with 1; so they come here
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    sys.argv = quote_true(sys.argv)
+    program, *words = sys.argv
+    sys.argv = [program, *quote_true(sweep_first(words))]
     try:
         job()
     except KeyboardInterrupt:
         print("harmonia: interrupted; the same command resumes, finished shards are kept", file=sys.stderr)
         return 130
     except (Exception, Refused) as error:
-        line = refusal(error, conf_folder())
+        line = refusal(error, conf_folder(), words)
         if line is None:
             raise
         print(f"harmonia: {line}", file=sys.stderr)

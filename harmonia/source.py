@@ -13,8 +13,8 @@ from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
 from harmonia.data.views import ViewBatch
 from harmonia.labels import LabelPolicy
-from harmonia.maps import flag_of, pack
-from harmonia.models import Classifier, class_indices
+from harmonia.maps import UNREADABLE, flag_of, pack
+from harmonia.models import Classifier, class_indices, refuse_non_finite
 from harmonia.progress import Stage
 from harmonia.shapes import Images, Labels, Logits
 
@@ -41,8 +41,7 @@ class Source(LightningModule):
         self.batch_size = batch_size
         self._images = images
         self._label_policy = label_policy
-        self._make_replacements = replacements
-        self._replacements: Replacements | None = None
+        self.replacements = replacements
         self._progress = progress
 
     def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
@@ -67,12 +66,6 @@ class Source(LightningModule):
         )
         return self._shard(batch, explanation, time.monotonic() - started)
 
-    def replacements(self) -> Replacements:
-        """The pool in the source's view, decoded when a method first asks for it."""
-        if self._replacements is None:
-            self._replacements = self._make_replacements()
-        return self._replacements
-
     def _shard(
         self, batch: ViewBatch, explanation: Explanation, seconds: float
     ) -> tuple[dict[str, np.ndarray], list[dict]]:
@@ -93,7 +86,7 @@ class Source(LightningModule):
                     "passes": int(explanation.passes[row]),
                     "seconds": seconds / len(batch.pixels),
                     "converged": bool(explanation.converged[row]),
-                    "flag": flag_of(maps[row]) if batch.readable[row] else "unreadable",
+                    "flag": flag_of(maps[row]) if batch.readable[row] else UNREADABLE,
                 }
             )
         return pack(maps), facts
@@ -108,6 +101,7 @@ class _Draws:
 
     def choose_labels(self, logits: Logits, positions: torch.Tensor) -> Labels:
         module = self.module
+        refuse_non_finite(logits, module.classifier.name)
         records = self._records(positions)
         true = class_indices(module.classifier, [record.class_name for record in records])
         readable = self.batch.readable[positions]

@@ -4,6 +4,7 @@ Fractions in rows become percent here and nowhere earlier. Differs from the pape
 method says how much of the image was kept, without which the other two mean little.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from harmonia.errors import InputError
-from harmonia.results import IMAGE_ARM, SCHEMA, Job, image_set, read_rows, summarise, write_text
+from harmonia.results import IMAGE_ARM, SCHEMA, Job, image_set, options_of, read_rows, section, summarise, write_text
 
 MISSING = "\N{EN DASH}"  # as printed tables have it
-SELF = "self"  # a target that is the job's own source
 
 # Jobs that differ in one of these answer different questions and never share a table.
 SETTING = ["label_policy", "fill", "data"]
 
 _COLUMNS = [name for name in SCHEMA.names if name not in ("path", "top5")]  # no table needs the largest two
-_FROM_JOB = ["job", "family", "unreadable", "data", "image_set"]
+_FROM_JOB = ["job", "family", "unreadable", "data", "image_set", "options", "target_options", "variant"]
 
 _METRICS = {  # printed name: name in the summary, factor, decimals
     "Accuracy (%)": ("accuracy", 100, 2),
@@ -36,35 +36,51 @@ def gather(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The rows of several jobs, each as `job_rows` gives them, as one frame.
 
     Where one data set's name stands for several sets of images, a digest tells them apart. A cell that
-    ran twice counts once, the later job's.
+    ran twice with the same options counts once, the later job's; with others it counts as a variant, named
+    by the options in which the variants differ.
     """
     if not parts:
         return pd.DataFrame(columns=[*_COLUMNS, *_FROM_JOB])
     rows = pd.concat(parts, ignore_index=True)
     sets = rows.groupby("data")["image_set"].transform("nunique")
     rows["data"] = rows["data"].where(sets == 1, rows["data"] + " [" + rows["image_set"] + "]")
-    cell = ["source", "method", *SETTING, "target", "arm"]
-    latest = rows.groupby(cell)["job"].transform("last")
-    return rows.loc[rows["job"] == latest].reset_index(drop=True)
+    line = ["source", "method", *SETTING]
+    latest = rows.groupby([*line, "target", "arm", "options", "target_options"])["job"].transform("last")
+    rows = rows.loc[rows["job"] == latest].reset_index(drop=True)
+    of_job = rows.groupby(line)["options"].transform(_differing)
+    of_target = rows.groupby([*line, "target"])["target_options"].transform(_differing)
+    both = zip(of_job, of_target, strict=True)
+    return rows.assign(variant=[", ".join(filter(None, parts)) for parts in both])
+
+
+def _differing(options: pd.Series) -> pd.Series:
+    """Of each row's options those that not all rows share, as text."""
+    known: dict[str, dict[str, str]] = {text: json.loads(text) for text in options.unique()}
+    shared = set.intersection(*(set(given.items()) for given in known.values()))
+    shown = {
+        text: ", ".join(f"{key}={value}" for key, value in given.items() if (key, value) not in shared)
+        for text, given in known.items()
+    }
+    return options.map(shown)
 
 
 def job_rows(job: Job) -> pd.DataFrame:
     """A finished job's rows, and what else a table needs to know of the job in columns of their own."""
     rows = read_rows(job.folder, _COLUMNS)
-    data, source = (_section(job.config, name) for name in ("data", "source"))
+    data, source = (section(job.config, name) for name in ("data", "source"))
+    options, of_targets = options_of(job.config)
+    target_options: Any = {
+        name: json.dumps(of_targets.get(name, {}), sort_keys=True) for name in rows["target"].unique()
+    }
     return rows.assign(
-        target=rows["target"].where(rows["target"] != SELF, rows["source"]),
         job=str(job.folder),
         family=str(source.get("family") or ""),
         unreadable=float(job.summary.get("images_unreadable") or 0),
         data=str(data.get("name") or Path(str(data.get("root") or "")).name or "unnamed data"),
-        image_set=image_set(rows),
+        image_set=image_set(rows, options),
+        options=json.dumps(options, sort_keys=True),
+        target_options=rows["target"].map(target_options),
     )
-
-
-def _section(config: dict[str, Any], name: str) -> dict[str, Any]:
-    section = config.get(name)
-    return section if isinstance(section, dict) else {}
 
 
 def transfer_tables(rows: pd.DataFrame, arm: str = "soft") -> list[pd.DataFrame]:
@@ -87,13 +103,13 @@ def transfer_table(rows: pd.DataFrame, source: str, arm: str = "soft") -> pd.Dat
         if name in chosen and chosen[name].nunique() > 1:
             found = ", ".join(sorted(chosen[name].unique()))
             raise InputError(f"a table must have one {name}, got {found}; use transfer_tables")
-    chosen = chosen.assign(target=chosen["target"].where(chosen["target"] != SELF, source))
     targets = sorted(chosen["target"].unique(), key=lambda target: target != source)  # stable: self first
     lines = []
-    for method, part in chosen.groupby("method", sort=False):
+    for (method, variant), part in chosen.groupby(["method", "variant"], sort=False):
         summary = summarise(part)
+        label = method.upper() + (f" ({variant})" if variant else "")
         for printed, (metric, factor, decimals) in _METRICS.items():
-            line = {"Method": method.upper(), "Metric": printed}
+            line = {"Method": label, "Metric": printed}
             for target in targets:
                 for letter, shown in (("I", IMAGE_ARM), ("F", arm)):
                     value = summary.get(f"{target}/{shown}/{metric}")
@@ -123,10 +139,10 @@ _MATRIX += ["accuracy_image", "accuracy_feature", "retention", "kept_area", "ima
 
 
 def transfer_matrix(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line per source, target, method, arm and setting; fractions, empty where undefined."""
+    """One line per source, target, method, arm, setting and variant; fractions, empty where undefined."""
     lines = []
-    cells_of: Any = rows.groupby(["source", "method", *SETTING], sort=False)
-    for (source, method, *setting), part in cells_of:
+    cells_of: Any = rows.groupby(["source", "method", *SETTING, "variant"], sort=False)
+    for (source, method, *setting, variant), part in cells_of:
         summary = summarise(part)
         cells = part.loc[part["arm"] != IMAGE_ARM, ["target", "arm"]].drop_duplicates()
         for target, arm in cells.itertuples(index=False):
@@ -143,9 +159,10 @@ def transfer_matrix(rows: pd.DataFrame) -> pd.DataFrame:
                     "kept_area": summary[f"{feature}/kept_area"],
                     "images": summary[f"{feature}/images"],
                     **dict(zip(SETTING, setting, strict=True)),
+                    "variant": variant,
                 }
             )
-    return pd.DataFrame(lines, columns=[*_MATRIX, *SETTING])
+    return pd.DataFrame(lines, columns=[*_MATRIX, *SETTING, "variant"])
 
 
 def to_markdown(table: pd.DataFrame) -> str:

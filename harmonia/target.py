@@ -1,6 +1,7 @@
 """A target model on whole images and on features."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from harmonia.features import compose
 from harmonia.fill import Fill
 from harmonia.geometry import View
 from harmonia.keep import KeepArms, kept_area
-from harmonia.models import Classifier
+from harmonia.maps import UNREADABLE
+from harmonia.models import Classifier, refuse_non_finite
 from harmonia.progress import Stage
 from harmonia.shapes import Images, Logits, Maps
 
@@ -35,7 +37,9 @@ class Target(LightningModule):
 
     def logits(self, images: Images) -> Logits:
         self.passes += len(images)
-        return self.classifier(images).float().cpu()
+        logits = self.classifier(images).cpu()
+        refuse_non_finite(logits, self.classifier.name)
+        return logits
 
 
 class ImageTarget(Target):
@@ -50,7 +54,7 @@ class ImageTarget(Target):
             logits[part] = self.logits(batch.pixels[part].to(self.device).float() / 255)
             self._progress.advance(len(part))
         self._progress.advance(len(batch.pixels) - len(rows))
-        facts = [{"readable": readable} for readable in batch.readable.tolist()]
+        facts: list[dict] = [{"flag": "" if readable else UNREADABLE} for readable in batch.readable.tolist()]
         return {"logits": logits.numpy()}, facts
 
 
@@ -66,7 +70,7 @@ class FeatureTarget(Target):
         arms: KeepArms,
         fill: Fill,
         source_view: View,
-        read_maps: Callable[[list[int]], Maps],
+        explanations: Callable[[list[int]], tuple[Maps, list[str]]],  # raw maps and the classes they explain
         images: ImageSet,
         replacements: Callable[[], Replacements],
     ):
@@ -74,10 +78,9 @@ class FeatureTarget(Target):
         self._arms = arms
         self._fill = fill
         self._source_view = source_view
-        self._read_maps = read_maps
+        self._explanations = explanations
         self._images = images
-        self._make_replacements = replacements
-        self._replacements: Replacements | None = None
+        self._replacements = replacements
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[Tensor, Logits, Tensor]:
         """Of the readable images of a batch: positions in the data set, logits (B, A, K), kept area (B, A)."""
@@ -101,25 +104,18 @@ class FeatureTarget(Target):
         source_boxes = torch.tensor(
             [self._source_view.box(*size) for size in batch.sizes[part].tolist()], device=device
         )
+        maps, explained = self._explanations(indices)
         keep_BAHW = self._arms.weights(
-            self._read_maps(indices).to(device),
+            maps.to(device),
             source_boxes,
             batch.boxes[part].to(device),
             self._source_view.size,
             view.size,
         )
+        another = cache(lambda: self._replacements().stand_ins(self._images, indices, explained, device))
         features = [
-            compose(images_B3HW, keep_B1HW, self._fill(images_B3HW, keep_B1HW, lambda: self._another(indices)))
+            compose(images_B3HW, keep_B1HW, self._fill(images_B3HW, keep_B1HW, another))
             for keep_B1HW in keep_BAHW.split(1, dim=1)
         ]
         logits_BAK = self.logits(torch.stack(features, 1).flatten(0, 1)).unflatten(0, keep_BAHW.shape[:2])
         return logits_BAK, kept_area(keep_BAHW).cpu()
-
-    def _another(self, indices: list[int]) -> Images:
-        """One replacement image for each, the same for every arm and target."""
-        if self._replacements is None:
-            self._replacements = self._make_replacements()
-        records = [self._images.records[index] for index in indices]
-        keys = np.array([self._images.key(index) for index in indices], np.uint64)
-        picked = self._replacements.draw(records, keys, [record.class_name or "" for record in records], 0, 1)
-        return self._replacements.take(picked[:, 0], self.device)

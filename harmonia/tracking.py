@@ -20,7 +20,7 @@ def make_logger(config: Mapping[str, Any] | None) -> Logger | None:
     """The logger of the config group `logger`; None for `none` and for one that cannot be made."""
     if not config:
         return None
-    with _only_warns("the logger could not be made"):
+    with only_warns("the logger could not be made"):
         return instantiate(config, _convert_="all")
     return None  # it has warned
 
@@ -39,7 +39,7 @@ def publish(
     """
     if logger is None:
         return
-    with _only_warns(f"{type(logger).__name__} did not take all of the job's numbers"):
+    with only_warns(f"{type(logger).__name__} did not take all of the job's numbers"):
         logger.log_hyperparams(config)
         # A step, because WandbLogger draws every metric over it and shows nothing without one.
         logger.log_metrics({name: value for name, value in summary.items() if value is not None}, step=0)
@@ -72,7 +72,7 @@ def finish(logger: Logger | None) -> None:
     Launchers that start no process per job would otherwise let the next job write into this one's run.
     """
     if isinstance(logger, WandbLogger):
-        with _only_warns("W&B did not finish its run"):
+        with only_warns("W&B did not finish its run"):
             import wandb
 
             run = wandb.run
@@ -82,7 +82,7 @@ def finish(logger: Logger | None) -> None:
 
 
 @contextmanager
-def _only_warns(trouble: str) -> Iterator[None]:
+def only_warns(trouble: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:

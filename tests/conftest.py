@@ -1,7 +1,11 @@
 import importlib.util
+import json
 import sys
+import time
 
 import pytest
+from google.protobuf.message import DecodeError
+from wandb.proto import wandb_internal_pb2
 
 from harmonia import run
 
@@ -32,3 +36,58 @@ def cli(monkeypatch, tmp_path, capfd):
         return code, captured.out, captured.err
 
     return call
+
+
+def _wandb_records(folder):
+    """What an offline run holds; wandb.finish returns up to some milliseconds before the file is whole."""
+    give_up = time.monotonic() + 20
+    while True:
+        try:
+            found = list(_parse(folder))
+            if any(record.HasField("exit") for record in found):
+                return found
+        except DecodeError:
+            pass
+        assert time.monotonic() < give_up, f"the W&B file in {folder} never became whole"
+        time.sleep(0.02)
+
+
+def _parse(folder):
+    """wandb 0.31 dropped its reader, so the file's LevelDB log is parsed here: 7 bytes of header, then
+    blocks of 32 KiB of chunks, each crc (4 bytes), length (2), kind (1), data."""
+    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    data = path.read_bytes()
+    position, record = 7, b""
+    while position + 7 <= len(data):
+        left = 32768 - position % 32768
+        if left < 7:  # a chunk's head never crosses a block
+            position += left
+            continue
+        length, kind = int.from_bytes(data[position + 4 : position + 6], "little"), data[position + 6]
+        record += data[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # whole, or the last chunk
+            yield wandb_internal_pb2.Record.FromString(record)
+            record = b""
+
+
+def _wandb_history(folder):
+    found = {}
+    for record in _wandb_records(folder):
+        for item in record.history.item:
+            name = "//".join(item.nested_key) or item.key
+            assert name.startswith(("_", "trainer/")) or name not in found, f"{name} was logged twice"
+            found[name] = json.loads(item.value_json)
+    return found
+
+
+@pytest.fixture
+def records():
+    """records(folder): everything in the one offline W&B run below a folder."""
+    return _wandb_records
+
+
+@pytest.fixture
+def history():
+    """history(folder): the logged values of that run by name."""
+    return _wandb_history

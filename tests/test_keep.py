@@ -203,9 +203,9 @@ def test_areas_outside_0_to_1_are_refused(areas):
         KeepArms(clamp, areas)
 
 
-@pytest.mark.parametrize("areas", [(0.1, 0.1), (0.301, 0.302)])
-def test_areas_that_would_share_a_name_are_refused(areas):
-    with pytest.raises(InputError, match="differ by whole percents"):
+@pytest.mark.parametrize(("areas", "rule"), [((0.1, 0.1), "differ"), ((0.301,), "whole percents"), ((1e-9,), "whole")])
+def test_areas_that_their_names_would_not_tell_apart_are_refused(areas, rule):
+    with pytest.raises(InputError, match=rule):
         KeepArms(clamp, areas)
 
 

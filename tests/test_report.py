@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -5,8 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
+from harmonia.errors import InputError
 from harmonia.report import main
 from harmonia.results import RowWriter, write_summary
 from harmonia.sweep_report import ReportAfterSweep, report_sweep
@@ -14,10 +17,11 @@ from harmonia.sweep_report import ReportAfterSweep, report_sweep
 HOSTILE = "<script>alert('x')</script>"
 
 
-def plant(folder, hits=8, target="e6"):
+def plant(folder, hits=8, target="e6", **options):
     """A finished job: 10 images, all right on the whole image, some on the feature."""
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump({"source": {"name": "e7"}, "data": {"root": "/x/woof"}}))
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"source": {"name": "e7"}, "data": {"root": "/x/woof"}} | options
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with RowWriter(folder / "rows.parquet") as writer:
         for arm, right in (("image", 10), ("soft", hits), ("area30", 5)):
             constant = {
@@ -102,6 +106,46 @@ def test_a_job_that_ran_again_is_said_to_be_replaced(tmp_path, capsys):
     assert "left out: 0: replaced by a later job" in capsys.readouterr().out
 
 
+def test_a_job_of_another_seed_is_not_replaced(tmp_path, capsys):
+    plant(tmp_path / "0", seed=0)
+    plant(tmp_path / "1", seed=1, hits=7)
+    assert main([f"run={tmp_path}"]) == 0
+    assert "left out" not in capsys.readouterr().out
+    printed = (tmp_path / "report" / "table1.md").read_text()
+    assert "| SS (seed=0) | Accuracy (%) | 100.00 | 80.00 |" in printed
+    assert "| SS (seed=1) | Accuracy (%) | 100.00 | 70.00 |" in printed
+
+
+def test_tables_of_an_earlier_larger_report_go_and_nothing_else_does(tmp_path):
+    plant(tmp_path / "0")
+    plant(tmp_path / "1", data={"name": "nette"})
+    report = tmp_path / "report"
+    main([f"run={tmp_path}"])
+    assert (report / "table2.md").is_file()
+    others = ["table.md", "table02.md", "table2.txt", "table2.md.bak", "my_table2.md"]
+    for name in others:
+        (report / name).touch()
+    shutil.rmtree(tmp_path / "1")
+    main([f"run={tmp_path}"])
+    assert sorted(path.name for path in report.iterdir()) == sorted(
+        [*others, "index.html", "table1.csv", "table1.md", "table1.tex", "transfer_matrix.csv"]
+    )
+
+
+def test_a_first_report_in_a_folder_removes_nothing(tmp_path):
+    plant(tmp_path / "run" / "0")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "table7.tex").touch()
+    assert main([f"run={tmp_path / 'run'}", f"out={tmp_path / 'thesis'}"]) == 0
+    assert (tmp_path / "thesis" / "table7.tex").exists()
+
+
+def test_a_folder_without_any_job_is_left_as_it_is(tmp_path, capsys):
+    assert main([f"run={tmp_path}"]) == 1
+    assert "no finished job" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_page_escapes_what_others_named(tmp_path):
     plant(tmp_path / "0", target=HOSTILE)
     fail(tmp_path / "1", HOSTILE)
@@ -121,6 +165,7 @@ def test_the_page_escapes_what_others_named(tmp_path):
         (["run={run}", "arm=sofd"], "did you mean 'soft'?"),
         (["run={run}", "arm=image"], "must be one of area30, soft"),
         (["run={run}x"], "did you mean 'run'?"),
+        (["run={run}/0/rows.parquet"], "must be a folder, got the file"),
         (["run={run}", "out={run}/0/rows.parquet"], "out must be a folder"),
     ],
 )
@@ -130,7 +175,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_2(tmp_path, capsys, word
     streams = capsys.readouterr()
     assert streams.out == ""
     assert streams.err.count("\n") == 1
-    assert streams.err.startswith("error: ")
+    assert streams.err.startswith("harmonia: ")
     assert said in streams.err
 
 
@@ -156,6 +201,34 @@ def test_the_report_is_made_in_the_sweeps_folder(tmp_path):
     ReportAfterSweep().on_multirun_start(config)
     report_sweep()
     assert (tmp_path / "sweep" / "report" / "table1.md").is_file()
+
+
+@pytest.mark.parametrize("status", [JobStatus.COMPLETED, JobStatus.FAILED])
+def test_a_single_run_that_went_well_ends_with_its_report(tmp_path, capsys, status):
+    plant(tmp_path / "job")
+    config = OmegaConf.create({"hydra": {"run": {"dir": "job"}, "runtime": {"cwd": str(tmp_path)}}})
+    ReportAfterSweep().on_run_start(config, config_name="config")
+    ReportAfterSweep().on_run_end(config, job_return=JobReturn(status=status), config_name="config")
+    report_sweep()
+    well = status is JobStatus.COMPLETED
+    assert (tmp_path / "job" / "report" / "table1.md").is_file() is well
+    assert ("80.00" in capsys.readouterr().out) is well
+
+
+def test_the_command_line_ends_a_single_run_with_its_report_and_a_refused_one_without(cli, tmp_path, monkeypatch):
+    words = ["hydra.run.dir=job", "logger=none", "source=timm", "source.arch=x"]
+    monkeypatch.setattr("harmonia.pipeline.run", lambda config: plant(tmp_path / "job"))
+    code, out, err = cli(*words)
+    assert code == 0, err
+    assert "80.00" in out
+    assert str(tmp_path / "job" / "report" / "table1.md") in out
+
+    def refuse(config):
+        raise InputError("no such thing")
+
+    monkeypatch.setattr("harmonia.pipeline.run", refuse)
+    code, out, err = cli(*words)
+    assert (code, out, err) == (2, "", "harmonia: no such thing\n")
 
 
 def test_a_failing_callback_is_a_logged_error(tmp_path, caplog):

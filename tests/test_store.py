@@ -642,6 +642,17 @@ def test_list_shows_every_set_with_its_progress(tmp_path):
     assert "damaged" in rows["broken"]
 
 
+def test_list_names_the_method_of_maps_and_the_model_of_predictions(tmp_path):
+    method = {"class": "harmonia.attribution.grad_cam.GradCAM", "version": 1, "layer": "auto"}
+    open_set(tmp_path, identity={"source": {"arch": "tf_b7"}, "method": method})
+    open_set(tmp_path, kind="predictions", name="e6", identity={"model": {"arch": "tf_b6"}})
+    lines = store("list", "--cache", tmp_path).stdout.splitlines()
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines if "│" in line]
+    rows = {row[1]: row[-2:] for row in cells}
+    assert rows["vit-ig"] == ["tf_b7", "GradCAM"]
+    assert rows["e6"] == ["tf_b6", ""]
+
+
 @pytest.mark.parametrize("command", ["list", "verify", "prune"])
 def test_a_missing_cache_is_one_line_and_code_2(tmp_path, command):
     result = store(command, "--cache", tmp_path / "absent")
@@ -711,6 +722,22 @@ def test_prune_removes_sets_by_name_age_and_schema_only(tmp_path, monkeypatch, c
     assert not named.folder.exists()
     assert keep.missing() == []
     assert main(["prune", *cache, "--set", "nmaed"]) == 2
+
+
+def test_prune_removes_an_empty_set_once_it_is_old_and_nobody_works_on_it(tmp_path, capsys):
+    empty, begun, fresh, claimed = (open_set(tmp_path, name=name, identity={"n": name}) for name in "abcd")
+    begun.write(0, *items_of(begun, 0))
+    claims = claimed.claims()
+    next(claims)
+    for stored in (empty, begun, claimed):
+        for path in stored.folder.rglob("*"):
+            os.utime(path, (1e9, 1e9))
+    main(["prune", "--cache", str(tmp_path), "--dry-run"])
+    assert empty.folder.exists()
+    main(["prune", "--cache", str(tmp_path)])
+    assert capsys.readouterr().out.count(f"{empty.folder}: it holds no shard") == 2
+    assert [stored.folder.exists() for stored in (empty, begun, fresh, claimed)] == [False, True, True, True]
+    claims.close()
 
 
 def test_prune_leaves_a_set_alone_while_a_process_works_on_it(tmp_path):

@@ -23,6 +23,7 @@ from harmonia.tables import (
     transfer_tables,
 )
 
+WOOF = {"name": "imagewoof"}
 FAMILIES = {"e7": "efficientnet", "vit": "vit"}
 
 
@@ -54,9 +55,9 @@ def cell(hits, count, *, target, arm, source="e7", method="ss", fill="black", po
     }
 
 
-def plant(folder, cells, *, source="e7", data="imagewoof", unreadable=0):
+def plant(folder, cells, *, source="e7", data=WOOF, unreadable=0, **options):
     folder.mkdir(parents=True)
-    config = {"source": {"name": source, "family": FAMILIES[source]}, "data": {"name": data}}
+    config = {"source": {"name": source, "family": FAMILIES[source]}, "data": data} | options
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with RowWriter(folder / "rows.parquet") as writer:
         for columns in cells:
@@ -79,9 +80,9 @@ def transfer(hits, count=10, **given):
 
 def test_the_papers_table_is_printed_to_the_letter(tmp_path):
     # Table 1's first cells, k of 10,000; e6 comes first in the rows, the source itself first in the table.
-    hits = {"e6": (7590, 7361), "self": (7840, 7409)}
+    hits = {"e6": (7590, 7361), "e7": (7840, 7409)}
     plant(tmp_path / "0", transfer(hits, 10_000), unreadable=2)
-    plant(tmp_path / "1", transfer({"self": (7847, 5887)}, 10_000, method="gc"))
+    plant(tmp_path / "1", transfer({"e7": (7847, 5887)}, 10_000, method="gc"))
     (table,) = transfer_tables(gathered(tmp_path))
     assert to_markdown(table) == (
         "Source e7, arm soft, fill black, label policy predicted; "
@@ -104,7 +105,7 @@ def test_tables_go_by_family_then_source_and_never_mix_settings(tmp_path):
     plant(tmp_path / "1", transfer({"e6": (9, 8)}))
     plant(tmp_path / "2", transfer({"e6": (9, 7)}, policy="true"))
     plant(tmp_path / "3", transfer({"e6": (9, 6)}, fill="mean"))
-    plant(tmp_path / "4", transfer({"e6": (9, 5)}), data="imagenette")
+    plant(tmp_path / "4", transfer({"e6": (9, 5)}), data={"name": "imagenette"})
     plant(tmp_path / "5", transfer({"e6": (9, 4)}, first=100))  # other images under the same name
     tables = transfer_tables(gathered(tmp_path))
     captions = [table.attrs["caption"].split(". (I)")[0] for table in tables]
@@ -136,6 +137,109 @@ def test_a_cell_that_ran_twice_counts_once_and_the_later_job_wins(tmp_path):
     assert table.loc[0, ["e6 (F)", "e5 (F)"]].tolist() == ["60.00", "30.00"]
 
 
+BASE = {
+    "method": {"name": "ss", "steps": 60, "start": {"layer": "auto"}},
+    "label": {"name": "random", "seed": 0},
+    "fill": {"name": "black"},
+    "evaluation": {"normalise": "auto", "areas": [0.1, 0.3]},
+    "trainer": {"precision": "32-true", "accelerator": "cpu"},
+    "seed": 0,
+    "crop_pct": None,
+    "batch_size": 8,
+    "num_threads": 1,
+    "paths": {"cache": "/a", "weights": None, "job": "/jobs/0"},
+    "store": {"shard_size": 64},
+    "logger": {"mode": "offline"},
+    "tracking": {"group": "a"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"seed": 1, "label": {"name": "random", "seed": 1}}, ("seed=0", "seed=1")),
+        ({"label": {"name": "random", "seed": 1}}, (None, "label.seed=1")),
+        ({"method": {"name": "ss", "steps": 1, "start": {"layer": "auto"}}}, ("method.steps=60", "method.steps=1")),
+        (
+            {"method": {"name": "ss", "steps": 60, "start": None}},
+            ("method.start.layer=auto", "method.start=null"),
+        ),
+        (
+            {"evaluation": BASE["evaluation"] | {"areas": [0.3]}},
+            ("evaluation.areas=[0.1,0.3]", "evaluation.areas=[0.3]"),
+        ),
+        ({"crop_pct": 1.0}, ("crop_pct=null", "crop_pct=1.0")),
+        ({"trainer": {"precision": "bf16-mixed"}}, ("trainer.precision=32-true", "trainer.precision=bf16-mixed")),
+        ({"paths": {"weights": "/tuned"}}, ("paths.weights=null", "paths.weights=/tuned")),
+        ({"data": {"name": "imagewoof", "pool_size": 9}}, (None, "data.pool_size=9")),
+    ],
+)
+def test_jobs_that_differ_in_an_option_are_all_shown_and_say_which(tmp_path, changes, shown):
+    plant(tmp_path / "0", transfer({"e7": (9, 8), "e6": (9, 7)}), **BASE)
+    plant(tmp_path / "1", transfer({"e7": (9, 6), "e6": (9, 5)}), **BASE | changes)
+    rows = gathered(tmp_path)
+    (table,) = transfer_tables(rows)
+    accuracy = table[table["Metric"] == "Accuracy (%)"]
+    assert accuracy["Method"].tolist() == [f"SS ({variant})" if variant else "SS" for variant in shown]
+    assert accuracy[["e7 (F)", "e6 (F)"]].values.tolist() == [["80.00", "70.00"], ["60.00", "50.00"]]
+    matrix = transfer_matrix(rows)
+    assert matrix["variant"].tolist() == [variant or "" for variant in shown for _ in range(2)]
+    assert matrix["accuracy_feature"].tolist() == [0.8, 0.7, 0.6, 0.5]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"paths": {"cache": "/b", "weights": None, "job": "/jobs/1"}},
+        {"batch_size": 64, "num_threads": 2, "store": {"shard_size": 1}},
+        {"logger": {"mode": "online"}, "tracking": {"group": "b"}},
+        {"trainer": {"precision": "32-true", "accelerator": "gpu"}},
+        {"data": {"name": "imagewoof", "cache": "/b", "download": False, "url": "http://mirror"}},
+    ],
+)
+def test_what_changes_no_number_is_no_variant(tmp_path, changes):
+    plant(tmp_path / "0", transfer({"e6": (9, 8)}), **BASE)
+    plant(tmp_path / "1", transfer({"e6": (9, 6)}), **BASE | changes)
+    (table,) = transfer_tables(gathered(tmp_path))
+    assert table["Method"].tolist() == ["SS"] * 3
+    assert table.loc[0, "e6 (F)"] == "60.00"
+
+
+def test_a_targets_own_options_make_variants_of_its_cells_alone(tmp_path):
+    for number, (weights, hits) in enumerate((("hub", 8), ("mine.pth", 7))):
+        source, e6 = {"name": "e7", "family": "efficientnet"}, {"name": "e6", "weights": weights, "crop_pct": None}
+        config = BASE | {"target": {"self": source, "e6": e6}}
+        plant(tmp_path / str(number), transfer({"e7": (9, 6), "e6": (9, hits)}), **config)
+    (table,) = transfer_tables(gathered(tmp_path))
+    accuracy = table.loc[table["Metric"] == "Accuracy (%)", ["Method", "e7 (F)", "e6 (F)"]]
+    assert accuracy.values.tolist() == [
+        ["SS (target.e6.weights=hub)", "\N{EN DASH}", "80.00"],
+        ["SS", "60.00", "\N{EN DASH}"],
+        ["SS (target.e6.weights=mine.pth)", "\N{EN DASH}", "70.00"],
+    ]
+
+
+def test_only_variants_of_one_method_are_compared(tmp_path):
+    plant(tmp_path / "0", transfer({"e6": (9, 8)}), **BASE)
+    plant(tmp_path / "1", transfer({"e6": (9, 6)}, method="gc"), **BASE | {"method": {"name": "gc", "layer": "auto"}})
+    (table,) = transfer_tables(gathered(tmp_path))
+    assert table["Method"].unique().tolist() == ["SS", "GC"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [({"variant": "full"}, {"variant": "160px"}), ({"root": "/clear"}, {"root": "/fog"})]
+)
+def test_two_variants_of_a_data_set_never_share_a_table(tmp_path, one, other):
+    for number, options in enumerate((one, other)):
+        config = BASE | {"data": {"name": "imagewoof", **options}}
+        plant(tmp_path / str(number), transfer({"e6": (9, 8 - number)}), **config)
+    tables = transfer_tables(gathered(tmp_path))
+    assert [table.loc[0, "e6 (F)"] for table in tables] == ["80.00", "70.00"]
+    captions = {table.attrs["caption"] for table in tables}
+    assert len(captions) == 2
+    assert all("imagewoof [" in caption for caption in captions)
+
+
 def test_an_arm_that_one_method_lacks_is_a_dash(tmp_path):
     plant(tmp_path / "0", transfer({"e6": (9, 8)}))
     plant(tmp_path / "1", [cell(9, 10, target="e6", arm="image", method="gc")])
@@ -160,6 +264,7 @@ def test_the_matrix_holds_the_summarys_fractions(tmp_path):
         "predicted",
         "black",
         "imagewoof",
+        "",
     ]
     assert matrix.loc[0].tolist() == head
     assert matrix.loc[1, "accuracy_image"] == 0
@@ -176,7 +281,7 @@ def test_no_rows_give_no_table_and_an_empty_matrix():
 
 def odd_table():
     rows = pd.DataFrame(cell(9, 10, target="a_b & 50% #1 {x} ~ ^ \\ $ <i> | z", arm="image"))
-    return transfer_table(pd.concat([rows, rows.assign(arm="soft")]), "e7")
+    return transfer_table(pd.concat([rows, rows.assign(arm="soft")]).assign(variant=""), "e7")
 
 
 def test_latex_specials_are_escaped():
@@ -213,7 +318,7 @@ def test_csv_reads_back_as_the_table():
 def test_the_terminal_shows_brackets_as_they_are():
     rows = pd.DataFrame(cell(9, 10, target="[red]e6[/red]", arm="image"))
     shown = io.StringIO()
-    print_table(transfer_table(rows, "e7"), Console(width=200, file=shown))
+    print_table(transfer_table(rows.assign(variant=""), "e7"), Console(width=200, file=shown))
     text = shown.getvalue()
     assert "[red]e6[/red] (I)" in text
     assert "90.00" in text

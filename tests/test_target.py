@@ -9,6 +9,7 @@ from torch import nn
 from harmonia.data.manifest import ImageRecord, ImageSet, add_digests
 from harmonia.data.replacements import Replacements
 from harmonia.data.views import ViewedImages
+from harmonia.errors import InputError
 from harmonia.fill import AnotherImage, Black, Mean
 from harmonia.geometry import View
 from harmonia.keep import KeepArms, clamp
@@ -71,7 +72,7 @@ def batch_of(images: ImageSet, view: View, indices=range(7)):
 def features(images: ImageSet, maps: torch.Tensor, *, view=None, source_view=None, batch_size=32, fill=None, **more):
     view = view or view_of(16)
     given = dict(arms=ARMS, fill=fill or Black(), source_view=source_view or view, images=images, replacements=None)
-    given |= dict(read_maps=lambda indices: maps[indices])
+    given |= dict(explanations=lambda indices: (maps[indices], [images.records[index].class_name for index in indices]))
     return FeatureTarget(classifier_of(view), batch_size, Silence(), **(given | more))
 
 
@@ -87,7 +88,7 @@ def test_an_image_has_the_logits_that_it_has_alone_and_an_unreadable_one_has_non
     readable = [index for index in range(7) if index != BROKEN]
     np.testing.assert_allclose(arrays["logits"][readable], expected[readable], rtol=1e-5)
     assert np.isnan(arrays["logits"][BROKEN]).all()
-    assert [fact["readable"] for fact in facts] == [index != BROKEN for index in range(7)]
+    assert [fact["flag"] for fact in facts] == ["unreadable" if index == BROKEN else "" for index in range(7)]
     assert module.passes == 6
     assert module.classifier.network.calls == [4, 2]
 
@@ -159,16 +160,11 @@ def test_what_is_dropped_becomes_the_fill(images):
 
 
 def test_the_other_image_is_one_of_another_class_and_the_same_for_every_arm(images):
-    view, made = view_of(16), []
-
-    def replacements():
-        made.append(Replacements(images.pool, view, 0))
-        return made[-1]
-
+    view = view_of(16)
+    pool = Replacements(images.pool, view, 0)
     arms = KeepArms(lambda maps: torch.zeros_like(maps), ())
-    module = features(images, torch.zeros(7, 4, 4), fill=AnotherImage(), replacements=replacements, arms=arms)
+    module = features(images, torch.zeros(7, 4, 4), fill=AnotherImage(), replacements=lambda: pool, arms=arms)
     positions, logits, _ = module.predict_step(batch_of(images, view), 0)
-    (pool,) = made  # decoded once
     colours = 10 * (pool.pixels.float() / 255).mean((2, 3))
     readable = [record for index, record in enumerate(images.pool) if index != BROKEN]
     for position, seen in zip(positions.tolist(), logits[:, 0], strict=True):
@@ -176,12 +172,9 @@ def test_the_other_image_is_one_of_another_class_and_the_same_for_every_arm(imag
         torch.testing.assert_close(colours[other], seen, atol=1e-4, rtol=0)
         assert readable[other].class_name != images.records[position].class_name
     twice = KeepArms(lambda maps: torch.zeros_like(maps), (0.5,))
-    taken = []
-    module = features(images, torch.zeros(7, 4, 4), fill=AnotherImage(), replacements=replacements, arms=twice)
-    another = module._another
-    module._another = lambda indices: (taken.append(another(indices)), taken[-1])[1]
-    module.predict_step(batch_of(images, view, [0, 1]), 0)
-    assert torch.equal(taken[0], taken[1])
+    module = features(images, torch.zeros(7, 4, 4), fill=AnotherImage(), replacements=lambda: pool, arms=twice)
+    _, both, _ = module.predict_step(batch_of(images, view, [0, 1]), 0)
+    torch.testing.assert_close(both[:, 0], logits[:2, 0])
 
 
 def test_a_batch_without_a_readable_image_gives_nothing(images):
@@ -197,3 +190,11 @@ def test_images_that_are_all_unreadable_reach_no_network(images):
     assert np.isnan(arrays["logits"]).all()
     assert module.classifier.network.calls == []
     assert module._progress.images == 1
+
+
+def test_logits_that_are_not_finite_are_refused_rather_than_scored(images):
+    view = view_of(16)
+    module = ImageTarget(classifier_of(view), 4, Silence())
+    module.classifier.network.forward = lambda pixels: torch.full((len(pixels), 3), torch.nan)
+    with pytest.raises(InputError, match="colours: its logits must be finite"):
+        module.predict_step(batch_of(images, view), 0)

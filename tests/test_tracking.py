@@ -1,17 +1,14 @@
 import csv
 import json
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import wandb
 import yaml
-from google.protobuf.message import DecodeError
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
-from wandb.proto import wandb_internal_pb2
 
 from harmonia.results import read_summary, write_summary
 from harmonia.tracking import finish, make_logger, publish
@@ -37,49 +34,6 @@ def group(name, folder):
     return OmegaConf.create(node).logger
 
 
-def records(folder):
-    """What an offline run holds; wandb.finish returns up to some milliseconds before the file is whole."""
-    give_up = time.monotonic() + 20
-    while True:
-        try:
-            found = list(parse(folder))
-            if any(record.HasField("exit") for record in found):
-                return found
-        except DecodeError:
-            pass
-        assert time.monotonic() < give_up, f"the W&B file in {folder} never became whole"
-        time.sleep(0.02)
-
-
-def parse(folder):
-    """wandb 0.31 dropped its reader, so the file's LevelDB log is parsed here: 7 bytes of header, then
-    blocks of 32 KiB of chunks, each crc (4 bytes), length (2), kind (1), data."""
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    data = path.read_bytes()
-    position, record = 7, b""
-    while position + 7 <= len(data):
-        left = 32768 - position % 32768
-        if left < 7:  # a chunk's head never crosses a block
-            position += left
-            continue
-        length, kind = int.from_bytes(data[position + 4 : position + 6], "little"), data[position + 6]
-        record += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # whole, or the last chunk
-            yield wandb_internal_pb2.Record.FromString(record)
-            record = b""
-
-
-def history(folder):
-    found = {}
-    for record in records(folder):
-        for item in record.history.item:
-            name = "//".join(item.nested_key) or item.key
-            assert name.startswith(("_", "trainer/")) or name not in found, f"{name} was logged twice"
-            found[name] = json.loads(item.value_json)
-    return found
-
-
 def panel(count=1):
     return [(f"<b>{number}</b>", np.full((8, 8, 3), number, np.uint8)) for number in range(count)]
 
@@ -96,7 +50,7 @@ def offline(monkeypatch):
     wandb.finish()
 
 
-def test_wandb_holds_the_numbers_of_summary_json(tmp_path):
+def test_wandb_holds_the_numbers_of_summary_json(tmp_path, history):
     rng = np.random.default_rng(0)
     many = {f"e6/arm{n}/metric{n}": float(value) for n, value in enumerate(rng.uniform(size=2000))}
     write_summary(tmp_path, SUMMARY | many)  # more than one 32 KiB block
@@ -115,7 +69,7 @@ def test_wandb_holds_the_numbers_of_summary_json(tmp_path):
     assert not any(name.startswith("histograms/e6/soft") for name in logged)
 
 
-def test_a_wandb_run_names_its_sweep_and_config(tmp_path):
+def test_a_wandb_run_names_its_sweep_and_config(tmp_path, records):
     logger = make_logger(group("wandb", tmp_path))
     publish(logger, SUMMARY, CONFIG, [], {})
     finish(logger)
@@ -131,7 +85,7 @@ def test_a_wandb_run_names_its_sweep_and_config(tmp_path):
     assert config == CONFIG
 
 
-def test_two_jobs_in_one_process_are_two_runs(tmp_path):
+def test_two_jobs_in_one_process_are_two_runs(tmp_path, history, records):
     for number in range(2):
         job = tmp_path / str(number)
         job.mkdir()
@@ -181,7 +135,7 @@ def test_wandb_without_a_key_is_one_warning(tmp_path, monkeypatch, caplog):
     assert [record.levelname for record in ours(caplog)] == ["WARNING"]
 
 
-def test_a_broken_picture_costs_no_number(tmp_path, caplog):
+def test_a_broken_picture_costs_no_number(tmp_path, caplog, history):
     logger = make_logger(group("wandb", tmp_path))
     publish(logger, SUMMARY, CONFIG, [("broken", "not a picture")], {})
     finish(logger)

@@ -40,7 +40,7 @@ class ImageRecord:
 class ImageSet:
     """The images to explain and classify, and a pool of replacement images.
 
-    An image may be in both: who takes a replacement for it compares image_id.
+    An image may be in both: who takes a replacement for it compares the digests of their bytes.
     """
 
     name: str
@@ -75,17 +75,12 @@ class ImageSet:
         return image_key(self.records[index].image_id)
 
 
-def scan(folder: Path, class_names: Callable[[str], str]) -> tuple[ImageRecord, ...]:
-    """Every image below every class folder, hashed, sorted by image_id.
+def find_images(folder: Path, class_names: Callable[[str], str], prefix: str = "") -> tuple[ImageRecord, ...]:
+    """Every image below every class folder, not hashed yet, sorted by image_id; prefix leads every image_id.
 
     class_names turns a folder's name into a class. Empty and broken files are listed too: leaving
     them out would renumber the others silently.
     """
-    return add_digests(find_images(folder, class_names))
-
-
-def find_images(folder: Path, class_names: Callable[[str], str], prefix: str = "") -> tuple[ImageRecord, ...]:
-    """`scan` without reading a byte: digests are still empty. prefix leads every image_id."""
     if not folder.is_dir():
         raise InputError(f"image folder {folder} does not exist; set data.root=PATH to a folder of class folders")
     class_folders = subfolders(folder)

@@ -9,11 +9,14 @@ from torch import Tensor
 
 from harmonia.counter import counter_hash
 from harmonia.data.decode import UnreadableImage, open_rgb
-from harmonia.data.manifest import ImageRecord
+from harmonia.data.manifest import ImageRecord, ImageSet
 from harmonia.errors import InputError
 from harmonia.geometry import View
 
 log = logging.getLogger(__name__)
+
+# Numbered far from the steps of Soundness Saliency: a fill must not show the background that a mask was made on.
+FILL_STEP = 2**33
 
 
 class Replacements:
@@ -45,6 +48,12 @@ class Replacements:
             allowed = self._allowed_for(image, class_name)
             picked[row] = allowed[(numbers[row] % np.uint64(len(allowed))).astype(np.int64)]
         return torch.from_numpy(picked)
+
+    def stand_ins(self, images: ImageSet, indices: Sequence[int], avoid: Sequence[str], device: torch.device) -> Tensor:
+        """One image for each, for a fill: always the same one, whatever it stands behind; (B, 3, S, S) in [0, 1]."""
+        records = [images.records[index] for index in indices]
+        keys = np.array([images.key(index) for index in indices], np.uint64)
+        return self.take(self.draw(records, keys, avoid, FILL_STEP, 1)[:, 0], device)
 
     def take(self, positions: Tensor, device: torch.device) -> Tensor:
         """The images at pool positions as intensities in [0, 1], (..., 3, S, S)."""

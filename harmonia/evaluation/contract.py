@@ -1,8 +1,9 @@
-"""What an evaluation protocol is given. A protocol is a frozen dataclass of its settings, called with a Job."""
+"""What an evaluation protocol is and is given: a frozen dataclass of its settings, called with a Job."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pytorch_lightning import Trainer
 
@@ -12,8 +13,17 @@ from harmonia.data.replacements import Replacements
 from harmonia.data.views import ViewedImages
 from harmonia.fill import Fill
 from harmonia.geometry import View
+from harmonia.keep import KeepArms
 from harmonia.models import Classifier
 from harmonia.store.sets import ShardSet
+
+
+class Evaluation(Protocol):
+    def __call__(self, job: "Job") -> dict[str, int]:
+        """Writes the job's rows; returns counts for the summary."""
+        ...
+
+    def arms(self, job: "Job") -> KeepArms: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,5 +43,6 @@ class Job:
     fill_name: str
     replacements: Callable[[View], Replacements]
     open_predictions: Callable[[Classifier], ShardSet]
+    evaluation: Evaluation
     make_trainer: Callable[..., Trainer]
     batch_size: int

@@ -20,7 +20,7 @@ from harmonia.maps import unpack
 from harmonia.models import Classifier
 from harmonia.progress import stage
 from harmonia.results import ROWS, RowWriter
-from harmonia.shapes import Logits
+from harmonia.shapes import Logits, Maps
 from harmonia.target import FeatureTarget, ImageTarget
 
 BATCH_IMAGES = 64  # images that are read from the spool at once
@@ -35,8 +35,7 @@ class Transfer:
 
     def __call__(self, job: Job) -> dict[str, int]:
         """Writes the job's rows; returns counts for the summary."""
-        name = job.method.normalise if self.normalise == "auto" else self.normalise
-        arms = KeepArms(normalisation(name), tuple(self.areas))
+        arms = self.arms(job)
         counts: dict[str, int] = {}
         with RowWriter(job.folder / ROWS) as rows:
             for target in job.targets.values():
@@ -44,6 +43,11 @@ class Transfer:
                 passes += self._features(job, target, arms, rows.append)
                 counts[f"network_passes/{target.name}"] = passes
         return counts
+
+    def arms(self, job: Job) -> KeepArms:
+        """How the job's maps are read."""
+        name = job.method.normalise if self.normalise == "auto" else self.normalise
+        return KeepArms(normalisation(name), tuple(self.areas))
 
     def _image_predictions(self, job: Job, target: Classifier) -> int:
         predictions = job.open_predictions(target)
@@ -68,7 +72,7 @@ class Transfer:
                 arms=arms,
                 fill=job.fill,
                 source_view=job.source.view,
-                read_maps=lambda indices: torch.from_numpy(unpack(job.maps.read_items(indices)[0])),
+                explanations=lambda indices: _explanations(job, indices),
                 images=job.images,
                 replacements=lambda: job.replacements(target.view),
             )
@@ -95,6 +99,11 @@ class _OnBatch(BasePredictionWriter):
         self, trainer, pl_module, prediction, batch_indices, batch: ViewBatch, batch_idx, dataloader_idx
     ) -> None:
         self._write(*prediction)
+
+
+def _explanations(job: Job, indices: list[int]) -> tuple[Maps, list[str]]:
+    arrays, facts = job.maps.read_items(indices)
+    return torch.from_numpy(unpack(arrays)), [fact["explained"] for fact in facts]
 
 
 def _rows(

@@ -22,6 +22,7 @@ from harmonia.store.sets import ShardSet, default_cache
 from harmonia.store.shards import TEMPORARY, CorruptShard, storage_errors
 
 _SET_FOLDER = re.compile(r".+-[0-9a-f]{16}")
+_EMPTY_S = 3600  # between opening a set and claiming its first shard a job holds no lock on it, for far less than this
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise InputError(f"the map store must be a folder, got {options.cache}; name another with --cache PATH")
         return options.run(options)
     except InputError as error:
-        print(error, file=sys.stderr)
+        print(f"harmonia: {error}", file=sys.stderr)
         return 2
 
 
@@ -58,7 +59,8 @@ def list_sets(options: argparse.Namespace) -> int:
             done = sum(stored.shard_path(shard).exists() for shard in range(stored.num_shards))
             row = [manifest.kind, manifest.name, manifest.key[:16], str(manifest.count)]
             row += [f"{done}/{stored.num_shards}", size, manifest.created]
-            row += [_label(manifest.identity.get("source")), _label(manifest.identity.get("method"))]
+            model = manifest.identity.get("source", manifest.identity.get("model"))
+            row += [_label(model), _label(manifest.identity.get("method"))]
         table.add_row(*row)
     # a pipe has no width: do not cut names for whoever reads it
     Console(width=None if sys.stdout.isatty() else 250, markup=False, highlight=False).print(table)
@@ -114,6 +116,8 @@ def _prune_set(folder: Path, options: argparse.Namespace) -> None:
     reason = _unwanted(folder, options)
     if not reason and stored_schema(folder) not in (None, SCHEMA):
         reason = _damage(folder)
+    if not reason and not any(folder.glob("shard-*.safetensors")) and _idle_s(folder) > _EMPTY_S:
+        reason = "it holds no shard, and no process works on it"
     if reason:
         remove(folder, reason, shutil.rmtree)
         return
@@ -142,11 +146,16 @@ def _unwanted(folder: Path, options: argparse.Namespace) -> str:
             return ""
         reasons.append(f"--set {options.set}")
     if options.older_than is not None:
-        newest = max((stat.st_mtime for path, stat in _files(folder) if path.suffix != ".lock"), default=0)
-        if time.time() - newest < options.older_than * 86400:
+        if _idle_s(folder) < options.older_than * 86400:
             return ""
         reasons.append(f"nothing written for {options.older_than:g} days")
     return ", ".join(reasons)
+
+
+def _idle_s(folder: Path) -> float:
+    """Seconds since anything but a lock was written."""
+    newest = max((stat.st_mtime for path, stat in _files(folder) if path.suffix != ".lock"), default=0)
+    return time.time() - newest
 
 
 def _set_folders(cache: Path) -> Iterator[Path]:
@@ -182,7 +191,8 @@ def _damage(folder: Path) -> str:
 def _label(part: object) -> str:
     """A short name for a piece of the identity, which may be text or a resolved configuration."""
     if isinstance(part, Mapping):
-        part = part.get("name") or part.get("arch") or part.get("_target_") or ""
+        named = part.get("name") or part.get("arch") or part.get("_target_")
+        part = named or str(part.get("class", "")).rpartition(".")[2]
     return "" if part is None else str(part)
 
 

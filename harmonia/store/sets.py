@@ -155,6 +155,18 @@ class ShardSet:
         """One dict for each item, in order."""
         return [row for shard in range(self.num_shards) for row in json.loads(self._complete(shard)[1])]
 
+    def shard_facts(self, shard: int) -> list[Facts] | None:
+        """Of one shard; None while it is missing."""
+        sound = self._sound(shard)
+        return None if sound is None else json.loads(sound[1])
+
+    def discard(self, shard: int) -> None:
+        """Make the shard missing."""
+        path = self.shard_path(shard)
+        with storage_errors(path):
+            path.unlink(missing_ok=True)
+        self._loaded.pop(shard, None)
+
     def finish(self) -> Path:
         """index.parquet with one row for each item: its facts, shard and position. Safe to repeat."""
         seal = hashlib.sha256(

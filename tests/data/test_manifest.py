@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harmonia.counter import image_key
-from harmonia.data.manifest import ImageRecord, ImageSet, choose_pool, scan, select
+from harmonia.data.manifest import ImageRecord, ImageSet, add_digests, choose_pool, find_images, select
 from harmonia.errors import InputError
 
 
@@ -26,8 +26,12 @@ def ids(found: tuple[ImageRecord, ...]) -> list[str]:
     return [record.image_id for record in found]
 
 
+def scan(root: Path, class_names=same) -> tuple[ImageRecord, ...]:
+    return add_digests(find_images(root, class_names))
+
+
 def image_set(root: Path) -> ImageSet:
-    found = scan(root, same)
+    found = scan(root)
     return ImageSet("set", found, found[:1])
 
 
@@ -49,13 +53,13 @@ def test_scan_goes_by_suffix_and_passes_over_hidden_files(tmp_path):
     (tmp_path / "class" / "folder.jpg").mkdir()
     (tmp_path / ".git").mkdir()
     (tmp_path / "beside.jpg").write_text("no class")
-    assert ids(scan(tmp_path, same)) == [f"class/{name}" for name in images]
+    assert ids(scan(tmp_path)) == [f"class/{name}" for name in images]
 
 
 def test_a_broken_file_is_listed_and_shifts_no_other(tmp_path, tree):
-    before = scan(tree(tmp_path, {"a": 3, "b": 3}), same)
+    before = scan(tree(tmp_path, {"a": 3, "b": 3}))
     (tmp_path / "a" / "1.png").write_bytes(b"")
-    after = scan(tmp_path, same)
+    after = scan(tmp_path)
     assert ids(after) == ids(before)
     assert [old == new for old, new in zip(before, after, strict=True)] == [
         True,
@@ -70,7 +74,7 @@ def test_a_broken_file_is_listed_and_shifts_no_other(tmp_path, tree):
 def test_a_dangling_link_is_listed_without_digest(tmp_path, tree):
     tree(tmp_path, {"a": 1})
     (tmp_path / "a" / "1.png").symlink_to(tmp_path / "gone.png")
-    assert [bool(record.digest) for record in scan(tmp_path, same)] == [True, False]
+    assert [bool(record.digest) for record in scan(tmp_path)] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,7 @@ def test_a_dangling_link_is_listed_without_digest(tmp_path, tree):
 def test_a_folder_without_images_is_an_error_in_one_line(tmp_path, prepare, reason):
     prepare(tmp_path / "root")
     with pytest.raises(InputError, match=reason) as caught:
-        scan(tmp_path / "root", same)
+        scan(tmp_path / "root")
     assert str(tmp_path / "root") in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -11,7 +11,7 @@ from scipy.stats import chisquare
 
 from harmonia.counter import image_key
 from harmonia.data.decode import open_rgb
-from harmonia.data.manifest import ImageRecord, add_digests
+from harmonia.data.manifest import ImageRecord, ImageSet, add_digests
 from harmonia.data.replacements import Replacements
 from harmonia.errors import InputError
 from harmonia.geometry import View
@@ -109,3 +109,13 @@ def test_a_pool_without_a_readable_image_is_refused(pool):
     for empty in ((), pool[:1]):
         with pytest.raises(InputError, match=r"give data\.pool=FOLDER"):
             Replacements(empty, VIEW, 0)
+
+
+def test_what_fills_an_image_is_not_what_its_mask_was_first_made_before(pool):
+    """Else fill=another_image would show Soundness Saliency its own background."""
+    images, replacements = ImageSet("images", tuple(IMAGES), pool), Replacements(pool, VIEW, 0)
+    filled = replacements.stand_ins(images, range(300), AVOID, torch.device("cpu"))
+    first = replacements.take(replacements.draw(IMAGES, KEYS, AVOID, 0, 1)[:, 0], torch.device("cpu"))
+    same = (filled == first).flatten(1).all(1).float().mean()
+    assert same < 0.25  # one of eight by chance
+    assert torch.equal(replacements.stand_ins(images, [7], [AVOID[7]], torch.device("cpu")), filled[7:8])

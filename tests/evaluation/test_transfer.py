@@ -22,7 +22,7 @@ from harmonia.maps import pack
 from harmonia.models import Classifier, ModelSpec
 from harmonia.store.sets import ShardSet
 
-TRAINER = OmegaConf.load(Path(__file__).parents[2] / "conf" / "trainer" / "cpu.yaml")
+TRAINER = {**OmegaConf.load(Path(__file__).parents[2] / "conf" / "trainer" / "auto.yaml"), "accelerator": "cpu"}
 COLOURS = np.array([[200, 40, 10], [30, 220, 90], [0, 0, 0], [60, 70, 250]]) / 255  # of the four images
 LABELS, EXPLAINED = ["red", "green", "red", "blue"], ["red", "green", "red", "red"]
 SOFT = [0.8, 0.5, 0.1, 0.2]  # the constant value of each map
@@ -102,6 +102,7 @@ def job(tmp_path):
             open_predictions=lambda target: ShardSet.open(
                 tmp_path, "predictions", target.name, {"model": target.digest, "data": images.digest}, 4, 3
             ),
+            evaluation=None,
             make_trainer=lambda **more: instantiate(TRAINER, **more, _convert_="all"),
             batch_size=4,
         )
