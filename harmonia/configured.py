@@ -81,7 +81,8 @@ def check_root(settings: Mapping[str, Any]) -> None:
             value = value[part]
         _check_value(key, annotation, value)
         if least is not None and isinstance(value, int | float) and not least <= value < math.inf:
-            raise InputError(f"{key} must be finite and at least {least}, got {value}")
+            finite = "finite and " if value == math.inf else ""
+            raise InputError(f"{key} must be {finite}at least {least}, got {value}")
 
 
 def _mapping(group: str, options: Any) -> Mapping[str, Any]:

@@ -26,6 +26,7 @@ class Box(NamedTuple):
     bottom: float
 
 
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
 WHOLE_IMAGE = Box(0.0, 0.0, 1.0, 1.0)
 
 
@@ -43,6 +44,9 @@ class View:
     def __post_init__(self):
         if not 0 < self.crop_pct <= 1:
             raise InputError(f"crop_pct must lie in (0, 1], got {self.crop_pct}; 1 sees the whole shorter side")
+        if self.interpolation not in INTERPOLATIONS:
+            known = ", ".join(INTERPOLATIONS)
+            raise InputError(f"interpolation must be one of {known}, got {self.interpolation!r}")
         if self.crop_mode not in ("center", "squash", "border"):
             raise InputError(f"crop_mode must be center, squash or border, got {self.crop_mode!r}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:

@@ -43,6 +43,7 @@ ARITHMETIC = 1
 def run(config: DictConfig) -> dict[str, float | int | None]:
     """The whole job of one configuration; returns its summary, which is also on disk."""
     settings = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    check_root(settings)
     folder = Path(settings["paths"]["job"])
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -72,7 +73,6 @@ def _threads(number: int | None) -> Iterator[None]:
 def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     """Maps, then rows; gives the job and its counts."""
     started = time.monotonic()
-    check_root(settings)
     _quiet_lightning()
     # classifiers take their precision from here: Lightning's would reach the masks and keep weights too
     make_trainer = partial(build, "trainer", {**settings["trainer"], "precision": "32-true"})

@@ -39,6 +39,8 @@ def report_sweep() -> None:
     """
     while _due:
         folder, arm = _due.pop()
+        if not folder.is_dir():
+            continue  # refused before it could be made, and said so
         try:
             # pandas takes a second to import: --help must not pay for it
             from harmonia.report import print_report, write_report

@@ -25,7 +25,8 @@ def cli(monkeypatch, tmp_path, capfd):
     """The command line in this process: cli("source=lite0", ...) gives exit code, stdout, stderr."""
     monkeypatch.setenv("HARMONIA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # main sets it; so that it is unset again
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.chdir(tmp_path)
 
     def call(*words):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 FAST = ["data=samples", "data.limit=2", "target=self", "logger=none", "trainer=cpu"]
 
@@ -29,6 +30,12 @@ def refused(answer):
         (["method=ss", "method.stepz=3"], "no key 'method.stepz'", "did you mean method.steps"),
         (["sede=1"], "no key 'sede'", "did you mean seed"),
         (["source=["], "source=[", "lists as [a,b]"),
+        (["method=null"], "method must be one of", "got null"),
+        (["source=lite0,lite1"], "source", "-m"),
+        (["target=self,e6"], "target", "target=[self,e6]"),
+        (["method=gc", "method.steps=3"], "method.steps", "ss, ss_cpu, ss_faithful have it"),
+        (["target=self", "target.e7.weights=x"], "target.e7.weights", "not among the chosen targets"),
+        (["+seed=3"], "seed", "without +"),
         (["source=timm", "data=samples"], "source.arch", "source.arch=VALUE"),
     ],
 )
@@ -51,6 +58,24 @@ def test_a_misspelt_configuration_gets_one_line(cli, overrides, subject, remedy)
         (["source=lite0", "evaluation.areas=[30]"], ["evaluation.areas", "30", "0.3"]),
         (["source=lite0", "unreadable=ignore"], ["unreadable", "skip, fail", "'ignore'"]),
         (["source=lite0", "trainer.devices=2"], ["one device", "2"]),
+        (["seed=abc"], ["seed must be a whole number", "'abc'"]),
+        (["num_threads=two"], ["num_threads must be a whole number or null", "'two'"]),
+        (["batch_size=0"], ["batch_size must", "0"]),
+        (["store.shard_size=0"], ["store.shard_size must", "0"]),
+        (["store.spool_gb=abc"], ["store.spool_gb must be a number", "'abc'"]),
+        (["method=ss", "method.steps=abc"], ["method.steps must be a whole number", "'abc'"]),
+        (["method=ss", "method.grid=2.5"], ["method.grid must be a whole number", "2.5"]),
+        (["method.layer=null"], ["method.layer must be text", "null"]),
+        (["evaluation.areas=0.3"], ["evaluation.areas must be a list", "[0.3]"]),
+        (["evaluation.areas=[0.125]"], ["evaluation.areas must be whole percents", "0.125"]),
+        (["data.limit=all"], ["data.limit must be a whole number or null", "'all'"]),
+        (["target=[]"], ["target must name at least one model"]),
+        (["trainer.precision=half"], ["trainer.precision must be one of", "bf16-mixed", "'half'"]),
+        (["paths.cache=/proc/x"], ["/proc/x", "paths.cache="]),
+        (["paths.weights=nowhere"], ["nowhere", "does not exist", "paths.weights"]),
+        (["source.std=[0,0,0]"], ["std positive"]),
+        (["source.interpolation=foo"], ["interpolation"]),
+        (["source.crop_pct=2"], ["crop_pct must lie in (0, 1]", "2"]),
         (["source=e5"], ["timm/tf_efficientnet_b5.aa_in1k/model.safetensors", "weights=PATH"]),
     ],
 )
@@ -58,6 +83,13 @@ def test_what_cannot_be_run_gets_one_line(cli, needs_samples, overrides, parts):
     line = refused(cli(*FAST, *overrides))
     for part in parts:
         assert part in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_gets_one_line(cli, needs_samples):
+    words = [word for word in FAST if not word.startswith("trainer")]
+    line = refused(cli(*words, "source=lite0", "trainer=gpu"))
+    assert line.startswith("harmonia: trainer:")
 
 
 def test_a_failed_cell_does_not_stop_the_sweep_and_is_named(cli, needs_samples):
