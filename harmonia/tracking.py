@@ -4,6 +4,7 @@ summary.json and rows.parquet are complete before anything here runs, and no tab
 """
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,8 @@ def make_logger(config: Mapping[str, Any] | None) -> Logger | None:
     """The logger of the config group `logger`; None for `none` and for one that cannot be made."""
     if not config:
         return None
+    # before wandb reads its settings: else it warns, in every job, of an option that Lightning passes
+    os.environ.setdefault("WANDB_SILENT", "true")
     with only_warns("the logger could not be made"):
         return instantiate(config, _convert_="all")
     return None  # it has warned
