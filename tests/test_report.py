@@ -231,10 +231,16 @@ def test_the_command_line_ends_a_single_run_with_its_report_and_a_refused_one_wi
     assert (code, out, err) == (2, "", "harmonia: no such thing\n")
 
 
-def test_a_failing_callback_is_a_logged_error(tmp_path, caplog):
-    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "missing")}}})
+def test_a_failing_report_is_a_logged_error(tmp_path, caplog, monkeypatch):
+    def full_disk(folder, arm):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("harmonia.report.write_report", full_disk)
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
     ReportAfterSweep().on_multirun_start(config)
     report_sweep()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     report_sweep()  # no sweep has started since
+    ReportAfterSweep().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "refused")}}}))
+    report_sweep()  # nor was this one's folder ever made
     assert len(caplog.records) == 1

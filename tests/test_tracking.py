@@ -39,7 +39,7 @@ def panel(count=1):
 
 
 def ours(caplog):
-    return [record for record in caplog.records if record.name.startswith("harmonia")]
+    return [one for one in caplog.records if one.name.startswith("harmonia") and one.levelno >= logging.WARNING]
 
 
 @pytest.fixture(autouse=True)

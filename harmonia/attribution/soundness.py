@@ -91,10 +91,11 @@ class SoundnessSaliency:
     def __post_init__(self):
         if self.objective not in OBJECTIVES:
             raise InputError(f"method.objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
-        for name, least in (("grid", 1), ("steps", 1), ("draws", 1), ("held_out", 0), ("area", 0), ("tv", 0)):
+        at_least = {"grid": 1, "steps": 1, "draws": 1, "held_out": 0, "area": 0, "tv": 0, "converged_at": 0}
+        for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise InputError(f"method.{name} must be at least {least}, got {getattr(self, name)}")
-        for name in ("learning_rate", "start_spread", "converged_at"):
+        for name in ("learning_rate", "start_spread"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"method.{name} must be positive and finite, got {getattr(self, name)}")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from harmonia.completion import complete
 from harmonia.data.views import ViewBatch
 from harmonia.evaluation.contract import Job
-from harmonia.keep import KeepArms, normalisation
+from harmonia.keep import KeepArms, clamp, normalisation
 from harmonia.maps import unpack
 from harmonia.models import Classifier
 from harmonia.progress import stage
@@ -32,6 +32,9 @@ class Transfer:
 
     areas: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5)
     normalise: str = "auto"  # how a soft map comes into [0, 1]; auto: as its method declares
+
+    def __post_init__(self):
+        KeepArms(clamp if self.normalise == "auto" else normalisation(self.normalise), tuple(self.areas))
 
     def __call__(self, job: Job) -> dict[str, int]:
         """Writes the job's rows; returns counts for the summary."""

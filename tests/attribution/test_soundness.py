@@ -511,8 +511,8 @@ def test_progress_adds_up_to_the_images():
         ({"held_out": -1}, "method.held_out must be at least 0, got -1"),
         ({"area": -0.5}, "method.area must be at least 0, got -0.5"),
         ({"tv": -1}, "method.tv must be at least 0, got -1"),
-        ({"learning_rate": 0.0}, "method.learning_rate must be positive, got 0.0"),
-        ({"learning_rate": -0.1}, "method.learning_rate must be positive, got -0.1"),
+        ({"learning_rate": 0.0}, "method.learning_rate must be positive and finite, got 0.0"),
+        ({"learning_rate": -0.1}, "method.learning_rate must be positive and finite, got -0.1"),
     ],
 )
 def test_a_setting_without_meaning_is_refused_by_name(setting, message):
