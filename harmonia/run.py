@@ -2,8 +2,12 @@
 
 import os
 import re
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -39,6 +43,25 @@ class Refused(BaseException):
     """Passes through Hydra unseen; its cause is for the user to mend."""
 
 
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM. Lightning ends the process on a KeyboardInterrupt and ignores SIGTERM; this passes through."""
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Both signals raise Interrupted in the main thread; the handlers found are put back."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def quote_true(words: list[str]) -> list[str]:
     """``label=true`` as Hydra must see it: bare, it reads a boolean, which is no option's name."""
     bare = re.compile(r"(?<=[=,\[])true(?=[,\]]|$)")
@@ -58,8 +81,9 @@ def main() -> int:
     program, *words = sys.argv
     sys.argv = [program, *quote_true(sweep_first(words))]
     try:
-        job()
-    except KeyboardInterrupt:
+        with interruptible():
+            job()
+    except (KeyboardInterrupt, Interrupted):
         print("harmonia: interrupted; the same command resumes, finished shards are kept", file=sys.stderr)
         return 130
     except (Exception, Refused) as error:
