@@ -82,10 +82,13 @@ def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     job_folder.begin(folder, settings)
     job_folder.write_environment(folder, device)
     computed = _make_maps(settings, job)
+    map_counts = _map_counts(job.maps, computed)
+    if map_counts["maps_not_converged"]:
+        log.warning("%d of %d maps have not converged", map_counts["maps_not_converged"], job.maps.count)
     counts = job.evaluation(job)
     return job, {
         **counts,
-        **_map_counts(job.maps, computed),
+        **map_counts,
         "images": len(job.images.records) - len(job.viewed.unreadable),
         "images_unreadable": len(job.viewed.unreadable),
         "images_decoded": job.viewed.decoded,

@@ -29,6 +29,11 @@ Exit code: 0, or 1 if no job was finished, or 2 if the command line was wrong.
 
 MATRIX = "transfer_matrix.csv"
 
+LEGEND = (
+    "A soft map dims the image and may keep more of its light than another: compare methods at equal area, "
+    "python -m harmonia.report run=FOLDER arm=area30 (it replaces these files; out=FOLDER2 keeps them)."
+)
+
 _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""\
 <!doctype html>
 <html lang="en">
@@ -49,6 +54,7 @@ tbody tr:nth-child(3n) td { border-bottom-width: 2px; }
 <h1>Attribution transfer</h1>
 <p>{{ run }}: {{ finished }} finished job{{ "" if finished == 1 else "s" }}.
 <a href="transfer_matrix.csv">All numbers as CSV</a>.</p>
+<p>{{ legend }}</p>
 {% for table in tables %}
 <figure>
 <figcaption>Table {{ loop.index }}. {{ table.attrs.caption }}</figcaption>
@@ -125,7 +131,11 @@ def write_report(run: str | Path, arm: str = "soft", out: str | Path | None = No
     for number, table in enumerate(report.tables, start=1):
         report.files += table_files(table, f"table{number}", folder)
     page = _PAGE.render(
-        run=run.resolve().name, finished=report.num_finished, tables=report.tables, left_out=report.left_out
+        legend=LEGEND,
+        run=run.resolve().name,
+        finished=report.num_finished,
+        tables=report.tables,
+        left_out=report.left_out,
     )
     others = {
         MATRIX: transfer_matrix(rows).to_csv(index=False, lineterminator="\n"),
@@ -163,6 +173,8 @@ def print_report(report: Report) -> None:
         print_table(table, console)
     for path in report.files:
         console.print(str(path), markup=False, soft_wrap=True)
+    if report.tables:
+        console.print(LEGEND, markup=False, soft_wrap=True)
     for name, reason in report.left_out.items():
         console.print(f"left out: {name}: {reason}", markup=False, soft_wrap=True)
     if not report.num_finished:

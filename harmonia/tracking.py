@@ -5,6 +5,8 @@ summary.json and rows.parquet are complete before anything here runs, and no tab
 
 import logging
 import os
+import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +83,8 @@ def finish(logger: Logger | None) -> None:
             run = wandb.run
             wandb.finish()
             if run is not None and run.offline:
-                log.info("W&B: kept offline; look with wandb leet run, send with wandb sync %s", Path(run.dir).parent)
+                folder = shlex.quote(str(Path(run.dir).parent))
+                log.info("W&B: kept offline; send it later with %s -m wandb sync %s", sys.executable, folder)
 
 
 @contextmanager

@@ -159,7 +159,7 @@ def test_wandb_holds_every_number_of_the_summary(cli, tmp_path, history, monkeyp
     words = [word for word in FAST if not word.startswith("logger")]
     code, out, err = cli(*words, "target=self", "method=gc")
     assert code == 0, err
-    assert "wandb sync" in out
+    assert "-m wandb sync" in out
     logged = history(tmp_path / "job")
     summary = {name: value for name, value in read_summary(tmp_path / "job").items() if value is not None}
     assert {name: logged[name] for name in summary} == pytest.approx(summary)

@@ -12,6 +12,8 @@ from harmonia.errors import InputError
 from harmonia.refusal import refusal
 from harmonia.run import Refused, conf_folder, sweep_first
 
+METHODS = ", ".join(sorted(path.stem for path in (conf_folder() / "method").glob("*.yaml")))
+
 
 def raised(error, cause=None):
     """The error as Python has it once raised from its cause."""
@@ -129,9 +131,9 @@ def test_a_full_disk_names_no_file():
         ),
         (["target=self", "target.self.weights=x"], "target.self is the source itself; set source.weights"),
         (["target=[]", "target.e7.weights=x"], "target must name at least one model, got none; add target=[self]"),
-        (["method=null"], "method must be one of gc, ss, ss_cpu, ss_faithful, got null"),
-        (["seed=1", "fill=black", "method=3"], "method must be one of gc, ss, ss_cpu, ss_faithful, got 3"),
-        (["~method"], "method must be one of gc, ss, ss_cpu, ss_faithful, got none"),
+        (["method=null"], f"method must be one of {METHODS}, got null"),
+        (["seed=1", "fill=black", "method=3"], f"method must be one of {METHODS}, got 3"),
+        (["~method"], f"method must be one of {METHODS}, got none"),
         (["+seed=3"], "seed is in the configuration already; write seed=VALUE without +"),
         (["+method=gc"], "method has an option already; write method=OPTION"),
         (["~foo"], "foo is not in the configuration; leave out ~foo"),
