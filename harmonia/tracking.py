@@ -83,8 +83,8 @@ def finish(logger: Logger | None) -> None:
             run = wandb.run
             wandb.finish()
             if run is not None and run.offline:
-                folder = shlex.quote(str(Path(run.dir).parent))
-                log.info("W&B: kept offline; send it later with %s -m wandb sync %s", sys.executable, folder)
+                command = shlex.join([sys.executable, "-m", "wandb", "sync", str(Path(run.dir).parent)])
+                log.info("W&B: kept offline; send it later with %s", command)
 
 
 @contextmanager
