@@ -12,7 +12,8 @@ import pandas as pd
 from rich.console import Console
 
 from harmonia.errors import InputError
-from harmonia.results import IMAGE_ARM, Job, find_jobs, write_text
+from harmonia.finished_jobs import Job, find_jobs
+from harmonia.results import IMAGE_ARM, write_text
 from harmonia.tables import gather, job_rows, print_table, table_files, transfer_matrix, transfer_tables
 
 HELP = """\

@@ -7,14 +7,11 @@ A job's folder holds config.yaml, rows.parquet and summary.json once it is finis
 line if it failed; a job that starts again in the same folder removes it.
 """
 
-import hashlib
 import json
 import math
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,7 +20,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
 from harmonia.errors import InputError
 
@@ -275,118 +271,3 @@ def read_summary(folder: str | Path) -> dict[str, float | int | None]:
     if not isinstance(summary, dict):
         raise InputError(f"{path} must hold a JSON object, got {type(summary).__name__}; run the job again")
     return summary
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a job's folder says about it; `error` is one line and None exactly when it is finished."""
-
-    folder: Path
-    config: dict[str, Any] = field(default_factory=dict)
-    summary: dict[str, float | int | None] = field(default_factory=dict)
-    finished: bool = False
-    error: str | None = None
-
-
-def find_jobs(folder: str | Path) -> list[Job]:
-    """Every job in the folder or below it, finished or not, job 10 after job 9."""
-    jobs = []
-    for path, folders, files in os.walk(folder):
-        if CONFIG in files or Path(path, ".hydra", CONFIG).is_file():
-            jobs.append(_read_job(Path(path)))
-            folders.clear()  # W&B keeps a config.yaml of its own inside a job
-        else:
-            folders[:] = [name for name in folders if not name.startswith(".")]
-    return sorted(jobs, key=lambda job: _natural(str(job.folder)))
-
-
-def _natural(text: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
-
-
-def _read_job(folder: Path) -> Job:
-    config: dict[str, Any] = {}
-    try:
-        config = _read_config(folder)
-        if (folder / ERROR).is_file():
-            lines = (folder / ERROR).read_text(encoding="utf-8", errors="replace").split("\n")
-            return Job(folder, config, error=lines[0].strip() or f"failed; {ERROR} is empty")
-        if lacking := [name for name in (CONFIG, ROWS, SUMMARY) if not (folder / name).is_file()]:
-            return Job(folder, config, error=f"unfinished: no {', '.join(lacking)}")
-        return Job(folder, config, read_summary(folder), finished=True)
-    except InputError as error:
-        return Job(folder, config, error=str(error))
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG if (folder / CONFIG).is_file() else folder / ".hydra" / CONFIG
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} must be readable YAML, got: {reason}; run the job again") from error
-    return config if isinstance(config, dict) else {}
-
-
-_NO_NUMBERS = {"data.cache", "data.download", "data.url"}  # where the same images come from
-_OF_THE_POOL = {"data.pool", "data.pool_size", "data.seed"}  # of the replacement images, not of those shown
-_FOLLOWED = {"seed": "seed", "crop_pct": "crop_pct", "weights_folder": "paths.weights"}  # as conf/ interpolates them
-
-
-def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """A job's options that change numbers, KEY: VALUE of its command line, and by target's name that target's own.
-
-    Left out are options that repeat the one they follow (data.seed and seed). Folders of images and weights count:
-    the same numbers shown twice are seen, others passed over are not.
-    """
-    kept: dict[str, Any] = {
-        **{name: config.get(name) for name in ("source", "method", "label", "fill", "data", "evaluation")},
-        **{name: config.get(name) for name in ("seed", "crop_pct")},
-        "trainer": {"precision": section(config, "trainer").get("precision")},
-        "paths": {"weights": section(config, "paths").get("weights")},
-    }
-    common = _flat(kept)
-    of_targets = {
-        str(entry.get("name")): _without_followers(_flat(entry, f"target.{key}."), common)
-        for key, entry in section(config, "target").items()
-        if isinstance(entry, dict) and entry != config.get("source")  # the source itself has no others
-    }
-    own = _without_followers(common, common)
-    return {key: value for key, value in own.items() if key not in _NO_NUMBERS}, of_targets
-
-
-def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A group of a job's configuration; empty where there is none."""
-    found = config.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in options.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
-            flat[prefix + name] = text
-    return flat
-
-
-def _without_followers(options: Mapping[str, str], common: Mapping[str, str]) -> dict[str, str]:
-    def follows(key: str) -> bool:
-        leader = _FOLLOWED.get(key.rpartition(".")[2])
-        return leader not in (None, key) and common.get(leader) == options[key]
-
-    return {key: value for key, value in options.items() if not follows(key)}
-
-
-def image_set(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
-    """A short digest of which images the rows are about: their ids, and the job's options of data.
-
-    Ids alone tell neither a data set's variants (full, 160px) apart nor two folders with the same names in them.
-    """
-    shown = {key: value for key, value in options.items() if key.startswith("data.") and key not in _OF_THE_POOL}
-    digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode("utf-8"))
-    for image_id in sorted(rows["image_id"].unique()):
-        digest.update(image_id.encode("utf-8") + b"\0")
-    return digest.hexdigest()[:8]

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harmonia.errors import InputError
-from harmonia.results import IMAGE_ARM, SCHEMA, Job, image_set, options_of, read_rows, section, summarise, write_text
+from harmonia.finished_jobs import Job, image_set, options_of, section
+from harmonia.results import IMAGE_ARM, SCHEMA, read_rows, summarise, write_text
 
 MISSING = "\N{EN DASH}"  # as printed tables have it
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from harmonia.errors import InputError
+from harmonia.finished_jobs import find_jobs
 from harmonia.results import (
     SCHEMA,
     RowWriter,
-    find_jobs,
     read_rows,
     read_summary,
     summarise,

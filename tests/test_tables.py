@@ -9,7 +9,8 @@ import yaml
 from rich.console import Console
 
 from harmonia.errors import InputError
-from harmonia.results import RowWriter, find_jobs, summarise, write_summary
+from harmonia.finished_jobs import find_jobs
+from harmonia.results import RowWriter, summarise, write_summary
 from harmonia.tables import (
     gather,
     job_rows,
