@@ -28,6 +28,7 @@ from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError
 from harmonia.evaluation.contract import Evaluation, Job
 from harmonia.fill import Fill
+from harmonia.geometry import View
 from harmonia.identity import fingerprint
 from harmonia.models import Classifier
 from harmonia.panel import sample_panel
@@ -137,6 +138,11 @@ def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer],
     source, targets = models.load_job(settings["source"], settings["target"], settings["seed"], precision)
     _check_classes(images, source, targets.values())
     cache_root = Path(settings["paths"]["cache"]).expanduser()
+
+    @cache
+    def pool(view: View, random_crops: bool) -> Replacements:
+        return Replacements(images.pool, view, settings["seed"], random_crops)
+
     return Job(
         folder=folder,
         images=images,
@@ -155,7 +161,7 @@ def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer],
         label_policy=settings["label"]["name"],
         fill=fill,
         fill_name=settings["fill"]["name"],
-        replacements=cache(lambda view: Replacements(images.pool, view, settings["seed"])),
+        replacements=lambda view, random_crops=False: pool(view, random_crops),
         open_predictions=lambda target: _open_predictions(cache_root, settings, images, target),
         evaluation=evaluation,
         make_trainer=make_trainer,
@@ -227,7 +233,7 @@ def _open_maps(root: Path, settings: Mapping, images: ImageSet, source: Classifi
         "data": images.digest,
         "arithmetic": ARITHMETIC,
     }
-    if method.uses_replacements:
+    if method.backgrounds is not None:
         identity |= {"pool": images.pool_digest, "seed": settings["seed"]}
     name = f"{source.name}-{settings['method']['name']}"
     shard_size = settings["store"]["shard_size"]

@@ -14,9 +14,10 @@ from harmonia.data.replacements import Replacements
 from harmonia.data.views import ViewBatch
 from harmonia.labels import LabelPolicy
 from harmonia.maps import UNREADABLE, flag_of, pack
+from harmonia.memory import BatchSize
 from harmonia.models import Classifier, class_indices, refuse_non_finite
 from harmonia.progress import Stage
-from harmonia.shapes import Images, Labels, Logits
+from harmonia.shapes import Labels, Logits
 
 
 class Source(LightningModule):
@@ -31,14 +32,14 @@ class Source(LightningModule):
         method: Attribution,
         images: ImageSet,
         label_policy: LabelPolicy,
-        replacements: Callable[[], Replacements],
+        replacements: Callable[[bool], Replacements],  # randomly cropped or not
         batch_size: int,
         progress: Stage,
     ):
         super().__init__()
         self.classifier = classifier
         self.method = method
-        self.batch_size = batch_size
+        self.batch_size = BatchSize(batch_size)  # one for all shards: what memory allowed once, it allows again
         self._images = images
         self._label_policy = label_policy
         self.replacements = replacements
@@ -88,6 +89,7 @@ class Source(LightningModule):
                     "converged": bool(explanation.converged[row]),
                     "flag": flag_of(maps[row]) if batch.readable[row] else UNREADABLE,
                 }
+                | {name: values[row].item() for name, values in explanation.facts.items()}
             )
         return pack(maps), facts
 
@@ -109,10 +111,13 @@ class _Draws:
         true = torch.where(readable, true, true.clamp(min=0))
         return module._label_policy(logits, true, self._keys(positions)).to(logits.device)
 
-    def replacements(self, positions: torch.Tensor, labels: Labels, step: int, draws: int) -> Images:
-        pool = self.module.replacements()
-        avoid = [self.module.classifier.classes[label] for label in labels.tolist()]
-        picked = pool.draw(self._records(positions), self._keys(positions), avoid, step, draws)
+    def replacements(self, positions: torch.Tensor, labels: Labels, steps: torch.Tensor, draws: int) -> torch.Tensor:
+        backgrounds = self.module.method.backgrounds
+        assert backgrounds is not None, "a method that draws replacement images declares its backgrounds"
+        pool = self.module.replacements(backgrounds.random_crops)
+        classes = self.module.classifier.classes
+        avoid = [None if backgrounds.any_class else classes[label] for label in labels.tolist()]
+        picked = pool.draw(self._records(positions), self._keys(positions), avoid, steps.numpy(), draws)
         return pool.take(picked, self.module.device)
 
     def _records(self, positions: torch.Tensor) -> list:

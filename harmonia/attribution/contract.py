@@ -5,13 +5,14 @@ model and tensors, never configurations, files or names of architectures. Adding
 and a yaml in conf/method.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from harmonia.memory import BatchSize
 from harmonia.shapes import Images, Labels, Logits, Maps
 
 
@@ -25,26 +26,57 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Backgrounds:
+    """Which other real images a method asks for; they, the pool and the seed are part of its maps' key."""
+
+    random_crops: bool = False  # each cropped and flipped at random, once, as for training; else in the source's view
+    any_class: bool = False  # also of the explained class; else never
+
+
+@dataclass(frozen=True, kw_only=True)
 class Request:
-    """Images to explain. ``pixels`` are uint8 on the CPU, so that a whole shard fits in memory."""
+    """Images to explain. ``pixels`` are uint8 on the CPU: a whole shard, which the method divides as it likes."""
 
     model: Model
     pixels: Tensor  # B 3 H W, uint8, the source's view
     choose_labels: Callable[[Logits, Tensor], Labels]  # (logits, positions in the batch) -> explained classes
-    # (positions, explained classes, step, draws) -> other real images (B, R, 3, H, W) in [0, 1], drawn by counter
-    replacements: Callable[[Tensor, Labels, int, int], Images]
+    # (positions, explained classes, steps, draws) -> other real images (B, R, 3, H, W) in [0, 1], drawn by counter
+    replacements: Callable[[Tensor, Labels, Tensor, int], Tensor]
     device: torch.device
-    batch_size: int  # images, or composites, that go through the model at once
+    batch_size: BatchSize  # images, or composites, that go through the model at once
     positions: Tensor  # B, where each image stands in the caller's batch
     on_progress: Callable[[float], None]  # images finished since the last call; fractions are fine
 
     def images(self) -> Images:
         return self.pixels.to(self.device).float() / 255
 
-    def split(self, size: int) -> Iterator["Request"]:
-        """Micro-batches of at most ``size`` images."""
-        for pixels, positions in zip(self.pixels.split(size), self.positions.split(size), strict=True):
-            yield replace(self, pixels=pixels, positions=positions)
+    def take(self, rows: Tensor) -> "Request":
+        """The same question about some of the images."""
+        return replace(self, pixels=self.pixels[rows], positions=self.positions[rows])
+
+    def in_batches(self, compute: Callable[["Request"], tuple[Tensor, ...]], even: bool = False) -> tuple[Tensor, ...]:
+        """Tensors with one entry an image, computed in micro-batches and joined.
+
+        even: the last micro-batch is filled up to the size of the others, because a kernel may round differently for
+        another size; a result is then the same bit for bit wherever its image stands.
+        """
+        parts: list[tuple[Tensor, ...]] = []
+        count, first = len(self.pixels), 0
+
+        def attempt(size: int) -> tuple[Tensor, ...]:
+            rows = torch.arange(first, min(first + size, count))
+            found = compute(self.take(fill_up(rows, min(size, count)) if even else rows))
+            return tuple(tensor[: len(rows)] for tensor in found)
+
+        while first < count:
+            parts.append(self.batch_size.fit(attempt))
+            first += len(parts[-1][0])
+        return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
+
+
+def fill_up(rows: Tensor, slots: int) -> Tensor:
+    """Rows, the last one repeated until there are so many."""
+    return torch.cat([rows, rows[-1:].expand(slots - len(rows))])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +89,14 @@ class Explanation:
     p_explained: Tensor  # the model's probability of the explained class on the whole image
     passes: Tensor  # network passes spent: forward, or forward and backward, of one input
     converged: Tensor  # bool; True where there is nothing to converge
-
-    @staticmethod
-    def join(parts: list["Explanation"]) -> "Explanation":
-        return Explanation(
-            **{name: torch.cat([getattr(part, name) for part in parts]) for name in Explanation.__dataclass_fields__}
-        )
+    facts: dict[str, Tensor] = field(default_factory=dict)  # what else the method learned, for the index of the maps
 
 
 class Attribution(Protocol):
     version: ClassVar[int]  # raised whenever the arithmetic changes: it is part of a map's key
-    uses_replacements: ClassVar[bool]  # then the pool and the seed are part of the key too
     normalise: ClassVar[str]  # how harmonia.keep brings these maps into [0, 1] unless told otherwise
+
+    @property
+    def backgrounds(self) -> Backgrounds | None: ...  # None: the method needs no other images
 
     def __call__(self, request: Request) -> Explanation: ...

@@ -26,28 +26,28 @@ class GradCAM:
     """
 
     version: ClassVar[int] = 1
-    uses_replacements: ClassVar[bool] = False
+    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
 
     layer: str = "auto"  # a module name; auto: the last feature map before pooling, a ViT's last block's input
 
     def __call__(self, request: Request) -> Explanation:
         layer = self.layer_of(request.model)
-        parts = []
-        for part in request.split(request.batch_size):
-            maps, logits, labels = grad_cam(request.model, layer, part)
-            parts.append(
-                Explanation(
-                    maps=maps.cpu(),
-                    explained=labels.cpu(),
-                    predicted=logits.argmax(1).cpu(),
-                    p_explained=logits.softmax(1).gather(1, labels[:, None])[:, 0].cpu(),
-                    passes=torch.ones(len(labels), dtype=torch.long),
-                    converged=torch.ones(len(labels), dtype=torch.bool),
-                )
-            )
-            request.on_progress(len(labels))
-        return Explanation.join(parts)
+
+        def explain(part: Request) -> tuple[Maps, Logits, Labels]:
+            found = grad_cam(request.model, layer, part)
+            request.on_progress(len(part.pixels))
+            return found
+
+        maps, logits, labels = (found.cpu() for found in request.in_batches(explain))
+        return Explanation(
+            maps=maps,
+            explained=labels,
+            predicted=logits.argmax(1),
+            p_explained=logits.softmax(1).gather(1, labels[:, None])[:, 0],
+            passes=torch.ones_like(labels),
+            converged=torch.ones_like(labels, dtype=torch.bool),
+        )
 
     def layer_of(self, model: Model) -> str:
         return model.default_layer() if self.layer == "auto" else self.layer

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
+from torchvision.transforms import v2 as transforms
 
-from harmonia.counter import counter_hash
+from harmonia.counter import counter_hash, image_key
 from harmonia.data.decode import UnreadableImage, open_rgb
 from harmonia.data.manifest import ImageRecord, ImageSet
 from harmonia.errors import InputError
@@ -17,16 +19,19 @@ log = logging.getLogger(__name__)
 
 # Numbered far from the steps of Soundness Saliency: a fill must not show the background that a mask was made on.
 FILL_STEP = 2**33
+CROP_STEP = 2**34
 
 
 class Replacements:
     """A pool of images in one view, drawn from by counter: never the class to avoid, never the image itself."""
 
-    def __init__(self, pool: Sequence[ImageRecord], view: View, seed: int):
+    def __init__(self, pool: Sequence[ImageRecord], view: View, seed: int, random_crops: bool = False):
+        """random_crops: each image once cropped and flipped at random, as for training, and not in the view itself."""
         looks, records = [], []
         for record in pool:
             try:
-                looks.append(view.look(open_rgb(record.path)))
+                image = open_rgb(record.path)
+                looks.append(_random_crop(image, record, view, seed) if random_crops else view.look(image))
                 records.append(record)
             except UnreadableImage as error:
                 log.warning("left out of the replacement images: %s", error)
@@ -36,13 +41,22 @@ class Replacements:
         self._classes = np.array([record.class_name or "" for record in records])
         self._digests = np.array([record.digest for record in records])
         self._seed = seed
-        self._allowed: dict[tuple[str, str], np.ndarray] = {}
+        self._allowed: dict[tuple[str, str | None], np.ndarray] = {}
 
     def draw(
-        self, images: Sequence[ImageRecord], keys: np.ndarray, avoid: Sequence[str], step: int, draws: int
+        self,
+        images: Sequence[ImageRecord],
+        keys: np.ndarray,
+        avoid: Sequence[str | None],
+        steps: int | np.ndarray,
+        draws: int,
     ) -> Tensor:
-        """Positions in the pool, (B, draws): a hash of (seed, image, step, draw) picks among those allowed."""
-        numbers = counter_hash(self._seed, keys[:, None], step, np.arange(draws)[None])
+        """Positions in the pool, (B, draws): a hash of (seed, image, step, draw) picks among those allowed.
+
+        avoid: for each image the class not to be shown, or None. steps: one for all or one for each image.
+        """
+        steps = np.broadcast_to(steps, len(images))
+        numbers = counter_hash(self._seed, keys[:, None], steps[:, None], np.arange(draws)[None])
         picked = np.empty(numbers.shape, np.int64)
         for row, (image, class_name) in enumerate(zip(images, avoid, strict=True)):
             allowed = self._allowed_for(image, class_name)
@@ -59,7 +73,7 @@ class Replacements:
         """The images at pool positions as intensities in [0, 1], (..., 3, S, S)."""
         return self.pixels[positions].to(device).float() / 255
 
-    def _allowed_for(self, image: ImageRecord, class_name: str) -> np.ndarray:
+    def _allowed_for(self, image: ImageRecord, class_name: str | None) -> np.ndarray:
         found = self._allowed.get((image.digest, class_name))
         if found is None:
             found = np.flatnonzero((self._classes != class_name) & (self._digests != image.digest))
@@ -70,3 +84,17 @@ class Replacements:
                 )
             self._allowed[image.digest, class_name] = found
         return found
+
+
+def _random_crop(image: Image.Image, record: ImageRecord, view: View, seed: int) -> Tensor:
+    """A random part at a random aspect, half of them mirrored: torchvision's training crop, uint8 (3, size, size)."""
+    crop = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(view.size, antialias=True),
+            transforms.RandomHorizontalFlip(),
+            transforms.PILToTensor(),
+        ]
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(counter_hash(seed, image_key(record.image_id), CROP_STEP)))
+        return crop(image)

@@ -12,7 +12,6 @@ from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
 from harmonia.data.views import ViewedImages
 from harmonia.fill import Fill
-from harmonia.geometry import View
 from harmonia.keep import KeepArms
 from harmonia.models import Classifier
 from harmonia.store.sets import ShardSet
@@ -41,7 +40,7 @@ class Job:
     label_policy: str
     fill: Fill
     fill_name: str
-    replacements: Callable[[View], Replacements]
+    replacements: Callable[..., Replacements]  # (view, random_crops=False)
     open_predictions: Callable[[Classifier], ShardSet]
     evaluation: Evaluation
     make_trainer: Callable[..., Trainer]

@@ -1,0 +1,41 @@
+"""A batch size that gives way when memory runs out."""
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from pytorch_lightning.utilities.memory import garbage_collection_cuda, is_oom_error
+
+from harmonia.errors import InputError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class BatchSize:
+    """How many inputs go through a network at once; halved for good whenever they do not fit."""
+
+    def __init__(self, size: int):
+        self.size = size
+
+    def fit(self, compute: Callable[[int], T]) -> T:
+        """What ``compute`` gives for the largest size that fits; it is called again after each halving.
+
+        Raises InputError when a single input does not fit.
+        """
+        while True:
+            try:
+                return compute(self.size)
+            except RuntimeError as error:
+                if not is_oom_error(error):
+                    raise
+                if self.size == 1:
+                    raise InputError(
+                        "batch_size: one input must fit into memory, and does not at batch_size 1; use a smaller "
+                        "network, trainer.precision=bf16-mixed, or another device"
+                    ) from error
+            # behind the except block: the error's traceback holds the tensors of the pass that failed
+            self.size //= 2
+            garbage_collection_cuda()
+            log.warning("out of memory: going on with batch_size %d", self.size)
