@@ -28,6 +28,7 @@ from torch import Tensor
 
 from harmonia.attribution.contract import Request
 from harmonia.attribution.grad_cam import GradCAM
+from harmonia.memory import BatchSize
 from harmonia.models import Classifier, ModelSpec, load
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -102,7 +103,7 @@ def harmonia(classifier: Classifier, layer: str, pixels: Tensor, labels: Tensor)
         choose_labels=lambda logits, positions: labels[positions],
         replacements=lambda *args: pixels,
         device=torch.device("cpu"),
-        batch_size=len(pixels),
+        batch_size=BatchSize(len(pixels)),
         positions=torch.arange(len(pixels)),
         on_progress=lambda images: None,
     )

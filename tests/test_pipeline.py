@@ -258,7 +258,7 @@ def test_a_method_is_one_module_and_one_yaml(cli, tmp_path, monkeypatch):
         "@dataclass(frozen=True, kw_only=True)\n"
         "class Brightness:\n"
         "    version: ClassVar[int] = 1\n"
-        "    uses_replacements: ClassVar[bool] = False\n"
+        "    backgrounds: ClassVar[None] = None\n"
         "    normalise: ClassVar[str] = 'minmax'\n"
         "    def __call__(self, request):\n"
         "        with torch.no_grad():\n"

@@ -26,6 +26,7 @@ from harmonia.data.samples import samples
 from harmonia.errors import InputError
 from harmonia.geometry import View
 from harmonia.keep import positive_minmax
+from harmonia.memory import BatchSize
 from harmonia.models import Classifier, ModelSpec, load
 
 # tests/attribution/FILE: the project is two folders up, the shared weights lie beside it
@@ -102,7 +103,7 @@ def explain(model, pixels: torch.Tensor, labels=predicted, layer="auto", batch_s
         choose_labels=labels,
         replacements=lambda *args: pytest.fail("Grad-CAM needs no replacement images"),
         device=torch.device("cpu"),
-        batch_size=batch_size,
+        batch_size=BatchSize(batch_size),
         positions=torch.arange(len(pixels)) if positions is None else positions,
         on_progress=lambda images: None,
     )
