@@ -9,36 +9,25 @@ finished maps: pytorch-grad-cam's includes its ReLU, scaling and resizing, harmo
 """
 
 import argparse
-import os
-import platform
-import shlex
 import statistics
-import sys
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from pytorch_grad_cam import GradCAM as OracleCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from side_by_side import alternate, header, ratio, spec_of
 from torch import Tensor
 
 from harmonia.attribution.contract import Request
 from harmonia.attribution.grad_cam import GradCAM
 from harmonia.memory import BatchSize
-from harmonia.models import Classifier, ModelSpec, load
-
-CONF = Path(__file__).parents[1] / "conf"
+from harmonia.models import Classifier, load
 
 
 def main() -> None:
     options = parsed()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    classifier = load(spec_of(options))
+    header(options)
+    classifier = load(spec_of(options.model, options.weights, options.size))
     pixels = torch.randint(
         0, 256, (options.batch, 3, classifier.view.size, classifier.view.size), dtype=torch.uint8,
         generator=torch.Generator().manual_seed(0),
@@ -53,9 +42,6 @@ def main() -> None:
         },
         options.repeats,
     )
-    print(f"python {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}")
-    print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {cpu()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
-    print(f"torch {torch.__version__}, load over the last minute {os.getloadavg()[0]:.1f}")
     print(
         f"{classifier.spec.arch} at {classifier.view.size} px, weights {classifier.spec.weights}, layer {layer}, "
         f"batch {options.batch}, median of {options.repeats} turns (least and greatest)"
@@ -75,20 +61,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--size", type=int, help="input side in pixels; default: the model's own")
     parser.add_argument("--threads", type=int, help="of torch; default: torch's choice")
     return parser.parse_args()
-
-
-def spec_of(options: argparse.Namespace) -> ModelSpec:
-    if (CONF / "source" / f"{options.model}.yaml").is_file():
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            source = compose("config", overrides=[f"source={options.model}"]).source
-        settings = OmegaConf.to_container(source, resolve=True)
-    else:
-        settings = {"name": options.model, "arch": options.model, "family": "any", "weights": "random"}
-    if options.weights:
-        settings |= {"weights": options.weights}
-    if options.size:
-        settings |= {"input_size": options.size}
-    return ModelSpec(**settings)
 
 
 def forward(classifier: Classifier, pixels: Tensor) -> Tensor:
@@ -123,32 +95,6 @@ def oracle(classifier: Classifier, layer: str, pixels: Tensor, labels: Tensor) -
             return cam(images, targets)
 
     return run
-
-
-def alternate(programs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every program in every turn; one turn before counts for nothing."""
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
-    for turn in range(-1, repeats):
-        # whoever follows the largest user of memory pays for it: everyone in turn
-        names = list(programs)
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            started = time.perf_counter()
-            programs[name]()
-            if turn >= 0:
-                seconds[name].append(time.perf_counter() - started)
-    return seconds
-
-
-def ratio(ours: list[float], theirs: list[float]) -> float:
-    return statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
-
-
-def cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

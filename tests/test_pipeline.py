@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -110,6 +111,42 @@ def test_maps_do_not_depend_on_the_target_but_on_all_that_changes_them(cli, tmp_
         before = len(list(maps.iterdir()))
         assert cli(*FAST, "method=gc", "target=self", override)[0] == 0
         assert len(list(maps.iterdir())) == before + 1, override
+
+
+@pytest.mark.parametrize("method", [["method=gc"], ["method=ss", "method.steps=2", "method.held_out=1"]])
+def test_every_label_policy_works_with_every_method_and_has_maps_of_its_own(cli, tmp_path, method):
+    explained = {}
+    for policy in ("predicted", "true", "runner_up", "random"):
+        assert cli(*FAST, "data.limit=2", *method, "target=self", f"label={policy}")[0] == 0
+        rows = read_rows(tmp_path / "job")
+        assert set(rows["label_policy"]) == {policy}
+        explained[policy] = rows[rows["arm"] == "soft"].set_index("image_id")
+    assert len(list((tmp_path / "cache" / "maps").iterdir())) == 4
+    predicted = explained["predicted"]
+    assert (predicted["explained"] == predicted["source_predicted"]).all()
+    assert (explained["true"]["explained"] == explained["true"]["label"]).all()
+    for policy in ("runner_up", "random"):
+        assert (explained[policy]["explained"] != predicted["explained"]).all()
+    # the map follows the class: what it keeps is not what the predicted class keeps
+    assert (explained["random"]["kept_area"] - predicted["kept_area"]).abs().min() > 1e-4
+
+
+def test_the_index_says_what_became_of_every_soundness_saliency_mask(cli, tmp_path):
+    quick = ["method=ss", "method.steps=4", "method.check_every=2", "method.held_out=2", "evaluation.areas=[0.05,0.95]"]
+    assert cli(*FAST, *quick, "target=self")[0] == 0
+    (index,) = (tmp_path / "cache" / "maps").glob("*/index.parquet")
+    facts = pd.read_parquet(index).set_index("image_id")
+    assert (facts["steps"] <= 4).all()
+    # one for the start, the steps, a judgement every other one, the complement, the Hadamard product
+    assert (facts["passes"] == 1 + facts["steps"] + 2 * facts["steps"] // 2 + 2 + 1).all()
+    for name in ("area", "p_composite", "p_complement", "p_hadamard"):
+        assert facts[name].between(0, 1).all()
+    rows = read_rows(tmp_path / "job")
+    assert sorted(rows["arm"].unique()) == ["area5", "area95", "image", "soft"]
+    # the soft arm is the Hadamard product, the source its target here
+    soft = rows[rows["arm"] == "soft"].set_index("image_id")
+    assert (soft["p_explained"] - facts["p_hadamard"]).abs().max() < 1e-2
+    assert (soft["kept_area"] - facts["area"]).abs().max() < 1e-2
 
 
 @pytest.mark.parametrize("method", ["gc", "ss"])

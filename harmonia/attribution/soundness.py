@@ -72,7 +72,7 @@ class SoundnessSaliency:
                 raise InputError(f"method.{name} must be positive and finite, got {getattr(self, name)}")
 
     def __call__(self, request: Request) -> Explanation:
-        return _Run(self, request).finish()
+        return Optimisation(self, request).finish()
 
     def objective_per_image(self, logits_BRK: Tensor, mask_BHW: Keep, labels: Labels, image_logits: Logits) -> Tensor:
         """The whole objective J of each image, (B,)."""
@@ -80,7 +80,7 @@ class SoundnessSaliency:
         return loss + self.area * mask_BHW.mean((1, 2)) + self.tv * total_variation(mask_BHW)
 
 
-class _Run:
+class Optimisation:
     """One request under way. Every tensor has one entry per image of the request, in its order."""
 
     def __init__(self, method: SoundnessSaliency, request: Request):
@@ -115,7 +115,7 @@ class _Run:
     def finish(self) -> Explanation:
         """Steps until every image has left."""
         while self.unfinished.any():
-            rows = self.request.batch_size.fit(self._step)
+            rows = self.request.batch_size.fit(self.step)
             self.request.on_progress(len(rows) / self.method.steps)
             for row in rows.tolist():
                 if self.steps[row] % self.method.check_every == 0 or self.steps[row] == self.method.steps:
@@ -130,7 +130,7 @@ class _Run:
             facts=self.facts | {"steps": self.steps},
         )
 
-    def _step(self, size: int) -> Tensor:
+    def step(self, size: int) -> Tensor:
         """One step of Adam for as many unfinished images as fit into a batch, the first ones; gives their rows."""
         method = self.method
         slots = min(max(1, size // method.draws), len(self.steps))
