@@ -119,3 +119,53 @@ def test_what_fills_an_image_is_not_what_its_mask_was_first_made_before(pool):
     same = (filled == first).flatten(1).all(1).float().mean()
     assert same < 0.25  # one of eight by chance
     assert torch.equal(replacements.stand_ins(images, [7], [AVOID[7]], torch.device("cpu")), filled[7:8])
+
+
+def test_every_image_may_have_a_step_of_its_own(pool):
+    replacements = Replacements(pool, VIEW, 0)
+    steps = np.array([0, 5, 2, 5])
+    together = replacements.draw(IMAGES[:4], KEYS[:4], AVOID[:4], steps, 3)
+    for row, step in enumerate(steps.tolist()):
+        alone = replacements.draw(IMAGES[row : row + 1], KEYS[row : row + 1], AVOID[row : row + 1], step, 3)
+        assert torch.equal(together[row], alone[0])
+
+
+def test_no_class_to_avoid_draws_from_all_but_the_image_itself(pool):
+    images = [ImageRecord("another name", pool[5].path, "a", pool[5].digest)] * 50
+    drawn = Replacements(pool, VIEW, 0).draw(images, KEYS[:50], [None] * 50, 0, 20)
+    assert sorted(drawn.unique().tolist()) == [number for number in range(12) if number != 5]
+
+
+@pytest.fixture
+def ramps(tmp_path) -> tuple[ImageRecord, ...]:
+    """Thirty equal images, brighter to the right: a crop shows in its extent, a mirroring in its direction."""
+    ramp = np.broadcast_to(np.linspace(0, 255, 64, dtype=np.uint8)[None, :, None], (64, 64, 3))
+    records = []
+    for number in range(30):
+        path = tmp_path / f"ramp {number}.png"
+        Image.fromarray(ramp.copy()).save(path)
+        records.append(ImageRecord(path.name, path, "a", ""))
+    return add_digests(records)
+
+
+def test_random_crops_are_parts_of_the_images_half_of_them_mirrored(ramps):
+    whole = Replacements(ramps, VIEW, 0).pixels
+    crops = Replacements(ramps, VIEW, 0, random_crops=True).pixels
+    assert crops.shape == whole.shape
+    assert crops.dtype == torch.uint8
+    rises = crops[:, 0, 0].float().diff(dim=1).mean(1)
+    assert 5 <= (rises < 0).sum() <= 25
+    assert (whole[:, 0, 0].float().diff(dim=1).mean(1) > 0).all()
+    spans = rises.abs() * 7  # of eight columns
+    assert spans.max() <= 255
+    assert spans.min() < 0.7 * spans.max()
+
+
+def test_a_random_crop_depends_on_seed_and_image_alone_and_leaves_torchs_generator_as_it_was(ramps):
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    all_of_them = Replacements(ramps, VIEW, 0, random_crops=True).pixels
+    assert torch.equal(torch.random.get_rng_state(), before)
+    some = Replacements(ramps[10:20], VIEW, 0, random_crops=True).pixels
+    assert torch.equal(some, all_of_them[10:20])
+    assert not torch.equal(Replacements(ramps, VIEW, 1, random_crops=True).pixels, all_of_them)
