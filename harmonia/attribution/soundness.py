@@ -42,16 +42,16 @@ class SoundnessSaliency:
 
     objective: str = "nll"
     grid: int = 14  # cells a side
-    steps: int = 60  # at most
+    steps: int = 56  # at most
     draws: int = 1  # R, replacement images per image and step
     learning_rate: float = 0.2
-    area: float = 3.0  # weight of the mask's mean
+    area: float = 6.0  # weight of the mask's mean
     tv: float = 1.0  # weight of the squared differences of neighbouring pixels, summed
     start: GradCAM | None = None  # begin from this map; None: from 0.5 everywhere
-    start_spread: float = 2.0  # logits of the starting map run from -spread to +spread
+    start_spread: float = 1.0  # logits of the starting map run from -spread to +spread
     average: float | None = 3.0  # polynomial-decay average of the steps' logits with this power; None: the last step's
     held_out: int = 4  # replacement images that judge a mask, never optimised on
-    check_every: int = 15  # steps between judgements
+    check_every: int = 14  # steps between judgements
     tolerance: float | None = (
         0.02  # converged: J on held-out images fell by less since the judgement before; None: never
     )
