@@ -38,8 +38,17 @@ class Linear(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.tensor(weights))
 
+    head_hidden_size = 3
+
     def forward(self, images):
-        return images.mean((2, 3)) @ self.weights.T
+        return self.forward_head(self.forward_features(images))
+
+    def forward_features(self, images):
+        return images
+
+    def forward_head(self, features, pre_logits=False):
+        colours = features.mean((2, 3))
+        return colours if pre_logits else colours @ self.weights.T
 
 
 WEIGHTS = {
