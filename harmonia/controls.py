@@ -83,15 +83,13 @@ class Controls:
     silhouette: tuple[float, ...] = ()
     seed: int = 0  # of the blobs and of the choice of other images
 
-    def __post_init__(self):
+    def arms(self) -> tuple[Control, ...]:
+        """The controls that are on; InputError where their options cannot be.
+
+        Checked here and not when they are made: where they follow evaluation.areas, that is what is to be mended.
+        """
         if self.seed < 0:
             raise InputError(f"evaluation.controls.seed must not be negative, got {self.seed}")
-        for name, areas in vars(self).items():
-            if name not in ("dim", "seed"):
-                check_areas(f"evaluation.controls.{name}", areas)
-
-    def arms(self) -> tuple[Control, ...]:
-        """The controls that are on."""
         of_areas = [
             _at("blobs", self.blobs, partial(blobs, seed=self.seed)),
             _at("centre", self.centre, centre),
@@ -105,6 +103,7 @@ class Controls:
 
 
 def _at(name: str, areas: Sequence[float], weights: Callable[..., Keep], shows_image: bool = True) -> Control:
+    check_areas(f"evaluation.controls.{name}", areas)
     names = tuple(f"{name}{percent(area)}" for area in areas)
     return Control(names, partial(weights, areas=tuple(areas)), shows_image)
 

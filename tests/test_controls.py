@@ -250,13 +250,13 @@ def test_a_map_that_ranks_nothing_has_finite_controls():
 @pytest.mark.parametrize("name", ["blobs", "centre", "same_class", "other_class", "complement", "silhouette"])
 def test_areas_of_a_control_are_checked_as_those_of_the_arms(name):
     with pytest.raises(InputError, match=rf"evaluation\.controls\.{name} must be fractions between 0 and 1, got 30"):
-        Controls(**{name: (30,)})
+        Controls(**{name: (30,)}).arms()
     with pytest.raises(InputError, match=rf"evaluation\.controls\.{name} must differ"):
-        Controls(**{name: (0.3, 0.3)})
+        Controls(**{name: (0.3, 0.3)}).arms()
     with pytest.raises(InputError, match="whole percents"):
-        Controls(**{name: (0.125,)})
+        Controls(**{name: (0.125,)}).arms()
 
 
 def test_a_negative_seed_is_refused():
     with pytest.raises(InputError, match="seed must not be negative, got -1"):
-        Controls(seed=-1)
+        Controls(seed=-1).arms()

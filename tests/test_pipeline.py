@@ -166,6 +166,7 @@ def test_broken_images_are_named_counted_and_shift_no_row(cli, tmp_path):
         (root / str(label) / "good.jpg").write_bytes(data)
         (root / str(label) / "a_broken.jpg").write_bytes(data[: len(data) // 2] if number else b"")
     words = ["data=folder", f"data.root={root}", "source=lite0", "target=self", "logger=none", "hydra.run.dir=job"]
+    words += ["evaluation.controls=null"]
     code, out, err = cli(*words, "method=gc", "trainer=cpu")
     assert code == 0, err
     assert out.count("a_broken.jpg") >= 3

@@ -19,7 +19,7 @@ from harmonia.counter import counter_hash
 from harmonia.data.views import ViewBatch
 from harmonia.errors import InputError
 from harmonia.evaluation.contract import Job
-from harmonia.keep import Explanations, KeepArms, normalisation
+from harmonia.keep import Explanations, KeepArms, check_areas, normalisation
 from harmonia.maps import unpack
 from harmonia.models import Classifier, class_indices
 from harmonia.progress import stage
@@ -45,6 +45,7 @@ class Transfer:
     def __post_init__(self):
         if self.representations < 0:
             raise InputError(f"evaluation.representations must not be negative, got {self.representations}; 0: none")
+        check_areas("evaluation.areas", self.areas)
         self._arms("clamp" if self.normalise == "auto" else self.normalise)
 
     def __call__(self, job: Job) -> dict[str, int]:
