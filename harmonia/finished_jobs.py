@@ -68,6 +68,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 _NO_NUMBERS = {"data.cache", "data.download", "data.url"}  # where the same images come from
+_NO_NUMBERS |= {"evaluation.representations"}
+_CONTROLS = "evaluation.controls"  # which of them run changes no number of another arm; their seed does
 _OF_THE_POOL = {"data.pool", "data.pool_size", "data.seed"}  # of the replacement images, not of those shown
 _FOLLOWED = {"seed": "seed", "crop_pct": "crop_pct", "weights_folder": "paths.weights"}  # as conf/ interpolates them
 
@@ -91,7 +93,11 @@ def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dic
         if isinstance(entry, dict) and entry != config.get("source")  # the source itself has no others
     }
     own = _without_followers(common, common)
-    return {key: value for key, value in own.items() if key not in _NO_NUMBERS}, of_targets
+    return {key: value for key, value in own.items() if not _is_no_number(key)}, of_targets
+
+
+def _is_no_number(key: str) -> bool:
+    return key in _NO_NUMBERS or (key.startswith(_CONTROLS) and key != f"{_CONTROLS}.seed")
 
 
 def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 A raw map is signed and has the resolution its method really has. Two readings exist: *soft* (the map
 itself brought into [0, 1], the paper's Hadamard factor) and *equal area* (the top fraction of the
-pixels by rank, all or nothing), which alone compares methods at the same amount of image.
+pixels by rank, all or nothing), which alone compares methods at the same amount of image. Controls
+(controls.py) are keep arms that know less than the map.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,12 +81,21 @@ def whole_pixels(cover_BHW: Keep) -> Keep:
 
 def _highest(maps_BHW: Maps, counts_BA: Tensor) -> Keep:
     """Of each map the so many highest pixels as 0/1 weights (B, A, H, W)."""
-    order = _tie_order(maps_BHW.shape[-2] * maps_BHW.shape[-1]).to(maps_BHW.device)
-    ranking = order[maps_BHW.flatten(1)[:, order].argsort(dim=1, descending=True, stable=True)]
-    chosen = torch.arange(len(order), device=order.device) < counts_BA[..., None]
-    keep = torch.zeros_like(chosen, dtype=maps_BHW.dtype)
-    keep.scatter_(2, ranking[:, None].expand_as(chosen), chosen.to(keep))
-    return keep.unflatten(2, maps_BHW.shape[-2:])
+    values_BP = maps_BHW.flatten(1)
+    order = _tie_order(values_BP.shape[1]).to(values_BP.device)
+    keep_BAP = torch.zeros(*counts_BA.shape, len(order), dtype=values_BP.dtype, device=values_BP.device)
+    for values, counts, keep in zip(values_BP, counts_BA.long().tolist(), keep_BAP, strict=True):
+        # selected and not sorted: on a CPU a sort of all pixels costs a network pass
+        candidates = values
+        for count, arm in sorted(zip(counts, range(len(counts)), strict=True), reverse=True):
+            if count == 0:
+                break
+            lowest = candidates.kthvalue(len(candidates) - count + 1).values
+            candidates = candidates[candidates >= lowest]  # those to keep, and what equals the last of them
+            keep[arm] = values >= lowest
+            if surplus := len(candidates) - count:
+                keep[arm, order[(values == lowest)[order]][-surplus:]] = 0
+    return keep_BAP.unflatten(2, maps_BHW.shape[-2:])
 
 
 @cache
@@ -92,46 +103,140 @@ def _tie_order(pixels: int) -> Tensor:
     return torch.randperm(pixels, generator=torch.Generator().manual_seed(0))
 
 
+def check_areas(key: str, areas: Sequence[float]) -> None:
+    """Areas name their arms in whole percents."""
+    for area in areas:
+        if not 0 < area < 1:
+            raise InputError(f"{key} must be fractions between 0 and 1, got {area}; 0.3 keeps 30 %")
+        if percent(area) < 1 or abs(100 * area - percent(area)) > 1e-6:
+            raise InputError(f"{key} must be whole percents, got {area}; 0.12 keeps 12 %")
+    if len({percent(area) for area in areas}) < len(areas):
+        raise InputError(f"{key} must differ, got {list(areas)}; leave one out")
+
+
+def percent(area: float) -> int:
+    return round(100 * area)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanations:
+    """Raw maps of some images, and what a control may draw on besides."""
+
+    maps: Maps
+    explained: Sequence[str]  # the class that each map is about
+    keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them
+    # the map of another image whose explained class is the same, or differs; NaN for an image that has no such other
+    another: Callable[[bool], Maps]
+
+    def to(self, device: torch.device) -> "Explanations":
+        """The same with maps on another device."""
+        return replace(self, maps=self.maps.to(device), another=lambda same: self.another(same).to(device))
+
+
+class Projection:
+    """Maps and regions on their way from the source's view to a target's.
+
+    Ranks are taken in the source's view at its own resolution: an image has one region per arm, and every target
+    looks at that same region. Outside the source's box nothing is kept.
+    """
+
+    def __init__(
+        self, explanations: Explanations, soft: Keep, source: Tensor, target: Tensor, source_size: int, size: int
+    ):
+        self.explanations = explanations
+        self._soft = soft  # at the map's own resolution
+        self._source, self._target = source, target
+        self.source_size, self._size = source_size, size  # pixels
+        self._best: dict[float, Keep] = {}
+
+    @cached_property
+    def inside(self) -> Keep:
+        """1 where the source looks, (B, H, W)."""
+        return resample(torch.ones_like(self._soft[:, :1, :1]), self._source, self._target, self._size)
+
+    @cached_property
+    def soft(self) -> Keep:
+        """The soft map, (B, H, W)."""
+        return resample(self._soft, self._source, self._target, self._size)
+
+    @property
+    def soft_mean(self) -> Tensor:
+        """Mean weight of each soft map over the source's view, (B,)."""
+        return self._in_source_view(self._soft).mean((1, 2))
+
+    def best(self, areas: Sequence[float]) -> Keep:
+        """The top of each image's own map, (B, A, H, W)."""
+        if new := [area for area in areas if area not in self._best]:
+            self._best.update(zip(new, self.top(self.explanations.maps, new).unbind(1), strict=True))
+        return torch.stack([self._best[area] for area in areas], 1)
+
+    def top(self, scores: Maps, areas: Sequence[float]) -> Keep:
+        """Regions of exactly the areas of the source's view, the highest scores first: 0/1 weights (B, A, H, W).
+
+        Scores of any resolution lie over the source's view; one map serves all images. An image whose scores are NaN
+        has no region, its weights are NaN.
+        """
+        # float64 and back: equal cells stay equal, so that rounding does not rank a constant map by its columns
+        fine = self._in_source_view(scores.double()).float()
+        regions = [
+            # still all or nothing after the change of view
+            whole_pixels(resample(region, self._source, self._target, self._size))
+            for region in top_fractions(fine.nan_to_num(), areas).unbind(1)
+        ]
+        return torch.where(fine.isnan().any(2).any(1)[:, None, None, None], torch.nan, torch.stack(regions, 1))
+
+    def _in_source_view(self, maps: Maps) -> Maps:
+        whole = torch.tensor([WHOLE_IMAGE], device=maps.device).expand(len(maps), 4)
+        return resample(maps, whole, whole, self.source_size)
+
+
+@dataclass(frozen=True)
+class Control:
+    """Keep arms that know less than the map; names and weights (B, len(names), H, W) belong together."""
+
+    names: tuple[str, ...]
+    weights: Callable[[Projection], Keep]
+    shows_image: bool = True  # False: the kept region is white and the rest black, without any of the image
+
+
 @dataclass(frozen=True)
 class KeepArms:
-    """The readings of one map that go through a target together: soft, then one per area."""
+    """The readings of one map that go to a target: soft, then one per area, then the controls."""
 
     normalise: Callable[[Maps], Keep]
     areas: tuple[float, ...]
+    controls: tuple[Control, ...] = ()
 
     def __post_init__(self):
-        for area in self.areas:
-            if not 0 < area < 1:
-                raise InputError(f"evaluation.areas must be fractions between 0 and 1, got {area}; 0.3 keeps 30 %")
-            percent = round(100 * area)  # names the arm
-            if percent < 1 or abs(100 * area - percent) > 1e-6:
-                raise InputError(f"evaluation.areas must be whole percents, got {area}; 0.12 keeps 12 %")
-        if len(set(self.names)) < len(self.names):
-            raise InputError(f"evaluation.areas must differ, got {list(self.areas)}")
+        check_areas("evaluation.areas", self.areas)
 
     @property
     def names(self) -> list[str]:
-        return ["soft", *(f"area{round(100 * area)}" for area in self.areas)]
+        own = ["soft", *(f"area{percent(area)}" for area in self.areas)]
+        return own + [name for control in self.controls for name in control.names]
 
-    def weights(self, maps: Maps, source: Tensor, target: Tensor, source_size: int, size: int) -> Keep:
-        """Keep weights of every arm in the target's view, (B, A, size, size).
+    @property
+    def show_image(self) -> list[bool]:
+        """Of each arm whether it shows anything of the image."""
+        own = [True] * (1 + len(self.areas))
+        return own + [control.shows_image for control in self.controls for _ in control.names]
 
-        Ranks are taken in the source's view at its own resolution: an image has one region per arm,
-        and every target looks at that same region.
-        """
-        maps = maps.nan_to_num(0.0, 0.0, 0.0)  # non-finite maps are flagged in the store; they rank nothing
-        arms = [resample(self.normalise(maps), source, target, size)]
-        # float64 and back: equal cells stay equal, so that rounding does not rank a constant map by its columns
-        fine = resample(maps.double(), *_whole(source), source_size).float()
-        for regions in top_fractions(fine, self.areas).unbind(1):
-            # still all or nothing after the change of view
-            arms.append(whole_pixels(resample(regions, source, target, size)))
-        return torch.stack(arms, 1)
+    def soft(self, maps: Maps, source: Tensor, target: Tensor, size: int) -> Keep:
+        """Keep weights of the soft arm alone, (B, size, size)."""
+        return resample(self.normalise(_finite(maps)), source, target, size)
+
+    def weights(self, explanations: Explanations, source: Tensor, target: Tensor, source_size: int, size: int) -> Keep:
+        """Keep weights of every arm in the target's view, (B, A, size, size); NaN where an image lacks the arm."""
+        maps = _finite(explanations.maps)
+        finite = replace(explanations, maps=maps)
+        view = Projection(finite, self.normalise(maps), source, target, source_size, size)
+        own = [view.soft[:, None], *([view.best(self.areas)] if self.areas else [])]
+        return torch.cat([*own, *(control.weights(view) for control in self.controls)], 1)
 
 
-def _whole(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    whole = torch.tensor([WHOLE_IMAGE], device=boxes.device).expand(len(boxes), 4)
-    return whole, whole
+def _finite(maps: Maps) -> Maps:
+    """Non-finite maps are flagged in the store; they rank nothing."""
+    return maps.nan_to_num(0.0, 0.0, 0.0)
 
 
 def kept_area(keep: Keep) -> Tensor:

@@ -88,11 +88,26 @@ class Classifier(nn.Module):
     def name(self) -> str:
         return self.spec.name
 
+    @property
+    def representation_size(self) -> int:
+        """D of the penultimate representation."""
+        return self.network.head_hidden_size
+
     def forward(self, images: Images) -> Logits:
+        with self._autocast(images):
+            return self.network((images - self.mean) / self.std).float()
+
+    def represent(self, images: Images) -> tuple[Logits, Tensor]:
+        """The logits, bit for bit those of forward, and the penultimate representation (B, D), float32, in one pass."""
+        with self._autocast(images):
+            features = self.network.forward_features((images - self.mean) / self.std)
+            logits = self.network.forward_head(features)
+            representation = self.network.forward_head(features, pre_logits=True)
+        return logits.float(), representation.flatten(1).float()
+
+    def _autocast(self, images: Images) -> torch.autocast:
         inside = PRECISIONS[self.precision]
-        with torch.autocast(images.device.type, dtype=inside, enabled=inside is not None):
-            logits = self.network((images - self.mean) / self.std)
-        return logits if inside is None else logits.float()
+        return torch.autocast(images.device.type, dtype=inside, enabled=inside is not None)
 
     def identity(self) -> dict:
         """Everything about the model that changes a number it gives."""

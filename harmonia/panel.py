@@ -23,7 +23,7 @@ def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.nda
     arrays, facts = job.maps.read_items(indices)
     boxes = batch.boxes[batch.readable]
     images = batch.pixels[batch.readable].float() / 255
-    soft = arms.weights(torch.from_numpy(unpack(arrays)), boxes, boxes, view.size, view.size)[:, :1]
+    soft = arms.soft(torch.from_numpy(unpack(arrays)), boxes, boxes, view.size)[:, None]
 
     def another() -> Images:
         explained = [fact["explained"] for fact in facts]

@@ -241,7 +241,12 @@ def _open_maps(root: Path, settings: Mapping, images: ImageSet, source: Classifi
 
 
 def _open_predictions(root: Path, settings: Mapping, images: ImageSet, target: Classifier) -> ShardSet:
-    identity = {"model": target.identity(), "data": images.digest, "arithmetic": ARITHMETIC}
+    identity = {
+        "model": target.identity(),
+        "arrays": ["logits", "representation"],  # named: a set from before there were representations is no such set
+        "data": images.digest,
+        "arithmetic": ARITHMETIC,
+    }
     shard_size = settings["store"]["shard_size"]
     return ShardSet.open(root, "predictions", target.name, identity, len(images.records), shard_size)
 
@@ -253,15 +258,30 @@ def _track(settings: dict, job: Job, rows: pd.DataFrame, summary: dict) -> None:
         logger = tracking.make_logger(settings["logger"])
         if logger is not None:
             panel: list = []
+            own: Any = rows[~rows["arm"].map(results.is_control)]
             histograms = {
                 "/".join([*cast(tuple[str, str], group), "p_label"]): of_group["p_label"].to_numpy()
-                for group, of_group in rows.groupby(["target", "arm"])
+                for group, of_group in own.groupby(["target", "arm"])
             }
             with tracking.only_warns("no sample panel"):
                 panel = sample_panel(job, job.evaluation.arms(job), settings["tracking"]["panel_images"])
-            tracking.publish(logger, summary, settings, panel, histograms)
+            tracking.publish(logger, _without_details(summary, rows), settings, panel, histograms)
     finally:
         tracking.finish(logger)
+
+
+def _without_details(summary: Mapping, rows: pd.DataFrame) -> dict[str, Any]:
+    """The summary without most metrics of the controls, of which a dashboard would draw a chart each."""
+    controls = tuple(
+        f"{target}/{arm}/"
+        for target, arm in rows[["target", "arm"]].drop_duplicates().itertuples(index=False)
+        if results.is_control(arm)
+    )
+    return {
+        name: value
+        for name, value in summary.items()
+        if not name.startswith(controls) or name.rpartition("/")[2] in ("accuracy", "retention")
+    }
 
 
 def _quiet_lightning() -> None:

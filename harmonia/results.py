@@ -4,12 +4,14 @@ One row is one image, shown to one target under one arm. The arm says what was s
 whole image, "soft" the image times its map, "area30" the most relevant 30 % of it; controls go by name.
 
 A job's folder holds config.yaml, rows.parquet and summary.json once it is finished. error.txt holds one
-line if it failed; a job that starts again in the same folder removes it.
+line if it failed; a job that starts again in the same folder removes it. representations.parquet holds
+what the targets' last layers see (representations.py).
 """
 
 import json
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,10 +27,13 @@ from harmonia.errors import InputError
 
 ROWS = "rows.parquet"
 SUMMARY = "summary.json"
+REPRESENTATIONS = "representations.parquet"
 CONFIG = "config.yaml"
 ERROR = "error.txt"
 
 IMAGE_ARM = "image"
+_OWN_ARM = re.compile(r"image|soft|area\d+")
+_MATCHED = {"soft": "dim", "area": "blobs"}
 NUM_BINS = 15  # of the calibration error; Guo et al. 2017
 
 _REPEATED = pa.dictionary(pa.int32(), pa.string())
@@ -52,10 +57,22 @@ SCHEMA = pa.schema(
         ("p_explained", pa.float32()),  # NaN: the target lacks the class
         ("p_predicted", pa.float32()),
         ("entropy", pa.float32()),  # nats
-        ("kept_area", pa.float32()),  # mean keep weight over the target's view, 1 for the image arm
+        # mean keep weight over the target's view, 1 for the image arm; of a silhouette the share of its shape
+        ("kept_area", pa.float32()),
         ("flag", pa.string()),  # the map's: "", "zero", "constant", "non-finite"
     ]
 )
+
+
+def is_control(arm: str) -> bool:
+    """Whether the arm knows less than the map; "image", "soft" and "areaNN" do not."""
+    return _OWN_ARM.fullmatch(arm) is None
+
+
+def matched_control(arm: str) -> str | None:
+    """The control of the same area that knows nothing: "dim" of "soft", "blobsNN" of "areaNN"; None of any other."""
+    kind = arm.rstrip("0123456789")
+    return None if is_control(arm) or kind not in _MATCHED else _MATCHED[kind] + arm.removeprefix(kind)
 
 
 @contextmanager
@@ -117,11 +134,12 @@ def _to_arrow(values: Sequence[Any], column: pa.Field) -> pa.Array:
     if isinstance(values, str):
         raise ValueError(f"column {column.name} must be a sequence of strings, got one string; repeat it")
     if pa.types.is_dictionary(column.type):
-        return pa.array([_utf8(value) for value in values], pa.string()).dictionary_encode()
+        return pa.array([utf8(value) for value in values], pa.string()).dictionary_encode()
     return pa.array(list(values), column.type)
 
 
-def _utf8(name: str) -> str:
+def utf8(name: str) -> str:
+    """The name as rows hold it."""
     # A file name need not be UTF-8; Python then holds lone surrogates, which Parquet refuses.
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
@@ -154,7 +172,8 @@ def summarise(rows: pd.DataFrame) -> dict[str, float | int | None]:
     p_label, p_explained: means over the images whose class the target has.
     ece: gap between the confidence and the accuracy of the top-1 class, 15 bins, l1.
     kept_area, images: the mean keep weight and the number of rows.
-    retention: accuracy over the image arm's; undefined if that is 0.
+    retention: accuracy over the image arm's on the same images; undefined if that is 0.
+    above_control: retention less that of the arm's matched control, where that has run.
     drop_p_explained: mean over images of p_explained of the image arm less that of the arm.
 
     Without the column top5 its metric is left out.
@@ -167,9 +186,12 @@ def summarise(rows: pd.DataFrame) -> dict[str, float | int | None]:
     measured = {names: _measure(group) for names, group in groups.items()}
     for (target, arm), metrics in measured.items():
         if arm != IMAGE_ARM:
-            whole = (target, IMAGE_ARM)
-            metrics["retention"] = _ratio(metrics["accuracy"], measured.get(whole, {}).get("accuracy"))
-            metrics["drop_p_explained"] = _paired_drop(groups.get(whole), groups[target, arm])
+            whole, feature = groups.get((target, IMAGE_ARM)), groups[target, arm]
+            metrics["retention"] = _ratio(metrics["accuracy"], _accuracy(whole, feature))
+            metrics["drop_p_explained"] = _paired_drop(whole, feature)
+    for (target, arm), metrics in measured.items():
+        if control := measured.get((target, matched_control(arm))):
+            metrics["above_control"] = _difference(metrics["retention"], control["retention"])
     return {
         f"{target}/{arm}/{metric}": value
         for (target, arm), metrics in measured.items()
@@ -236,12 +258,24 @@ def _paired_drop(whole: pd.DataFrame | None, arm: pd.DataFrame) -> float | None:
     return _mean((before - after).dropna())
 
 
+def _accuracy(rows: Any, same_images: Any) -> float | None:
+    """Over the labelled images that are among those of the other rows."""
+    if rows is None:
+        return None
+    chosen = rows[rows["label"].notna() & rows["image_id"].isin(same_images["image_id"])]
+    return _number((chosen["predicted"] == chosen["label"]).mean())
+
+
 def _mean(values: pd.Series) -> float | None:
     return _number(values.astype(float).mean(skipna=False)) if len(values) else None
 
 
 def _ratio(part: float | None, whole: float | None) -> float | None:
     return None if part is None or not whole else part / whole
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
 
 
 def _number(value: Any) -> float | None:

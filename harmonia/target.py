@@ -14,11 +14,11 @@ from harmonia.data.views import ViewBatch
 from harmonia.features import compose
 from harmonia.fill import Fill
 from harmonia.geometry import View
-from harmonia.keep import KeepArms, kept_area
-from harmonia.maps import UNREADABLE
+from harmonia.keep import Explanations, KeepArms, kept_area
+from harmonia.maps import UNREADABLE, pack
 from harmonia.models import Classifier, refuse_non_finite
 from harmonia.progress import Stage
-from harmonia.shapes import Images, Logits, Maps
+from harmonia.shapes import Logits
 
 
 class Target(LightningModule):
@@ -35,31 +35,44 @@ class Target(LightningModule):
         """A batch stays on the CPU as uint8; its micro-batches move."""
         return batch
 
-    def logits(self, images: Images) -> Logits:
-        self.passes += len(images)
-        logits = self.classifier(images).cpu()
+    def count(self, logits: Logits) -> Logits:
+        """The logits on the CPU, counted, and refused where they are not finite."""
+        self.passes += len(logits)
+        logits = logits.cpu()
         refuse_non_finite(logits, self.classifier.name)
         return logits
 
 
 class ImageTarget(Target):
-    """Logits of whole images, once per target and data set."""
+    """Logits and penultimate representations of whole images, once per target and data set."""
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
-        """The shard's logits (B, K) and facts, as the store takes them; an unreadable image has NaN logits."""
-        logits = torch.full((len(batch.pixels), len(self.classifier.classes)), torch.nan)
+        """The shard's arrays and facts, as the store takes them; an unreadable image has NaN.
+
+        logits (B, K); representation (B, D), float16 in -1..1, times representation_scale (B,).
+        """
         rows = batch.readable.nonzero()[:, 0]
+        logits = torch.full((len(batch.pixels), len(self.classifier.classes)), torch.nan)
+        representations = torch.full((len(batch.pixels), self.classifier.representation_size), torch.nan)
         # split gives one empty part of nothing, which a network need not take
         for part in rows.split(self.batch_size) if len(rows) else ():
-            logits[part] = self.logits(batch.pixels[part].to(self.device).float() / 255)
+            images = batch.pixels[part].to(self.device).float() / 255
+            part_logits, part_representations = self.classifier.represent(images)
+            logits[part], representations[part] = self.count(part_logits), part_representations.cpu()
             self._progress.advance(len(part))
         self._progress.advance(len(batch.pixels) - len(rows))
         facts: list[dict] = [{"flag": "" if readable else UNREADABLE} for readable in batch.readable.tolist()]
-        return {"logits": logits.numpy()}, facts
+        packed = pack(representations[:, None].numpy())
+        arrays = {
+            "logits": logits.numpy(),
+            "representation": packed["maps"][:, 0],
+            "representation_scale": packed["scale"],
+        }
+        return arrays, facts
 
 
 class FeatureTarget(Target):
-    """Logits of features: every keep arm of an image goes through together."""
+    """Logits of features. Inputs of one arm go through together, so that the other arms change none of its numbers."""
 
     def __init__(
         self,
@@ -70,7 +83,7 @@ class FeatureTarget(Target):
         arms: KeepArms,
         fill: Fill,
         source_view: View,
-        explanations: Callable[[list[int]], tuple[Maps, list[str]]],  # raw maps and the classes they explain
+        explanations: Callable[[list[int]], Explanations],
         images: ImageSet,
         replacements: Callable[[], Replacements],
     ):
@@ -83,19 +96,18 @@ class FeatureTarget(Target):
         self._replacements = replacements
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[Tensor, Logits, Tensor]:
-        """Of the readable images of a batch: positions in the data set, logits (B, A, K), kept area (B, A)."""
+        """Of the readable images of a batch: positions in the data set, logits (B, A, K), kept area (B, A).
+
+        Where an image lacks an arm, both are NaN.
+        """
         rows = batch.readable.nonzero()[:, 0]
         self._progress.advance(len(batch.pixels) - len(rows))
-        if not len(rows):
-            nothing = torch.empty(0, len(self._arms.names))
-            return batch.indices[:0], nothing[..., None].expand(0, -1, len(self.classifier.classes)), nothing
-        logits, areas = [], []
-        for part in rows.split(max(1, self.batch_size // len(self._arms.names))):
-            part_logits, part_areas = self._features(batch, part)
-            logits.append(part_logits)
-            areas.append(part_areas)
+        logits = torch.full((len(rows), len(self._arms.names), len(self.classifier.classes)), torch.nan)
+        areas = torch.full(logits.shape[:2], torch.nan)
+        for part in torch.arange(len(rows)).split(self.batch_size) if len(rows) else ():
+            logits[part], areas[part] = self._features(batch, rows[part])
             self._progress.advance(len(part))
-        return batch.indices[rows], torch.cat(logits), torch.cat(areas)
+        return batch.indices[rows], logits, areas
 
     def _features(self, batch: ViewBatch, part: Tensor) -> tuple[Logits, Tensor]:
         indices = batch.indices[part].tolist()
@@ -104,18 +116,23 @@ class FeatureTarget(Target):
         source_boxes = torch.tensor(
             [self._source_view.box(*size) for size in batch.sizes[part].tolist()], device=device
         )
-        maps, explained = self._explanations(indices)
+        explanations = self._explanations(indices)
         keep_BAHW = self._arms.weights(
-            maps.to(device),
+            explanations.to(device),
             source_boxes,
             batch.boxes[part].to(device),
             self._source_view.size,
             view.size,
         )
-        another = cache(lambda: self._replacements().stand_ins(self._images, indices, explained, device))
-        features = [
-            compose(images_B3HW, keep_B1HW, self._fill(images_B3HW, keep_B1HW, another))
-            for keep_B1HW in keep_BAHW.split(1, dim=1)
-        ]
-        logits_BAK = self.logits(torch.stack(features, 1).flatten(0, 1)).unflatten(0, keep_BAHW.shape[:2])
-        return logits_BAK, kept_area(keep_BAHW).cpu()
+        areas_BA = kept_area(keep_BAHW).cpu()
+        logits_BAK = torch.full((*areas_BA.shape, len(self.classifier.classes)), torch.nan)
+        another = cache(lambda: self._replacements().stand_ins(self._images, indices, explanations.explained, device))
+        for arm, shows_image in enumerate(self._arms.show_image):
+            keep_B1HW, present = keep_BAHW[:, arm, None], ~areas_BA[:, arm].isnan()
+            if shows_image:
+                features = compose(images_B3HW, keep_B1HW, self._fill(images_B3HW, keep_B1HW, another))
+            else:
+                features = keep_B1HW.expand_as(images_B3HW)
+            if present.any():
+                logits_BAK[present, arm] = self.count(self.classifier(features[present.to(device)]))
+        return logits_BAK, areas_BA

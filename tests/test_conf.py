@@ -62,7 +62,8 @@ def test_the_paper_is_the_default_cell():
 def test_every_option_builds_its_object(group):
     for name in [option for kind, option in OPTIONS if kind == group]:
         config = composed(f"{group}={name}")
-        options = {key: value for key, value in config[group].items() if key != "name"}
+        options = OmegaConf.to_container(config[group], resolve=True)
+        del options["name"]
         made = instantiate(options, _convert_="all")
         assert callable(made)
         assert type(made).__module__.startswith("harmonia.")

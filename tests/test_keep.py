@@ -10,6 +10,7 @@ from harmonia.errors import InputError
 from harmonia.geometry import WHOLE_IMAGE
 from harmonia.keep import (
     NORMALISATIONS,
+    Explanations,
     KeepArms,
     clamp,
     kept_area,
@@ -30,9 +31,14 @@ def map_of(*values: float) -> torch.Tensor:
     return torch.tensor([values], dtype=torch.float32)[:, None]
 
 
+def explanations(maps: torch.Tensor, another=None) -> Explanations:
+    keys = np.arange(len(maps), dtype=np.uint64)
+    return Explanations(maps=maps, explained=["dog"] * len(maps), keys=keys, another=another)
+
+
 def weights(arms: KeepArms, maps: torch.Tensor, source_size: int = 32, size: int = 32) -> torch.Tensor:
     whole = WHOLE.expand(len(maps), 4)
-    return arms.weights(maps, whole, whole, source_size, size)
+    return arms.weights(explanations(maps), whole, whole, source_size, size)
 
 
 # --- normalisations -----------------------------------------------------------------------------
@@ -112,6 +118,19 @@ def test_the_top_fraction_holds_exactly_its_share_and_the_largest_values(height,
             assert sorted(map_[arm == 1].tolist(), reverse=True) == by_hand
 
 
+@settings(deadline=None, database=None)
+@given(st.integers(1, 12), st.integers(1, 12), fractions, st.integers(0, 2**32 - 1), st.booleans())
+def test_the_top_is_that_of_a_stable_sort_in_the_order_of_ties(height, width, fractions, seed, tied):
+    maps = torch.randn(2, height, width, generator=torch.Generator().manual_seed(seed))
+    maps = maps.round() if tied else maps
+    pixels = height * width
+    order = torch.randperm(pixels, generator=torch.Generator().manual_seed(0))
+    for map_, arms in zip(maps, top_fractions(maps, fractions), strict=True):
+        best_first = sorted(order.tolist(), key=lambda pixel, map_=map_: -map_.flatten()[pixel].item())
+        for fraction, arm in zip(fractions, arms, strict=True):
+            assert set(arm.flatten().nonzero()[:, 0].tolist()) == set(best_first[: round(fraction * pixels)])
+
+
 def test_a_larger_area_contains_the_smaller():
     keep = top_fractions(torch.randn(3, 16, 16).round(), AREAS)
     assert (keep[:, 1:] >= keep[:, :-1]).all()
@@ -181,8 +200,8 @@ def test_every_target_looks_at_the_same_region():
     maps = torch.linspace(1, 0, 8).expand(1, 8, 8).contiguous()
     arms = KeepArms(clamp, (0.5,))
     left, right = torch.tensor([[0, 0, 0.5, 1.0]]), torch.tensor([[0.5, 0, 1, 1.0]])
-    assert arms.weights(maps, WHOLE, left, 64, 32)[0, 1].all()
-    assert not arms.weights(maps, WHOLE, right, 64, 32)[0, 1].any()
+    assert arms.weights(explanations(maps), WHOLE, left, 64, 32)[0, 1].all()
+    assert not arms.weights(explanations(maps), WHOLE, right, 64, 32)[0, 1].any()
 
 
 @pytest.mark.parametrize("name", NORMALISATIONS)

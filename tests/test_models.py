@@ -94,6 +94,32 @@ def test_efficientnet_lite_predicts_as_timm_does(number):
 
 
 @pytest.mark.parametrize(
+    "arch",
+    ["tf_efficientnet_lite0", "deit_tiny_patch16_224", "mobilenetv2_100", "mobilenetv3_small_050", "resnet18",
+     "convnext_atto", "swin_tiny_patch4_window7_224", "deit_tiny_distilled_patch16_224", "vgg11"],
+)  # fmt: skip
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_representing_an_image_changes_no_bit_of_its_logits(arch, precision):
+    if arch == "vgg11" and precision != "32-true":
+        pytest.skip("500 MB of weights: once is enough")
+    classifier = models.load(ModelSpec(name=arch, arch=arch, family=arch, weights="random"), precision=precision)
+    images = torch.rand(2, 3, classifier.view.size, classifier.view.size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits, representation = classifier.represent(images)
+        assert torch.equal(logits, classifier(images))
+    assert representation.shape == (2, classifier.representation_size)
+    assert representation.dtype == logits.dtype == torch.float32
+    assert not torch.equal(*representation)
+
+
+def test_the_representation_is_what_the_last_layer_reads():
+    classifier = models.load(ModelSpec(name="lite0", arch="tf_efficientnet_lite0", family="lite", weights="random"))
+    with torch.no_grad():
+        logits, representation = classifier.represent(torch.rand(2, 3, 224, 224))
+        torch.testing.assert_close(classifier.network.classifier(representation), logits)
+
+
+@pytest.mark.parametrize(
     ("arch", "file"),
     [
         ("deit_tiny_patch16_224.fb_in1k", "deit_tiny_patch16_224.safetensors"),

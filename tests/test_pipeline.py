@@ -24,7 +24,11 @@ pytestmark = pytest.mark.usefixtures("needs_samples")
 
 SHARED_WEIGHTS = Path(__file__).parents[2] / "shared" / "weights"  # beside the project; absent for users
 FAST = ["data=samples", "data.limit=4", "source=lite0", "logger=none", "trainer=cpu", "hydra.run.dir=job"]
+FAST += ["evaluation.controls=null"]
 ARMS = ["image", "soft", "area10", "area20", "area30", "area50"]
+# of the samples, one image a class: same_class30 has no image to take a map from, unless two are explained alike
+CONTROLS = ["dim", "blobs10", "blobs20", "blobs30", "blobs50", "centre30", "other_class30", "complement30"]
+CONTROLS += ["silhouette30"]
 
 
 def test_a_job_leaves_rows_summary_config_and_environment(cli, tmp_path):
@@ -46,6 +50,29 @@ def test_a_job_leaves_rows_summary_config_and_environment(cli, tmp_path):
     assert config["target"]["self"] == config["source"]
     assert json.loads((tmp_path / "job" / "environment.json").read_text())["packages"]["timm"]
     assert "looks at layer" in (tmp_path / "job" / "run.log").read_text()
+
+
+def test_controls_change_no_number_of_the_other_arms(cli, tmp_path):
+    rows = {}
+    for controls in (["evaluation.controls=null"], []):
+        assert cli(*FAST[:-1], "target=[self,lite1]", "method=gc", *controls)[0] == 0
+        rows[len(controls)] = read_rows(tmp_path / "job")
+    assert list(rows[0]["arm"].unique()) == [*ARMS, *CONTROLS]
+    assert rows[0][rows[0]["arm"].isin(ARMS)].reset_index(drop=True).equals(rows[1])
+
+
+def test_a_random_source_is_a_job_that_says_so(cli, tmp_path):
+    """The trained network of that architecture may be its target, under its own name."""
+    words = [*FAST, "source.weights=random", "source.name=lite0_random", "target=[lite0,lite1]", "method=gc"]
+    code, _, err = cli(*words)
+    assert code == 0, err
+    config = yaml.safe_load((tmp_path / "job" / "config.yaml").read_text())
+    assert (config["source"]["name"], config["source"]["weights"]) == ("lite0_random", "random")
+    rows = read_rows(tmp_path / "job")
+    whole = rows[(rows["arm"] == "image") & (rows["target"] == "lite0")]
+    assert set(rows["source"]) == {"lite0_random"}
+    assert (whole["predicted"] != whole["source_predicted"]).all()
+    assert read_summary(tmp_path / "job")["maps_flagged"] == 0
 
 
 def lite_state(name):
@@ -176,6 +203,7 @@ def test_broken_images_are_named_counted_and_shift_no_row(cli, tmp_path):
         (root / str(label) / "good.jpg").write_bytes(data)
         (root / str(label) / "a_broken.jpg").write_bytes(data[: len(data) // 2] if number else b"")
     words = ["data=folder", f"data.root={root}", "source=lite0", "target=self", "logger=none", "hydra.run.dir=job"]
+    words += ["evaluation.controls=null"]
     code, out, err = cli(*words, "method=gc", "trainer=cpu")
     assert code == 0, err
     assert out.count("a_broken.jpg") >= 3
@@ -193,13 +221,20 @@ def test_broken_images_are_named_counted_and_shift_no_row(cli, tmp_path):
 
 def test_wandb_holds_every_number_of_the_summary(cli, tmp_path, history, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
-    words = [word for word in FAST if not word.startswith("logger")]
+    words = [word for word in FAST if not word.startswith(("logger", "evaluation"))]
     code, out, err = cli(*words, "target=self", "method=gc")
     assert code == 0, err
     assert "-m wandb sync" in out
     logged = history(tmp_path / "job")
     summary = {name: value for name, value in read_summary(tmp_path / "job").items() if value is not None}
-    assert {name: logged[name] for name in summary} == pytest.approx(summary)
+    own = {name: value for name, value in summary.items() if name.count("/") < 2 or name.split("/")[1] in ARMS}
+    assert {name: logged[name] for name in own} == pytest.approx(own)
+    # of the controls what is compared, lest a dashboard draws hundreds of charts
+    of_controls = {name for name in logged if name in summary and name not in own}
+    assert {name.rpartition("/")[2] for name in of_controls} == {"accuracy", "retention"}
+    assert {name.split("/")[1] for name in of_controls} == set(CONTROLS)
+    histograms = {name.split("/")[2] for name in logged if name.startswith("histograms/")}
+    assert histograms == set(ARMS)
     assert logged["samples//count"] == 4
     for arm in ARMS:
         assert sum(logged[f"histograms/lite0/{arm}/p_label//values"]) == 4

@@ -13,6 +13,8 @@ from harmonia.finished_jobs import find_jobs
 from harmonia.results import (
     SCHEMA,
     RowWriter,
+    is_control,
+    matched_control,
     read_rows,
     read_summary,
     summarise,
@@ -241,6 +243,41 @@ def test_retention_and_drop_by_hand():
     assert summary["e6/soft/drop_p_explained"] == pytest.approx((0.4 + 0 - 0.2) / 3)
     assert summary["e6/soft/p_explained"] == pytest.approx((0.5 + 0.8 + 0.9) / 3)
     assert "e6/image/retention" not in summary
+
+
+def test_retention_of_an_arm_that_not_every_image_has_is_on_the_images_that_have_it():
+    rows = two_arms(accuracies=(3, 2))  # images: a b c right; soft: a b right
+    summary = summarise(rows[(rows.arm == "image") | rows.image_id.isin(["b", "c", "d"])])
+    assert summary["e6/soft/retention"] == pytest.approx(1 / 2)  # of b and c, b
+    assert summary["e6/soft/images"] == 3
+
+
+def test_above_control_is_the_retention_less_that_of_the_matched_control():
+    arms = {"image": 4, "area30": 3, "blobs30": 1, "blobs10": 2, "soft": 2, "dim": 4, "centre30": 2}
+    parts = [two_arms(accuracies=(4, hits)).iloc[4:].assign(arm=arm) for arm, hits in arms.items()]
+    summary = summarise(pd.concat(parts))
+    assert summary["e6/area30/above_control"] == pytest.approx(3 / 4 - 1 / 4)
+    assert summary["e6/soft/above_control"] == pytest.approx(2 / 4 - 4 / 4)
+    assert [name for name in summary if name.endswith("above_control")] == [
+        "e6/area30/above_control", "e6/soft/above_control",
+    ]  # fmt: skip
+    nothing_right = [two_arms(accuracies=(0, 0)).iloc[4:].assign(arm=arm) for arm in arms]
+    assert summarise(pd.concat(nothing_right))["e6/area30/above_control"] is None
+
+
+@pytest.mark.parametrize(
+    ("arm", "control"),
+    [("soft", "dim"), ("area5", "blobs5"), ("area30", "blobs30"), ("image", None), ("dim", None), ("centre30", None),
+     ("area", None), ("soft3", None), ("myarea30", None)],
+)  # fmt: skip
+def test_an_arm_is_matched_with_the_control_of_its_area(arm, control):
+    assert matched_control(arm) == control
+
+
+def test_what_knows_less_than_the_map_is_a_control():
+    own = ["image", "soft", "area10", "area5"]
+    controls = ["dim", "blobs30", "centre30", "same_class30", "other_class30", "complement30", "silhouette30"]
+    assert [is_control(arm) for arm in own + controls] == [False] * 4 + [True] * 7
 
 
 def test_drop_pairs_images_whatever_their_order():

@@ -169,6 +169,7 @@ BASE = {
             {"evaluation": BASE["evaluation"] | {"areas": [0.3]}},
             ("evaluation.areas=[0.1,0.3]", "evaluation.areas=[0.3]"),
         ),
+        ({"evaluation": BASE["evaluation"] | {"controls": {"seed": 1}}}, (None, "evaluation.controls.seed=1")),
         ({"crop_pct": 1.0}, ("crop_pct=null", "crop_pct=1.0")),
         ({"trainer": {"precision": "bf16-mixed"}}, ("trainer.precision=32-true", "trainer.precision=bf16-mixed")),
         ({"paths": {"weights": "/tuned"}}, ("paths.weights=null", "paths.weights=/tuned")),
@@ -196,6 +197,8 @@ def test_jobs_that_differ_in_an_option_are_all_shown_and_say_which(tmp_path, cha
         {"logger": {"mode": "online"}, "tracking": {"group": "b"}},
         {"trainer": {"precision": "32-true", "accelerator": "gpu"}},
         {"data": {"name": "imagewoof", "cache": "/b", "download": False, "url": "http://mirror"}},
+        {"evaluation": BASE["evaluation"] | {"representations": 0, "controls": {"blobs": [0.3], "seed": 0}}},
+        {"evaluation": BASE["evaluation"] | {"controls": None}},
     ],
 )
 def test_what_changes_no_number_is_no_variant(tmp_path, changes):

@@ -12,7 +12,7 @@ from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError
 from harmonia.fill import AnotherImage, Black, Mean
 from harmonia.geometry import View
-from harmonia.keep import KeepArms, clamp
+from harmonia.keep import Control, Explanations, KeepArms, clamp
 from harmonia.models import Classifier, ModelSpec
 from harmonia.target import FeatureTarget, ImageTarget
 
@@ -22,15 +22,23 @@ ARMS = KeepArms(clamp, (0.25, 0.5))
 
 
 class Colours(nn.Module):
-    """Ten times the mean of each channel; remembers how many inputs came together."""
+    """Ten times the mean of each channel, as timm's networks divide it; remembers how many inputs came together."""
+
+    head_hidden_size = 3
 
     def __init__(self):
         super().__init__()
         self.calls: list[int] = []
 
     def forward(self, images):
+        return self.forward_head(self.forward_features(images))
+
+    def forward_features(self, images):
         self.calls.append(len(images))
-        return 10 * images.mean((2, 3))
+        return images
+
+    def forward_head(self, features, pre_logits=False):
+        return features.mean((2, 3)) * (1 if pre_logits else 10)
 
 
 class Silence:
@@ -69,10 +77,19 @@ def batch_of(images: ImageSet, view: View, indices=range(7)):
     return ViewedImages(images.records, [view]).batch(list(indices), view)
 
 
+def explanations(images: ImageSet, maps: torch.Tensor, indices: list[int], another=None) -> Explanations:
+    return Explanations(
+        maps=maps[indices],
+        explained=[images.records[index].class_name for index in indices],
+        keys=np.array([images.key(index) for index in indices], np.uint64),
+        another=another,
+    )
+
+
 def features(images: ImageSet, maps: torch.Tensor, *, view=None, source_view=None, batch_size=32, fill=None, **more):
     view = view or view_of(16)
     given = dict(arms=ARMS, fill=fill or Black(), source_view=source_view or view, images=images, replacements=None)
-    given |= dict(explanations=lambda indices: (maps[indices], [images.records[index].class_name for index in indices]))
+    given |= dict(explanations=lambda indices: explanations(images, maps, indices))
     return FeatureTarget(classifier_of(view), batch_size, Silence(), **(given | more))
 
 
@@ -88,6 +105,9 @@ def test_an_image_has_the_logits_that_it_has_alone_and_an_unreadable_one_has_non
     readable = [index for index in range(7) if index != BROKEN]
     np.testing.assert_allclose(arrays["logits"][readable], expected[readable], rtol=1e-5)
     assert np.isnan(arrays["logits"][BROKEN]).all()
+    seen = arrays["representation"].astype(np.float32) * arrays["representation_scale"][:, None]
+    np.testing.assert_allclose(seen[readable], expected[readable] / 10, atol=1e-3)
+    assert np.isnan(seen[BROKEN]).all()
     assert [fact["flag"] for fact in facts] == ["unreadable" if index == BROKEN else "" for index in range(7)]
     assert module.passes == 6
     assert module.classifier.network.calls == [4, 2]
@@ -106,13 +126,37 @@ def test_every_arm_of_every_readable_image_goes_through_once(images):
     assert module._progress.images == 7  # the unreadable one is done with too
 
 
-def test_the_arms_of_an_image_go_through_together(images):
-    module = features(images, torch.rand(7, 4, 4), batch_size=7)
-    module.predict_step(batch_of(images, view_of(16)), 0)
-    assert module.classifier.network.calls == [6, 6, 6]  # two images of three arms fit in seven
-    module = features(images, torch.rand(7, 4, 4), batch_size=1)
-    module.predict_step(batch_of(images, view_of(16)), 0)
-    assert module.classifier.network.calls == [3] * 6  # never less than one image
+def test_a_pass_holds_one_arm_of_so_many_images(images):
+    for batch_size, calls in ((4, [4] * 3 + [2] * 3), (1, [1] * 18)):
+        module = features(images, torch.rand(7, 4, 4), batch_size=batch_size)
+        module.predict_step(batch_of(images, view_of(16)), 0)
+        assert module.classifier.network.calls == calls
+
+
+def test_other_arms_change_no_bit_of_an_arms_numbers(images):
+    maps, batch = torch.rand(7, 4, 4), batch_of(images, view_of(16))
+    lacking = Control(("ones", "lacking"), lambda view: torch.stack([view.inside, view.inside * torch.nan], 1))
+    alone = features(images, maps).predict_step(batch, 0)
+    more = features(images, maps, arms=KeepArms(clamp, (0.25, 0.5), (lacking,))).predict_step(batch, 0)
+    assert torch.equal(alone[0], more[0])
+    for one, other in zip(alone[1:], more[1:], strict=True):
+        assert torch.equal(one, other[:, :3])
+
+
+def test_an_arm_that_an_image_lacks_reaches_no_network(images):
+    def of_even_images(view):
+        lacks = torch.from_numpy(view.explanations.keys % 2 == 1)[:, None, None]
+        return view.inside.masked_fill(lacks, torch.nan)[:, None]
+
+    arms = KeepArms(clamp, (), (Control(("even",), of_even_images),))
+    module = features(images, torch.rand(7, 4, 4), arms=arms)
+    positions, logits, areas = module.predict_step(batch_of(images, view_of(16)), 0)
+    even = torch.tensor([images.key(index) % 2 == 0 for index in positions.tolist()])
+    assert 0 < even.sum() < len(even)
+    assert torch.equal(~areas[:, 1].isnan(), even)
+    assert torch.equal(~logits[:, 1].isnan().any(1), even)
+    assert module.passes == len(even) + even.sum()
+    assert not logits[:, 0].isnan().any()
 
 
 def test_a_feature_has_the_logits_worked_by_hand_whatever_the_batch(images):
@@ -195,6 +239,6 @@ def test_images_that_are_all_unreadable_reach_no_network(images):
 def test_logits_that_are_not_finite_are_refused_rather_than_scored(images):
     view = view_of(16)
     module = ImageTarget(classifier_of(view), 4, Silence())
-    module.classifier.network.forward = lambda pixels: torch.full((len(pixels), 3), torch.nan)
+    module.classifier.network.forward_features = lambda pixels: torch.full_like(pixels, torch.nan)
     with pytest.raises(InputError, match="colours: its logits must be finite"):
         module.predict_step(batch_of(images, view), 0)

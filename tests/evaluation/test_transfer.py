@@ -11,15 +11,17 @@ from PIL import Image
 from torch import nn
 
 from harmonia import results
+from harmonia.controls import Controls
 from harmonia.data.manifest import ImageRecord, ImageSet, add_digests
 from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError
 from harmonia.evaluation.contract import Job
 from harmonia.evaluation.transfer import Transfer
-from harmonia.fill import Black
+from harmonia.fill import Black, Mean
 from harmonia.geometry import View
 from harmonia.maps import pack
 from harmonia.models import Classifier, ModelSpec
+from harmonia.representations import read_representations
 from harmonia.store.sets import ShardSet
 
 TRAINER = {**OmegaConf.load(Path(__file__).parents[2] / "conf" / "trainer" / "auto.yaml"), "accelerator": "cpu"}
@@ -38,8 +40,17 @@ class Linear(nn.Module):
         super().__init__()
         self.weights = nn.Parameter(torch.tensor(weights))
 
+    head_hidden_size = 3
+
     def forward(self, images):
-        return images.mean((2, 3)) @ self.weights.T
+        return self.forward_head(self.forward_features(images))
+
+    def forward_features(self, images):
+        return images
+
+    def forward_head(self, features, pre_logits=False):
+        colours = features.mean((2, 3))
+        return colours if pre_logits else colours @ self.weights.T
 
 
 WEIGHTS = {
@@ -173,3 +184,101 @@ def test_the_normalisation_of_the_configuration_goes_before_the_methods(job):
     with pytest.raises(InputError, match="got 'nonsense'"):
         Transfer(normalise="nonsense")(job("other"))
     assert not (made.folder.parent / "other" / results.ROWS).exists()
+
+
+# --- controls -----------------------------------------------------------------------------------
+
+ALL = Controls(
+    dim=True,
+    **{name: (0.25,) for name in ("blobs", "centre", "same_class", "other_class", "complement", "silhouette")},
+)
+
+
+@pytest.fixture
+def ranked(job, tmp_path):
+    """Makes jobs whose maps rank pixels: those of the images 0 and 1 explain red and green, that of 3 red."""
+
+    def make(folder, flags=("", "", "unreadable", ""), **changes):
+        maps = ShardSet.open(tmp_path, "maps", "ranked", {"flags": list(flags)}, 4, 3)
+        values = np.random.default_rng(0).normal(size=(4, 5, 5)).astype(np.float32)
+        for shard in maps.claims():
+            items = list(maps.shard_items(shard))
+            facts = [{"explained": EXPLAINED[i], "predicted": LABELS[i], "flag": flags[i]} for i in items]
+            maps.write(shard, pack(values[items]), facts)
+        return job(folder, maps=maps, **changes)
+
+    return make
+
+
+def rows_of(job, **settings):
+    Transfer(areas=(0.25,), **settings)(job)
+    return results.read_rows(job.folder)
+
+
+def test_controls_change_no_number_of_the_other_arms(ranked):
+    without, controlled = rows_of(ranked("without")), rows_of(ranked("with"), controls=ALL)
+    assert controlled[controlled.arm.isin(ARMS)].reset_index(drop=True).equals(without)
+    assert set(controlled.arm) - set(ARMS) == {
+        "dim", "blobs25", "centre25", "same_class25", "other_class25", "complement25", "silhouette25",
+    }  # fmt: skip
+
+
+def test_controls_have_the_numbers_worked_by_hand(ranked):
+    rows = rows_of(ranked("job"), controls=ALL)
+    soft = rows[rows.arm == "soft"].set_index(["target", "image_id"]).kept_area
+    for row in rows[rows.arm.map(results.is_control)].to_dict("records"):
+        image, name, arm = int(row["image_id"][0]), row["target"], row["arm"]
+        kept = {"dim": soft[name, row["image_id"]], "complement25": 0.75}.get(arm, 0.25)
+        assert row["kept_area"] == pytest.approx(kept, abs=1e-5), arm
+        colour = np.ones(3) if arm == "silhouette25" else COLOURS[image]  # white on black, whatever the image
+        logits = np.array(WEIGHTS[name]) @ (kept * colour)
+        assert row["p_predicted"] == pytest.approx((np.exp(logits) / np.exp(logits).sum()).max(), abs=1e-3), arm
+
+
+def test_an_image_without_a_partner_has_no_row_of_that_arm_and_costs_no_pass(ranked):
+    made = ranked("job")
+    counts = Transfer(areas=(0.25,), controls=ALL)(made)
+    rows = results.read_rows(made.folder)
+    having = rows.groupby("arm").image_id.unique().map(sorted).to_dict()
+    assert having["same_class25"] == ["0.png", "3.png"]  # green is explained once
+    assert having["other_class25"] == having["image"] == ["0.png", "1.png", "3.png"]
+    assert counts["network_passes/near"] == 3 * (1 + 8) + 2 == (rows.target == "near").sum()
+
+
+def test_a_map_that_ranks_nothing_stands_in_for_none(ranked):
+    rows = rows_of(ranked("job", flags=("constant", "", "unreadable", "")), controls=ALL)
+    assert sorted(rows[rows.arm == "same_class25"].image_id.unique()) == ["0.png"]  # 3 would take 0, which is flagged
+
+
+def test_a_silhouette_does_not_depend_on_the_fill(ranked):
+    black, mean = rows_of(ranked("black"), controls=ALL), rows_of(ranked("mean", fill=Mean()), controls=ALL)
+    for arm in ("silhouette25", "complement25"):
+        one, other = (rows[rows.arm == arm].p_predicted.to_numpy() for rows in (black, mean))
+        assert (arm == "silhouette25") == np.array_equal(one, other)
+
+
+# --- representations ----------------------------------------------------------------------------
+
+
+def test_the_representations_of_every_target_are_left_for_the_readable_images(job):
+    made = job("job")
+    Transfer(areas=())(made)
+    image_ids, found = read_representations(made.folder)
+    assert image_ids == ["0.png", "1.png", "3.png"]
+    for name in ("near", "far"):
+        np.testing.assert_allclose(found[name], COLOURS[READABLE] / COLOURS[READABLE].max(), atol=2e-3)
+
+
+def test_so_many_images_are_chosen_alike_for_every_job(job):
+    chosen = []
+    for number, more in enumerate(({}, {"targets": {"far": classifier("far")}})):
+        made = job(f"job {number}", **more)
+        Transfer(areas=(), representations=2)(made)
+        chosen.append(read_representations(made.folder)[0])
+    assert len(chosen[0]) == 2
+    assert chosen[0] == chosen[1]
+    none = job("none")
+    Transfer(areas=(), representations=0)(none)
+    assert read_representations(none.folder) == ([], {})
+    with pytest.raises(InputError, match=r"evaluation\.representations must not be negative, got -1"):
+        Transfer(representations=-1)
