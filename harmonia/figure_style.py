@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -50,12 +50,14 @@ def style() -> Iterator[None]:
         yield
 
 
-def grid(panels: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+def grid(
+    panels: int, columns: int, width: float, height: float, sharey: Literal["all", "row"] = "all"
+) -> tuple[Figure, list[Axes]]:
     """A figure with so many panels of so many inches, at most ``columns`` in a row; the axes in reading order."""
     columns = min(columns, panels)
     lines = -(-panels // columns)
     figure = Figure(figsize=(width * columns, height * lines), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel().tolist()
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=sharey).ravel().tolist()
     for spare in axes[panels:]:
         spare.remove()
     if panels % columns:  # a panel above a removed one is the last of its column

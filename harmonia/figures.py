@@ -77,7 +77,7 @@ def class_probabilities(rows: pd.DataFrame, arm: str = "soft", lines_a_figure: i
 
 def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, arm: str) -> Figure:
     width = max(1.25, min(2.3, TEXT_WIDTH / len(targets)))
-    figure, axes = grid(len(lines) * len(targets), len(targets), width, 1.25)
+    figure, axes = grid(len(lines) * len(targets), len(targets), width, 1.25, sharey="row")
     bins = np.linspace(0, 1, 21).tolist()
     for place, panel in enumerate(axes):
         (name, part), target = lines[place // len(targets)], targets[place % len(targets)]
@@ -100,10 +100,7 @@ def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, a
         before, after = pairs[IMAGE_ARM].mean(), pairs[arm].mean()
         text = f"mean I {before:.2f}, F {after:.2f}\nn = {len(pairs):,}"
         panel.text(0.5, 0.97, text, ha="center", va="top", fontsize=6.5, transform=panel.transAxes)
-    tallest = max(
-        (patch.get_height() for panel in axes for patch in panel.patches if isinstance(patch, Rectangle)), default=1
-    )
-    axes[0].set_ylim(0, min(100.0, tallest) * 1.2)
+        panel.margins(y=0.3)  # for the text
     which = "label" if column == "p_label" else "explained class"
     figure.supxlabel(f"probability of the {which}", fontsize=8)
     figure.supylabel("images (%)", fontsize=8)
@@ -139,6 +136,7 @@ def accuracy_by_area(rows: pd.DataFrame, interval: Interval = bootstrap_interval
             if len(whole := here[here["arm"] == IMAGE_ARM]):
                 level = 100 * (whole["predicted"] == whole["label"]).mean()
                 panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
+            panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
             panel.set_title(f"{target} (n = {here['image_id'].nunique():,})")
             panel.set_xlim(0, None)
             panel.set_ylim(0, 100)

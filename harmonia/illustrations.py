@@ -15,6 +15,7 @@ from harmonia.page.collection import Collection
 from harmonia.tables import SETTING
 
 TYPICAL_IMAGES = 4
+PIXELS_PER_INCH = 130
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Illustration:
     stem: str
     title: str
     caption: str
+    width: int  # of the page's picture, CSS pixels: one size of letters in all of them
 
 
 def illustrate(
@@ -38,7 +40,9 @@ def illustrate(
         cells: Any = matrix[(matrix[SETTING] == list(setting)).all(axis=1)]
         for stem, title, caption, figure in _figures(part, cells, collection, setting, arm, images):
             save(figure, folder, stem + suffix)
-            made.append(Illustration(stem + suffix, title, caption + where))
+            made.append(
+                Illustration(stem + suffix, title, caption + where, round(PIXELS_PER_INCH * figure.get_figwidth()))
+            )
     return made
 
 

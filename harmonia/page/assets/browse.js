@@ -24,7 +24,6 @@
     select.replaceChildren(...options.map(([value, text]) => element("option", { value }, text)));
     const values = options.map(([value]) => value);
     select.value = values.includes(wanted) ? wanted : values[0];
-    select.disabled = options.length < 2;
     return select.value;
   }
 
@@ -37,6 +36,7 @@
     const method = fill("method", same(ofSource.map((cell) => cell.method)), wanted.method);
     const ofMethod = ofSource.filter((cell) => cell.method === method);
     const setting = fill("setting", same(ofMethod.map((cell) => cell.setting)), wanted.setting);
+    form.elements.setting.closest("label").hidden = form.elements.setting.options.length < 2;
     const cell = ofMethod.find((one) => one.setting === setting);
     const target = fill("target", same(cell.targets.map((one) => one.name)), wanted.target);
     const position = cell.targets.findIndex((one) => one.name === target);
