@@ -52,7 +52,7 @@ def check_names(collection: Collection, ids: Sequence[str]) -> None:
     known = {image_id for images in collection.sets.values() for image_id in images.ids}
     for image_id in ids:
         if image_id not in known:
-            close = difflib.get_close_matches(image_id, known, n=1) or sorted(known)[:1]
+            close = difflib.get_close_matches(image_id, known, n=1) or sorted(known)[:1] or ["none"]
             raise InputError(f"images must be ids of images in the rows, got {image_id!r}; there is {close[0]!r}")
 
 

@@ -69,8 +69,12 @@ def grid(
 def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
     """PNG at 300 dpi and PDF with embedded fonts, the same bytes every time."""
     paths = [folder / f"{stem}.png", folder / f"{stem}.pdf"]
-    for path in paths:
-        date: dict = {"CreationDate": None} if path.suffix == ".pdf" else {}
-        with style(), replacing(path) as temporary:
-            figure.savefig(temporary, format=path.suffix[1:], metadata=date, bbox_inches="tight", pad_inches=0.03)
+    with style():
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)
+            figure.set_layout_engine("none")  # it would measure everything again for each file
+        for path in paths:
+            metadata: dict = {"CreationDate": None} if path.suffix == ".pdf" else {}
+            with replacing(path) as temporary:
+                figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
     return paths

@@ -3,6 +3,7 @@
 Fig. 2 follows M. A. Kadir, G. Addluri, D. Sonntag 2023 (arXiv 2307.02150), the others go beyond it.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from harmonia.figure_style import (
 from harmonia.results import IMAGE_ARM
 
 LINE = ["source", "method", "variant"]  # what a curve or a row of panels stands for
+FIGURE_COLUMNS = [*LINE, "image_id", "target", "arm", "label", "predicted", "p_label", "p_explained", "kept_area"]
 
 # (right or wrong, class) of the images -> low and high end of the interval of their mean
 Interval = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
@@ -78,7 +80,7 @@ def class_probabilities(rows: pd.DataFrame, arm: str = "soft", lines_a_figure: i
 def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, arm: str) -> Figure:
     width = max(1.25, min(2.3, TEXT_WIDTH / len(targets)))
     figure, axes = grid(len(lines) * len(targets), len(targets), width, 1.25, sharey="row")
-    bins = np.linspace(0, 1, 21).tolist()
+    edges = np.linspace(0, 1, 21)
     for place, panel in enumerate(axes):
         (name, part), target = lines[place // len(targets)], targets[place % len(targets)]
         pairs: Any = part[part["target"] == target].pivot(index="image_id", columns="arm", values=column)
@@ -92,15 +94,14 @@ def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, a
         if pairs.empty:
             panel.text(0.5, 0.5, "not run", ha="center", va="center", transform=panel.transAxes, color=CONTROL_COLOUR)
             continue
-        weights = np.full(len(pairs), 100 / len(pairs))
-        panel.hist(pairs[IMAGE_ARM], bins, weights=weights, color=IMAGE_COLOUR, alpha=0.35, label="image (I)")
-        panel.hist(
-            pairs[arm], bins, weights=weights, histtype="step", color=FEATURE_COLOUR, lw=1.3, label="feature (F)"
-        )
+        whole, feature = (100 * np.histogram(pairs[one], edges)[0] / len(pairs) for one in (IMAGE_ARM, arm))
+        panel.stairs(whole, edges, fill=True, color=IMAGE_COLOUR, alpha=0.35, lw=0, label="image (I)")
+        panel.stairs(feature, edges, color=FEATURE_COLOUR, lw=1.3, label="feature (F)")
         before, after = pairs[IMAGE_ARM].mean(), pairs[arm].mean()
         text = f"mean I {before:.2f}, F {after:.2f}\nn = {len(pairs):,}"
         panel.text(0.5, 0.97, text, ha="center", va="top", fontsize=6.5, transform=panel.transAxes)
-        panel.margins(y=0.3)  # for the text
+    for first in axes[:: len(targets)]:
+        first.set_ylim(0, 1.35 * first.get_ylim()[1])  # room for the text
     which = "label" if column == "p_label" else "explained class"
     figure.supxlabel(f"probability of the {which}", fontsize=8)
     figure.supylabel("images (%)", fontsize=8)
@@ -116,28 +117,33 @@ def accuracy_by_area(rows: pd.DataFrame, interval: Interval = bootstrap_interval
     """
     sources, targets = models_of(rows)
     methods = list(dict.fromkeys(rows["method"]))
-    keys = list(dict.fromkeys(rows[LINE].itertuples(index=False, name=None)))
     labelled: Any = rows[rows["label"].notna()]
+    points: Any = _points(labelled, interval)
+    whole = labelled[labelled["arm"] == IMAGE_ARM]
     with style():
-        columns = min(3, len(targets))
-        figure, axes = grid(len(targets), columns, max(2.3, TEXT_WIDTH / 3), 2.1)
+        figure, axes = grid(len(targets), 3, TEXT_WIDTH / 3, 2.1)
         for panel, target in zip(axes, targets, strict=True):
-            here = labelled[labelled["target"] == target]
-            for key in keys:
-                part = here[(here[LINE] == list(key)).all(axis=1)]
-                look = {
+            here = points[points["target"] == target]
+            for key, part in here.groupby(LINE, sort=False):
+                look: dict[str, Any] = {
                     "color": PALETTE[sources.index(key[0]) % len(PALETTE)],
-                    "linestyle": DASHES[methods.index(key[1]) % len(DASHES)],
                     "marker": MARKERS[methods.index(key[1]) % len(MARKERS)],
                 }
-                _curve(panel, part, r"area\d+", line_name(key), look, interval)
-                _soft_point(panel, part, look)
-            _curve(panel, here, r"blobs\d+", "random blobs", {"color": CONTROL_COLOUR, "linestyle": ":"}, None)
-            if len(whole := here[here["arm"] == IMAGE_ARM]):
-                level = 100 * (whole["predicted"] == whole["label"]).mean()
-                panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
+                line = part[part["arm"].str.startswith("area")].sort_values("area")
+                dashes = DASHES[methods.index(key[1]) % len(DASHES)]
+                panel.plot(line["area"], line["accuracy"], ls=dashes, label=line_name(key), **look)
+                panel.fill_between(line["area"], line["low"], line["high"], color=look["color"], alpha=0.15, lw=0)
+                soft = part[part["arm"] == "soft"]
+                panel.plot(soft["area"], soft["accuracy"], ls="none", mfc="white", ms=5, **look)
+            blobs = here[here["arm"].str.startswith("blobs")].groupby("arm")[["area", "accuracy"]].mean()
+            if len(blobs):
+                blobs = blobs.sort_values("area")
+                panel.plot(blobs["area"], blobs["accuracy"], ":", color=CONTROL_COLOUR, label="random blobs")
+            images = whole[whole["target"] == target].drop_duplicates("image_id")
+            level = 100 * (images["predicted"] == images["label"]).mean()
+            panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
             panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
-            panel.set_title(f"{target} (n = {here['image_id'].nunique():,})")
+            panel.set_title(f"{target} (n = {len(images):,})")
             panel.set_xlim(0, None)
             panel.set_ylim(0, 100)
         figure.supxlabel("kept area (%)", fontsize=8)
@@ -146,32 +152,19 @@ def accuracy_by_area(rows: pd.DataFrame, interval: Interval = bootstrap_interval
         return figure
 
 
-def _curve(panel: Axes, rows: Any, arms: str, name: str, look: dict, interval: Interval | None) -> None:
+def _points(rows: Any, interval: Interval) -> pd.DataFrame:
+    """Mean kept area, accuracy and its interval, in percent, of each target, line and arm that a curve needs."""
+    names = {name for name in rows["arm"].unique() if re.fullmatch(r"soft|(area|blobs)\d+", name)}
+    rows = rows[rows["arm"].isin(names)]
+    # once for all: comparing names is most of the work
+    right = (rows["predicted"] == rows["label"]).to_numpy(float)
+    rows = rows[["target", *LINE, "arm", "kept_area"]].assign(right=right, label=pd.factorize(rows["label"])[0])
     points = []
-    for _, part in rows[rows["arm"].str.fullmatch(arms)].groupby("arm"):
-        right = (part["predicted"] == part["label"]).to_numpy()
-        ends = interval(right, part["label"].to_numpy()) if interval else (np.nan, np.nan)
-        points.append((part["kept_area"].mean(), right.mean(), *ends))
-    if not points:
-        return
-    area, accuracy, low, high = 100 * np.array(sorted(points)).T
-    panel.plot(area, accuracy, label=name, **look)
-    panel.fill_between(area, low, high, color=look["color"], alpha=0.15, lw=0)
-
-
-def _soft_point(panel: Axes, rows: Any, look: dict) -> None:
-    soft = rows[rows["arm"] == "soft"]
-    if len(soft):
-        right = (soft["predicted"] == soft["label"]).mean()
-        panel.plot(
-            100 * soft["kept_area"].mean(),
-            100 * right,
-            ls="none",
-            marker=look["marker"],
-            mfc="white",
-            mec=look["color"],
-            ms=5,
-        )
+    for key, part in rows.groupby(["target", *LINE, "arm"], sort=False):
+        low, high = interval(part["right"].to_numpy(), part["label"].to_numpy())
+        numbers = (part["kept_area"].mean(), part["right"].mean(), low, high)
+        points.append((*key, *(100 * float(number) for number in numbers)))
+    return pd.DataFrame(points, columns=["target", *LINE, "arm", "area", "accuracy", "low", "high"])
 
 
 def area_distributions(rows: pd.DataFrame) -> Figure:

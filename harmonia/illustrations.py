@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 
 from harmonia.examples import draw_examples, named_images, typical_images
 from harmonia.figure_style import save
-from harmonia.figures import accuracy_by_area, area_distributions, class_probabilities, transfer_heat_maps
+from harmonia.figures import (
+    FIGURE_COLUMNS,
+    accuracy_by_area,
+    area_distributions,
+    class_probabilities,
+    transfer_heat_maps,
+)
 from harmonia.page.collection import Collection
 from harmonia.tables import SETTING
 
@@ -33,7 +39,7 @@ def illustrate(
 ) -> list[Illustration]:
     """Draws and writes every figure; images: ids for Fig. 1, without them the typical ones."""
     made = []
-    settings: Any = rows.groupby(SETTING, sort=False)
+    settings: Any = rows[[*SETTING, *FIGURE_COLUMNS]].groupby(SETTING, sort=False)  # copying text takes seconds
     for number, (setting, part) in enumerate(settings, start=1):
         suffix = "" if number == 1 else f"_{number}"
         where = "" if len(settings) == 1 else f" Label policy {setting[0]}, fill {setting[1]}, data {setting[2]}."

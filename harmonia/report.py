@@ -37,10 +37,8 @@ Exit code: 0, or 1 if no job was finished, or 2 if the command line was wrong.
 MATRIX = "transfer_matrix.csv"
 THUMBNAILS = 5000  # about 10 kB each
 
-LEGEND = (
-    "A soft map dims the image and may keep more of its light than another: compare methods at equal area, "
-    "python -m harmonia.report run=FOLDER arm=area30 (it replaces these files; out=FOLDER2 keeps them)."
-)
+LEGEND = "A soft map dims the image and may keep more of its light than another: compare methods at equal area."
+EQUAL_AREA = "python -m harmonia.report run=FOLDER arm=area30 out=FOLDER2"
 _OURS = re.compile(
     r"table[1-9]\d*\.(md|csv|tex)|"
     r"(fig1|fig2(_part\d+)?|transfer_matrix|accuracy_by_area|area_distributions)(_\d+)?\.(png|pdf)"
@@ -117,6 +115,7 @@ def write_report(
         "run": run.resolve().name,
         "finished": report.num_finished,
         "legend": LEGEND,
+        "equal_area": EQUAL_AREA,
         "tables": report.tables,
         "figures": figures,
         "left_out": report.left_out,
@@ -153,7 +152,7 @@ def print_report(report: Report) -> None:
     for path in report.files:
         console.print(str(path), markup=False, soft_wrap=True)
     if report.tables:
-        console.print(LEGEND, markup=False, soft_wrap=True)
+        console.print(f"{LEGEND} {EQUAL_AREA}", markup=False, soft_wrap=True)
     for name, reason in report.left_out.items():
         console.print(f"left out: {name}: {reason}", markup=False, soft_wrap=True)
     if not report.num_finished:

@@ -51,7 +51,7 @@ class Cell:
     @property
     def name(self) -> str:
         variant = f" ({self.key['variant']})" if self.key["variant"] else ""
-        return f"{self.key['source']} · {self.key['method']}{variant}"
+        return f"{self.key['source']} · {self.key['method'].upper()}{variant}"
 
 
 @dataclass
