@@ -15,7 +15,7 @@ from PIL import Image
 
 from harmonia.data.decode import open_rgb
 from harmonia.errors import InputError
-from harmonia.figure_style import TEXT_WIDTH, style
+from harmonia.figure_style import TEXT_WIDTH, short, style
 from harmonia.page.collection import Cell, Collection, ImageList, probability_drop
 
 SIDE = 224  # pixels of a panel
@@ -76,7 +76,7 @@ def draw_examples(
         for column, (place, picture) in enumerate(zip(places, pictures, strict=True)):
             panel = figure.add_subplot(slots[0, 2 * column : 2 * column + 2])
             _blank(panel)
-            panel.set_title(_short(names.get(int(images.labels[place]), images.ids[place])), fontsize=8, pad=3)
+            panel.set_title(short(names.get(int(images.labels[place]), images.ids[place])), fontsize=8, pad=3)
             if picture is None:
                 panel.text(0.5, 0.5, "image not at hand", ha="center", va="center", fontsize=7)
             else:
@@ -92,7 +92,7 @@ def _pair(figure, slots, row: int, column: int, cell: Cell, place: int, picture:
     for panel in (heat, feature):
         _blank(panel)
     if column == 0:
-        heat.set_ylabel(cell.name.replace(" · ", "\n"), fontsize=7)
+        heat.set_ylabel("\n".join(short(part, 16) for part in cell.name.split(" · ", 1)), fontsize=7)
     at = int(cell.map_of[place]) if len(cell.map_of) else -1
     if cell.maps is None or at < 0:
         heat.text(0.5, 0.5, "no map\nkept", ha="center", va="center", fontsize=7)
@@ -148,7 +148,3 @@ def _blank(panel) -> None:
     panel.set_yticks([])
     for spine in panel.spines.values():
         spine.set_visible(False)
-
-
-def _short(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"

@@ -43,6 +43,13 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+def short(name: str, most: int = 24) -> str:
+    """The name as a label: the middle of a long one left out, for its ends tell it from others."""
+    name = "".join(letter if letter.isprintable() else " " for letter in name)
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
+
+
 @contextmanager
 def style() -> Iterator[None]:
     """The figures' settings; those found are put back."""

@@ -23,6 +23,7 @@ from harmonia.figure_style import (
     PALETTE,
     TEXT_WIDTH,
     grid,
+    short,
     style,
 )
 from harmonia.results import IMAGE_ARM
@@ -50,7 +51,7 @@ def bootstrap_interval(right: np.ndarray, classes: np.ndarray, draws: int = 2000
 def line_name(key: Sequence[str]) -> str:
     """What a legend calls a source, a method and perhaps a variant."""
     source, method, variant = key
-    return f"{source} · {method.upper()}" + (f"\n({variant})" if variant else "")
+    return f"{short(source)} · {method.upper()}" + (f"\n({short(variant)})" if variant else "")
 
 
 def models_of(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
@@ -86,7 +87,7 @@ def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, a
         pairs: Any = part[part["target"] == target].pivot(index="image_id", columns="arm", values=column)
         pairs = pairs.reindex(columns=[IMAGE_ARM, arm]).dropna()
         if place < len(targets):
-            panel.set_title(target)
+            panel.set_title(short(target))
         if place % len(targets) == 0:
             panel.set_ylabel(name)
         panel.set_xlim(0, 1)
@@ -143,7 +144,7 @@ def accuracy_by_area(rows: pd.DataFrame, interval: Interval = bootstrap_interval
             level = 100 * (images["predicted"] == images["label"]).mean()
             panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
             panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
-            panel.set_title(f"{target} (n = {len(images):,})")
+            panel.set_title(f"{short(target)} (n = {len(images):,})")
             panel.set_xlim(0, None)
             panel.set_ylim(0, 100)
         figure.supxlabel("kept area (%)", fontsize=8)
@@ -201,7 +202,7 @@ def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "ret
     sources, targets = models_of(chosen)
     panels = list(chosen.groupby(["method", "variant"], sort=False))
     side = 0.42
-    longest = max(len(name) for name in (*sources, *targets))
+    longest = max(len(short(name)) for name in (*sources, *targets))
     width, height = side * len(targets) + 0.3 + 0.07 * longest, side * len(sources) + 0.45 + 0.06 * longest
     with style():
         figure, axes = grid(len(panels), max(1, int(TEXT_WIDTH / width)), max(width, 1.9), height)
@@ -216,9 +217,11 @@ def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "ret
                 panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7.5)
                 if sources[row] == targets[column]:
                     panel.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, ec=ink, lw=1))
-            panel.set_title(method.upper() + (f"\n({variant})" if variant else ""))
-            panel.set_xticks(range(len(targets)), targets, rotation=40, ha="right", rotation_mode="anchor")
-            panel.set_yticks(range(len(sources)), sources)
+            panel.set_title(method.upper() + (f"\n({short(variant)})" if variant else ""))
+            panel.set_xticks(
+                range(len(targets)), [short(name) for name in targets], rotation=40, ha="right", rotation_mode="anchor"
+            )
+            panel.set_yticks(range(len(sources)), [short(name) for name in sources])
             panel.spines[:].set_visible(False)
         figure.supylabel("source", fontsize=8)
         figure.supxlabel("target", fontsize=8)
