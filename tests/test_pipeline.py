@@ -18,6 +18,7 @@ from harmonia import pipeline
 from harmonia.data import views
 from harmonia.data.decode import UnreadableImage
 from harmonia.results import read_rows, read_summary, summarise
+from harmonia.small_maps import read_small_maps
 
 pytestmark = pytest.mark.usefixtures("needs_samples")
 
@@ -45,6 +46,21 @@ def test_a_job_leaves_rows_summary_config_and_environment(cli, tmp_path):
     assert config["target"]["self"] == config["source"]
     assert json.loads((tmp_path / "job" / "environment.json").read_text())["packages"]["timm"]
     assert "looks at layer" in (tmp_path / "job" / "run.log").read_text()
+
+
+def test_a_job_keeps_its_maps_small_as_they_were_evaluated(cli, tmp_path):
+    assert cli(*FAST, "target=self", "method=gc", "evaluation.normalise=minmax", "evaluation.areas=[0.3]")[0] == 0
+    rows = read_rows(tmp_path / "job")
+    kept = read_small_maps(tmp_path / "job")
+    soft = rows[rows["arm"] == "soft"].set_index("image_id")["kept_area"]
+    assert kept.image_ids == soft.index.tolist()
+    assert kept.soft.shape == (4, 7, 7)
+    assert (kept.soft.min((1, 2)) == 0).all()
+    assert (kept.soft.max((1, 2)) == 255).all()
+    assert np.array_equal(kept.soft, kept.ranked)  # min-max is how ranks are kept
+    # bilinear reading weighs the outer cells more: the mean is near, not equal
+    assert kept.soft.mean((1, 2)) / 255 == pytest.approx(soft.to_numpy(), abs=0.05)
+    assert ((kept.boxes[:, 2:] - kept.boxes[:, :2]).max(1) == pytest.approx(0.875, abs=0.01)).all()
 
 
 def lite_state(name):

@@ -63,6 +63,7 @@ def _data_files(
 ) -> Iterator[tuple[str, Any]]:
     """Names and contents of the data files; numbers of images run through all data sets."""
     sets, first, first_file = [], 0, 0
+    map_files: dict[int, list[int]] = {}
     for images in collection.sets.values():
         sets.append({"name": images.name, "first": first, "count": len(images.ids), "file": first_file})
         cells = [(number, cell) for number, cell in enumerate(collection.cells) if cell.key["data"] == images.name]
@@ -78,14 +79,21 @@ def _data_files(
             shown = [first + image in chosen for image in range(part.start, part.stop)]
             for number, cell in cells:
                 if (maps := _maps(cell, part, np.array(shown))) is not None:
+                    map_files.setdefault(number, []).append(first_file)
                     yield f"maps-{number}-{first_file}", maps
             first_file += 1
         first += len(images.ids)
-    yield "index", _index(collection, sets, names, missing, beyond, arm)
+    yield "index", _index(collection, sets, map_files, names, missing, beyond, arm)
 
 
 def _index(
-    collection: Collection, sets: list, names: dict[int, str], missing: dict[int, str], beyond: str, arm: str
+    collection: Collection,
+    sets: list[dict[str, Any]],
+    map_files: dict[int, list[int]],
+    names: dict[int, str],
+    missing: dict[int, str],
+    beyond: str,
+    arm: str,
 ) -> dict[str, Any]:
     from harmonia.data.imagenet import readable  # takes timm, and so seconds, which report --help must not pay
 
@@ -103,9 +111,10 @@ def _index(
                 "set": position[cell.key["data"]],
                 "name": cell.name,
                 "targets": [{"name": block.target, "arms": block.arms} for block in cell.blocks.values()],
+                "mapFiles": map_files.get(number, []),  # asking for a file that is not there is an error in the console
                 "noMaps": cell.no_maps,
             }
-            for cell in collection.cells
+            for number, cell in enumerate(collection.cells)
         ],
         "ids": [image_id for images in lists for image_id in images.ids],
         "paths": [path for images in lists for path in images.paths],

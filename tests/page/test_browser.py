@@ -45,8 +45,12 @@ def open_page(browser, report):
     assert set(hacked) <= {None}
 
 
+def expect(subject):
+    return sync_api.expect(subject)
+
+
 def tiles(page):
-    page.wait_for_function("document.querySelector('#summary').textContent.includes(' images')")
+    expect(page.locator("#tiles")).to_have_attribute("aria-busy", "false")
     return page.locator(".tile-text").all_inner_texts()
 
 
@@ -66,9 +70,8 @@ def test_the_report_shows_tables_and_figures_that_load(open_page, hostile):
     assert page.locator("figure > img").count() == 5
     for picture in page.locator("figure > img").all():
         picture.scroll_into_view_if_needed()
-        page.wait_for_function(
-            "picture => picture.complete && picture.naturalWidth > 100", arg=picture.element_handle()
-        )
+        expect(picture).to_have_js_property("complete", True)
+        assert picture.evaluate("picture => picture.naturalWidth") > 100
     assert hostile.split("\u2028")[0] in page.locator("main").inner_text()
     page.click("text=Browse 5 images")
     assert len(tiles(page)) == 5
@@ -156,9 +159,9 @@ def test_the_page_of_an_image_shows_every_source_and_target(open_page):
     assert page.locator(".cell").first.locator("canvas").count() == 2
     assert "run the job again" in page.locator(".cell").last.inner_text()  # its job kept no maps
     page.select_option("#arm", "area30")
-    page.wait_for_function("document.querySelector('.cell').innerText.includes('0.80 → 0.70')")
+    expect(page.locator(".cell").first).to_contain_text("0.80 → 0.70")
     page.click("text=Next")  # in the gallery's order
-    page.wait_for_function("!document.querySelector('#facts').innerText.includes('owl/1.jpg')")
+    expect(page.locator("#facts")).not_to_contain_text("owl/1.jpg")
     page.click("text=All images")
     assert len(tiles(page)) == 5
     assert page.locator("select[name=sort]").input_value() == "drop-"
@@ -173,7 +176,7 @@ def test_an_image_whose_file_is_gone_says_so(open_page, image_ids):
 @pytest.mark.parametrize("image", ["99", "-1", "", quote("<b>x")])
 def test_an_image_that_is_not_there_is_one_sentence(open_page, image):
     page = open_page(f"image.html#image={image}")
-    page.wait_for_function("document.querySelector('#summary').textContent.includes('There is no image number')")
+    expect(page.locator("#summary")).to_contain_text("There is no image number")
 
 
 def test_light_and_dark_follow_the_system_and_the_switch(open_page):
@@ -193,7 +196,8 @@ def test_light_and_dark_follow_the_system_and_the_switch(open_page):
 @pytest.mark.parametrize("address", ["index.html", "browse.html", "image.html#image=0"])
 def test_text_has_the_contrast_that_readers_need(open_page, scheme, address):
     page = open_page(address, color_scheme=scheme)
-    page.wait_for_timeout(300)
+    if address != "index.html":
+        expect(page.locator(".tile-text, .cell tbody").first).to_be_visible()
     ratios = page.evaluate(_CONTRASTS)
     assert ratios
     assert min(ratios.values()) >= 4.5, ratios  # WCAG 2.2, 1.4.3
@@ -245,5 +249,5 @@ def test_a_report_without_its_data_says_so(browser, report, tmp_path):
     shutil.copytree(report / "page" / "assets", tmp_path / "page" / "assets")
     page = browser.new_page()
     page.goto((tmp_path / "browse.html").as_uri())
-    page.wait_for_function("document.querySelector('#summary').textContent.includes('data are missing')")
+    expect(page.locator("#summary")).to_contain_text("data are missing")
     page.close()

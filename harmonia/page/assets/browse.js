@@ -106,7 +106,7 @@
     item.draw = async () => {
       const where = place(index, one.image);
       const [picture, maps] = await Promise.all([
-        pictures.thumbnail(index, one.image), load(`maps-${chosen.cell.number}-${where.file}`),
+        pictures.thumbnail(index, one.image), pictures.loadMaps(index, chosen.cell.number, where.file),
       ]);
       if (!picture) {
         const why = pictures.whyNone(index, one.image);
@@ -140,6 +140,7 @@
 
   async function show(wanted) {
     const turn = ++drawn;
+    tiles.setAttribute("aria-busy", "true");
     const chosen = fillChoices(wanted);
     const asked = Object.fromEntries([...form.elements].filter((field) => field.name).map((field) => [field.name, field.value]));
     const numbers = await load(`numbers-${chosen.cell.number}-${chosen.position}`);
@@ -170,6 +171,7 @@
     document.getElementById("place").textContent = `Page ${page + 1} of ${pages}`;
     document.getElementById("previous").disabled = page === 0;
     document.getElementById("next").disabled = page === pages - 1;
+    tiles.setAttribute("aria-busy", "false");
   }
 
   function fromAddress() {

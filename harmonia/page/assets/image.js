@@ -69,7 +69,7 @@
   }
 
   async function section(cell, position, image, picture, details, where, arm) {
-    const maps = await load(`maps-${position}-${where.file}`);
+    const maps = await pictures.loadMaps(index, position, where.file);
     const explained = details?.explained[where.row];
     const flag = details ? index.flags[details.flags[where.row]] : "";
     const size = picture ? [picture.naturalWidth, picture.naturalHeight] : [224, 224];

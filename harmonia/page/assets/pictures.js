@@ -90,6 +90,10 @@ harmonia.pictures = (() => {
     }), 0, 0);
   }
 
+  // A cell's file of maps, null where it has none.
+  const loadMaps = (index, cell, file) =>
+    (index.cells[cell].mapFiles.includes(file) ? harmonia.load(`maps-${cell}-${file}`) : null);
+
   // The thumbnail as a loaded picture, or null.
   async function thumbnail(index, image) {
     if (!index.thumbnails[image]) return null;
@@ -106,5 +110,5 @@ harmonia.pictures = (() => {
   const whyNone = (index, image) =>
     index.thumbnails[image] ? "the thumbnail's file is gone" : (index.missing[image] ?? index.beyond);
 
-  return { mapOf, canDraw, drawFeature, drawMap, thumbnail, whyNone };
+  return { loadMaps, mapOf, canDraw, drawFeature, drawMap, thumbnail, whyNone };
 })();
