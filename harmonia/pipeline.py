@@ -32,6 +32,8 @@ from harmonia.geometry import View
 from harmonia.identity import fingerprint
 from harmonia.models import Classifier
 from harmonia.panel import sample_panel
+from harmonia.shrink import small_maps
+from harmonia.small_maps import write_small_maps
 from harmonia.source import Source
 from harmonia.store.sets import ShardSet
 
@@ -87,6 +89,7 @@ def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     if map_counts["maps_not_converged"]:
         log.warning("%d of %d maps have not converged", map_counts["maps_not_converged"], job.maps.count)
     counts = job.evaluation(job)
+    write_small_maps(folder, small_maps(job))
     return job, {
         **counts,
         **map_counts,

@@ -1,4 +1,4 @@
-"""Tables and a page from the rows that finished jobs left on disk; nothing is computed by a model again."""
+"""Tables, figures and pages from the rows that finished jobs left on disk; nothing is computed by a model again."""
 
 import difflib
 import re
@@ -6,79 +6,43 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import jinja2
 import pandas as pd
 from rich.console import Console
 
 from harmonia.errors import InputError
+from harmonia.examples import check_names
 from harmonia.finished_jobs import Job, find_jobs
+from harmonia.illustrations import illustrate
+from harmonia.page.collection import collect
+from harmonia.page.write import INDEX, write_pages
 from harmonia.results import IMAGE_ARM, write_text
 from harmonia.tables import gather, job_rows, print_table, table_files, transfer_matrix, transfer_tables
 
 HELP = """\
-Tables and a page from finished jobs.
+Tables, figures and pages to browse from finished jobs; open index.html in any browser.
 
-    python -m harmonia.report run=FOLDER [arm=soft] [out=FOLDER]
+    python -m harmonia.report run=FOLDER [arm=soft] [out=FOLDER] [images=ID,ID] [thumbnails=5000]
 
-run  a sweep's folder, one job's folder, or any folder above them
-arm  what stands under (F): soft, area10, area20, area30, area50 or a control's name
-out  where the report goes; by default FOLDER/report; an earlier report there is replaced
+run         a sweep's folder, one job's folder, or any folder above them
+arm         what stands under (F): soft, area10, area20, area30, area50 or a control's name
+out         where the report goes; by default FOLDER/report; an earlier report there is replaced
+images      what Fig. 1 shows: ids of images (image_id in the rows); without it the typical ones
+thumbnails  of how many images at most, evenly spread; all or 0 are possible; numbers are there for every image
 
 Exit code: 0, or 1 if no job was finished, or 2 if the command line was wrong.
 """
 
 MATRIX = "transfer_matrix.csv"
+THUMBNAILS = 5000  # about 10 kB each
 
-LEGEND = (
-    "A soft map dims the image and may keep more of its light than another: compare methods at equal area, "
-    "python -m harmonia.report run=FOLDER arm=area30 (it replaces these files; out=FOLDER2 keeps them)."
+LEGEND = "A soft map dims the image and may keep more of its light than another: compare methods at equal area."
+EQUAL_AREA = "python -m harmonia.report run=FOLDER arm=area30 out=FOLDER2"
+_OURS = re.compile(
+    r"table[1-9]\d*\.(md|csv|tex)|"
+    r"(fig1|fig2(_part\d+)?|transfer_matrix|accuracy_by_area|area_distributions)(_\d+)?\.(png|pdf)"
 )
-
-_PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""\
-<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>harmonia: {{ run }}</title>
-<style>
-:root { color-scheme: light dark; --line: #d5d5d5; --quiet: #666; }
-@media (prefers-color-scheme: dark) { :root { --line: #444; --quiet: #aaa; } }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-figure { margin: 2.5rem 0; overflow-x: auto; }
-figcaption { color: var(--quiet); margin-bottom: .5rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th:nth-child(-n+2), td:nth-child(-n+2) { text-align: left; }
-tbody tr:nth-child(3n) td { border-bottom-width: 2px; }
-</style>
-<h1>Attribution transfer</h1>
-<p>{{ run }}: {{ finished }} finished job{{ "" if finished == 1 else "s" }}.
-<a href="transfer_matrix.csv">All numbers as CSV</a>.</p>
-<p>{{ legend }}</p>
-{% for table in tables %}
-<figure>
-<figcaption>Table {{ loop.index }}. {{ table.attrs.caption }}</figcaption>
-<table>
-<thead><tr>{% for name in table.columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% for line in table.itertuples(index=False) %}
-<tr>{% for cell in line %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}
-</tbody>
-</table>
-</figure>
-{% endfor %}
-{% if left_out %}
-<h2>Left out</h2>
-<ul>
-{% for name, reason in left_out.items() %}
-<li><b>{{ name }}</b>: {{ reason }}</li>
-{% endfor %}
-</ul>
-{% endif %}
-</html>
-""")
 
 
 @dataclass
@@ -91,8 +55,17 @@ class Report:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def write_report(run: str | Path, arm: str = "soft", out: str | Path | None = None) -> Report:
-    """The tables, the matrix and the page of every finished job in the folder or below it; no file without a job."""
+def write_report(
+    run: str | Path,
+    arm: str = "soft",
+    out: str | Path | None = None,
+    images: Sequence[str] = (),
+    thumbnails: int | None = THUMBNAILS,
+) -> Report:
+    """Tables, matrix, figures and pages of every finished job in the folder or below it; no file without a job.
+
+    images: ids for Fig. 1. thumbnails: of how many images at most, None for all.
+    """
     run = Path(run)
     if run.is_file():
         raise InputError(f"run must be a folder, got the file {str(run)!r}; name the folder it lies in")
@@ -122,37 +95,41 @@ def write_report(run: str | Path, arm: str = "soft", out: str | Path | None = No
             report.left_out[name] = "replaced by a later job of the same cells"
     report.num_finished = len(parts)
     report.tables = transfer_tables(rows, arm)
+    matrix = transfer_matrix(rows)
+    collection = collect(rows)
+    check_names(collection, images)
 
     folder = Path(out) if out is not None else run / "report"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"out must be a folder, got {str(folder)!r} ({error.strerror}); name another") from error
-    _remove_tables(folder)
+    _remove_earlier(folder)
     for number, table in enumerate(report.tables, start=1):
         report.files += table_files(table, f"table{number}", folder)
-    page = _PAGE.render(
-        legend=LEGEND,
-        run=run.resolve().name,
-        finished=report.num_finished,
-        tables=report.tables,
-        left_out=report.left_out,
-    )
-    others = {
-        MATRIX: transfer_matrix(rows).to_csv(index=False, lineterminator="\n"),
-        "index.html": page,
+    write_text(folder / MATRIX, matrix.to_csv(index=False, lineterminator="\n"))
+    report.files.append(folder / MATRIX)
+    figures = illustrate(rows, matrix, collection, folder, arm, images) if parts else []
+    report.files += [folder / f"{figure.stem}.{suffix}" for figure in figures for suffix in ("png", "pdf")]
+    facts = {
+        "run": run.resolve().name,
+        "finished": report.num_finished,
+        "legend": LEGEND,
+        "equal_area": EQUAL_AREA,
+        "tables": report.tables,
+        "figures": figures,
+        "left_out": report.left_out,
     }
-    for name, text in others.items():
-        write_text(folder / name, text)
-        report.files.append(folder / name)
+    write_pages(folder, collection, thumbnails, arm, facts)
+    report.files.append(folder / INDEX)
     return report
 
 
-def _remove_tables(folder: Path) -> None:
-    """An earlier report's tables, of which there may have been more; other people's files stay."""
+def _remove_earlier(folder: Path) -> None:
+    """An earlier report's tables and figures, of which there may have been more; other people's files stay."""
     if (folder / MATRIX).is_file():
         for path in folder.iterdir():
-            if re.fullmatch(r"table[1-9][0-9]*\.(md|csv|tex)", path.name):
+            if _OURS.fullmatch(path.name):
                 path.unlink()
 
 
@@ -175,16 +152,16 @@ def print_report(report: Report) -> None:
     for path in report.files:
         console.print(str(path), markup=False, soft_wrap=True)
     if report.tables:
-        console.print(LEGEND, markup=False, soft_wrap=True)
+        console.print(f"{LEGEND} {EQUAL_AREA}", markup=False, soft_wrap=True)
     for name, reason in report.left_out.items():
         console.print(f"left out: {name}: {reason}", markup=False, soft_wrap=True)
     if not report.num_finished:
         console.print("no finished job found, so there is no table", markup=False, soft_wrap=True)
 
 
-def _arguments(words: Sequence[str]) -> dict[str, str]:
-    known = ["run", "arm", "out"]
-    arguments: dict[str, str] = {}
+def _arguments(words: Sequence[str]) -> dict[str, Any]:
+    known = ["run", "arm", "out", "images", "thumbnails"]
+    arguments: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if key not in known:
@@ -197,7 +174,17 @@ def _arguments(words: Sequence[str]) -> dict[str, str]:
         arguments[key] = value
     if "run" not in arguments:
         raise InputError("argument run must be given, got none; write run=multirun_outputs/<...>")
+    if "images" in arguments:
+        arguments["images"] = arguments["images"].split(",")
+    if "thumbnails" in arguments:
+        arguments["thumbnails"] = _count(arguments["thumbnails"])
     return arguments
+
+
+def _count(text: str) -> int | None:
+    if text != "all" and not text.isdecimal():
+        raise InputError(f"thumbnails must be a number of images or all, got {text!r}; {THUMBNAILS} is usual")
+    return None if text == "all" else int(text)
 
 
 def main(words: Sequence[str] | None = None) -> int:

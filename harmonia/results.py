@@ -139,13 +139,13 @@ def _to_arrow(values: Sequence[Any], column: pa.Field) -> pa.Array:
 
 
 def utf8(name: str) -> str:
-    """The name as rows hold it."""
-    # A file name need not be UTF-8; Python then holds lone surrogates, which Parquet refuses.
+    """The name as text that every file takes: bytes of a file name that are not UTF-8 are escaped (`\\udcff`)."""
+    # Python holds such bytes as lone surrogates, which Parquet refuses
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def read_rows(job_folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """A job's rows, or some columns of them; names are plain strings."""
+def read_table(job_folder: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A job's rows, or some columns of them, as they are stored."""
     path = Path(job_folder) / ROWS
     wanted = list(SCHEMA.names if columns is None else columns)
     try:
@@ -154,10 +154,15 @@ def read_rows(job_folder: str | Path, columns: Sequence[str] | None = None) -> p
             missing = [name for name in wanted if name not in file.schema_arrow.names]
             if missing:
                 raise InputError(f"{path} must have this version's columns, lacks {missing}; run the job again")
-            table = file.read(columns=wanted)
+            return file.read(columns=wanted)
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} must be readable Parquet, got: {reason}; run the job again") from error
+
+
+def read_rows(job_folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A job's rows, or some columns of them; names are plain strings."""
+    table = read_table(job_folder, columns)
     plain = [
         pa.field(column.name, pa.string()) if pa.types.is_dictionary(column.type) else column for column in table.schema
     ]

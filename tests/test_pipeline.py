@@ -19,6 +19,7 @@ from harmonia import pipeline
 from harmonia.data import views
 from harmonia.data.decode import UnreadableImage
 from harmonia.results import read_rows, read_summary, summarise
+from harmonia.small_maps import read_small_maps
 
 pytestmark = pytest.mark.usefixtures("needs_samples")
 
@@ -73,6 +74,21 @@ def test_a_random_source_is_a_job_that_says_so(cli, tmp_path):
     assert set(rows["source"]) == {"lite0_random"}
     assert (whole["predicted"] != whole["source_predicted"]).all()
     assert read_summary(tmp_path / "job")["maps_flagged"] == 0
+
+
+def test_a_job_keeps_its_maps_small_as_they_were_evaluated(cli, tmp_path):
+    assert cli(*FAST, "target=self", "method=gc", "evaluation.normalise=minmax", "evaluation.areas=[0.3]")[0] == 0
+    rows = read_rows(tmp_path / "job")
+    kept = read_small_maps(tmp_path / "job")
+    soft = rows[rows["arm"] == "soft"].set_index("image_id")["kept_area"]
+    assert kept.image_ids == soft.index.tolist()
+    assert kept.soft.shape == (4, 7, 7)
+    assert (kept.soft.min((1, 2)) == 0).all()
+    assert (kept.soft.max((1, 2)) == 255).all()
+    assert np.array_equal(kept.soft, kept.ranked)  # min-max is how ranks are kept
+    # bilinear reading weighs the outer cells more: the mean is near, not equal
+    assert kept.soft.mean((1, 2)) / 255 == pytest.approx(soft.to_numpy(), abs=0.05)
+    assert ((kept.boxes[:, 2:] - kept.boxes[:, :2]).max(1) == pytest.approx(0.875, abs=0.01)).all()
 
 
 def lite_state(name):

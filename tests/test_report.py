@@ -15,6 +15,19 @@ from harmonia.results import RowWriter, write_summary
 from harmonia.sweep_report import ReportAfterSweep, report_sweep
 
 HOSTILE = "<script>alert('x')</script>"
+UNNAMED = {"browse.html", "image.html", "page"}  # reached from index.html
+FILES = sorted(
+    [*UNNAMED, "index.html", "table1.csv", "table1.md", "table1.tex", "transfer_matrix.csv"]
+    + [
+        f"{stem}.{suffix}"
+        for stem in ("fig2", "transfer_matrix", "accuracy_by_area", "area_distributions")
+        for suffix in ("png", "pdf")
+    ]
+)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def plant(folder, hits=8, target="e6", **options):
@@ -66,8 +79,8 @@ def test_failed_jobs_are_named_and_the_others_are_in_the_table(tmp_path, capsys)
     assert "left out: 2: " in printed
     assert "readable Parquet" in printed
     made = sorted(path.name for path in (tmp_path / "report").iterdir())
-    assert made == ["index.html", "table1.csv", "table1.md", "table1.tex", "transfer_matrix.csv"]
-    assert all(str(tmp_path / "report" / name) in printed for name in made)
+    assert made == FILES
+    assert all(str(tmp_path / "report" / name) in printed for name in made if name not in UNNAMED)
     assert "| SS | Accuracy (%) | 100.00 | 80.00 |" in (tmp_path / "report" / "table1.md").read_text()
     assert "80.00" in printed
     matrix = pd.read_csv(tmp_path / "report" / "transfer_matrix.csv")
@@ -80,9 +93,10 @@ def test_failed_jobs_are_named_and_the_others_are_in_the_table(tmp_path, capsys)
 def test_reporting_twice_gives_the_same_files(tmp_path):
     plant(tmp_path / "0")
     main([f"run={tmp_path}"])
-    before = {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
+    before = contents(tmp_path / "report")
+    assert len(before) > len(FILES)
     main([f"run={tmp_path}"])
-    assert before == {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
+    assert before == contents(tmp_path / "report")
 
 
 def test_arm_and_out_are_followed(tmp_path, capsys):
@@ -122,14 +136,13 @@ def test_tables_of_an_earlier_larger_report_go_and_nothing_else_does(tmp_path):
     report = tmp_path / "report"
     main([f"run={tmp_path}"])
     assert (report / "table2.md").is_file()
-    others = ["table.md", "table02.md", "table2.txt", "table2.md.bak", "my_table2.md"]
+    assert (report / "fig2_2.png").is_file()
+    others = ["fig2_two.png", "table.md", "table02.md", "table2.txt", "table2.md.bak", "my_table2.md"]
     for name in others:
         (report / name).touch()
     shutil.rmtree(tmp_path / "1")
     main([f"run={tmp_path}"])
-    assert sorted(path.name for path in report.iterdir()) == sorted(
-        [*others, "index.html", "table1.csv", "table1.md", "table1.tex", "transfer_matrix.csv"]
-    )
+    assert sorted(path.name for path in report.iterdir()) == sorted([*others, *FILES])
 
 
 def test_a_first_report_in_a_folder_removes_nothing(tmp_path):
@@ -151,7 +164,7 @@ def test_the_page_escapes_what_others_named(tmp_path):
     fail(tmp_path / "1", HOSTILE)
     main([f"run={tmp_path}"])
     page = (tmp_path / "report" / "index.html").read_text()
-    assert "<script" not in page
+    assert HOSTILE not in page
     assert page.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;") == 3  # two columns, one reason
 
 
@@ -167,6 +180,8 @@ def test_the_page_escapes_what_others_named(tmp_path):
         (["run={run}x"], "did you mean 'run'?"),
         (["run={run}/0/rows.parquet"], "must be a folder, got the file"),
         (["run={run}", "out={run}/0/rows.parquet"], "out must be a folder"),
+        (["run={run}", "images=b,a.jpg"], "there is 'a'"),
+        (["run={run}", "thumbnails=many"], "must be a number of images or all"),
     ],
 )
 def test_a_wrong_command_line_is_one_line_and_exit_code_2(tmp_path, capsys, words, said):

@@ -44,11 +44,13 @@ def run(installed, cwd, *words):
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
 
-def test_the_wheel_ships_every_module_and_every_yaml_and_nothing_else(wheel):
+def test_the_wheel_ships_every_module_and_every_yaml_and_the_pages_and_nothing_else(wheel):
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "harmonia").rglob("*.py")}
+    page = ROOT / "harmonia" / "page"
+    pages = {path.relative_to(ROOT).as_posix() for kind in ("templates", "assets") for path in (page / kind).iterdir()}
     yamls = {f"harmonia/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "conf").rglob("*.yaml")}
-    assert shipped == modules | yamls
+    assert shipped == modules | pages | yamls
 
 
 def test_the_wheel_runs_elsewhere(installed, tmp_path, needs_samples):

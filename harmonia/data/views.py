@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from harmonia.data.decode import UnreadableImage, open_rgb
 from harmonia.data.manifest import ImageRecord
 from harmonia.errors import InputError
-from harmonia.geometry import View
+from harmonia.geometry import WHOLE_IMAGE, View
 
 log = logging.getLogger(__name__)
 
@@ -76,17 +76,27 @@ class ViewedImages:
         """The images that could not be read so far."""
         return [record for record, readable in zip(self.records, self._readable, strict=True) if not readable]
 
+    @property
+    def readable(self) -> list[int]:
+        """Positions of the images that could be read so far."""
+        return np.flatnonzero(self._readable).tolist()
+
+    def boxes(self, indices: Sequence[int], view: View) -> Tensor:
+        """What the view shows of images that were decoded, (B, 4): left, top, right, bottom; else the whole image."""
+        sizes = self._sizes[torch.tensor(indices, dtype=torch.long)]
+        boxes = [view.box(*size) if min(size) else WHOLE_IMAGE for size in sizes.tolist()]
+        return torch.tensor(boxes).reshape(-1, 4)
+
     def batch(self, indices: Sequence[int], view: View) -> ViewBatch:
         which = self.views.index(view)
         pixels = list(self._threads.map(lambda index: self._pixels(index, which), indices))
         self.decoded += sum(fresh for _, fresh in pixels)
         positions = torch.tensor(indices)
         sizes = self._sizes[positions]
-        boxes = torch.tensor([view.box(*size) if min(size) else (0.0, 0.0, 1.0, 1.0) for size in sizes.tolist()])
         return ViewBatch(
             indices=positions,
             pixels=torch.stack([pixel for pixel, _ in pixels]),
-            boxes=boxes,
+            boxes=self.boxes(indices, view),
             sizes=sizes,
             readable=torch.from_numpy(self._readable[np.asarray(indices)].copy()),
         )

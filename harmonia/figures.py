@@ -1,0 +1,269 @@
+"""Figures of numbers, each drawn from rows as tables.gather gives them; percent here, fractions in rows.
+
+Fig. 2 follows M. A. Kadir, G. Addluri, D. Sonntag 2023 (arXiv 2307.02150), the others go beyond it.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from harmonia.figure_style import (
+    COLUMN_WIDTH,
+    CONTROL_COLOUR,
+    DASHES,
+    FEATURE_COLOUR,
+    IMAGE_COLOUR,
+    MARKERS,
+    PALETTE,
+    TEXT_WIDTH,
+    grid,
+    short,
+    style,
+)
+from harmonia.results import IMAGE_ARM
+
+LINE = ["source", "method", "variant"]  # what a curve or a row of panels stands for
+FIGURE_COLUMNS = [*LINE, "image_id", "target", "arm", "label", "predicted", "p_label", "p_explained", "kept_area"]
+
+# (right or wrong, class) of the images -> low and high end of the interval of their mean
+Interval = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
+
+
+def bootstrap_interval(right: np.ndarray, classes: np.ndarray, draws: int = 2000) -> tuple[float, float]:
+    """95 % percentile interval of an accuracy, images drawn again within their class, seed 0.
+
+    The number right among n_c images drawn with replacement is binomial, so no image need be drawn.
+    """
+    codes = np.unique(classes, return_inverse=True)[1]
+    images = np.bincount(codes)
+    share = np.bincount(codes, weights=right) / images
+    means = np.random.default_rng(0).binomial(images, share, (draws, len(images))).sum(1) / len(right)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def line_name(key: Sequence[str]) -> str:
+    """What a legend calls a source, a method and perhaps a variant."""
+    source, method, variant = key
+    return f"{short(source)} · {method.upper()}" + (f"\n({short(variant)})" if variant else "")
+
+
+def models_of(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Sources in their order of appearance, and targets: the sources among them first, in the same order."""
+    sources = list(dict.fromkeys(rows["source"]))
+    targets = list(dict.fromkeys(rows["target"]))
+    return sources, [name for name in sources if name in targets] + [name for name in targets if name not in sources]
+
+
+def class_probabilities(rows: pd.DataFrame, arm: str = "soft", lines_a_figure: int = 6) -> list[Figure]:
+    """Fig. 2: histograms of the class probability on the image (I) and on the feature (F), a panel per target.
+
+    The class is the label or, where no image has one, the explained class. Only images with both are counted.
+    """
+    p_label: Any = rows["p_label"]
+    column = "p_label" if p_label.notna().any() else "p_explained"
+    shown: Any = rows[rows["arm"].isin([IMAGE_ARM, arm])]
+    lines = [(line_name(key), part) for key, part in shown.groupby(LINE, sort=False)]
+    targets = models_of(rows)[1]
+    with style():
+        return [
+            _histograms(lines[start : start + lines_a_figure], targets, column, arm)
+            for start in range(0, len(lines), lines_a_figure)
+        ]
+
+
+def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, arm: str) -> Figure:
+    width = max(1.25, min(2.3, TEXT_WIDTH / len(targets)))
+    figure, axes = grid(len(lines) * len(targets), len(targets), width, 1.25, sharey="row")
+    edges = np.linspace(0, 1, 21)
+    for place, panel in enumerate(axes):
+        (name, part), target = lines[place // len(targets)], targets[place % len(targets)]
+        pairs: Any = part[part["target"] == target].pivot(index="image_id", columns="arm", values=column)
+        pairs = pairs.reindex(columns=[IMAGE_ARM, arm]).dropna()
+        if place < len(targets):
+            panel.set_title(short(target))
+        if place % len(targets) == 0:
+            panel.set_ylabel(name)
+        panel.set_xlim(0, 1)
+        panel.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        if pairs.empty:
+            panel.text(0.5, 0.5, "not run", ha="center", va="center", transform=panel.transAxes, color=CONTROL_COLOUR)
+            continue
+        whole, feature = (100 * np.histogram(pairs[one], edges)[0] / len(pairs) for one in (IMAGE_ARM, arm))
+        panel.stairs(whole, edges, fill=True, color=IMAGE_COLOUR, alpha=0.35, lw=0, label="image (I)")
+        panel.stairs(feature, edges, color=FEATURE_COLOUR, lw=1.3, label="feature (F)")
+        before, after = pairs[IMAGE_ARM].mean(), pairs[arm].mean()
+        text = f"mean I {before:.2f}, F {after:.2f}\nn = {len(pairs):,}"
+        panel.text(0.5, 0.97, text, ha="center", va="top", fontsize=6.5, transform=panel.transAxes)
+    for first in axes[:: len(targets)]:
+        first.set_ylim(0, 1.35 * first.get_ylim()[1])  # room for the text
+    which = "label" if column == "p_label" else "explained class"
+    figure.supxlabel(f"probability of the {which}", fontsize=8)
+    figure.supylabel("images (%)", fontsize=8)
+    _legend_above(figure, axes)
+    return figure
+
+
+def accuracy_by_area(rows: pd.DataFrame, interval: Interval = bootstrap_interval) -> Figure:
+    """Accuracy against kept area at equal area, a panel per target, a line per source and method.
+
+    The band is the interval; a hollow marker is the soft arm at its own mean area; grey is the image and, where
+    they were run, random blobs of the same area, averaged over sources.
+    """
+    sources, targets = models_of(rows)
+    methods = list(dict.fromkeys(rows["method"]))
+    labelled: Any = rows[rows["label"].notna()]
+    points: Any = _points(labelled, interval)
+    whole = labelled[labelled["arm"] == IMAGE_ARM]
+    with style():
+        figure, axes = grid(len(targets), 3, TEXT_WIDTH / 3, 2.1)
+        for panel, target in zip(axes, targets, strict=True):
+            here = points[points["target"] == target]
+            for key, part in here.groupby(LINE, sort=False):
+                look: dict[str, Any] = {
+                    "color": PALETTE[sources.index(key[0]) % len(PALETTE)],
+                    "marker": MARKERS[methods.index(key[1]) % len(MARKERS)],
+                }
+                line = part[part["arm"].str.startswith("area")].sort_values("area")
+                dashes = DASHES[methods.index(key[1]) % len(DASHES)]
+                panel.plot(line["area"], line["accuracy"], ls=dashes, label=line_name(key), **look)
+                panel.fill_between(line["area"], line["low"], line["high"], color=look["color"], alpha=0.15, lw=0)
+                soft = part[part["arm"] == "soft"]
+                panel.plot(soft["area"], soft["accuracy"], ls="none", mfc="white", ms=5, **look)
+            blobs = here[here["arm"].str.startswith("blobs")].groupby("arm")[["area", "accuracy"]].mean()
+            if len(blobs):
+                blobs = blobs.sort_values("area")
+                panel.plot(blobs["area"], blobs["accuracy"], ":", color=CONTROL_COLOUR, label="random blobs")
+            images = whole[whole["target"] == target].drop_duplicates("image_id")
+            level = 100 * (images["predicted"] == images["label"]).mean()
+            panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
+            panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
+            panel.set_title(f"{short(target)} (n = {len(images):,})")
+            panel.set_xlim(0, None)
+            panel.set_ylim(0, 100)
+        figure.supxlabel("kept area (%)", fontsize=8)
+        figure.supylabel("accuracy of the target (%)", fontsize=8)
+        _legend_above(figure, axes)
+        return figure
+
+
+def _points(rows: Any, interval: Interval) -> pd.DataFrame:
+    """Mean kept area, accuracy and its interval, in percent, of each target, line and arm that a curve needs."""
+    names = {name for name in rows["arm"].unique() if re.fullmatch(r"soft|(area|blobs)\d+", name)}
+    rows = rows[rows["arm"].isin(names)]
+    # once for all: comparing names is most of the work
+    right = (rows["predicted"] == rows["label"]).to_numpy(float)
+    rows = rows[["target", *LINE, "arm", "kept_area"]].assign(right=right, label=pd.factorize(rows["label"])[0])
+    points = []
+    for key, part in rows.groupby(["target", *LINE, "arm"], sort=False):
+        low, high = interval(part["right"].to_numpy(), part["label"].to_numpy())
+        numbers = (part["kept_area"].mean(), part["right"].mean(), low, high)
+        points.append((*key, *(100 * float(number) for number in numbers)))
+    return pd.DataFrame(points, columns=["target", *LINE, "arm", "area", "accuracy", "low", "high"])
+
+
+def area_distributions(rows: pd.DataFrame) -> Figure:
+    """How much of the image's light each soft map lets through in its source's own view, image by image."""
+    soft: Any = rows[rows["arm"] == "soft"]
+    lines = []
+    for key, part in soft.groupby(LINE, sort=False):
+        target = key[0] if (part["target"] == key[0]).any() else part["target"].iloc[0]
+        lines.append((line_name(key), 100 * part.loc[part["target"] == target, "kept_area"].dropna().to_numpy()))
+    with style():
+        figure, (panel,) = grid(1, 1, COLUMN_WIDTH, 0.75 + 0.33 * max(1, len(lines)))
+        for height, (_, areas) in enumerate(lines):
+            if len(areas) > 1 and np.ptp(areas) > 0:
+                parts = panel.violinplot(areas, [height], orientation="horizontal", widths=0.85, showextrema=False)
+                bodies: Any = parts["bodies"]
+                for body in bodies:
+                    body.set(facecolor=IMAGE_COLOUR, alpha=0.35, lw=0)
+            low, middle, high = np.quantile(areas, [0.25, 0.5, 0.75]) if len(areas) else [np.nan] * 3
+            panel.plot([low, high], [height, height], color=IMAGE_COLOUR, lw=2.2, solid_capstyle="butt")
+            panel.plot(middle, height, "o", color="white", mec=IMAGE_COLOUR, ms=4)
+        panel.set_yticks(range(len(lines)), [f"{name}\n(n = {len(areas):,})" for name, areas in lines])
+        panel.set_ylim(len(lines) - 0.4, -0.6)
+        panel.set_xlim(0, 100)
+        panel.set_xlabel("kept area of the soft map (%)")
+        return figure
+
+
+def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "retention") -> Figure:
+    """Sources by targets with numbers in percent, a panel per method; the source's own cell is framed.
+
+    cells: lines as tables.transfer_matrix gives them, of one setting; value: one of its columns of fractions.
+    """
+    chosen: Any = cells[cells["arm"] == arm]
+    sources, targets = models_of(chosen)
+    panels = list(chosen.groupby(["method", "variant"], sort=False))
+    side = 0.42
+    longest = max(len(short(name)) for name in (*sources, *targets))
+    width, height = side * len(targets) + 0.3 + 0.07 * longest, side * len(sources) + 0.45 + 0.06 * longest
+    with style():
+        figure, axes = grid(len(panels), max(1, int(TEXT_WIDTH / width)), max(width, 1.9), height)
+        drawn = None
+        for panel, ((method, variant), part) in zip(axes, panels, strict=True):
+            table = part.pivot_table(index="source", columns="target", values=value).reindex(sources, columns=targets)
+            percent = 100 * table.to_numpy(float)
+            drawn = panel.imshow(percent, cmap="viridis", vmin=0, vmax=100, aspect="equal")
+            for (row, column), number in np.ndenumerate(percent):
+                text = "–" if np.isnan(number) else f"{number:.0f}"
+                ink = "black" if np.isnan(number) or number > 60 else "white"
+                panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7.5)
+                if sources[row] == targets[column]:
+                    panel.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, ec=ink, lw=1))
+            panel.set_title(method.upper() + (f"\n({short(variant)})" if variant else ""))
+            panel.set_xticks(
+                range(len(targets)), [short(name) for name in targets], rotation=40, ha="right", rotation_mode="anchor"
+            )
+            panel.set_yticks(range(len(sources)), [short(name) for name in sources])
+            panel.spines[:].set_visible(False)
+        figure.supylabel("source", fontsize=8)
+        figure.supxlabel("target", fontsize=8)
+        if drawn is not None:
+            bar = figure.colorbar(drawn, ax=axes, shrink=0.9, aspect=18, pad=0.02)
+            bar.set_label(f"{value.replace('_', ' ')} (%)")
+            bar.outline.set_visible(False)
+        return figure
+
+
+def transfer_against_likeness(cells: pd.DataFrame, likeness: str = "agreement", note: str = "") -> Figure:
+    """Transfer of each pair of models against how alike they are; the source's own cells are left out.
+
+    cells: columns source, target, transfer, within_family (true or false) and the likeness, agreement or cka; all
+    fractions. note: a line in the figure's corner, such as a rank correlation with its interval.
+    """
+    others: Any = cells[cells["source"] != cells["target"]]
+    pairs = others.dropna(subset=[likeness, "transfer"])
+    names = {"agreement": "agreement of predictions (%)", "cka": "linear CKA of penultimate features"}
+    factor = 100 if likeness == "agreement" else 1
+    with style():
+        figure, (panel,) = grid(1, 1, COLUMN_WIDTH, 2.6)
+        for within, marker, fill in ((True, "o", FEATURE_COLOUR), (False, "s", "white")):
+            part = pairs[pairs["within_family"].astype(bool) == within]
+            if len(part):
+                name = f"{'within' if within else 'between'} families (n = {len(part)})"
+                edge = FEATURE_COLOUR if within else IMAGE_COLOUR
+                panel.scatter(
+                    factor * part[likeness], 100 * part["transfer"], marker=marker, c=fill, ec=edge, s=22, label=name
+                )
+        panel.set_xlabel(names.get(likeness, likeness))
+        panel.set_ylabel("transfer (%)")
+        panel.text(0.02, 0.98, note, transform=panel.transAxes, va="top", fontsize=7)
+        _legend_above(figure, [panel])
+        return figure
+
+
+def _legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all panels, each entry once."""
+    entries = {
+        label: handle for panel in axes for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    if entries:
+        columns = max(1, int(figure.get_figwidth() / (0.55 + 0.068 * max(map(len, entries)))))
+        figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=min(columns, len(entries)))

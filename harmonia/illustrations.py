@@ -1,0 +1,105 @@
+"""Which figures a report has, under which names and captions; one set of them for every setting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from harmonia.examples import draw_examples, named_images, typical_images
+from harmonia.figure_style import save
+from harmonia.figures import (
+    FIGURE_COLUMNS,
+    accuracy_by_area,
+    area_distributions,
+    class_probabilities,
+    transfer_heat_maps,
+)
+from harmonia.page.collection import Collection
+from harmonia.tables import SETTING
+
+TYPICAL_IMAGES = 4
+PIXELS_PER_INCH = 130
+
+
+@dataclass(frozen=True)
+class Illustration:
+    """A figure's files are <stem>.png and <stem>.pdf."""
+
+    stem: str
+    title: str
+    caption: str
+    width: int  # of the page's picture, CSS pixels: one size of letters in all of them
+
+
+def illustrate(
+    rows: pd.DataFrame, matrix: pd.DataFrame, collection: Collection, folder: Path, arm: str, images: Sequence[str] = ()
+) -> list[Illustration]:
+    """Draws and writes every figure; images: ids for Fig. 1, without them the typical ones."""
+    made = []
+    settings: Any = rows[[*SETTING, *FIGURE_COLUMNS]].groupby(SETTING, sort=False)  # copying text takes seconds
+    for number, (setting, part) in enumerate(settings, start=1):
+        suffix = "" if number == 1 else f"_{number}"
+        where = "" if len(settings) == 1 else f" Label policy {setting[0]}, fill {setting[1]}, data {setting[2]}."
+        cells: Any = matrix[(matrix[SETTING] == list(setting)).all(axis=1)]
+        for stem, title, caption, figure in _figures(part, cells, collection, setting, arm, images):
+            save(figure, folder, stem + suffix)
+            made.append(
+                Illustration(stem + suffix, title, caption + where, round(PIXELS_PER_INCH * figure.get_figwidth()))
+            )
+    return made
+
+
+def _figures(rows: Any, matrix: Any, collection: Collection, setting: Sequence[str], arm: str, names: Sequence[str]):
+    """Stem, title, caption and figure of each."""
+    yield from _examples(collection, setting, arm, names)
+    histograms = class_probabilities(rows, arm)
+    for number, figure in enumerate(histograms, start=1):
+        part = f", part {number} of {len(histograms)}" if len(histograms) > 1 else ""
+        yield (
+            "fig2" if number == 1 else f"fig2_part{number}",
+            f"Figure 2{part}.",
+            f"Class probability on the image (I) and on the feature (F, arm {arm}), the same images; a row per source "
+            "and method, a column per target.",
+            figure,
+        )
+    yield (
+        "transfer_matrix",
+        "Transfer matrix.",
+        f"Retention, accuracy on the feature (arm {arm}) over accuracy on the image; the source's own cell is framed.",
+        transfer_heat_maps(matrix, arm),
+    )
+    if rows["label"].notna().any():
+        yield (
+            "accuracy_by_area",
+            "Accuracy against kept area.",
+            "Equal-area arms with 95 % bootstrap bands (images drawn again within classes); hollow: the soft map at "
+            "its mean area.",
+            accuracy_by_area(rows),
+        )
+    if (rows["arm"] == "soft").any():
+        yield (
+            "area_distributions",
+            "Kept area of the soft maps.",
+            "Mean keep weight of each image in its source's view; line: middle half, circle: median.",
+            area_distributions(rows),
+        )
+
+
+def _examples(collection: Collection, setting: Sequence[str], arm: str, names: Sequence[str]):
+    cells = [cell for cell in collection.cells if [cell.key[name] for name in SETTING] == list(setting)]
+    images = collection.sets[cells[0].key["data"]]
+    places = named_images(images, names) if names else typical_images(collection, images, arm, TYPICAL_IMAGES)
+    if not places or all(cell.maps is None for cell in cells):
+        return
+    from harmonia.data.imagenet import readable  # takes timm, and so seconds, which report --help must not pay
+
+    classes = {code: readable(name) for code, name in enumerate(collection.classes)}
+    rule = "named by the user" if names else "those nearest to the median drop of p_explained, one a class"
+    figure: Figure = draw_examples(cells, images, places, classes, arm)
+    caption = f"Images ({rule}), maps and features (arm {arm}, dropped parts black): " + ", ".join(
+        images.ids[place] for place in places
+    )
+    yield "fig1", "Figure 1.", caption + ".", figure

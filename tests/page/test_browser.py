@@ -1,0 +1,253 @@
+"""The pages in a real browser: Debian's Chromium, driven by Playwright, with every request off the folder refused."""
+
+import shutil
+from urllib.parse import quote
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (the dev extra)")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        # no sandbox: containers and root have none, and the pages are our own
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_page(browser, report):
+    """open_page("browse.html#...") in a context of its own; at the end nothing may have gone wrong in it."""
+    troubles, contexts = [], []
+
+    def call(address, **options):
+        context = browser.new_context(offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: troubles.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on(
+            "request",
+            lambda request: None if request.url.startswith(("file:", "data:")) else troubles.append(request.url),
+        )
+        page.goto(f"{report.as_uri()}/{address}")
+        return page
+
+    yield call
+    hacked = [page.evaluate("window.hacked") for context in contexts for page in context.pages]
+    for context in contexts:
+        context.close()
+    assert troubles == []
+    assert set(hacked) <= {None}
+
+
+def expect(subject):
+    return sync_api.expect(subject)
+
+
+def tiles(page):
+    expect(page.locator("#tiles")).to_have_attribute("aria-busy", "false")
+    return page.locator(".tile-text").all_inner_texts()
+
+
+def choose(page, **choices):
+    for name, value in choices.items():
+        page.select_option(f"select[name={name}]", value)
+    return tiles(page)
+
+
+def summary(page):
+    return page.locator("#summary").inner_text()
+
+
+def test_the_report_shows_tables_and_figures_that_load(open_page, hostile):
+    page = open_page("index.html")
+    assert page.locator("table").count() == 2
+    assert page.locator("figure > img").count() == 5
+    for picture in page.locator("figure > img").all():
+        picture.scroll_into_view_if_needed()
+        expect(picture).to_have_js_property("complete", True)
+        assert picture.evaluate("picture => picture.naturalWidth") > 100
+    assert hostile.split("\u2028")[0] in page.locator("main").inner_text()
+    page.click("text=Browse 5 images")
+    assert len(tiles(page)) == 5
+
+
+def test_filters_narrow_the_images_and_the_address_keeps_them(open_page, hostile):
+    page = open_page("browse.html")
+    assert len(tiles(page)) == 5
+    assert summary(page) == "5 of 5 images; right on the image 80.0 %, on the feature 40.0 %; prediction kept 60.0 %"
+    assert len(choose(page, kept="0")) == 2
+    assert len(choose(page, kept="0", right="0")) == 0
+    assert len(choose(page, kept="1", right="1")) == 2
+    assert len(choose(page, kept="", right="")) == 5
+    assert len(choose(page, **{"class": "owl"})) == 3
+    assert len(choose(page, **{"class": "__proto__"})) == 1
+    assert len(choose(page, **{"class": hostile})) == 1
+    address = page.url
+    page.click("text=Reset")
+    assert len(tiles(page)) == 5
+    page.goto(address)
+    page.reload()
+    assert len(tiles(page)) == 1
+
+
+def test_the_order_is_by_drop_and_by_retention_of_the_probability(open_page):
+    page = open_page("browse.html")
+    by_drop = [0.7, 0.1, 0.1, 0.05, 0.0]
+    found = [text.split("P(")[1].rpartition(") ")[2].split(" → ") for text in choose(page, sort="drop-")]
+    assert [round(float(before) - float(after), 2) for before, after in found] == pytest.approx(by_drop, abs=0.011)
+    found = [text.split("P(")[1].rpartition(") ")[2].split(" → ") for text in choose(page, sort="kept+")]
+    ratios = [float(after) / float(before) for before, after in found]
+    assert ratios == sorted(ratios)
+
+
+def test_other_cells_targets_and_arms_are_shown(open_page, hostile):
+    page = open_page("browse.html")
+    assert "lost to owl" not in "".join(tiles(page))
+    assert "lost to owl" in "".join(choose(page, arm="area30"))
+    assert len(choose(page, target=hostile)) == 5
+    assert len(choose(page, source=hostile)) == 5
+    assert page.locator("select[name=method]").input_value() == "ss"
+    assert "no map kept" in page.locator(".pair").first.inner_text()
+
+
+def test_a_feature_is_the_image_times_its_map(open_page, report):
+    page = open_page("browse.html#arm=soft")
+    tiles(page)
+    page.wait_for_selector(".pair canvas")
+    # read from a picture of the screen: a canvas with a picture from a folder in it may not be read
+    at = "document.querySelector('.pair canvas').getBoundingClientRect().toJSON()"
+    canvas = page.evaluate(at)
+    shot = _pixels(page.screenshot())
+    width = canvas["width"]
+    middle = canvas["y"] + canvas["height"] / 2
+
+    def light(share):
+        return shot.getpixel((round(canvas["x"] + share * width), round(middle)))[0]
+
+    assert light(0.1) == light(0.9) == 0  # beyond what the source sees
+    assert light(0.27) < 40
+    assert light(0.5) == pytest.approx(127, abs=14)
+    assert light(0.73) > 215
+
+
+def _pixels(png):
+    import io
+
+    from PIL import Image
+
+    return Image.open(io.BytesIO(png)).convert("RGB")
+
+
+def test_the_page_of_an_image_shows_every_source_and_target(open_page):
+    page = open_page("browse.html#sort=drop-")
+    tiles(page)
+    page.locator(".tiles a").first.click()
+    page.wait_for_selector(".cell")
+    assert page.locator("#facts").inner_text().count("owl/1.jpg") == 1
+    assert page.locator(".cell").count() == 2
+    rows = page.locator(".cell").first.locator("tbody tr")
+    assert rows.count() == 2
+    assert "owl ✓\nheron" in rows.first.inner_text()
+    assert "0.80 → 0.10" in rows.first.inner_text()
+    assert "crow\nheron" in rows.first.inner_text()
+    assert page.locator(".cell").first.locator("canvas").count() == 2
+    assert "run the job again" in page.locator(".cell").last.inner_text()  # its job kept no maps
+    page.select_option("#arm", "area30")
+    expect(page.locator(".cell").first).to_contain_text("0.80 → 0.70")
+    page.click("text=Next")  # in the gallery's order
+    expect(page.locator("#facts")).not_to_contain_text("owl/1.jpg")
+    page.click("text=All images")
+    assert len(tiles(page)) == 5
+    assert page.locator("select[name=sort]").input_value() == "drop-"
+
+
+def test_an_image_whose_file_is_gone_says_so(open_page, image_ids):
+    page = open_page(f"image.html#image={sorted(image_ids).index('owl/gone.jpg')}")
+    page.wait_for_selector(".cell")
+    assert "no thumbnail: the image's file cannot be read (No such file" in page.locator("#picture").inner_text()
+
+
+@pytest.mark.parametrize("image", ["99", "-1", "", quote("<b>x")])
+def test_an_image_that_is_not_there_is_one_sentence(open_page, image):
+    page = open_page(f"image.html#image={image}")
+    expect(page.locator("#summary")).to_contain_text("There is no image number")
+
+
+def test_light_and_dark_follow_the_system_and_the_switch(open_page):
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = open_page("index.html", color_scheme="light")
+    dark = open_page("browse.html", color_scheme="dark")
+    assert light.evaluate(background) == "rgb(255, 255, 255)"
+    assert dark.evaluate(background) == "rgb(23, 24, 27)"
+    light.click("#theme")
+    assert light.evaluate(background) == "rgb(23, 24, 27)"
+    assert light.locator("#theme").get_attribute("aria-pressed") == "true"
+    light.reload()
+    assert light.evaluate(background) == "rgb(23, 24, 27)"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("address", ["index.html", "browse.html", "image.html#image=0"])
+def test_text_has_the_contrast_that_readers_need(open_page, scheme, address):
+    page = open_page(address, color_scheme=scheme)
+    if address != "index.html":
+        expect(page.locator(".tile-text, .cell tbody").first).to_be_visible()
+    ratios = page.evaluate(_CONTRASTS)
+    assert ratios
+    assert min(ratios.values()) >= 4.5, ratios  # WCAG 2.2, 1.4.3
+
+
+_CONTRASTS = """() => {
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => colour.slice(0, 3).map((c) => c / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = rgb(getComputedStyle(at).backgroundColor);
+      if (colour.length === 3 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const found = {};
+  for (const element of document.querySelectorAll("body *")) {
+    if (![...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())) continue;
+    if (element.disabled || !element.checkVisibility()) continue;
+    const [a, b] = [light(rgb(getComputedStyle(element).color)), light(behind(element))].sort((x, y) => y - x);
+    const name = element.tagName + "." + element.className;
+    found[name] = Math.min(found[name] ?? 99, (a + 0.05) / (b + 0.05));
+  }
+  return found;
+}"""
+
+
+def test_everything_can_be_reached_and_named_from_the_keyboard(open_page):
+    page = open_page("browse.html")
+    tiles(page)
+    names = "[...document.querySelectorAll('select, button, a')].map((e) => (e.labels?.[0] ?? e).textContent.trim())"
+    assert "" not in page.evaluate(names)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    reached = set()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.name || document.activeElement.tagName"))
+    assert {"source", "target", "arm", "class", "right", "kept", "sort", "A"} <= reached
+    page.focus(".tiles a")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".cell")
+
+
+def test_a_report_without_its_data_says_so(browser, report, tmp_path):
+    shutil.copy(report / "browse.html", tmp_path)
+    shutil.copytree(report / "page" / "assets", tmp_path / "page" / "assets")
+    page = browser.new_page()
+    page.goto((tmp_path / "browse.html").as_uri())
+    expect(page.locator("#summary")).to_contain_text("data are missing")
+    page.close()
