@@ -391,7 +391,16 @@ def test_faithful_equals_the_release_step_by_step():
 
 # Images share passes and nothing else. They leave after different numbers of steps.
 SHORT = SoundnessSaliency(
-    grid=8, steps=24, draws=2, start=GradCAM(), tv=0.01, check_every=4, tolerance=0.1, sufficient=0.5
+    grid=8,
+    steps=24,
+    draws=2,
+    area=3.0,
+    tv=0.01,
+    start=GradCAM(),
+    start_spread=2.0,
+    check_every=4,
+    tolerance=0.1,
+    sufficient=0.5,
 )
 
 
