@@ -11,10 +11,15 @@ import jinja2
 import pandas as pd
 from rich.console import Console
 
+from harmonia.comparison import compare
+from harmonia.contrasts import missing
 from harmonia.errors import InputError
 from harmonia.finished_jobs import Job, find_jobs
+from harmonia.gathering import gather, job_rows
 from harmonia.results import IMAGE_ARM, write_text
-from harmonia.tables import gather, job_rows, print_table, table_files, transfer_matrix, transfer_tables
+from harmonia.statistic_tables import HEADLINE, STEMS, StatisticTable, statistic_tables
+from harmonia.tables import transfer_matrix, transfer_tables
+from harmonia.typeset import print_table, table_files
 
 HELP = """\
 Tables and a page from finished jobs.
@@ -67,8 +72,19 @@ tbody tr:nth-child(3n) td { border-bottom-width: 2px; }
 {% endfor %}
 </tbody>
 </table>
+{% for note in table.attrs.footnotes %}
+<p>{{ note }}</p>
+{% endfor %}
 </figure>
 {% endfor %}
+{% if missing %}
+<h2>Not run</h2>
+<ul>
+{% for line in missing %}
+<li>{{ line }}</li>
+{% endfor %}
+</ul>
+{% endif %}
 {% if left_out %}
 <h2>Left out</h2>
 <ul>
@@ -89,6 +105,8 @@ class Report:
     tables: list[pd.DataFrame] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    statistics: list[StatisticTable] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)  # cells and arms that others of the grid have
 
 
 def write_report(run: str | Path, arm: str = "soft", out: str | Path | None = None) -> Report:
@@ -121,7 +139,10 @@ def write_report(run: str | Path, arm: str = "soft", out: str | Path | None = No
         if not used.intersection(part["job"]):
             report.left_out[name] = "replaced by a later job of the same cells"
     report.num_finished = len(parts)
-    report.tables = transfer_tables(rows, arm)
+    comparisons = compare(rows)
+    report.tables = transfer_tables(comparisons, arm)
+    report.statistics = statistic_tables(comparisons, arm)
+    report.missing = [line for comparison in comparisons for line in missing(comparison)]
 
     folder = Path(out) if out is not None else run / "report"
     try:
@@ -131,15 +152,18 @@ def write_report(run: str | Path, arm: str = "soft", out: str | Path | None = No
     _remove_tables(folder)
     for number, table in enumerate(report.tables, start=1):
         report.files += table_files(table, f"table{number}", folder)
+    for made in report.statistics:
+        report.files += table_files(made.printed, made.stem, folder, made.numbers)
     page = _PAGE.render(
         legend=LEGEND,
         run=run.resolve().name,
         finished=report.num_finished,
-        tables=report.tables,
+        tables=[*report.tables, *(made.printed for made in report.statistics)],
+        missing=report.missing,
         left_out=report.left_out,
     )
     others = {
-        MATRIX: transfer_matrix(rows).to_csv(index=False, lineterminator="\n"),
+        MATRIX: transfer_matrix(comparisons).to_csv(index=False, lineterminator="\n"),
         "index.html": page,
     }
     for name, text in others.items():
@@ -152,7 +176,7 @@ def _remove_tables(folder: Path) -> None:
     """An earlier report's tables, of which there may have been more; other people's files stay."""
     if (folder / MATRIX).is_file():
         for path in folder.iterdir():
-            if re.fullmatch(r"table[1-9][0-9]*\.(md|csv|tex)", path.name):
+            if re.fullmatch(rf"(table[1-9][0-9]*|{'|'.join(STEMS)})\.(md|csv|tex)", path.name):
                 path.unlink()
 
 
@@ -172,10 +196,15 @@ def print_report(report: Report) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     for table in report.tables:
         print_table(table, console)
+    for made in report.statistics:
+        if made.stem == HEADLINE:
+            print_table(made.printed, console)
     for path in report.files:
         console.print(str(path), markup=False, soft_wrap=True)
     if report.tables:
         console.print(LEGEND, markup=False, soft_wrap=True)
+    for line in report.missing:
+        console.print(f"missing: {line}", markup=False, soft_wrap=True)
     for name, reason in report.left_out.items():
         console.print(f"left out: {name}: {reason}", markup=False, soft_wrap=True)
     if not report.num_finished:
