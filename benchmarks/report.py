@@ -41,7 +41,7 @@ def main() -> None:
         for number, (source, method) in enumerate((source, method) for source in SOURCES for method in METHODS):
             write_job(Path(folder, str(number)), source, method, options.images, seed=number)
         profiler = cProfile.Profile()
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         if options.profile:
             profiler.enable()
         report = write_report(folder)
@@ -54,7 +54,10 @@ def main() -> None:
     )
     print(f"load over the last minute {os.getloadavg()[0]:.1f}")
     print(f"{len(SOURCES) * len(METHODS) * (1 + len(OTHERS))} cells x {options.images} images x {len(ARMS)} arms")
-    print(f"write_report {written - started:.1f} s, print_report {printed - written:.1f} s")
+    print(
+        f"write_report {written - started:.1f} s, print_report {printed - written:.1f} s; "
+        f"{time.process_time() - worked:.1f} s of one core's time in all"
+    )
     if options.profile:
         pstats.Stats(profiler).sort_stats("cumulative").print_stats(40)
 

@@ -10,12 +10,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from harmonia.results import IMAGE_ARM, calibration_error
 from harmonia.statistics import NUM_RESAMPLES, Draws, draw_f1, draw_sums, interval, ratio, strata
+
+Frame = Any  # a pd.DataFrame: pandas' annotations do not tell a column from a frame
 
 SETTING = ["label_policy", "fill", "data"]  # cells that differ in one of these answer different questions
 LINE = ["source", "method", "variant"]
@@ -44,11 +47,12 @@ class Comparison:
     """
 
     setting: dict[str, str]
-    cells: pd.DataFrame  # a line per cell: CELL, what is known of its models, and of its rows
+    cells: Frame  # a line per cell: CELL, what is known of its models, and of its rows
     class_names: np.ndarray  # (classes,) those of labels first
     labels: np.ndarray  # (images,) codes
     predicted: np.ndarray  # (images, cells) codes, by the target
     source_predicted: np.ndarray  # (images, cells) codes, by the source on the whole image
+    confidence: np.ndarray  # (images, cells) the target's p of what it predicts, NaN where it lacks the image
     has_class: np.ndarray  # (images, cells): whether the target has the label's class at all
     num_resamples: int = NUM_RESAMPLES
     seed: int = 0
@@ -103,7 +107,7 @@ class Comparison:
         """Each cell's matched control, -1 for none."""
         return self.positions(self.cells.assign(arm=self.cells["arm"].map(matched_control)))
 
-    def positions(self, keys: pd.DataFrame) -> np.ndarray:
+    def positions(self, keys: Frame) -> np.ndarray:
         """Where the cells of these CELL columns stand, -1 for none."""
         index = pd.MultiIndex.from_frame(self.cells[CELL])
         return index.get_indexer(pd.MultiIndex.from_frame(keys[CELL]))
@@ -115,18 +119,23 @@ class Comparison:
         widths = np.cumsum([block.shape[1] for block in columns])[:-1]
         return np.split(draw_sums(np.hstack(columns), self.strata, num_resamples, self.seed), widths, axis=1)
 
-    def share(self, part: np.ndarray, whole: np.ndarray) -> Draws:
-        """Draws of the share of the images of `whole` (images, m) that are in `part`."""
-        return ratio(*self.sums(part & whole, whole))
-
-    def f1(self, positions: Sequence[int]) -> Draws:
+    def f1(self, positions: Sequence[int] | np.ndarray) -> Draws:
         """Draws of F1 of these cells, averaged by support and equally, (1 + resamples, cells, 2)."""
         predicted = np.where(self.there[:, positions], self.predicted[:, positions], -1)
         num_resamples = self.num_resamples if len(self.labels) > 1 else 0
         return draw_f1(self.labels, predicted, self.strata, num_resamples, self.seed)
 
+    def calibration_errors(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Expected calibration error of each of these cells over its labelled images, NaN without one."""
+        errors = []
+        for at in positions:
+            used = self.there[:, at]
+            error = calibration_error(pd.Series(self.confidence[used, at]), pd.Series(self.right[used, at]))
+            errors.append(np.nan if error is None else error)
+        return np.array(errors)
 
-def compare(rows: pd.DataFrame, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> list[Comparison]:
+
+def compare(rows: Frame, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> list[Comparison]:
     """A comparison per setting, for rows as harmonia.tables.gather gives them."""
     return [
         _comparison(dict(zip(SETTING, setting, strict=True)), part, num_resamples, seed)
@@ -134,7 +143,7 @@ def compare(rows: pd.DataFrame, num_resamples: int = NUM_RESAMPLES, seed: int = 
     ]
 
 
-def _comparison(setting: dict[str, str], rows: pd.DataFrame, num_resamples: int, seed: int) -> Comparison:
+def _comparison(setting: dict[str, str], rows: Frame, num_resamples: int, seed: int) -> Comparison:
     image, _ = pd.factorize(rows["image_id"])
     cell = rows.groupby(CELL, sort=False).ngroup().to_numpy()
     first = np.unique(cell, return_index=True)[1]
@@ -143,8 +152,8 @@ def _comparison(setting: dict[str, str], rows: pd.DataFrame, num_resamples: int,
     codes, names = pd.factorize(pd.concat(columns, ignore_index=True))
     label, predicted, source_predicted = np.split(codes, 3)
 
-    def table(values: np.ndarray) -> np.ndarray:
-        filled = np.full((image.max() + 1, len(first)), -1, np.int32)
+    def table(values: np.ndarray, missing: float = -1, kind: type = np.int32) -> np.ndarray:
+        filled = np.full((image.max() + 1, len(first)), missing, kind)
         filled[image, cell] = values
         return filled
 
@@ -161,26 +170,16 @@ def _comparison(setting: dict[str, str], rows: pd.DataFrame, num_resamples: int,
             images=count,
             flagged=np.bincount(cell, rows["flag"].ne("").to_numpy(float)).astype(int),
             lacking=np.bincount(cell, lacks_class).astype(int),
-            ece=_calibration_errors(rows["p_predicted"].to_numpy(float), label, predicted, cell),
         ),
         class_names=np.asarray(names, dtype=object),
         labels=labels,
         predicted=table(predicted),
         source_predicted=table(source_predicted),
+        confidence=table(rows["p_predicted"].to_numpy(float), np.nan, np.float32),
         has_class=table(has_class) > 0,
         num_resamples=num_resamples,
         seed=seed,
     )
-
-
-def _calibration_errors(p: np.ndarray, label: np.ndarray, predicted: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    """Expected calibration error of each cell over its labelled images, NaN without one."""
-    used = label >= 0
-    frame = pd.DataFrame({"p": p[used], "right": (predicted == label)[used], "cell": cell[used]})
-    errors = np.full(cell.max() + 1, np.nan)
-    for position, group in frame.groupby("cell"):
-        errors[position] = calibration_error(group["p"], group["right"])
-    return errors
 
 
 def estimates(**draws: Draws) -> dict[str, np.ndarray]:
@@ -191,7 +190,7 @@ def estimates(**draws: Draws) -> dict[str, np.ndarray]:
     return columns
 
 
-def cell_estimates(comparison: Comparison) -> pd.DataFrame:
+def cell_estimates(comparison: Comparison) -> Frame:
     """A line per cell but those of the image arm, fractions: accuracy, retention, control, above_control.
 
     lacking: images whose class the target lacks; they count as wrong. reason: why a number is undefined, else "".

@@ -6,12 +6,20 @@ interval of NAME over images. The networks are those that ran: no interval speak
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harmonia.comparison import LINE, Comparison, cell_estimates, estimates, is_feature, matched_control, mean_draws
+from harmonia.comparison import (
+    LINE,
+    Comparison,
+    Frame,
+    cell_estimates,
+    estimates,
+    is_feature,
+    matched_control,
+    mean_draws,
+)
 from harmonia.statistics import exact_mcnemar, holm
 
 ALL_SOURCES = "all"
@@ -50,7 +58,7 @@ def _with_control(comparison: Comparison, positions: np.ndarray) -> np.ndarray:
     return controlled if len(controlled) else positions
 
 
-def tests(comparison: Comparison) -> pd.DataFrame:
+def paired_tests(comparison: Comparison) -> pd.DataFrame:
     """Exact McNemar tests between cells of one source and method, Holm-corrected within each kind of question.
 
     kind: "arm, control": a feature against its matched control; "arm, image": against the whole image; "target,
@@ -148,7 +156,7 @@ def families(comparison: Comparison) -> pd.DataFrame:
 
 def controls(comparison: Comparison) -> pd.DataFrame:
     """Every feature arm beside the controls of its area: lines of cell_estimates, and KIND_retention of each kind."""
-    lines: Any = cell_estimates(comparison)
+    lines: Frame = cell_estimates(comparison)
     features = lines[lines["arm"].map(is_feature)].reset_index(drop=True)
     named = lines["arm"].str.extract(r"^(?P<kind>.*?)(?P<area>\d*)$")
     kinds = [kind for kind in named["kind"].unique() if kind not in ("soft", "area", "dim", "blobs")]
@@ -162,11 +170,10 @@ def controls(comparison: Comparison) -> pd.DataFrame:
 
 def model_order(comparison: Comparison) -> list[str]:
     """The models of a comparison by family, size and name."""
-    sides = [
-        comparison.cells[["source", "family", "source_parameters"]],
-        comparison.cells[["target", "target_family", "target_parameters"]],
-    ]
-    models = pd.concat([side.set_axis(["name", "family", "size"], axis=1) for side in sides]).drop_duplicates("name")
+    cells, head = comparison.cells, ["name", "family", "size"]
+    sources = cells[["source", "family", "source_parameters"]].set_axis(head, axis=1)
+    targets = cells[["target", "target_family", "target_parameters"]].set_axis(head, axis=1)
+    models: Frame = pd.concat([sources, targets]).drop_duplicates("name")
     return models.sort_values(["family", "size", "name"])["name"].tolist()
 
 

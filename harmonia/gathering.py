@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harmonia.comparison import SETTING
+from harmonia.comparison import SETTING, Frame
 from harmonia.errors import InputError
 from harmonia.finished_jobs import Job, image_set, options_of, recorded_networks, section
 from harmonia.results import SCHEMA, read_rows
@@ -30,7 +30,7 @@ def gather(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     line = ["source", "method", *SETTING]
     given = [*line, "target", "arm", "options", "target_options", "image_set"]
     # by cells, of which there are hundreds: grouping a million rows takes seconds
-    cells = pd.concat([part[[*given, "job"]].drop_duplicates() for part in parts], ignore_index=True)
+    cells: Frame = pd.concat([part[[*given, "job"]].drop_duplicates() for part in parts], ignore_index=True)
     sets = cells.groupby("data")["image_set"].transform("nunique")
     cells["data"] = cells["data"].where(sets == 1, cells["data"] + " [" + cells["image_set"] + "]")
     latest = cells.groupby(given)["job"].transform("last")
@@ -43,11 +43,12 @@ def gather(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(used, ignore_index=True)
 
 
-def _used(rows: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+def _used(rows: Frame, cells: Frame) -> pd.DataFrame:
     """Of one job's rows those of these cells, with the cells' names of data and variant."""
-    cell = pd.MultiIndex.from_frame(cells[["target", "arm"]]).get_indexer(
-        pd.MultiIndex.from_frame(rows[["target", "arm"]])
-    )
+    key = ["target", "arm"]
+    group = rows.groupby(key, sort=False).ngroup().to_numpy()
+    first = rows.iloc[np.unique(group, return_index=True)[1]]
+    cell = pd.MultiIndex.from_frame(cells[key]).get_indexer(pd.MultiIndex.from_frame(first[key]))[group]
     if (cell < 0).any():
         rows, cell = rows[cell >= 0], cell[cell >= 0]
     return rows.assign(**{name: cells[name].to_numpy()[cell] for name in ("data", "variant")})
@@ -66,7 +67,7 @@ def _differing(options: pd.Series) -> pd.Series:
 
 def job_rows(job: Job) -> pd.DataFrame:
     """A finished job's rows, and what else a table needs to know of the job in columns of their own."""
-    rows = read_rows(job.folder, _COLUMNS)
+    rows: Frame = read_rows(job.folder, _COLUMNS)
     key = ["target", "arm", "image_id"]
     if (repeats := rows.duplicated(key)).any():
         raise InputError(
@@ -92,7 +93,7 @@ def job_rows(job: Job) -> pd.DataFrame:
     return rows.assign(
         job=str(job.folder),
         family=str(source.get("family") or ""),
-        source_parameters=networks.get(source.get("name"), {}).get("parameters", np.nan),
+        source_parameters=networks.get(str(source.get("name")), {}).get("parameters", np.nan),
         random_weights=source.get("weights") == "random",
         unreadable=float(job.summary.get("images_unreadable") or 0),
         data=str(data.get("name") or Path(str(data.get("root") or "")).name or "unnamed data"),

@@ -134,9 +134,9 @@ def write_report(run: str | Path, arm: str = "soft", out: str | Path | None = No
     if parts and arm not in arms:
         choice = ", ".join(arms) or "(none)"
         raise InputError(f"arm must be one of {choice}, got {arm!r}; {_remedy(arm, arms)}")
-    used = set(rows["job"])
+    used = set(rows["job"].unique())
     for name, part in parts.items():
-        if not used.intersection(part["job"]):
+        if not used.intersection(part["job"].unique()):
             report.left_out[name] = "replaced by a later job of the same cells"
     report.num_finished = len(parts)
     comparisons = compare(rows)

@@ -47,12 +47,12 @@ def source_right(comparison: Comparison) -> pd.DataFrame:
     cells = comparison.cells.iloc[shown][[*LINE, "target", "arm"]].reset_index(drop=True)
     was_right = comparison.source_predicted[:, shown] == comparison.labels[:, None]
     paired = comparison.there[:, shown] & comparison.there[:, image[shown]]
-    frames = []
-    for named, part in (("right", was_right), ("wrong", ~was_right)):
+    blocks = []
+    for part in (was_right, ~was_right):
         chosen = part & paired
-        images, hits, whole = comparison.sums(
-            chosen, comparison.right[:, shown] & chosen, comparison.right[:, image[shown]] & chosen
-        )
+        blocks += [chosen, comparison.right[:, shown] & chosen, comparison.right[:, image[shown]] & chosen]
+    sums, frames = comparison.sums(*blocks), []
+    for named, (images, hits, whole) in (("right", sums[:3]), ("wrong", sums[3:])):
         columns = estimates(
             accuracy_image=ratio(whole, images), accuracy_feature=ratio(hits, images), retention=ratio(hits, whole)
         )
@@ -72,16 +72,17 @@ def agreement(comparison: Comparison) -> pd.DataFrame:
     itself = comparison.positions(cells.iloc[shown].assign(target=cells["source"].iloc[shown]))
     target, source = comparison.predicted, comparison.source_predicted
 
-    def draws(positions: np.ndarray, reference: np.ndarray, defined: np.ndarray) -> np.ndarray:
-        both = (target[:, positions] >= 0) & (reference >= 0) & defined
-        return comparison.share(both & (target[:, positions] == reference), both)
-
-    columns = estimates(
-        on_image=draws(image[shown], source[:, shown], image[shown] >= 0),
-        kept=draws(shown, source[:, shown], np.ones(len(shown), bool)),
-        on_feature=draws(shown, target[:, itself], itself >= 0),
-    )
+    named = [  # what the target says, and what that is held against
+        (np.where(image[shown] >= 0, target[:, image[shown]], -1), source[:, shown]),
+        (target[:, shown], source[:, shown]),
+        (target[:, shown], np.where(itself >= 0, target[:, itself], -1)),
+    ]
+    there = [(answer >= 0) & (reference >= 0) for answer, reference in named]
+    same = [both & (answer == reference) for both, (answer, reference) in zip(there, named, strict=True)]
+    sums = comparison.sums(*same, *there)
+    draws = [ratio(part, whole) for part, whole in zip(sums[:3], sums[3:], strict=True)]
+    columns = estimates(on_image=draws[0], kept=draws[1], on_feature=draws[2])
     frame = cells.iloc[shown][[*LINE, "target", "arm"]].reset_index(drop=True)
-    ece = cells["ece"].to_numpy()
-    ece_image = np.where(image[shown] >= 0, ece[image[shown]], np.nan)
-    return frame.assign(ece_image=ece_image, ece_feature=ece[shown], **columns)
+    used, at = np.unique(image[shown], return_inverse=True)
+    ece_image = np.where(image[shown] >= 0, comparison.calibration_errors(used)[at], np.nan)
+    return frame.assign(ece_image=ece_image, ece_feature=comparison.calibration_errors(shown), **columns)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from harmonia import contrasts, splits
-from harmonia.comparison import SETTING, Comparison
+from harmonia.comparison import SETTING, Comparison, Frame
 from harmonia.tables import intervals_in_words, method_label
 from harmonia.typeset import MISSING, table
 
@@ -28,7 +28,6 @@ STEMS = (
     "classes",
 )
 
-Frame = Any  # a pd.DataFrame: pandas' annotations do not tell a column from a frame
 Column = tuple[str, str, Callable[[Frame, str], list[str]]]  # heading, column of the frame, how it is printed
 
 
@@ -177,7 +176,7 @@ def _paired_tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[Stat
         [SOURCE, METHOD, ("Question", "kind", text), ("First", "first_cell", text), ("Second", "second_cell", text)],
         [difference, ("Only first", "only_first", count), ("Only second", "only_second", count), *p],
         comparisons,
-        contrasts.tests,
+        contrasts.paired_tests,
         lambda frame: frame["first_arm"] == arm,
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import sparse
-from statsmodels.stats.contingency_tables import mcnemar
+from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
 NUM_RESAMPLES = 10_000
@@ -22,7 +22,7 @@ _COUNTS_AT_ONCE = 2_000_000  # bounds the memory of a pass whatever the number o
 Draws = np.ndarray  # (1 + resamples, ...)
 
 
-def strata(labels: Sequence[str]) -> np.ndarray:
+def strata(labels: Sequence[str] | np.ndarray) -> np.ndarray:
     """The stratum of each image, numbered from 0: its class.
 
     A class with one image would never vary and feign certainty, so all such classes form one stratum; if there is
@@ -138,8 +138,10 @@ def exact_mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, floa
     if not both.any():
         return 0, 0, float("nan")
     one, other = first[both] > 0, second[both] > 0
-    table = [[int((one & other).sum()), int((one & ~other).sum())], [int((~one & other).sum()), 0]]
-    return table[0][1], table[1][0], float(mcnemar(table, exact=True).pvalue)
+    only_first, only_second = int((one & ~other).sum()), int((~one & other).sum())
+    discordant = only_first + only_second
+    p = binomtest(only_first, discordant).pvalue if discordant else 1.0
+    return only_first, only_second, float(p)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

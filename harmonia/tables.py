@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from harmonia.comparison import SETTING, Comparison, cell_estimates
+from harmonia.comparison import SETTING, Comparison, Frame, cell_estimates
 from harmonia.paper import FOOTNOTES, printed
 from harmonia.results import IMAGE_ARM
 from harmonia.statistics import LEVEL, interval
@@ -46,7 +46,7 @@ def _figures(comparison: Comparison, positions: np.ndarray) -> dict[int, dict[st
 
 
 def _transfer_table(
-    comparison: Comparison, cells: pd.DataFrame, figures: dict[int, dict[str, Figure]], arm: str
+    comparison: Comparison, cells: Frame, figures: dict[int, dict[str, Figure]], arm: str
 ) -> pd.DataFrame:
     """One source's table. Per method, lines of figures; per target, the whole image (I) and the feature (F)."""
     source = cells["source"].iloc[0]
@@ -61,7 +61,7 @@ def _transfer_table(
             kept_area = np.nan if at is None else cells.at[at, "kept_area"]
             # a source with other weights than the paper's has no printed numbers
             quoted = {} if part["random_weights"].any() else _quoted(source, method, target, shown)
-            blocks.append(_block(figures.get(at, {}), kept_area, quoted))
+            blocks.append(_block({} if at is None else figures[at], kept_area, quoted))
         lines += [[method_label(method, variant), name, *(block[name] for block in blocks)] for name in blocks[0]]
     head = ["Method", "Metric", *(f"{target} ({'I' if shown == IMAGE_ARM else 'F'})" for target, shown in columns)]
     printed_cells = pd.DataFrame([line for line in lines if not _nothing_printed(line)], columns=head)
@@ -110,7 +110,7 @@ def _bounds(figure: Figure, decimals: int) -> str:
     return MISSING if np.isnan(low) else f"[{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
-def _caption(comparison: Comparison, cells: pd.DataFrame, arm: str) -> str:
+def _caption(comparison: Comparison, cells: Frame, arm: str) -> str:
     setting, first = comparison.setting, cells.iloc[0]
     num_images = f"{len(comparison.labels):,} images"
     if cells["unreadable"].max() > 0:
@@ -134,7 +134,7 @@ def intervals_in_words(comparison: Comparison) -> str:
     )
 
 
-def _footnotes(comparison: Comparison, cells: pd.DataFrame, lines: Sequence[Sequence[str]]) -> list[str]:
+def _footnotes(comparison: Comparison, cells: Frame, lines: Sequence[Sequence[str]]) -> list[str]:
     shown = "".join(text for line in lines for text in line)
     notes = [note for mark, note in FOOTNOTES.items() if mark in shown]
     if not (comparison.labels >= 0).any():
@@ -159,5 +159,5 @@ _MATRIX += ["accuracy_image", "accuracy_feature", "retention", "kept_area", "ima
 def transfer_matrix(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     """One line per source, target, method, arm, setting and variant; fractions, empty where undefined (see reason)."""
     frames = [cell_estimates(comparison).assign(**comparison.setting) for comparison in comparisons]
-    lines = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_MATRIX)
+    lines: Frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_MATRIX)
     return lines[_MATRIX + [name for name in lines.columns if name not in _MATRIX]]
