@@ -187,11 +187,11 @@ def matrix(comparison: Comparison, arm: str) -> pd.DataFrame:
     lines = chosen[[*LINE, "random_weights"]].drop_duplicates().assign(arm=arm)
     lines = lines.sort_values("source", key=lambda names: names.map(order.index), kind="stable")
     lines = lines.sort_values(["method", "variant"], kind="stable", ignore_index=True)
-    for target in order:
+    targets = set(comparison.cells["target"])
+    for target in [name for name in order if name in targets]:
         at = comparison.positions(lines.assign(target=target))
-        if (at >= 0).any():
-            retention = np.where(at >= 0, comparison.retention[:, at], np.nan)
-            lines = lines.assign(**estimates(**{target: retention}))
+        retention = np.where(at >= 0, comparison.retention[:, at], np.nan)
+        lines = lines.assign(**estimates(**{target: retention}))
     return lines
 
 

@@ -266,4 +266,5 @@ def _labelled(frame: Frame) -> Frame:
 
 
 def _targets(comparisons: Sequence[Comparison]) -> list[str]:
-    return list(dict.fromkeys(name for comparison in comparisons for name in contrasts.model_order(comparison)))
+    names = [name for one in comparisons for name in contrasts.model_order(one) if name in set(one.cells["target"])]
+    return list(dict.fromkeys(names))

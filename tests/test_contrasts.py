@@ -4,7 +4,17 @@ import pytest
 from scipy.stats import binomtest
 
 from harmonia.comparison import compare
-from harmonia.contrasts import capacity, controls, families, matrix, mean_transfer, methods, missing, model_order, paired_tests
+from harmonia.contrasts import (
+    capacity,
+    controls,
+    families,
+    matrix,
+    mean_transfer,
+    methods,
+    missing,
+    model_order,
+    paired_tests,
+)
 
 IMAGE = "1111111111"
 
