@@ -188,7 +188,7 @@ def test_the_page_escapes_what_others_named(tmp_path):
     main([f"run={tmp_path}"])
     page = (tmp_path / "report" / "index.html").read_text()
     assert "<script" not in page
-    assert page.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;") >= 3  # two columns, one reason, tables of statistics
+    assert page.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;") >= 3  # two columns, one reason
 
 
 @pytest.mark.parametrize(
