@@ -5,6 +5,8 @@ PIP_FLAGS ?=
 PYTEST_FLAGS ?=
 EXPERIMENT ?= paper
 DATA ?=
+WEIGHTS ?=
+OPTIONS ?=
 
 # relative paths, so that a checkout may lie in a folder with spaces
 PY := .venv/bin/python
@@ -47,5 +49,7 @@ format: .venv/dev  ## ruff format and its safe fixes
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
 
-reproduce-tables: .venv/quickstart  ## Tables 1 and 2: EXPERIMENT=paper|lite, DATA=folder of class folders
-	@$(PY) -m harmonia.run experiment=$(EXPERIMENT) $(if $(DATA),data=folder 'data.root="$(DATA)"')
+reproduce-tables: .venv/quickstart  ## grid and report: EXPERIMENT=paper|lite DATA=FOLDER WEIGHTS=FOLDER; repeat to resume
+	@$(PY) -m harmonia.run experiment=$(EXPERIMENT) $(if $(DATA),data=folder 'data.root="$(DATA)"') \
+	  $(if $(WEIGHTS),'paths.weights="$(WEIGHTS)"') $(if $(and $(filter lite,$(EXPERIMENT)),$(WEIGHTS)),\
+	  $$(test -e '$(WEIGHTS)/deit_tiny_patch16_224.safetensors' && echo source=lite2,deit_tiny)) $(OPTIONS)

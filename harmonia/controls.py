@@ -19,7 +19,7 @@ from harmonia.keep import Control, Projection, check_areas, percent
 from harmonia.shapes import Keep
 
 # Purposes of draws; numbered far from the steps of methods and fills, so that none shares its numbers.
-PARTNER_STEP = 2**34
+PARTNER_STEP = 2**37
 BLOB_STEP = 2**35
 
 BLOB_CELLS = 64  # of the side of a noise field: a tenth of the side is drawn smoothly

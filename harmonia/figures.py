@@ -1,10 +1,10 @@
-"""Figures of numbers, each drawn from rows as tables.gather gives them; percent here, fractions in rows.
+"""Figures of numbers, drawn from rows as gathering.gather gives them or lines of tables.transfer_matrix; percent here.
 
 Fig. 2 follows M. A. Kadir, G. Addluri, D. Sonntag 2023 (arXiv 2307.02150), the others go beyond it.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,22 +30,6 @@ from harmonia.results import IMAGE_ARM
 
 LINE = ["source", "method", "variant"]  # what a curve or a row of panels stands for
 FIGURE_COLUMNS = [*LINE, "image_id", "target", "arm", "label", "predicted", "p_label", "p_explained", "kept_area"]
-
-# (right or wrong, class) of the images -> low and high end of the interval of their mean
-Interval = Callable[[np.ndarray, np.ndarray], tuple[float, float]]
-
-
-def bootstrap_interval(right: np.ndarray, classes: np.ndarray, draws: int = 2000) -> tuple[float, float]:
-    """95 % percentile interval of an accuracy, images drawn again within their class, seed 0.
-
-    The number right among n_c images drawn with replacement is binomial, so no image need be drawn.
-    """
-    codes = np.unique(classes, return_inverse=True)[1]
-    images = np.bincount(codes)
-    share = np.bincount(codes, weights=right) / images
-    means = np.random.default_rng(0).binomial(images, share, (draws, len(images))).sum(1) / len(right)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def line_name(key: Sequence[str]) -> str:
@@ -110,17 +94,19 @@ def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, a
     return figure
 
 
-def accuracy_by_area(rows: pd.DataFrame, interval: Interval = bootstrap_interval) -> Figure:
+def accuracy_by_area(cells: pd.DataFrame) -> Figure:
     """Accuracy against kept area at equal area, a panel per target, a line per source and method.
 
-    The band is the interval; a hollow marker is the soft arm at its own mean area; grey is the image and, where
-    they were run, random blobs of the same area, averaged over sources.
+    cells: lines as tables.transfer_matrix gives them, of one setting. The band is the interval; a hollow marker is the
+    soft arm at its own mean area; grey is the image and, where they were run, random blobs of the same area, averaged
+    over sources.
     """
-    sources, targets = models_of(rows)
-    methods = list(dict.fromkeys(rows["method"]))
-    labelled: Any = rows[rows["label"].notna()]
-    points: Any = _points(labelled, interval)
-    whole = labelled[labelled["arm"] == IMAGE_ARM]
+    sources, targets = models_of(cells)
+    methods = list(dict.fromkeys(cells["method"]))
+    points: Any = cells[[re.fullmatch(r"soft|(area|blobs)\d+", arm) is not None for arm in cells["arm"]]].copy()
+    columns = {"accuracy_feature": "accuracy", "accuracy_feature_low": "low", "accuracy_feature_high": "high"}
+    for column, name in {"kept_area": "area", **columns}.items():
+        points[name] = 100 * points[column]
     with style():
         figure, axes = grid(len(targets), 3, TEXT_WIDTH / 3, 2.1)
         for panel, target in zip(axes, targets, strict=True):
@@ -140,32 +126,18 @@ def accuracy_by_area(rows: pd.DataFrame, interval: Interval = bootstrap_interval
             if len(blobs):
                 blobs = blobs.sort_values("area")
                 panel.plot(blobs["area"], blobs["accuracy"], ":", color=CONTROL_COLOUR, label="random blobs")
-            images = whole[whole["target"] == target].drop_duplicates("image_id")
-            level = 100 * (images["predicted"] == images["label"]).mean()
-            panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
+            of_target = cells[cells["target"] == target]
+            level = 100 * of_target["accuracy_image"].mean()  # the same images: lines differ where one lacks some
+            if not np.isnan(level):
+                panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
             panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
-            panel.set_title(f"{short(target)} (n = {len(images):,})")
+            panel.set_title(f"{short(target)} (n = {of_target['images'].max():,})")
             panel.set_xlim(0, None)
             panel.set_ylim(0, 100)
         figure.supxlabel("kept area (%)", fontsize=8)
         figure.supylabel("accuracy of the target (%)", fontsize=8)
         _legend_above(figure, axes)
         return figure
-
-
-def _points(rows: Any, interval: Interval) -> pd.DataFrame:
-    """Mean kept area, accuracy and its interval, in percent, of each target, line and arm that a curve needs."""
-    names = {name for name in rows["arm"].unique() if re.fullmatch(r"soft|(area|blobs)\d+", name)}
-    rows = rows[rows["arm"].isin(names)]
-    # once for all: comparing names is most of the work
-    right = (rows["predicted"] == rows["label"]).to_numpy(float)
-    rows = rows[["target", *LINE, "arm", "kept_area"]].assign(right=right, label=pd.factorize(rows["label"])[0])
-    points = []
-    for key, part in rows.groupby(["target", *LINE, "arm"], sort=False):
-        low, high = interval(part["right"].to_numpy(), part["label"].to_numpy())
-        numbers = (part["kept_area"].mean(), part["right"].mean(), low, high)
-        points.append((*key, *(100 * float(number) for number in numbers)))
-    return pd.DataFrame(points, columns=["target", *LINE, "arm", "area", "accuracy", "low", "high"])
 
 
 def area_distributions(rows: pd.DataFrame) -> Figure:
@@ -232,30 +204,37 @@ def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "ret
         return figure
 
 
-def transfer_against_likeness(cells: pd.DataFrame, likeness: str = "agreement", note: str = "") -> Figure:
-    """Transfer of each pair of models against how alike they are; the source's own cells are left out.
+def transfer_against_likeness(pairs: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
+    """What is left above control against how alike two models are; a panel per line of correlations.
 
-    cells: columns source, target, transfer, within_family (true or false) and the likeness, agreement or cka; all
-    fractions. note: a line in the figure's corner, such as a rank correlation with its interval.
+    pairs: lines as model_pairs gives them, of one setting and arm. correlations: a method, variant and measure a line,
+    with rho, low, high and the number of pairs, as likeness.correlations gives them.
     """
-    others: Any = cells[cells["source"] != cells["target"]]
-    pairs = others.dropna(subset=[likeness, "transfer"])
-    names = {"agreement": "agreement of predictions (%)", "cka": "linear CKA of penultimate features"}
-    factor = 100 if likeness == "agreement" else 1
+    measures = correlations["measure"].nunique()
     with style():
-        figure, (panel,) = grid(1, 1, COLUMN_WIDTH, 2.6)
-        for within, marker, fill in ((True, "o", FEATURE_COLOUR), (False, "s", "white")):
-            part = pairs[pairs["within_family"].astype(bool) == within]
-            if len(part):
-                name = f"{'within' if within else 'between'} families (n = {len(part)})"
+        figure, axes = grid(len(correlations), measures, TEXT_WIDTH / 2, 2.6)
+        for panel, found in zip(axes, correlations.itertuples(index=False), strict=True):
+            chosen = pairs[(pairs["method"] == found.method) & (pairs["variant"] == found.variant)]
+            factor = 100 if found.measure == "agreement" else 1
+            for within, marker, fill in ((True, "o", FEATURE_COLOUR), (False, "s", "white")):
+                part = chosen[chosen["within_family"].astype(bool) == within]
                 edge = FEATURE_COLOUR if within else IMAGE_COLOUR
-                panel.scatter(
-                    factor * part[likeness], 100 * part["transfer"], marker=marker, c=fill, ec=edge, s=22, label=name
-                )
-        panel.set_xlabel(names.get(likeness, likeness))
-        panel.set_ylabel("transfer (%)")
-        panel.text(0.02, 0.98, note, transform=panel.transAxes, va="top", fontsize=7)
-        _legend_above(figure, [panel])
+                name = "within families" if within else "between families"
+                x, y = factor * part[found.measure], 100 * part["above_control"]
+                panel.scatter(x, y, marker=marker, c=fill, ec=edge, s=22, label=name)
+            panel.set_title(found.method.upper() + (f"\n({short(found.variant)})" if found.variant else ""))
+            panel.set_xlabel(
+                {"agreement": "agreement of predictions (%)", "cka": "linear CKA of penultimate features"}[
+                    found.measure
+                ]
+            )
+            panel.set_ylabel("retention above control (points)")
+            bounds = f" [{found.low:.2f}, {found.high:.2f}]" if not np.isnan(found.low) else ""
+            rho = "undefined" if np.isnan(found.rho) else f"{found.rho:.2f}{bounds}"
+            note = f"Spearman's ρ {rho}, {found.pairs} pairs"
+            panel.margins(y=0.18)  # room for the note
+            panel.text(0.02, 0.98, note, transform=panel.transAxes, va="top", fontsize=7)
+        _legend_above(figure, axes)
         return figure
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 
 from harmonia.errors import InputError
-from harmonia.results import CONFIG, ERROR, ROWS, SUMMARY, read_summary
+from harmonia.results import CONFIG, ENVIRONMENT, ERROR, ROWS, SUMMARY, read_summary
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,15 @@ _NO_NUMBERS |= {"evaluation.representations"}
 _CONTROLS = "evaluation.controls"  # which of them run changes no number of another arm; their seed does
 _OF_THE_POOL = {"data.pool", "data.pool_size", "data.seed"}  # of the replacement images, not of those shown
 _FOLLOWED = {"seed": "seed", "crop_pct": "crop_pct", "weights_folder": "paths.weights"}  # as conf/ interpolates them
+
+
+def recorded_networks(folder: Path) -> dict[str, dict[str, Any]]:
+    """What a job recorded of each of its networks (parameters, input_px); empty where it recorded none."""
+    try:
+        found = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["networks"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}  # a job of an earlier version
+    return {name: known for name, known in found.items() if isinstance(known, dict)} if isinstance(found, dict) else {}
 
 
 def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from harmonia.comparison import SETTING
 from harmonia.examples import draw_examples, named_images, typical_images
 from harmonia.figure_style import save
 from harmonia.figures import (
@@ -15,10 +16,11 @@ from harmonia.figures import (
     accuracy_by_area,
     area_distributions,
     class_probabilities,
+    transfer_against_likeness,
     transfer_heat_maps,
 )
+from harmonia.likeness import LIKENESS, correlations
 from harmonia.page.collection import Collection
-from harmonia.tables import SETTING
 
 TYPICAL_IMAGES = 4
 PIXELS_PER_INCH = 130
@@ -35,16 +37,26 @@ class Illustration:
 
 
 def illustrate(
-    rows: pd.DataFrame, matrix: pd.DataFrame, collection: Collection, folder: Path, arm: str, images: Sequence[str] = ()
+    rows: pd.DataFrame,
+    matrix: pd.DataFrame,
+    collection: Collection,
+    folder: Path,
+    arm: str,
+    images: Sequence[str] = (),
+    pairs: pd.DataFrame | None = None,
 ) -> list[Illustration]:
-    """Draws and writes every figure; images: ids for Fig. 1, without them the typical ones."""
+    """Draws and writes every figure.
+
+    images: ids for Fig. 1, without them the typical ones. pairs: what likeness_table is about.
+    """
     made = []
     settings: Any = rows[[*SETTING, *FIGURE_COLUMNS]].groupby(SETTING, sort=False)  # copying text takes seconds
     for number, (setting, part) in enumerate(settings, start=1):
         suffix = "" if number == 1 else f"_{number}"
         where = "" if len(settings) == 1 else f" Label policy {setting[0]}, fill {setting[1]}, data {setting[2]}."
         cells: Any = matrix[(matrix[SETTING] == list(setting)).all(axis=1)]
-        for stem, title, caption, figure in _figures(part, cells, collection, setting, arm, images):
+        made_of_setting = [*_figures(part, cells, collection, setting, arm, images), *_likeness(pairs, setting, arm)]
+        for stem, title, caption, figure in made_of_setting:
             save(figure, folder, stem + suffix)
             made.append(
                 Illustration(stem + suffix, title, caption + where, round(PIXELS_PER_INCH * figure.get_figwidth()))
@@ -71,13 +83,13 @@ def _figures(rows: Any, matrix: Any, collection: Collection, setting: Sequence[s
         f"Retention, accuracy on the feature (arm {arm}) over accuracy on the image; the source's own cell is framed.",
         transfer_heat_maps(matrix, arm),
     )
-    if rows["label"].notna().any():
+    if matrix["accuracy_feature"].notna().any():
         yield (
             "accuracy_by_area",
             "Accuracy against kept area.",
             "Equal-area arms with 95 % bootstrap bands (images drawn again within classes); hollow: the soft map at "
             "its mean area.",
-            accuracy_by_area(rows),
+            accuracy_by_area(matrix),
         )
     if (rows["arm"] == "soft").any():
         yield (
@@ -85,6 +97,21 @@ def _figures(rows: Any, matrix: Any, collection: Collection, setting: Sequence[s
             "Kept area of the soft maps.",
             "Mean keep weight of each image in its source's view; line: middle half, circle: median.",
             area_distributions(rows),
+        )
+
+
+def _likeness(pairs: Any, setting: Sequence[str], arm: str):
+    if pairs is None:
+        return
+    here = pairs[(pairs[SETTING] == list(setting)).all(axis=1)]
+    found = correlations(here, arm)
+    if len(found):
+        yield (
+            LIKENESS,
+            "Transfer against likeness of models.",
+            f"Every source and other target: retention of arm {arm} above its control against how alike the two are; "
+            "Spearman's rank correlation with its 95 % bootstrap interval over pairs.",
+            transfer_against_likeness(here[here["arm"] == arm], found),
         )
 
 

@@ -14,10 +14,9 @@ import torch
 import yaml
 
 from harmonia.errors import InputError
-from harmonia.results import CONFIG, ERROR, REPRESENTATIONS, ROWS, SUMMARY, write_text
+from harmonia.results import CONFIG, ENVIRONMENT, ERROR, REPRESENTATIONS, ROWS, SUMMARY, write_text
 from harmonia.small_maps import MAPS
 
-ENVIRONMENT = "environment.json"
 PACKAGES = (
     "harmonia",
     "torch",
@@ -48,8 +47,8 @@ def record_failure(folder: Path, error: Exception) -> None:
     write_text(folder / ERROR, f"{text}\n")
 
 
-def write_environment(folder: Path, device: torch.device) -> None:
-    """Versions, commit, machine and command."""
+def write_environment(folder: Path, device: torch.device, networks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Versions, commit, machine and command, and what is known of each network by its name."""
     cuda = device.type == "cuda"
     facts = {
         "command": sys.argv,
@@ -59,6 +58,7 @@ def write_environment(folder: Path, device: torch.device) -> None:
         "git": _commit(),
         "device": torch.cuda.get_device_name(device) if cuda else device.type,
         "threads": torch.get_num_threads(),
+        "networks": {name: dict(known) for name, known in networks.items()},
     }
     write_text(folder / ENVIRONMENT, json.dumps(facts, indent=2, sort_keys=True) + "\n")
 

@@ -8,61 +8,41 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harmonia.comparison import CELL, Comparison, estimates, is_feature
 from harmonia.errors import InputError
 from harmonia.finished_jobs import Job, section
 from harmonia.representations import read_representations
-from harmonia.results import IMAGE_ARM, matched_control, summarise
-from harmonia.similarity import agreement, linear_cka
-from harmonia.tables import SETTING
-
-PAIR_COLUMNS = ["source", "target", "method", *SETTING, "variant", "within_family"]
-PAIR_COLUMNS += ["agreement", "cka", "retention", "control_retention", "transfer", "images"]
+from harmonia.similarity import linear_cka
 
 
-def model_pairs(
-    rows: pd.DataFrame, jobs: Sequence[Job], arm: str = "area30", control: str | None = None
-) -> pd.DataFrame:
-    """One line per source, other target, method and setting: how alike the two are, and how much transfers.
+def model_pairs(comparison: Comparison, jobs: Sequence[Job]) -> pd.DataFrame:
+    """One line per source, other target, method and feature arm: how alike the two are, and how much transfers.
 
-    rows are as `tables.gather` gives them, jobs those that wrote them. agreement: share of the whole images for
-    which both predict the same class. cka: debiased linear CKA of their penultimate representations, NaN where no
-    job has left both for the same images. transfer: retention of the arm above that of its control (by default the
-    matched one), NaN where either is missing. within_family: whether both models name the same family. Fractions.
+    jobs: those that wrote the rows. agreement: share of the whole images for which both predict the same class. cka:
+    debiased linear CKA of their penultimate representations, NaN where no job has left both for the same images.
+    retention, control_retention and above_control as in harmonia.comparison, with their intervals. within_family:
+    whether both models name the same family. Fractions; pairs whose whole images have not run are left out.
     """
-    control = control or matched_control(arm)
-    if control is None:
-        raise InputError(f"arm {arm!r} has no matched control; name one, such as blobs30")
-    shown: Any = rows[rows["arm"].isin([IMAGE_ARM, arm, control]) & (rows["source"] != rows["target"])]
+    cells = comparison.cells
+    others = (cells["source"] != cells["target"]) & cells["arm"].map(is_feature).astype(bool)
+    shown = np.flatnonzero(others.to_numpy() & (comparison.image_position >= 0))
+    image, control = comparison.image_position[shown], comparison.control_position[shown]
+    seen = comparison.predicted[:, image] >= 0
+    same = (comparison.predicted[:, image] == comparison.source_predicted[:, image]) & seen
+    pairs: Any = cells.iloc[shown].reset_index(drop=True)
     likeness = _Likeness(jobs)
-    lines = []
-    for names, part in shown.groupby(["source", "target", "method", *SETTING, "variant"], sort=False):
-        source, target = names[:2]
-        whole = part[part["arm"] == IMAGE_ARM]
-        if whole.empty:
-            continue
-        job = whole["job"].iloc[0]
-        metrics = summarise(part)
-        kept, without = (metrics.get(f"{target}/{one}/retention") for one in (arm, control))
-        kept, without = (math.nan if value is None else value for value in (kept, without))
-        lines.append(
-            dict(
-                zip(
-                    PAIR_COLUMNS,
-                    [
-                        *names,
-                        likeness.same_family(job, source, target),
-                        agreement(whole["source_predicted"].tolist(), whole["predicted"].tolist()),
-                        likeness.cka(job, source, target),
-                        kept,
-                        without,
-                        kept - without,
-                        len(whole),
-                    ],
-                    strict=True,
-                )
-            )
-        )
-    return pd.DataFrame(lines, columns=PAIR_COLUMNS)
+    ends = cells.iloc[image][["job", "source", "target"]].itertuples(index=False)
+    return pairs[[*CELL, "random_weights"]].assign(
+        within_family=pairs["family"] == pairs["target_family"],
+        agreement=same.sum(0) / seen.sum(0),
+        cka=[likeness.cka(job, source, target) for job, source, target in ends],
+        images=seen.sum(0),
+        **estimates(
+            retention=comparison.retention[:, shown],
+            control_retention=np.where(control >= 0, comparison.retention[:, control], np.nan),
+            above_control=comparison.above_control[:, shown],
+        ),
+    )
 
 
 class _Likeness:
@@ -77,10 +57,6 @@ class _Likeness:
         self._read: dict[str, tuple[list[str], dict[str, np.ndarray]]] = {}
         self._known: dict[str, float] = {}
 
-    def same_family(self, job: str, source: str, target: str) -> bool:
-        models = _models(self._jobs[job])
-        return models[source].get("family") == models[target].get("family")
-
     def cka(self, job: str, source: str, target: str) -> float:
         one, other = (self._representation(job, name) for name in (source, target))
         if one is None or other is None:
@@ -94,16 +70,25 @@ class _Likeness:
         return self._known[key]
 
     def _representation(self, job: str, name: str) -> pd.DataFrame | None:
+        if name not in _models(self._jobs[job]):
+            return None
         data = section(self._jobs[job].config, "data")
         others = self._of_model.get(_identity(self._jobs[job], name), [])
         for folder in sorted(others, key=lambda folder: folder != job):
             if section(self._jobs[folder].config, "data") == data:
                 if folder not in self._read:
-                    self._read[folder] = read_representations(folder)
+                    self._read[folder] = _representations(folder)
                 image_ids, found = self._read[folder]
                 if name in found:
                     return pd.DataFrame(found[name], index=image_ids).dropna()
         return None
+
+
+def _representations(folder: str) -> tuple[list[str], dict[str, np.ndarray]]:
+    try:
+        return read_representations(folder)
+    except InputError:
+        return [], {}  # a torn file costs a job its likeness, and the report nothing
 
 
 def _targets(job: Job) -> list[str]:

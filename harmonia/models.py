@@ -120,6 +120,11 @@ class Classifier(nn.Module):
             "classes": hashlib.sha256("\n".join(self.classes).encode()).hexdigest()[:16],
         }
 
+    def size_facts(self) -> dict[str, str | int]:
+        """What orders networks by capacity: the number of parameters, head included, and the input's side in pixels."""
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        return {"arch": self.spec.arch, "parameters": parameters, "input_px": self.view.size}
+
     def class_index(self, name: str) -> int | None:
         """This model's index of a class, None where it has no such class."""
         return self._indices.get(name)

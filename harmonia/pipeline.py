@@ -83,7 +83,8 @@ def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     job = _prepare(settings, folder, make_trainer, _batch_size(settings["batch_size"], device))
     # only now: a configuration that is refused leaves an earlier result in the folder alone
     job_folder.begin(folder, settings)
-    job_folder.write_environment(folder, device)
+    networks = {model.name: model.size_facts() for model in (job.source, *job.targets.values())}
+    job_folder.write_environment(folder, device, networks)
     computed = _make_maps(settings, job)
     map_counts = _map_counts(job.maps, computed)
     if map_counts["maps_not_converged"]:

@@ -11,14 +11,20 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from harmonia.comparison import compare
+from harmonia.contrasts import missing
 from harmonia.errors import InputError
 from harmonia.examples import check_names
 from harmonia.finished_jobs import Job, find_jobs
+from harmonia.gathering import gather, job_rows
 from harmonia.illustrations import illustrate
+from harmonia.likeness import LIKENESS, likeness_table
 from harmonia.page.collection import collect
 from harmonia.page.write import INDEX, write_pages
 from harmonia.results import IMAGE_ARM, write_text
-from harmonia.tables import gather, job_rows, print_table, table_files, transfer_matrix, transfer_tables
+from harmonia.statistic_tables import HEADLINE, STEMS, StatisticTable, statistic_tables
+from harmonia.tables import transfer_matrix, transfer_tables
+from harmonia.typeset import print_table, table_files
 
 HELP = """\
 Tables, figures and pages to browse from finished jobs; open index.html in any browser.
@@ -40,8 +46,8 @@ THUMBNAILS = 5000  # about 10 kB each
 LEGEND = "A soft map dims the image and may keep more of its light than another: compare methods at equal area."
 EQUAL_AREA = "python -m harmonia.report run=FOLDER arm=area30 out=FOLDER2"
 _OURS = re.compile(
-    r"table[1-9]\d*\.(md|csv|tex)|"
-    r"(fig1|fig2(_part\d+)?|transfer_matrix|accuracy_by_area|area_distributions)(_\d+)?\.(png|pdf)"
+    rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS])})\.(md|csv|tex)|"
+    rf"(fig1|fig2(_part\d+)?|transfer_matrix|accuracy_by_area|area_distributions|{LIKENESS})(_\d+)?\.(png|pdf)"
 )
 
 
@@ -53,6 +59,8 @@ class Report:
     tables: list[pd.DataFrame] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    statistics: list[StatisticTable] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)  # cells and arms that others of the grid have
 
 
 def write_report(
@@ -89,13 +97,17 @@ def write_report(
     if parts and arm not in arms:
         choice = ", ".join(arms) or "(none)"
         raise InputError(f"arm must be one of {choice}, got {arm!r}; {_remedy(arm, arms)}")
-    used = set(rows["job"])
+    used = set(rows["job"].unique())
     for name, part in parts.items():
-        if not used.intersection(part["job"]):
+        if not used.intersection(part["job"].unique()):
             report.left_out[name] = "replaced by a later job of the same cells"
     report.num_finished = len(parts)
-    report.tables = transfer_tables(rows, arm)
-    matrix = transfer_matrix(rows)
+    comparisons = compare(rows)
+    report.tables = transfer_tables(comparisons, arm)
+    likeness = likeness_table(comparisons, jobs, arm)
+    report.statistics = statistic_tables(comparisons, arm) + ([likeness] if likeness else [])
+    report.missing = [line for comparison in comparisons for line in missing(comparison)]
+    matrix = transfer_matrix(comparisons)
     collection = collect(rows)
     check_names(collection, images)
 
@@ -107,9 +119,12 @@ def write_report(
     _remove_earlier(folder)
     for number, table in enumerate(report.tables, start=1):
         report.files += table_files(table, f"table{number}", folder)
+    for made in report.statistics:
+        report.files += table_files(made.printed, made.stem, folder, made.numbers)
     write_text(folder / MATRIX, matrix.to_csv(index=False, lineterminator="\n"))
     report.files.append(folder / MATRIX)
-    figures = illustrate(rows, matrix, collection, folder, arm, images) if parts else []
+    pairs = likeness.numbers if likeness else None
+    figures = illustrate(rows, matrix, collection, folder, arm, images, pairs) if parts else []
     report.files += [folder / f"{figure.stem}.{suffix}" for figure in figures for suffix in ("png", "pdf")]
     facts = {
         "run": run.resolve().name,
@@ -117,7 +132,9 @@ def write_report(
         "legend": LEGEND,
         "equal_area": EQUAL_AREA,
         "tables": report.tables,
+        "statistics": report.statistics,
         "figures": figures,
+        "missing": report.missing,
         "left_out": report.left_out,
     }
     write_pages(folder, collection, thumbnails, arm, facts)
@@ -149,10 +166,15 @@ def print_report(report: Report) -> None:
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     for table in report.tables:
         print_table(table, console)
+    for made in report.statistics:
+        if made.stem == HEADLINE:
+            print_table(made.printed, console)
     for path in report.files:
         console.print(str(path), markup=False, soft_wrap=True)
     if report.tables:
         console.print(f"{LEGEND} {EQUAL_AREA}", markup=False, soft_wrap=True)
+    for line in report.missing:
+        console.print(f"missing: {line}", markup=False, soft_wrap=True)
     for name, reason in report.left_out.items():
         console.print(f"left out: {name}: {reason}", markup=False, soft_wrap=True)
     if not report.num_finished:

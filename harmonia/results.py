@@ -30,6 +30,7 @@ SUMMARY = "summary.json"
 REPRESENTATIONS = "representations.parquet"
 CONFIG = "config.yaml"
 ERROR = "error.txt"
+ENVIRONMENT = "environment.json"
 
 IMAGE_ARM = "image"
 _OWN_ARM = re.compile(r"image|soft|area\d+")
@@ -215,7 +216,7 @@ def _measure(group: pd.DataFrame) -> dict[str, float | int | None]:
         "f1_macro": f1_macro,
         "p_label": _mean(rows["p_label"].dropna()),
         "p_explained": _mean(rows["p_explained"].dropna()),
-        "ece": _calibration_error(labelled["p_predicted"], correct),
+        "ece": calibration_error(labelled["p_predicted"], correct),
         "kept_area": _mean(rows["kept_area"]),
         "images": len(rows),
     }
@@ -242,7 +243,11 @@ def _f1(labels: pd.Series, predicted: pd.Series) -> tuple[float | None, float | 
     return float((scores * support).sum() / support.sum()), float(scores[present].mean())
 
 
-def _calibration_error(confidence: pd.Series, correct: pd.Series) -> float | None:
+def calibration_error(confidence: pd.Series, correct: pd.Series) -> float | None:
+    """Expected calibration error of the top class in [0, 1]; None without images or if a confidence is NaN.
+
+    Guo et al. 2017, equation 3, over NUM_BINS bins.
+    """
     if confidence.empty or confidence.isna().any():
         return None
     import torch

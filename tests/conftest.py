@@ -3,6 +3,8 @@ import json
 import sys
 import time
 
+import numpy as np
+import pandas as pd
 import pytest
 from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
@@ -92,3 +94,53 @@ def records():
 def history():
     """history(folder): the logged values of that run by name."""
     return _wandb_history
+
+
+@pytest.fixture
+def gathered_cell():
+    """gathered_cell("110", target=...): rows of one cell as gather gives them, 1 where the target names the label.
+
+    Images have the labels dog0, dog1, dog0, ... unless given; "-" leaves an image out. A wrong answer is "owl".
+    """
+
+    def make(outcomes, labels=None, source_right=None, predicted=None, **given):
+        count = len(outcomes)
+        labels = [f"dog{number % 2}" for number in range(count)] if labels is None else labels
+        right = [outcome == "1" for outcome in outcomes]
+        answers = [label if hit else "owl" for label, hit in zip(labels, right, strict=True)]
+        was_right = source_right or "1" * count
+        frame = pd.DataFrame(
+            {
+                "image_id": [f"n{number:04}" for number in range(count)],
+                "label": pd.Series(labels, dtype="str"),
+                "predicted": answers if predicted is None else predicted,
+                "source_predicted": [
+                    label if hit == "1" else "cat" for label, hit in zip(labels, was_right, strict=True)
+                ],
+                "p_label": 0.5,
+                "p_predicted": 0.5,
+                "flag": "",
+            }
+        )
+        constant = {
+            "source": "e7",
+            "method": "gc",
+            "variant": "",
+            "target": "e6",
+            "arm": "soft",
+            "label_policy": "predicted",
+            "fill": "black",
+            "data": "woof",
+            "kept_area": 0.3,
+            "job": "0",
+            "unreadable": 0.0,
+            "family": "efficientnet",
+            "target_family": "efficientnet",
+            "source_parameters": np.nan,
+            "target_parameters": np.nan,
+            "random_weights": False,
+        }
+        kept = [outcome != "-" for outcome in outcomes]
+        return frame.assign(**constant | given)[kept]
+
+    return make

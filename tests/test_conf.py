@@ -58,6 +58,19 @@ def test_the_paper_is_the_default_cell():
     assert (config.data.name, config.label.name, config.fill.name) == ("imagewoof", "predicted", "black")
 
 
+@pytest.mark.parametrize(
+    ("name", "sources", "targets", "data"),
+    [("paper", "e7,vit", ["self", "e6", "e5"], "imagewoof"), ("lite", "lite2", ["self", "lite1", "lite0"], "samples")],
+)
+def test_the_grids_of_make_reproduce_tables(name, sources, targets, data):
+    config = composed(f"experiment={name}")
+    assert config.hydra.mode.name == "MULTIRUN"
+    assert config.hydra.sweeper.params.source == sources
+    assert set(config.hydra.sweeper.params.method.split(",")) == {"gc", "ss"}
+    assert list(config.target) == targets
+    assert config.data.name == data
+
+
 @pytest.mark.parametrize("group", ["method", "fill", "evaluation"])
 def test_every_option_builds_its_object(group):
     for name in [option for kind, option in OPTIONS if kind == group]:

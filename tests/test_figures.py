@@ -10,7 +10,6 @@ from harmonia.figure_style import TEXT_WIDTH, save, short, style
 from harmonia.figures import (
     accuracy_by_area,
     area_distributions,
-    bootstrap_interval,
     class_probabilities,
     transfer_against_likeness,
     transfer_heat_maps,
@@ -44,36 +43,6 @@ def rows(sources=("a", "b"), targets=("a", "b"), methods=("gc",), images=40):
     return pd.concat(frames, ignore_index=True)
 
 
-def literal_bootstrap(right, classes, draws, seed):
-    """Images drawn one by one, with replacement, within their class."""
-    generator = np.random.default_rng(seed)
-    means = []
-    for _ in range(draws):
-        drawn = []
-        for name in np.unique(classes):
-            members = np.flatnonzero(classes == name)
-            drawn += generator.choice(members, len(members)).tolist()
-        means.append(right[drawn].mean())
-    return np.quantile(means, [0.025, 0.975])
-
-
-def test_the_interval_is_that_of_drawing_images_within_classes():
-    generator = np.random.default_rng(1)
-    classes = np.repeat(["x", "y", "z"], [20, 50, 10])
-    right = (generator.random(80) < np.repeat([0.9, 0.5, 0.1], [20, 50, 10])).astype(float)
-    assert bootstrap_interval(right, classes) == pytest.approx(literal_bootstrap(right, classes, 2000, 7), abs=0.02)
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_the_interval_of_classes_that_are_all_right_or_all_wrong_is_a_point(value):
-    assert bootstrap_interval(np.full(9, value), np.repeat(["x", "y", "z"], 3)) == (value, value)
-
-
-def test_the_interval_repeats():
-    right, classes = np.arange(10) % 2.0, np.array(["x"] * 10)
-    assert bootstrap_interval(right, classes) == bootstrap_interval(right, classes)
-
-
 def test_histograms_hold_every_image_once_and_say_how_many():
     (figure,) = class_probabilities(rows(), "soft")
     assert len(figure.axes) == 4
@@ -103,16 +72,35 @@ def test_many_lines_go_on_in_another_figure():
     assert [len(figure.axes) for figure in figures] == [12, 4]
 
 
+def curve_cells(sources=("a", "b"), targets=("a", "b")):
+    """What the matrix says of the rows above, with bounds ten points away."""
+    lines = [
+        (source, target, arm, accuracy, area)
+        for source in sources
+        for target in targets
+        for arm, (accuracy, area) in ARMS.items()
+        if arm != "image"
+    ]
+    frame = pd.DataFrame(lines, columns=["source", "target", "arm", "accuracy_feature", "kept_area"])
+    bounds = {f"accuracy_feature_{end}": frame["accuracy_feature"] + by for end, by in (("low", -0.1), ("high", 0.1))}
+    return frame.assign(method="gc", variant="", accuracy_image=0.9, images=40, **bounds)
+
+
 def test_curves_run_through_the_accuracies_in_percent():
-    figure = accuracy_by_area(rows(), interval=lambda right, classes: (right.mean() - 0.1, right.mean() + 0.1))
+    figure = accuracy_by_area(curve_cells())
     assert [panel.get_title() for panel in figure.axes] == ["a (n = 40)", "b (n = 40)"]
     lines = {line.get_label(): line for line in figure.axes[0].lines}
-    assert lines["a · GC"].get_xdata().tolist() == pytest.approx([10, 30], rel=1e-5)
+    assert lines["a · GC"].get_xdata().tolist() == pytest.approx([10, 30])
     assert lines["a · GC"].get_ydata().tolist() == pytest.approx([20, 60])
     assert lines["whole image"].get_ydata() == pytest.approx([90, 90])
     assert lines["random blobs"].get_ydata().tolist() == pytest.approx([10])
     band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == pytest.approx((10, 70))
+
+
+def test_curves_without_whole_images_have_no_level():
+    figure = accuracy_by_area(curve_cells().assign(accuracy_image=np.nan))
+    assert "whole image" not in {line.get_label() for line in figure.axes[0].lines}
 
 
 def test_area_distributions_show_the_median_of_the_soft_map():
@@ -136,22 +124,29 @@ def test_the_heat_map_prints_percent_and_frames_the_sources_own_cell():
     assert [(patch.get_x() > 0, patch.get_y() > 0) for patch in panel.patches] == [(False, False), (True, True)]
 
 
-def test_the_scatter_leaves_the_sources_own_cells_out():
-    table = pd.DataFrame(
+def test_the_scatter_has_a_panel_for_each_correlation_and_says_it():
+    pairs = pd.DataFrame(
         {
-            "source": ["a", "a", "b", "b"],
-            "target": ["a", "b", "a", "c"],
-            "agreement": [1.0, 0.8, 0.8, 0.5],
-            "cka": [1.0, 0.9, 0.9, 0.4],
-            "transfer": [0.9, 0.7, 0.6, 0.2],
-            "within_family": [True, True, True, False],
+            "method": ["gc", "gc", "gc", "ss"],
+            "variant": "",
+            "agreement": [0.8, 0.8, 0.5, 0.1],
+            "cka": [0.9, 0.9, 0.4, 0.1],
+            "above_control": [0.7, 0.6, 0.2, 0.1],
+            "within_family": [True, True, False, True],
         }
     )
-    figure = transfer_against_likeness(table, "agreement", note="ρ = 0.87")
-    within, between = (points.get_offsets().tolist() for points in figure.axes[0].collections)
-    assert within == [pytest.approx([80, 70]), pytest.approx([80, 60])]
-    assert between == [pytest.approx([50, 20])]
-    assert transfer_against_likeness(table, "cka").axes[0].collections[1].get_offsets().tolist() == [[0.4, 20]]
+    found = pd.DataFrame(
+        [("gc", "", "agreement", 0.87, 0.5, 1.0, 3), ("gc", "", "cka", np.nan, np.nan, np.nan, 3)],
+        columns=["method", "variant", "measure", "rho", "low", "high", "pairs"],
+    )
+    figure = transfer_against_likeness(pairs, found)
+    first, second = ([points.get_offsets().tolist() for points in panel.collections] for panel in figure.axes)
+    assert first == [[pytest.approx([80, 70]), pytest.approx([80, 60])], [pytest.approx([50, 20])]]
+    assert second[1] == [pytest.approx([0.4, 20])]
+    assert [panel.texts[0].get_text() for panel in figure.axes] == [
+        "Spearman's ρ 0.87 [0.50, 1.00], 3 pairs",
+        "Spearman's ρ undefined, 3 pairs",
+    ]
 
 
 @pytest.mark.filterwarnings("error")
@@ -159,7 +154,7 @@ def test_the_scatter_leaves_the_sources_own_cells_out():
 def test_hostile_and_long_names_are_drawn_as_they_are_and_leave_room(tmp_path, count):
     names = [f"$\\frac{{{number}$ <b>\u2028 {'x' * 90}{number}" for number in range(count)]
     for number, figure in enumerate(
-        [*class_probabilities(rows(names, names), "soft"), accuracy_by_area(rows(names, names))]
+        [*class_probabilities(rows(names, names), "soft"), accuracy_by_area(curve_cells(names, names))]
     ):
         save(figure, tmp_path, str(number))
         assert figure.get_figwidth() <= TEXT_WIDTH + 1e-6

@@ -49,7 +49,10 @@ def test_a_job_leaves_rows_summary_config_and_environment(cli, tmp_path):
         assert summary[name] == pytest.approx(value, nan_ok=True)
     config = yaml.safe_load((tmp_path / "job" / "config.yaml").read_text())
     assert config["target"]["self"] == config["source"]
-    assert json.loads((tmp_path / "job" / "environment.json").read_text())["packages"]["timm"]
+    environment = json.loads((tmp_path / "job" / "environment.json").read_text())
+    assert environment["packages"]["timm"]
+    assert environment["networks"]["lite1"]["input_px"] == 240
+    assert environment["networks"]["lite0"]["parameters"] < environment["networks"]["lite1"]["parameters"]
     assert "looks at layer" in (tmp_path / "job" / "run.log").read_text()
 
 

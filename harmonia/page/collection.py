@@ -85,7 +85,7 @@ class _Codes(dict):
 
 
 def collect(rows: pd.DataFrame) -> Collection:
-    """The finished jobs' images for rows as tables.gather gives them; what a job no longer shows is left out."""
+    """The finished jobs' images for rows as gathering.gather gives them; what a job no longer shows is left out."""
     shown: Any = rows[[*CELL, "job", "target", "arm"]].drop_duplicates()
     ids: Any = rows[["data", "image_id"]].drop_duplicates().groupby("data", sort=False)["image_id"]
     sets = {str(name): _image_list(str(name), sorted(found)) for name, found in ids}

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from harmonia.finished_jobs import find_jobs
+from harmonia.gathering import gather, job_rows
 from harmonia.page.collection import NONE, collect, probability_drop
-from harmonia.tables import gather, job_rows
 
 
 def collected(run):

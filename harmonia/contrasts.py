@@ -1,0 +1,213 @@
+"""What the cells of one comparison say together: arms and controls, targets, methods, families, sizes.
+
+Every function gives a frame of fractions, NaN where a number is undefined; NAME_low and NAME_high bound the 95 %
+interval of NAME over images. The networks are those that ran: no interval speaks of others.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from harmonia.comparison import (
+    LINE,
+    Comparison,
+    Frame,
+    cell_estimates,
+    estimates,
+    is_feature,
+    mean_draws,
+)
+from harmonia.results import matched_control
+from harmonia.statistics import exact_mcnemar, holm
+
+ALL_SOURCES = "all"
+
+
+def mean_transfer(comparison: Comparison) -> pd.DataFrame:
+    """Retention, the control's and the difference, mean over the other targets: of every source, and of all of them.
+
+    Random-weight sources have lines of their own and are no part of the mean over trained ones. `cells` says how many
+    a mean is over; where some have a matched control and others none, it is over those that have.
+    """
+    cells = comparison.cells
+    transfers = cells[(cells["target"] != cells["source"]) & cells["arm"].map(is_feature)]
+    key = ["source", "method", "variant", "arm", "random_weights"]
+    grouped = [
+        (names, group)
+        for frame in (transfers.assign(source=ALL_SOURCES), transfers)
+        for names, group in frame.groupby(key, sort=False)
+    ]
+    positions = [_with_control(comparison, group.index.to_numpy()) for _, group in grouped]
+    control = comparison.control_position
+    of_control = np.where(control >= 0, comparison.retention[:, control], np.nan)
+    retention, counts = mean_draws(comparison.retention, positions)
+    columns = estimates(
+        retention=retention,
+        control_retention=mean_draws(of_control, positions)[0],
+        above_control=mean_draws(comparison.above_control, positions)[0],
+    )
+    kept_area = [cells["kept_area"].iloc[group].mean() for group in positions]
+    keys = pd.DataFrame([names for names, _ in grouped], columns=key)
+    return keys.assign(cells=counts, kept_area=kept_area, **columns)
+
+
+def _with_control(comparison: Comparison, positions: np.ndarray) -> np.ndarray:
+    controlled = positions[~np.isnan(comparison.above_control[0, positions])]
+    return controlled if len(controlled) else positions
+
+
+def paired_tests(comparison: Comparison) -> pd.DataFrame:
+    """Exact McNemar tests between cells of one source and method, Holm-corrected within each kind of question.
+
+    kind: "arm, control": a feature against its matched control; "arm, image": against the whole image; "target,
+    target": one feature in two targets. difference: accuracy of the first less that of the second.
+    """
+    cells, kinds = comparison.cells, {}
+    features = np.flatnonzero(cells["arm"].map(is_feature))
+    for kind, others in (("arm, control", comparison.control_position), ("arm, image", comparison.image_position)):
+        kinds[kind] = [(position, others[position]) for position in features if others[position] >= 0]
+    same_feature = cells.iloc[features].groupby([*LINE, "arm"], sort=False).indices.values()
+    kinds["target, target"] = [pair for group in same_feature for pair in combinations(features[group], 2)]
+    frames = [_paired(comparison, pairs).assign(kind=kind) for kind, pairs in kinds.items() if pairs]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _paired(comparison: Comparison, pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
+    """One line per pair of cells; the Holm family is all of them."""
+    first, second = np.array(pairs).T
+    cells = comparison.cells
+    hits = np.where(comparison.there, comparison.right, np.nan)
+    found = [exact_mcnemar(hits[:, one], hits[:, other]) for one, other in pairs]
+    frame = cells.iloc[first][LINE].reset_index(drop=True)
+    for name, chosen in (("first", first), ("second", second)):
+        for column in ("target", "arm", "method", "variant", "kept_area"):
+            frame[f"{name}_{column}"] = cells[column].to_numpy()[chosen]
+    frame = frame.assign(**estimates(difference=comparison.accuracy[:, first] - comparison.accuracy[:, second]))
+    frame[["only_first", "only_second", "p"]] = found
+    return frame.assign(p_holm=holm(frame["p"]))
+
+
+def methods(comparison: Comparison) -> pd.DataFrame:
+    """Method against method on the same source, target and arm: first less second, in accuracy and in retention."""
+    cells = comparison.cells
+    shown = cells[cells["arm"].map(is_feature)]
+    pairs = []
+    for _, group in shown.groupby(["source", "target", "arm", "random_weights"], sort=False):
+        order = group.sort_values(["method", "variant"], ascending=False).index
+        pairs += combinations(order, 2)
+    if not pairs:
+        return pd.DataFrame()
+    first, second = np.array(pairs).T
+    retention = comparison.retention[:, first] - comparison.retention[:, second]
+    return _paired(comparison, pairs).assign(**estimates(retention_difference=retention))
+
+
+def capacity(comparison: Comparison) -> pd.DataFrame:
+    """Retention from the smaller to the larger network of a family, the way back, and the first less the second.
+
+    Size is the number of parameters, as recorded by the jobs; pairs of which one size is unknown are left out.
+    """
+    cells = comparison.cells
+    shown = cells[
+        cells["arm"].map(is_feature)
+        & (cells["family"] == cells["target_family"])
+        & (cells["source_parameters"] != cells["target_parameters"])
+        & cells[["source_parameters", "target_parameters"]].notna().all(axis=1)
+        & ~cells["random_weights"]
+    ]
+    up = shown["source_parameters"] < shown["target_parameters"]
+    ends = {"small": shown["source"].where(up, shown["target"]), "large": shown["target"].where(up, shown["source"])}
+    key = ["family", "small", "large", "method", "variant", "arm"]
+    lines = []
+    for names, group in shown.assign(up=up, **ends).groupby(key, sort=False):
+        ways = [group.index[group["up"] == way].to_numpy() for way in (True, False)]
+        lines.append((names, ways))
+    if not lines:
+        return pd.DataFrame()
+    rising, falling = (mean_draws(comparison.retention, [ways[way] for _, ways in lines])[0] for way in (0, 1))
+    frame = pd.DataFrame([names for names, _ in lines], columns=key)
+    return frame.assign(**estimates(to_larger=rising, to_smaller=falling, difference=rising - falling))
+
+
+def families(comparison: Comparison) -> pd.DataFrame:
+    """Mean retention of each method and arm to the source itself, to other networks of its family, to other families.
+
+    difference: within the family less between families. Random-weight sources are left out.
+    """
+    cells = comparison.cells
+    shown = cells[cells["arm"].map(is_feature) & ~cells["random_weights"]]
+    itself = shown["source"] == shown["target"]
+    kin = shown["family"] == shown["target_family"]
+    key = ["method", "variant", "arm"]
+    groups: dict[str, list[np.ndarray]] = {"itself": [], "within": [], "between": []}
+    names = []
+    for name, group in shown.groupby(key, sort=False):
+        names.append(name)
+        for kind, mask in (("itself", itself), ("within", kin & ~itself), ("between", ~kin & ~itself)):
+            groups[kind].append(group.index[mask[group.index]].to_numpy())
+    means = {kind: mean_draws(comparison.retention, positions) for kind, positions in groups.items()}
+    draws = {kind: of_kind for kind, (of_kind, _) in means.items()}
+    counts = {f"{kind}_cells": count for kind, (_, count) in means.items()}
+    columns = estimates(**draws, difference=draws["within"] - draws["between"])
+    return pd.DataFrame(names, columns=key).assign(**counts, **columns)
+
+
+def controls(comparison: Comparison) -> pd.DataFrame:
+    """Every feature arm beside the controls of its area: lines of cell_estimates, and KIND_retention of each kind."""
+    lines: Frame = cell_estimates(comparison)
+    features = lines[lines["arm"].map(is_feature)].reset_index(drop=True)
+    named = lines["arm"].str.extract(r"^(?P<kind>.*?)(?P<area>\d*)$")
+    kinds = [kind for kind in named["kind"].unique() if kind not in ("soft", "area", "dim", "blobs")]
+    for kind in kinds:
+        arms = features["arm"].str.replace("area", kind) if kind else features["arm"]
+        at = comparison.positions(features.assign(arm=arms.where(features["arm"] != "soft", kind)))
+        retention = np.where(at >= 0, comparison.retention[:, at], np.nan)
+        features = features.assign(**estimates(**{f"{kind}_retention": retention}))
+    return features
+
+
+def model_order(comparison: Comparison) -> list[str]:
+    """The models of a comparison by family, size and name."""
+    cells, head = comparison.cells, ["name", "family", "size"]
+    sources = cells[["source", "family", "source_parameters"]].set_axis(head, axis=1)
+    targets = cells[["target", "target_family", "target_parameters"]].set_axis(head, axis=1)
+    models: Frame = pd.concat([sources, targets]).drop_duplicates("name")
+    return models.sort_values(["family", "size", "name"])["name"].tolist()
+
+
+def matrix(comparison: Comparison, arm: str) -> pd.DataFrame:
+    """Retention of an arm, a line per method and source, a column per target with its bounds; NaN where none has run.
+
+    Models stand by family, size and name, the same order on both axes.
+    """
+    order = model_order(comparison)
+    chosen = comparison.cells[comparison.cells["arm"] == arm]
+    lines = chosen[[*LINE, "random_weights"]].drop_duplicates().assign(arm=arm)
+    lines = lines.sort_values("source", key=lambda names: names.map(order.index), kind="stable")
+    lines = lines.sort_values(["method", "variant"], kind="stable", ignore_index=True)
+    targets = set(comparison.cells["target"])
+    for target in [name for name in order if name in targets]:
+        at = comparison.positions(lines.assign(target=target))
+        retention = np.where(at >= 0, comparison.retention[:, at], np.nan)
+        lines = lines.assign(**estimates(**{target: retention}))
+    return lines
+
+
+def missing(comparison: Comparison) -> list[str]:
+    """What others of the grid have and a cell lacks, a line each: methods of a source, targets and arms of a method."""
+    cells = comparison.cells
+    said = []
+    for source, of_source in cells.groupby("source", sort=False):
+        for method in [name for name in cells["method"].unique() if name not in set(of_source["method"])]:
+            said.append(f"source {source}: method {method} has not run")
+        for method, part in of_source.groupby("method", sort=False):
+            for target in [name for name in of_source["target"].unique() if name not in set(part["target"])]:
+                said.append(f"source {source}, method {method}: target {target} has not run")
+            for target, of_target in part.groupby("target", sort=False):
+                has = set(of_target["arm"])
+                wanted = {control for arm in has if (control := matched_control(arm)) is not None}
+                if lacks := sorted((wanted | set(of_source["arm"])) - has):
+                    said.append(f"source {source}, method {method}, target {target}: no arms {', '.join(lacks)}")
+    return said

@@ -1,0 +1,193 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from harmonia.comparison import compare
+from harmonia.contrasts import (
+    capacity,
+    controls,
+    families,
+    matrix,
+    mean_transfer,
+    methods,
+    missing,
+    model_order,
+    paired_tests,
+)
+
+IMAGE = "1111111111"
+
+
+def compared(*cells, num_resamples=200):
+    (comparison,) = compare(pd.concat(cells, ignore_index=True), num_resamples=num_resamples)
+    return comparison
+
+
+@pytest.fixture
+def transfer(gathered_cell):
+    """transfer(area30=..., blobs30=..., target=...): a target's image arm, every image right, and these arms."""
+
+    def make(arms, **given):
+        return [gathered_cell(IMAGE, arm="image", **given)] + [
+            gathered_cell("1" * hits + "0" * (10 - hits), arm=arm, **given) for arm, hits in arms.items()
+        ]
+
+    return make
+
+
+def test_transfer_above_control_is_the_mean_over_the_other_targets(transfer):
+    comparison = compared(
+        *transfer({"area30": 9, "blobs30": 1}, target="e7"),  # the source itself does not count
+        *transfer({"area30": 6, "blobs30": 2}, target="e6"),
+        *transfer({"area30": 5, "blobs30": 3}, target="e5"),
+    )
+    line = mean_transfer(comparison).set_index("source").loc["all"]
+    assert line["cells"] == 2
+    assert line["retention"] == pytest.approx(0.55)
+    assert line["control_retention"] == pytest.approx(0.25)
+    assert line["above_control"] == pytest.approx(0.3)
+    assert line["above_control_low"] < 0.3 < line["above_control_high"]
+
+
+def test_the_difference_is_that_of_the_two_numbers_beside_it_where_one_target_has_no_control(transfer):
+    comparison = compared(*transfer({"area30": 6, "blobs30": 2}), *transfer({"area30": 1}, target="e5"))
+    line = mean_transfer(comparison).iloc[0]
+    assert line["cells"] == 1
+    assert line["above_control"] == pytest.approx(line["retention"] - line["control_retention"])
+
+
+def test_random_weights_are_no_part_of_the_mean_of_trained_sources(transfer):
+    comparison = compared(
+        *transfer({"soft": 8, "dim": 2}), *transfer({"soft": 2, "dim": 2}, source="noise", random_weights=True)
+    )
+    lines = mean_transfer(comparison).set_index(["source", "random_weights"])
+    assert lines["above_control"].to_dict() == pytest.approx(
+        {("all", False): 0.6, ("all", True): 0, ("e7", False): 0.6, ("noise", True): 0}
+    )
+
+
+def test_without_any_control_the_mean_above_it_is_nan(transfer):
+    line = mean_transfer(compared(*transfer({"soft": 5}))).iloc[0]
+    assert line["retention"] == 0.5
+    assert np.isnan(line["above_control"])
+
+
+def test_a_feature_stands_beside_every_control_of_its_area(transfer):
+    arms = {"soft": 7, "dim": 6, "area30": 5, "blobs30": 4, "centre30": 3, "same_class30": 2, "centre50": 1}
+    lines = controls(compared(*transfer(arms))).set_index("arm")
+    assert lines.index.tolist() == ["soft", "area30"]
+    assert lines.loc["area30", ["control_retention", "centre_retention", "same_class_retention"]].tolist() == [
+        pytest.approx(0.4), pytest.approx(0.3), pytest.approx(0.2)
+    ]  # fmt: skip
+    assert lines.loc["soft", "control_retention"] == pytest.approx(0.6)
+    assert np.isnan(lines.loc["soft", "centre_retention"])
+
+
+def test_tests_ask_three_questions_and_holm_corrects_each_family(transfer):
+    comparison = compared(
+        *transfer({"soft": 9, "dim": 1, "area30": 5, "blobs30": 5}), *transfer({"soft": 4}, target="e7")
+    )
+    found = paired_tests(comparison).set_index(["kind", "first_target", "first_arm"])
+    p = binomtest(8, 8).pvalue
+    control = found.loc["arm, control"]
+    assert control.loc[("e6", "soft"), "p"] == pytest.approx(p)
+    assert control.loc[("e6", "soft"), "p_holm"] == pytest.approx(2 * p)
+    assert control.loc[("e6", "area30"), ["p", "p_holm"]].tolist() == [1, 1]
+    assert control.loc[("e6", "soft"), ["only_first", "only_second"]].tolist() == [8, 0]
+    assert control.loc[("e6", "soft"), "difference"] == pytest.approx(0.8)
+    image = found.loc["arm, image"]
+    assert image.loc[("e6", "soft"), ["only_first", "only_second"]].tolist() == [0, 1]
+    (target,) = found.loc["target, target"].itertuples()
+    assert (target.second_target, target.second_arm, target.only_first) == ("e7", "soft", 5)
+
+
+def test_methods_meet_on_the_same_cells_alone(transfer):
+    comparison = compared(
+        *transfer({"area30": 4}, method="gc"),
+        *transfer({"area30": 7}, method="ss"),
+        *transfer({"area30": 9}, method="ss", target="e5"),
+    )
+    (line,) = methods(comparison).itertuples()
+    assert (line.first_method, line.second_method, line.first_target) == ("ss", "gc", "e6")
+    assert line.difference == pytest.approx(0.3)
+    assert line.retention_difference == pytest.approx(0.3)
+    assert line.p == line.p_holm == pytest.approx(binomtest(3, 3).pvalue)
+
+
+SIZES = {"lite0": 4.0, "lite2": 6.0}
+
+
+def lite(transfer, source, target, hits, **given):
+    sizes = {"source_parameters": SIZES.get(source, np.nan), "target_parameters": SIZES.get(target, np.nan)}
+    kin = {"family": "lite", "target_family": "lite"}
+    return transfer({"soft": hits}, source=source, target=target, **sizes | kin | given)
+
+
+def test_capacity_sets_the_way_up_against_the_way_down(transfer):
+    comparison = compared(
+        *lite(transfer, "lite0", "lite2", 8),
+        *lite(transfer, "lite2", "lite0", 5),
+        *lite(transfer, "lite2", "lite2", 9),
+        *lite(transfer, "lite2", "lite9", 9),  # of unknown size
+        *lite(transfer, "lite2", "deit", 9, target_family="vit"),
+    )
+    (line,) = capacity(comparison).itertuples()
+    assert (line.small, line.large) == ("lite0", "lite2")
+    assert (line.to_larger, line.to_smaller) == (pytest.approx(0.8), pytest.approx(0.5))
+    assert line.difference == pytest.approx(0.3)
+
+
+def test_a_way_that_has_not_run_is_nan(transfer):
+    (line,) = capacity(compared(*lite(transfer, "lite2", "lite0", 5))).itertuples()
+    assert np.isnan(line.to_larger)
+    assert np.isnan(line.difference)
+    assert line.to_smaller == 0.5
+
+
+def test_families_part_the_targets(transfer):
+    comparison = compared(
+        *transfer({"soft": 9}, target="e7"),
+        *transfer({"soft": 8}, target="e6"),
+        *transfer({"soft": 6}, target="e5"),
+        *transfer({"soft": 2}, target="vit", target_family="vit"),
+    )
+    (line,) = families(comparison).itertuples()
+    assert (line.itself, line.within, line.between) == (0.9, pytest.approx(0.7), 0.2)
+    assert (line.itself_cells, line.within_cells, line.between_cells) == (1, 2, 1)
+    assert line.difference == pytest.approx(0.5)
+
+
+def test_the_matrix_has_one_order_on_both_axes_and_nan_where_nothing_ran(transfer):
+    comparison = compared(
+        *transfer({"soft": 2}, source="vit", target="e6", family="vit"),
+        *lite(transfer, "lite2", "lite0", 5),
+        *lite(transfer, "lite0", "lite2", 8),
+    )
+    assert model_order(comparison) == ["e6", "lite0", "lite2", "vit"]
+    found = matrix(comparison, "soft").set_index("source")
+    assert found.index.tolist() == ["lite0", "lite2", "vit"]
+    expected = [[np.nan, np.nan, 0.8], [np.nan, 0.5, np.nan], [0.2, np.nan, np.nan]]
+    np.testing.assert_allclose(found[["e6", "lite0", "lite2"]].to_numpy(float), expected)
+    assert found.loc["lite0", "lite2_low"] < 0.8 < found.loc["lite0", "lite2_high"]
+
+
+def test_what_the_grid_lacks_is_named(transfer):
+    comparison = compared(
+        *transfer({"soft": 5, "dim": 1}),
+        *transfer({"soft": 5}, target="e5"),
+        *transfer({"soft": 5, "dim": 1}, method="ss"),
+        *transfer({"soft": 5, "dim": 1}, source="vit"),
+    )
+    assert missing(comparison) == [
+        "source e7, method gc, target e5: no arms dim",
+        "source e7, method ss: target e5 has not run",
+        "source vit: method ss has not run",
+    ]
+
+
+def test_a_whole_grid_lacks_nothing_and_gives_no_line_for_what_it_cannot_ask(transfer):
+    comparison = compared(*transfer({"soft": 5, "dim": 1}))
+    assert missing(comparison) == []
+    assert methods(comparison).empty
+    assert capacity(comparison).empty
