@@ -126,7 +126,7 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
             if len(blobs):
                 blobs = blobs.sort_values("area")
                 panel.plot(blobs["area"], blobs["accuracy"], ":", color=CONTROL_COLOUR, label="random blobs")
-            of_target = cells[cells["target"] == target]
+            of_target: Any = cells[cells["target"] == target]
             level = 100 * of_target["accuracy_image"].mean()  # the same images: lines differ where one lacks some
             if not np.isnan(level):
                 panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
@@ -210,10 +210,11 @@ def transfer_against_likeness(pairs: pd.DataFrame, correlations: pd.DataFrame) -
     pairs: lines as model_pairs gives them, of one setting and arm. correlations: a method, variant and measure a line,
     with rho, low, high and the number of pairs, as likeness.correlations gives them.
     """
-    measures = correlations["measure"].nunique()
+    lines: Any = list(correlations.itertuples(index=False))
+    measures = len(set(correlations["measure"]))
     with style():
-        figure, axes = grid(len(correlations), measures, TEXT_WIDTH / 2, 2.6)
-        for panel, found in zip(axes, correlations.itertuples(index=False), strict=True):
+        figure, axes = grid(len(lines), measures, TEXT_WIDTH / 2, 2.6)
+        for panel, found in zip(axes, lines, strict=True):
             chosen = pairs[(pairs["method"] == found.method) & (pairs["variant"] == found.variant)]
             factor = 100 if found.measure == "agreement" else 1
             for within, marker, fill in ((True, "o", FEATURE_COLOUR), (False, "s", "white")):

@@ -133,6 +133,7 @@ def write_report(
         "equal_area": EQUAL_AREA,
         "tables": report.tables,
         "statistics": report.statistics,
+        "headline": HEADLINE,
         "figures": figures,
         "missing": report.missing,
         "left_out": report.left_out,

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -59,8 +60,8 @@ ARMS = {"image": 8, "soft": 6, "dim": 7, "area30": 4, "blobs30": 1, "centre30": 
 
 def pairs(folder, arm="area30"):
     jobs = find_jobs(folder)
-    (comparison,) = compare(gather([job_rows(job) for job in jobs]), num_resamples=20)
-    found = model_pairs(comparison, jobs)
+    comparisons = compare(gather([job_rows(job) for job in jobs]), num_resamples=20)
+    found = pd.concat([model_pairs(comparison, jobs) for comparison in comparisons])
     return found[found["arm"] == arm].reset_index(drop=True)
 
 

@@ -1,6 +1,7 @@
 import shutil
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ from harmonia.results import RowWriter, write_summary
 from harmonia.sweep_report import ReportAfterSweep, report_sweep
 
 HOSTILE = "<script>alert('x')</script>"
+STATISTICS = ["transfer_above_control", "controls", "matrix", "families"]
+STATISTICS += ["tests", "source_right", "agreement", "classes"]
 UNNAMED = {"browse.html", "image.html", "page"}  # reached from index.html
 FILES = sorted(
     [*UNNAMED, "index.html", "table1.csv", "table1.md", "table1.tex", "transfer_matrix.csv"]
@@ -23,20 +26,7 @@ FILES = sorted(
         for stem in ("fig2", "transfer_matrix", "accuracy_by_area", "area_distributions")
         for suffix in ("png", "pdf")
     ]
-    + [
-        f"{stem}.{suffix}"
-        for stem in [
-            "transfer_above_control",
-            "controls",
-            "matrix",
-            "families",
-            "tests",
-            "source_right",
-            "agreement",
-            "classes",
-        ]
-        for suffix in ("md", "csv", "tex")
-    ]
+    + [f"{stem}.{suffix}" for stem in STATISTICS for suffix in ("md", "csv", "tex")]
 )
 
 
@@ -44,16 +34,19 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def plant(folder, hits=8, target="e6", **options):
+ARMS = {"image": 10, "soft": 8, "area30": 5}
+
+
+def plant(folder, hits=8, target="e6", source="e7", arms=ARMS, **options):
     """A finished job: 10 images, all right on the whole image, some on the feature."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"source": {"name": "e7"}, "data": {"root": "/x/woof"}} | options
+    config = {"source": {"name": source}, "data": {"root": "/x/woof"}} | options
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with RowWriter(folder / "rows.parquet") as writer:
-        for arm, right in (("image", 10), ("soft", hits), ("area30", 5)):
+        for arm, right in (arms | {"soft": hits}).items():
             constant = {
                 "path": "x.jpg",
-                "source": "e7",
+                "source": source,
                 "method": "ss",
                 "label_policy": "predicted",
                 "arm": arm,
@@ -180,6 +173,43 @@ def test_what_the_grid_lacks_is_said_on_the_page_and_in_the_terminal(tmp_path, c
     said = "source e7, method ss, target e6: no arms blobs30, dim"
     assert f"missing: {said}" in capsys.readouterr().out
     assert said in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_likeness_of_models_is_shown_from_five_pairs_on_and_goes_with_them(tmp_path):
+    models = ("a", "b", "c")
+    for number, source in enumerate(models):
+        for target in models:
+            job = tmp_path / f"{source}{target}"
+            plant(job, 8 - number, target, source, ARMS | {"dim": 2 + number, "blobs30": 1})
+    report = tmp_path / "report"
+    main([f"run={tmp_path}"])
+    likeness = {f"likeness.{suffix}" for suffix in ("md", "csv", "tex", "png", "pdf")}
+    assert likeness <= {path.name for path in report.iterdir()}
+    page = (report / "index.html").read_text()
+    assert "likeness.png" in page
+    assert "over 6 pairs" in page
+    numbers = pd.read_csv(report / "likeness.csv")
+    assert len(numbers) == 6 * 2  # arms
+    assert numbers["above_control"].notna().all()
+    shutil.rmtree(tmp_path / "ab")
+    shutil.rmtree(tmp_path / "ac")
+    main([f"run={tmp_path}"])
+    assert not likeness & {path.name for path in report.iterdir()}
+
+
+def notes(path):
+    """What stands beneath a table's lines in Markdown."""
+    return [line for line in path.read_text().rpartition("|")[2].splitlines() if line]
+
+
+def test_the_page_shows_every_table_with_its_notes(tmp_path):
+    plant(tmp_path / "0", target="e6", arms=ARMS | {"dim": 2})
+    report = tmp_path / "report"
+    main([f"run={tmp_path}"])
+    page = (report / "index.html").read_text()
+    for stem in ["table1", *STATISTICS]:
+        assert page.count(f'<a href="{stem}.csv">csv</a>') == 1
+        assert all(escape(note) in page for note in notes(report / f"{stem}.md"))
 
 
 def test_a_job_with_rows_twice_is_left_out_and_hides_no_other(tmp_path, capsys):
