@@ -114,11 +114,11 @@ def test_a_full_disk_names_no_file():
     [
         (
             ["method=gc", "method.steps=3"],
-            "method.steps is no option of the chosen method; ss, ss_cpu, ss_faithful have it",
+            "method.steps is no option of the chosen method; ss, ss_cpu, ss_faithful, ss_paper have it",
         ),
         (
             ["method=gc", "method.start.layer=x"],
-            "method.start is no option of the chosen method; ss, ss_cpu, ss_faithful have it",
+            "method.start is no option of the chosen method; ss, ss_cpu, ss_faithful, ss_paper have it",
         ),
         (
             ["method=ss_faithful", "method.start.layer=x"],
