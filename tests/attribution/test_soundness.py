@@ -346,7 +346,7 @@ def literal_masks(method: SoundnessSaliency, pixels, labels, replacements) -> to
 
 
 def polynomial_decay(visited: list[torch.Tensor], power: float) -> torch.Tensor:
-    """Shamir, Zhang 2013, equation 4, written out."""
+    """The averaging of Shamir, Zhang 2013, written out."""
     mean = visited[0]
     for t, newest in enumerate(visited[1:], start=2):
         mean = (1 - (power + 1) / (t + power)) * mean + (power + 1) / (t + power) * newest
