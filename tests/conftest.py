@@ -79,8 +79,12 @@ def _wandb_history(folder):
     for record in _wandb_records(folder):
         for item in record.history.item:
             name = "//".join(item.nested_key) or item.key
+            value = json.loads(item.value_json)
+            if name.startswith("curves/"):
+                found.setdefault(name, []).append(value)
+                continue
             assert name.startswith(("_", "trainer/")) or name not in found, f"{name} was logged twice"
-            found[name] = json.loads(item.value_json)
+            found[name] = value
     return found
 
 
@@ -92,8 +96,21 @@ def records():
 
 @pytest.fixture
 def history():
-    """history(folder): the logged values of that run by name."""
+    """history(folder): the logged values of that run by name; of a curve the list of its points."""
     return _wandb_history
+
+
+@pytest.fixture
+def logged_table(history):
+    """logged_table(folder, name): the frame that a W&B table of that run holds in the run's own files."""
+
+    def read(folder, name):
+        path = history(folder)[f"{name}//path"]
+        (found,) = folder.glob(f"wandb/offline-run-*/files/{path}")
+        held = json.loads(found.read_text(encoding="utf-8"))
+        return pd.DataFrame(held["data"], columns=held["columns"])
+
+    return read
 
 
 @pytest.fixture
