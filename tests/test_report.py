@@ -87,7 +87,8 @@ def test_failed_jobs_are_named_and_the_others_are_in_the_table(tmp_path, capsys)
     assert "readable Parquet" in printed
     made = sorted(path.name for path in (tmp_path / "report").iterdir())
     assert made == FILES
-    assert all(str(tmp_path / "report" / name) in printed for name in made if name not in UNNAMED)
+    assert f"report: {tmp_path / 'report' / 'index.html'}" in printed
+    assert all(Path(name).stem in printed for name in made if name not in UNNAMED)
     assert "| SS | Accuracy (%) | 100.00 | 80.00 |" in (tmp_path / "report" / "table1.md").read_text()
     assert "80.00" in printed
     matrix = pd.read_csv(tmp_path / "report" / "transfer_matrix.csv")
@@ -316,7 +317,7 @@ def test_the_command_line_ends_a_single_run_with_its_report_and_a_refused_one_wi
     code, out, err = cli(*words)
     assert code == 0, err
     assert "80.00" in out
-    assert str(tmp_path / "job" / "report" / "table1.md") in out
+    assert str(tmp_path / "job" / "report" / "index.html") in out
 
     def refuse(config):
         raise InputError("no such thing")

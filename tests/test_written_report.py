@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pandas as pd
+
+from harmonia.finished_jobs import Job
+from harmonia.typeset import table
+from harmonia.written_report import Report, print_report
+
+
+def report(**given):
+    cells = table(pd.DataFrame({"Method": ["SS"], "e6 (F)": ["80.00"]}), "Source e7", 1)
+    return Report(Path("sweep"), "soft", Path("sweep/report"), [Job(Path("sweep/0"))], [cells] * 12, **given)
+
+
+def test_the_terminal_names_the_page_and_every_file_in_a_few_lines(capsys):
+    print_report(report())
+    last = capsys.readouterr().out.splitlines()[-4:]
+    assert last[0].startswith("A soft map dims")
+    assert last[1] == f"report: {Path('sweep/report/index.html')}"
+    assert "table1, table2" in last[2]
+    assert "table12; transfer_matrix.csv" in last[2]
+
+
+def test_the_main_tables_values_are_shown(capsys):
+    print_report(report())
+    assert capsys.readouterr().out.count("80.00") == 12
+
+
+def test_of_many_lines_of_one_kind_the_first_are_shown_and_the_rest_counted(capsys):
+    print_report(report(missing=[f"cell {number}" for number in range(200)], left_out={"3": "failed"}))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("missing: ")] == [
+        *(f"missing: cell {number}" for number in range(10)),
+        "missing: and 190 more, see index.html",
+    ]
+    assert "left out: 3: failed" in lines
