@@ -64,7 +64,8 @@ def class_probabilities(rows: pd.DataFrame, arm: str = "soft", lines_a_figure: i
 
 def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, arm: str) -> Figure:
     width = max(1.25, min(2.3, TEXT_WIDTH / len(targets)))
-    figure, axes = grid(len(lines) * len(targets), len(targets), width, 1.25, sharey="row")
+    height = 1.1 + 0.7 / len(lines)  # inches; legend and labels take .7 whatever the number of lines
+    figure, axes = grid(len(lines) * len(targets), len(targets), width, height, sharey="row")
     edges = np.linspace(0, 1, 21)
     for place, panel in enumerate(axes):
         (name, part), target = lines[place // len(targets)], targets[place % len(targets)]
@@ -108,7 +109,8 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
     for column, name in {"kept_area": "area", **columns}.items():
         points[name] = 100 * points[column]
     with style():
-        figure, axes = grid(len(targets), 3, TEXT_WIDTH / 3, 2.1)
+        columns = -(-len(targets) // -(-len(targets) // 3))  # at most three, and no row nearly empty
+        figure, axes = grid(len(targets), columns, TEXT_WIDTH / max(columns, 2), 2.1)
         for panel, target in zip(axes, targets, strict=True):
             here = points[points["target"] == target]
             for key, part in here.groupby(LINE, sort=False):
@@ -185,7 +187,7 @@ def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "ret
             drawn = panel.imshow(percent, cmap="viridis", vmin=0, vmax=100, aspect="equal")
             for (row, column), number in np.ndenumerate(percent):
                 text = "–" if np.isnan(number) else f"{number:.0f}"
-                ink = "black" if np.isnan(number) or number > 60 else "white"
+                ink = "black" if np.isnan(number) or number > 45 else "white"  # what stands out more on viridis
                 panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7.5)
                 if sources[row] == targets[column]:
                     panel.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, ec=ink, lw=1))
