@@ -51,8 +51,8 @@ def illustrate(
     images: ids for Fig. 1, without them the typical ones. pairs: what likeness_table is about.
     """
     made = []
-    shown = _marked(rows[[*SETTING, *FIGURE_COLUMNS, "random_weights"]])  # copying text takes seconds
-    matrix = _marked(matrix)
+    shown = mark_random(rows[[*SETTING, *FIGURE_COLUMNS, "random_weights"]])  # copying text takes seconds
+    matrix = mark_random(matrix)
     settings: Any = shown.groupby(SETTING, sort=False)
     for number, (setting, part) in enumerate(settings, start=1):
         suffix = "" if number == 1 else f"_{number}"
@@ -67,7 +67,7 @@ def illustrate(
     return made
 
 
-def _marked(frame: Any) -> Any:
+def mark_random(frame: Any) -> Any:
     """With random weights said beside the names of such sources, also where they are a target."""
     if not len(frame) or not frame["random_weights"].any():
         return frame
