@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -39,7 +40,7 @@ class Report:
 def print_report(report: Report) -> None:
     """The main tables, what is missing or was left out, and where the rest is."""
     # A pipe has no width of its own, and a table folded at 80 columns cannot be read.
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 220, highlight=False)
 
     def say(line: str) -> None:
         console.print(line, markup=False, soft_wrap=True)
@@ -48,7 +49,7 @@ def print_report(report: Report) -> None:
         print_table(table, console)
     for made in report.statistics:
         if made.stem == HEADLINE:
-            print_table(made.printed, console)
+            print_table(_main_lines(made.printed, report.arm), console)
     if report.tables:
         say(f"{LEGEND} {EQUAL_AREA}")
     for line in _first(report.missing):
@@ -64,6 +65,13 @@ def print_report(report: Report) -> None:
         tables = [f"table{number}" for number, _ in enumerate(report.tables, start=1)]
         say(f"  tables (md, csv, tex): {', '.join(tables + [made.stem for made in report.statistics])}; {MATRIX}")
         say(f"  figures (png, pdf): {', '.join(figure.stem for figure in report.figures)}")
+
+
+def _main_lines(headline: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Of transfer above control the means over sources, and each source's line of the arm that the report is about."""
+    main: Any = headline[headline["Source"].str.startswith("all") | (headline["Arm"] == arm)]
+    main.attrs = headline.attrs
+    return main
 
 
 def _first(lines: Sequence[str]) -> list[str]:

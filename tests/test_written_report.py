@@ -3,6 +3,7 @@ from pathlib import Path
 import pandas as pd
 
 from harmonia.finished_jobs import Job
+from harmonia.statistic_tables import StatisticTable
 from harmonia.typeset import table
 from harmonia.written_report import Report, print_report
 
@@ -34,3 +35,15 @@ def test_of_many_lines_of_one_kind_the_first_are_shown_and_the_rest_counted(caps
         "missing: and 190 more, see index.html",
     ]
     assert "left out: 3: failed" in lines
+
+
+def test_of_transfer_above_control_only_the_means_and_the_reports_arm_are_shown(capsys):
+    lines = [(source, arm) for source in ("all", "e7", "vit") for arm in ("soft", "area30")]
+    cells = pd.DataFrame(
+        [(*line, f"{number}.5") for number, line in enumerate(lines)], columns=["Source", "Arm", "Above"]
+    )
+    headline = StatisticTable("transfer_above_control", table(cells, "Transfer", 2), cells)
+    print_report(report(statistics=[headline]))
+    printed = capsys.readouterr().out
+    assert [value for value in cells["Above"] if value in printed] == ["0.5", "1.5", "2.5", "4.5"]
+    assert len(headline.printed) == 6
