@@ -111,9 +111,10 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
     lines = len(points.groupby(LINE))
     alpha = 0.15 if lines <= 4 else 0.08  # of bands that lie over one another
     with style():
-        columns = -(-len(targets) // -(-len(targets) // 3))  # at most three, and no row nearly empty
-        height = 1.9 + 0.1 * lines / -(-len(targets) // columns)  # inches; the legend takes some of it
-        figure, axes = grid(len(targets), columns, TEXT_WIDTH / max(columns, 2), height)
+        num_rows = -(-len(targets) // 3)
+        num_columns = -(-len(targets) // num_rows)  # at most three, and no row nearly empty
+        height = 1.9 + 0.1 * lines / num_rows  # inches; the legend takes some of it
+        figure, axes = grid(len(targets), num_columns, TEXT_WIDTH / max(num_columns, 2), height)
         for panel, target in zip(axes, targets, strict=True):
             here = points[points["target"] == target]
             for key, part in here.groupby(LINE, sort=False):
