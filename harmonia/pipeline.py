@@ -262,30 +262,11 @@ def _track(settings: dict, job: Job, rows: pd.DataFrame, summary: dict) -> None:
         logger = tracking.make_logger(settings["logger"])
         if logger is not None:
             panel: list = []
-            own: Any = rows[~rows["arm"].map(results.is_control)]
-            histograms = {
-                "/".join([*cast(tuple[str, str], group), "p_label"]): of_group["p_label"].to_numpy()
-                for group, of_group in own.groupby(["target", "arm"])
-            }
             with tracking.only_warns("no sample panel"):
                 panel = sample_panel(job, job.evaluation.arms(job), settings["tracking"]["panel_images"])
-            tracking.publish(logger, _without_details(summary, rows), settings, panel, histograms)
+            tracking.publish(logger, summary, settings, rows, panel)
     finally:
         tracking.finish(logger)
-
-
-def _without_details(summary: Mapping, rows: pd.DataFrame) -> dict[str, Any]:
-    """The summary without most metrics of the controls, of which a dashboard would draw a chart each."""
-    controls = tuple(
-        f"{target}/{arm}/"
-        for target, arm in rows[["target", "arm"]].drop_duplicates().itertuples(index=False)
-        if results.is_control(arm)
-    )
-    return {
-        name: value
-        for name, value in summary.items()
-        if not name.startswith(controls) or name.rpartition("/")[2] in ("accuracy", "retention")
-    }
 
 
 def _quiet_lightning() -> None:

@@ -152,13 +152,33 @@ def read_table(job_folder: str | Path, columns: Sequence[str] | None = None) -> 
     try:
         # Not read_table: it takes a folder called source=e7 for a column.
         with pq.ParquetFile(path) as file:
-            missing = [name for name in wanted if name not in file.schema_arrow.names]
-            if missing:
-                raise InputError(f"{path} must have this version's columns, lacks {missing}; run the job again")
+            _check_columns(path, file.schema_arrow)
             return file.read(columns=wanted)
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} must be readable Parquet, got: {reason}; run the job again") from error
+
+
+def _check_columns(path: Path, found: pa.Schema) -> None:
+    """All of them, whichever are read: who reads others of the same job later must not stumble."""
+    if missing := [name for name in SCHEMA.names if name not in found.names]:
+        raise InputError(f"{path} must have this version's columns, lacks {missing}; run the job again")
+    for column in SCHEMA:
+        kinds = [_kind(schema.field(column.name).type) for schema in (SCHEMA, found)]
+        if kinds[0] != kinds[1]:
+            raise InputError(f"{path}: column {column.name} must hold {kinds[0]}, got {kinds[1]}; run the job again")
+
+
+def _kind(column: pa.DataType) -> str:
+    if pa.types.is_dictionary(column):
+        return _kind(column.value_type)
+    if pa.types.is_string(column) or pa.types.is_large_string(column):
+        return "text"
+    if pa.types.is_floating(column):
+        return "fractions"
+    if pa.types.is_list(column) or pa.types.is_large_list(column):
+        return f"lists of {_kind(column.value_type)}"
+    return str(column)
 
 
 def read_rows(job_folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:

@@ -43,8 +43,13 @@ def report_sweep() -> None:
             continue  # refused before it could be made, and said so
         try:
             # pandas takes a second to import: --help must not pay for it
-            from harmonia.report import print_report, write_report
+            from harmonia.finished_jobs import logged_to_wandb
+            from harmonia.report import track_report, write_report
+            from harmonia.written_report import print_report
 
-            print_report(write_report(folder, arm=arm))
+            report = write_report(folder, arm=arm)
+            print_report(report)
+            if logged_to_wandb(report.jobs):
+                track_report(report)
         except Exception:
             log.exception("the report failed; make it again with python -m harmonia.report run=%s", folder)

@@ -257,11 +257,18 @@ def test_wandb_holds_every_number_of_the_summary(cli, tmp_path, history, monkeyp
     assert logged["samples//count"] == 4
     for arm in ARMS:
         assert sum(logged[f"histograms/lite0/{arm}/p_label//values"]) == 4
+    areas = sorted(int(arm[4:]) for arm in ARMS if arm.startswith("area"))
+    assert logged["curves/kept_area"] == [area / 100 for area in areas]
+    assert logged["curves/lite0/accuracy"] == [summary[f"lite0/area{area}/accuracy"] for area in areas]
+    # the report that ends the run is one of its own
+    of_report = history(tmp_path / "job" / "report")
+    assert of_report["tables/table1//nrows"] > 0
+    assert "figures/fig1//path" in of_report
 
 
 def test_the_sample_panel_shows_the_fill_and_the_normalisation_that_were_evaluated(cli, tmp_path, monkeypatch):
     seen = {}
-    monkeypatch.setattr(pipeline.tracking, "publish", lambda logger, summary, config, panel, more: seen.update(panel))
+    monkeypatch.setattr(pipeline.tracking, "publish", lambda logger, summary, config, rows, panel: seen.update(panel))
     words = [word for word in FAST if not word.startswith("logger")]
     overrides = ["fill=mean", "evaluation.normalise=clamp", "logger=csv", "tracking.panel_images=2"]
     code, _, err = cli(*words, "target=self", "method=gc", *overrides)
