@@ -40,8 +40,9 @@ class Request:
     model: Model
     pixels: Tensor  # B 3 H W, uint8, the source's view
     choose_labels: Callable[[Logits, Tensor], Labels]  # (logits, positions in the batch) -> explained classes
-    # (positions, explained classes, steps, draws) -> other real images (B, R, 3, H, W) in [0, 1], drawn by counter
-    replacements: Callable[[Tensor, Labels, Tensor, int], Tensor]
+    # (positions, explained classes, steps, draws) -> other real images (B, R, 3, H, W) in [0, 1], drawn by counter;
+    # None for the steps: images that are held out, which no step shows
+    replacements: Callable[[Tensor, Labels, Tensor | None, int], Tensor]
     device: torch.device
     batch_size: BatchSize  # images, or composites, that go through the model at once
     positions: Tensor  # B, where each image stands in the caller's batch
