@@ -4,6 +4,7 @@ images, models  ->  maps (store)  ->  evaluation (rows.parquet)  ->  summary.jso
 """
 
 import logging
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ from harmonia.evaluation.contract import Evaluation, Job
 from harmonia.fill import Fill
 from harmonia.geometry import View
 from harmonia.identity import fingerprint
+from harmonia.maps import UNREADABLE
 from harmonia.models import Classifier
 from harmonia.panel import sample_panel
 from harmonia.shrink import small_maps
@@ -49,6 +51,20 @@ def run(config: DictConfig) -> dict[str, float | int | None]:
     check_root(settings)
     folder = Path(settings["paths"]["job"])
     folder.mkdir(parents=True, exist_ok=True)
+    with job_folder.ours(folder) as alone:
+        if alone:
+            return _run(settings, folder)
+    log.info("another process runs this job in %s: helping it", folder)
+    with tempfile.TemporaryDirectory(prefix=".helper-", dir=folder) as own, _threads(settings["num_threads"]):
+        _compute(settings, Path(own))  # for the store: the rows are the other's to write
+    with job_folder.ours(folder, wait=True):
+        if job_folder.holds(folder, settings):
+            return results.read_summary(folder)
+        return _run(settings, folder)  # the other one has died
+
+
+def _run(settings: dict[str, Any], folder: Path) -> dict[str, float | int | None]:
+    """The job in a folder that no other process writes."""
     try:
         with _threads(settings["num_threads"]):
             job, summary = _compute(settings, folder)
@@ -142,6 +158,7 @@ def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer],
     source, targets = models.load_job(settings["source"], settings["target"], settings["seed"], precision)
     _check_classes(images, source, targets.values())
     cache_root = Path(settings["paths"]["cache"]).expanduser()
+    maps = _open_maps(cache_root, settings, images, source, method)
 
     @cache
     def pool(view: View, random_crops: bool) -> Replacements:
@@ -161,12 +178,13 @@ def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer],
         targets=targets,
         method=method,
         method_name=settings["method"]["name"],
-        maps=_open_maps(cache_root, settings, images, source, method),
+        maps=maps,
         label_policy=settings["label"]["name"],
         fill=fill,
         fill_name=settings["fill"]["name"],
         replacements=lambda view, random_crops=False: pool(view, random_crops),
         open_predictions=lambda target: _open_predictions(cache_root, settings, images, target),
+        open_features=partial(_open_features, cache_root, settings, images, maps, fill),
         evaluation=evaluation,
         make_trainer=make_trainer,
         batch_size=batch_size,
@@ -218,7 +236,7 @@ def _make_maps(settings: dict, job: Job) -> int:
 
 
 def _map_counts(maps: ShardSet, computed: int) -> dict[str, int]:
-    facts = [fact for fact in maps.facts() if fact["flag"] != "unreadable"]
+    facts = [fact for fact in maps.facts() if fact["flag"] != UNREADABLE]
     return {
         "maps_computed": computed,
         "maps_cached": maps.count - computed,
@@ -253,6 +271,25 @@ def _open_predictions(root: Path, settings: Mapping, images: ImageSet, target: C
     }
     shard_size = settings["store"]["shard_size"]
     return ShardSet.open(root, "predictions", target.name, identity, len(images.records), shard_size)
+
+
+def _open_features(
+    root: Path, settings: Mapping, images: ImageSet, maps: ShardSet, fill: Fill, target: Classifier, reading: Mapping
+) -> ShardSet:
+    """What a target answers on features of these maps, read so and filled so."""
+    identity = {
+        "maps": maps.key,
+        "model": target.identity(),
+        "reading": dict(reading),
+        "fill": fingerprint(fill),
+        "pool": images.pool_digest,
+        "seed": settings["seed"],
+        # the maps of other images are controls: what stands in for which depends on the images that could be read
+        "unreadable": [index for index, fact in enumerate(maps.facts()) if fact["flag"] == UNREADABLE],
+        "arithmetic": ARITHMETIC,
+    }
+    name = f"{maps.manifest.name}-on-{target.name}"
+    return ShardSet.open(root, "features", name, identity, len(images.records), settings["store"]["shard_size"])
 
 
 def _track(settings: dict, job: Job, rows: pd.DataFrame, summary: dict) -> None:

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -45,6 +46,8 @@ def report_sweep() -> None:
             # pandas takes a second to import: --help must not pay for it
             from harmonia.report import print_report, write_report
 
-            print_report(write_report(folder, arm=arm))
+            # processes that share a sweep's folder end together: one report at a time
+            with FileLock(folder / ".report.lock"):
+                print_report(write_report(folder, arm=arm))
         except Exception:
             log.exception("the report failed; make it again with python -m harmonia.report run=%s", folder)

@@ -94,6 +94,7 @@ def test_where_nothing_is_allowed_the_error_names_the_image_and_the_remedy(pool)
 
 def test_unreadable_pool_images_are_left_out_and_named(pool, caplog):
     pool[1].path.write_bytes(b"no image")
+    pool = add_digests(pool)
     with caplog.at_level(logging.WARNING):
         replacements = Replacements(pool, VIEW, 0)
     assert "01.png" in caplog.text
