@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 # Raised whenever views, labels, replacement draws or the reading of images change stored numbers: part of every key.
 ARITHMETIC = 1
 
+OpenSet = Callable[..., ShardSet]
+
 
 def run(config: DictConfig) -> dict[str, float | int | None]:
     """The whole job of one configuration; returns its summary, which is also on disk."""
@@ -92,16 +94,12 @@ def _threads(number: int | None) -> Iterator[None]:
 def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     """Maps, then rows; gives the job and its counts."""
     started = time.monotonic()
-    _quiet_lightning()
-    # classifiers take their precision from here: Lightning's would reach the masks and keep weights too
-    make_trainer = partial(build, "trainer", {**settings["trainer"], "precision": "32-true"})
-    device = _device(make_trainer)
-    job = _prepare(settings, folder, make_trainer, _batch_size(settings["batch_size"], device))
+    job, device = prepare(settings, folder)
     # only now: a configuration that is refused leaves an earlier result in the folder alone
     job_folder.begin(folder, settings)
     networks = {model.name: model.size_facts() for model in (job.source, *job.targets.values())}
     job_folder.write_environment(folder, device, networks)
-    computed = _make_maps(settings, job)
+    computed = make_maps(settings, job)
     map_counts = _map_counts(job.maps, computed)
     if map_counts["maps_not_converged"]:
         log.warning("%d of %d maps have not converged", map_counts["maps_not_converged"], job.maps.count)
@@ -125,8 +123,8 @@ def _device(make_trainer: Callable[..., Trainer]) -> torch.device:
         raise InputError(f"trainer: Lightning takes no such options: {error}; see conf/trainer") from error
     if trainer.world_size > 1:
         raise InputError(
-            f"trainer: a job uses one device, got {trainer.world_size}; start the same sweep once for each device, "
-            "the jobs divide the maps among them"
+            f"trainer: a job uses one device, got {trainer.world_size}; let -m hydra/launcher=ray or slurm place the jobs, "
+            "or start the same command once for each device: the processes divide the work among them"
         )
     device = trainer.strategy.root_device
     if device.type not in ("cpu", "cuda"):
@@ -143,8 +141,16 @@ def _batch_size(asked: int | str, device: torch.device) -> int:
     return asked
 
 
-def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer], batch_size: int) -> Job:
-    """Images, models and settings; the maps are still to be made."""
+def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> tuple[Job, torch.device]:
+    """Images, models and settings, and the device; the maps are still to be made.
+
+    open_set: ShardSet.peek where nothing may be written.
+    """
+    _quiet_lightning()
+    # classifiers take their precision from here: Lightning's would reach the masks and keep weights too
+    make_trainer = partial(build, "trainer", {**settings["trainer"], "precision": "32-true"})
+    device = _device(make_trainer)
+    batch_size = _batch_size(settings["batch_size"], device)
     method: Attribution = build("method", settings["method"])
     evaluation: Evaluation = build("evaluation", settings["evaluation"])
     fill: Fill = build("fill", settings["fill"])
@@ -158,13 +164,14 @@ def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer],
     source, targets = models.load_job(settings["source"], settings["target"], settings["seed"], precision)
     _check_classes(images, source, targets.values())
     cache_root = Path(settings["paths"]["cache"]).expanduser()
-    maps = _open_maps(cache_root, settings, images, source, method)
+    opened = partial(open_set, cache_root)
+    maps = _open_maps(opened, settings, images, source, method)
 
     @cache
     def pool(view: View, random_crops: bool) -> Replacements:
         return Replacements(images.pool, view, settings["seed"], random_crops)
 
-    return Job(
+    job = Job(
         folder=folder,
         images=images,
         viewed=ViewedImages(
@@ -183,12 +190,13 @@ def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer],
         fill=fill,
         fill_name=settings["fill"]["name"],
         replacements=lambda view, random_crops=False: pool(view, random_crops),
-        open_predictions=lambda target: _open_predictions(cache_root, settings, images, target),
-        open_features=partial(_open_features, cache_root, settings, images, maps, fill),
+        open_predictions=lambda target: _open_predictions(opened, settings, images, target),
+        open_features=partial(_open_features, opened, settings, images, maps, fill),
         evaluation=evaluation,
         make_trainer=make_trainer,
         batch_size=batch_size,
     )
+    return job, device
 
 
 def _check_classes(images: ImageSet, source: Classifier, targets: Iterable[Classifier]) -> None:
@@ -212,7 +220,7 @@ def _check_classes(images: ImageSet, source: Classifier, targets: Iterable[Class
         )
 
 
-def _make_maps(settings: dict, job: Job) -> int:
+def make_maps(settings: dict, job: Job) -> int:
     """The maps that the store lacks; gives the number computed here."""
     label_policy = build_function("label", settings["label"])
     if describe := getattr(job.method, "layer_of", None):
@@ -246,7 +254,9 @@ def _map_counts(maps: ShardSet, computed: int) -> dict[str, int]:
     }
 
 
-def _open_maps(root: Path, settings: Mapping, images: ImageSet, source: Classifier, method: Attribution) -> ShardSet:
+def _open_maps(
+    opened: OpenSet, settings: Mapping, images: ImageSet, source: Classifier, method: Attribution
+) -> ShardSet:
     """The set of maps that exactly this source, method, label policy and data have; never the targets."""
     identity = {
         "source": source.identity(),
@@ -259,10 +269,10 @@ def _open_maps(root: Path, settings: Mapping, images: ImageSet, source: Classifi
         identity |= {"pool": images.pool_digest, "seed": settings["seed"]}
     name = f"{source.name}-{settings['method']['name']}"
     shard_size = settings["store"]["shard_size"]
-    return ShardSet.open(root, "maps", name, identity, len(images.records), shard_size)
+    return opened("maps", name, identity, len(images.records), shard_size)
 
 
-def _open_predictions(root: Path, settings: Mapping, images: ImageSet, target: Classifier) -> ShardSet:
+def _open_predictions(opened: OpenSet, settings: Mapping, images: ImageSet, target: Classifier) -> ShardSet:
     identity = {
         "model": target.identity(),
         "arrays": ["logits", "representation"],  # named: a set from before there were representations is no such set
@@ -270,11 +280,17 @@ def _open_predictions(root: Path, settings: Mapping, images: ImageSet, target: C
         "arithmetic": ARITHMETIC,
     }
     shard_size = settings["store"]["shard_size"]
-    return ShardSet.open(root, "predictions", target.name, identity, len(images.records), shard_size)
+    return opened("predictions", target.name, identity, len(images.records), shard_size)
 
 
 def _open_features(
-    root: Path, settings: Mapping, images: ImageSet, maps: ShardSet, fill: Fill, target: Classifier, reading: Mapping
+    opened: OpenSet,
+    settings: Mapping,
+    images: ImageSet,
+    maps: ShardSet,
+    fill: Fill,
+    target: Classifier,
+    reading: Mapping,
 ) -> ShardSet:
     """What a target answers on features of these maps, read so and filled so."""
     identity = {
@@ -289,7 +305,7 @@ def _open_features(
         "arithmetic": ARITHMETIC,
     }
     name = f"{maps.manifest.name}-on-{target.name}"
-    return ShardSet.open(root, "features", name, identity, len(images.records), settings["store"]["shard_size"])
+    return opened("features", name, identity, len(images.records), settings["store"]["shard_size"])
 
 
 def _track(settings: dict, job: Job, rows: pd.DataFrame, summary: dict) -> None:

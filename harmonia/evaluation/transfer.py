@@ -7,6 +7,7 @@ M. A. Kadir, G. Addluri, D. Sonntag, "Harmonizing Feature Attributions Across De
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,6 +67,11 @@ class Transfer:
         """How the job's maps are read."""
         return self._arms(job.method.normalise if self.normalise == "auto" else self.normalise)
 
+    def reading(self, job: Job) -> dict[str, Any]:
+        """What of these settings tells answers on features apart."""
+        arms = self.arms(job)
+        return {"arms": arms.names, "normalise": arms.normalise.__name__, "controls": fingerprint(self.controls)}
+
     def _arms(self, normalise: str) -> KeepArms:
         return KeepArms(normalisation(normalise), tuple(self.areas), (self.controls or Controls()).arms())
 
@@ -82,8 +88,7 @@ class Transfer:
 
     def _features(self, job: Job, target: Classifier, arms: KeepArms, explanations: Callable) -> tuple[ShardSet, int]:
         """The target's answers on the features, complete, and the inputs that went through the network here."""
-        reading = {"arms": arms.names, "normalise": arms.normalise.__name__, "controls": fingerprint(self.controls)}
-        features = job.open_features(target, reading)
+        features = job.open_features(target, self.reading(job))
         modules: list[FeatureTarget] = []
 
         def module(progress):

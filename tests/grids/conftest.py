@@ -92,10 +92,20 @@ def small_job(images):
 
 @pytest.fixture
 def start(zygote, tmp_path, small_job):
-    """start("job", *words, cache=...) starts the small job in a folder of that name; gives a Worker."""
+    """start("job", *words, cache=...) starts the small job in a folder of that name; gives a Worker.
+
+    faults: what goes wrong in it, by the names of zygote.py.
+    """
     started = []
 
-    def begin(folder: str, *words: str, cache: str = "cache", ledger: str | None = None, **env: str) -> Worker:
+    def begin(
+        folder: str,
+        *words: str,
+        cache: str = "cache",
+        ledger: str | None = None,
+        faults: dict | None = None,
+        **env: str,
+    ) -> Worker:
         log = tmp_path / f"log-{len(started)}"
         where = () if "-m" in words else (f"hydra.run.dir={folder}",)
         order = {
@@ -104,6 +114,7 @@ def start(zygote, tmp_path, small_job):
             "env": {"HARMONIA_CACHE": str(tmp_path / cache), **env},
             "log": str(log),
             "ledger": ledger and str(tmp_path / ledger),
+            "faults": faults or {},
         }
         print(json.dumps(order), file=zygote.stdin, flush=True)
         started.append(Worker(int(zygote.stdout.readline()), log))

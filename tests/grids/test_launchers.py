@@ -62,7 +62,7 @@ def needs(module: str, extra: str):
 
 @needs("hydra_plugins.hydra_joblib_launcher", "joblib")
 def test_joblib_runs_jobs_in_processes_of_their_own(sweep, tmp_path):
-    sweep("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "num_threads=1")
+    sweep("hydra/launcher=cores", "hydra.launcher.n_jobs=2", "num_threads=1")
     jobs = finished(tmp_path / "sweep")
     # two cells share their maps, and all share their image predictions
     assert sum(job.summary["maps_computed"] for job in jobs) == 2 * 8

@@ -1,20 +1,25 @@
 """A process that has imported harmonia and forks one worker for every line on stdin.
 
 Hundreds of real processes are started and killed here; importing PyTorch in each would take minutes a test.
-A line is JSON: words (of the command line), cwd, env, log and ledger (None: nothing is counted). The answer is the
-worker's process id; the worker leaves its exit code in <log>.exit, unless it is killed.
+A line is JSON: words (of the command line), cwd, env, log, ledger (None: nothing is counted) and faults (below, with
+their argument). The answer is the worker's process id; it leaves its exit code in <log>.exit, unless it is killed.
 """
 
+import contextlib
 import functools
+import itertools
 import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
+from PIL import Image
 
-from harmonia import run
+from harmonia import models, pipeline, run, tracking  # noqa: F401 (imported before the forks)
+from harmonia.models import Classifier
 from harmonia.report import write_report  # noqa: F401 (imported before the forks)
 from harmonia.source import Source
 from harmonia.target import FeatureTarget, ImageTarget
@@ -39,6 +44,73 @@ def _counted(step, name: str, ledger: str):
     return predict_step
 
 
+def jumping_clock(seconds: float) -> None:
+    """The wall clock jumps to and fro with every look at it."""
+    real, looks = time.time, itertools.count()
+    time.time = lambda: real() + (seconds if next(looks) % 2 else -seconds)
+
+
+def after_listing(path: str, change: str) -> None:
+    """An image vanishes or becomes another one when the data set has been listed, before any is decoded."""
+    load_job = models.load_job
+
+    def changed(*given):
+        if change == "vanish":
+            Path(path).unlink()
+        else:
+            Image.new("RGB", (60, 60), "red").save(path)
+        return load_job(*given)
+
+    models.load_job = changed
+
+
+def little_memory(images: int) -> None:
+    """More images than that at once are out of memory."""
+    for name in ("forward", "represent"):
+        setattr(Classifier, name, _cramped(getattr(Classifier, name), images))
+
+
+def _cramped(step, most: int):
+    @functools.wraps(step)
+    def forward(self, images):
+        if len(images) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return step(self, images)
+
+    return forward
+
+
+def lost_logger(seconds: float) -> None:
+    """W&B's own process is killed so long after it has started."""
+    make_logger = tracking.make_logger
+
+    def made(config):
+        logger = make_logger(config)
+        assert logger is not None
+        assert logger.experiment.id
+        for core in Path("/proc").glob("[0-9]*/cmdline"):
+            if core.parent.name in _descendants() and b"wandb-core" in core.read_bytes():
+                os.kill(int(core.parent.name), signal.SIGKILL)
+        time.sleep(seconds)
+        return logger
+
+    tracking.make_logger = made
+
+
+def _descendants() -> set[str]:
+    """Processes of this one's session: a worker has one of its own."""
+    mine = str(os.getsid(0))
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if stat.read_text().rpartition(")")[2].split()[3] == mine:
+                found.add(stat.parent.name)
+    return found
+
+
+FAULTS = {fault.__name__: fault for fault in (jumping_clock, after_listing, little_memory, lost_logger)}
+
+
 def work(order: dict) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
@@ -51,6 +123,8 @@ def work(order: dict) -> None:
     torch.set_num_threads(1)
     if order["ledger"]:
         count_in(order["ledger"])
+    for name, given in order["faults"].items():
+        FAULTS[name](*given)
     code = 70
     try:
         code = run.main()
