@@ -14,9 +14,10 @@ import tempfile
 from pathlib import Path
 
 WORDS = [
-    "source=timm", "source.arch=test_resnet", "source.weights=random", "source.input_size=64", "target=self", "method=gc",
-    "data=folder", "data.pool_size=50", "trainer=cpu", "logger=none", "num_threads=1", "batch_size=32",
-    "evaluation.areas=[0.3]", "evaluation.controls={centre:[],same_class:[],other_class:[],complement:[],silhouette:[]}",
+    "source=timm", "source.arch=test_resnet", "source.weights=random", "source.input_size=64", "target=self",
+    "method=gc", "data=folder", "data.pool_size=50", "trainer=cpu", "logger=none", "num_threads=1", "batch_size=32",
+    "evaluation.areas=[0.3]",
+    "evaluation.controls={centre:[],same_class:[],other_class:[],complement:[],silhouette:[]}",
 ]  # fmt: skip
 CLASSES = 10
 
@@ -76,8 +77,6 @@ def measure(folder: Path) -> dict[str, float]:
     found["summary"] = peak_mb(
         lambda: results.write_summary(job_folder, results.summarise(results.read_rows(job_folder)))
     )
-    made.clear()
-    del job
     found["report"] = peak_mb(lambda: report.write_report(folder))
     return found
 
@@ -96,11 +95,8 @@ def main(sizes: list[int]) -> None:
     print("| --- |" + " --- |" * (len(sizes) + 1))
     for stage in columns[sizes[0]]:
         numbers = [columns[size][stage] for size in sizes]
-        print(
-            f"| {stage} | "
-            + " | ".join(f"{number:,.0f}" for number in numbers)
-            + f" | {numbers[-1] / numbers[0]:.2f} |"
-        )
+        cells = [stage, *(f"{number:,.0f}" for number in numbers), f"{numbers[-1] / numbers[0]:.2f}"]
+        print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -100,6 +100,10 @@ def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     networks = {model.name: model.size_facts() for model in (job.source, *job.targets.values())}
     job_folder.write_environment(folder, device, networks)
     computed = make_maps(settings, job)
+    if len(job.viewed.unreadable) == job.maps.count:
+        raise InputError(
+            f"data: of {job.images.name} no image can be read, all {job.maps.count} are left out; the log names each"
+        )
     map_counts = _map_counts(job.maps, computed)
     if map_counts["maps_not_converged"]:
         log.warning("%d of %d maps have not converged", map_counts["maps_not_converged"], job.maps.count)
@@ -123,7 +127,7 @@ def _device(make_trainer: Callable[..., Trainer]) -> torch.device:
         raise InputError(f"trainer: Lightning takes no such options: {error}; see conf/trainer") from error
     if trainer.world_size > 1:
         raise InputError(
-            f"trainer: a job uses one device, got {trainer.world_size}; let -m hydra/launcher=ray or slurm place the jobs, "
+            f"trainer: a job uses one device, got {trainer.world_size}; let -m hydra/launcher=ray or slurm place it, "
             "or start the same command once for each device: the processes divide the work among them"
         )
     device = trainer.strategy.root_device

@@ -127,6 +127,8 @@ def _stages(job: Any) -> Iterator[tuple[tuple, Stage]]:
         predictions = job.open_predictions(target)
         key = ("images", (target.name, job.batch_size), predictions.key)
         yield key, Stage("images", f"on {target.name}", predictions.count, missing_of(predictions))
+        if not hasattr(job.evaluation, "reading"):
+            continue  # a protocol without features
         reading = job.evaluation.reading(job)
         arms = (*of_source, target.name, len(reading["arms"]))
         if missing_of(maps):  # of maps that are not all there, no feature is
@@ -162,11 +164,11 @@ def _calibrated(settings: dict[str, Any], folder: Path, images: int) -> dict[tup
         started = time.monotonic()
         passes = job.evaluation(alone)[f"network_passes/{target.name}"]
         a_pass = (time.monotonic() - started) / max(passes, 1)
-        for stored, of_image in (
-            (job.open_predictions(target), 1.0),
-            (job.open_features(target, job.evaluation.reading(job)), passes / count - 1),
-        ):
-            costs.append(Cost(a_pass * of_image, of_image, _size(stored) / count))
+        stored = [(job.open_predictions(target), 1.0)]
+        if hasattr(job.evaluation, "reading"):
+            features = job.open_features(target, cast(Any, job.evaluation).reading(job))
+            stored.append((features, passes / count - 1))
+        costs += [Cost(a_pass * number, number, _size(one) / count) for one, number in stored]
     return dict(zip((_cost_key(key) for key, _ in _stages(job)), costs, strict=True))
 
 

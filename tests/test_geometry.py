@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
@@ -230,6 +230,8 @@ def test_weights_of_a_pixel_sum_to_one_inside_the_source_view_and_to_nothing_out
 )
 def test_a_box_lies_within_the_image_or_around_it_and_about_its_centre(size, crop_pct, mode, image_size):
     """Within, but for a border; half of a resized pixel is what rounding moves it by."""
+    # with a border, timm resizes an image of extreme aspect to no pixels at all
+    assume(mode != "border" or min(image_size) * size > max(image_size))
     view = view_of(size, crop_pct, mode)
     box = view.box(*image_size)
     resized = [size / (high - low) for low, high in ((box.left, box.right), (box.top, box.bottom))]

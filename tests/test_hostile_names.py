@@ -1,4 +1,4 @@
-"""File and class names that are quotes, newlines, HTML, dots, 255 bytes or no text go through a whole job and its report."""
+"""Names that are quotes, newlines, HTML, dots, 255 bytes or no text go through a whole job and its report."""
 
 import os
 from pathlib import Path

@@ -9,6 +9,7 @@ fi
 ip link set lo up
 if [ "$1" = slurm ]; then
   scratch=$2; shift 2
+  ip address add 192.0.2.1/32 dev lo  # Slurm binds nothing where every address is of the loopback
   mkdir -p "$scratch/state" "$scratch/spool"
   mkdir -p /run/munge
   mount -t tmpfs none /run/munge && chown munge: /run/munge && chmod 755 /run/munge
