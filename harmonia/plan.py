@@ -6,6 +6,7 @@ WORDS are those of python -m harmonia.run. Nothing is written to the store: the 
 import argparse
 import copy
 import math
+import os
 import sys
 import tempfile
 import time
@@ -196,6 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def look(config: DictConfig) -> None:
         plan.add(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True)))
 
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra would end the process
     own = [word for word in words if not word.startswith(("hydra/launcher", "hydra.launcher"))]
     before = sys.argv
     with tempfile.TemporaryDirectory() as folder:
