@@ -74,9 +74,7 @@ def measure(folder: Path) -> dict[str, float]:
     found["maps"] = peak_mb(lambda: pipeline.make_maps(settings, job))
     found["images, features, rows"] = peak_mb(lambda: job.evaluation(job))
     found["small maps"] = peak_mb(lambda: write_small_maps(job_folder, small_maps(job)))
-    found["summary"] = peak_mb(
-        lambda: results.write_summary(job_folder, results.summarise(results.read_rows(job_folder)))
-    )
+    found["summary"] = peak_mb(lambda: results.write_summary(job_folder, results.summarise_job(job_folder)))
     found["report"] = peak_mb(lambda: report.write_report(folder))
     return found
 

@@ -70,13 +70,12 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, float | int | None
     try:
         with _threads(settings["num_threads"]):
             job, summary = _compute(settings, folder)
-        rows = results.read_rows(folder)
-        summary |= results.summarise(rows)
+        summary |= results.summarise_job(folder)
         results.write_summary(folder, summary)
     except Exception as error:
         job_folder.record_failure(folder, error)
         raise
-    _track(settings, job, rows, summary)
+    _track(settings, job, summary)
     return summary
 
 
@@ -312,13 +311,14 @@ def _open_features(
     return opened("features", name, identity, len(images.records), settings["store"]["shard_size"])
 
 
-def _track(settings: dict, job: Job, rows: pd.DataFrame, summary: dict) -> None:
+def _track(settings: dict, job: Job, summary: dict) -> None:
     """The job's numbers and pictures in the configured logger; a logger's failure is a warning."""
     logger = None
     try:
         logger = tracking.make_logger(settings["logger"])
         if logger is not None:
             panel: list = []
+            rows = results.read_rows(job.folder, ["target", "arm", "p_label"])
             own: Any = rows[~rows["arm"].map(results.is_control)]
             histograms = {
                 "/".join([*cast(tuple[str, str], group), "p_label"]): of_group["p_label"].to_numpy()

@@ -7,7 +7,14 @@ from PIL import Image
 
 from harmonia.results import read_rows
 
-NAMES = [b"'quote\".png", b"new\nline.png", b"<script>alert(1)</script>.png", b"a..png.png", b"-rf.png", b"\xff\xfe.png"]
+NAMES = [
+    b"'quote\".png",
+    b"new\nline.png",
+    b"<script>alert(1)</script>.png",
+    b"a..png.png",
+    b"-rf.png",
+    b"\xff\xfe.png",
+]
 NAMES += [b"x" * 251 + b".png", "ü 狗 \N{DOG FACE}.png".encode(), b"$(touch ran).png", b"a,b;c=d&e%20.png"]
 CLASSES = ["<b onmouseover=alert(2)>dog", 'cat\'s "own"', "ow..l"]
 

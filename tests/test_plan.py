@@ -14,7 +14,7 @@ WORDS += ["data.root=images", "evaluation.controls=null", "evaluation.areas=[0.3
 
 
 @pytest.fixture
-def planned(cli, tmp_path, capsys):
+def planned(cli, tmp_path, capfd):
     """planned(*words): the command's exit code and output, in the folder and with the store of cli."""
     for number in range(5):
         path = tmp_path / "images" / ("n01440764", "n02102040")[number % 2] / f"{number}.png"
@@ -22,9 +22,9 @@ def planned(cli, tmp_path, capsys):
         Image.new("RGB", (40, 30), (50 * number, 99, 7)).save(path)
 
     def call(*words):
-        capsys.readouterr()
+        capfd.readouterr()
         code = plan.main([*words, *WORDS])
-        captured = capsys.readouterr()
+        captured = capfd.readouterr()
         return code, captured.out, captured.err
 
     return call

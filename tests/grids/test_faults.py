@@ -161,19 +161,31 @@ def test_an_image_that_changes_during_a_run_stops_it_and_no_number_of_it_is_kept
     finishes(start("job"), tmp_path / "job", undisturbed)
 
 
-def test_an_image_that_vanishes_during_a_run_is_left_out_and_computed_when_it_is_back(
-    start, undisturbed, images, tmp_path
-):
+def test_an_image_that_vanishes_during_a_run_is_left_out_and_computed_when_it_is_back(start, images, tmp_path):
+    pool = shutil.copytree(images, tmp_path / "pool")
+    words = [f"data.pool={pool}"]
+    whole = start("whole", *words, cache="other")
     path = sorted(images.rglob("*.png"))[3]
     before = path.read_bytes()
-    worker = start("job", faults={"after_listing": [str(path), "vanish"]})
+    assert whole.wait() == 0, whole.text()
+    worker = start("job", *words, faults={"after_listing": [str(path), "vanish"]})
     assert worker.wait() == 0, worker.text()
     assert read_summary(tmp_path / "job")["images_unreadable"] == 1
     assert path.name in worker.text()
     assert path.relative_to(images).as_posix() not in set(read_rows(tmp_path / "job")["image_id"])
     path.write_bytes(before)
-    summary = finishes(start("job"), tmp_path / "job", undisturbed)
+    summary = finishes(start("job", *words), tmp_path / "job", read_rows(tmp_path / "whole"))
     assert 0 < summary["maps_computed"] < 8  # its shard alone
+
+
+def test_a_replacement_image_that_vanishes_during_a_run_stops_it(start, undisturbed, images, tmp_path):
+    """Maps made before a smaller pool would be kept under the key of the whole one."""
+    path = sorted(images.rglob("*.png"))[3]
+    before = path.read_bytes()
+    line = refused(start("job", faults={"after_listing": [str(path), "vanish"]}))
+    assert "replacement image" in line
+    path.write_bytes(before)
+    finishes(start("job"), tmp_path / "job", undisturbed)
 
 
 def test_a_batch_that_is_too_large_for_the_memory_is_halved(start, undisturbed, tmp_path):
