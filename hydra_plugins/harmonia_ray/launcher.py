@@ -16,6 +16,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from harmonia.errors import InputError
+
 log = logging.getLogger(__name__)
 
 # a job on another machine must find the same cache, and log no louder, than one here
@@ -98,5 +100,5 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ImportError("hydra/launcher=ray needs Ray: pip install 'harmonia[ray]'") from error
+        raise InputError("hydra/launcher=ray needs Ray, which is not installed; pip install 'harmonia[ray]'") from error
     return ray

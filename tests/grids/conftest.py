@@ -107,7 +107,8 @@ def start(zygote, tmp_path, small_job):
         **env: str,
     ) -> Worker:
         log = tmp_path / f"log-{len(started)}"
-        where = () if "-m" in words else (f"hydra.run.dir={folder}",)
+        # a report costs more than these jobs
+        where = () if "-m" in words else (f"hydra.run.dir={folder}", "~hydra.callbacks.report")
         order = {
             "words": [*small_job, *where, *words],
             "cwd": str(tmp_path),

@@ -189,9 +189,9 @@ def test_a_replacement_image_that_vanishes_during_a_run_stops_it(start, undistur
 
 
 def test_a_batch_that_is_too_large_for_the_memory_is_halved(start, undisturbed, tmp_path):
-    worker = start("job", faults={"little_memory": [2]})
+    worker = start("job", faults={"little_memory": [1]})
     assert worker.wait() == 0, worker.text()
-    assert "going on with batch_size 2" in worker.text()
+    assert "going on with batch_size 1" in worker.text()
     found = read_rows(tmp_path / "job")
     assert found["image_id"].equals(undisturbed["image_id"])
     # another batch size may round differently (docs/adr/0003)
