@@ -13,7 +13,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test torture check format reproduce-tables
+.PHONY: help setup quickstart test torture check format reproduce-tables reproduce-results
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' Makefile | sed 's/:.*  ## /\t/' | expand -t 20
@@ -56,3 +56,8 @@ reproduce-tables: .venv/quickstart  ## grid and report: EXPERIMENT=paper|lite DA
 	@$(PY) -m harmonia.run experiment=$(EXPERIMENT) $(if $(DATA),data=folder 'data.root="$(DATA)"') \
 	  $(if $(WEIGHTS),'paths.weights="$(WEIGHTS)"') $(if $(and $(filter lite,$(EXPERIMENT)),$(WEIGHTS)),\
 	  $$(test -e '$(WEIGHTS)/deit_tiny_patch16_224.safetensors' && echo source=lite2,deit_tiny)) $(OPTIONS)
+
+RESULTS = $(PY) -m harmonia.run experiment=imagewoof 'data.root="$(DATA)"' 'paths.weights="$(WEIGHTS)"' $(OPTIONS)
+reproduce-results: .venv/quickstart  ## docs/results.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
+	@$(RESULTS)
+	@$(RESULTS) method=ss data.per_class=30

@@ -20,7 +20,7 @@ from harmonia.comparison import (
     mean_draws,
 )
 from harmonia.results import matched_control
-from harmonia.statistics import exact_mcnemar, holm
+from harmonia.statistics import Draws, exact_mcnemar, holm, ratio
 
 ALL_SOURCES = "all"
 
@@ -75,7 +75,7 @@ def paired_tests(comparison: Comparison) -> pd.DataFrame:
 
 
 def _paired(comparison: Comparison, pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
-    """One line per pair of cells; the Holm family is all of them."""
+    """One line per pair of cells, over the images that both have; the Holm family is all of them."""
     first, second = np.array(pairs).T
     cells = comparison.cells
     hits = np.where(comparison.there, comparison.right, np.nan)
@@ -84,13 +84,32 @@ def _paired(comparison: Comparison, pairs: Sequence[tuple[int, int]]) -> pd.Data
     for name, chosen in (("first", first), ("second", second)):
         for column in ("target", "arm", "method", "variant", "kept_area"):
             frame[f"{name}_{column}"] = cells[column].to_numpy()[chosen]
-    frame = frame.assign(**estimates(difference=comparison.accuracy[:, first] - comparison.accuracy[:, second]))
+    frame = frame.assign(**estimates(difference=_accuracy_differences(comparison, first, second)))
     frame[["only_first", "only_second", "p"]] = found
     return frame.assign(p_holm=holm(frame["p"]))
 
 
+def _accuracy_differences(comparison: Comparison, first: np.ndarray, second: np.ndarray) -> Draws:
+    both = comparison.there[:, first] & comparison.there[:, second]
+    images, one, other = comparison.sums(both, comparison.right[:, first] & both, comparison.right[:, second] & both)
+    return ratio(one - other, images)
+
+
+def _retention_differences(comparison: Comparison, first: np.ndarray, second: np.ndarray) -> Draws:
+    """Of cells with one target, over the images that both have; NaN where the whole image has not run or is wrong."""
+    image = comparison.image_position[first]
+    both = comparison.there[:, first] & comparison.there[:, second] & comparison.there[:, image] & (image >= 0)
+    whole, one, other = comparison.sums(
+        *(comparison.right[:, shown] & both for shown in (image, first, second)),
+    )
+    return ratio(one - other, whole)
+
+
 def methods(comparison: Comparison) -> pd.DataFrame:
-    """Method against method on the same source, target and arm: first less second, in accuracy and in retention."""
+    """Method against method on the same source, target, arm and images: first less second, accuracy and retention.
+
+    Behind the single targets comes their mean, the source itself left out: target "others", no test.
+    """
     cells = comparison.cells
     shown = cells[cells["arm"].map(is_feature)]
     pairs = []
@@ -100,8 +119,20 @@ def methods(comparison: Comparison) -> pd.DataFrame:
     if not pairs:
         return pd.DataFrame()
     first, second = np.array(pairs).T
-    retention = comparison.retention[:, first] - comparison.retention[:, second]
-    return _paired(comparison, pairs).assign(**estimates(retention_difference=retention))
+    accuracy, retention = (
+        of_pairs(comparison, first, second) for of_pairs in (_accuracy_differences, _retention_differences)
+    )
+    single = _paired(comparison, pairs).assign(**estimates(retention_difference=retention))
+    transfers = single[single["first_target"] != single["source"]].assign(first_target="others", second_target="others")
+    key = [*LINE, "first_target", "second_target", "first_arm", "second_arm"]
+    key += ["first_method", "first_variant", "second_method", "second_variant"]
+    grouped = transfers.groupby(key, sort=False)
+    means = grouped[["first_kept_area", "second_kept_area"]].mean().reset_index()
+    positions = [group.index.to_numpy() for _, group in grouped]
+    columns = estimates(
+        difference=mean_draws(accuracy, positions)[0], retention_difference=mean_draws(retention, positions)[0]
+    )
+    return pd.concat([single, means.assign(**columns)], ignore_index=True)
 
 
 def capacity(comparison: Comparison) -> pd.DataFrame:

@@ -151,8 +151,8 @@ def _paired_tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[Stat
     p: list[Column] = [("p", "p", p_value), ("p, Holm", "p_holm", p_value)]
     yield statistic_table(
         "methods",
-        "Method against method on the same cells, first less second; McNemar's exact test of accuracy, Holm over the "
-        "table.",
+        "Method against method on the same cells and images, first less second; target others: the mean over all but "
+        "the source. McNemar's exact test of accuracy, Holm over the table.",
         [
             SOURCE,
             ("Target", "first_target", text),

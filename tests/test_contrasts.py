@@ -108,11 +108,44 @@ def test_methods_meet_on_the_same_cells_alone(transfer):
         *transfer({"area30": 7}, method="ss"),
         *transfer({"area30": 9}, method="ss", target="e5"),
     )
-    (line,) = methods(comparison).itertuples()
+    line, mean = methods(comparison).itertuples()
     assert (line.first_method, line.second_method, line.first_target) == ("ss", "gc", "e6")
+    assert (mean.first_target, mean.difference, mean.retention_difference) == (
+        "others",
+        line.difference,
+        pytest.approx(0.3),
+    )
     assert line.difference == pytest.approx(0.3)
     assert line.retention_difference == pytest.approx(0.3)
     assert line.p == line.p_holm == pytest.approx(binomtest(3, 3).pvalue)
+
+
+def test_methods_that_ran_on_different_images_meet_on_those_that_both_have(transfer, gathered_cell):
+    comparison = compared(
+        *transfer({"area30": 5}, method="gc"),
+        gathered_cell(IMAGE, method="ss", arm="image"),
+        gathered_cell("--11100---", method="ss", arm="area30"),
+    )
+    line = methods(comparison).iloc[0]
+    # of the five common images, the third to the seventh, Grad-CAM keeps three and Soundness Saliency three
+    assert (line.difference, line.retention_difference) == (0, 0)
+    assert (line.only_first, line.only_second, line.p) == (0, 0, 1)
+
+
+def test_the_mean_over_targets_leaves_out_the_source_itself_and_is_paired(transfer):
+    def both(ss, gc, target):
+        return [
+            *transfer({"area30": ss}, method="ss", target=target),
+            *transfer({"area30": gc}, method="gc", target=target),
+        ]
+
+    lines = methods(compared(*both(10, 0, "e7"), *both(7, 4, "e6"), *both(6, 1, "e5"))).set_index("first_target")
+    mean = lines.loc["others"]
+    assert mean["difference"] == pytest.approx((0.3 + 0.5) / 2)
+    assert mean["difference_low"] < mean["difference"] < mean["difference_high"]
+    assert np.isnan(mean["p"])
+    # the bounds of a mean of paired draws lie no further out than the mean of the single bounds
+    assert mean["difference_low"] >= lines.loc[["e6", "e5"], "difference_low"].mean() - 1e-9
 
 
 SIZES = {"lite0": 4.0, "lite2": 6.0}

@@ -422,9 +422,13 @@ def test_images_leave_when_they_have_converged():
     assert len(set(steps.tolist())) > 1
     assert (steps[found.converged] < SHORT.steps).any()
     assert (steps[~found.converged] == SHORT.steps).all()
-    never = explain(replace(SHORT, tolerance=None), single_patches(), batch_size=6)
-    assert not never.converged.any()
-    assert (never.facts["steps"] == SHORT.steps).all()
+    assert not explain(replace(SHORT, tolerance=0.0, sufficient=2.0), single_patches()).converged.all()
+
+
+def test_without_a_tolerance_the_course_has_a_fixed_length_and_nothing_to_converge():
+    found = explain(replace(SHORT, tolerance=None), single_patches(), batch_size=6)
+    assert (found.facts["steps"] == SHORT.steps).all()
+    assert found.converged.all()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 6, 32])
