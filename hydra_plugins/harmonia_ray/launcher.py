@@ -1,7 +1,7 @@
 """Hydra launcher that queues a sweep's jobs on Ray, each with the GPUs and cores that it asks for.
 
-Hydra looks for launchers in the namespace package hydra_plugins and imports what it finds there at every start:
-nothing heavy may be imported at the top.
+Hydra takes launchers from the namespace package hydra_plugins alone and imports them at every start: nothing heavy may
+be imported at the top.
 """
 
 import logging
