@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harmonia.errors import InputError
@@ -185,11 +184,11 @@ def _measured_rows(path: Path, target: str) -> Iterator[pd.DataFrame]:
     names = ["arm", "image_id", "label", "predicted", "p_label", "p_explained", "p_predicted", "kept_area"]
     with pq.ParquetFile(path) as file:
         for number in range(file.num_row_groups):
-            table = file.read_row_group(number, ["target", *names, "top5"])
-            rows = table.filter(pc.equal(table["target"], target)).to_pandas()
+            rows: Any = file.read_row_group(number, ["target", *names, "top5"]).to_pandas()
+            rows = rows[rows["target"] == target]
             if len(rows):
-                rows["in_top5"] = _in_top5(rows)
-                yield rows.drop(columns="top5").astype({"target": "str", "arm": "str", "image_id": "str"})
+                rows = rows.assign(in_top5=_in_top5(rows)).drop(columns="top5")
+                yield rows.astype({"target": "str", "arm": "str", "image_id": "str"})
 
 
 def _in_top5(rows: Any) -> list[bool]:
