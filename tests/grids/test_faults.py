@@ -17,7 +17,7 @@ import pytest
 from harmonia.results import read_rows, read_summary
 from harmonia.store import __main__ as store
 
-KILLS = int(os.environ.get("HARMONIA_KILLS", "6"))
+KILLS = int(os.environ.get("HARMONIA_KILLS", "4"))
 TWICE = 2  # kills before both workers are left to finish
 
 

@@ -56,6 +56,9 @@ def needs_namespaces():
         pytest.skip("no namespaces of its own (needs root, unshare and ip): no loopback without the network")
 
 
+torture = pytest.mark.skipif("HARMONIA_KILLS" not in os.environ, reason="takes minutes: make torture")
+
+
 def needs(module: str, extra: str):
     return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"the {extra} extra is not installed")
 
@@ -79,6 +82,7 @@ def test_ray_pins_every_job_to_a_device_of_its_own(sweep, tmp_path, needs_namesp
 
 
 @pytest.mark.slow
+@torture
 @needs("ray", "ray")
 def test_ray_takes_the_address_of_a_cluster(sweep, tmp_path, needs_namespaces):
     script = 'ray start --head --num-cpus=2 --num-gpus=2 --include-dashboard=false --disable-usage-stats >&2; "$@"'
@@ -115,6 +119,7 @@ def test_slurm_runs_so_many_jobs_of_the_array_at_once(sweep, slurm, tmp_path):
 
 
 @pytest.mark.slow
+@torture
 @needs("hydra_plugins.hydra_submitit_launcher", "slurm")
 def test_a_slurm_job_at_its_time_limit_is_queued_again_and_resumes(sweep, slurm, tmp_path):
     """The signal comes a minute after the start, and the job needs longer on any machine that we know."""

@@ -13,13 +13,9 @@ TOLERANCE = 1e-5  # float32 kernels of a CPU add in another order for another ba
 @pytest.mark.parametrize(
     "words",
     [
-        ["batch_size=1"],
-        ["batch_size=7"],
-        ["store.shard_size=8"],
-        ["store.shard_size=3", "batch_size=2"],
-        ["target=[timm,self]"],
-        ["store.spool_gb=0"],
-        ["num_threads=2"],
+        ["batch_size=1", "num_threads=2"],
+        ["store.shard_size=3", "batch_size=2", "target=[timm,self]"],
+        ["store.shard_size=8", "batch_size=7", "store.spool_gb=0"],
     ],
     ids=" ".join,
 )
