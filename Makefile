@@ -13,7 +13,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check format reproduce-tables reproduce-results
+.PHONY: help setup quickstart test torture check format reproduce-tables reproduce-results
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' Makefile | sed 's/:.*  ## /\t/' | expand -t 20
@@ -37,6 +37,9 @@ quickstart: .venv/quickstart  ## set up, then the main job: about five minutes o
 
 test: .venv/dev  ## set up, then every test
 	@$(PY) -m pytest $(PYTEST_FLAGS)
+
+torture: .venv/dev  ## 200 times kill -9 and every other fault, on real processes: about an hour
+	@HARMONIA_KILLS=200 $(PY) -m pytest tests/grids $(PYTEST_FLAGS)
 
 check: .venv/dev  ## ruff, pyright, import rules and the fast tests
 	@$(PY) -m ruff check .

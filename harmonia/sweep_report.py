@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -47,9 +48,11 @@ def report_sweep() -> None:
             from harmonia.report import track_report, write_report
             from harmonia.written_report import print_report
 
-            report = write_report(folder, arm=arm)
-            print_report(report)
-            if logged_to_wandb(report.jobs):
-                track_report(report)
+            # processes that share a sweep's folder end together: one report at a time
+            with FileLock(folder / ".report.lock"):
+                report = write_report(folder, arm=arm)
+                print_report(report)
+                if logged_to_wandb(report.jobs):
+                    track_report(report)
         except Exception:
             log.exception("the report failed; make it again with python -m harmonia.report run=%s", folder)

@@ -10,6 +10,9 @@ from harmonia.results import IMAGE_ARM, is_control, matched_control
 
 AREA, CURVES = "curves/kept_area", "curves/{target}/{metric}"
 IMAGES = "images"  # the table with a line per image and target
+_OF_IMAGE = ["image_id", "target", "label", "explained", "source_predicted", "flag"]
+_OF_ARM = ["predicted", "p_label", "p_explained", "kept_area"]
+COLUMNS = [*_OF_IMAGE, "arm", *_OF_ARM]  # of the rows, all that is read here
 
 
 def metrics(summary: Mapping[str, float | int | None], rows: pd.DataFrame) -> dict[str, float | int | None]:
@@ -56,11 +59,9 @@ def area_curves(summary: Mapping[str, float | int | None], rows: pd.DataFrame) -
 def image_table(rows: pd.DataFrame) -> pd.DataFrame:
     """A line per image and target, in the rows' order; per own arm the prediction and the probabilities."""
     own: Any = rows[~rows["arm"].map(is_control)]
-    lines = own.drop_duplicates(["image_id", "target"])[
-        ["image_id", "target", "label", "explained", "source_predicted", "flag"]
-    ].set_index(["image_id", "target"])
+    lines = own.drop_duplicates(["image_id", "target"])[_OF_IMAGE].set_index(["image_id", "target"])
     for arm, part in own.groupby("arm", sort=False):
-        shown = ["predicted", "p_label", "p_explained", *([] if arm == IMAGE_ARM else ["kept_area"])]
+        shown = [name for name in _OF_ARM if arm != IMAGE_ARM or name != "kept_area"]  # the image arm keeps all
         columns = part.set_index(["image_id", "target"])[shown].add_prefix(f"{arm}/")
         lines = lines.join(columns)
     return lines.reset_index()

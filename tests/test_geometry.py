@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
@@ -220,3 +220,25 @@ def test_weights_of_a_pixel_sum_to_one_inside_the_source_view_and_to_nothing_out
     assert (weights >= 0).all()
     on_an_edge = ((centres - source[0]).abs() < 1e-9) | ((centres - source[1]).abs() < 1e-9)
     torch.testing.assert_close(weights.sum(1)[~on_an_edge], inside[~on_an_edge], atol=1e-9, rtol=0)
+
+
+@given(
+    st.integers(1, 600),
+    st.floats(0.05, 1.0),
+    st.sampled_from(MODES),
+    st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
+)
+def test_a_box_lies_within_the_image_or_around_it_and_about_its_centre(size, crop_pct, mode, image_size):
+    """Within, but for a border; half of a resized pixel is what rounding moves it by."""
+    # with a border, timm resizes an image of extreme aspect to no pixels at all
+    assume(mode != "border" or min(image_size) * size > max(image_size))
+    view = view_of(size, crop_pct, mode)
+    box = view.box(*image_size)
+    resized = [size / (high - low) for low, high in ((box.left, box.right), (box.top, box.bottom))]
+    assert box.left < box.right
+    assert box.top < box.bottom
+    if mode != "border":
+        assert min(box) >= 0
+        assert max(box) <= 1 + 1e-12
+    for low, high, pixels in ((box.left, box.right, resized[0]), (box.top, box.bottom, resized[1])):
+        assert abs((low + high) / 2 - 0.5) * pixels <= 0.5 + 1e-6

@@ -12,7 +12,7 @@ from torchvision.transforms import v2 as transforms
 
 from harmonia.counter import counter_hash, image_key
 from harmonia.data.decode import UnreadableImage, open_rgb
-from harmonia.data.manifest import ImageRecord, ImageSet
+from harmonia.data.manifest import ImageRecord, ImageSet, add_digests
 from harmonia.errors import InputError
 from harmonia.geometry import View
 
@@ -35,10 +35,16 @@ class Replacements:
         looks, records = [], []
         for record in pool:
             try:
-                image = open_rgb(record.path)
+                image = open_rgb(record.path, record.digest)
                 looks.append(_random_crop(image, record, view, seed) if random_crops else view.look(image))
                 records.append(record)
             except UnreadableImage as error:
+                if add_digests([record])[0].digest != record.digest:
+                    # maps are kept under the digest of the whole pool: with a smaller one they would be others
+                    raise InputError(
+                        f"replacement image {record.path} must not change during a run, it cannot be read any more; "
+                        "rerun when the pool is complete"
+                    ) from error
                 log.warning("left out of the replacement images: %s", error)
         if not records:
             raise InputError("the pool of replacement images is empty; give data.pool=FOLDER of images")

@@ -1,9 +1,9 @@
 """What an evaluation protocol is and is given: a frozen dataclass of its settings, called with a Job."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pytorch_lightning import Trainer
 
@@ -41,7 +41,9 @@ class Job:
     fill: Fill
     fill_name: str
     replacements: Callable[..., Replacements]  # (view, random_crops=False)
-    open_predictions: Callable[[Classifier], ShardSet]
+    open_predictions: Callable[[Classifier], ShardSet]  # of whole images
+    # (target, how its features are made of the maps): of features; the rest of their identity is known to the job
+    open_features: Callable[[Classifier, Mapping[str, Any]], ShardSet]
     evaluation: Evaluation
     make_trainer: Callable[..., Trainer]
     batch_size: int

@@ -111,6 +111,7 @@ def test_where_nothing_is_allowed_the_error_names_the_image_and_the_remedy(pool)
 
 def test_unreadable_pool_images_are_left_out_and_named(pool, caplog):
     pool[1].path.write_bytes(b"no image")
+    pool = add_digests(pool)
     with caplog.at_level(logging.WARNING):
         replacements = Replacements(pool, VIEW, 0)
     assert "01.png" in caplog.text
@@ -123,9 +124,15 @@ def test_unreadable_pool_images_are_left_out_and_named(pool, caplog):
 
 def test_a_pool_without_a_readable_image_is_refused(pool):
     pool[0].path.write_bytes(b"no image")
-    for empty in ((), pool[:1]):
+    for empty in ((), add_digests(pool[:1])):
         with pytest.raises(InputError, match=r"give data\.pool=FOLDER"):
             Replacements(empty, VIEW, 0)
+
+
+def test_a_pool_image_that_is_gone_since_it_was_listed_is_an_error(pool):
+    pool[0].path.unlink()
+    with pytest.raises(InputError, match="must not change during a run"):
+        Replacements(pool, VIEW, 0)
 
 
 def test_what_fills_an_image_is_never_what_its_mask_was_made_before(pool):
