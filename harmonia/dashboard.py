@@ -91,10 +91,11 @@ def find_logged(
 
 def _checked_project(project: str) -> str:
     import wandb
+    from wandb.errors import UsageError
 
     try:
         wandb.Settings(project=project)
-    except wandb.errors.UsageError as error:
+    except UsageError as error:
         raise InputError(f"project must be a name that W&B takes: {error}; give project=NAME") from error
     return project
 
@@ -182,13 +183,13 @@ def _needs_extra():
 
 def save(workspace: Any) -> None:
     """The workspace on the W&B server."""
-    import wandb
+    from wandb.errors import Error
 
     if workspace.entity == NO_ENTITY:
         raise InputError("entity must be given to save, got none; write entity=NAME, your W&B user or team")
     try:
         workspace.save()
-    except (wandb.errors.Error, OSError, ValueError) as error:
+    except (Error, OSError, ValueError) as error:
         where = f"{workspace.entity}/{workspace.project}"
         raise InputError(
             f"save: W&B did not take the workspace of {where!r}: {error}; check wandb login, entity= and project=, "

@@ -18,6 +18,7 @@ class BatchSize:
 
     def __init__(self, size: int):
         self.size = size
+        self.halved = False
 
     def fit(self, compute: Callable[[int], T]) -> T:
         """What ``compute`` gives for the largest size that fits; it is called again after each halving.
@@ -37,5 +38,6 @@ class BatchSize:
                     ) from error
             # behind the except block: the error's traceback holds the tensors of the pass that failed
             self.size //= 2
+            self.halved = True
             garbage_collection_cuda()
             log.warning("out of memory: going on with batch_size %d", self.size)

@@ -23,12 +23,13 @@ def log_report(report: Report) -> Path | None:
     with only_warns("W&B did not take the whole report"):
         import wandb
 
+        mode: Any = os.environ.get("WANDB_MODE", "offline")  # W&B names those it knows
         run = wandb.init(
             dir=report.folder,
             job_type="report",
             name=f"report {report.arm}",
             config={"run": report.run.resolve().name, "arm": report.arm, "jobs": len(report.jobs)},
-            mode=os.environ.get("WANDB_MODE", "offline"),
+            mode=mode,
             settings=wandb.Settings(init_timeout=30, finish_timeout=300),  # s, as conf/logger/wandb.yaml
             **_place(report),
         )

@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from harmonia.memory import BatchSize
 from harmonia.shapes import Images, Labels, Logits, Maps
 
+# Inputs of a pass on a CPU whose result must not depend on the batch: kernels round differently for another number of
+# inputs, and an optimisation makes tenths of 1e-7. Against passes of 8 it costs 3 % (docs/benchmarks.md).
+CPU_PASS = 4
+
 
 class Model(Protocol):
     """The part of harmonia.models.Classifier that a method may use."""
@@ -55,18 +59,26 @@ class Request:
         """The same question about some of the images."""
         return replace(self, pixels=self.pixels[rows], positions=self.positions[rows])
 
+    def pass_size(self, size: int) -> int:
+        """Inputs of each pass, where so many go through the model at once.
+
+        On a CPU it depends on the batch size only once that has been halved for want of memory.
+        """
+        return CPU_PASS if self.device.type == "cpu" and not self.batch_size.halved else size
+
     def in_batches(self, compute: Callable[["Request"], tuple[Tensor, ...]], even: bool = False) -> tuple[Tensor, ...]:
         """Tensors with one entry an image, computed in micro-batches and joined.
 
-        even: the last micro-batch is filled up to the size of the others, because a kernel may round differently for
-        another size; a result is then the same bit for bit wherever its image stands.
+        even: all micro-batches have the size of a pass, the last one filled up; a result is then the same bit for bit
+        wherever its image stands, and on a CPU whatever the batch size.
         """
         parts: list[tuple[Tensor, ...]] = []
         count, first = len(self.pixels), 0
 
         def attempt(size: int) -> tuple[Tensor, ...]:
-            rows = torch.arange(first, min(first + size, count))
-            found = compute(self.take(fill_up(rows, min(size, count)) if even else rows))
+            slots = self.pass_size(size) if even else size
+            rows = torch.arange(first, min(first + slots, count))
+            found = compute(self.take(fill_up(rows, slots) if even else rows))
             return tuple(tensor[: len(rows)] for tensor in found)
 
         while first < count:
@@ -76,8 +88,8 @@ class Request:
 
 
 def fill_up(rows: Tensor, slots: int) -> Tensor:
-    """Rows, the last one repeated until there are so many."""
-    return torch.cat([rows, rows[-1:].expand(slots - len(rows))])
+    """Rows (n, ...), the last one repeated until there are so many."""
+    return torch.cat([rows, rows[-1:].expand(slots - len(rows), *rows.shape[1:])])
 
 
 @dataclass(frozen=True, kw_only=True)

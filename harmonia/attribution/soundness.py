@@ -17,6 +17,7 @@ Non-smooth Optimization", ICML 2013.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -139,17 +140,17 @@ class Optimisation:
     def step(self, size: int) -> Tensor:
         """One step of Adam for as many unfinished images as fit into a batch, the first ones; gives their rows."""
         method = self.method
-        slots = min(max(1, size // method.draws), len(self.steps))
-        rows = self.unfinished.nonzero()[:slots, 0]
-        gradients = self._gradients(fill_up(rows, slots), size)[: len(rows)]
+        rows = self.unfinished.nonzero()[: max(1, size // method.draws), 0]
+        gradients = self._gradients(rows, size)
         on_device, taken = rows.to(gradients.device), (self.steps[rows] + 1).to(gradients.device)[:, None, None]
         beta_1, beta_2 = BETAS
-        first = torch.lerp(gradients, self.moments[0, on_device], beta_1)
-        second = torch.lerp(gradients.square(), self.moments[1, on_device], beta_2)
+        first = beta_1 * self.moments[0, on_device] + (1 - beta_1) * gradients
+        second = beta_2 * self.moments[1, on_device] + (1 - beta_2) * gradients.square()
         mean, square = first / (1 - beta_1**taken), second / (1 - beta_2**taken)
         stepped = self.mask_logits[on_device] - method.learning_rate * mean / (square.sqrt() + EPSILON)
         power = method.average or 0.0
-        average = torch.lerp(self.average[on_device], stepped, (power + 1) / (taken + power))
+        newest = (power + 1) / (taken + power)
+        average = (1 - newest) * self.average[on_device] + newest * stepped
         # all is computed before anything is written: a step that runs out of memory is taken again
         self.mask_logits[on_device], self.average[on_device] = stepped, average
         self.moments[0, on_device], self.moments[1, on_device] = first, second
@@ -197,25 +198,23 @@ class Optimisation:
     def _measure(self, rows: Tensor, held_out: int, keep: Callable[[Keep], Keep]) -> tuple[Tensor, Tensor]:
         """Mean probability of the class over so many held-out composites, and the objective there; both (rows,).
 
-        Without any, the image alone before black. Passes are filled up as those of steps are.
+        Without any, the image alone before black.
         """
         method, shown = self.method, max(1, held_out)
         p, objectives = torch.empty(len(rows)), torch.empty(len(rows))
         first = 0
 
         def attempt(size: int) -> int:
-            slots = min(max(1, size // shown), len(self.steps))
-            chosen = rows[first : first + slots]
-            filled = fill_up(chosen, slots)
-            on_device = filled.to(self.pixels.device)
+            last = first + max(1, size // shown)
+            chosen = rows[first:last]
+            on_device = chosen.to(self.pixels.device)
             images, labels = self._images(on_device), self.labels[on_device]
             mask_BHW = keep(self._mask(self._maps()[on_device]))
-            behind = self._replacements(filled, None, held_out) if held_out else torch.zeros_like(images)[:, None]
+            behind = self._replacements(chosen, None, held_out) if held_out else torch.zeros_like(images)[:, None]
             logits_BRK = self._logits(composite(images, mask_BHW, behind), size)
-            of_class = logits_BRK.softmax(-1).mean(1).gather(1, labels[:, None])[:, 0]
+            p[first:last] = logits_BRK.softmax(-1).mean(1).gather(1, labels[:, None])[:, 0].cpu()
             objective = method.objective_per_image(logits_BRK, mask_BHW, labels, self.image_logits[on_device])
-            last = first + len(chosen)
-            p[first:last], objectives[first:last] = of_class[: len(chosen)].cpu(), objective[: len(chosen)].cpu()
+            objectives[first:last] = objective.cpu()
             return last
 
         while first < len(rows):
@@ -232,23 +231,24 @@ class Optimisation:
         )
 
     def _mask(self, mask_logits: Maps) -> Keep:
-        rows, columns = self.up
-        return rows @ mask_logits.sigmoid() @ columns.mT
+        # one by one: behind the last full vector of a batch's cells torch rounds differently
+        return resized(torch.stack([cells.sigmoid() for cells in mask_logits]), *self.up)
 
     def _logits(self, composites_BR3HW: Tensor, size: int) -> Tensor:
         """The model on every composite, (B, R, K), at most ``size`` at once."""
         inputs, model = composites_BR3HW.flatten(0, 1), self.request.model
-        if len(inputs) <= size:
-            logits = model(inputs)
-        else:
-            # one image's draws do not fit: parts are computed again for the gradient, so that one graph lives at a time
-            logits = torch.cat([checkpoint(model, part, use_reentrant=False) for part in inputs.split(size)])
-        return logits.float().unflatten(0, composites_BR3HW.shape[:2])
+        slots = self.request.pass_size(size)
+        # one image's draws may not fit: parts are computed again for the gradient, so that one graph lives at a time
+        through = model if len(inputs) <= size else partial(checkpoint, model, use_reentrant=False)
+        logits = torch.cat([through(fill_up(part, slots)) for part in inputs.split(slots)])
+        return logits[: len(inputs)].float().unflatten(0, composites_BR3HW.shape[:2])
 
 
 def composite(images: Images, mask_BHW: Keep, replacements_BR3HW: Tensor) -> Tensor:
     """M x + (1 - M) b_r, (B, R, 3, H, W)."""
-    return torch.lerp(replacements_BR3HW, images[:, None], mask_BHW[:, None, None])
+    # no lerp: behind the last full vector of a batch it rounds differently
+    mask_B11HW = mask_BHW[:, None, None]
+    return mask_B11HW * images[:, None] + (1 - mask_B11HW) * replacements_BR3HW
 
 
 def total_variation(mask_BHW: Keep) -> Tensor:
@@ -261,8 +261,15 @@ def spread(maps: Maps, grid: int) -> Maps:
 
     A constant map becomes 0.
     """
-    rows = upsampling_matrix(maps.shape[1], grid).to(maps)
-    columns = upsampling_matrix(maps.shape[2], grid).to(maps)
-    maps = rows @ maps @ columns.mT
+    maps = resized(maps, *(upsampling_matrix(cells, grid).to(maps) for cells in maps.shape[1:]))
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     return torch.where(high > low, 2 * (maps - low) / (high - low) - 1, 0.0)
+
+
+def resized(maps: Maps, rows: Tensor, columns: Tensor) -> Maps:
+    """rows @ map @ columns^T of each map, as one product each.
+
+    A matrix times a batch becomes a single product of all columns, whose rounding depends on where a map stands.
+    """
+    count = len(maps)
+    return torch.bmm(torch.bmm(rows.expand(count, -1, -1), maps), columns.mT.expand(count, -1, -1))
