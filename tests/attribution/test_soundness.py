@@ -464,16 +464,18 @@ def test_an_image_has_the_same_mask_among_other_neighbours_and_alone():
         assert_same_regions(found.maps, together.maps[rows])
 
 
-def test_the_batch_is_full_until_the_images_run_out():
-    model, batch_size = MatchedFilters(), 6
-    found = explain(SHORT, torch.cat([single_patches()] * 3), model=model, batch_size=batch_size)
-    assert len(set(found.facts["steps"].tolist())) > 1
-    # every pass is a full batch but those of judgements, which show four held-out composites of an image at once
-    assert set(model.calls) <= {batch_size, 4}
-    steps = found.facts["steps"].sum().item() * SHORT.draws
-    others = found.passes.sum().item() - steps
-    # what is filled up: the end of the images, at most one course long, and judgements with fewer images than fit
-    assert sum(model.calls) <= steps + SHORT.steps * batch_size + others * batch_size
+@pytest.mark.parametrize("batch_size", [1, 3, 6, 16])
+def test_every_pass_on_a_cpu_has_the_same_number_of_inputs(batch_size):
+    model = MatchedFilters()
+    explain(SHORT, single_patches(), model=model, batch_size=batch_size)
+    assert set(model.calls) == {CPU_PASS}
+
+
+def test_a_batch_of_one_runs_where_no_more_fits():
+    model = Cramped(1)
+    found = explain(SHORT, single_patches()[:2], model=model, batch_size=1)
+    assert max(model.calls) == 1
+    assert_same_regions(found.maps, explain(SHORT, single_patches()[:2]).maps)
 
 
 def test_an_image_takes_the_place_of_one_that_has_left():
@@ -485,6 +487,7 @@ def test_an_image_takes_the_place_of_one_that_has_left():
             shown.append(dict(zip(positions.tolist(), steps.tolist(), strict=True)))
         return draw(positions, labels, steps, draws)
 
+    # 3 is rounded up to a pass of four
     method = replace(SHORT, draws=1)
     found = explain(method, single_patches(), replacements=replacements, batch_size=3)
     assert len(set(found.facts["steps"].tolist())) > 1
@@ -493,7 +496,7 @@ def test_an_image_takes_the_place_of_one_that_has_left():
     waiting = set(range(8))
     for batch in shown:
         waiting -= batch.keys()
-        assert len(batch) == 3 or not waiting  # nobody waits while there is room
+        assert len(batch) == CPU_PASS or not waiting  # nobody waits while there is room
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_another_mask():
