@@ -194,3 +194,14 @@ def gathered_cell():
         return frame.assign(**constant | given)[kept]
 
     return make
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """W&B as it is without any setting of the user's, and no run left open."""
+    import wandb
+
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    yield
+    wandb.finish()

@@ -12,13 +12,7 @@ from harmonia.finished_jobs import find_jobs
 from harmonia.report import main, write_report
 from harmonia.report_run import log_report
 
-
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    yield
-    wandb.finish()
+pytestmark = pytest.mark.usefixtures("offline")
 
 
 def test_a_reports_run_holds_its_tables_figures_and_headline(

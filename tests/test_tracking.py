@@ -64,12 +64,7 @@ def ours(caplog):
     return [one for one in caplog.records if one.name.startswith("harmonia") and one.levelno >= logging.WARNING]
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    yield
-    wandb.finish()
+pytestmark = pytest.mark.usefixtures("offline")
 
 
 def test_wandb_holds_the_numbers_of_summary_json(tmp_path, history):

@@ -5,6 +5,7 @@ model and tensors, never configurations, files or names of architectures. Adding
 and a yaml in conf/method.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
@@ -16,7 +17,7 @@ from harmonia.memory import BatchSize
 from harmonia.shapes import Images, Labels, Logits, Maps
 
 # Inputs of a pass on a CPU whose result must not depend on the batch: kernels round differently for another number of
-# inputs, and an optimisation makes tenths of 1e-7. Against passes of 8 it costs 3 % (docs/benchmarks.md).
+# inputs, and an optimisation makes tenths of 1e-7. Passes of 4 cost up to 3 % more than of 8 (docs/benchmarks.md).
 CPU_PASS = 4
 
 
@@ -65,6 +66,11 @@ class Request:
         On a CPU it depends on the batch size only once that has been halved for want of memory.
         """
         return CPU_PASS if self.device.type == "cpu" and not self.batch_size.halved else size
+
+    def whole_passes(self, size: int) -> int:
+        """``size``, rounded up to what its passes have room for."""
+        slots = self.pass_size(size)
+        return math.ceil(size / slots) * slots
 
     def in_batches(self, compute: Callable[["Request"], tuple[Tensor, ...]], even: bool = False) -> tuple[Tensor, ...]:
         """Tensors with one entry an image, computed in micro-batches and joined.

@@ -140,7 +140,8 @@ class Optimisation:
     def step(self, size: int) -> Tensor:
         """One step of Adam for as many unfinished images as fit into a batch, the first ones; gives their rows."""
         method = self.method
-        rows = self.unfinished.nonzero()[: max(1, size // method.draws), 0]
+        slots = max(1, self.request.whole_passes(size) // method.draws)
+        rows = self.unfinished.nonzero()[:slots, 0]
         gradients = self._gradients(rows, size)
         on_device, taken = rows.to(gradients.device), (self.steps[rows] + 1).to(gradients.device)[:, None, None]
         beta_1, beta_2 = BETAS
@@ -205,7 +206,7 @@ class Optimisation:
         first = 0
 
         def attempt(size: int) -> int:
-            last = first + max(1, size // shown)
+            last = first + max(1, self.request.whole_passes(size) // shown)
             chosen = rows[first:last]
             on_device = chosen.to(self.pixels.device)
             images, labels = self._images(on_device), self.labels[on_device]
@@ -235,9 +236,9 @@ class Optimisation:
         return resized(torch.stack([cells.sigmoid() for cells in mask_logits]), *self.up)
 
     def _logits(self, composites_BR3HW: Tensor, size: int) -> Tensor:
-        """The model on every composite, (B, R, K), at most ``size`` at once."""
+        """The model on every composite, (B, R, K), in graphs of at most ``size``, rounded up to whole passes."""
         inputs, model = composites_BR3HW.flatten(0, 1), self.request.model
-        slots = self.request.pass_size(size)
+        slots, size = self.request.pass_size(size), self.request.whole_passes(size)
         # one image's draws may not fit: parts are computed again for the gradient, so that one graph lives at a time
         through = model if len(inputs) <= size else partial(checkpoint, model, use_reentrant=False)
         logits = torch.cat([through(fill_up(part, slots)) for part in inputs.split(slots)])
