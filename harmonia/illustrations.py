@@ -98,12 +98,19 @@ def _figures(rows: Any, matrix: Any, collection: Collection, setting: Sequence[s
         f"Retention, accuracy on the feature (arm {arm}) over accuracy on the image; the source's own cell is framed.",
         transfer_heat_maps(matrix, arm),
     )
+    if matrix.loc[matrix["arm"] == arm, "above_control"].notna().any():
+        yield (
+            "transfer_matrix_above_control",
+            "Transfer matrix, above control.",
+            f"Retention of arm {arm} less that of its matched control (points).",
+            transfer_heat_maps(matrix, arm, "above_control"),
+        )
     if matrix["accuracy_feature"].notna().any():
         yield (
             "accuracy_by_area",
             "Accuracy against kept area.",
             "Equal-area arms with 95 % bootstrap bands (images drawn again within classes); hollow: the soft map at "
-            "its mean area.",
+            "its mean area, and, tied to it, the image dimmed by as much.",
             accuracy_by_area(matrix),
         )
     if (rows["arm"] == "soft").any():
@@ -125,7 +132,7 @@ def _likeness(pairs: Any, setting: Sequence[str], arm: str):
             LIKENESS,
             "Transfer against likeness of models.",
             f"Every source and other target: retention of arm {arm} above its control against how alike the two are; "
-            "Spearman's rank correlation with its 95 % bootstrap interval over pairs.",
+            "Spearman's rank correlation with its 95 % interval and p; models, not pairs, are the units.",
             transfer_against_likeness(here[here["arm"] == arm], found),
         )
 

@@ -1,5 +1,6 @@
 """Laws of likeness against transfer: who counts, and from how many pairs on."""
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ MODELS = ("a", "b", "c")  # six pairs
 
 
 def pairs(above, agreement, **given):
-    frame = pd.DataFrame({"above_control": above, "agreement": agreement, "cka": np.nan})
+    ends = list(combinations("abcd", 2))[: len(above)]
+    frame = pd.DataFrame(ends, columns=["source", "target"]).assign(above_control=above, agreement=agreement, cka=np.nan)
     constant = {"label_policy": "predicted", "fill": "black", "data": "woof", "method": "gc", "variant": ""}
     return frame.assign(**constant | {"arm": "soft", "random_weights": False} | given)
 
