@@ -1,6 +1,6 @@
 import numpy as np
-import pandas as pd
 import pytest
+from in_memory import as_gathered
 from scipy.stats import binomtest
 
 from harmonia.comparison import compare
@@ -20,7 +20,7 @@ IMAGE = "1111111111"
 
 
 def compared(*cells, num_resamples=200):
-    (comparison,) = compare(pd.concat(cells, ignore_index=True), num_resamples=num_resamples)
+    (comparison,) = compare(as_gathered(*cells), num_resamples=num_resamples)
     return comparison
 
 
