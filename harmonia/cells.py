@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harmonia.results import codes_of, read_pieces
+from harmonia.results import read_pieces, with_categories
 
 CELL_COLUMN = "cell"
 _OF_CELL = ["target", "arm"]
@@ -30,23 +30,11 @@ class Rows:
 
     def frame(self, columns: Sequence[str], chosen: np.ndarray, of_cells: Sequence[str]) -> pd.DataFrame:
         """The rows of the cells that a mask chooses as one frame; names are categories."""
-        names: dict[str, dict[str, int]] = {}
-        parts: dict[str, list[np.ndarray]] = {name: [] for name in (CELL_COLUMN, *columns)}
-        for piece in self.read(columns):
-            piece = piece[chosen[piece[CELL_COLUMN]]]
-            for name, held in parts.items():
-                values = piece[name]
-                numeric = pd.api.types.is_numeric_dtype(values.dtype)
-                held.append(values.to_numpy() if numeric else codes_of(values, names.setdefault(name, {})))
-        joined = {name: np.concatenate(held) if held else np.zeros(0, int) for name, held in parts.items()}
-        cell = joined.pop(CELL_COLUMN)
-        for name in of_cells:
-            codes, found = pd.factorize(self.cells[name])
-            joined[name] = pd.Categorical.from_codes(codes[cell], found)
-        for name, known in names.items():
-            if name in joined:
-                joined[name] = pd.Categorical.from_codes(joined[name], list(known))
-        return pd.DataFrame(joined)
+        frame = with_categories(piece[chosen[piece[CELL_COLUMN]]] for piece in self.read(columns))
+        cell = frame.pop(CELL_COLUMN)
+        factorized = {name: pd.factorize(self.cells[name]) for name in of_cells}
+        named = {name: pd.Categorical.from_codes(codes[cell], names) for name, (codes, names) in factorized.items()}
+        return frame.assign(**named)
 
 
 def read_cells(job_folder: Path, cells: Any, columns: Sequence[str]) -> Iterator[pd.DataFrame]:

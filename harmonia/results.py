@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -224,25 +224,39 @@ def summarise_job(job_folder: str | Path) -> dict[str, float | int | None]:
     return summary
 
 
-_MEASURED = ["arm", "image_id", "label", "predicted", "p_label", "p_explained", "p_predicted", "kept_area"]
-
-
 def _measured_rows(job_folder: str | Path, target: str) -> pd.DataFrame:
-    """The columns that metrics are made of; in_top5 in the place of the five names, and categories for others."""
-    names = {name: {} for name in ("arm", "image_id", "class")}
+    """The columns that metrics are made of; in_top5, whether the label is among them, in place of the five names."""
+    names = ["target", "arm", "image_id", "label", "predicted"]
+    numbers = ["p_label", "p_explained", "p_predicted", "kept_area"]
+
+    def pieces() -> Iterator[pd.DataFrame]:
+        for piece in read_pieces(job_folder, [*names, *numbers, "top5"]):
+            rows: Any = piece[piece["target"] == target]
+            yield rows.assign(in_top5=_in_top5(rows)).drop(columns="top5")
+
+    return with_categories(pieces(), {"label": "class", "predicted": "class"})
+
+
+def with_categories(pieces: Iterable[pd.DataFrame], together: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The pieces as one frame with a number in the place of each name: a tenth of what text takes.
+
+    together: columns that share their categories, so that they can be compared, by a name for these.
+    """
+    shared = together or {}
+    known: dict[str, dict[str, int]] = {}
     parts: dict[str, list[np.ndarray]] = {}
-    for piece in read_pieces(job_folder, ["target", *_MEASURED, "top5"]):
-        rows: Any = piece[piece["target"] == target]
-        rows = rows.assign(in_top5=_in_top5(rows))
-        for name in (*_MEASURED, "in_top5"):
-            known = names.get("class" if name in ("label", "predicted") else name)
-            parts.setdefault(name, []).append(rows[name].to_numpy() if known is None else codes_of(rows[name], known))
-    columns: dict[str, Any] = {name: np.concatenate(held) for name, held in parts.items()}
-    for name in ("arm", "image_id", "label", "predicted"):
-        known = names["class" if name in ("label", "predicted") else name]
-        columns[name] = pd.Categorical.from_codes(columns[name], list(known))
-    target_of_rows = pd.Categorical.from_codes(np.zeros(len(columns["arm"]), np.int8), [target])
-    return pd.DataFrame({"target": target_of_rows} | columns)
+    for piece in pieces:
+        for name in piece.columns:
+            values = piece[name]
+            if not pd.api.types.is_numeric_dtype(values.dtype):
+                values = codes_of(values, known.setdefault(shared.get(name, name), {}))
+            parts.setdefault(name, []).append(np.asarray(values))
+    columns: dict[str, Any] = {}
+    for name in list(parts):
+        joined = np.concatenate(parts.pop(name))
+        names = known.get(shared.get(name, name))
+        columns[name] = joined if names is None else pd.Categorical.from_codes(joined, list(names))
+    return pd.DataFrame(columns)
 
 
 def codes_of(values: Any, known: dict[str, int]) -> np.ndarray:
