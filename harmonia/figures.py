@@ -1,4 +1,4 @@
-"""Figures of numbers, drawn from rows as gathering.gather gives them or lines of tables.transfer_matrix; percent here.
+"""Figures of numbers, drawn from rows or lines of tables.transfer_matrix; percent here.
 
 Fig. 2 follows M. A. Kadir, G. Addluri, D. Sonntag 2023 (arXiv 2307.02150), the others go beyond it.
 """
@@ -29,7 +29,8 @@ from harmonia.figure_style import (
 from harmonia.results import IMAGE_ARM
 
 LINE = ["source", "method", "variant"]  # what a curve or a row of panels stands for
-FIGURE_COLUMNS = [*LINE, "image_id", "target", "arm", "label", "predicted", "p_label", "p_explained", "kept_area"]
+OF_CELLS = [*LINE, "target", "arm"]  # of the rows that figures are drawn from: of cells, of each row
+OF_ROWS = ["image_id", "p_label", "p_explained", "kept_area"]
 
 
 def line_name(key: Sequence[str]) -> str:
@@ -53,7 +54,7 @@ def class_probabilities(rows: pd.DataFrame, arm: str = "soft", lines_a_figure: i
     p_label: Any = rows["p_label"]
     column = "p_label" if p_label.notna().any() else "p_explained"
     shown: Any = rows[rows["arm"].isin([IMAGE_ARM, arm])]
-    lines = [(line_name(key), part) for key, part in shown.groupby(LINE, sort=False)]
+    lines = [(line_name(key), part) for key, part in shown.groupby(LINE, sort=False, observed=True)]
     targets = models_of(rows)[1]
     with style():
         return [
@@ -155,7 +156,7 @@ def area_distributions(rows: pd.DataFrame) -> Figure:
     """How much of the image's light each soft map lets through in its source's own view, image by image."""
     soft: Any = rows[rows["arm"] == "soft"]
     lines = []
-    for key, part in soft.groupby(LINE, sort=False):
+    for key, part in soft.groupby(LINE, sort=False, observed=True):
         target = key[0] if (part["target"] == key[0]).any() else part["target"].iloc[0]
         lines.append((line_name(key), 100 * part.loc[part["target"] == target, "kept_area"].dropna().to_numpy()))
     with style():

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from harmonia.errors import InputError
@@ -141,13 +140,13 @@ def logged_to_wandb(jobs: Sequence[Job]) -> list[Job]:
     return [job for job in jobs if section(job.config, "logger").get("_target_") == _WANDB]
 
 
-def image_set(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
-    """A short digest of which images the rows are about: their ids, and the job's options of data.
+def image_set(image_ids: Sequence[str], options: Mapping[str, str]) -> str:
+    """A short digest of which images a job's rows are about: their ids, and the job's options of data.
 
     Ids alone tell neither a data set's variants (full, 160px) apart nor two folders with the same names in them.
     """
     shown = {key: value for key, value in options.items() if key.startswith("data.") and key not in _OF_THE_POOL}
     digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode("utf-8"))
-    for image_id in sorted(rows["image_id"].unique()):
+    for image_id in sorted(image_ids):
         digest.update(image_id.encode("utf-8") + b"\0")
     return digest.hexdigest()[:8]

@@ -1,18 +1,20 @@
 """Which figures a report has, under which names and captions; one set of them for every setting."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from harmonia.cells import Rows
 from harmonia.comparison import SETTING
 from harmonia.examples import draw_examples, named_images, typical_images
 from harmonia.figure_style import save
 from harmonia.figures import (
-    FIGURE_COLUMNS,
+    OF_CELLS,
+    OF_ROWS,
     accuracy_by_area,
     area_distributions,
     class_probabilities,
@@ -21,6 +23,7 @@ from harmonia.figures import (
 )
 from harmonia.likeness import LIKENESS, correlations
 from harmonia.page.collection import Collection
+from harmonia.results import IMAGE_ARM
 
 TYPICAL_IMAGES = 4
 PIXELS_PER_INCH = 130
@@ -38,7 +41,7 @@ class Illustration:
 
 
 def illustrate(
-    rows: pd.DataFrame,
+    rows: Rows,
     matrix: pd.DataFrame,
     collection: Collection,
     folder: Path,
@@ -51,9 +54,10 @@ def illustrate(
     images: ids for Fig. 1, without them the typical ones. pairs: what likeness_table is about.
     """
     made = []
-    shown = mark_random(rows[[*SETTING, *FIGURE_COLUMNS, "random_weights"]])  # copying text takes seconds
+    rows = replace(rows, cells=mark_random(rows.cells))
+    shown: Any = rows.frame(OF_ROWS, rows.cells["arm"].isin([IMAGE_ARM, arm, "soft"]).to_numpy(), [*SETTING, *OF_CELLS])
     matrix = mark_random(matrix)
-    settings: Any = shown.groupby(SETTING, sort=False)
+    settings = shown.groupby(SETTING, sort=False, observed=True)
     for number, (setting, part) in enumerate(settings, start=1):
         suffix = "" if number == 1 else f"_{number}"
         where = "" if len(settings) == 1 else f" Label policy {setting[0]}, fill {setting[1]}, data {setting[2]}."

@@ -317,7 +317,7 @@ def _track(settings: dict, job: Job, summary: dict) -> None:
         logger = tracking.make_logger(settings["logger"])
         if logger is not None:
             panel: list = []
-            rows = results.read_rows(job.folder, tracked_rows.COLUMNS)
+            rows = tracked_rows.tracked_rows(job.folder)
             with tracking.only_warns("no sample panel"):
                 panel = sample_panel(job, job.evaluation.arms(job), settings["tracking"]["panel_images"])
             tracking.publish(logger, summary, settings, rows, panel)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from harmonia.arguments import did_you_mean, keyword_arguments
+from harmonia.cells import Rows
 from harmonia.comparison import compare
 from harmonia.contrasts import missing
 from harmonia.errors import InputError
@@ -71,7 +70,7 @@ def write_report(
             f"run must be an existing folder, got {str(run)!r}; {did_you_mean(run.name, siblings, MODULE)}"
         )
     report = Report(run, arm)
-    parts: dict[str, pd.DataFrame] = {}
+    parts: dict[str, Rows] = {}
     jobs = find_jobs(run)
     if not jobs:
         return report
@@ -83,13 +82,12 @@ def write_report(
         except InputError as error:
             report.left_out[_name(job, run)] = str(error)
     rows = gather(list(parts.values()))
-    arms = sorted(set(rows["arm"].unique()) - {IMAGE_ARM})
+    arms = sorted(set(rows.cells["arm"]) - {IMAGE_ARM})
     if parts and arm not in arms:
         choice = ", ".join(arms) or "(none)"
         raise InputError(f"arm must be one of {choice}, got {arm!r}; {did_you_mean(arm, arms, MODULE)}")
-    used = set(rows["job"].unique())
     for name, part in parts.items():
-        if not used.intersection(part["job"].unique()):
+        if not rows.image_ids.keys() & part.image_ids.keys():
             report.left_out[name] = "replaced by a later job of the same cells"
     report.jobs = [job for job in jobs if _name(job, run) in parts]
     comparisons = compare(rows)

@@ -1,8 +1,8 @@
 from itertools import permutations
 
 import numpy as np
-import pandas as pd
 import pytest
+from in_memory import as_gathered
 from scipy.stats import binomtest
 
 from harmonia.comparison import compare
@@ -22,7 +22,7 @@ IMAGE = "1111111111"
 
 
 def compared(*cells, num_resamples=200):
-    (comparison,) = compare(pd.concat(cells, ignore_index=True), num_resamples=num_resamples)
+    (comparison,) = compare(as_gathered(*cells), num_resamples=num_resamples)
     return comparison
 
 

@@ -6,7 +6,7 @@ from harmonia.comparison import compare
 from harmonia.errors import InputError
 from harmonia.finished_jobs import find_jobs
 from harmonia.gathering import gather, job_rows
-from harmonia.results import RowWriter, summarise, write_summary
+from harmonia.results import RowWriter, read_rows, summarise, write_summary
 from harmonia.tables import transfer_matrix, transfer_tables
 
 WOOF = {"name": "imagewoof"}
@@ -237,7 +237,7 @@ def test_the_matrix_holds_the_summarys_fractions(tmp_path):
     assert matrix.loc[1, "accuracy_image"] == 0
     assert pd.isna(matrix.loc[1, "retention"])
     (job, _) = find_jobs(tmp_path)
-    summary = summarise(job_rows(job))
+    summary = summarise(read_rows(job.folder))
     assert matrix.loc[0, "retention"] == pytest.approx(summary["e6/soft/retention"])
 
 
@@ -257,16 +257,16 @@ def test_what_a_job_recorded_of_its_networks_stands_in_its_rows(tmp_path):
     targets = {"self": {"name": "e7"}, "vit": {"name": "vit", "family": "vit"}}
     plant(tmp_path / "0", transfer({"e7": (9, 8), "vit": (9, 7)}), target=targets)
     (job,) = find_jobs(tmp_path)
-    before = job_rows(job).set_index("target")
+    before = job_rows(job).cells.set_index("target")
     assert before["source_parameters"].isna().all()  # an earlier version's
     (tmp_path / "0" / "environment.json").write_text(
         '{"networks": {"e7": {"parameters": 66}, "vit": {"parameters": 86}}}'
     )
-    rows = job_rows(job).set_index("target")
-    assert set(rows["source_parameters"]) == {66}
-    assert rows["target_parameters"].groupby("target").first().to_dict() == {"e7": 66, "vit": 86}
-    assert rows["target_family"].groupby("target").first().to_dict() == {"e7": "efficientnet", "vit": "vit"}
-    assert not rows["random_weights"].any()
+    cells = job_rows(job).cells.set_index("target")
+    assert set(cells["source_parameters"]) == {66}
+    assert cells["target_parameters"].groupby("target").first().to_dict() == {"e7": 66, "vit": 86}
+    assert cells["target_family"].groupby("target").first().to_dict() == {"e7": "efficientnet", "vit": "vit"}
+    assert not cells["random_weights"].any()
 
 
 def test_random_weights_are_marked(tmp_path):
@@ -274,7 +274,7 @@ def test_random_weights_are_marked(tmp_path):
     config = tmp_path / "0" / "config.yaml"
     config.write_text(config.read_text().replace("name: e7", "name: e7\n  weights: random"))
     rows = gathered(tmp_path)
-    assert rows["random_weights"].all()
+    assert rows.cells["random_weights"].all()
     (table,) = tables_of(rows)
     assert table.attrs["caption"].startswith("Source e7 (random weights), ")
     assert "Accuracy, printed" not in set(table["Metric"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from in_memory import as_gathered
 
 from harmonia.comparison import compare
 from harmonia.finished_jobs import Job
@@ -47,7 +48,7 @@ def grid(gathered_cell, models):
         for number, target in enumerate(models):
             for arm, hits in (("image", 8 - number), ("soft", 5 - number), ("dim", 2)):
                 parts.append(gathered_cell("1" * hits + "0" * (10 - hits), arm=arm, source=source, target=target))
-    return compare(pd.concat(parts, ignore_index=True), num_resamples=20)
+    return compare(as_gathered(*parts), num_resamples=20)
 
 
 def test_the_table_prints_every_pair_once_and_the_correlation_beneath(gathered_cell):

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from in_memory import as_gathered
 
 from harmonia.comparison import cell_estimates, compare
 from harmonia.results import summarise
@@ -10,7 +11,7 @@ DASH = "\N{EN DASH}"
 
 
 def compared(*cells, num_resamples=200):
-    return compare(pd.concat(cells, ignore_index=True), num_resamples=num_resamples)
+    return compare(as_gathered(*cells), num_resamples=num_resamples)
 
 
 def grid(gathered_cell, source="e7", targets=("e7", "e6", "e5"), methods=("ss", "gc"), arms=("image", "soft"), **given):
