@@ -29,7 +29,8 @@ def mean_transfer(comparison: Comparison) -> pd.DataFrame:
     """Retention, the control's and the difference, mean over the other targets: of every source, and of all of them.
 
     Random-weight sources have lines of their own and are no part of the mean over trained ones. `cells` says how many
-    a mean is over; where some have a matched control and others none, it is over those that have.
+    a mean is over, `images` of how many images each is at most; where some cells have a matched control and others
+    none, it is over those that have.
     """
     cells = comparison.cells
     transfers = cells[(cells["target"] != cells["source"]) & cells["arm"].map(is_feature)]
@@ -49,8 +50,9 @@ def mean_transfer(comparison: Comparison) -> pd.DataFrame:
         above_control=mean_draws(comparison.above_control, positions)[0],
     )
     kept_area = [cells["kept_area"].iloc[group].mean() for group in positions]
+    images = [cells["images"].iloc[group].max() for group in positions]
     keys = pd.DataFrame([names for names, _ in grouped], columns=key)
-    return keys.assign(cells=counts, kept_area=kept_area, **columns)
+    return keys.assign(cells=counts, images=images, kept_area=kept_area, **columns)
 
 
 def _with_control(comparison: Comparison, positions: np.ndarray) -> np.ndarray:
@@ -138,7 +140,7 @@ def methods(comparison: Comparison) -> pd.DataFrame:
 def capacity(comparison: Comparison) -> pd.DataFrame:
     """Retention from the smaller to the larger network of a family, the way back, and the first less the second.
 
-    above_NAME: the same of what is left above control; area_NAME: what the features keep, which differs between the ways.
+    above_NAME: the same of what is left above control; area_NAME: what the features keep, different on the two ways.
     Size is the number of parameters, as recorded by the jobs; pairs of which one size is unknown are left out.
     """
     cells = comparison.cells
@@ -240,7 +242,8 @@ def model_order(comparison: Comparison) -> list[str]:
 def matrix(comparison: Comparison, arm: str, above_control: bool = False) -> pd.DataFrame:
     """Retention of an arm, a line per method and source, a column per target with its bounds; NaN where none has run.
 
-    above_control: what is left of it above the matched control instead. Models stand by family, size and name, the same order on both axes.
+    above_control: what is left of it above the matched control instead. Models stand by family, size and name, in the
+    same order on both axes.
     """
     order = model_order(comparison)
     chosen = comparison.cells[comparison.cells["arm"] == arm]
@@ -252,7 +255,8 @@ def matrix(comparison: Comparison, arm: str, above_control: bool = False) -> pd.
     for target in [name for name in order if name in targets]:
         at = comparison.positions(lines.assign(target=target))
         lines = lines.assign(**estimates(**{target: np.where(at >= 0, draws[:, at], np.nan)}))
-    return lines
+    # where no control has run there is nothing above it
+    return lines[lines[[name for name in order if name in targets]].notna().any(axis=1)] if above_control else lines
 
 
 def missing(comparison: Comparison) -> list[str]:

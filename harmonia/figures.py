@@ -143,7 +143,8 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
             panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
             if (here["arm"] == "dim").any():
                 panel.plot([], [], "_", color=CONTROL_COLOUR, ms=6, mew=1.2, label="image dimmed as much")
-            panel.set_title(f"{short(target)} (n = {of_target['images'].max():,})")
+            fewest, most = of_target["images"].min(), of_target["images"].max()
+            panel.set_title(f"{short(target)} (n = {fewest:,}" + (f" to {most:,})" if most > fewest else ")"))
             panel.set_xlim(0, None)
             panel.set_ylim(0, 100)
         figure.supxlabel("kept area (%)", fontsize=8)
@@ -180,8 +181,8 @@ def area_distributions(rows: pd.DataFrame) -> Figure:
 def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "retention") -> Figure:
     """Sources by targets with numbers in percent, a panel per method; the source's own cell is framed.
 
-    cells: lines as tables.transfer_matrix gives them, of one setting; value: one of its columns of fractions. Where some
-    are negative the colours diverge from 0.
+    cells: lines as tables.transfer_matrix gives them, of one setting; value: one of its columns of fractions. Where
+    some are negative the colours diverge from 0.
     """
     chosen: Any = cells[cells["arm"] == arm]
     sources, targets = models_of(chosen)

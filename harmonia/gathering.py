@@ -11,30 +11,51 @@ import pandas as pd
 from harmonia.cells import CELL_COLUMN, Rows, cell_of_rows, read_cells
 from harmonia.comparison import SETTING, Frame
 from harmonia.errors import InputError
-from harmonia.finished_jobs import Job, image_set, options_of, recorded_networks, section
+from harmonia.finished_jobs import (
+    Job,
+    data_options,
+    image_set,
+    options_of,
+    recorded_networks,
+    recorded_start,
+    section,
+)
 from harmonia.results import codes_of, read_pieces
 
 _OF_ROWS = ["source", "method", "label_policy", "fill", "target", "arm"]  # one for all rows of a cell
-_FROM_JOB = ["job", "unreadable", "data", "image_set", "options", "target_options", "variant"]
+_FROM_JOB = [
+    "job",
+    "unreadable",
+    "data",
+    "image_set",
+    "data_options",
+    "images",
+    "started",
+    "options",
+    "target_options",
+    "variant",
+]
 _FROM_JOB += ["family", "target_family", "source_parameters", "target_parameters", "random_weights"]
 
 
 def gather(parts: Sequence[Rows]) -> Rows:
     """The rows of several jobs, each as `job_rows` gives them, as one.
 
-    Where one data set's name stands for several sets of images, a digest tells them apart. A cell that
-    ran twice with the same options counts once, the later job's; with others it counts as a variant, named
-    by the options in which the variants differ.
+    Where one data set's name stands for several sets of images, a digest tells them apart; a part of a set is no other
+    set. A cell that ran twice with the same options counts once, on the most images, the later job's; with others it
+    counts as a variant, named by the options in which the variants differ.
     """
     if not parts:
         return Rows(pd.DataFrame(columns=[*_OF_ROWS, *_FROM_JOB]))
     line = ["source", "method", *SETTING]
     given = [*line, "target", "arm", "options", "target_options", "image_set"]
     cells: Frame = pd.concat([part.cells for part in parts], ignore_index=True)
+    cells["image_set"] = cells["job"].map(_image_sets(parts))
     sets = cells.groupby("data")["image_set"].transform("nunique")
     cells["data"] = cells["data"].where(sets == 1, cells["data"] + " [" + cells["image_set"] + "]")
-    latest = cells.groupby(given)["job"].transform("last")
-    used = (cells["job"] == latest).to_numpy()
+    ranked = cells.sort_values(["images", "started"], kind="stable")
+    chosen = ranked.groupby(given)["job"].transform("last")
+    used = (cells["job"] == chosen.reindex(cells.index)).to_numpy()
     place = np.where(used, np.cumsum(used) - 1, -1)
     cells = cells[used].reset_index(drop=True)
     of_job = cells.groupby(line)["options"].transform(_differing)
@@ -52,6 +73,21 @@ def gather(parts: Sequence[Rows]) -> Rows:
     counted = set(cells["job"])
     image_ids = {job: ids for part in parts for job, ids in part.image_ids.items() if job in counted}
     return Rows(cells, image_ids, read)
+
+
+def _image_sets(parts: Sequence[Rows]) -> dict[str, str]:
+    """By job, a digest of its options of data and of the largest set of images with these that holds all of its own."""
+    found: dict[str, str] = {}
+    wholes: dict[str, list[tuple[str, set[str]]]] = {}  # by options: sets of which none holds another
+    jobs = [(job, ids, part.cells["data_options"].iloc[0]) for part in parts for job, ids in part.image_ids.items()]
+    for job, ids, options in sorted(jobs, key=lambda of_job: -len(of_job[1])):
+        known = wholes.setdefault(options, [])
+        whole = next((digest for digest, held in known if held.issuperset(ids)), None)
+        if whole is None:
+            whole = image_set(ids, options)
+            known.append((whole, set(ids)))
+        found[job] = whole
+    return found
 
 
 def _differing(options: pd.Series) -> pd.Series:
@@ -80,7 +116,9 @@ def job_rows(job: Job) -> Rows:
         "random_weights": source.get("weights") == "random",
         "unreadable": float(job.summary.get("images_unreadable") or 0),
         "data": str(data.get("name") or Path(str(data.get("root") or "")).name or "unnamed data"),
-        "image_set": image_set(image_ids, options),
+        "data_options": data_options(options),
+        "images": len(image_ids),
+        "started": recorded_start(job.folder),
         "options": json.dumps(options, sort_keys=True),
     }
     of_target = [
@@ -102,12 +140,14 @@ def _cells_and_images(job: Job) -> tuple[Frame, list[str]]:
     images: dict[str, int] = {}
     places: list[np.ndarray] = []
     for piece in read_pieces(job.folder, [*_OF_ROWS, "image_id"]):
+        if lacking := [name for name in (*_OF_ROWS, "image_id") if piece[name].isna().any()]:
+            raise InputError(f"rows must name their {', '.join(lacking)}, got none in {job.folder}; run the job again")
         known = len(numbers)
         cell = cell_of_rows(piece, lambda pair: numbers.setdefault(pair, len(numbers)))
         new, first = np.unique(cell, return_index=True)
         cells.append(piece[_OF_ROWS].iloc[first[new >= known]].astype("str"))
         places.append(np.stack([cell, codes_of(piece["image_id"], images)]))
-    if not cells:
+    if not numbers:
         raise InputError(f"rows must be one per image, target and arm, got none in {job.folder}; run the job again")
     cell, image = np.concatenate(places, axis=1)
     if len(repeats := np.flatnonzero(np.bincount(cell * len(images) + image) > 1)):

@@ -20,7 +20,12 @@ class Printed:
     f1_feature: str
 
 
-METHODS = {"ss": "ss", "ss_paper": "ss", "ss_faithful": "ss", "gc": "gc"}  # this project's settings of the paper's methods
+METHODS = {
+    "ss": "ss",
+    "ss_paper": "ss",
+    "ss_faithful": "ss",
+    "gc": "gc",
+}  # this project's settings of the paper's methods
 
 _TABLES = {  # source, method, target
     ("e7", "ss", "e7"): Printed("78.4", "74.09", ".87", ".84"),
@@ -49,8 +54,8 @@ FOOTNOTES = {
 }
 
 SOURCE = (
-    "Printed: Kadir, Addluri, Sonntag 2023, most likely on the 3,929 validation images of Imagewoof, features on black; "
-    "what ran here stands above the table."
+    "Printed: Kadir, Addluri, Sonntag 2023, most likely on the 3,929 validation images of Imagewoof, features on "
+    "black; what ran here stands above the table."
 )
 
 _MARKS = {

@@ -46,7 +46,7 @@ THUMBNAILS = 5000  # about 10 kB each
 
 _OURS = re.compile(
     rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS])})\.(md|csv|tex)|"
-    rf"(fig1|fig2(_part\d+)?|transfer_matrix|accuracy_by_area|area_distributions|{LIKENESS})(_\d+)?\.(png|pdf)"
+    rf"(fig1|fig2(_part\d+)?|transfer_matrix(_above_control)?|accuracy_by_area|area_distributions|{LIKENESS})(_\d+)?\.(png|pdf)"
 )
 
 
@@ -81,6 +81,8 @@ def write_report(
             parts[_name(job, run)] = job_rows(job)
         except InputError as error:
             report.left_out[_name(job, run)] = str(error)
+        except Exception as error:  # damage that nobody thought of must not hide the other jobs
+            report.left_out[_name(job, run)] = f"unreadable: {type(error).__name__}: {error}; run the job again"
     rows = gather(list(parts.values()))
     arms = sorted(set(rows.cells["arm"]) - {IMAGE_ARM})
     if parts and arm not in arms:
@@ -88,7 +90,7 @@ def write_report(
         raise InputError(f"arm must be one of {choice}, got {arm!r}; {did_you_mean(arm, arms, MODULE)}")
     for name, part in parts.items():
         if not rows.image_ids.keys() & part.image_ids.keys():
-            report.left_out[name] = "replaced by a later job of the same cells"
+            report.left_out[name] = "replaced by a job of the same cells, on more images or a later one"
     report.jobs = [job for job in jobs if _name(job, run) in parts]
     comparisons = compare(rows)
     report.tables = transfer_tables(comparisons, arm)

@@ -414,4 +414,6 @@ def read_summary(folder: str | Path) -> dict[str, float | int | None]:
         raise InputError(f"{path} must be readable JSON, got: {error}; run the job again") from error
     if not isinstance(summary, dict):
         raise InputError(f"{path} must hold a JSON object, got {type(summary).__name__}; run the job again")
+    if odd := next((name for name, value in summary.items() if not isinstance(value, int | float | None)), None):
+        raise InputError(f"{path} must hold numbers, got {summary[odd]!r} as {odd}; run the job again")
     return summary

@@ -82,8 +82,8 @@ def rank_correlation(
 
     Pairs that share a model are not independent: models are the units. The interval is a jackknife's that leaves
     out one model after the other (J. Tukey 1958), with Student's t; pairs taken as units would give a far narrower one.
-    p, two-sided, gives the models each other's likenesses (N. Mantel 1967): in all orders of up to seven models, else in
-    so many drawn ones; NaN where the likeness of two of the models is not known. Pairs with a NaN are left out.
+    p, two-sided, gives the models each other's likenesses (N. Mantel 1967): in all orders of up to seven models, else
+    in so many drawn ones; NaN where the likeness of two of the models is not known. Pairs with a NaN are left out.
     """
     alike = {frozenset(pair): value for pair, value in x.items() if math.isfinite(value)}
     pairs = [pair for pair, value in y.items() if math.isfinite(value) and frozenset(pair) in alike]

@@ -93,9 +93,10 @@ def _tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[StatisticTa
     yield statistic_table(
         HEADLINE,
         "Transfer above control: retention of the feature less that of the matched control (dim for soft, blobs for "
-        "area arms), mean over the targets that are not the source.",
+        "area arms), mean over the targets that are not the source. Methods that ran on other images meet in the table "
+        "of methods, on those that both have.",
         [SOURCE, METHOD, ARM],
-        [("Cells", "cells", count), RETENTION, CONTROL, ABOVE, KEPT],
+        [("Cells", "cells", count), ("Images", "images", count), RETENTION, CONTROL, ABOVE, KEPT],
         comparisons,
         contrasts.mean_transfer,
     )
@@ -145,8 +146,8 @@ def _tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[StatisticTa
     )
     yield statistic_table(
         "capacity",
-        "Retention from the smaller to the larger network of a family and back, the first less the second (points), the "
-        "same difference above control, and what each way keeps; size by number of parameters.",
+        "Retention from the smaller to the larger network of a family and back, the first less the second (points), "
+        "the same difference above control, and what each way keeps; size by number of parameters.",
         [("Family", "family", text), ("Small", "small", text), ("Large", "large", text), METHOD, ARM],
         [
             ("To larger (%)", "to_larger", percent),
@@ -189,8 +190,8 @@ def _paired_tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[Stat
     )
     yield statistic_table(
         "tests",
-        f"McNemar's exact tests of accuracy, arm {arm}: first less second; Holm over a setting's lines of one question, all "
-        "arms. Two targets differ also in how many whole images they name.",
+        f"McNemar's exact tests of accuracy, arm {arm}: first less second; Holm over a setting's lines of one "
+        "question, all arms. Two targets differ also in how many whole images they name.",
         [SOURCE, METHOD, ("Question", "kind", text), ("First", "first_cell", text), ("Second", "second_cell", text)],
         [difference, ("Only first", "only_first", count), ("Only second", "only_second", count), *p],
         comparisons,
@@ -207,8 +208,8 @@ def _split_tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[Stati
 
     yield statistic_table(
         "source_right",
-        f"Where the source was right on the whole image and where it was wrong, arm {arm}. No retention where resamples "
-        "have no whole image that the target names.",
+        f"Where the source was right on the whole image and where it was wrong, arm {arm}. No retention where "
+        "resamples have no whole image that the target names.",
         [SOURCE, METHOD, TARGET, ("Source was", "source_was", text)],
         [images, IMAGE, FEATURE, ("Retention (%)", "retention", percent_if_bounded)],
         comparisons,

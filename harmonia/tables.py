@@ -113,7 +113,10 @@ def _bounds(figure: Figure, decimals: int) -> str:
 
 def _caption(comparison: Comparison, cells: Frame, arm: str) -> str:
     setting, first = comparison.setting, cells.iloc[0]
+    counts = cells.groupby(["method", "variant"], sort=False)["images"].max()
     num_images = f"{len(comparison.labels):,} images"
+    if counts.nunique() > 1:  # the methods table compares them on those that both have
+        num_images = ", ".join(f"{method_label(*names)} {images:,}" for names, images in counts.items()) + " images"
     if cells["unreadable"].max() > 0:
         num_images += f" (and {cells['unreadable'].max():.0f} unreadable)"
     return (

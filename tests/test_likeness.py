@@ -17,7 +17,9 @@ MODELS = ("a", "b", "c")  # six pairs
 
 def pairs(above, agreement, **given):
     ends = list(combinations("abcd", 2))[: len(above)]
-    frame = pd.DataFrame(ends, columns=["source", "target"]).assign(above_control=above, agreement=agreement, cka=np.nan)
+    frame = pd.DataFrame(ends, columns=["source", "target"]).assign(
+        above_control=above, agreement=agreement, cka=np.nan
+    )
     constant = {"label_policy": "predicted", "fill": "black", "data": "woof", "method": "gc", "variant": ""}
     return frame.assign(**constant | {"arm": "soft", "random_weights": False} | given)
 

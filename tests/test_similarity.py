@@ -89,11 +89,7 @@ def test_agreement_is_the_share_of_equal_predictions():
 
 def pairs_of(models, number):
     """Both ways round, number(i, j) of models' positions."""
-    return {
-        (one, other): number(i, j)
-        for (i, one), (j, other) in product(enumerate(models), repeat=2)
-        if one != other
-    }
+    return {(one, other): number(i, j) for (i, one), (j, other) in product(enumerate(models), repeat=2) if one != other}
 
 
 def noisy(models, seed=0):

@@ -40,11 +40,15 @@ def long_table(columns, rows):
     """As the report's controls are: many numbers with intervals, a long caption."""
     cells = pd.DataFrame([[f"network_{row}", *["87.4 [84.7, 90.2]"] * columns] for row in range(rows)])
     cells.columns = ["Source", *(f"Control's retention {number} (%)" for number in range(columns))]
-    return table(cells, "Every feature beside its controls of the same area, and what is left above. " * 5, 1, ["Note."])
+    return table(
+        cells, "Every feature beside its controls of the same area, and what is left above. " * 5, 1, ["Note."]
+    )
 
 
 @pytest.mark.skipif(not has_booktabs(), reason="pdflatex with booktabs is not installed")
-@pytest.mark.parametrize("made", [odd_table(), long_table(2, 3), long_table(12, 95)], ids=["odd", "narrow", "long, wide"])
+@pytest.mark.parametrize(
+    "made", [odd_table(), long_table(2, 3), long_table(12, 95)], ids=["odd", "narrow", "long, wide"]
+)
 def test_latex_compiles_and_fits_on_the_page(tmp_path, made):
     lines = [r"\documentclass{article}", r"\usepackage{booktabs,graphicx}", r"\begin{document}"]
     document = "\n".join([*lines, to_latex(made), r"\end{document}"])
