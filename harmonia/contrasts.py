@@ -28,6 +28,8 @@ ALL_SOURCES = "all"
 def mean_transfer(comparison: Comparison) -> pd.DataFrame:
     """Retention, the control's and the difference, mean over the other targets: of every source, and of all of them.
 
+    above_centre: the difference from the centre box of the same area, which knows where photographers point.
+
     Random-weight sources have lines of their own and are no part of the mean over trained ones. `cells` says how many
     a mean is over, `images` of how many images each is at most; where some cells have a matched control and others
     none, it is over those that have.
@@ -48,11 +50,19 @@ def mean_transfer(comparison: Comparison) -> pd.DataFrame:
         retention=retention,
         control_retention=mean_draws(of_control, positions)[0],
         above_control=mean_draws(comparison.above_control, positions)[0],
+        above_centre=mean_draws(_above_centre(comparison), positions)[0],
     )
     kept_area = [cells["kept_area"].iloc[group].mean() for group in positions]
     images = [cells["images"].iloc[group].max() for group in positions]
     keys = pd.DataFrame([names for names, _ in grouped], columns=key)
     return keys.assign(cells=counts, images=images, kept_area=kept_area, **columns)
+
+
+def _above_centre(comparison: Comparison) -> Draws:
+    """Retention less that of the centre box of the same area; NaN where that has not run."""
+    arms = comparison.cells["arm"].str.replace(r"^area", "centre", regex=True)
+    at = comparison.positions(comparison.cells.assign(arm=arms.where(arms != comparison.cells["arm"])))
+    return np.where(at >= 0, comparison.retention - comparison.retention[:, at], np.nan)
 
 
 def _with_control(comparison: Comparison, positions: np.ndarray) -> np.ndarray:

@@ -143,7 +143,7 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
             panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
             if (here["arm"] == "dim").any():
                 panel.plot([], [], "_", color=CONTROL_COLOUR, ms=6, mew=1.2, label="image dimmed as much")
-            fewest, most = of_target["images"].min(), of_target["images"].max()
+            fewest, most = here["images"].min(), here["images"].max()
             panel.set_title(f"{short(target)} (n = {fewest:,}" + (f" to {most:,})" if most > fewest else ")"))
             panel.set_xlim(0, None)
             panel.set_ylim(0, 100)

@@ -47,6 +47,7 @@ def gather(parts: Sequence[Rows]) -> Rows:
     """
     if not parts:
         return Rows(pd.DataFrame(columns=[*_OF_ROWS, *_FROM_JOB]))
+    parts = _in_order(parts)
     line = ["source", "method", *SETTING]
     given = [*line, "target", "arm", "options", "target_options", "image_set"]
     cells: Frame = pd.concat([part.cells for part in parts], ignore_index=True)
@@ -73,6 +74,14 @@ def gather(parts: Sequence[Rows]) -> Rows:
     counted = set(cells["job"])
     image_ids = {job: ids for part in parts for job, ids in part.image_ids.items() if job in counted}
     return Rows(cells, image_ids, read)
+
+
+def _in_order(parts: Sequence[Rows]) -> list[Rows]:
+    """A source's jobs side by side, methods in one order; both as they are met first."""
+    names = [part.cells[["source", "method"]].iloc[0].tolist() for part in parts]
+    sources, methods = (list(dict.fromkeys(met)) for met in zip(*names, strict=True))
+    order = sorted(range(len(parts)), key=lambda n: (sources.index(names[n][0]), methods.index(names[n][1])))
+    return [parts[number] for number in order]
 
 
 def _image_sets(parts: Sequence[Rows]) -> dict[str, str]:

@@ -82,6 +82,7 @@ FEATURE: Column = ("Accuracy (F) (%)", "accuracy_feature", percent)
 RETENTION: Column = ("Retention (%)", "retention", percent)
 CONTROL: Column = ("Control's retention (%)", "control_retention", percent)
 ABOVE: Column = ("Above control (points)", "above_control", percent)
+CENTRE: Column = ("Above centre box (points)", "above_centre", percent)
 
 
 def statistic_tables(comparisons: Sequence[Comparison], arm: str = "soft") -> list[StatisticTable]:
@@ -93,10 +94,10 @@ def _tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[StatisticTa
     yield statistic_table(
         HEADLINE,
         "Transfer above control: retention of the feature less that of the matched control (dim for soft, blobs for "
-        "area arms), mean over the targets that are not the source. Methods that ran on other images meet in the table "
-        "of methods, on those that both have.",
+        "area arms) and, where that has run, of the centre box of the same area; mean over the targets that are not "
+        "the source. Methods that ran on other images meet in the table of methods, on those that both have.",
         [SOURCE, METHOD, ARM],
-        [("Cells", "cells", count), ("Images", "images", count), RETENTION, CONTROL, ABOVE, KEPT],
+        [("Cells", "cells", count), ("Images", "images", count), RETENTION, CONTROL, ABOVE, CENTRE, KEPT],
         comparisons,
         contrasts.mean_transfer,
     )

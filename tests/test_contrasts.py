@@ -52,6 +52,14 @@ def test_transfer_above_control_is_the_mean_over_the_other_targets(transfer):
     assert line["above_control_low"] < 0.3 < line["above_control_high"]
 
 
+def test_above_the_centre_is_the_retention_less_that_of_the_box_of_the_same_area(transfer):
+    arms = {"soft": 9, "dim": 9, "area30": 6, "blobs30": 2, "centre30": 5, "area50": 8}
+    lines = mean_transfer(compared(*transfer(arms))).set_index(["source", "arm"])["above_centre"]
+    assert lines["all", "area30"] == pytest.approx(0.1)
+    assert np.isnan(lines["all", "area50"])
+    assert np.isnan(lines["all", "soft"])
+
+
 def test_the_difference_is_that_of_the_two_numbers_beside_it_where_one_target_has_no_control(transfer):
     comparison = compared(*transfer({"area30": 6, "blobs30": 2}), *transfer({"area30": 1}, target="e5"))
     line = mean_transfer(comparison).iloc[0]
