@@ -205,7 +205,7 @@ def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "ret
             percent = 100 * table.to_numpy(float)
             drawn = panel.imshow(percent, cmap=colours, vmin=low, vmax=high, aspect="equal")
             for (row, column), number in np.ndenumerate(percent):
-                text = "–" if np.isnan(number) else f"{number:.0f}"
+                text = "–" if np.isnan(number) else f"{round(number) + 0:.0f}"  # no -0
                 ink = "black" if np.isnan(number) else _ink(drawn.cmap(drawn.norm(number)))
                 panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7.5)
                 if sources[row] == targets[column]:
