@@ -69,7 +69,7 @@ def measure(folder: Path) -> dict[str, float]:
 
     found["list images, load models"] = peak_mb(prepare)
     job = made["job"]
-    found["maps"] = peak_mb(lambda: pipeline.make_maps(settings, job))
+    found["maps"] = peak_mb(lambda: pipeline.make_maps(job))
     found["images, features, rows"] = peak_mb(lambda: job.evaluation(job))
     found["small maps"] = peak_mb(lambda: write_small_maps(job_folder, small_maps(job)))
     found["summary"] = peak_mb(lambda: results.write_summary(job_folder, results.summarise_job(job_folder)))

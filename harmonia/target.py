@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
+from harmonia.attribution.contract import CPU_PASS, fill_up
 from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
 from harmonia.data.views import ViewBatch
@@ -20,7 +21,7 @@ from harmonia.maps import UNREADABLE, pack
 from harmonia.memory import BatchSize
 from harmonia.models import Classifier, refuse_non_finite
 from harmonia.progress import Stage
-from harmonia.shapes import Logits
+from harmonia.shapes import Images, Logits
 
 
 class Target(LightningModule):
@@ -46,6 +47,14 @@ class Target(LightningModule):
             self._progress.advance(len(rows[:size]))
             rows = rows[size:]
 
+    def show(self, network: Callable[[Images], tuple[Tensor, ...]], images: Images) -> tuple[Tensor, ...]:
+        """What the network gives for images, in passes whose size on a CPU depends on no batch size (ADR 9)."""
+        whole = images.device.type != "cpu" or self.batch_size.halved
+        slots = len(images) if whole else CPU_PASS
+        shown = [images[first : first + slots] for first in range(0, len(images), slots)]
+        found = [[tensor[: len(part)] for tensor in network(fill_up(part, slots))] for part in shown]
+        return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
     def count(self, logits: Logits) -> Logits:
         """The logits on the CPU, counted, and refused where they are not finite."""
         self.passes += len(logits)
@@ -67,9 +76,8 @@ class ImageTarget(Target):
         representations = torch.full((len(batch.pixels), self.classifier.representation_size), torch.nan)
 
         def represent(part: Tensor) -> tuple[Logits, Tensor]:
-            part_logits, part_representations = self.classifier.represent(
-                batch.pixels[part].to(self.device).float() / 255
-            )
+            images = batch.pixels[part].to(self.device).float() / 255
+            part_logits, part_representations = self.show(self.classifier.represent, images)
             return self.count(part_logits), part_representations.cpu()
 
         for part, found in self.parts(rows, represent):
@@ -147,5 +155,6 @@ class FeatureTarget(Target):
             else:
                 features = keep_B1HW.expand_as(images_B3HW)
             if present.any():
-                logits_BAK[present, arm] = self.count(self.classifier(features[present.to(device)]))
+                (logits_PK,) = self.show(lambda shown: (self.classifier(shown),), features[present.to(device)])
+                logits_BAK[present, arm] = self.count(logits_PK)
         return logits_BAK, areas_BA

@@ -236,6 +236,24 @@ def test_run_refuses_in_one_line_and_hurts_nothing(cli, tmp_path, finished, monk
     assert {path: content for path, content in contents(finished).items() if path in before} == before
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        "method.steps=0",
+        "method.tolerance=-1",
+        "evaluation.areas=[2]",
+        "+label.seed=1",
+        "+fill.colour=red",
+        "+source.x=1",
+        "+target.self.x=1",
+        "batch_size=0",
+    ],
+)
+def test_settings_are_checked_before_images_and_networks_are_looked_for(cli, word):
+    words = [*SMALL, "method=ss", "data.root=nowhere", "source.arch=none_such"]
+    one_line(*cli(*words, word), word.partition("=")[0].lstrip("+"))
+
+
 @named(REPORT, "prepare", "words", "part")
 def test_report_refuses_in_one_line(tmp_path, monkeypatch, capsys, prepare, words, part):
     monkeypatch.chdir(tmp_path)
