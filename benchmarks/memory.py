@@ -16,6 +16,8 @@ from pathlib import Path
 WORDS = [
     "source=timm", "source.arch=test_resnet", "source.weights=random", "source.input_size=64", "target=self",
     "method=gc", "data=folder", "data.pool_size=50", "trainer=cpu", "num_threads=1", "batch_size=32",
+    "evaluation.areas=[0.3]",
+    "evaluation.controls={centre:[],same_class:[],other_class:[],complement:[],silhouette:[]}",
 ]  # fmt: skip
 CLASSES = 10
 

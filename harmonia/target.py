@@ -1,7 +1,8 @@
 """A target model on whole images and on features."""
 
+import math
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class Target(LightningModule):
         super().__init__()
         self.classifier = classifier
         self.batch_size = BatchSize(batch_size)
-        self.passes = 0  # inputs that went through the network
+        self.passes = 0  # inputs that went through the network, without what fills up a pass
         self._progress = progress
 
     def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
@@ -39,21 +40,29 @@ class Target(LightningModule):
         return batch
 
     def parts(self, rows: Tensor, compute: Callable[[Tensor], Any]) -> Iterator[tuple[Tensor, Any]]:
-        """The rows in parts that fit into memory, each with what compute gives for it."""
+        """The rows in parts of whole passes that fit into memory, each with what compute gives for it."""
+
+        def attempt(size: int, rest: Tensor) -> tuple[Tensor, Any]:
+            slots = self._pass_size(size)
+            part = rest[: math.ceil(size / slots) * slots]
+            return part, compute(part)
+
         while len(rows):
             # compute may be called again for fewer of them
-            size, found = self.batch_size.fit(lambda size, rest=rows: (size, compute(rest[:size])))
-            yield rows[:size], found
-            self._progress.advance(len(rows[:size]))
-            rows = rows[size:]
+            part, found = self.batch_size.fit(partial(attempt, rest=rows))
+            yield part, found
+            self._progress.advance(len(part))
+            rows = rows[len(part) :]
 
     def show(self, network: Callable[[Images], tuple[Tensor, ...]], images: Images) -> tuple[Tensor, ...]:
         """What the network gives for images, in passes whose size on a CPU depends on no batch size (ADR 9)."""
-        whole = images.device.type != "cpu" or self.batch_size.halved
-        slots = len(images) if whole else CPU_PASS
+        slots = self._pass_size(len(images))
         shown = [images[first : first + slots] for first in range(0, len(images), slots)]
         found = [[tensor[: len(part)] for tensor in network(fill_up(part, slots))] for part in shown]
         return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+    def _pass_size(self, size: int) -> int:
+        return CPU_PASS if self.device.type == "cpu" and not self.batch_size.halved else size
 
     def count(self, logits: Logits) -> Logits:
         """The logits on the CPU, counted, and refused where they are not finite."""
