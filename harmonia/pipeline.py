@@ -63,6 +63,11 @@ def run(config: DictConfig) -> dict[str, float | int | None]:
     with job_folder.ours(folder, wait=True):
         if job_folder.holds(folder, settings):
             return results.read_summary(folder)
+        if (folder / results.SUMMARY).exists():
+            raise InputError(
+                f"{folder} must be one job's, and another with other settings has just ended in it; what this one "
+                "computed is in the store: start it again with hydra.run.dir= or hydra.sweep.dir= of its own"
+            )
         return _run(settings, folder)  # the other one has died
 
 
