@@ -16,6 +16,8 @@ from pathlib import Path
 WORDS = [
     "source=timm", "source.arch=test_resnet", "source.weights=random", "source.input_size=64", "target=self",
     "method=gc", "data=folder", "data.pool_size=50", "trainer=cpu", "num_threads=1", "batch_size=32",
+    "evaluation.areas=[0.3]",
+    "evaluation.controls={centre:[],same_class:[],other_class:[],complement:[],silhouette:[]}",
 ]  # fmt: skip
 CLASSES = 10
 
@@ -69,7 +71,7 @@ def measure(folder: Path) -> dict[str, float]:
 
     found["list images, load models"] = peak_mb(prepare)
     job = made["job"]
-    found["maps"] = peak_mb(lambda: pipeline.make_maps(settings, job))
+    found["maps"] = peak_mb(lambda: pipeline.make_maps(job))
     found["images, features, rows"] = peak_mb(lambda: job.evaluation(job))
     found["small maps"] = peak_mb(lambda: write_small_maps(job_folder, small_maps(job)))
     found["summary"] = peak_mb(lambda: results.write_summary(job_folder, results.summarise_job(job_folder)))

@@ -156,7 +156,7 @@ def _cells_and_images(job: Job) -> tuple[Frame, list[str]]:
         new, first = np.unique(cell, return_index=True)
         cells.append(piece[_OF_ROWS].iloc[first[new >= known]].astype("str"))
         places.append(np.stack([cell, codes_of(piece["image_id"], images)]))
-    if not numbers:
+    if not images:
         raise InputError(f"rows must be one per image, target and arm, got none in {job.folder}; run the job again")
     cell, image = np.concatenate(places, axis=1)
     if len(repeats := np.flatnonzero(np.bincount(cell * len(images) + image) > 1)):

@@ -6,12 +6,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from harmonia import results
 from harmonia.comparison import compare
 from harmonia.contrasts import methods
 from harmonia.errors import InputError
 from harmonia.finished_jobs import find_jobs
 from harmonia.gathering import gather, job_rows
-from harmonia.results import RowWriter, read_rows, summarise, write_summary
+from harmonia.results import RowWriter, read_pieces, read_rows, summarise, summarise_job, write_summary
 from harmonia.tables import transfer_matrix, transfer_tables
 
 WOOF = {"name": "imagewoof"}
@@ -298,6 +299,16 @@ def test_the_matrix_holds_the_summarys_fractions(tmp_path):
     (job, _) = find_jobs(tmp_path)
     summary = summarise(read_rows(job.folder))
     assert matrix.loc[0, "retention"] == pytest.approx(summary["e6/soft/retention"])
+
+
+def test_pieces_of_any_size_give_the_same_numbers(tmp_path, monkeypatch):
+    plant(tmp_path / "0", transfer({"e7": (9, 8), "e6": (8, 5)}))
+    plant(tmp_path / "1", transfer({"e7": (9, 4)}, fill="mean"))
+    whole, summary = matrix_of(gathered(tmp_path)), summarise_job(tmp_path / "0")
+    monkeypatch.setattr(results, "ROWS_AT_ONCE", 1)
+    assert [len(piece) for piece in read_pieces(tmp_path / "0", ["arm"])] == [10] * 4  # row groups, as written
+    pd.testing.assert_frame_equal(matrix_of(gathered(tmp_path)), whole, check_exact=True)
+    assert summarise_job(tmp_path / "0") == summary
 
 
 def test_no_rows_give_no_table_and_an_empty_matrix():

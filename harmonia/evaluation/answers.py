@@ -78,7 +78,7 @@ def rows(
         "path": per_image([str(record.path) for record in records]),
         "source": constant(job.source.name),
         "method": constant(job.method_name),
-        "label_policy": constant(job.label_policy),
+        "label_policy": constant(job.label_name),
         "arm": np.array(arms, dtype=object)[arm_R],
         "fill": constant(job.fill_name),
         "target": constant(target.name),
