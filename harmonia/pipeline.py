@@ -347,6 +347,7 @@ def _quiet_lightning() -> None:
         "infer the batch indices",
         "LeafSpec",
         "GPU available but",
+        "The `srun` command is available",
     )
     for hint in hints:
         warnings.filterwarnings("ignore", f".*{hint}")

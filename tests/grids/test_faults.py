@@ -98,6 +98,15 @@ def test_a_full_disk_is_one_line_and_with_space_the_same_command_goes_on(start, 
     assert summary["maps_cached"] > 0
 
 
+def test_a_full_disk_under_the_jobs_folder_is_one_line_and_costs_no_map(start, small_disk, undisturbed, tmp_path):
+    small_disk("size=40k")
+    assert "No space left" in refused(start("disk/job"))
+    assert not (tmp_path / "disk" / "job" / "summary.json").exists()
+    small_disk("remount,size=64m")
+    summary = finishes(start("disk/job"), tmp_path / "disk" / "job", undisturbed)
+    assert summary["maps_computed"] == 0
+
+
 def test_a_read_only_cache_serves_a_whole_job_and_refuses_what_it_lacks(start, small_disk, undisturbed, tmp_path):
     small_disk("size=64m")
     finishes(start("first", cache="disk"), tmp_path / "first", undisturbed)

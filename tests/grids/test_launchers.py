@@ -72,6 +72,16 @@ def test_joblib_runs_jobs_in_processes_of_their_own(sweep, tmp_path):
     assert sum(job.summary["maps_computed"] for job in jobs) == 2 * 8
 
 
+def test_on_a_login_node_a_job_is_not_told_to_use_srun(start, tmp_path):
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text("#!/bin/sh\n")
+    srun.chmod(0o755)
+    worker = start("job", PATH=f"{srun.parent}:{os.environ['PATH']}")
+    assert worker.wait() == 0, worker.text()
+    assert "srun" not in worker.text()
+
+
 @pytest.mark.slow
 @needs("ray", "ray")
 def test_ray_pins_every_job_to_a_device_of_its_own(sweep, tmp_path, needs_namespaces):
