@@ -16,7 +16,8 @@ from harmonia.results import read_pieces, with_categories
 CELL_COLUMN = "cell"
 _OF_CELL = ["target", "arm"]
 
-Read = Callable[[Sequence[str]], Iterable[pd.DataFrame]]
+Frame = Any  # a pd.DataFrame: pandas' annotations do not tell a column from a frame
+Read = Callable[[Sequence[str]], Iterable[Frame]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +38,11 @@ class Rows:
         return frame.assign(**named)
 
 
-def read_cells(job_folder: Path, cells: Any, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+def read_cells(job_folder: Path, cells: Any, columns: Sequence[str]) -> Iterator[Frame]:
     """Parts of a job's rows, each with the position of its cell among cells (target, arm); other rows are left out."""
     places = {pair: place for place, pair in enumerate(cells[_OF_CELL].itertuples(index=False, name=None))}
-    for piece in read_pieces(job_folder, [*_OF_CELL, *columns]):
+    pieces: Iterable[Frame] = read_pieces(job_folder, [*_OF_CELL, *columns])
+    for piece in pieces:
         cell = cell_of_rows(piece, lambda pair: places.get(pair, -1))
         yield piece.drop(columns=_OF_CELL).assign(**{CELL_COLUMN: cell})[cell >= 0]
 

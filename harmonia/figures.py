@@ -206,7 +206,7 @@ def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "ret
             drawn = panel.imshow(percent, cmap=colours, vmin=low, vmax=high, aspect="equal")
             for (row, column), number in np.ndenumerate(percent):
                 text = "–" if np.isnan(number) else f"{round(number) + 0:.0f}"  # no -0
-                ink = "black" if np.isnan(number) else _ink(drawn.cmap(drawn.norm(number)))
+                ink = "black" if np.isnan(number) else _ink(np.asarray(drawn.cmap(drawn.norm(number))))
                 panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7.5)
                 if sources[row] == targets[column]:
                     panel.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, ec=ink, lw=1))
@@ -227,9 +227,9 @@ def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "ret
         return figure
 
 
-def _ink(colour: Sequence[float]) -> str:
+def _ink(colour: np.ndarray) -> str:
     """Black or white, whichever stands out more on a colour (WCAG 2, relative luminance)."""
-    channels = np.array(colour[:3])
+    channels = colour[:3]
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"
 

@@ -65,7 +65,7 @@ def gather(parts: Sequence[Rows]) -> Rows:
     cells = cells.assign(variant=[", ".join(filter(None, parts)) for parts in both])
     places = np.split(place, np.cumsum([len(part.cells) for part in parts])[:-1])
 
-    def read(columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    def read(columns: Sequence[str]) -> Iterator[Frame]:
         for part, of_part in zip(parts, places, strict=True):
             for piece in part.read(columns) if (of_part >= 0).any() else ():
                 cell = of_part[piece[CELL_COLUMN]]
@@ -148,7 +148,8 @@ def _cells_and_images(job: Job) -> tuple[Frame, list[str]]:
     numbers: dict[tuple[str, str], int] = {}
     images: dict[str, int] = {}
     places: list[np.ndarray] = []
-    for piece in read_pieces(job.folder, [*_OF_ROWS, "image_id"]):
+    pieces: Iterator[Frame] = read_pieces(job.folder, [*_OF_ROWS, "image_id"])
+    for piece in pieces:
         if lacking := [name for name in (*_OF_ROWS, "image_id") if piece[name].isna().any()]:
             raise InputError(f"rows must name their {', '.join(lacking)}, got none in {job.folder}; run the job again")
         known = len(numbers)

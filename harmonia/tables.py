@@ -97,7 +97,7 @@ def _block(figures: dict[str, Figure], kept_area: float, quoted: dict[str, str |
     }
 
 
-def _nothing_printed(line: list[str]) -> bool:
+def _nothing_printed(line: Sequence[str]) -> bool:
     _, name, *cells = line
     return name.endswith("printed") and set(cells) == {MISSING}
 
