@@ -10,16 +10,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harmonia.cells import CELL_COLUMN, Rows
+from harmonia.cells import CELL_COLUMN, Frame, Rows
 from harmonia.results import IMAGE_ARM, calibration_error, codes_of, matched_control
 from harmonia.statistics import NUM_RESAMPLES, Draws, draw_f1, draw_sums, interval, ratio, strata
-
-Frame = Any  # a pd.DataFrame: pandas' annotations do not tell a column from a frame
 
 SETTING = ["label_policy", "fill", "data"]  # cells that differ in one of these answer different questions
 LINE = ["source", "method", "variant"]

@@ -43,7 +43,7 @@ def gather(parts: Sequence[Rows]) -> Rows:
     cells = cells.assign(variant=[", ".join(filter(None, parts)) for parts in both])
     places = np.split(place, np.cumsum([len(part.cells) for part in parts])[:-1])
 
-    def read(columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    def read(columns: Sequence[str]) -> Iterator[Frame]:
         for part, of_part in zip(parts, places, strict=True):
             for piece in part.read(columns) if (of_part >= 0).any() else ():
                 cell = of_part[piece[CELL_COLUMN]]

@@ -246,8 +246,8 @@ def with_categories(pieces: Iterable[pd.DataFrame], together: Mapping[str, str] 
     known: dict[str, dict[str, int]] = {}
     parts: dict[str, list[np.ndarray]] = {}
     for piece in pieces:
-        for name in piece.columns:
-            values = piece[name]
+        for name in map(str, piece.columns):
+            values: Any = piece[name]
             if not pd.api.types.is_numeric_dtype(values.dtype):
                 values = codes_of(values, known.setdefault(shared.get(name, name), {}))
             parts.setdefault(name, []).append(np.asarray(values))

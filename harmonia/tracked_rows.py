@@ -1,6 +1,6 @@
 """What a logger is given of a finished job, all of it from the job's rows and the summary that was made of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ TABLE_IMAGES = 1000  # W&B builds its table in memory
 
 def tracked_rows(job_folder: str | Path) -> pd.DataFrame:
     """What is read here of a job's rows: none of the controls', names as categories."""
-    pieces = read_pieces(job_folder, [*_OF_IMAGE, "arm", *_OF_ARM])
+    pieces: Iterator[Any] = read_pieces(job_folder, [*_OF_IMAGE, "arm", *_OF_ARM])
     return with_categories(piece[~piece["arm"].map(is_control).astype(bool)] for piece in pieces)
 
 
@@ -66,7 +66,7 @@ def image_table(rows: pd.DataFrame) -> pd.DataFrame:
 
     Of more images than TABLE_IMAGES as many, evenly spread.
     """
-    images = rows["image_id"].unique()
+    images: Any = rows["image_id"].unique()
     spread = np.linspace(0, len(images) - 1, min(len(images), TABLE_IMAGES)).round().astype(int)
     shown: Any = rows[rows["image_id"].isin(images[np.unique(spread)])].astype(dict.fromkeys(_NAMES, "str"))
     lines = shown.drop_duplicates(["image_id", "target"])[_OF_IMAGE].set_index(["image_id", "target"])
