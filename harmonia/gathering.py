@@ -12,7 +12,7 @@ from harmonia.cells import CELL_COLUMN, Rows, cell_of_rows, read_cells
 from harmonia.comparison import SETTING, Frame
 from harmonia.errors import InputError
 from harmonia.finished_jobs import Job, image_set, options_of, recorded_networks, section
-from harmonia.results import codes_of, read_pieces
+from harmonia.results import SCHEMA, codes_of, read_tables
 
 _OF_ROWS = ["source", "method", "label_policy", "fill", "target", "arm"]  # one for all rows of a cell
 _FROM_JOB = ["job", "unreadable", "data", "image_set", "options", "target_options", "variant"]
@@ -101,7 +101,9 @@ def _cells_and_images(job: Job) -> tuple[Frame, list[str]]:
     numbers: dict[tuple[str, str], int] = {}
     images: dict[str, int] = {}
     places: list[np.ndarray] = []
-    for piece in read_pieces(job.folder, [*_OF_ROWS, "image_id"]):
+    # all columns: a file that is damaged anywhere is left out now, and does not end the report later
+    for table in read_tables(job.folder, SCHEMA.names):
+        piece: Frame = table.select([*_OF_ROWS, "image_id"]).to_pandas()
         known = len(numbers)
         cell = cell_of_rows(piece, lambda pair: numbers.setdefault(pair, len(numbers)))
         new, first = np.unique(cell, return_index=True)
