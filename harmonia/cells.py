@@ -22,23 +22,24 @@ Read = Callable[[Sequence[str]], Iterable[Frame]]
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Rows by cell. Iterated over again, they are read again."""
+    """Rows by cell; every call of read goes through the files again."""
 
-    cells: Any  # a line per cell: job, target, arm, and what else is the same for all of its rows
+    cells: Frame  # a line per cell: job, target, arm, and what else is the same for all of its rows
     image_ids: Mapping[str, list[str]] = field(default_factory=dict)  # by job, in the order of its rows
     # parts of the rows with these columns and the cell's position among the cells
     read: Read = field(default=lambda columns: ())
 
     def frame(self, columns: Sequence[str], chosen: np.ndarray, of_cells: Sequence[str]) -> pd.DataFrame:
         """The rows of the cells that a mask chooses as one frame; names are categories."""
-        frame = with_categories(piece[chosen[piece[CELL_COLUMN]]] for piece in self.read(columns))
+        chosen_rows: Iterator[Frame] = (piece[chosen[piece[CELL_COLUMN]]] for piece in self.read(columns))
+        frame = with_categories(chosen_rows)
         cell = frame.pop(CELL_COLUMN)
         factorized = {name: pd.factorize(self.cells[name]) for name in of_cells}
         named = {name: pd.Categorical.from_codes(codes[cell], names) for name, (codes, names) in factorized.items()}
         return frame.assign(**named)
 
 
-def read_cells(job_folder: Path, cells: Any, columns: Sequence[str]) -> Iterator[Frame]:
+def read_cells(job_folder: Path, cells: Frame, columns: Sequence[str]) -> Iterator[Frame]:
     """Parts of a job's rows, each with the position of its cell among cells (target, arm); other rows are left out."""
     places = {pair: place for place, pair in enumerate(cells[_OF_CELL].itertuples(index=False, name=None))}
     pieces: Iterable[Frame] = read_pieces(job_folder, [*_OF_CELL, *columns])
@@ -47,7 +48,7 @@ def read_cells(job_folder: Path, cells: Any, columns: Sequence[str]) -> Iterator
         yield piece.drop(columns=_OF_CELL).assign(**{CELL_COLUMN: cell})[cell >= 0]
 
 
-def cell_of_rows(piece: Any, place_of: Callable[[tuple[str, str]], int]) -> np.ndarray:
+def cell_of_rows(piece: Frame, place_of: Callable[[tuple[str, str]], int]) -> np.ndarray:
     """What place_of makes of each row's target and arm; asked once for each pair, in the order of the rows."""
     target, arm = (piece[name].cat for name in _OF_CELL)
     pair = target.codes.to_numpy(int) * len(arm.categories) + arm.codes.to_numpy(int)

@@ -20,7 +20,7 @@ from harmonia.finished_jobs import (
     recorded_start,
     section,
 )
-from harmonia.results import codes_of, read_pieces
+from harmonia.results import SCHEMA, codes_of, read_tables
 
 _OF_ROWS = ["source", "method", "label_policy", "fill", "target", "arm"]  # one for all rows of a cell
 _FROM_JOB = [
@@ -148,8 +148,9 @@ def _cells_and_images(job: Job) -> tuple[Frame, list[str]]:
     numbers: dict[tuple[str, str], int] = {}
     images: dict[str, int] = {}
     places: list[np.ndarray] = []
-    pieces: Iterator[Frame] = read_pieces(job.folder, [*_OF_ROWS, "image_id"])
-    for piece in pieces:
+    # all columns: a file that is damaged anywhere is left out now, and does not end the report later
+    for table in read_tables(job.folder, SCHEMA.names):
+        piece: Frame = table.select([*_OF_ROWS, "image_id"]).to_pandas()
         if lacking := [name for name in (*_OF_ROWS, "image_id") if piece[name].isna().any()]:
             raise InputError(f"rows must name their {', '.join(lacking)}, got none in {job.folder}; run the job again")
         known = len(numbers)

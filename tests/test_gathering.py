@@ -311,6 +311,22 @@ def test_pieces_of_any_size_give_the_same_numbers(tmp_path, monkeypatch):
     assert summarise_job(tmp_path / "0") == summary
 
 
+@pytest.mark.parametrize("column", ["top5", "p_label", "arm"])
+def test_rows_that_are_damaged_anywhere_are_refused_before_any_is_used(tmp_path, column):
+    plant(tmp_path / "0", transfer({"e6": (9, 8)}))
+    path = tmp_path / "0" / "rows.parquet"
+    with pq.ParquetFile(path) as file:
+        group = file.metadata.row_group(file.num_row_groups - 1)
+    names = [group.column(number).path_in_schema.split(".")[0] for number in range(group.num_columns)]
+    start = group.column(names.index(column)).data_page_offset
+    content = bytearray(path.read_bytes())
+    content[start : start + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    (job,) = find_jobs(tmp_path)
+    with pytest.raises(InputError, match="must be readable Parquet"):
+        job_rows(job)
+
+
 def test_no_rows_give_no_table_and_an_empty_matrix():
     assert tables_of(gather([])) == []
     assert matrix_of(gather([])).empty

@@ -10,9 +10,9 @@ import pytest
 import timm
 import torch
 import yaml
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from matplotlib import colormaps
 from PIL import Image
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from safetensors.torch import load_file
 from timm.data import ImageNetInfo, create_transform, resolve_model_data_config
 
