@@ -93,6 +93,7 @@ def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dic
         **{name: config.get(name) for name in ("source", "method", "label", "fill", "data", "evaluation")},
         **{name: config.get(name) for name in ("seed", "crop_pct")},
         "trainer": {"precision": section(config, "trainer").get("precision")},
+        "smooth": {} if section(config, "smooth").get("k") is None else section(config, "smooth"),
         "paths": {"weights": section(config, "paths").get("weights")},
     }
     common = _flat(kept)

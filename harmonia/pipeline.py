@@ -20,6 +20,7 @@ from pytorch_lightning import Trainer
 
 from harmonia import job_folder, models, results, tracking
 from harmonia.attribution.contract import Attribution
+from harmonia.attribution.smoothing import Smoothed
 from harmonia.completion import complete
 from harmonia.configured import build, build_function, check, check_root
 from harmonia.data.manifest import ImageSet
@@ -129,7 +130,7 @@ def _batch_size(asked: int | str, device: torch.device) -> int:
 
 def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer], batch_size: int) -> Job:
     """Images, models and settings; the maps are still to be made."""
-    method: Attribution = build("method", settings["method"])
+    method = _method(settings)
     evaluation: Evaluation = build("evaluation", settings["evaluation"])
     fill: Fill = build("fill", settings["fill"])
     images: ImageSet = build("data", settings["data"])
@@ -171,6 +172,15 @@ def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer],
         make_trainer=make_trainer,
         batch_size=batch_size,
     )
+
+
+def _method(settings: dict) -> Attribution:
+    """The method, behind a Gaussian where one is asked for."""
+    method: Attribution = build("method", settings["method"])
+    if settings["layer"] != "auto" and not hasattr(method, "layer_of"):
+        raise InputError(f"layer: {settings['method']['name']} explains at no chosen layer, got {settings['layer']!r}")
+    smooth = settings["smooth"]
+    return method if smooth["k"] is None else Smoothed(inner=method, k=smooth["k"], padding=smooth["padding"])
 
 
 def _check_classes(images: ImageSet, source: Classifier, targets: Iterable[Classifier]) -> None:

@@ -5,10 +5,11 @@ model and tensors, never configurations, files or names of architectures. Adding
 and a yaml in conf/method.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +23,10 @@ class Model(Protocol):
     def __call__(self, images: Images) -> Logits: ...
     def layer(self, name: str) -> nn.Module: ...
     def default_layer(self) -> str: ...
+    def layer_name(self, asked: str) -> str: ...  # input, middle and final become a module's name, others stay
     def spatial(self, activations: Tensor) -> Tensor: ...
+    def unspatial(self, maps: Tensor, like: Tensor) -> Tensor: ...  # the way back from spatial
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,7 @@ class Request:
     device: torch.device
     batch_size: BatchSize  # images, or composites, that go through the model at once
     positions: Tensor  # B, where each image stands in the caller's batch
+    keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.counter)
     on_progress: Callable[[float], None]  # images finished since the last call; fractions are fine
 
     def images(self) -> Images:
@@ -52,7 +57,7 @@ class Request:
 
     def take(self, rows: Tensor) -> "Request":
         """The same question about some of the images."""
-        return replace(self, pixels=self.pixels[rows], positions=self.positions[rows])
+        return replace(self, pixels=self.pixels[rows], positions=self.positions[rows], keys=self.keys[rows.numpy()])
 
     def in_batches(self, compute: Callable[["Request"], tuple[Tensor, ...]], even: bool = False) -> tuple[Tensor, ...]:
         """Tensors with one entry an image, computed in micro-batches and joined.
@@ -90,6 +95,19 @@ class Explanation:
     passes: Tensor  # network passes spent: forward, or forward and backward, of one input
     converged: Tensor  # bool; True where there is nothing to converge
     facts: dict[str, Tensor] = field(default_factory=dict)  # what else the method learned, for the index of the maps
+
+    @classmethod
+    def in_passes(cls, passes: int, maps: Maps, logits: Logits, labels: Labels) -> "Explanation":
+        """From what a method found on its device, as many passes for every image and nothing to converge."""
+        maps, logits, labels = maps.float().cpu(), logits.cpu(), labels.cpu()
+        return cls(
+            maps=maps,
+            explained=labels,
+            predicted=logits.argmax(1),
+            p_explained=logits.softmax(1).gather(1, labels[:, None])[:, 0],
+            passes=torch.full_like(labels, passes),
+            converged=torch.ones_like(labels, dtype=torch.bool),
+        )
 
 
 class Attribution(Protocol):

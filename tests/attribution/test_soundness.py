@@ -130,6 +130,7 @@ def explain(
             device=torch.device("cpu"),
             batch_size=BatchSize(batch_size),
             positions=torch.arange(len(pixels)) if positions is None else positions,
+            keys=np.arange(len(pixels), dtype=np.uint64),
             on_progress=lambda images: None,
         )
     )
@@ -584,6 +585,7 @@ def test_progress_adds_up_to_the_images():
         device=torch.device("cpu"),
         batch_size=BatchSize(3),
         positions=torch.arange(8),
+        keys=np.arange(8, dtype=np.uint64),
         on_progress=seen.append,
     )
     SHORT(request)
