@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from harmonia.errors import InputError
+from harmonia.localisation_rows import AGGATT, LOCALISATION
 from harmonia.results import CONFIG, ENVIRONMENT, ERROR, REPRESENTATIONS, ROWS, SUMMARY, write_text
 from harmonia.small_maps import MAPS
 
@@ -32,7 +33,7 @@ PACKAGES = (
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     """The resolved configuration is there before anything is computed; an earlier attempt's result is not."""
-    for stale in (ERROR, ROWS, SUMMARY, REPRESENTATIONS, MAPS):
+    for stale in (ERROR, ROWS, SUMMARY, REPRESENTATIONS, MAPS, LOCALISATION, AGGATT):
         (folder / stale).unlink(missing_ok=True)
     write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
 

@@ -101,6 +101,16 @@ class Classifier(nn.Module):
         with self._autocast(images):
             return self.network(self.input((images - self.mean) / self.std)).float()
 
+    def features(self, images: Images) -> Tensor:
+        """The last activations before the head, as the network lays them out."""
+        with self._autocast(images):
+            return self.network.forward_features(self.input((images - self.mean) / self.std))
+
+    def head(self, features: Tensor) -> Logits:
+        """Logits of such activations; forward is head after features."""
+        with self._autocast(features):
+            return self.network.forward_head(features).float()
+
     def represent(self, images: Images) -> tuple[Logits, Tensor]:
         """The logits, bit for bit those of forward, and the penultimate representation (B, D), float32, in one pass."""
         with self._autocast(images):
@@ -167,9 +177,7 @@ class Classifier(nn.Module):
         Tokens lose timm's num_prefix_tokens and take the patch grid; channels-last maps are turned.
         """
         if activations.ndim == 4:
-            # timm's hierarchical transformers (Swin, ...) say NHWC; convolutional networks say nothing
-            last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
-            return activations.permute(0, 3, 1, 2) if last else activations
+            return activations.permute(0, 3, 1, 2) if self._channels_last(activations) else activations
         if activations.ndim == 3:
             patches = activations[:, getattr(self.network, "num_prefix_tokens", 0) :]
             rows, columns = self._token_grid(patches.shape[1])
@@ -185,10 +193,15 @@ class Classifier(nn.Module):
         Tokens without a place (class token, registers) keep the values they have in ``like``.
         """
         if like.ndim == 4:
-            last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
-            return maps.permute(0, 2, 3, 1) if last else maps
+            return maps.permute(0, 2, 3, 1) if self._channels_last(like) else maps
         prefix = like[:, : getattr(self.network, "num_prefix_tokens", 0)]
         return torch.cat([prefix.to(maps), maps.flatten(2).mT], 1)
+
+    def _channels_last(self, activations: Tensor) -> bool:
+        # timm's hierarchical transformers (Swin, ...) say NHWC; convolutional networks say nothing. The image itself is
+        # NCHW for all: its equal axes, every view being square, are the last two
+        says = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
+        return says and activations.shape[1] == activations.shape[2]
 
     def _token_grid(self, tokens: int) -> tuple[int, int]:
         embedding = getattr(self.network, "patch_embed", None)

@@ -31,6 +31,7 @@ from harmonia.evaluation.contract import Evaluation, Job
 from harmonia.fill import Fill
 from harmonia.geometry import View
 from harmonia.identity import fingerprint
+from harmonia.localisation_rows import read_localisation
 from harmonia.models import Classifier
 from harmonia.panel import sample_panel
 from harmonia.shrink import small_maps
@@ -53,8 +54,9 @@ def run(config: DictConfig) -> dict[str, float | int | None]:
     try:
         with _threads(settings["num_threads"]):
             job, summary = _compute(settings, folder)
-        rows = results.read_rows(folder)
-        summary |= results.summarise(rows)
+        rows = results.read_rows(folder) if job.evaluation.of_images else None
+        if rows is not None:
+            summary |= results.summarise(rows)
         results.write_summary(folder, summary)
     except Exception as error:
         job_folder.record_failure(folder, error)
@@ -86,20 +88,25 @@ def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     job_folder.begin(folder, settings)
     networks = {model.name: model.size_facts() for model in (job.source, *job.targets.values())}
     job_folder.write_environment(folder, device, networks)
-    computed = _make_maps(settings, job)
-    map_counts = _map_counts(job.maps, computed)
-    if map_counts["maps_not_converged"]:
-        log.warning("%d of %d maps have not converged", map_counts["maps_not_converged"], job.maps.count)
-    counts = job.evaluation(job)
-    write_small_maps(folder, small_maps(job))
+    counts = _evaluate_images(settings, job) if job.evaluation.of_images else job.evaluation(job)
+    if counts["maps_not_converged"]:
+        log.warning("%d maps have not converged", counts["maps_not_converged"])
     return job, {
         **counts,
-        **map_counts,
         "images": len(job.images.records) - len(job.viewed.unreadable),
         "images_unreadable": len(job.viewed.unreadable),
         "images_decoded": job.viewed.decoded,
         "seconds": round(time.monotonic() - started, 3),
     }
+
+
+def _evaluate_images(settings: dict, job: Job) -> dict[str, int]:
+    """Maps of whole images, then their evaluation."""
+    computed = _make_maps(settings, job)
+    counts = _map_counts(job.maps, computed)
+    counts |= job.evaluation(job)
+    write_small_maps(job.folder, small_maps(job))
+    return counts
 
 
 def _device(make_trainer: Callable[..., Trainer]) -> torch.device:
@@ -135,12 +142,13 @@ def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer],
     fill: Fill = build("fill", settings["fill"])
     images: ImageSet = build("data", settings["data"])
     precision = settings["trainer"]["precision"]
+    asked = settings["target"] if evaluation.of_images else {"self": settings["source"]}
     for name, model in (
         ("source", settings["source"]),
-        *((f"target.{key}", one) for key, one in settings["target"].items()),
+        *((f"target.{key}", one) for key, one in asked.items()),
     ):
         check(name, models.ModelSpec, model)
-    source, targets = models.load_job(settings["source"], settings["target"], settings["seed"], precision)
+    source, targets = models.load_job(settings["source"], asked, settings["seed"], precision)
     _check_classes(images, source, targets.values())
     cache_root = Path(settings["paths"]["cache"]).expanduser()
 
@@ -168,6 +176,7 @@ def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer],
         fill_name=settings["fill"]["name"],
         replacements=lambda view, random_crops=False: pool(view, random_crops),
         open_predictions=lambda target: _open_predictions(cache_root, settings, images, target),
+        open_grid_maps=partial(_open_grid_maps, cache_root, settings, source, method),
         evaluation=evaluation,
         make_trainer=make_trainer,
         batch_size=batch_size,
@@ -254,6 +263,17 @@ def _open_maps(root: Path, settings: Mapping, images: ImageSet, source: Classifi
     return ShardSet.open(root, "maps", name, identity, len(images.records), shard_size)
 
 
+def _open_grid_maps(
+    root: Path, settings: Mapping, source: Classifier, method: Attribution, protocol: str, shown: Mapping, count: int
+) -> ShardSet:
+    """The set of maps that exactly this source and method have of these mosaics."""
+    identity = {"source": source.identity(), "method": fingerprint(method), **shown, "arithmetic": ARITHMETIC}
+    if method.backgrounds is not None:
+        identity["seed"] = settings["seed"]
+    name = f"{source.name}-{settings['method']['name']}-{protocol}"
+    return ShardSet.open(root, "maps", name, identity, count, settings["store"]["shard_size"])
+
+
 def _open_predictions(root: Path, settings: Mapping, images: ImageSet, target: Classifier) -> ShardSet:
     identity = {
         "model": target.identity(),
@@ -265,12 +285,18 @@ def _open_predictions(root: Path, settings: Mapping, images: ImageSet, target: C
     return ShardSet.open(root, "predictions", target.name, identity, len(images.records), shard_size)
 
 
-def _track(settings: dict, job: Job, rows: pd.DataFrame, summary: dict) -> None:
+def _track(settings: dict, job: Job, rows: pd.DataFrame | None, summary: dict) -> None:
     """The job's numbers and pictures in the configured logger; a logger's failure is a warning."""
     logger = None
     try:
         logger = tracking.make_logger(settings["logger"])
-        if logger is not None:
+        if logger is not None and rows is None:
+            cells = read_localisation(job.folder)
+            histograms = {
+                f"{name}/localisation": of["localisation"].to_numpy() for name, of in cells.groupby("protocol")
+            }
+            tracking.publish(logger, summary, settings, [], histograms)
+        elif logger is not None and rows is not None:
             panel: list = []
             own: Any = rows[~rows["arm"].map(results.is_control)]
             histograms = {

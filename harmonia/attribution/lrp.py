@@ -1,10 +1,10 @@
 """Layer-wise relevance propagation with the epsilon rule, by Captum, for networks that are a chain of layers (VGG).
 
 S. Bach, A. Binder, G. Montavon, F. Klauschen, K.-R. Müller, W. Samek, "On Pixel-Wise Explanations for Non-Linear
-Classifier Decisions by Layer-Wise Relevance Propagation", PLoS ONE 2015. Captum has rules for modules and none for what
-forward functions do between them: an addition in a residual block would hand its relevance to both branches in full, without
-a word. So a network is refused, by the module's name, where a module has no rule or where anything but a change of shape
-happens between modules.
+Classifier Decisions by Layer-Wise Relevance Propagation", PLoS ONE 2015. Captum has rules for modules and none for
+what forward functions do between them: an addition in a residual block would hand its relevance to both branches in
+full, without a word. So a network is refused, by the module's name, where a module has no rule or where anything but
+a change of shape happens between modules.
 """
 
 import copy

@@ -1,9 +1,9 @@
 """What an evaluation protocol is and is given: a frozen dataclass of its settings, called with a Job."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from pytorch_lightning import Trainer
 
@@ -18,8 +18,10 @@ from harmonia.store.sets import ShardSet
 
 
 class Evaluation(Protocol):
-    def __call__(self, job: "Job") -> dict[str, int]:
-        """Writes the job's rows; returns counts for the summary."""
+    of_images: ClassVar[bool]  # whether it evaluates the maps of whole images on targets, and leaves rows.parquet
+
+    def __call__(self, job: "Job") -> dict[str, Any]:
+        """Writes the job's rows; returns counts, and metrics that are not those of rows.parquet, for the summary."""
         ...
 
     def arms(self, job: "Job") -> KeepArms: ...
@@ -42,6 +44,7 @@ class Job:
     fill_name: str
     replacements: Callable[..., Replacements]  # (view, random_crops=False)
     open_predictions: Callable[[Classifier], ShardSet]
+    open_grid_maps: Callable[[str, Mapping, int], ShardSet]  # (protocol's name, what it shows, number of maps)
     evaluation: Evaluation
     make_trainer: Callable[..., Trainer]
     batch_size: int
