@@ -19,6 +19,8 @@ from harmonia.finished_jobs import Job, find_jobs
 from harmonia.gathering import gather, job_rows
 from harmonia.illustrations import illustrate
 from harmonia.likeness import LIKENESS, likeness_table
+from harmonia.localisation_report import STEM, illustrate_localisation, localisation_jobs, localisation_table
+from harmonia.localisation_rows import LOCALISATION
 from harmonia.page.collection import collect
 from harmonia.page.write import INDEX, write_pages
 from harmonia.results import IMAGE_ARM, write_text
@@ -46,8 +48,8 @@ THUMBNAILS = 5000  # about 10 kB each
 LEGEND = "A soft map dims the image and may keep more of its light than another: compare methods at equal area."
 EQUAL_AREA = "python -m harmonia.report run=FOLDER arm=area30 out=FOLDER2"
 _OURS = re.compile(
-    rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS])})\.(md|csv|tex)|"
-    rf"(fig1|fig2(_part\d+)?|transfer_matrix|accuracy_by_area|area_distributions|{LIKENESS})(_\d+)?\.(png|pdf)"
+    rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS, STEM])})\.(md|csv|tex)|"
+    rf"(localisation_boxes|aggatt|fig1|fig2(_part\d+)?|transfer_matrix|accuracy_by_area|area_distributions|{LIKENESS})(_\d+)?\.(png|pdf)"
 )
 
 
@@ -89,9 +91,11 @@ def write_report(
         try:
             if job.error is not None:
                 raise InputError(job.error)
-            parts[_name(job, run)] = job_rows(job)
+            if not (job.folder / LOCALISATION).is_file():
+                parts[_name(job, run)] = job_rows(job)
         except InputError as error:
             report.left_out[_name(job, run)] = str(error)
+    mosaics = localisation_jobs(jobs)
     rows = gather(list(parts.values()))
     arms = sorted(set(rows["arm"].unique()) - {IMAGE_ARM})
     if parts and arm not in arms:
@@ -101,11 +105,12 @@ def write_report(
     for name, part in parts.items():
         if not used.intersection(part["job"].unique()):
             report.left_out[name] = "replaced by a later job of the same cells"
-    report.num_finished = len(parts)
+    report.num_finished = len(parts) + len(mosaics)
     comparisons = compare(rows)
     report.tables = transfer_tables(comparisons, arm)
     likeness = likeness_table(comparisons, jobs, arm)
     report.statistics = statistic_tables(comparisons, arm) + ([likeness] if likeness else [])
+    report.statistics += [localisation_table(mosaics)] if mosaics else []
     report.missing = [line for comparison in comparisons for line in missing(comparison)]
     matrix = transfer_matrix(comparisons)
     collection = collect(rows)
@@ -125,6 +130,7 @@ def write_report(
     report.files.append(folder / MATRIX)
     pairs = likeness.numbers if likeness else None
     figures = illustrate(rows, matrix, collection, folder, arm, images, pairs) if parts else []
+    figures += illustrate_localisation(mosaics, folder) if mosaics else []
     report.files += [folder / f"{figure.stem}.{suffix}" for figure in figures for suffix in ("png", "pdf")]
     facts = {
         "run": run.resolve().name,
@@ -168,7 +174,7 @@ def print_report(report: Report) -> None:
     for table in report.tables:
         print_table(table, console)
     for made in report.statistics:
-        if made.stem == HEADLINE:
+        if made.stem in (HEADLINE, STEM):
             print_table(made.printed, console)
     for path in report.files:
         console.print(str(path), markup=False, soft_wrap=True)
