@@ -112,7 +112,7 @@ def illustrate_localisation(found: Sequence[Cells], folder: Path) -> list[Illust
                     f"aggatt_{number}",
                     f"AggAtt, {protocol}, {source}, {cells.name}.",
                     "Cells at the top left, from the best localised to the worst (percent of the ranks): mean positive "
-                    "attribution, mosaic and map at each bin's median. One colour scale of means, its top 0.5 % clipped.",
+                    "attribution; mosaic and map of each bin's median. One colour scale of means, top 0.5 % clipped.",
                     aggatt_figure(read_aggatt(cells.job.folder)),
                 )
             )
