@@ -113,6 +113,7 @@ def job(tmp_path):
             open_predictions=lambda target: ShardSet.open(
                 tmp_path, "predictions", target.name, {"model": target.digest, "data": images.digest}, 4, 3
             ),
+            open_grid_maps=None,
             evaluation=None,
             make_trainer=lambda **more: instantiate(TRAINER, **more, _convert_="all"),
             batch_size=4,
