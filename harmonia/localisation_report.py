@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harmonia.figure_style import PALETTE, TEXT_WIDTH, save, short
+from harmonia.figure_style import PALETTE, TEXT_WIDTH, save, short, style
 from harmonia.finished_jobs import Job, section
 from harmonia.illustrations import PIXELS_PER_INCH, Illustration
 from harmonia.localisation_rows import AGGATT, LOCALISATION, QUARTILES, read_aggatt, read_localisation
@@ -95,6 +96,17 @@ def _line(cells: Cells) -> dict[str, Any]:
 
 def illustrate_localisation(found: Sequence[Cells], folder: Path) -> list[Illustration]:
     """Box plots of every job and AggAtt of each, drawn and written."""
+    with style():
+        pictures = _pictures(found)
+    made = []
+    for stem, title, caption, figure in pictures:
+        save(figure, folder, stem)
+        made.append(Illustration(stem, title, caption, round(PIXELS_PER_INCH * figure.get_figwidth())))
+    return made
+
+
+def _pictures(found: Sequence[Cells]) -> list[tuple[str, str, str, Figure]]:
+    """Stem, title, caption and figure of each."""
     pictures = [
         (
             "localisation_boxes",
@@ -116,11 +128,7 @@ def illustrate_localisation(found: Sequence[Cells], folder: Path) -> list[Illust
                     aggatt_figure(read_aggatt(cells.job.folder)),
                 )
             )
-    made = []
-    for stem, title, caption, figure in pictures:
-        save(figure, folder, stem)
-        made.append(Illustration(stem, title, caption, round(PIXELS_PER_INCH * figure.get_figwidth())))
-    return made
+    return pictures
 
 
 def box_plots(found: Sequence[Cells]) -> Figure:
@@ -134,19 +142,23 @@ def box_plots(found: Sequence[Cells]) -> Figure:
             rows = cells.rows
             if rows["protocol"].iloc[0] == protocol:
                 at = names.index((rows["source"].iloc[0], cells.name))
-                panel.boxplot(
-                    rows["localisation"],
-                    positions=[at],
-                    vert=False,
-                    widths=0.6,
-                    flierprops={"markersize": 1},
-                    medianprops={"color": PALETTE[1]},
-                )
+                _box(panel, rows["localisation"].to_numpy(), at)
                 panel.axvline(1 / rows["cells"].iloc[0], color="#767676", linestyle=":", linewidth=0.8)
         panel.set(title=protocol, xlabel="Localisation", xlim=(-0.02, 1.02))
     axes[0].set_yticks(range(len(names)), [short(f"{source} {name}", 36) for source, name in names])
     axes[0].invert_yaxis()
     return figure
+
+
+def _box(panel: Axes, scores: np.ndarray, at: int) -> None:
+    """A horizontal box plot; matplotlib's own changed the name of the option for it between the versions we take."""
+    low, median, high = np.quantile(scores, [0.25, 0.5, 0.75])
+    inside = scores[(scores >= low - 1.5 * (high - low)) & (scores <= high + 1.5 * (high - low))]
+    panel.hlines(at, inside.min(), inside.max(), color=PALETTE[0], linewidth=0.8)
+    panel.barh(at, high - low, left=low, height=0.6, facecolor="white", edgecolor=PALETTE[0], linewidth=0.8)
+    panel.vlines(median, at - 0.3, at + 0.3, color=PALETTE[1], linewidth=1.5)
+    outside = scores[(scores < inside.min()) | (scores > inside.max())]
+    panel.plot(outside, np.full(len(outside), at), ".", color=PALETTE[0], markersize=1.5)
 
 
 def aggatt_figure(arrays: dict[str, np.ndarray]) -> Figure:
