@@ -25,7 +25,7 @@ class Head:
     """
 
     def __init__(self, model: Model, layer: str, images: Images):
-        self._model, self._layer, self._module, self._images = model, layer, model.layer(layer), images
+        self._model, self.layer, self._module, self._images = model, layer, model.layer(layer), images
         self._native: Tensor | None = None
         with torch.no_grad():
             self.logits = self._run(images, self._look).detach()
@@ -48,7 +48,7 @@ class Head:
     def _look(self, output: Tensor) -> None:
         if not isinstance(output, Tensor):
             raise InputError(
-                f"layer {self._layer!r} gives a {type(output).__name__} and no single tensor; choose another layer"
+                f"layer {self.layer!r} gives a {type(output).__name__} and no single tensor; choose another layer"
             )
         self._native = output.detach().clone()
 
@@ -92,7 +92,7 @@ class Explained:
             at = features.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.score(at).sum(), at, allow_unused=True)
         if gradient is None:
-            raise beside_the_way("chosen")
+            raise beside_the_way(self.head.layer)
         return gradient
 
 

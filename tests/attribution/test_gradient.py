@@ -2,7 +2,7 @@ import pytest
 import torch
 from captum.attr import GuidedBackprop as CaptumGuidedBackprop
 from captum.attr import InputXGradient as CaptumInputXGradient
-from captum.attr import LayerActivation, LayerGradientXActivation, Saliency
+from captum.attr import LayerGradientXActivation, Saliency
 from timm.layers import GELUTanh
 from torch import nn
 
@@ -43,7 +43,6 @@ def test_at_an_inner_layer_input_x_gradient_equals_captums_layer_gradient_x_acti
     model.network.relu2.inplace = False
     oracle = LayerGradientXActivation(model.network, model.network.conv2)
     found = oracle.attribute(normalised(model, pixels).requires_grad_(), target=LABELS)
-    assert LayerActivation(model.network, model.network.conv2).attribute(normalised(model, pixels)).shape[1] == 6
     torch.testing.assert_close(maps, found.sum(1).detach())
 
 
