@@ -72,8 +72,8 @@ def draw_grids(
         drawn.append([waiting[name].pop(0) for name in classes])
     if not drawn:
         raise InputError(
-            f"evaluation: a mosaic of {n} x {n} needs {n * n - repeat} classes, got {len(pool)} sure images of "
-            f"{len(waiting)} classes; lower evaluation.confidence or give more images"
+            f"evaluation: a mosaic of {n} x {n} needs {n * n - repeat} classes{', one of them twice,' if repeat else ','} "
+            f"got {len(pool)} sure images of {len(waiting)} classes; lower evaluation.confidence or give more images"
         )
     return Grids(n, np.array(drawn), (0, n * n - 1) if repeat else tuple(range(n * n)))
 

@@ -326,7 +326,7 @@ def test_mosaics_follow_the_seed_and_not_the_pools_order():
 def test_too_few_sure_images_are_an_error_that_says_what_is_needed():
     with pytest.raises(InputError, match=r"2 x 2 needs 4 classes, got 3 sure images of 3 classes"):
         draw_grids([0, 1, 2], LABELS, KEYS, 2, 5, False, seed=0)
-    with pytest.raises(InputError, match=r"needs 3 classes, got 4 sure images of 4 classes"):
+    with pytest.raises(InputError, match=r"needs 3 classes, one of them twice, got 4 sure images of 4 classes"):
         draw_grids([0, 1, 2, 3], LABELS, KEYS, 2, 5, True, seed=0)
     with pytest.raises(InputError, match=r"evaluation.confidence must lie in"):
         Localisation(protocol="gridpg", confidence=1.0)
