@@ -71,9 +71,10 @@ def draw_grids(
         classes += [classes[0]] * repeat
         drawn.append([waiting[name].pop(0) for name in classes])
     if not drawn:
+        needed = f"{n * n - repeat} classes" + (", one of them twice," if repeat else ",")
         raise InputError(
-            f"evaluation: a mosaic of {n} x {n} needs {n * n - repeat} classes{', one of them twice,' if repeat else ','} "
-            f"got {len(pool)} sure images of {len(waiting)} classes; lower evaluation.confidence or give more images"
+            f"evaluation: a mosaic of {n} x {n} needs {needed} got {len(pool)} sure images of {len(waiting)} classes; "
+            "lower evaluation.confidence or give more images"
         )
     return Grids(n, np.array(drawn), (0, n * n - 1) if repeat else tuple(range(n * n)))
 
