@@ -13,7 +13,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check format reproduce-tables
+.PHONY: help setup quickstart test torture check format reproduce-tables reproduce-results
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' Makefile | sed 's/:.*  ## /\t/' | expand -t 20
@@ -38,6 +38,9 @@ quickstart: .venv/quickstart  ## set up, then the main job: about five minutes o
 test: .venv/dev  ## set up, then every test
 	@$(PY) -m pytest $(PYTEST_FLAGS)
 
+torture: .venv/dev  ## 200 times kill -9 and every other fault, on real processes: about an hour
+	@HARMONIA_KILLS=200 $(PY) -m pytest tests/grids $(PYTEST_FLAGS)
+
 check: .venv/dev  ## ruff, pyright, import rules and the fast tests
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
@@ -53,3 +56,8 @@ reproduce-tables: .venv/quickstart  ## grid and report: EXPERIMENT=paper|lite DA
 	@$(PY) -m harmonia.run experiment=$(EXPERIMENT) $(if $(DATA),data=folder 'data.root="$(DATA)"') \
 	  $(if $(WEIGHTS),'paths.weights="$(WEIGHTS)"') $(if $(and $(filter lite,$(EXPERIMENT)),$(WEIGHTS)),\
 	  $$(test -e '$(WEIGHTS)/deit_tiny_patch16_224.safetensors' && echo source=lite2,deit_tiny)) $(OPTIONS)
+
+RESULTS = $(PY) -m harmonia.run experiment=imagewoof 'data.root="$(DATA)"' 'paths.weights="$(WEIGHTS)"' $(OPTIONS)
+reproduce-results: .venv/quickstart  ## docs/results.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
+	@$(RESULTS)
+	@$(RESULTS) method=ss data.per_class=30

@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from harmonia.report import print_report, write_report
+from harmonia.report import write_report
 from harmonia.results import RowWriter, write_summary
+from harmonia.written_report import print_report
 
 AREAS = (10, 20, 30, 50)
 CONTROLS = ("blobs", "centre", "same_class", "other_class", "complement", "silhouette")

@@ -83,10 +83,11 @@ def request_for(classifier: Classifier, count: int, batch: int) -> Request:
     keys = np.array([image_key(record.image_id) for record in records], np.uint64)
     pool = Replacements(found.pool, classifier.view, seed=0)
 
-    def replacements(positions: Tensor, labels: Tensor, steps: Tensor, draws: int) -> Tensor:
+    def replacements(positions: Tensor, labels: Tensor, steps: Tensor | None, draws: int) -> Tensor:
         avoid = [classifier.classes[label] for label in labels.tolist()]
         asked = [records[position] for position in positions.tolist()]
-        picked = pool.draw(asked, keys[positions.numpy()], avoid, steps.numpy(), draws)
+        numbers = None if steps is None else steps.numpy()
+        picked = pool.draw(asked, keys[positions.numpy()], avoid, numbers, draws)
         return pool.take(picked, torch.device("cpu"))
 
     return Request(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
+import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 from torch.utils.data import DataLoader
@@ -17,6 +18,8 @@ from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
 
+Stored = tuple[dict[str, np.ndarray], list[dict]]
+
 
 class Items(Protocol):
     """What a stage reads: images of a data set, or mosaics of them. Batches have indices and readable."""
@@ -28,14 +31,15 @@ class Items(Protocol):
 class ShardWriter(BasePredictionWriter):
     """Puts every finished batch into the store under the shard that it was claimed as."""
 
-    def __init__(self, shards: ShardSet):
+    def __init__(self, shards: ShardSet, as_stored: Callable[[Any, ViewBatch], Stored]):
         super().__init__(write_interval="batch")
         self._shards = shards
+        self._as_stored = as_stored
 
     def write_on_batch_end(
         self, trainer, pl_module, prediction, batch_indices, batch: ViewBatch, batch_idx, dataloader_idx
     ) -> None:
-        self._shards.write(self._shards.shard_of(int(batch.indices[0])), *prediction)
+        self._shards.write(self._shards.shard_of(int(batch.indices[0])), *self._as_stored(prediction, batch))
 
 
 def _forget_recovered(shards: ShardSet, viewed: Items, view: View) -> None:
@@ -56,8 +60,12 @@ def complete(
     make_module: Callable[[Stage], LightningModule],
     make_trainer: Callable[..., Trainer],
     title: str,
+    as_stored: Callable[[Any, ViewBatch], Stored] = lambda prediction, batch: prediction,
 ) -> int:
-    """Compute what the set lacks, sharing the work with whoever else does; returns the images computed here."""
+    """Compute what the set lacks, sharing the work with whoever else does; returns the images computed here.
+
+    as_stored makes a shard's arrays and facts of what the module predicts, where that is something else.
+    """
     _forget_recovered(shards, viewed, view)
     missing = shards.missing()
     if not missing:
@@ -75,7 +83,7 @@ def complete(
     # closing: an exception must not keep a claim alive for as long as somebody holds its traceback
     images = sum(len(shards.shard_items(shard)) for shard in missing)
     with closing(shards.claims()) as claims, stage(title, images) as progress:
-        trainer = make_trainer(callbacks=[ShardWriter(shards)])
+        trainer = make_trainer(callbacks=[ShardWriter(shards, as_stored)])
         loader = viewed.loader(claimed(), len(missing), view)
         trainer.predict(make_module(progress), loader, return_predictions=False)
     shards.finish()

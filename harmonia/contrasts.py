@@ -127,12 +127,12 @@ def methods(comparison: Comparison) -> pd.DataFrame:
     key = [*LINE, "first_target", "second_target", "first_arm", "second_arm"]
     key += ["first_method", "first_variant", "second_method", "second_variant"]
     grouped = transfers.groupby(key, sort=False)
-    means = grouped[["first_kept_area", "second_kept_area"]].mean().reset_index()
+    kept: Frame = grouped[["first_kept_area", "second_kept_area"]].mean()
     positions = [group.index.to_numpy() for _, group in grouped]
     columns = estimates(
         difference=mean_draws(accuracy, positions)[0], retention_difference=mean_draws(retention, positions)[0]
     )
-    return pd.concat([single, means.assign(**columns)], ignore_index=True)
+    return pd.concat([single, kept.reset_index().assign(**columns)], ignore_index=True)
 
 
 def capacity(comparison: Comparison) -> pd.DataFrame:

@@ -92,7 +92,9 @@ def _pair(figure, slots, row: int, column: int, cell: Cell, place: int, picture:
     for panel in (heat, feature):
         _blank(panel)
     if column == 0:
-        heat.set_ylabel("\n".join(short(part, 16) for part in cell.name.split(" · ", 1)), fontsize=7)
+        method = cell.name.removeprefix(f"{cell.source} · ")
+        parts = [cell.key["source"], "(random)" if cell.random_weights else "", method]
+        heat.set_ylabel("\n".join(short(part, 16) for part in parts if part), fontsize=7, labelpad=2)
     at = int(cell.map_of[place]) if len(cell.map_of) else -1
     if cell.maps is None or at < 0:
         heat.text(0.5, 0.5, "no map\nkept", ha="center", va="center", fontsize=7)

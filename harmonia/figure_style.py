@@ -58,13 +58,18 @@ def style() -> Iterator[None]:
 
 
 def grid(
-    panels: int, columns: int, width: float, height: float, sharey: Literal["all", "row"] = "all"
+    panels: int,
+    columns: int,
+    width: float,
+    height: float,
+    sharex: Literal["all", "none"] = "all",
+    sharey: Literal["all", "row"] = "all",
 ) -> tuple[Figure, list[Axes]]:
     """A figure with so many panels of so many inches, at most ``columns`` in a row; the axes in reading order."""
     columns = min(columns, panels)
     lines = -(-panels // columns)
     figure = Figure(figsize=(width * columns, height * lines), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=sharey).ravel().tolist()
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=sharex, sharey=sharey).ravel().tolist()
     for spare in axes[panels:]:
         spare.remove()
     if panels % columns:  # a panel above a removed one is the last of its column

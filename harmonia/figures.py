@@ -64,7 +64,8 @@ def class_probabilities(rows: pd.DataFrame, arm: str = "soft", lines_a_figure: i
 
 def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, arm: str) -> Figure:
     width = max(1.25, min(2.3, TEXT_WIDTH / len(targets)))
-    figure, axes = grid(len(lines) * len(targets), len(targets), width, 1.25, sharey="row")
+    height = 1.1 + 0.7 / len(lines)  # inches; legend and labels take .7 whatever the number of lines
+    figure, axes = grid(len(lines) * len(targets), len(targets), width, height, sharey="row")
     edges = np.linspace(0, 1, 21)
     for place, panel in enumerate(axes):
         (name, part), target = lines[place // len(targets)], targets[place % len(targets)]
@@ -107,8 +108,13 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
     columns = {"accuracy_feature": "accuracy", "accuracy_feature_low": "low", "accuracy_feature_high": "high"}
     for column, name in {"kept_area": "area", **columns}.items():
         points[name] = 100 * points[column]
+    lines = len(points.groupby(LINE))
+    alpha = 0.15 if lines <= 4 else 0.08  # of bands that lie over one another
     with style():
-        figure, axes = grid(len(targets), 3, TEXT_WIDTH / 3, 2.1)
+        num_rows = -(-len(targets) // 3)
+        num_columns = -(-len(targets) // num_rows)  # at most three, and no row nearly empty
+        height = 1.9 + 0.1 * lines / num_rows  # inches; the legend takes some of it
+        figure, axes = grid(len(targets), num_columns, TEXT_WIDTH / max(num_columns, 2), height)
         for panel, target in zip(axes, targets, strict=True):
             here = points[points["target"] == target]
             for key, part in here.groupby(LINE, sort=False):
@@ -119,7 +125,7 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
                 line = part[part["arm"].str.startswith("area")].sort_values("area")
                 dashes = DASHES[methods.index(key[1]) % len(DASHES)]
                 panel.plot(line["area"], line["accuracy"], ls=dashes, label=line_name(key), **look)
-                panel.fill_between(line["area"], line["low"], line["high"], color=look["color"], alpha=0.15, lw=0)
+                panel.fill_between(line["area"], line["low"], line["high"], color=look["color"], alpha=alpha, lw=0)
                 soft = part[part["arm"] == "soft"]
                 panel.plot(soft["area"], soft["accuracy"], ls="none", mfc="white", ms=5, **look)
             blobs = here[here["arm"].str.startswith("blobs")].groupby("arm")[["area", "accuracy"]].mean()
@@ -173,11 +179,14 @@ def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "ret
     chosen: Any = cells[cells["arm"] == arm]
     sources, targets = models_of(chosen)
     panels = list(chosen.groupby(["method", "variant"], sort=False))
-    side = 0.42
-    longest = max(len(short(name)) for name in (*sources, *targets))
-    width, height = side * len(targets) + 0.3 + 0.07 * longest, side * len(sources) + 0.45 + 0.06 * longest
+    side = 0.42  # inches, of a cell
+    margin = 0.07 * max(len(short(name)) for name in sources) + 1.1  # names of sources, colour bar; once a row
+    columns = max(1, min(len(panels), int((TEXT_WIDTH - margin) / (side * len(targets) + 0.15))))
+    rows = -(-len(panels) // columns)
+    width = max(side * len(targets) + 0.15 + margin / columns, 2.4 / columns)
+    height = side * len(sources) + 0.35 + (0.05 * max(len(short(name)) for name in targets) + 0.4) / rows
     with style():
-        figure, axes = grid(len(panels), max(1, int(TEXT_WIDTH / width)), max(width, 1.9), height)
+        figure, axes = grid(len(panels), columns, width, height)
         drawn = None
         for panel, ((method, variant), part) in zip(axes, panels, strict=True):
             table = part.pivot_table(index="source", columns="target", values=value).reindex(sources, columns=targets)
@@ -185,7 +194,7 @@ def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "ret
             drawn = panel.imshow(percent, cmap="viridis", vmin=0, vmax=100, aspect="equal")
             for (row, column), number in np.ndenumerate(percent):
                 text = "–" if np.isnan(number) else f"{number:.0f}"
-                ink = "black" if np.isnan(number) or number > 60 else "white"
+                ink = "black" if np.isnan(number) or number > 45 else "white"  # what stands out more on viridis
                 panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7.5)
                 if sources[row] == targets[column]:
                     panel.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, ec=ink, lw=1))
@@ -201,6 +210,8 @@ def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "ret
             bar = figure.colorbar(drawn, ax=axes, shrink=0.9, aspect=18, pad=0.02)
             bar.set_label(f"{value.replace('_', ' ')} (%)")
             bar.outline.set_visible(False)
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)  # squares need a pass more than the one of save, or their titles are cut
         return figure
 
 
@@ -213,7 +224,7 @@ def transfer_against_likeness(pairs: pd.DataFrame, correlations: pd.DataFrame) -
     lines: Any = list(correlations.itertuples(index=False))
     measures = len(set(correlations["measure"]))
     with style():
-        figure, axes = grid(len(lines), measures, TEXT_WIDTH / 2, 2.6)
+        figure, axes = grid(len(lines), measures, TEXT_WIDTH / 2, 2.6, sharex="none")  # percent and a share
         for panel, found in zip(axes, lines, strict=True):
             chosen = pairs[(pairs["method"] == found.method) & (pairs["variant"] == found.variant)]
             factor = 100 if found.measure == "agreement" else 1

@@ -7,7 +7,7 @@ gives one replacement image per image; it returns what shows through where keep 
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -58,7 +58,9 @@ class Blur:
 
 @dataclass(frozen=True)
 class AnotherImage:
-    """A real image of another class, fixed for each image."""
+    """A real image of another class, fixed for each image and none that a mask was made before."""
+
+    version: ClassVar[int] = 1  # 0 drew from all of the pool
 
     def __call__(self, images: Images, keep: Keep, another: Callable[[], Images]) -> Images:
         return another()

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ def find_jobs(folder: str | Path) -> list[Job]:
             jobs.append(_read_job(Path(path)))
             folders.clear()  # W&B keeps a config.yaml of its own inside a job
         else:
-            folders[:] = [name for name in folders if not name.startswith(".")]
+            # a report's W&B run, unless it was kept offline, has a config.yaml of its own
+            folders[:] = [name for name in folders if not name.startswith(".") and name != "wandb"]
     return sorted(jobs, key=lambda job: _natural(str(job.folder)))
 
 
@@ -73,6 +74,7 @@ _NO_NUMBERS = {"data.cache", "data.download", "data.url"}  # where the same imag
 _NO_NUMBERS |= {"evaluation.representations"}
 _CONTROLS = "evaluation.controls"  # which of them run changes no number of another arm; their seed does
 _OF_THE_POOL = {"data.pool", "data.pool_size", "data.seed"}  # of the replacement images, not of those shown
+_WANDB = "pytorch_lightning.loggers.WandbLogger"  # as conf/logger/wandb.yaml has it
 _FOLLOWED = {"seed": "seed", "crop_pct": "crop_pct", "weights_folder": "paths.weights"}  # as conf/ interpolates them
 
 
@@ -135,6 +137,11 @@ def _without_followers(options: Mapping[str, str], common: Mapping[str, str]) ->
         return leader not in (None, key) and common.get(leader) == options[key]
 
     return {key: value for key, value in options.items() if not follows(key)}
+
+
+def logged_to_wandb(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs that were configured to log to W&B."""
+    return [job for job in jobs if section(job.config, "logger").get("_target_") == _WANDB]
 
 
 def image_set(rows: pd.DataFrame, options: Mapping[str, str]) -> str:

@@ -68,6 +68,8 @@ def _differing(options: pd.Series) -> pd.Series:
 def job_rows(job: Job) -> pd.DataFrame:
     """A finished job's rows, and what else a table needs to know of the job in columns of their own."""
     rows: Frame = read_rows(job.folder, _COLUMNS)
+    if rows.empty:
+        raise InputError(f"rows must be one per image, target and arm, got none in {job.folder}; run the job again")
     key = ["target", "arm", "image_id"]
     if (repeats := rows.duplicated(key)).any():
         raise InputError(
@@ -75,9 +77,8 @@ def job_rows(job: Job) -> pd.DataFrame:
         )
     data, source = (section(job.config, name) for name in ("data", "source"))
     options, of_targets = options_of(job.config)
-    targets = {str(entry.get("name")): entry for entry in section(job.config, "target").values()} | {
-        source.get("name"): source
-    }
+    entries = [entry for entry in section(job.config, "target").values() if isinstance(entry, dict)]
+    targets = {str(entry.get("name")): entry for entry in [*entries, source]}
     networks = recorded_networks(job.folder)
     of_target = pd.DataFrame(
         [

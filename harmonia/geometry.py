@@ -68,6 +68,10 @@ class View:
 
     def look(self, image: Image.Image) -> Tensor:
         """The view's pixels, uint8 (3, size, size)."""
+        if self.crop_mode == "border" and 0 in self._with_border(*image.size):
+            # timm would resize it to no pixels; this thick, it becomes a line
+            thick = math.ceil(max(image.size) / self._side)
+            image = image.resize((max(image.width, thick), max(image.height, thick)))
         return torch.as_tensor(self._transform(image))
 
     def box(self, width: int, height: int) -> Box:
@@ -87,13 +91,23 @@ class View:
             return -((self.size - resized) // 2)
         return round((resized - self.size) / 2.0)
 
+    @property
+    def _side(self) -> int:
+        """What timm resizes to before it crops, pixels."""
+        return math.floor(self.size / self.crop_pct)
+
+    def _with_border(self, width: int, height: int) -> tuple[int, int]:
+        """timm's size of an image that is to be seen whole: 0 pixels where it is very thin."""
+        ratio = max(width, height) / self._side
+        return round(width / ratio), round(height / ratio)
+
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        side = math.floor(self.size / self.crop_pct)
+        side = self._side
         if self.crop_mode == "squash":
             return side, side
         if self.crop_mode == "border":
-            ratio = max(width, height) / side
-            return round(width / ratio), round(height / ratio)
+            resized_width, resized_height = self._with_border(width, height)
+            return max(1, resized_width), max(1, resized_height)
         if width <= height:
             return side, int(side * height / width)
         return int(side * width / height), side

@@ -24,6 +24,7 @@ from harmonia.page.collection import Collection
 
 TYPICAL_IMAGES = 4
 PIXELS_PER_INCH = 130
+RANDOM = " (random)"  # weights, of a source
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ def illustrate(
     images: ids for Fig. 1, without them the typical ones. pairs: what likeness_table is about.
     """
     made = []
-    settings: Any = rows[[*SETTING, *FIGURE_COLUMNS]].groupby(SETTING, sort=False)  # copying text takes seconds
+    shown = mark_random(rows[[*SETTING, *FIGURE_COLUMNS, "random_weights"]])  # copying text takes seconds
+    matrix = mark_random(matrix)
+    settings: Any = shown.groupby(SETTING, sort=False)
     for number, (setting, part) in enumerate(settings, start=1):
         suffix = "" if number == 1 else f"_{number}"
         where = "" if len(settings) == 1 else f" Label policy {setting[0]}, fill {setting[1]}, data {setting[2]}."
@@ -62,6 +65,18 @@ def illustrate(
                 Illustration(stem + suffix, title, caption + where, round(PIXELS_PER_INCH * figure.get_figwidth()))
             )
     return made
+
+
+def mark_random(frame: Any) -> Any:
+    """With random weights said beside the names of such sources, also where they are a target."""
+    if not len(frame) or not frame["random_weights"].any():
+        return frame
+    chosen = frame["random_weights"].astype(bool)
+    names = set(frame.loc[chosen, "source"])
+    return frame.assign(
+        source=frame["source"].where(~chosen, frame["source"] + RANDOM),
+        target=frame["target"].where(~frame["target"].isin(names), frame["target"] + RANDOM),
+    )
 
 
 def _figures(rows: Any, matrix: Any, collection: Collection, setting: Sequence[str], arm: str, names: Sequence[str]):
@@ -103,7 +118,7 @@ def _figures(rows: Any, matrix: Any, collection: Collection, setting: Sequence[s
 def _likeness(pairs: Any, setting: Sequence[str], arm: str):
     if pairs is None:
         return
-    here = pairs[(pairs[SETTING] == list(setting)).all(axis=1)]
+    here = pairs[(pairs[SETTING] == list(setting)).all(axis=1) & ~pairs["random_weights"].astype(bool)]
     found = correlations(here, arm)
     if len(found):
         yield (

@@ -2,22 +2,26 @@
 
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
 from harmonia.errors import InputError
 from harmonia.localisation_rows import AGGATT, LOCALISATION
 from harmonia.results import CONFIG, ENVIRONMENT, ERROR, REPRESENTATIONS, ROWS, SUMMARY, write_text
 from harmonia.small_maps import MAPS
 
+LOCK = ".lock"
 PACKAGES = (
     "harmonia",
     "torch",
@@ -29,6 +33,36 @@ PACKAGES = (
     "numpy",
     "pillow",
 )
+
+
+@contextmanager
+def ours(folder: Path, wait: bool = False) -> Iterator[bool]:
+    """Whether this process alone writes the job's folder; False while another live process does (or wait for it)."""
+    lock = FileLock(folder / LOCK, timeout=-1 if wait else 0, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    except (OSError, NotImplementedError) as error:
+        raise InputError(
+            f"{folder}: a job's folder needs a writable disk with file locks, got "
+            f"{getattr(error, 'strerror', None) or error}; choose another with hydra.run.dir= or hydra.sweep.dir="
+        ) from error
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def holds(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether the folder holds the finished job of exactly these settings."""
+    if (folder / ERROR).exists() or not (folder / SUMMARY).exists():
+        return False
+    try:
+        return yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")) == dict(settings)
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
 
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -58,6 +92,8 @@ def write_environment(folder: Path, device: torch.device, networks: Mapping[str,
         "packages": {name: _version(name) for name in PACKAGES},
         "git": _commit(),
         "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),  # what a launcher gave this job
+        "host": platform.node(),
         "threads": torch.get_num_threads(),
         "networks": {name: dict(known) for name, known in networks.items()},
     }

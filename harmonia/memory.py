@@ -14,10 +14,14 @@ T = TypeVar("T")
 
 
 class BatchSize:
-    """How many inputs go through a network at once; halved for good whenever they do not fit."""
+    """How many inputs go through a network at once; halved for good whenever they do not fit.
+
+    halved: whether memory has spoken; until then a caller may fill passes up to a shape of its own.
+    """
 
     def __init__(self, size: int):
         self.size = size
+        self.halved = False
 
     def fit(self, compute: Callable[[int], T]) -> T:
         """What ``compute`` gives for the largest size that fits; it is called again after each halving.
@@ -30,12 +34,13 @@ class BatchSize:
             except RuntimeError as error:
                 if not is_oom_error(error):
                     raise
-                if self.size == 1:
+                if self.size == 1 and self.halved:
                     raise InputError(
                         "batch_size: one input must fit into memory, and does not at batch_size 1; use a smaller "
                         "network, trainer.precision=bf16-mixed, or another device"
                     ) from error
             # behind the except block: the error's traceback holds the tensors of the pass that failed
-            self.size //= 2
+            self.size = max(1, self.size // 2)
+            self.halved = True
             garbage_collection_cuda()
             log.warning("out of memory: going on with batch_size %d", self.size)

@@ -4,6 +4,7 @@ images, models  ->  maps (store)  ->  evaluation (rows.parquet)  ->  summary.jso
 """
 
 import logging
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,13 +13,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
-import pandas as pd
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 
-from harmonia import job_folder, models, results, tracking
+from harmonia import job_folder, models, results, tracked_rows, tracking
 from harmonia.attribution.contract import Attribution
 from harmonia.attribution.smoothing import Smoothed
 from harmonia.completion import complete
@@ -32,6 +32,7 @@ from harmonia.fill import Fill
 from harmonia.geometry import View
 from harmonia.identity import fingerprint
 from harmonia.localisation_rows import read_localisation
+from harmonia.maps import UNREADABLE
 from harmonia.models import Classifier
 from harmonia.panel import sample_panel
 from harmonia.shrink import small_maps
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 # Raised whenever views, labels, replacement draws or the reading of images change stored numbers: part of every key.
 ARITHMETIC = 1
 
+OpenSet = Callable[..., ShardSet]
+
 
 def run(config: DictConfig) -> dict[str, float | int | None]:
     """The whole job of one configuration; returns its summary, which is also on disk."""
@@ -51,17 +54,30 @@ def run(config: DictConfig) -> dict[str, float | int | None]:
     check_root(settings)
     folder = Path(settings["paths"]["job"])
     folder.mkdir(parents=True, exist_ok=True)
+    with job_folder.ours(folder) as alone:
+        if alone:
+            return _run(settings, folder)
+    log.info("another process runs this job in %s: helping it", folder)
+    with tempfile.TemporaryDirectory(prefix=".helper-", dir=folder) as own, _threads(settings["num_threads"]):
+        _compute(settings, Path(own))  # for the store: the rows are the other's to write
+    with job_folder.ours(folder, wait=True):
+        if job_folder.holds(folder, settings):
+            return results.read_summary(folder)
+        return _run(settings, folder)  # the other one has died
+
+
+def _run(settings: dict[str, Any], folder: Path) -> dict[str, float | int | None]:
+    """The job in a folder that no other process writes."""
     try:
         with _threads(settings["num_threads"]):
             job, summary = _compute(settings, folder)
-        rows = results.read_rows(folder) if job.evaluation.of_images else None
-        if rows is not None:
-            summary |= results.summarise(rows)
+        if job.evaluation.of_images:
+            summary |= results.summarise_job(folder)
         results.write_summary(folder, summary)
     except Exception as error:
         job_folder.record_failure(folder, error)
         raise
-    _track(settings, job, rows, summary)
+    _track(settings, job, summary)
     return summary
 
 
@@ -79,18 +95,15 @@ def _threads(number: int | None) -> Iterator[None]:
 def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     """Maps, then rows; gives the job and its counts."""
     started = time.monotonic()
-    _quiet_lightning()
-    # classifiers take their precision from here: Lightning's would reach the masks and keep weights too
-    make_trainer = partial(build, "trainer", {**settings["trainer"], "precision": "32-true"})
-    device = _device(make_trainer)
-    job = _prepare(settings, folder, make_trainer, _batch_size(settings["batch_size"], device))
+    job, device = prepare(settings, folder)
     # only now: a configuration that is refused leaves an earlier result in the folder alone
     job_folder.begin(folder, settings)
     networks = {model.name: model.size_facts() for model in (job.source, *job.targets.values())}
     job_folder.write_environment(folder, device, networks)
     counts = _evaluate_images(settings, job) if job.evaluation.of_images else job.evaluation(job)
     if counts["maps_not_converged"]:
-        log.warning("%d maps have not converged", counts["maps_not_converged"])
+        maps = counts["maps_computed"] + counts["maps_cached"]
+        log.warning("%d of %d maps have not converged", counts["maps_not_converged"], maps)
     return job, {
         **counts,
         "images": len(job.images.records) - len(job.viewed.unreadable),
@@ -102,11 +115,14 @@ def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
 
 def _evaluate_images(settings: dict, job: Job) -> dict[str, int]:
     """Maps of whole images, then their evaluation."""
-    computed = _make_maps(settings, job)
-    counts = _map_counts(job.maps, computed)
-    counts |= job.evaluation(job)
+    computed = make_maps(settings, job)
+    if len(job.viewed.unreadable) == job.maps.count:
+        raise InputError(
+            f"data: of {job.images.name} no image can be read, all {job.maps.count} are left out; the log names each"
+        )
+    counts = job.evaluation(job)
     write_small_maps(job.folder, small_maps(job))
-    return counts
+    return {**counts, **_map_counts(job.maps, computed)}
 
 
 def _device(make_trainer: Callable[..., Trainer]) -> torch.device:
@@ -117,8 +133,8 @@ def _device(make_trainer: Callable[..., Trainer]) -> torch.device:
         raise InputError(f"trainer: Lightning takes no such options: {error}; see conf/trainer") from error
     if trainer.world_size > 1:
         raise InputError(
-            f"trainer: a job uses one device, got {trainer.world_size}; start the same sweep once for each device, "
-            "the jobs divide the maps among them"
+            f"trainer: a job uses one device, got {trainer.world_size}; let -m hydra/launcher=ray or slurm place it, "
+            "or start the same command once for each device: the processes divide the work among them"
         )
     device = trainer.strategy.root_device
     if device.type not in ("cpu", "cuda"):
@@ -135,8 +151,16 @@ def _batch_size(asked: int | str, device: torch.device) -> int:
     return asked
 
 
-def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer], batch_size: int) -> Job:
-    """Images, models and settings; the maps are still to be made."""
+def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> tuple[Job, torch.device]:
+    """Images, models and settings, and the device; the maps are still to be made.
+
+    open_set: ShardSet.peek where nothing may be written.
+    """
+    _quiet_lightning()
+    # classifiers take their precision from here: Lightning's would reach the masks and keep weights too
+    make_trainer = partial(build, "trainer", {**settings["trainer"], "precision": "32-true"})
+    device = _device(make_trainer)
+    batch_size = _batch_size(settings["batch_size"], device)
     method = _method(settings)
     evaluation: Evaluation = build("evaluation", settings["evaluation"])
     fill: Fill = build("fill", settings["fill"])
@@ -151,12 +175,16 @@ def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer],
     source, targets = models.load_job(settings["source"], asked, settings["seed"], precision)
     _check_classes(images, source, targets.values())
     cache_root = Path(settings["paths"]["cache"]).expanduser()
+    opened = partial(open_set, cache_root)
+    # maps of whole images that nobody asks for leave no empty set in the store
+    open_maps = opened if evaluation.of_images else partial(ShardSet.peek, cache_root)
+    maps = _open_maps(open_maps, settings, images, source, method)
 
     @cache
     def pool(view: View, random_crops: bool) -> Replacements:
         return Replacements(images.pool, view, settings["seed"], random_crops)
 
-    return Job(
+    job = Job(
         folder=folder,
         images=images,
         viewed=ViewedImages(
@@ -170,17 +198,19 @@ def _prepare(settings: dict, folder: Path, make_trainer: Callable[..., Trainer],
         targets=targets,
         method=method,
         method_name=settings["method"]["name"],
-        maps=_open_maps(cache_root, settings, images, source, method),
+        maps=maps,
         label_policy=settings["label"]["name"],
         fill=fill,
         fill_name=settings["fill"]["name"],
         replacements=lambda view, random_crops=False: pool(view, random_crops),
-        open_predictions=lambda target: _open_predictions(cache_root, settings, images, target),
-        open_grid_maps=partial(_open_grid_maps, cache_root, settings, source, method),
+        open_predictions=lambda target: _open_predictions(opened, settings, images, target),
+        open_features=partial(_open_features, opened, settings, images, maps, fill),
+        open_grid_maps=partial(_open_grid_maps, opened, settings, source, method),
         evaluation=evaluation,
         make_trainer=make_trainer,
         batch_size=batch_size,
     )
+    return job, device
 
 
 def _method(settings: dict) -> Attribution:
@@ -213,7 +243,7 @@ def _check_classes(images: ImageSet, source: Classifier, targets: Iterable[Class
         )
 
 
-def _make_maps(settings: dict, job: Job) -> int:
+def make_maps(settings: dict, job: Job) -> int:
     """The maps that the store lacks; gives the number computed here."""
     label_policy = build_function("label", settings["label"])
     if describe := getattr(job.method, "layer_of", None):
@@ -237,7 +267,7 @@ def _make_maps(settings: dict, job: Job) -> int:
 
 
 def _map_counts(maps: ShardSet, computed: int) -> dict[str, int]:
-    facts = [fact for fact in maps.facts() if fact["flag"] != "unreadable"]
+    facts = [fact for fact in maps.facts() if fact["flag"] != UNREADABLE]
     return {
         "maps_computed": computed,
         "maps_cached": maps.count - computed,
@@ -247,7 +277,9 @@ def _map_counts(maps: ShardSet, computed: int) -> dict[str, int]:
     }
 
 
-def _open_maps(root: Path, settings: Mapping, images: ImageSet, source: Classifier, method: Attribution) -> ShardSet:
+def _open_maps(
+    opened: OpenSet, settings: Mapping, images: ImageSet, source: Classifier, method: Attribution
+) -> ShardSet:
     """The set of maps that exactly this source, method, label policy and data have; never the targets."""
     identity = {
         "source": source.identity(),
@@ -260,21 +292,27 @@ def _open_maps(root: Path, settings: Mapping, images: ImageSet, source: Classifi
         identity |= {"pool": images.pool_digest, "seed": settings["seed"]}
     name = f"{source.name}-{settings['method']['name']}"
     shard_size = settings["store"]["shard_size"]
-    return ShardSet.open(root, "maps", name, identity, len(images.records), shard_size)
+    return opened("maps", name, identity, len(images.records), shard_size)
 
 
 def _open_grid_maps(
-    root: Path, settings: Mapping, source: Classifier, method: Attribution, protocol: str, shown: Mapping, count: int
+    opened: OpenSet,
+    settings: Mapping,
+    source: Classifier,
+    method: Attribution,
+    protocol: str,
+    shown: Mapping,
+    count: int,
 ) -> ShardSet:
     """The set of maps that exactly this source and method have of these mosaics."""
     identity = {"source": source.identity(), "method": fingerprint(method), **shown, "arithmetic": ARITHMETIC}
     if method.backgrounds is not None:
         identity["seed"] = settings["seed"]
     name = f"{source.name}-{settings['method']['name']}-{protocol}"
-    return ShardSet.open(root, "maps", name, identity, count, settings["store"]["shard_size"])
+    return opened("maps", name, identity, count, settings["store"]["shard_size"])
 
 
-def _open_predictions(root: Path, settings: Mapping, images: ImageSet, target: Classifier) -> ShardSet:
+def _open_predictions(opened: OpenSet, settings: Mapping, images: ImageSet, target: Classifier) -> ShardSet:
     identity = {
         "model": target.identity(),
         "arrays": ["logits", "representation"],  # named: a set from before there were representations is no such set
@@ -282,46 +320,49 @@ def _open_predictions(root: Path, settings: Mapping, images: ImageSet, target: C
         "arithmetic": ARITHMETIC,
     }
     shard_size = settings["store"]["shard_size"]
-    return ShardSet.open(root, "predictions", target.name, identity, len(images.records), shard_size)
+    return opened("predictions", target.name, identity, len(images.records), shard_size)
 
 
-def _track(settings: dict, job: Job, rows: pd.DataFrame | None, summary: dict) -> None:
+def _open_features(
+    opened: OpenSet,
+    settings: Mapping,
+    images: ImageSet,
+    maps: ShardSet,
+    fill: Fill,
+    target: Classifier,
+    reading: Mapping,
+) -> ShardSet:
+    """What a target answers on features of these maps, read so and filled so."""
+    identity = {
+        "maps": maps.key,
+        "model": target.identity(),
+        "reading": dict(reading),
+        "fill": fingerprint(fill),
+        "pool": images.pool_digest,
+        "seed": settings["seed"],
+        # the maps of other images are controls: what stands in for which depends on the images that could be read
+        "unreadable": [index for index, fact in enumerate(maps.facts()) if fact["flag"] == UNREADABLE],
+        "arithmetic": ARITHMETIC,
+    }
+    name = f"{maps.manifest.name}-on-{target.name}"
+    return opened("features", name, identity, len(images.records), settings["store"]["shard_size"])
+
+
+def _track(settings: dict, job: Job, summary: dict) -> None:
     """The job's numbers and pictures in the configured logger; a logger's failure is a warning."""
     logger = None
     try:
         logger = tracking.make_logger(settings["logger"])
-        if logger is not None and rows is None:
-            cells = read_localisation(job.folder)
-            histograms = {
-                f"{name}/localisation": of["localisation"].to_numpy() for name, of in cells.groupby("protocol")
-            }
-            tracking.publish(logger, summary, settings, [], histograms)
-        elif logger is not None and rows is not None:
+        if logger is not None and not job.evaluation.of_images:
+            tracking.publish_cells(logger, summary, settings, read_localisation(job.folder))
+        elif logger is not None:
             panel: list = []
-            own: Any = rows[~rows["arm"].map(results.is_control)]
-            histograms = {
-                "/".join([*cast(tuple[str, str], group), "p_label"]): of_group["p_label"].to_numpy()
-                for group, of_group in own.groupby(["target", "arm"])
-            }
+            rows = results.read_rows(job.folder, tracked_rows.COLUMNS)
             with tracking.only_warns("no sample panel"):
                 panel = sample_panel(job, job.evaluation.arms(job), settings["tracking"]["panel_images"])
-            tracking.publish(logger, _without_details(summary, rows), settings, panel, histograms)
+            tracking.publish(logger, summary, settings, rows, panel)
     finally:
         tracking.finish(logger)
-
-
-def _without_details(summary: Mapping, rows: pd.DataFrame) -> dict[str, Any]:
-    """The summary without most metrics of the controls, of which a dashboard would draw a chart each."""
-    controls = tuple(
-        f"{target}/{arm}/"
-        for target, arm in rows[["target", "arm"]].drop_duplicates().itertuples(index=False)
-        if results.is_control(arm)
-    )
-    return {
-        name: value
-        for name, value in summary.items()
-        if not name.startswith(controls) or name.rpartition("/")[2] in ("accuracy", "retention")
-    }
 
 
 def _quiet_lightning() -> None:
@@ -334,6 +375,7 @@ def _quiet_lightning() -> None:
         "infer the batch indices",
         "LeafSpec",
         "GPU available but",
+        "The `srun` command is available",
     )
     for hint in hints:
         warnings.filterwarnings("ignore", f".*{hint}")

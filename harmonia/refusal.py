@@ -19,6 +19,22 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)  # a write that fails so names no file
 _NO_OPTION = "Config group override must be a string"
 _MISUSED = (_NO_OPTION, "Config group override deletion value", "Only one of --run, --multirun")
 
+# what a launcher says that lacks its engine -> subject, rule, value, remedy
+_NO_ENGINE = (
+    (
+        r"Unknown plugin class : 'hydra_plugins\.hydra_joblib",
+        "hydra/launcher=cores needs joblib; pip install 'harmonia[joblib]'",
+    ),
+    (
+        r"Unknown plugin class : 'hydra_plugins\.hydra_submitit",
+        "hydra/launcher=slurm needs submitit; pip install 'harmonia[slurm]'",
+    ),
+    (
+        r"Could not detect .?srun",
+        "hydra/launcher=slurm must run where Slurm is, got no srun; use a login node, or hydra/launcher=ray",
+    ),
+)
+
 # what Hydra and OmegaConf say -> subject, rule, value, remedy
 _READINGS = (
     (r"Missing mandatory value: (\S+)", "{0} must be given, it has no default; add {0}=VALUE"),
@@ -49,6 +65,10 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str 
     for cause in causes:
         if isinstance(cause, OSError) and (line := _storage(cause)):
             return line
+    for cause in causes:
+        for pattern, line in _NO_ENGINE:
+            if isinstance(cause, RuntimeError) and re.match(pattern, str(cause)):
+                return line
     if any(isinstance(cause, InstantiationException) for cause in causes):
         return None
     for cause in causes:

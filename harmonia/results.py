@@ -152,13 +152,33 @@ def read_table(job_folder: str | Path, columns: Sequence[str] | None = None) -> 
     try:
         # Not read_table: it takes a folder called source=e7 for a column.
         with pq.ParquetFile(path) as file:
-            missing = [name for name in wanted if name not in file.schema_arrow.names]
-            if missing:
-                raise InputError(f"{path} must have this version's columns, lacks {missing}; run the job again")
+            _check_columns(path, file.schema_arrow)
             return file.read(columns=wanted)
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} must be readable Parquet, got: {reason}; run the job again") from error
+
+
+def _check_columns(path: Path, found: pa.Schema) -> None:
+    """All of them, whichever are read: who reads others of the same job later must not stumble."""
+    if missing := [name for name in SCHEMA.names if name not in found.names]:
+        raise InputError(f"{path} must have this version's columns, lacks {missing}; run the job again")
+    for column in SCHEMA:
+        kinds = [_kind(schema.field(column.name).type) for schema in (SCHEMA, found)]
+        if kinds[0] != kinds[1]:
+            raise InputError(f"{path}: column {column.name} must hold {kinds[0]}, got {kinds[1]}; run the job again")
+
+
+def _kind(column: pa.DataType) -> str:
+    if pa.types.is_dictionary(column):
+        return _kind(column.value_type)
+    if pa.types.is_string(column) or pa.types.is_large_string(column):
+        return "text"
+    if pa.types.is_floating(column):
+        return "fractions"
+    if pa.types.is_list(column) or pa.types.is_large_list(column):
+        return f"lists of {_kind(column.value_type)}"
+    return str(column)
 
 
 def read_rows(job_folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -168,6 +188,31 @@ def read_rows(job_folder: str | Path, columns: Sequence[str] | None = None) -> p
         pa.field(column.name, pa.string()) if pa.types.is_dictionary(column.type) else column for column in table.schema
     ]
     return table.cast(pa.schema(plain)).to_pandas()
+
+
+def summarise_job(job_folder: str | Path) -> dict[str, float | int | None]:
+    """summarise of a job's rows, one target at a time and without its texts: they need not fit into memory together."""
+    targets = read_table(job_folder, ["target"]).column("target").unique().to_pylist()
+    summary: dict[str, float | int | None] = {}
+    for target in targets:
+        summary |= summarise(pd.concat(list(_measured_rows(Path(job_folder) / ROWS, target)), ignore_index=True))
+    return summary
+
+
+def _measured_rows(path: Path, target: str) -> Iterator[pd.DataFrame]:
+    """The columns that metrics are made of, a row group at a time; in_top5 in the place of the five names."""
+    names = ["arm", "image_id", "label", "predicted", "p_label", "p_explained", "p_predicted", "kept_area"]
+    with pq.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            rows: Any = file.read_row_group(number, ["target", *names, "top5"]).to_pandas()
+            rows = rows[rows["target"] == target]
+            if len(rows):
+                rows = rows.assign(in_top5=_in_top5(rows)).drop(columns="top5")
+                yield rows.astype({"target": "str", "arm": "str", "image_id": "str"})
+
+
+def _in_top5(rows: Any) -> list[bool]:
+    return [label in five for label, five in zip(rows["label"], rows["top5"], strict=True)]
 
 
 def summarise(rows: pd.DataFrame) -> dict[str, float | int | None]:
@@ -182,7 +227,7 @@ def summarise(rows: pd.DataFrame) -> dict[str, float | int | None]:
     above_control: retention less that of the arm's matched control, where that has run.
     drop_p_explained: mean over images of p_explained of the image arm less that of the arm.
 
-    Without the column top5 its metric is left out.
+    Without the column top5 (or in_top5, whether the label is among them) its metric is left out.
     """
     key = ["target", "arm", "image_id"]
     if (repeats := rows.duplicated(key)).any():
@@ -220,8 +265,8 @@ def _measure(group: pd.DataFrame) -> dict[str, float | int | None]:
         "kept_area": _mean(rows["kept_area"]),
         "images": len(rows),
     }
-    if "top5" in rows:
-        hits = [label in five for label, five in zip(labelled["label"], labelled["top5"], strict=True)]
+    if "top5" in rows or "in_top5" in rows:
+        hits = labelled["in_top5"].to_list() if "in_top5" in rows else _in_top5(labelled)
         metrics["top5"] = _number(np.mean(hits)) if hits else None
     return metrics
 

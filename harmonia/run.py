@@ -11,11 +11,13 @@ from types import FrameType
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from harmonia.refusal import refusal
 from harmonia.sweep_report import report_sweep
+from hydra_plugins.harmonia_ray.launcher import RayLauncher
 
 
 def conf_folder() -> Path:
@@ -78,6 +80,8 @@ def main() -> int:
     """0: done; 2: the user can mend it, in one line; 130: interrupted; 1: anything else, with its traceback."""
     # Hydra would print its own errors in several lines and end with 1; so they come here
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Hydra looks for plugins in folders, of which an editable installation has none
+    Plugins.instance().register(RayLauncher)
     program, *words = sys.argv
     sys.argv = [program, *quote_true(sweep_first(words))]
     try:

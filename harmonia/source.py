@@ -112,13 +112,16 @@ class _Draws:
         true = torch.where(readable, true, true.clamp(min=0))
         return module._label_policy(logits, true, self.keys(positions)).to(logits.device)
 
-    def replacements(self, positions: torch.Tensor, labels: Labels, steps: torch.Tensor, draws: int) -> torch.Tensor:
+    def replacements(
+        self, positions: torch.Tensor, labels: Labels, steps: torch.Tensor | None, draws: int
+    ) -> torch.Tensor:
         backgrounds = self.module.method.backgrounds
         assert backgrounds is not None, "a method that draws replacement images declares its backgrounds"
         pool = self.module.replacements(backgrounds.random_crops)
         classes = self.module.classifier.classes
         avoid = [None if backgrounds.any_class else classes[label] for label in labels.tolist()]
-        picked = pool.draw(self._records(positions), self.keys(positions), avoid, steps.numpy(), draws)
+        numbers = None if steps is None else steps.numpy()
+        picked = pool.draw(self._records(positions), self.keys(positions), avoid, numbers, draws)
         return pool.take(picked, self.module.device)
 
     def _records(self, positions: torch.Tensor) -> list:

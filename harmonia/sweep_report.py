@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
@@ -43,8 +44,15 @@ def report_sweep() -> None:
             continue  # refused before it could be made, and said so
         try:
             # pandas takes a second to import: --help must not pay for it
-            from harmonia.report import print_report, write_report
+            from harmonia.finished_jobs import logged_to_wandb
+            from harmonia.report import track_report, write_report
+            from harmonia.written_report import print_report
 
-            print_report(write_report(folder, arm=arm))
+            # processes that share a sweep's folder end together: one report at a time
+            with FileLock(folder / ".report.lock"):
+                report = write_report(folder, arm=arm)
+                print_report(report)
+                if logged_to_wandb(report.jobs):
+                    track_report(report)
         except Exception:
             log.exception("the report failed; make it again with python -m harmonia.report run=%s", folder)

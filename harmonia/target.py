@@ -1,7 +1,8 @@
 """A target model on whole images and on features."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from harmonia.fill import Fill
 from harmonia.geometry import View
 from harmonia.keep import Explanations, KeepArms, kept_area
 from harmonia.maps import UNREADABLE, pack
+from harmonia.memory import BatchSize
 from harmonia.models import Classifier, refuse_non_finite
 from harmonia.progress import Stage
 from harmonia.shapes import Logits
@@ -27,13 +29,22 @@ class Target(LightningModule):
     def __init__(self, classifier: Classifier, batch_size: int, progress: Stage):
         super().__init__()
         self.classifier = classifier
-        self.batch_size = batch_size
+        self.batch_size = BatchSize(batch_size)
         self.passes = 0  # inputs that went through the network
         self._progress = progress
 
     def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
         """A batch stays on the CPU as uint8; its micro-batches move."""
         return batch
+
+    def parts(self, rows: Tensor, compute: Callable[[Tensor], Any]) -> Iterator[tuple[Tensor, Any]]:
+        """The rows in parts that fit into memory, each with what compute gives for it."""
+        while len(rows):
+            # compute may be called again for fewer of them
+            size, found = self.batch_size.fit(lambda size, rest=rows: (size, compute(rest[:size])))
+            yield rows[:size], found
+            self._progress.advance(len(rows[:size]))
+            rows = rows[size:]
 
     def count(self, logits: Logits) -> Logits:
         """The logits on the CPU, counted, and refused where they are not finite."""
@@ -54,12 +65,15 @@ class ImageTarget(Target):
         rows = batch.readable.nonzero()[:, 0]
         logits = torch.full((len(batch.pixels), len(self.classifier.classes)), torch.nan)
         representations = torch.full((len(batch.pixels), self.classifier.representation_size), torch.nan)
-        # split gives one empty part of nothing, which a network need not take
-        for part in rows.split(self.batch_size) if len(rows) else ():
-            images = batch.pixels[part].to(self.device).float() / 255
-            part_logits, part_representations = self.classifier.represent(images)
-            logits[part], representations[part] = self.count(part_logits), part_representations.cpu()
-            self._progress.advance(len(part))
+
+        def represent(part: Tensor) -> tuple[Logits, Tensor]:
+            part_logits, part_representations = self.classifier.represent(
+                batch.pixels[part].to(self.device).float() / 255
+            )
+            return self.count(part_logits), part_representations.cpu()
+
+        for part, found in self.parts(rows, represent):
+            logits[part], representations[part] = found
         self._progress.advance(len(batch.pixels) - len(rows))
         facts: list[dict] = [{"flag": "" if readable else UNREADABLE} for readable in batch.readable.tolist()]
         packed = pack(representations[:, None].numpy())
@@ -104,9 +118,8 @@ class FeatureTarget(Target):
         self._progress.advance(len(batch.pixels) - len(rows))
         logits = torch.full((len(rows), len(self._arms.names), len(self.classifier.classes)), torch.nan)
         areas = torch.full(logits.shape[:2], torch.nan)
-        for part in torch.arange(len(rows)).split(self.batch_size) if len(rows) else ():
-            logits[part], areas[part] = self._features(batch, rows[part])
-            self._progress.advance(len(part))
+        for part, found in self.parts(torch.arange(len(rows)), lambda part: self._features(batch, rows[part])):
+            logits[part], areas[part] = found
         return batch.indices[rows], logits, areas
 
     def _features(self, batch: ViewBatch, part: Tensor) -> tuple[Logits, Tensor]:

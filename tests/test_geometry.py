@@ -220,3 +220,37 @@ def test_weights_of_a_pixel_sum_to_one_inside_the_source_view_and_to_nothing_out
     assert (weights >= 0).all()
     on_an_edge = ((centres - source[0]).abs() < 1e-9) | ((centres - source[1]).abs() < 1e-9)
     torch.testing.assert_close(weights.sum(1)[~on_an_edge], inside[~on_an_edge], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("crop_pct", CROPS)
+@pytest.mark.parametrize("image_size", [(3000, 1), (1, 3000), (3000, 6), (29, 3000)])
+def test_an_image_too_thin_for_a_border_is_one_line_of_itself(image_size, crop_pct):
+    """timm resizes it to no pixels and fails."""
+    view = view_of(32, crop_pct, "border")
+    pixels = view.look(Image.new("RGB", image_size, "white"))
+    lines = (pixels == 255).all(0).any(0 if image_size[0] < image_size[1] else 1)
+    assert lines.sum() == 1
+    box = view.box(*image_size)
+    low, high = (box.left, box.right) if image_size[0] < image_size[1] else (box.top, box.bottom)
+    centres = low + (torch.arange(32) + 0.5) / 32 * (high - low)
+    assert torch.equal((centres > 0) & (centres < 1), lines)
+
+
+@given(
+    st.integers(1, 600),
+    st.floats(0.05, 1.0),
+    st.sampled_from(MODES),
+    st.tuples(st.integers(1, 3000), st.integers(1, 3000)),
+)
+def test_a_box_lies_within_the_image_or_around_it_and_about_its_centre(size, crop_pct, mode, image_size):
+    """Within, but for a border; half of a resized pixel is what rounding moves it by."""
+    view = view_of(size, crop_pct, mode)
+    box = view.box(*image_size)
+    resized = [size / (high - low) for low, high in ((box.left, box.right), (box.top, box.bottom))]
+    assert box.left < box.right
+    assert box.top < box.bottom
+    if mode != "border":
+        assert min(box) >= 0
+        assert max(box) <= 1 + 1e-12
+    for low, high, pixels in ((box.left, box.right, resized[0]), (box.top, box.bottom, resized[1])):
+        assert abs((low + high) / 2 - 0.5) * pixels <= 0.5 + 1e-6

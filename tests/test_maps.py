@@ -1,5 +1,8 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from harmonia.maps import flag_of, pack, unpack
 
@@ -70,3 +73,22 @@ def test_maps_with_channels_are_refused():
 )
 def test_flag_names_what_leaves_no_ranking(values, flag):
     assert flag_of(np.array([values], np.float32)) == flag
+
+
+ANY_MAPS = npst.arrays(np.float32, st.tuples(st.integers(0, 3), st.integers(1, 5), st.integers(1, 5)))
+
+
+@given(ANY_MAPS)
+def test_whatever_the_values_are_a_thousandth_of_the_largest_finite_magnitude_is_kept_and_the_rest_is_nan(maps):
+    packed = unpack(pack(maps))
+    finite = np.isfinite(maps)
+    np.testing.assert_array_equal(np.isnan(packed), ~finite)
+    largest = np.where(finite, np.abs(maps), 0).max(axis=(1, 2), initial=0)
+    error = np.where(finite, np.abs(packed.astype(np.float64) - maps), 0).max(axis=(1, 2), initial=0)
+    assert (error <= 1e-3 * largest + np.finfo(np.float32).smallest_subnormal).all()
+
+
+@given(ANY_MAPS)
+def test_packing_what_was_packed_changes_nothing(maps):
+    once = unpack(pack(maps))
+    np.testing.assert_array_equal(unpack(pack(once)), once)

@@ -58,3 +58,17 @@ def test_one_input_that_does_not_fit_is_refused_with_a_remedy():
 
     with pytest.raises(InputError, match=r"one input must fit into memory.*batch_size 1"):
         BatchSize(3).fit(compute)
+
+
+def test_a_batch_of_one_that_was_filled_up_gets_a_second_try_without():
+    batch_size, tried = BatchSize(1), []
+
+    def compute(size: int) -> str:
+        tried.append(batch_size.halved)
+        if not batch_size.halved:
+            raise RuntimeError(ON_A_CPU)
+        return "done"
+
+    assert batch_size.fit(compute) == "done"
+    assert tried == [False, True]
+    assert batch_size.size == 1

@@ -203,3 +203,19 @@ def test_any_other_text_of_hydra_is_one_line():
 def test_a_sweep_s_flag_may_stand_between_overrides(flag):
     assert sweep_first(["source=e7", flag, "method=gc,ss"]) == [flag, "source=e7", "method=gc,ss"]
     assert sweep_first(["source=e7", "--cfg", "job"]) == ["source=e7", "--cfg", "job"]
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        (
+            "Unknown plugin class : 'hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher'",
+            "harmonia[joblib]",
+        ),
+        ("Unknown plugin class : 'hydra_plugins.hydra_submitit_launcher.x.SlurmLauncher'", "harmonia[slurm]"),
+        ('Could not detect "srun", are you indeed on a slurm cluster?', "hydra/launcher=ray"),
+    ],
+)
+def test_a_launcher_without_its_engine_says_what_to_install(text, remedy):
+    assert remedy in str(line(RuntimeError(text)))
+    assert line(RuntimeError(f"something else: {text}")) is None

@@ -5,6 +5,8 @@ from html import escape
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from hydra.core.utils import JobReturn, JobStatus
@@ -30,6 +32,19 @@ FILES = sorted(
 )
 
 
+BROKEN = {  # names of jobs, and what is said of them
+    "truncated": "readable Parquet",
+    "no_summary": "unfinished: no summary.json",
+    "failed": "OutOfMemoryError: 600 px",
+    "older": "lacks ['path']",
+    "other_types": "column label must hold text, got int64",
+    "empty": "got none",
+    "torn_config": "readable YAML",
+    "torn_summary": "readable JSON",
+    "repeated": "got another",
+}
+
+
 def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -37,10 +52,10 @@ def contents(folder):
 ARMS = {"image": 10, "soft": 8, "area30": 5}
 
 
-def plant(folder, hits=8, target="e6", source="e7", arms=ARMS, **options):
+def plant(folder, hits=8, target="e6", source="e7", arms=ARMS, weights=None, **options):
     """A finished job: 10 images, all right on the whole image, some on the feature."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"source": {"name": source}, "data": {"root": "/x/woof"}} | options
+    config = {"source": {"name": source, "weights": weights}, "data": {"root": "/x/woof"}} | options
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     with RowWriter(folder / "rows.parquet") as writer:
         for arm, right in (arms | {"soft": hits}).items():
@@ -87,7 +102,8 @@ def test_failed_jobs_are_named_and_the_others_are_in_the_table(tmp_path, capsys)
     assert "readable Parquet" in printed
     made = sorted(path.name for path in (tmp_path / "report").iterdir())
     assert made == FILES
-    assert all(str(tmp_path / "report" / name) in printed for name in made if name not in UNNAMED)
+    assert f"report: {tmp_path / 'report' / 'index.html'}" in printed
+    assert all(Path(name).stem in printed for name in made if name not in UNNAMED)
     assert "| SS | Accuracy (%) | 100.00 | 80.00 |" in (tmp_path / "report" / "table1.md").read_text()
     assert "80.00" in printed
     matrix = pd.read_csv(tmp_path / "report" / "transfer_matrix.csv")
@@ -95,6 +111,54 @@ def test_failed_jobs_are_named_and_the_others_are_in_the_table(tmp_path, capsys)
         ["e6", "soft", 0.8],
         ["e6", "area30", 0.5],
     ]
+
+
+def test_no_broken_job_hides_or_kills_the_others(tmp_path, capsys):
+    plant(tmp_path / "good")
+    broken = {}
+    for number, name in enumerate(BROKEN):
+        broken[name] = tmp_path / name
+        plant(broken[name], target=f"t{number}")
+    rows = pq.read_table(tmp_path / "good" / "rows.parquet")
+    whole = (tmp_path / "good" / "rows.parquet").read_bytes()
+    (broken["truncated"] / "rows.parquet").write_bytes(whole[: len(whole) // 2])
+    (broken["no_summary"] / "summary.json").unlink()
+    (broken["failed"] / "error.txt").write_text("OutOfMemoryError: 600 px\n")
+    pq.write_table(rows.drop_columns(["path"]), broken["older"] / "rows.parquet")  # no table reads this one
+    numbered = rows.set_column(rows.schema.get_field_index("label"), "label", [list(range(len(rows)))])
+    pq.write_table(numbered, broken["other_types"] / "rows.parquet")
+    pq.write_table(rows.slice(0, 0), broken["empty"] / "rows.parquet")
+    (broken["torn_config"] / "config.yaml").write_text("source: [")
+    (broken["torn_summary"] / "summary.json").write_text("{")
+    pq.write_table(pa.concat_tables([rows, rows]), broken["repeated"] / "rows.parquet")
+    assert main([f"run={tmp_path}"]) == 0
+    printed = capsys.readouterr().out
+    for name, said in BROKEN.items():
+        (line,) = (line for line in printed.splitlines() if line.startswith(f"left out: {name}: "))
+        assert said in line
+    assert "| SS | Accuracy (%) | 100.00 | 80.00 |" in (tmp_path / "report" / "table1.md").read_text()
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert all(f"<b>{name}</b>" in page for name in BROKEN)
+
+
+@pytest.mark.parametrize("name", ["maps.parquet", "representations.parquet", "environment.json"])
+def test_a_torn_file_that_tables_do_not_need_costs_no_job(tmp_path, capsys, name):
+    plant(tmp_path / "0")
+    (tmp_path / "0" / name).write_bytes(b"torn")
+    assert main([f"run={tmp_path}"]) == 0
+    assert "left out" not in capsys.readouterr().out
+
+
+def test_a_source_with_random_weights_is_marked_in_tables_figures_and_pages(tmp_path):
+    plant(tmp_path / "0")
+    plant(tmp_path / "1", source="e7_random", weights="random")
+    main([f"run={tmp_path}"])
+    report = tmp_path / "report"
+    assert "Source e7_random (random weights)" in (report / "table2.md").read_text()
+    assert "e7_random (random weights)" in (report / "controls.md").read_text()
+    index = (report / "page" / "data" / "index.js").read_text()
+    assert '"e7_random (random weights)"' in index
+    assert '"e7 (random weights)"' not in index
 
 
 def test_reporting_twice_gives_the_same_files(tmp_path):
@@ -316,7 +380,7 @@ def test_the_command_line_ends_a_single_run_with_its_report_and_a_refused_one_wi
     code, out, err = cli(*words)
     assert code == 0, err
     assert "80.00" in out
-    assert str(tmp_path / "job" / "report" / "table1.md") in out
+    assert str(tmp_path / "job" / "report" / "index.html") in out
 
     def refuse(config):
         raise InputError("no such thing")

@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score
 from harmonia.errors import InputError
 from harmonia.finished_jobs import find_jobs
 from harmonia.results import (
+    ROWS,
     SCHEMA,
     RowWriter,
     is_control,
@@ -18,6 +19,7 @@ from harmonia.results import (
     read_rows,
     read_summary,
     summarise,
+    summarise_job,
     write_summary,
 )
 
@@ -370,3 +372,29 @@ def test_every_job_is_found_once_and_the_unfinished_say_why(tmp_path):
     assert jobs["torn"].error == "unfinished: no summary.json"
     assert "readable YAML" in jobs["bad"].error
     assert "\n" not in jobs["bad"].error
+
+
+def test_a_job_is_summarised_target_by_target_as_its_rows_together(tmp_path):
+    rng = np.random.default_rng(0)
+    names = np.array(["cat", "dog", "owl", "fox", "emu", "gnu"])
+    with RowWriter(tmp_path / ROWS) as writer:
+        for target in ("e6", "e5"):
+            for start in (0, 40):
+                images = [f"{start + number}.png" for number in range(40)]
+                pairs = [(image, arm) for image in images for arm in ("image", "soft", "dim")]
+                five = [rng.permutation(names)[:5].tolist() for _ in pairs]
+                constant = {"source": "e7", "method": "gc", "label_policy": "predicted", "fill": "black", "flag": ""}
+                columns = {name: [value] * len(pairs) for name, value in constant.items()}
+                columns |= {"image_id": [image for image, _ in pairs], "arm": [arm for _, arm in pairs]}
+                columns |= {"path": columns["image_id"], "target": [target] * len(pairs)}
+                columns |= {"label": [None if image == "7.png" else "cat" for image in columns["image_id"]]}
+                columns |= {"predicted": [one[0] for one in five], "top5": five, "explained": ["cat"] * len(pairs)}
+                columns |= {"source_predicted": ["cat"] * len(pairs)}
+                for name in ("p_label", "p_explained", "p_predicted", "entropy", "kept_area"):
+                    columns[name] = rng.uniform(size=len(pairs)).astype(np.float32)
+                writer.append(columns)
+    expected = summarise(read_rows(tmp_path))
+    found = summarise_job(tmp_path)
+    assert found == expected
+    assert list(found) == list(expected)
+    assert len(found) > 40

@@ -18,6 +18,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 from harmonia.errors import InputError
 from harmonia.store import shards as shard_files
@@ -793,3 +796,65 @@ def test_the_manifest_tells_people_what_the_numbers_are(tmp_path):
     assert manifest["identity"] == IDENTITY
     assert manifest["key"] == set_key(IDENTITY)
     assert {"kind", "count", "shard_size", "schema", "created", "harmonia"} <= manifest.keys()
+
+
+# --- properties ---------------------------------------------------------------------------------
+
+SCALARS = st.one_of(st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.text(max_size=20))
+NUMBERS = npst.arrays(
+    st.sampled_from(["float16", "float32", "float64", "int8", "int32", "uint8", "bool"]),
+    st.tuples(st.just(3), st.integers(0, 4), st.integers(0, 4)),
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.dictionaries(st.text("abc_", min_size=1, max_size=9), NUMBERS, min_size=1, max_size=3),
+    st.lists(SCALARS, min_size=3, max_size=3),
+)
+def test_any_arrays_and_facts_come_back_bit_equal(arrays, values):
+    with tempfile.TemporaryDirectory() as folder:
+        stored = open_set(Path(folder), count=3, shard_size=3)
+        facts = [{"image_id": f"{value!r}", "value": value} for value in values]
+        stored.write(0, arrays, facts)
+        found, found_facts = open_set(Path(folder), count=3, shard_size=3).read(0)
+        assert found_facts == facts
+        assert set(found) == set(arrays)
+        for name, array in arrays.items():
+            assert found[name].dtype == array.dtype
+            assert found[name].tobytes() == array.tobytes()
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.binary(max_size=200), st.integers(0, 2**16), st.sampled_from(["instead", "into", "behind"]))
+def test_no_bytes_but_those_written_pass_for_a_shard(junk, place, how):
+    with tempfile.TemporaryDirectory() as folder:
+        stored = open_set(Path(folder))
+        stored.write(0, *items_of(stored, 0))
+        path = stored.shard_path(0)
+        written = path.read_bytes()
+        place %= len(written)
+        content = {
+            "instead": junk,
+            "into": written[:place] + junk + written[place + len(junk) :],
+            "behind": written + junk,
+        }[how]
+        path.write_bytes(content)
+        expected = items_of(stored, 0)
+        try:
+            arrays, facts = open_set(Path(folder)).read(0)
+        except CorruptShard:
+            assert content != written
+        else:  # bytes that mean the same
+            assert facts == expected[1]
+            assert all(np.array_equal(arrays[name], expected[0][name], equal_nan=True) for name in arrays)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.text(max_size=300))
+def test_a_set_of_any_name_lies_in_one_folder_of_its_kind(name):
+    with tempfile.TemporaryDirectory() as folder:
+        stored = open_set(Path(folder), name=name)
+        assert stored.folder.parent == Path(folder, "maps")
+        assert len(os.fsencode(stored.folder.name)) <= 255
+        assert [path.name for path in Path(folder).iterdir()] == ["maps"]

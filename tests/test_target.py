@@ -113,6 +113,37 @@ def test_an_image_has_the_logits_that_it_has_alone_and_an_unreadable_one_has_non
     assert module.classifier.network.calls == [4, 2]
 
 
+class Cramped(Colours):
+    """Has no room for more than two images."""
+
+    def forward(self, images):
+        if len(images) > 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return super().forward(images)
+
+    def forward_features(self, images):
+        if len(images) > 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return super().forward_features(images)
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_changes_no_number(images):
+    view, maps = view_of(16), torch.rand(7, 4, 4)
+    batch = batch_of(images, view)
+    roomy, cramped = ImageTarget(classifier_of(view), 8, Silence()), ImageTarget(classifier_of(view), 8, Silence())
+    cramped.classifier.network = Cramped()
+    expected, found = roomy.predict_step(batch, 0)[0], cramped.predict_step(batch, 0)[0]
+    np.testing.assert_allclose(found["logits"], expected["logits"], rtol=1e-6)
+    assert cramped.batch_size.size == 2
+    assert cramped._progress.images == roomy._progress.images == 7
+
+    roomy, cramped = features(images, maps, batch_size=8), features(images, maps, batch_size=8)
+    cramped.classifier.network = Cramped()
+    for one, other in zip(roomy.predict_step(batch, 0), cramped.predict_step(batch, 0), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=0)
+    assert cramped.batch_size.size == 2
+
+
 # --- features -----------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import wandb
 import yaml
@@ -11,7 +12,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from harmonia.results import read_summary, write_summary
-from harmonia.tracking import finish, make_logger, publish
+from harmonia.tracking import finish, make_logger, publish, wandb_table
 
 CONF = Path(__file__).parents[1] / "conf" / "logger"
 SUMMARY = {
@@ -25,13 +26,34 @@ CONFIG = {"source": {"name": "e7", "weights": None}, "seed": 0}
 
 def group(name, folder):
     """The logger config as a job composes it."""
-    tracking = {"group": "sweep-1", "job_type": "transfer", "tags": ["e7", "ss"]}
+    tracking = {"group": "sweep-1", "job_type": "transfer", "tags": ["e7", "ss"], "name": "e7 ss"}
     node = {
         "logger": OmegaConf.load(CONF / f"{name}.yaml"),
         "paths": {"job": str(folder)},
         "tracking": tracking,
     }
     return OmegaConf.create(node).logger
+
+
+def job_rows(probabilities=(0.5,), arms=("image", "soft")):
+    """One target's rows; images are numbered, the label is dog and an even image's prediction too."""
+    count = len(probabilities)
+    constant = {"target": "e6", "label": "dog", "explained": "dog", "source_predicted": "dog", "flag": ""}
+    parts = [
+        pd.DataFrame(
+            {
+                **constant,
+                "image_id": [f"n{number}" for number in range(count)],
+                "arm": arm,
+                "predicted": ["dog" if number % 2 == 0 else "owl" for number in range(count)],
+                "p_label": np.asarray(probabilities) * (1 if arm == "image" else np.nan),
+                "p_explained": np.asarray(probabilities),
+                "kept_area": 1.0 if arm == "image" else 0.25,
+            }
+        )
+        for arm in arms
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def panel(count=1):
@@ -42,12 +64,7 @@ def ours(caplog):
     return [one for one in caplog.records if one.name.startswith("harmonia") and one.levelno >= logging.WARNING]
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch):
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    yield
-    wandb.finish()
+pytestmark = pytest.mark.usefixtures("offline")
 
 
 def test_wandb_holds_the_numbers_of_summary_json(tmp_path, history):
@@ -56,27 +73,69 @@ def test_wandb_holds_the_numbers_of_summary_json(tmp_path, history):
     write_summary(tmp_path, SUMMARY | many)  # more than one 32 KiB block
     probabilities = np.array([0.05, 0.97, 0.96, np.nan, 1.0])
     logger = make_logger(group("wandb", tmp_path))
-    histograms = {"e6/image": probabilities, "e6/soft": np.array([np.nan])}
-    publish(logger, read_summary(tmp_path), CONFIG, panel(2), histograms)
+    publish(logger, read_summary(tmp_path), CONFIG, job_rows(probabilities), panel(2))
     finish(logger)
 
     logged = history(tmp_path)
     defined = {name: value for name, value in read_summary(tmp_path).items() if value is not None}
     assert {name: logged[name] for name in logged if name.startswith("e6/")} == defined
     assert logged["samples//captions"] == ["<b>0</b>", "<b>1</b>"]
-    assert sum(logged["histograms/e6/image//values"]) == 4  # without the NaN
-    assert logged["histograms/e6/image//values"][-1] == 3
+    assert sum(logged["histograms/e6/image/p_label//values"]) == 4  # without the NaN
+    assert logged["histograms/e6/image/p_label//values"][-1] == 3
     assert not any(name.startswith("histograms/e6/soft") for name in logged)
+
+
+def test_a_wandb_table_has_a_line_per_image_and_target(tmp_path, logged_table):
+    rows = job_rows([0.25, np.nan, 0.75], ["image", "soft", "blobs30"])
+    logger = make_logger(group("wandb", tmp_path))
+    publish(logger, SUMMARY, CONFIG, pd.concat([rows, rows.assign(target="e5")[:3]]))
+    finish(logger)
+    table = logged_table(tmp_path, "images").set_index(["target", "image_id"])
+    assert list(table.index) == [("e6", "n0"), ("e6", "n1"), ("e6", "n2"), ("e5", "n0"), ("e5", "n1"), ("e5", "n2")]
+    assert not any(name.startswith("blobs") for name in table.columns)
+    assert table.loc[("e6", "n1"), "soft/predicted"] == "owl"
+    assert table.loc[("e6", "n2"), "soft/p_explained"] == 0.75
+    assert table.loc[("e6", "n0"), "soft/kept_area"] == 0.25
+    assert table.loc[[("e6", "n1"), ("e5", "n0")], ["image/p_label", "soft/predicted"]].isna().values.tolist() == [
+        [True, False],
+        [False, True],
+    ]
+
+
+def test_wandb_draws_accuracy_and_its_control_over_the_kept_area(tmp_path, history, records):
+    rows = job_rows(arms=["image", "area30", "area10", "blobs10"])
+    summary = {"e6/area30/accuracy": 0.5, "e6/area10/accuracy": 0.25, "e6/blobs10/accuracy": 0.125}
+    summary |= {"e6/area10/above_control": None}
+    logger = make_logger(group("wandb", tmp_path))
+    publish(logger, summary, CONFIG, rows)
+    finish(logger)
+    curves = {name: values for name, values in history(tmp_path).items() if name.startswith("curves/")}
+    assert curves == {
+        "curves/kept_area": [0.1, 0.3],
+        "curves/e6/accuracy": [0.25, 0.5],
+        "curves/e6/control": [0.125],
+    }
+    axes = {record.metric.glob_name or record.metric.name: record.metric for record in records(tmp_path)}
+    assert axes["curves/*"].step_metric == "curves/kept_area"
+
+
+def test_lines_beyond_wandbs_limit_are_left_out_and_said(monkeypatch, caplog):
+    monkeypatch.setattr(wandb.Table, "MAX_ARTIFACT_ROWS", 2)
+    with caplog.at_level(logging.WARNING, "harmonia"):
+        table = wandb_table(pd.DataFrame({"a": [1.5, np.nan, 3]}))
+    assert table.data == [[1.5], [None]]
+    assert "1 are left out" in caplog.text
 
 
 def test_a_wandb_run_names_its_sweep_and_config(tmp_path, records):
     logger = make_logger(group("wandb", tmp_path))
-    publish(logger, SUMMARY, CONFIG, [], {})
+    publish(logger, SUMMARY, CONFIG, job_rows())
     finish(logger)
     found = records(tmp_path)
     (run,) = (record.run for record in found if record.HasField("run"))
-    assert (run.project, run.run_group, run.job_type, list(run.tags)) == (
+    assert (run.project, run.display_name, run.run_group, run.job_type, list(run.tags)) == (
         "harmonia",
+        "e7 ss",
         "sweep-1",
         "transfer",
         ["e7", "ss"],
@@ -91,7 +150,7 @@ def test_two_jobs_in_one_process_are_two_runs(tmp_path, history, records):
         job.mkdir()
         logger = make_logger(group("wandb", job))
         try:
-            publish(logger, {"e6/soft/images": number}, CONFIG, [], {})
+            publish(logger, {"e6/soft/images": number}, CONFIG, job_rows())
         finally:
             finish(logger)
     ids = {record.run.run_id for n in range(2) for record in records(tmp_path / str(n)) if record.HasField("run")}
@@ -102,7 +161,7 @@ def test_two_jobs_in_one_process_are_two_runs(tmp_path, history, records):
 def test_wandb_mode_is_respected(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     logger = make_logger(group("wandb", tmp_path))
-    publish(logger, SUMMARY, CONFIG, panel(), {})
+    publish(logger, SUMMARY, CONFIG, job_rows(), panel())
     finish(logger)
     assert not list(tmp_path.glob("wandb/*run-*"))
 
@@ -115,7 +174,7 @@ def test_wandb_that_cannot_start_is_one_warning(tmp_path, monkeypatch, caplog):
     write_summary(tmp_path, SUMMARY)
     logger = make_logger(group("wandb", tmp_path))
     with caplog.at_level(logging.WARNING, "harmonia"):
-        publish(logger, SUMMARY, CONFIG, panel(), {})
+        publish(logger, SUMMARY, CONFIG, job_rows(), panel())
         finish(logger)
     (warning,) = ours(caplog)
     assert "WandbLogger" in warning.getMessage()
@@ -130,14 +189,14 @@ def test_wandb_without_a_key_is_one_warning(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     logger = make_logger(group("wandb", tmp_path))
     with caplog.at_level(logging.WARNING, "harmonia"):
-        publish(logger, SUMMARY, CONFIG, [], {})
+        publish(logger, SUMMARY, CONFIG, job_rows())
         finish(logger)
     assert [record.levelname for record in ours(caplog)] == ["WARNING"]
 
 
 def test_a_broken_picture_costs_no_number(tmp_path, caplog, history):
     logger = make_logger(group("wandb", tmp_path))
-    publish(logger, SUMMARY, CONFIG, [("broken", "not a picture")], {})
+    publish(logger, SUMMARY, CONFIG, job_rows(), [("broken", "not a picture")])
     finish(logger)
     assert history(tmp_path)["e6/soft/accuracy"] == SUMMARY["e6/soft/accuracy"]
     assert len(ours(caplog)) == 1
@@ -146,7 +205,7 @@ def test_a_broken_picture_costs_no_number(tmp_path, caplog, history):
 def test_the_csv_logger_holds_the_numbers_and_the_config(tmp_path):
     logger = make_logger(group("csv", tmp_path))
     assert isinstance(logger, CSVLogger)
-    publish(logger, SUMMARY, CONFIG, panel(), {"e6/image": np.array([0.5])})
+    publish(logger, SUMMARY, CONFIG, job_rows(), panel())
     finish(logger)
     with (tmp_path / "csv" / "metrics.csv").open() as file:
         (row,) = csv.DictReader(file)
@@ -159,7 +218,7 @@ def test_the_csv_logger_holds_the_numbers_and_the_config(tmp_path):
 def test_none_is_no_logger(tmp_path):
     logger = make_logger(group("none", tmp_path))
     assert logger is None
-    publish(logger, SUMMARY, CONFIG, panel(), {})
+    publish(logger, SUMMARY, CONFIG, job_rows(), panel())
     finish(logger)
     assert list(tmp_path.iterdir()) == []
 

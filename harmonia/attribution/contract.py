@@ -5,6 +5,7 @@ model and tensors, never configurations, files or names of architectures. Adding
 and a yaml in conf/method.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
@@ -15,6 +16,10 @@ from torch import Tensor, nn
 
 from harmonia.memory import BatchSize
 from harmonia.shapes import Images, Labels, Logits, Maps
+
+# Inputs of a pass on a CPU whose result must not depend on the batch: kernels round differently for another number of
+# inputs, and an optimisation makes tenths of 1e-7. Passes of 4 cost up to 3 % more than of 8 (docs/benchmarks.md).
+CPU_PASS = 4
 
 
 class Model(Protocol):
@@ -44,8 +49,9 @@ class Request:
     model: Model
     pixels: Tensor  # B 3 H W, uint8, the source's view
     choose_labels: Callable[[Logits, Tensor], Labels]  # (logits, positions in the batch) -> explained classes
-    # (positions, explained classes, steps, draws) -> other real images (B, R, 3, H, W) in [0, 1], drawn by counter
-    replacements: Callable[[Tensor, Labels, Tensor, int], Tensor]
+    # (positions, explained classes, steps, draws) -> other real images (B, R, 3, H, W) in [0, 1], drawn by counter;
+    # None for the steps: images that are held out, which no step shows
+    replacements: Callable[[Tensor, Labels, Tensor | None, int], Tensor]
     device: torch.device
     batch_size: BatchSize  # images, or composites, that go through the model at once
     positions: Tensor  # B, where each image stands in the caller's batch
@@ -59,18 +65,31 @@ class Request:
         """The same question about some of the images."""
         return replace(self, pixels=self.pixels[rows], positions=self.positions[rows], keys=self.keys[rows.numpy()])
 
+    def pass_size(self, size: int) -> int:
+        """Inputs of each pass, where so many go through the model at once.
+
+        On a CPU it depends on the batch size only once that has been halved for want of memory.
+        """
+        return CPU_PASS if self.device.type == "cpu" and not self.batch_size.halved else size
+
+    def whole_passes(self, size: int) -> int:
+        """``size``, rounded up to what its passes have room for."""
+        slots = self.pass_size(size)
+        return math.ceil(size / slots) * slots
+
     def in_batches(self, compute: Callable[["Request"], tuple[Tensor, ...]], even: bool = False) -> tuple[Tensor, ...]:
         """Tensors with one entry an image, computed in micro-batches and joined.
 
-        even: the last micro-batch is filled up to the size of the others, because a kernel may round differently for
-        another size; a result is then the same bit for bit wherever its image stands.
+        even: all micro-batches have the size of a pass, the last one filled up; a result is then the same bit for bit
+        wherever its image stands, and on a CPU whatever the batch size.
         """
         parts: list[tuple[Tensor, ...]] = []
         count, first = len(self.pixels), 0
 
         def attempt(size: int) -> tuple[Tensor, ...]:
-            rows = torch.arange(first, min(first + size, count))
-            found = compute(self.take(fill_up(rows, min(size, count)) if even else rows))
+            slots = self.pass_size(size) if even else size
+            rows = torch.arange(first, min(first + slots, count))
+            found = compute(self.take(fill_up(rows, slots) if even else rows))
             return tuple(tensor[: len(rows)] for tensor in found)
 
         while first < count:
@@ -80,8 +99,8 @@ class Request:
 
 
 def fill_up(rows: Tensor, slots: int) -> Tensor:
-    """Rows, the last one repeated until there are so many."""
-    return torch.cat([rows, rows[-1:].expand(slots - len(rows))])
+    """Rows (n, ...), the last one repeated until there are so many."""
+    return torch.cat([rows, rows[-1:].expand(slots - len(rows), *rows.shape[1:])])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,9 @@ Non-smooth Optimization", ICML 2013.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -29,8 +31,6 @@ from harmonia.errors import InputError
 from harmonia.geometry import upsampling_matrix
 from harmonia.shapes import Images, Keep, Labels, Logits, Maps
 
-# Held-out draws are numbered far behind the steps, so that they never meet the backgrounds optimised on.
-HELD_OUT_STEP = 2**32
 FACTS = ("area", "p_composite", "p_complement", "p_hadamard")
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam; Kingma, Ba 2015
 
@@ -42,7 +42,7 @@ class SoundnessSaliency:
     tolerance None: a course of fixed length. Every image does all steps, and there is nothing to converge.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     normalise: ClassVar[str] = "sigmoid"
 
     objective: str = "nll"
@@ -57,15 +57,14 @@ class SoundnessSaliency:
     average: float | None = 3.0  # polynomial-decay average of the steps' logits with this power; None: the last step's
     held_out: int = 4  # replacement images that judge a mask, never optimised on
     check_every: int = 14  # steps between judgements
-    tolerance: float | None = 0.2  # converged: J on held-out images fell by less since the one before; None: above
-    sufficient: float = 0.9  # ... and p(class) there has this share of p on the image, or half of the steps are done
+    tolerance: float | None = 0.2  # converged: J on held-out images moved by less between judgements; None: above
     backgrounds: Backgrounds = field(default_factory=Backgrounds)
 
     def __post_init__(self):
         if self.objective not in OBJECTIVES:
             raise InputError(f"method.objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
         at_least = {"grid": 1, "steps": 1, "draws": 1, "held_out": 1, "check_every": 1}
-        at_least |= {"area": 0, "tv": 0, "average": 0, "tolerance": 0, "sufficient": 0}
+        at_least |= {"area": 0, "tv": 0, "average": 0, "tolerance": 0}
         for name, least in at_least.items():
             value = getattr(self, name)
             if value is not None and not least <= value < math.inf:
@@ -84,7 +83,7 @@ class SoundnessSaliency:
 
 
 class Optimisation:
-    """One request under way. Every tensor has one entry per image of the request, in its order."""
+    """One request under way. Tensors have one entry per image of the request, in its order."""
 
     def __init__(self, method: SoundnessSaliency, request: Request):
         self.method, self.request = method, request
@@ -93,7 +92,7 @@ class Optimisation:
         self.up = [
             upsampling_matrix(grid, size).to(request.device, torch.float32) for size in request.pixels.shape[-2:]
         ]
-        self.moments = torch.zeros(2, count, grid, grid, device=request.device)  # of the gradient, Adam's
+        self.moments = torch.zeros(2, count, grid, grid, device=request.device)  # Adam's, first and second
         self.steps = torch.zeros(count, dtype=torch.long)
         self.passes = torch.ones(count, dtype=torch.long)
         self.unfinished = torch.ones(count, dtype=torch.bool)
@@ -117,14 +116,16 @@ class Optimisation:
 
     def finish(self) -> Explanation:
         """Steps until every image has left."""
+        method = self.method
         while self.unfinished.any():
             rows = self.request.batch_size.fit(self.step)
-            self.request.on_progress(len(rows) / self.method.steps)
-            for row in rows.tolist():
-                if self.steps[row] % self.method.check_every == 0 or self.steps[row] == self.method.steps:
-                    self._judge(row)
+            self.request.on_progress(len(rows) / method.steps)
+            done = self.steps[rows]
+            due = rows[(done % method.check_every == 0) | (done == method.steps)]
+            if len(due):
+                self._judge(due)
         return Explanation(
-            maps=(self.mask_logits if self.method.average is None else self.average).cpu(),
+            maps=self._maps().cpu(),
             explained=self.labels.cpu(),
             predicted=self.image_logits.argmax(1).cpu(),
             p_explained=self.p_image,
@@ -133,31 +134,33 @@ class Optimisation:
             facts=self.facts | {"steps": self.steps},
         )
 
+    def _maps(self) -> Maps:
+        return self.mask_logits if self.method.average is None else self.average
+
     def step(self, size: int) -> Tensor:
         """One step of Adam for as many unfinished images as fit into a batch, the first ones; gives their rows."""
         method = self.method
-        slots = min(max(1, size // method.draws), len(self.steps))
+        slots = max(1, self.request.whole_passes(size) // method.draws)
         rows = self.unfinished.nonzero()[:slots, 0]
-        gradients = self._gradients(fill_up(rows, slots), size)[: len(rows)]
+        gradients = self._gradients(rows, size)
+        on_device, taken = rows.to(gradients.device), (self.steps[rows] + 1).to(gradients.device)[:, None, None]
+        beta_1, beta_2 = BETAS
+        first = beta_1 * self.moments[0, on_device] + (1 - beta_1) * gradients
+        second = beta_2 * self.moments[1, on_device] + (1 - beta_2) * gradients.square()
+        mean, square = first / (1 - beta_1**taken), second / (1 - beta_2**taken)
+        stepped = self.mask_logits[on_device] - method.learning_rate * mean / (square.sqrt() + EPSILON)
+        power = method.average or 0.0
+        newest = (power + 1) / (taken + power)
+        average = (1 - newest) * self.average[on_device] + newest * stepped
+        # all is computed before anything is written: a step that runs out of memory is taken again
+        self.mask_logits[on_device], self.average[on_device] = stepped, average
+        self.moments[0, on_device], self.moments[1, on_device] = first, second
         self.steps[rows] += 1
         self.passes[rows] += method.draws
-        taken = self.steps[rows].to(gradients.device)[:, None, None]
-        on_device = rows.to(gradients.device)
-        first, second = (
-            beta * moment[on_device] + (1 - beta) * power
-            for beta, moment, power in zip(BETAS, self.moments, (gradients, gradients.square()), strict=True)
-        )
-        self.moments[0, on_device], self.moments[1, on_device] = first, second
-        mean, square = first / (1 - BETAS[0] ** taken), second / (1 - BETAS[1] ** taken)
-        stepped = self.mask_logits[on_device] - method.learning_rate * mean / (square.sqrt() + EPSILON)
-        self.mask_logits[on_device] = stepped
-        if method.average is not None:
-            newest = (method.average + 1) / (taken + method.average)
-            self.average[on_device] = torch.lerp(self.average[on_device], stepped, newest)
         return rows
 
     def _gradients(self, rows: Tensor, size: int) -> Maps:
-        """Of the objective by the mask logits."""
+        """Of the objective by the mask logits, (rows, grid, grid)."""
         method, on_device = self.method, rows.to(self.pixels.device)
         replacements_BR3HW = self._replacements(rows, self.steps[rows], method.draws)
         mask_logits = self.mask_logits[on_device].requires_grad_()
@@ -170,72 +173,83 @@ class Optimisation:
             # summed, not averaged: Adam's epsilon would tie a mask to the number of its neighbours
             return torch.autograd.grad(objective.sum(), mask_logits)[0]
 
-    def _judge(self, row: int) -> None:
-        """Before held-out images: the objective, whether the image has converged, and what the index says about it.
+    def _judge(self, rows: Tensor) -> None:
+        """Before held-out images: whose objective stands still, or whose steps are done, leaves."""
+        method = self.method
+        p_composite, objective = self._measure(rows, method.held_out, lambda mask: mask)
+        moved = (objective - self.held_out_objective[rows]).abs()
+        self.held_out_objective[rows] = objective
+        last = self.steps[rows] == method.steps
+        converged = last if method.tolerance is None else moved < method.tolerance
+        leave = converged | last
+        self.converged[rows] = converged
+        if leave.any():
+            self._leave(rows[leave], p_composite[leave])
 
-        All passes of a judgement have one shape, whatever the other images do.
+    def _leave(self, rows: Tensor, p_composite: Tensor) -> None:
+        """Room for the next images, and what the index says about these."""
+        self.unfinished[rows] = False
+        self.request.on_progress((1 - self.steps[rows] / self.method.steps).sum().item())
+        self.facts["area"][rows] = self._mask(self._maps()[rows.to(self.pixels.device)]).mean((1, 2)).cpu()
+        self.facts["p_composite"][rows] = p_composite
+        self.facts["p_complement"][rows] = self._measure(rows, self.method.held_out, lambda mask: 1 - mask)[0]
+        self.facts["p_hadamard"][rows] = self._measure(rows, 0, lambda mask: mask)[0]
+
+    @torch.no_grad()
+    def _measure(self, rows: Tensor, held_out: int, keep: Callable[[Keep], Keep]) -> tuple[Tensor, Tensor]:
+        """Mean probability of the class over so many held-out composites, and the objective there; both (rows,).
+
+        Without any, the image alone before black.
         """
-        method, rows = self.method, torch.tensor([row])
-        on_device = rows.to(self.pixels.device)
-        replacements_BR3HW = self._replacements(rows, torch.full((1,), HELD_OUT_STEP), method.held_out)
-        image, label = self._images(on_device), self.labels[on_device]
-        with torch.no_grad():
-            mask_BHW = self._mask((self.mask_logits if method.average is None else self.average)[on_device])
+        method, shown = self.method, max(1, held_out)
+        p, objectives = torch.empty(len(rows)), torch.empty(len(rows))
+        first = 0
 
-            def p_of(composites_BR3HW: Tensor) -> tuple[float, Tensor]:
-                logits_BRK = self.request.batch_size.fit(lambda size: self._logits(composites_BR3HW, size))
-                self.passes[row] += logits_BRK.shape[1]
-                return logits_BRK.softmax(-1)[0, :, label].mean().item(), logits_BRK
+        def attempt(size: int) -> int:
+            last = first + max(1, self.request.whole_passes(size) // shown)
+            chosen = rows[first:last]
+            on_device = chosen.to(self.pixels.device)
+            images, labels = self._images(on_device), self.labels[on_device]
+            mask_BHW = keep(self._mask(self._maps()[on_device]))
+            behind = self._replacements(chosen, None, held_out) if held_out else torch.zeros_like(images)[:, None]
+            logits_BRK = self._logits(composite(images, mask_BHW, behind), size)
+            p[first:last] = logits_BRK.softmax(-1).mean(1).gather(1, labels[:, None])[:, 0].cpu()
+            objective = method.objective_per_image(logits_BRK, mask_BHW, labels, self.image_logits[on_device])
+            objectives[first:last] = objective.cpu()
+            return last
 
-            p_composite, logits_BRK = p_of(composite(image, mask_BHW, replacements_BR3HW))
-            objective = method.objective_per_image(logits_BRK, mask_BHW, label, self.image_logits[on_device]).item()
-            fell = self.held_out_objective[row].item() - objective
-            self.held_out_objective[row] = objective
-            last = self.steps[row] == method.steps
-            if method.tolerance is None:
-                self.converged[row] = last
-            else:
-                enough = p_composite >= method.sufficient * self.p_image[row] or 2 * self.steps[row] >= method.steps
-                self.converged[row] = enough and fell < method.tolerance
-            if not self.converged[row] and not last:
-                return
-            self.unfinished[row] = False
-            self.request.on_progress(1 - self.steps[row].item() / method.steps)
-            found = {
-                "area": mask_BHW.mean().item(),
-                "p_composite": p_composite,
-                "p_complement": p_of(composite(image, 1 - mask_BHW, replacements_BR3HW))[0],
-                "p_hadamard": p_of(composite(image, mask_BHW, torch.zeros_like(image)[:, None]))[0],
-            }
-            for name, value in found.items():
-                self.facts[name][row] = value
+        while first < len(rows):
+            first = self.request.batch_size.fit(attempt)
+        self.passes[rows] += shown
+        return p, objectives
 
     def _images(self, rows: Tensor) -> Images:
         return self.pixels[rows].float() / 255
 
-    def _replacements(self, rows: Tensor, steps: Tensor, draws: int) -> Tensor:
+    def _replacements(self, rows: Tensor, steps: Tensor | None, draws: int) -> Tensor:
         return self.request.replacements(
             self.request.positions[rows], self.labels[rows.to(self.labels.device)], steps, draws
         )
 
     def _mask(self, mask_logits: Maps) -> Keep:
-        rows, columns = self.up
-        return rows @ mask_logits.sigmoid() @ columns.mT
+        # one by one: behind the last full vector of a batch's cells torch rounds differently
+        return resized(torch.stack([cells.sigmoid() for cells in mask_logits]), *self.up)
 
     def _logits(self, composites_BR3HW: Tensor, size: int) -> Tensor:
-        """The model on every composite, (B, R, K), at most ``size`` at once."""
+        """The model on every composite, (B, R, K), in graphs of at most ``size``, rounded up to whole passes."""
         inputs, model = composites_BR3HW.flatten(0, 1), self.request.model
-        if len(inputs) <= size:
-            logits = model(inputs)
-        else:
-            # one image's draws do not fit: parts are computed again for the gradient, so that one graph lives at a time
-            logits = torch.cat([checkpoint(model, part, use_reentrant=False) for part in inputs.split(size)])
-        return logits.float().unflatten(0, composites_BR3HW.shape[:2])
+        slots, size = self.request.pass_size(size), self.request.whole_passes(size)
+        # one image's draws may not fit: parts are computed again for the gradient, so that one graph lives at a time
+        through = model if len(inputs) <= size else partial(checkpoint, model, use_reentrant=False)
+        logits = torch.cat([through(fill_up(part, slots)) for part in inputs.split(slots)])
+        return logits[: len(inputs)].float().unflatten(0, composites_BR3HW.shape[:2])
 
 
 def composite(images: Images, mask_BHW: Keep, replacements_BR3HW: Tensor) -> Tensor:
     """M x + (1 - M) b_r, (B, R, 3, H, W)."""
-    return torch.lerp(replacements_BR3HW, images[:, None], mask_BHW[:, None, None])
+    # no lerp: behind the last full vector of a batch it rounds differently
+    mask_B11HW = mask_BHW[:, None, None]
+    return mask_B11HW * images[:, None] + (1 - mask_B11HW) * replacements_BR3HW
 
 
 def total_variation(mask_BHW: Keep) -> Tensor:
@@ -244,9 +258,19 @@ def total_variation(mask_BHW: Keep) -> Tensor:
 
 
 def spread(maps: Maps, grid: int) -> Maps:
-    """Maps on the grid, from -1 at each image's lowest cell to 1 at its highest; 0 where the map is constant."""
-    rows = upsampling_matrix(maps.shape[1], grid).to(maps)
-    columns = upsampling_matrix(maps.shape[2], grid).to(maps)
-    maps = rows @ maps @ columns.mT
+    """Maps (B, h, w) on the grid (B, grid, grid), from -1 at each one's lowest cell to 1 at its highest.
+
+    A constant map becomes 0.
+    """
+    maps = resized(maps, *(upsampling_matrix(cells, grid).to(maps) for cells in maps.shape[1:]))
     low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
     return torch.where(high > low, 2 * (maps - low) / (high - low) - 1, 0.0)
+
+
+def resized(maps: Maps, rows: Tensor, columns: Tensor) -> Maps:
+    """rows @ map @ columns^T of each map, as one product each.
+
+    A matrix times a batch becomes a single product of all columns, whose rounding depends on where a map stands.
+    """
+    count = len(maps)
+    return torch.bmm(torch.bmm(rows.expand(count, -1, -1), maps), columns.mT.expand(count, -1, -1))

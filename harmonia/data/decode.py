@@ -5,6 +5,8 @@ a picture with an EXIF orientation is turned upright, and 16-bit or float graysc
 PIL would clip it to white.
 """
 
+import hashlib
+import io
 import warnings
 from pathlib import Path
 
@@ -35,19 +37,34 @@ class UnreadableImage(InputError):
     """An image file that yields no pixels; the message names it and says why."""
 
 
-def open_rgb(path: str | Path) -> Image.Image:
-    """The picture upright, in RGB, fully loaded."""
+def open_rgb(path: str | Path, digest: str = "") -> Image.Image:
+    """The picture upright, in RGB, fully loaded.
+
+    digest: the SHA-256 that its bytes must still have, where they had one when the data set was listed. Otherwise
+    InputError, also where unreadable images are skipped: maps are kept under digests, and would be of another picture.
+    """
     try:
-        with Image.open(path, formats=_FORMATS) as image:
+        content = Path(path).read_bytes()  # once: what is hashed is what is decoded
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if digest and hashlib.sha256(content).hexdigest() != digest:
+        raise InputError(
+            f"image {path} must not change during a run, its bytes are not those listed at the start; rerun when the "
+            "data set is complete, what is stored stays valid"
+        )
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             image.load()
             orientation = _orientation(image)
             rgb = (_eight_bit(image) if image.mode[0] in "IF" else image).convert("RGB")
     # PIL's readers raise nearly anything on broken bytes: OSError, SyntaxError, struct.error, IndexError
     except Exception as error:
-        raise UnreadableImage(
-            f"image {path} cannot be read: {_reason(error, path)}; replace the file or remove it"
-        ) from error
+        raise _unreadable(path, error) from error
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def _unreadable(path: str | Path, error: Exception) -> UnreadableImage:
+    return UnreadableImage(f"image {path} cannot be read: {_reason(error, path)}; replace the file or remove it")
 
 
 def _orientation(image: Image.Image) -> int:

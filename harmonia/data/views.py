@@ -22,6 +22,8 @@ from harmonia.geometry import WHOLE_IMAGE, View
 
 log = logging.getLogger(__name__)
 
+_NO_SPOOL = "no spool for decoded images (%s); they are decoded again where needed"
+
 UNREADABLE_POLICIES = ("skip", "fail")
 
 
@@ -64,8 +66,7 @@ class ViewedImages:
         self._threads = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
         self._spool: IO[bytes] | None = None
         if spool_folder is not None and self._offsets[-1] * len(records) <= spool_limit_bytes:
-            spool_folder.mkdir(parents=True, exist_ok=True)
-            self._spool = tempfile.TemporaryFile(dir=spool_folder)  # noqa: SIM115 (it lives as long as the job)
+            self._spool = _temporary_file(spool_folder)
         self.decoded = 0  # images read from their files; equals the number of images where the spool holds them
 
     def __len__(self) -> int:
@@ -114,7 +115,7 @@ class ViewedImages:
             data = os.pread(spool.fileno(), end - start, index * self._offsets[-1] + start)
             return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(3, *[self.views[which].size] * 2), False
         try:
-            image = open_rgb(self.records[index].path)
+            image = open_rgb(self.records[index].path, self.records[index].digest)
         except UnreadableImage as error:
             if self._fatal:
                 raise
@@ -137,11 +138,21 @@ class ViewedImages:
             self._seen[index] = True
         except OSError as error:
             # a full disk costs time, not the run: images are decoded again
-            log.warning("no spool for decoded images (%s); they are decoded again where needed", error.strerror)
+            log.warning(_NO_SPOOL, error.strerror)
             self._spool = None
 
     def _black(self, which: int) -> Tensor:
         return torch.zeros(3, *[self.views[which].size] * 2, dtype=torch.uint8)
+
+
+def _temporary_file(folder: Path) -> IO[bytes] | None:
+    """None where the folder cannot be written: a complete cache on a read-only disk still serves its maps."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryFile(dir=folder)
+    except OSError as error:
+        log.warning(_NO_SPOOL, error.strerror)
+        return None
 
 
 class _ViewBatches(IterableDataset):

@@ -43,8 +43,11 @@ class Job:
     fill: Fill
     fill_name: str
     replacements: Callable[..., Replacements]  # (view, random_crops=False)
-    open_predictions: Callable[[Classifier], ShardSet]
-    open_grid_maps: Callable[[str, Mapping, int], ShardSet]  # (protocol's name, what it shows, number of maps)
+    open_predictions: Callable[[Classifier], ShardSet]  # of whole images
+    # (target, how its features are made of the maps): of features; the rest of their identity is known to the job
+    open_features: Callable[[Classifier, Mapping[str, Any]], ShardSet]
+    # (protocol's name, what it shows, number of maps): of mosaics
+    open_grid_maps: Callable[[str, Mapping[str, Any], int], ShardSet]
     evaluation: Evaluation
     make_trainer: Callable[..., Trainer]
     batch_size: int

@@ -74,14 +74,15 @@ class GridSource(LightningModule):
             in_top[positions] = (top == labels[positions][:, None]).any(1)
             return labels[positions].to(logits.device)
 
-        def replacements(positions: Tensor, explained: Labels, steps: Tensor, draws: int) -> Tensor:
+        def replacements(positions: Tensor, explained: Labels, steps: Tensor | None, draws: int) -> Tensor:
             backgrounds = self._job.method.backgrounds
             assert backgrounds is not None, "a method that draws replacement images declares its backgrounds"
             pool = self._job.replacements(self.classifier.view, backgrounds.random_crops)
             classes = self.classifier.classes
             avoid = [None if backgrounds.any_class else classes[label] for label in explained.tolist()]
             chosen = positions.tolist()
-            picked = pool.draw([records[row] for row in chosen], keys[chosen], avoid, steps.numpy(), draws * n * n)
+            numbers = None if steps is None else steps.numpy()
+            picked = pool.draw([records[row] for row in chosen], keys[chosen], avoid, numbers, draws * n * n)
             cells = pool.take(picked, self.device)  # B (R n n) 3 S S: every cell of a mosaic is another image
             return paste(cells.flatten(0, 1), n).unflatten(0, (len(chosen), draws))
 

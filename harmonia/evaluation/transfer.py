@@ -7,11 +7,10 @@ M. A. Kadir, G. Addluri, D. Sonntag, "Harmonizing Feature Attributions Across De
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pytorch_lightning.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from harmonia.completion import complete
@@ -19,18 +18,18 @@ from harmonia.controls import Controls, Partners
 from harmonia.counter import counter_hash
 from harmonia.data.views import ViewBatch
 from harmonia.errors import InputError
+from harmonia.evaluation import answers
 from harmonia.evaluation.contract import Job
+from harmonia.identity import fingerprint
 from harmonia.keep import Explanations, KeepArms, check_areas, normalisation
-from harmonia.maps import unpack
-from harmonia.models import Classifier, class_indices
-from harmonia.progress import stage
+from harmonia.maps import UNREADABLE, unpack
+from harmonia.models import Classifier
 from harmonia.representations import write_representations
 from harmonia.results import ROWS, RowWriter
 from harmonia.shapes import Logits, Maps
 from harmonia.store.sets import ShardSet
 from harmonia.target import FeatureTarget, ImageTarget
 
-BATCH_IMAGES = 64  # images that are read from the spool at once
 REPRESENTATION_STEP = 2**36  # purpose of a draw, numbered as those of controls.py
 
 
@@ -59,8 +58,9 @@ class Transfer:
         with RowWriter(job.folder / ROWS) as rows:
             for target in job.targets.values():
                 passes = self._image_predictions(job, target)
-                passes += self._features(job, target, arms, explanations, rows.append)
-                counts[f"network_passes/{target.name}"] = passes
+                features, more = self._features(job, target, arms, explanations)
+                counts[f"network_passes/{target.name}"] = passes + more
+                _append_rows(job, target, arms.names, features, rows.append)
         if self.representations:
             _leave_representations(job, self.representations)
         return counts
@@ -68,6 +68,11 @@ class Transfer:
     def arms(self, job: Job) -> KeepArms:
         """How the job's maps are read."""
         return self._arms(job.method.normalise if self.normalise == "auto" else self.normalise)
+
+    def reading(self, job: Job) -> dict[str, Any]:
+        """What of these settings tells answers on features apart."""
+        arms = self.arms(job)
+        return {"arms": arms.names, "normalise": arms.normalise.__name__, "controls": fingerprint(self.controls)}
 
     def _arms(self, normalise: str) -> KeepArms:
         return KeepArms(normalisation(normalise), tuple(self.areas), (self.controls or Controls()).arms())
@@ -83,45 +88,47 @@ class Transfer:
         complete(predictions, job.viewed, target.view, module, job.make_trainer, f"images on {target.name}")
         return modules[0].passes if modules else 0
 
-    def _features(self, job: Job, target: Classifier, arms: KeepArms, explanations: Callable, append: Callable) -> int:
-        count = len(job.images.records)
-        batches = [range(start, min(start + BATCH_IMAGES, count)) for start in range(0, count, BATCH_IMAGES)]
-        predictions = job.open_predictions(target)
-        with stage(f"features on {target.name}", count) as progress:
-            module = FeatureTarget(
-                target,
-                job.batch_size,
-                progress,
-                arms=arms,
-                fill=job.fill,
-                source_view=job.source.view,
-                explanations=explanations,
-                images=job.images,
-                replacements=lambda: job.replacements(target.view),
+    def _features(self, job: Job, target: Classifier, arms: KeepArms, explanations: Callable) -> tuple[ShardSet, int]:
+        """The target's answers on the features, complete, and the inputs that went through the network here."""
+        features = job.open_features(target, self.reading(job))
+        modules: list[FeatureTarget] = []
+
+        def module(progress):
+            modules.append(
+                FeatureTarget(
+                    target,
+                    job.batch_size,
+                    progress,
+                    arms=arms,
+                    fill=job.fill,
+                    source_view=job.source.view,
+                    explanations=explanations,
+                    images=job.images,
+                    replacements=lambda: job.replacements(target.view),
+                )
             )
+            return modules[0]
 
-            def write(indices: Tensor, logits_BAK: Logits, kept_BA: Tensor) -> None:
-                if len(indices):
-                    positions = indices.tolist()
-                    image_logits = torch.from_numpy(predictions.read_items(positions)[0]["logits"])
-                    logits = torch.cat([image_logits[:, None], logits_BAK], 1)
-                    kept = torch.cat([torch.ones(len(positions), 1), kept_BA], 1)
-                    append(_rows(job, target, positions, ["image", *arms.names], logits, kept))
+        def as_stored(prediction: tuple[Tensor, Logits, Tensor], batch: ViewBatch):
+            return answers.as_shard(job, target, batch, *prediction[1:])
 
-            trainer = job.make_trainer(callbacks=[_OnBatch(write)])
-            trainer.predict(module, job.viewed.loader(batches, len(batches), target.view), return_predictions=False)
-        return module.passes
+        title = f"features on {target.name}"
+        complete(features, job.viewed, target.view, module, job.make_trainer, title, as_stored)
+        return features, modules[0].passes if modules else 0
 
 
-class _OnBatch(BasePredictionWriter):
-    def __init__(self, write: Callable[[Tensor, Logits, Tensor], None]):
-        super().__init__(write_interval="batch")
-        self._write = write
-
-    def write_on_batch_end(
-        self, trainer, pl_module, prediction, batch_indices, batch: ViewBatch, batch_idx, dataloader_idx
-    ) -> None:
-        self._write(*prediction)
+def _append_rows(job: Job, target: Classifier, arms: list[str], features: ShardSet, append: Callable) -> None:
+    """The rows of one target, a shard at a time."""
+    predictions = job.open_predictions(target)
+    for shard in range(features.num_shards):
+        found, facts = features.read(shard)
+        readable = [row for row, fact in enumerate(facts) if fact["flag"] != UNREADABLE]
+        if readable:
+            positions = [features.shard_items(shard)[row] for row in readable]
+            logits = torch.from_numpy(predictions.read_items(positions)[0]["logits"])
+            whole = answers.of_images(job, target, logits, positions)
+            both = {name: np.concatenate([whole[name], found[name][readable]], 1) for name in whole}
+            append(answers.rows(job, target, positions, ["image", *arms], both))
 
 
 def _partners(job: Job, seed: int) -> Partners:
@@ -170,50 +177,3 @@ def _leave_representations(job: Job, most: int) -> None:
 
     image_ids = [job.images.records[index].image_id for index in positions]
     write_representations(job.folder, image_ids, {name: of(predictions) for name, predictions in sets.items()})
-
-
-def _rows(
-    job: Job, target: Classifier, positions: list[int], arms: list[str], logits_BAK: Logits, kept_BA: Tensor
-) -> dict[str, np.ndarray | list]:
-    """Columns of results.SCHEMA, images outermost, arms within; none for an arm that an image lacks (kept area NaN)."""
-    facts = job.maps.read_items(positions)[1]
-    records = [job.images.records[index] for index in positions]
-    names = np.array(target.classes, dtype=object)
-    present_BA = ~kept_BA.isnan()
-    image_R, arm_R = (index.numpy() for index in present_BA.nonzero(as_tuple=True))
-    p_RK = logits_BAK[present_BA].double().softmax(-1)
-    top5 = p_RK.topk(min(5, p_RK.shape[-1])).indices.numpy()
-
-    def per_image(values: list) -> np.ndarray:
-        return np.array(values, dtype=object)[image_R]
-
-    def constant(value: str) -> list[str]:
-        return [value] * len(image_R)
-
-    def p_of(classes: list[str]) -> np.ndarray:
-        index_R = class_indices(target, classes)[image_R]
-        p_R = p_RK.gather(1, index_R.clamp(min=0)[:, None])[:, 0]
-        return torch.where(index_R >= 0, p_R, torch.nan).float().numpy()
-
-    explained = [fact["explained"] for fact in facts]
-    return {
-        "image_id": per_image([record.image_id for record in records]),
-        "path": per_image([str(record.path) for record in records]),
-        "source": constant(job.source.name),
-        "method": constant(job.method_name),
-        "label_policy": constant(job.label_policy),
-        "arm": np.array(arms, dtype=object)[arm_R],
-        "fill": constant(job.fill_name),
-        "target": constant(target.name),
-        "label": per_image([record.class_name for record in records]),
-        "predicted": names[top5[:, 0]],
-        "top5": list(names[top5]),
-        "explained": per_image(explained),
-        "source_predicted": per_image([fact["predicted"] for fact in facts]),
-        "p_label": p_of([record.class_name or "" for record in records]),
-        "p_explained": p_of(explained),
-        "p_predicted": p_RK.amax(-1).float().numpy(),
-        "entropy": -torch.special.xlogy(p_RK, p_RK).sum(-1).float().numpy(),
-        "kept_area": kept_BA[present_BA].float().numpy(),
-        "flag": per_image([fact["flag"] for fact in facts]),
-    }

@@ -47,11 +47,17 @@ class Cell:
     maps: SmallMaps | None = None
     map_of: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # n, rows of maps, -1 for none
     no_maps: str = ""  # why there are none
+    random_weights: bool = False  # of the source
+
+    @property
+    def source(self) -> str:
+        """The source's name and, where it has random weights, a word of that."""
+        return self.key["source"] + (" (random weights)" if self.random_weights else "")
 
     @property
     def name(self) -> str:
         variant = f" ({self.key['variant']})" if self.key["variant"] else ""
-        return f"{self.key['source']} · {self.key['method'].upper()}{variant}"
+        return f"{self.source} · {self.key['method'].upper()}{variant}"
 
 
 @dataclass
@@ -86,7 +92,7 @@ class _Codes(dict):
 
 def collect(rows: pd.DataFrame) -> Collection:
     """The finished jobs' images for rows as gathering.gather gives them; what a job no longer shows is left out."""
-    shown: Any = rows[[*CELL, "job", "target", "arm"]].drop_duplicates()
+    shown: Any = rows[[*CELL, "job", "target", "arm", "random_weights"]].drop_duplicates()
     ids: Any = rows[["data", "image_id"]].drop_duplicates().groupby("data", sort=False)["image_id"]
     sets = {str(name): _image_list(str(name), sorted(found)) for name, found in ids}
     classes, flags = _Codes(), _Codes()
@@ -94,6 +100,7 @@ def collect(rows: pd.DataFrame) -> Collection:
     for key, of_cell in shown.groupby(CELL, sort=False):
         images = sets[key[CELL.index("data")]]
         cell = cells[key] = _cell(dict(zip(CELL, key, strict=True)), len(images.ids))
+        cell.random_weights = bool(of_cell["random_weights"].any())
         for target, of_target in of_cell.groupby("target", sort=False):
             arms = list(dict.fromkeys(of_target["arm"]))
             cell.blocks[str(target)] = _block(str(target), arms, len(images.ids))

@@ -110,6 +110,7 @@ def _index(
                 **cell.key,
                 "set": position[cell.key["data"]],
                 "name": cell.name,
+                "sourceName": cell.source,
                 "targets": [{"name": block.target, "arms": block.arms} for block in cell.blocks.values()],
                 "mapFiles": map_files.get(number, []),  # asking for a file that is not there is an error in the console
                 "noMaps": cell.no_maps,

@@ -47,24 +47,28 @@ def stored_schema(folder: Path) -> int | None:
     return (_sealed(folder) or {}).get("schema")
 
 
+def new_manifest(kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> Manifest:
+    return Manifest(
+        identity=dict(identity),
+        key=set_key(identity),
+        kind=kind,
+        name=name,
+        count=int(count),
+        shard_size=int(shard_size),
+        schema=SCHEMA,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        harmonia=_version(),
+    )
+
+
 def write_manifest(folder: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> Manifest:
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    key = set_key(identity)
     with claims.gate(folder / "locks"):  # two first runs must agree on one shard_size
         if manifest := Manifest.read(folder):
             return manifest
-        manifest = Manifest(
-            identity=dict(identity),
-            key=key,
-            kind=kind,
-            name=name,
-            count=int(count),
-            shard_size=_surviving_shard_size(folder, key) or int(shard_size),
-            schema=SCHEMA,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            harmonia=_version(),
-        )
+        surviving = _surviving_shard_size(folder, set_key(identity))
+        manifest = new_manifest(kind, name, identity, count, surviving or shard_size)
         content = {**vars(manifest), "digest": _digest(vars(manifest))}
         write_atomically(folder / "manifest.json", json.dumps(content, indent=1).encode())
         return manifest

@@ -21,7 +21,7 @@ import numpy as np
 from harmonia.errors import InputError
 from harmonia.store import claims, shards
 from harmonia.store.index import INDEX, encode_index, sealed_with
-from harmonia.store.manifest import Manifest, set_key, write_manifest
+from harmonia.store.manifest import Manifest, new_manifest, set_key, write_manifest
 from harmonia.store.shards import CorruptShard, Facts, read_shard, storage_errors, write_atomically
 
 log = logging.getLogger(__name__)
@@ -48,12 +48,27 @@ class ShardSet:
     @classmethod
     def open(cls, root: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> "ShardSet":
         """The set with this identity, made if absent. An existing set keeps its shard_size."""
+        folder, key = cls._place(root, kind, name, identity, count, shard_size)
+        manifest = Manifest.read(folder) or write_manifest(folder, kind, name, identity, count, shard_size)
+        return cls._of(folder, manifest, key, count, shard_size)
+
+    @classmethod
+    def peek(cls, root: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> "ShardSet":
+        """The set that open would give, to be looked at: nothing is written, and an absent one lacks every shard."""
+        folder, key = cls._place(root, kind, name, identity, count, shard_size)
+        manifest = Manifest.read(folder) or new_manifest(kind, name, identity, count, shard_size)
+        return cls._of(folder, manifest, key, count, shard_size)
+
+    @staticmethod
+    def _place(root: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> tuple[Path, str]:
         if count < 1 or shard_size < 1:
             raise ValueError(f"a set needs count and shard_size of 1 or more, got {count} and {shard_size}")
         key = set_key(identity)
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80] or "set"
-        folder = Path(root) / kind / f"{name}-{key[:16]}"
-        manifest = Manifest.read(folder) or write_manifest(folder, kind, name, identity, count, shard_size)
+        return Path(root) / kind / f"{name}-{key[:16]}", key
+
+    @classmethod
+    def _of(cls, folder: Path, manifest: Manifest, key: str, count: int, shard_size: int) -> "ShardSet":
         if (manifest.key, manifest.count) != (key, count):
             raise InputError(
                 f"{folder}: the set in a folder must have its key and count, got {manifest.key[:24]} of "
@@ -134,6 +149,8 @@ class ShardSet:
 
     def missing(self) -> list[int]:
         # Listed first: a network disk remembers that a name is absent until its folder is read again
+        if not self.folder.exists():  # peeked at
+            return list(range(self.num_shards))
         with storage_errors(self.folder):
             there = {entry.name for entry in os.scandir(self.folder)}
         return [

@@ -43,13 +43,7 @@ CONVOLUTIONAL = ["lite0", "resnet18", "test_convnext"]
 TRANSFORMERS = ["deit_tiny", "vit_tiny_patch16_224"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    # on a machine that others use too, threads that wait for one another make these small tensors ten times slower
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @cache

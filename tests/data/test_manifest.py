@@ -1,12 +1,16 @@
+import os
 import shutil
+import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harmonia.counter import image_key
-from harmonia.data.manifest import ImageRecord, ImageSet, add_digests, choose_pool, find_images, select
+from harmonia.data.manifest import ImageRecord, ImageSet, add_digests, choose_pool, find_images, is_image_file, select
 from harmonia.errors import InputError
 
 
@@ -188,3 +192,65 @@ def test_pool_larger_than_the_supply_takes_all_and_zero_takes_none():
     assert choose_pool(everything, size=0, seed=0) == ()
     with pytest.raises(InputError, match="pool_size"):
         choose_pool(everything, size=-1, seed=0)
+
+
+# --- properties ---------------------------------------------------------------------------------
+
+# what a file system takes: quotes, newlines, HTML, dots, bytes that are no text; no slash and no zero
+_BYTES = st.one_of(
+    st.binary(min_size=1, max_size=40),
+    st.text(max_size=40).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    st.sampled_from(
+        [b"..", b"'\"`", b"a\nb", b"<img src=x onerror=alert(1)>", b"\xff\xfe", b"-rf", b"$(x)", b"x" * 250]
+    ),
+)
+NAMES = _BYTES.map(lambda name: name.replace(b"/", b"").replace(b"\0", b"")).filter(
+    lambda name: name.strip(b".") != b""
+)
+FIELDS = st.tuples(st.text(), st.text(), st.text(alphabet="0123456789abcdef", max_size=64))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.tuples(NAMES, NAMES), min_size=1, max_size=5))
+def test_any_name_that_a_file_system_takes_is_listed_once_under_an_id_that_leads_to_it(names):
+    with tempfile.TemporaryDirectory() as folder:
+        expected = set()
+        for class_name, name in names:
+            path = Path(folder, os.fsdecode(b"c" + class_name), os.fsdecode(name + b".png"))
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(name)
+            if is_image_file(path):  # a name with a leading dot is hidden
+                expected.add(path)
+        if not expected:
+            return
+        found = scan(Path(folder))
+        assert {record.path for record in found} == expected
+        assert all(Path(folder, record.image_id) == record.path for record in found)
+        assert len(set(ids(found))) == len(found)
+        made = ImageSet("hostile", found, ())
+        assert len({made.key(number) for number in range(len(found))}) == len(found)
+        assert len(made.digest) == 64
+
+
+@given(st.lists(FIELDS, max_size=4), st.lists(FIELDS, max_size=4))
+def test_data_sets_share_a_digest_exactly_if_ids_labels_bytes_and_order_are_the_same(one, other):
+    def digest(fields) -> str:
+        made = tuple(ImageRecord(image_id, Path("x"), label, sha) for image_id, label, sha in fields)
+        return ImageSet("set", (), tuple({record.image_id: record for record in made}.values())).pool_digest
+
+    def unique(fields):
+        return list({field[0]: field for field in fields}.values())
+
+    assert (digest(one) == digest(other)) == (unique(one) == unique(other))
+
+
+@given(st.dictionaries(st.sampled_from("abcde"), st.integers(1, 6), min_size=1), st.integers(1, 8), st.integers(1, 30))
+def test_a_selection_is_as_large_and_as_balanced_as_it_can_be(sizes, per_class, limit):
+    found = records(**sizes)
+    chosen = select(found, per_class, limit)
+    counts = Counter(record.class_name for record in chosen)
+    assert len(chosen) == min(limit, sum(min(per_class, size) for size in sizes.values()))
+    assert all(count <= per_class for count in counts.values())
+    assert ids(chosen) == sorted(ids(chosen))
+    most = max(counts.values())
+    assert all(counts[name] >= min(most - 1, sizes[name]) for name in sizes)

@@ -40,8 +40,13 @@ KEYS = np.array([image_key(image.image_id) for image in IMAGES], np.uint64)
 AVOID = [CLASSES[number % 3] for number in range(300)]
 
 
+def everything(replacements, images, keys, avoid, draws=40):
+    """What steps and judgements draw."""
+    return torch.cat([replacements.draw(images, keys, avoid, steps, draws) for steps in (0, None)], 1)
+
+
 def test_the_class_to_avoid_is_never_drawn_and_every_other_image_is(pool):
-    drawn = Replacements(pool, VIEW, 0).draw(IMAGES, KEYS, AVOID, 0, 40)
+    drawn = everything(Replacements(pool, VIEW, 0), IMAGES, KEYS, AVOID)
     for class_name in CLASSES:
         of_class = drawn[[avoid == class_name for avoid in AVOID]].unique().tolist()
         assert of_class == [number for number in range(12) if CLASSES[number % 3] != class_name]
@@ -49,7 +54,7 @@ def test_the_class_to_avoid_is_never_drawn_and_every_other_image_is(pool):
 
 def test_an_image_never_replaces_itself_whatever_its_name(pool):
     images = [ImageRecord("another name", pool[5].path, "a", pool[5].digest)] * 50
-    drawn = Replacements(pool, VIEW, 0).draw(images, KEYS[:50], ["a"] * 50, 0, 20)
+    drawn = everything(Replacements(pool, VIEW, 0), images, KEYS[:50], ["a"] * 50)
     assert sorted(drawn.unique().tolist()) == [1, 2, 4, 7, 8, 10, 11]
 
 
@@ -67,7 +72,17 @@ def test_a_draw_depends_on_seed_image_step_and_number_alone(pool):
         replacements.draw(IMAGES, KEYS, AVOID, 4, 5),
         Replacements(pool, VIEW, 1).draw(IMAGES, KEYS, AVOID, 3, 5),
     ):
-        assert (other == together).float().mean() < 0.25  # one of eight by chance
+        assert (other == together).float().mean() < 0.25  # one of six by chance
+
+
+def test_held_out_images_are_a_fifth_and_none_of_them_is_ever_drawn_for_a_step(pool):
+    replacements = Replacements(pool, VIEW, 0)
+    for row in range(20):
+        question = [IMAGES[row]], KEYS[[row]], [AVOID[row]]
+        steps = set(replacements.draw(*question, 0, 200).flatten().tolist())
+        held_out = set(replacements.draw(*question, None, 200).flatten().tolist())
+        assert (len(steps), len(held_out)) == (6, 2)
+        assert not steps & held_out
 
 
 def test_draws_differ_from_one_another_and_are_uniform(pool):
@@ -75,7 +90,7 @@ def test_draws_differ_from_one_another_and_are_uniform(pool):
     counts = np.bincount(drawn.flatten().numpy(), minlength=12)
     assert chisquare(counts[counts > 0]).pvalue > 1e-3
     same = (drawn[:, :-1] == drawn[:, 1:]).float().mean().item()
-    assert same == pytest.approx(1 / 8, abs=0.02)
+    assert same == pytest.approx(1 / 6, abs=0.02)
 
 
 def test_what_is_taken_is_the_image_at_the_position_as_intensities(pool):
@@ -88,12 +103,15 @@ def test_what_is_taken_is_the_image_at_the_position_as_intensities(pool):
 
 def test_where_nothing_is_allowed_the_error_names_the_image_and_the_remedy(pool):
     only_a = [record for record in pool if record.class_name == "a"]
-    with pytest.raises(InputError, match=r"no replacement image for image 0: all 4 .* class a; give data\.pool=FOLDER"):
+    with pytest.raises(
+        InputError, match=r"too few replacement images for image 0: of 4 .* class a, .* give data\.pool=FOLDER"
+    ):
         Replacements(only_a, VIEW, 0).draw(IMAGES[:1], KEYS[:1], ["a"], 0, 1)
 
 
 def test_unreadable_pool_images_are_left_out_and_named(pool, caplog):
     pool[1].path.write_bytes(b"no image")
+    pool = add_digests(pool)
     with caplog.at_level(logging.WARNING):
         replacements = Replacements(pool, VIEW, 0)
     assert "01.png" in caplog.text
@@ -106,18 +124,23 @@ def test_unreadable_pool_images_are_left_out_and_named(pool, caplog):
 
 def test_a_pool_without_a_readable_image_is_refused(pool):
     pool[0].path.write_bytes(b"no image")
-    for empty in ((), pool[:1]):
+    for empty in ((), add_digests(pool[:1])):
         with pytest.raises(InputError, match=r"give data\.pool=FOLDER"):
             Replacements(empty, VIEW, 0)
 
 
-def test_what_fills_an_image_is_not_what_its_mask_was_first_made_before(pool):
+def test_a_pool_image_that_is_gone_since_it_was_listed_is_an_error(pool):
+    pool[0].path.unlink()
+    with pytest.raises(InputError, match="must not change during a run"):
+        Replacements(pool, VIEW, 0)
+
+
+def test_what_fills_an_image_is_never_what_its_mask_was_made_before(pool):
     """Else fill=another_image would show Soundness Saliency its own background."""
     images, replacements = ImageSet("images", tuple(IMAGES), pool), Replacements(pool, VIEW, 0)
-    filled = replacements.stand_ins(images, range(300), AVOID, torch.device("cpu"))
-    first = replacements.take(replacements.draw(IMAGES, KEYS, AVOID, 0, 1)[:, 0], torch.device("cpu"))
-    same = (filled == first).flatten(1).all(1).float().mean()
-    assert same < 0.25  # one of eight by chance
+    filled = replacements.stand_ins(images, range(20), AVOID[:20], torch.device("cpu"))
+    drawn = replacements.take(replacements.draw(IMAGES[:20], KEYS[:20], AVOID[:20], 0, 200), torch.device("cpu"))
+    assert not (drawn == filled[:, None]).flatten(2).all(2).any()
     assert torch.equal(replacements.stand_ins(images, [7], [AVOID[7]], torch.device("cpu")), filled[7:8])
 
 
@@ -132,7 +155,7 @@ def test_every_image_may_have_a_step_of_its_own(pool):
 
 def test_no_class_to_avoid_draws_from_all_but_the_image_itself(pool):
     images = [ImageRecord("another name", pool[5].path, "a", pool[5].digest)] * 50
-    drawn = Replacements(pool, VIEW, 0).draw(images, KEYS[:50], [None] * 50, 0, 20)
+    drawn = everything(Replacements(pool, VIEW, 0), images, KEYS[:50], [None] * 50)
     assert sorted(drawn.unique().tolist()) == [number for number in range(12) if number != 5]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from harmonia.data import views
 from harmonia.data.decode import UnreadableImage, open_rgb
-from harmonia.data.manifest import ImageRecord
+from harmonia.data.manifest import ImageRecord, add_digests
 from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError
 from harmonia.geometry import View
@@ -36,7 +36,7 @@ def records(tmp_path) -> list[ImageRecord]:
         path = tmp_path / f"{number}.png"
         values = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(values).save(path)
-        made.append(ImageRecord(path.name, path, "a", str(number)))
+        made.append(ImageRecord(path.name, path, "a", ""))
     return made
 
 
@@ -45,9 +45,9 @@ def opened(monkeypatch) -> list[str]:
     """The names of the files that were decoded."""
     names: list[str] = []
 
-    def counting(path):
+    def counting(path, digest):
         names.append(Path(path).name)
-        return open_rgb(path)
+        return open_rgb(path, digest)
 
     monkeypatch.setattr(views, "open_rgb", counting)
     return names
@@ -142,6 +142,24 @@ def test_where_unreadable_images_are_fatal_the_error_names_the_file(records, tmp
         viewed.batch([1, 2, 3], SMALL)
 
 
+@pytest.mark.parametrize("policy", ["skip", "fail"])
+def test_an_image_that_changed_since_it_was_listed_is_an_error_whatever_the_policy(records, tmp_path, policy):
+    records = add_digests(records)
+    Image.new("RGB", (9, 9)).save(records[1].path)
+    with pytest.raises(InputError, match=r"1\.png must not change during a run") as error:
+        viewed_by(records, SMALL, tmp_path=tmp_path, unreadable=policy).batch([0, 1], SMALL)
+    assert not isinstance(error.value, UnreadableImage)
+
+
+def test_a_folder_that_takes_no_spool_costs_time_and_not_pixels(records, opened, tmp_path, caplog):
+    (tmp_path / "spool").write_bytes(b"in the way")
+    viewed = viewed_by(records, SMALL, tmp_path=tmp_path)
+    for _ in range(2):
+        assert torch.equal(viewed.batch([0, 1], SMALL).pixels, fresh(records, [0, 1], SMALL))
+    assert opened.count("0.png") == 2
+    assert "no spool" in caplog.text
+
+
 def test_an_unknown_policy_is_refused(records):
     with pytest.raises(InputError, match="skip, fail, got 'ignore'"):
         ViewedImages(records, [SMALL], unreadable="ignore")
@@ -175,8 +193,8 @@ def test_a_disk_that_fills_while_several_threads_decode_stops_none(records, tmp_
     viewed = viewed_by(records, SMALL, tmp_path=tmp_path)
     together = threading.Barrier(2)
 
-    def late(path):
-        image = open_rgb(path)
+    def late(path, digest):
+        image = open_rgb(path, digest)
         together.wait(timeout=10)  # both are past the question whether there is a spool
         return image
 

@@ -31,7 +31,8 @@
 
   // Every choice narrows those after it to what has been computed.
   function fillChoices(wanted) {
-    const source = fill("source", same(cells.map((cell) => cell.source)), wanted.source);
+    const sources = new Map(cells.map((cell) => [cell.source, cell.sourceName]));
+    const source = fill("source", [...sources], wanted.source);
     const ofSource = cells.filter((cell) => cell.source === source);
     const method = fill("method", same(ofSource.map((cell) => cell.method)), wanted.method);
     const ofMethod = ofSource.filter((cell) => cell.method === method);

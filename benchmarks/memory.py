@@ -1,0 +1,104 @@
+"""Peak memory of every stage of a job and of its report, for data sets of several sizes: flat, or not.
+
+    python benchmarks/memory.py [1000 10000]
+
+Generated images, random weights of timm's smallest network: what is measured is what harmonia keeps, not the network.
+Each size runs in a process of its own; the peak of a stage is the kernel's (VmHWM, reset before each stage).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+WORDS = [
+    "source=timm", "source.arch=test_resnet", "source.weights=random", "source.input_size=64", "target=self",
+    "method=gc", "data=folder", "data.pool_size=50", "trainer=cpu", "logger=none", "num_threads=1", "batch_size=32",
+    "evaluation.areas=[0.3]",
+    "evaluation.controls={centre:[],same_class:[],other_class:[],complement:[],silhouette:[]}",
+]  # fmt: skip
+CLASSES = 10
+
+
+def generate(folder: Path, count: int) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from harmonia.data.imagenet import wnids
+
+    for number in range(count):
+        path = folder / wnids()[number % CLASSES] / f"{number:06d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((80, 72), Image.Resampling.BICUBIC).save(path)
+
+
+def peak_mb(stage) -> float:
+    """Of this process while stage() runs."""
+    Path("/proc/self/clear_refs").write_text("5")
+    stage()
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+def measure(folder: Path) -> dict[str, float]:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from harmonia import pipeline, report, results
+    from harmonia.run import conf_folder
+    from harmonia.shrink import small_maps
+    from harmonia.small_maps import write_small_maps
+
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        words = [
+            *WORDS,
+            f"data.root={folder / 'images'}",
+            f"paths.cache={folder / 'cache'}",
+            f"paths.job={folder / 'job'}",
+        ]
+        config = compose("config", [*words, "tracking.group=none"])
+    settings = OmegaConf.to_container(config, resolve=True)
+    job_folder = folder / "job"
+    job_folder.mkdir()
+    (job_folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    found, made = {}, {}
+
+    def prepare():
+        made["job"], _ = pipeline.prepare(settings, job_folder)
+
+    found["list images, load models"] = peak_mb(prepare)
+    job = made["job"]
+    found["maps"] = peak_mb(lambda: pipeline.make_maps(settings, job))
+    found["images, features, rows"] = peak_mb(lambda: job.evaluation(job))
+    found["small maps"] = peak_mb(lambda: write_small_maps(job_folder, small_maps(job)))
+    found["summary"] = peak_mb(lambda: results.write_summary(job_folder, results.summarise_job(job_folder)))
+    found["report"] = peak_mb(lambda: report.write_report(folder))
+    return found
+
+
+def main(sizes: list[int]) -> None:
+    columns = {}
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            generate(Path(folder, "images"), size)
+            command = [sys.executable, __file__, "--measure", folder]
+            done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+            if done.returncode:
+                sys.exit(done.stderr)
+            columns[size] = json.loads(done.stdout.splitlines()[-1])
+    print("| peak, MB | " + " | ".join(f"{size:,} images" for size in sizes) + " | ratio |")
+    print("| --- |" + " --- |" * (len(sizes) + 1))
+    for stage in columns[sizes[0]]:
+        numbers = [columns[size][stage] for size in sizes]
+        cells = [stage, *(f"{number:,.0f}" for number in numbers), f"{numbers[-1] / numbers[0]:.2f}"]
+        print(f"| {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--measure"]:
+        print(json.dumps(measure(Path(sys.argv[2]))))
+    else:
+        main([int(word) for word in sys.argv[1:]] or [1000, 10000])

@@ -1,0 +1,103 @@
+"""What a target answers on a feature, as the store keeps it, and the rows that it becomes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from harmonia.data.views import ViewBatch
+from harmonia.evaluation.contract import Job
+from harmonia.maps import UNREADABLE
+from harmonia.models import Classifier, class_indices
+from harmonia.shapes import Logits
+
+Answers = Mapping[str, np.ndarray]
+
+
+def answers(target: Classifier, logits_BAK: Logits, labels: Sequence[str], explained: Sequence[str]) -> Answers:
+    """Of every image and arm: top (B, A, 5), the target's indices of its best classes; probabilities and entropy in
+    nats (B, A). NaN where the target lacks the class, and where an image lacks the arm (logits NaN).
+    """
+    p_BAK = logits_BAK.double().softmax(-1)
+    top_BA5 = p_BAK.topk(min(5, p_BAK.shape[-1])).indices
+
+    def p_of(classes: Sequence[str]) -> np.ndarray:
+        index_BA = class_indices(target, classes)[:, None].expand(p_BAK.shape[:2])
+        p_BA = p_BAK.gather(2, index_BA.clamp(min=0)[..., None])[..., 0]
+        return torch.where(index_BA >= 0, p_BA, torch.nan).float().numpy()
+
+    return {
+        "top": top_BA5.int().numpy(),
+        "p_label": p_of(labels),
+        "p_explained": p_of(explained),
+        "p_predicted": p_BAK.amax(-1).float().numpy(),
+        "entropy": -torch.special.xlogy(p_BAK, p_BAK).sum(-1).float().numpy(),
+    }
+
+
+def as_shard(
+    job: Job, target: Classifier, batch: ViewBatch, logits_BAK: Logits, kept_BA: torch.Tensor
+) -> tuple[dict[str, np.ndarray], list[dict]]:
+    """Arrays and facts of a batch for the store; logits and kept area are those of its readable images."""
+    rows = batch.readable.nonzero()[:, 0]
+    logits = torch.full((len(batch.pixels), *logits_BAK.shape[1:]), torch.nan)
+    kept = torch.full((len(batch.pixels), *kept_BA.shape[1:]), torch.nan)
+    logits[rows], kept[rows] = logits_BAK, kept_BA
+    positions = batch.indices.tolist()
+    arrays = answers(target, logits, _labels(job, positions), _explained(job, positions))
+    facts = [{"flag": "" if readable else UNREADABLE} for readable in batch.readable.tolist()]
+    return {**arrays, "kept_area": kept.float().numpy()}, facts
+
+
+def of_images(job: Job, target: Classifier, logits_BK: Logits, positions: Sequence[int]) -> Answers:
+    """The answers on whole images: one arm that keeps everything."""
+    found = answers(target, logits_BK[:, None], _labels(job, positions), _explained(job, positions))
+    return {**found, "kept_area": np.ones((len(positions), 1), np.float32)}
+
+
+def rows(
+    job: Job, target: Classifier, positions: Sequence[int], arms: Sequence[str], found: Answers
+) -> dict[str, np.ndarray | list]:
+    """Columns of results.SCHEMA, images outermost, arms within; none for an arm that an image lacks (kept area NaN)."""
+    facts = job.maps.read_items(positions)[1]
+    records = [job.images.records[index] for index in positions]
+    names = np.array(target.classes, dtype=object)
+    present_BA = ~np.isnan(found["kept_area"])
+    image_R, arm_R = present_BA.nonzero()
+    of_row = {name: values[present_BA] for name, values in found.items()}
+
+    def per_image(values: list) -> np.ndarray:
+        return np.array(values, dtype=object)[image_R]
+
+    def constant(value: str) -> list[str]:
+        return [value] * len(image_R)
+
+    return {
+        "image_id": per_image([record.image_id for record in records]),
+        "path": per_image([str(record.path) for record in records]),
+        "source": constant(job.source.name),
+        "method": constant(job.method_name),
+        "label_policy": constant(job.label_policy),
+        "arm": np.array(arms, dtype=object)[arm_R],
+        "fill": constant(job.fill_name),
+        "target": constant(target.name),
+        "label": per_image([record.class_name for record in records]),
+        "predicted": names[of_row["top"][:, 0]],
+        "top5": list(names[of_row["top"]]),
+        "explained": per_image([fact["explained"] for fact in facts]),
+        "source_predicted": per_image([fact["predicted"] for fact in facts]),
+        "p_label": of_row["p_label"],
+        "p_explained": of_row["p_explained"],
+        "p_predicted": of_row["p_predicted"],
+        "entropy": of_row["entropy"],
+        "kept_area": of_row["kept_area"],
+        "flag": per_image([fact["flag"] for fact in facts]),
+    }
+
+
+def _labels(job: Job, positions: Sequence[int]) -> list[str]:
+    return [job.images.records[index].class_name or "" for index in positions]
+
+
+def _explained(job: Job, positions: Sequence[int]) -> list[str]:
+    return [fact["explained"] for fact in job.maps.read_items(positions)[1]]

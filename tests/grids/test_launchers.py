@@ -1,0 +1,135 @@
+"""Sweeps placed by joblib, Ray and Slurm, each run for real; what is not installed is skipped, and says so."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harmonia.finished_jobs import find_jobs
+from harmonia.results import read_rows
+
+LOOPBACK = Path(__file__).with_name("loopback.sh")
+NEW = "unshare --net --pid --fork --mount-proc sh -c 'ip link set lo up'"
+
+
+@pytest.fixture
+def sweep(small_job, tmp_path):
+    """sweep(*words, around=()) runs four cells of the small job in the folder sweep and gives the finished process."""
+
+    def run(*words, around=(), **environment):
+        command = [sys.executable, "-m", "harmonia.run", "-m", *small_job, "hydra.sweep.dir=sweep"]
+        done = subprocess.run(
+            [*around, *command, "label=predicted,runner_up", "fill=black,mean", *words],
+            cwd=tmp_path,
+            env=os.environ | {"HARMONIA_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"} | environment,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+        return done
+
+    return run
+
+
+def finished(folder) -> list:
+    jobs = find_jobs(folder)
+    assert [job.error for job in jobs] == [None] * 4
+    assert all(len(read_rows(job.folder)) for job in jobs)
+    assert (folder / "report" / "index.html").exists()
+    return jobs
+
+
+def environments(jobs) -> list[dict]:
+    return [json.loads((job.folder / "environment.json").read_text()) for job in jobs]
+
+
+@pytest.fixture
+def needs_namespaces():
+    if subprocess.run(NEW, shell=True, capture_output=True).returncode:
+        pytest.skip("no namespaces of its own (needs root, unshare and ip): no loopback without the network")
+
+
+torture = pytest.mark.skipif("HARMONIA_KILLS" not in os.environ, reason="takes minutes: make torture")
+
+
+def needs(module: str, extra: str):
+    return pytest.mark.skipif(importlib.util.find_spec(module) is None, reason=f"the {extra} extra is not installed")
+
+
+@needs("hydra_plugins.hydra_joblib_launcher", "joblib")
+def test_joblib_runs_jobs_in_processes_of_their_own(sweep, tmp_path):
+    sweep("hydra/launcher=cores", "hydra.launcher.n_jobs=2", "num_threads=1")
+    jobs = finished(tmp_path / "sweep")
+    # two cells share their maps, and all share their image predictions
+    assert sum(job.summary["maps_computed"] for job in jobs) == 2 * 8
+
+
+@pytest.mark.slow
+@needs("ray", "ray")
+def test_ray_pins_every_job_to_a_device_of_its_own(sweep, tmp_path, needs_namespaces):
+    words = ["init.num_cpus=2", "init.num_gpus=2", "init.include_dashboard=false"]
+    words = ["hydra/launcher=ray", *(f"hydra.launcher.{word}" for word in words)]
+    sweep(*words, around=[LOOPBACK], RAY_AUTH_MODE="disabled")
+    found = environments(finished(tmp_path / "sweep"))
+    assert {one["visible_devices"] for one in found} == {"0", "1"}  # more jobs than devices, two at a time
+
+
+@pytest.mark.slow
+@torture
+@needs("ray", "ray")
+def test_ray_takes_the_address_of_a_cluster(sweep, tmp_path, needs_namespaces):
+    script = 'ray start --head --num-cpus=2 --num-gpus=2 --include-dashboard=false --disable-usage-stats >&2; "$@"'
+    around = [LOOPBACK, "sh", "-c", script, "-"]
+    sweep(
+        "hydra/launcher=ray",
+        "hydra.launcher.init.address=auto",
+        around=around,
+        RAY_AUTH_MODE="disabled",
+        PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    )
+    found = environments(finished(tmp_path / "sweep"))
+    assert {one["visible_devices"] for one in found} == {"0", "1"}
+
+
+SLURM = ["hydra/launcher=slurm", "hydra.launcher.gpus_per_node=null", "hydra.launcher.cpus_per_task=1"]
+
+
+@pytest.fixture
+def slurm(needs_namespaces, tmp_path):
+    if not all(map(shutil.which, ("slurmctld", "slurmd", "munged", "sbatch"))):
+        pytest.skip("Slurm is not installed (Debian: slurm-wlm and munge)")
+    return [LOOPBACK, "slurm", tmp_path / "slurm"]
+
+
+@pytest.mark.slow
+@needs("hydra_plugins.hydra_submitit_launcher", "slurm")
+def test_slurm_runs_so_many_jobs_of_the_array_at_once(sweep, slurm, tmp_path):
+    sweep(*SLURM, "hydra.launcher.array_parallelism=2", around=slurm)
+    jobs = finished(tmp_path / "sweep")
+    assert sum(job.summary["maps_computed"] for job in jobs) == 2 * 8
+    scripts = [path.read_text() for path in (tmp_path / "sweep" / ".submitit").rglob("*.sh")]
+    assert any("#SBATCH --array=0-3%2" in script for script in scripts)
+
+
+@pytest.mark.slow
+@torture
+@needs("hydra_plugins.hydra_submitit_launcher", "slurm")
+def test_a_slurm_job_at_its_time_limit_is_queued_again_and_resumes(sweep, slurm, tmp_path):
+    """The signal comes a minute after the start, and the job needs longer on any machine that we know."""
+    steps = os.environ.get("HARMONIA_SLURM_STEPS", "3000")
+    slow = ["label=predicted", "fill=black", f"method.steps={steps}", "method.tolerance=null", "store.shard_size=1"]
+    limit = ["hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=60"]
+    started = time.monotonic()
+    sweep(*SLURM, *limit, *slow, around=slurm)
+    (job,) = find_jobs(tmp_path / "sweep")
+    assert job.finished
+    logs = "".join(path.read_text() for path in (tmp_path / "sweep" / ".submitit").rglob("*_log.*"))
+    assert "Requeued" in logs or "requeued" in logs, f"{time.monotonic() - started:.0f} s were enough for a job"
+    assert job.summary["maps_cached"] >= 1

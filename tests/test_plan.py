@@ -1,0 +1,84 @@
+"""What is planned is what a run then computes, each set once, and nothing is written by planning."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from harmonia import plan
+from harmonia.plan import Cost, Plan, Stage, duration
+
+WORDS = ["source=timm", "source.arch=test_resnet", "source.weights=random", "target=self", "data=folder", "trainer=cpu"]
+WORDS += ["data.root=images", "evaluation.controls=null", "evaluation.areas=[0.3]", "logger=none", "store.shard_size=2"]
+
+
+@pytest.fixture
+def planned(cli, tmp_path, capfd):
+    """planned(*words): the command's exit code and output, in the folder and with the store of cli."""
+    for number in range(5):
+        path = tmp_path / "images" / ("n01440764", "n02102040")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (50 * number, 99, 7)).save(path)
+
+    def call(*words):
+        capfd.readouterr()
+        code = plan.main([*words, *WORDS])
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def numbers(out: str, kind: str) -> list[list[str]]:
+    """The cells of the table's rows of one kind."""
+    return [re.split(r"\s*│\s*", line.strip(" │")) for line in out.splitlines() if line.startswith(f"│ {kind} ")]
+
+
+def test_a_plan_foretells_the_passes_of_the_run_and_writes_nothing(cli, planned, tmp_path):
+    words = ["-m", "method=gc", "label=predicted,runner_up"]
+    code, out, err = planned("--images", "3", *words)
+    assert code == 0, err
+    assert not (tmp_path / "cache").exists()
+    assert not list(tmp_path.glob("multirun_outputs*"))
+    # two sets of maps and of features, and one of answers on images, which both jobs share
+    assert [row[2:6] for row in numbers(out, "maps")] == [["5", "0", "5", "5"]] * 2
+    assert [row[2:6] for row in numbers(out, "images")] == [["5", "0", "5", "5"]]
+    assert [row[2:6] for row in numbers(out, "features")] == [["5", "0", "5", "10"]] * 2
+    (total,) = numbers(out, "all")
+    assert total[2:6] == ["25", "0", "25", "35"]
+    assert cli(*words, *WORDS, "hydra.sweep.dir=sweep")[0] == 0
+    passes = 0
+    for path in (tmp_path / "sweep").glob("*/summary.json"):
+        summary = json.loads(path.read_text())
+        passes += sum(value for name, value in summary.items() if name.startswith("network_passes/"))
+    assert passes == 35
+    (total,) = numbers(planned("--images", "0", *words)[1], "all")
+    assert total[2:6] == ["25", "25", "0", "0"]
+
+
+def test_what_cannot_be_run_cannot_be_planned(planned):
+    code, _, err = planned("method=gradcam")
+    assert code == 2
+    assert "method must be one of" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_the_bound_is_grahams():
+    stage = Stage("maps", "x", 10, (4, 4, 2), Cost(seconds=2.0, passes=1.0, num_bytes=5.0))
+    assert stage.total("seconds") == stage.bound_s(1) == 20
+    assert stage.total("num_bytes") == 50
+    assert stage.bound_s(2) == 20 / 2 + 8 / 2
+    assert stage.bound_s(10**9) == pytest.approx(8)  # a shard is nobody else's
+    done = Stage("maps", "y", 10, ())
+    assert done.bound_s(4) == done.total("seconds") == 0
+    both = Plan(0, stages={("a",): stage, ("b",): done})
+    assert both.bound_s(2) == 14
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (119, "119.0 s"), (180, "3.0 min"), (7200, "2.0 h"), (1e6, "11.6 days"), (float("nan"), "?")],
+)
+def test_durations_come_in_a_unit_that_can_be_read(seconds, text):
+    assert duration(seconds) == text
