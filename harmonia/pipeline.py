@@ -205,7 +205,7 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
         replacements=lambda view, random_crops=False: pool(view, random_crops),
         open_predictions=lambda target: _open_predictions(opened, settings, images, target),
         open_features=partial(_open_features, opened, settings, images, maps, fill),
-        open_grid_maps=partial(_open_grid_maps, opened, settings, source, method),
+        open_grid_maps=partial(_open_grid_maps, opened, settings, source),
         evaluation=evaluation,
         make_trainer=make_trainer,
         batch_size=batch_size,

@@ -34,7 +34,11 @@ class Smoothed:
 
     def __call__(self, request: Request) -> Explanation:
         found = self.inner(request)
-        return replace(found, maps=smooth(found.maps, self.k, self.padding))
+        return replace(found, maps=self.smooth(found.maps))
+
+    def smooth(self, maps: Maps) -> Maps:
+        """Raw maps of the wrapped method as this one gives them."""
+        return smooth(maps, self.k, self.padding)
 
     @property
     def normalise(self) -> str:

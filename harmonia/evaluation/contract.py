@@ -46,8 +46,8 @@ class Job:
     open_predictions: Callable[[Classifier], ShardSet]  # of whole images
     # (target, how its features are made of the maps): of features; the rest of their identity is known to the job
     open_features: Callable[[Classifier, Mapping[str, Any]], ShardSet]
-    # (protocol's name, what it shows, number of maps): of mosaics
-    open_grid_maps: Callable[[str, Mapping[str, Any], int], ShardSet]
+    # (method, protocol's name, what it shows, number of maps): of mosaics
+    open_grid_maps: Callable[[Attribution, str, Mapping[str, Any], int], ShardSet]
     evaluation: Evaluation
     make_trainer: Callable[..., Trainer]
     batch_size: int

@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
-from harmonia.attribution.contract import Explanation, Request
+from harmonia.attribution.contract import Attribution, Explanation, Request
 from harmonia.evaluation.contract import Job
 from harmonia.evaluation.grids import Grids, MosaicBatch
 from harmonia.evaluation.presentation import Present, paste
@@ -24,12 +24,12 @@ class GridSource(LightningModule):
     Needs Trainer(inference_mode=False): inside inference mode no graph can be built.
     """
 
-    def __init__(self, job: Job, grids: Grids, present: Present, progress: Stage):
+    def __init__(self, job: Job, method: Attribution, grids: Grids, present: Present, progress: Stage):
         super().__init__()
         self.classifier = job.source
         self.presented = torch.nn.ModuleDict({str(cell): present(job.source, grids.n, cell) for cell in grids.scored})
         self.batch_size = BatchSize(max(1, job.batch_size // grids.n**2))  # a mosaic is n * n images
-        self._job, self._grids, self._progress = job, grids, progress
+        self._job, self._method, self._grids, self._progress = job, method, grids, progress
 
     def transfer_batch_to_device(self, batch: MosaicBatch, device: torch.device, dataloader_idx: int) -> MosaicBatch:
         """A batch stays on the CPU as uint8; its micro-batches move."""
@@ -75,7 +75,7 @@ class GridSource(LightningModule):
             return labels[positions].to(logits.device)
 
         def replacements(positions: Tensor, explained: Labels, steps: Tensor | None, draws: int) -> Tensor:
-            backgrounds = self._job.method.backgrounds
+            backgrounds = self._method.backgrounds
             assert backgrounds is not None, "a method that draws replacement images declares its backgrounds"
             pool = self._job.replacements(self.classifier.view, backgrounds.random_crops)
             classes = self.classifier.classes
@@ -86,7 +86,7 @@ class GridSource(LightningModule):
             cells = pool.take(picked, self.device)  # B (R n n) 3 S S: every cell of a mosaic is another image
             return paste(cells.flatten(0, 1), n).unflatten(0, (len(chosen), draws))
 
-        found = self._job.method(
+        found = self._method(
             Request(
                 model=self.presented[str(cell)],  # type: ignore[arg-type]  # a ModuleDict gives modules
                 pixels=batch.pixels[rows],

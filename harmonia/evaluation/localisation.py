@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
+from harmonia.attribution.smoothing import Smoothed
 from harmonia.completion import complete
 from harmonia.errors import InputError
 from harmonia.evaluation import aggatt
@@ -61,7 +62,10 @@ class Localisation:
         log.info("%s: %s", self.protocol, found)
         if len(grids.images) < self.grids:
             log.warning("%s: %d mosaics were asked for, the images make %s", self.protocol, self.grids, found)
+        # smoothing is done on reading: maps of one method are computed once for all K
+        method = job.method.inner if isinstance(job.method, Smoothed) else job.method
         maps = job.open_grid_maps(
+            method,
             f"{self.protocol}-{self.n}x{self.n}",
             {"protocol": self.protocol, "positions": self._positions(job), "grids": grids.digest(image_ids)},
             len(grids),
@@ -71,7 +75,7 @@ class Localisation:
             maps,
             mosaics,
             job.source.view,
-            lambda progress: GridSource(job, grids, self.present(job), progress),
+            lambda progress: GridSource(job, method, grids, self.present(job), progress),
             job.make_trainer,
             f"{self.protocol}: {job.method_name} maps of {job.source.name}",
         )
@@ -128,7 +132,7 @@ class Localisation:
         for start in range(0, len(grids), BATCH_MAPS):
             items = list(range(start, min(start + BATCH_MAPS, len(grids))))
             cells = [grids.item(item)[1] for item in items]
-            inside[items], total[items] = masses(_read(maps, items), cells, grids.n, size)
+            inside[items], total[items] = masses(_read(job, maps, items), cells, grids.n, size)
         undefined = ~((total > 0) & np.isfinite(total))
         scores = np.where(undefined, 0.0, inside / np.where(undefined, 1.0, total))
         facts = maps.facts()
@@ -173,8 +177,8 @@ class Localisation:
         write_aggatt(
             job.folder,
             {
-                "means": aggatt.mean_maps(ranked, lambda items: _read(maps, items), FIGURE_PX),
-                "examples": aggatt.positive(_read(maps, chosen), FIGURE_PX).float().numpy(),
+                "means": aggatt.mean_maps(ranked, lambda items: _read(job, maps, items), FIGURE_PX),
+                "examples": aggatt.positive(_read(job, maps, chosen), FIGURE_PX).float().numpy(),
                 "pictures": small.round().byte().numpy(),
                 "bins": np.array([bin_ for bin_, rank in enumerate(medians) if rank >= 0]),
                 "scores": scores[chosen],
@@ -182,8 +186,10 @@ class Localisation:
         )
 
 
-def _read(maps: ShardSet, items: list[int]) -> Maps:
-    return torch.from_numpy(unpack(maps.read_items(items)[0]))
+def _read(job: Job, maps: ShardSet, items: list[int]) -> Maps:
+    """The raw maps of these cells, smoothed where the job asks for it."""
+    found = torch.from_numpy(unpack(maps.read_items(items)[0]))
+    return job.method.smooth(found) if isinstance(job.method, Smoothed) else found
 
 
 def masses(maps: Maps, cells: list[int], n: int, size: int) -> tuple[np.ndarray, np.ndarray]:
