@@ -81,8 +81,8 @@ class Plan:
             if not job.evaluation.of_images:
                 name = settings["evaluation"]["name"]
                 raise InputError(
-                    f"evaluation: a plan is made for whole images, got {name}: how many mosaics there are is known once "
-                    "the source has classified the images; the log of a run with evaluation.grids=2 has the time of a map"
+                    f"evaluation: a plan is made for whole images, got {name}: how many mosaics there are is known "
+                    "once the source has classified the images; a run with evaluation.grids=2 has the time of a map"
                 )
             needed = {key: stage for key, stage in _stages(job) if key not in self.stages}
             lacking = [key for key, stage in needed.items() if stage.missing and _cost_key(key) not in self._costs]
