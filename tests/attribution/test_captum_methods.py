@@ -1,6 +1,7 @@
 import pytest
 import torch
 from captum.attr import IntegratedGradients as CaptumIG
+from captum.attr import Occlusion as CaptumOcclusion
 
 from harmonia.attribution.captum_methods import IntegratedGradients, Occlusion, coverage
 from harmonia.errors import InputError
@@ -48,6 +49,15 @@ def test_on_a_linear_network_occlusion_is_each_windows_part_of_the_logit(
     torch.testing.assert_close(found.maps, expected, rtol=1e-4, atol=1e-6)
     places = len(range(0, 8 - window + stride, stride))
     assert found.passes.tolist() == [2 + places**2] * 2
+
+
+def test_occlusion_without_overlaps_equals_captums_over_the_window(toy, noise, explain, normalised):
+    model, pixels = toy("small"), noise(3, 16)
+    theirs = CaptumOcclusion(model.network).attribute(
+        normalised(model, pixels), (3, 4, 4), strides=(3, 4, 4), target=LABELS
+    )
+    maps = explain(Occlusion(window=4, stride=4), model, pixels, LABELS, batch_size=2).maps
+    torch.testing.assert_close(maps, theirs[:, 0].float() / 16)
 
 
 def test_every_cell_is_covered_where_the_stride_is_at_most_the_window():

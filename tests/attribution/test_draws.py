@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import GradientShap as CaptumGradientShap
+from captum.attr import NoiseTunnel, Saliency
 
 from harmonia.attribution.gradient import Gradient
 from harmonia.attribution.gradient_shap import STEP, GradientSHAP
@@ -68,6 +69,27 @@ def test_smooth_grad_without_noise_is_the_gradient(toy, noise, explain):
     assert found.passes.tolist() == [3] * 3
 
 
+def test_on_a_linear_network_smooth_grad_is_the_weights_whatever_the_noise(toy, noise, explain):
+    model = toy("linear")
+    found = explain(SmoothGrad(noise=0.3), model, noise(3, 8), LABELS)
+    torch.testing.assert_close(found.maps, model.network.fc.weight[LABELS].view(3, 3, 8, 8).abs().sum(1))
+
+
+def test_smooth_grad_equals_captums_noise_tunnel_given_the_same_noise(toy, noise, explain, normalised, monkeypatch):
+    model, pixels = toy("small"), noise(1, 16)
+    image = normalised(model, pixels)
+    found = explain(SmoothGrad(draws=3, noise=0.2), model, pixels, LABELS[:1], keys=KEYS[:1])
+    white = np.stack([normal(0, KEYS[0], 2**37 + draw, np.arange(3 * 256)) for draw in range(3)])
+    spread = 0.2 * (image.max() - image.min())
+    drawn = spread * torch.from_numpy(white).float().view(3, 3, 16, 16)
+    monkeypatch.setattr(torch, "normal", lambda mean, stdev: drawn)
+    model.network.relu1.inplace = model.network.relu2.inplace = False
+    theirs = NoiseTunnel(Saliency(model.network)).attribute(
+        image.requires_grad_(), nt_samples=3, stdevs=0.2, abs=False, target=LABELS[:1]
+    )
+    torch.testing.assert_close(found.maps, theirs.abs().sum(1).float())
+
+
 def test_smooth_grad_is_the_mean_gradient_of_the_noisy_images_written_out(toy, noise, explain, normalised):
     model, pixels = toy("small"), noise(1, 16)
     image = normalised(model, pixels)[0]
@@ -123,6 +145,20 @@ def test_rise_masks_are_cells_enlarged_bilinearly_and_cut_out(toy):
     torch.testing.assert_close(
         method.mask(np.array([9], np.uint64), 2, 32)[0].float(), large[top : top + 32, left : left + 32]
     )
+
+
+def test_rise_is_equation_6_written_out(toy, noise, explain, normalised):
+    model, pixels = toy("small"), noise(2, 16)
+    method = RISE(masks=7, grid=3, keep=0.4, seed=2)
+    expected = torch.zeros(2, 16, 16)
+    for draw in range(7):
+        masks = method.mask(np.array(KEYS[:2], np.uint64), draw, 16).float()
+        with torch.no_grad():
+            p = model.network(normalised(model, pixels) * masks[:, None]).softmax(1)
+        for row in range(2):
+            expected[row] += p[row, LABELS[row]] * masks[row] / (7 * 0.4)
+    found = explain(method, model, pixels, LABELS[:2], keys=KEYS[:2])
+    torch.testing.assert_close(found.maps, expected)
 
 
 def test_rise_is_highest_where_the_only_pixels_are_that_matter(toy, noise, explain):

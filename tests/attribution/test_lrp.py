@@ -1,6 +1,10 @@
+import copy
+
 import pytest
 import timm
 import torch
+from captum.attr import LRP as CaptumLRP
+from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import nn
 
 from harmonia.attribution.gradient import InputXGradient
@@ -15,6 +19,22 @@ def test_in_a_chain_without_biases_relevance_sums_to_the_logit_and_is_input_x_gr
     scores = model(pixels / 255).gather(1, labels[:, None])[:, 0].detach()
     torch.testing.assert_close(maps.sum((1, 2)), scores, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(maps, explain(InputXGradient(), model, pixels, labels).maps, rtol=1e-3, atol=1e-6)
+
+
+def test_with_biases_relevance_equals_captums_own_lrp(toy, noise, explain, normalised):
+    model, pixels, labels = toy("chain"), noise(3, 16), torch.tensor([3, 0, 2])
+    for place in (0, 3, 7):
+        layer = model.network[place]
+        layer.bias = nn.Parameter(torch.linspace(-0.2, 0.3, len(layer.weight)), requires_grad=False)
+    own = copy.deepcopy(model.network).requires_grad_(True)
+    for module in own:
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+        if isinstance(module, nn.Flatten):
+            module.rule = EpsilonRule()
+    theirs = CaptumLRP(own).attribute(normalised(model, pixels).requires_grad_(), target=labels)
+    maps = explain(LRP(), model, pixels, labels).maps
+    torch.testing.assert_close(maps, theirs.sum(1).detach(), rtol=1e-4, atol=1e-6)
 
 
 def test_the_network_is_left_as_it_was(toy, noise, explain):
