@@ -87,7 +87,7 @@ def test_a_report_of_mosaics_alone_has_their_table_and_figures(job, tmp_path):
     job("0")
     job("1", protocol="difull", method="ig", k=129)
     report = write_report(tmp_path / "run")
-    assert (report.num_finished, report.left_out) == (2, {})
+    assert ([job.folder.name for job in report.jobs], report.left_out) == (["0", "1"], {})
     folder = tmp_path / "run" / "report"
     for name in ("localisation.md", "localisation.csv", "localisation.tex", "localisation_boxes.png", "aggatt_2.pdf"):
         assert (folder / name).stat().st_size > 0
