@@ -3,8 +3,9 @@
 S. Rao, M. Böhle, B. Schiele, CVPR 2022, Figs. 5 to 8.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harmonia.figure_style import PALETTE, TEXT_WIDTH, save, short, style
-from harmonia.finished_jobs import Job, section
+from harmonia.finished_jobs import Job, options_of, section
 from harmonia.illustrations import PIXELS_PER_INCH, Illustration
-from harmonia.localisation_rows import AGGATT, LOCALISATION, QUARTILES, read_aggatt, read_localisation
+from harmonia.localisation_rows import AGGATT, QUARTILES, read_aggatt, read_localisation
 from harmonia.statistic_tables import StatisticTable
 from harmonia.typeset import table
 
@@ -30,31 +31,47 @@ PROTOCOLS = ("gridpg", "difull", "dipart")
 class Cells:
     """One job's scored cells."""
 
-    name: str  # method, layer and smoothing
+    name: str  # method, layer, smoothing and what else tells it from the report's others
     rows: Any
     job: Job
 
 
-def localisation_jobs(jobs: Sequence[Job]) -> list[Cells]:
-    """The finished jobs that scored mosaics."""
-    found = []
-    for job in jobs:
-        if job.error is None and (job.folder / LOCALISATION).is_file():
-            rows = read_localisation(job.folder)
-            k = section(job.config, "smooth").get("k")
-            n = round(rows["cells"].iloc[0] ** 0.5)
-            positions = section(job.config, "evaluation").get("positions")
-            rows = rows.assign(
-                grid_side=n,
-                smooth_k=np.nan if k is None else k,
-                positions="" if positions in (None, "interpolated") else positions,
-            )
-            layer = rows["layer"].iloc[0]
-            where = f" at {layer}" if layer else ""
-            smoothed = "" if k is None else f", K = {k}"
-            shown = f", {rows['positions'].iloc[0]}" if rows["positions"].iloc[0] else ""
-            found.append(Cells(f"{rows['method'].iloc[0]}{where}{smoothed}{shown}", rows, job))
-    return found
+def scored_cells(job: Job) -> Cells:
+    """What a finished job left of the cells that it scored."""
+    rows = read_localisation(job.folder)
+    k = section(job.config, "smooth").get("k")
+    n = round(rows["cells"].iloc[0] ** 0.5)
+    positions = section(job.config, "evaluation").get("positions")
+    rows = rows.assign(
+        grid_side=n,
+        smooth_k=np.nan if k is None else k,
+        positions="" if positions in (None, "interpolated") else positions,
+    )
+    layer = rows["layer"].iloc[0]
+    parts = [
+        f"{rows['method'].iloc[0]} at {layer}" if layer else rows["method"].iloc[0],
+        "" if k is None else f"K = {k}",
+        rows["positions"].iloc[0],
+        "" if n == 2 else f"{n} x {n}",
+    ]
+    return Cells(", ".join(filter(None, parts)), rows, job)
+
+
+def told_apart(found: Sequence[Cells]) -> list[Cells]:
+    """By protocol. Jobs of one name with the same options count once, the last; others are named by what differs."""
+    alike: dict[tuple, dict[str, Cells]] = {}
+    for cells in sorted(found, key=lambda cells: PROTOCOLS.index(cells.rows["protocol"].iloc[0])):
+        line = (cells.rows["protocol"].iloc[0], cells.rows["source"].iloc[0], cells.name)
+        options, _ = options_of(cells.job.config)
+        alike.setdefault(line, {})[json.dumps(options, sort_keys=True)] = cells
+    told = []
+    for same in alike.values():
+        known = {text: json.loads(text).items() for text in same}
+        shared = set.intersection(*(set(options) for options in known.values()))
+        for text, cells in same.items():
+            differing = [f"{key}={value}" for key, value in known[text] if (key, value) not in shared]
+            told.append(replace(cells, name=", ".join([cells.name, *differing])))
+    return told
 
 
 def localisation_table(found: Sequence[Cells]) -> StatisticTable:
@@ -124,8 +141,9 @@ def _pictures(found: Sequence[Cells]) -> list[tuple[str, str, str, Figure]]:
                     f"aggatt_{number}",
                     f"AggAtt, {protocol}, {source}, {cells.name}.",
                     "Cells at the top left, from the best localised to the worst (percent of the ranks): mean positive "
-                    "attribution; mosaic and map of each bin's median. One colour scale of means, top 0.5 % clipped.",
-                    aggatt_figure(read_aggatt(cells.job.folder)),
+                    "attribution; mosaic and map of each bin's median. One colour scale of means, top 0.5 % clipped, "
+                    "another of each example.",
+                    aggatt_figure(read_aggatt(cells.job.folder), round(cells.rows["cells"].iloc[0] ** 0.5)),
                 )
             )
     return pictures
@@ -161,8 +179,8 @@ def _box(panel: Axes, scores: np.ndarray, at: int) -> None:
     panel.plot(outside, np.full(len(outside), at), ".", color=PALETTE[0], markersize=1.5)
 
 
-def aggatt_figure(arrays: dict[str, np.ndarray]) -> Figure:
-    """Rows: mean map, example, its map; columns: bins of ranks."""
+def aggatt_figure(arrays: dict[str, np.ndarray], n: int) -> Figure:
+    """Rows: mean map, example, its map; columns: bins of ranks. Lines part the n x n cells."""
     means, places = arrays["means"], arrays["bins"].tolist()
     shown = means[~np.isnan(means).any((1, 2))]
     high = float(np.percentile(shown, CLIPPED)) if shown.size else 0.0
@@ -184,6 +202,10 @@ def aggatt_figure(arrays: dict[str, np.ndarray]) -> Figure:
         axes[1, place].imshow(pictures)
         axes[2, place].imshow(arrays["examples"][example], cmap="viridis", vmin=0, vmax=own or 1)
         axes[2, place].set_xlabel(f"L = {arrays['scores'][example]:.2f}")
-    for line, name in enumerate(("Mean", "Median", "Its map")):
+        for panel in axes[:, place]:
+            for border in np.arange(1, n) * means.shape[1] / n - 0.5:
+                panel.axhline(border, color="white", linewidth=0.6)
+                panel.axvline(border, color="white", linewidth=0.6)
+    for line, name in enumerate(("Mean map", "Example", "Its map")):
         axes[line, 0].set_ylabel(name)
     return figure

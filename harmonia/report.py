@@ -18,7 +18,14 @@ from harmonia.finished_jobs import Job, find_jobs
 from harmonia.gathering import gather, job_rows
 from harmonia.illustrations import illustrate
 from harmonia.likeness import LIKENESS, likeness_table
-from harmonia.localisation_report import STEM, illustrate_localisation, localisation_jobs, localisation_table
+from harmonia.localisation_report import (
+    STEM,
+    Cells,
+    illustrate_localisation,
+    localisation_table,
+    scored_cells,
+    told_apart,
+)
 from harmonia.localisation_rows import LOCALISATION
 from harmonia.page.collection import collect
 from harmonia.page.write import write_pages
@@ -45,6 +52,7 @@ Exit code: 0, or 1 if no job was finished, or 2 if the command line was wrong.
 
 MODULE = "harmonia.report"
 ARGUMENTS = ("run", "arm", "out", "images", "thumbnails", "logger")
+REPLACED = "replaced by a later job of the same cells"
 THUMBNAILS = 5000  # about 10 kB each
 
 _OURS = re.compile(
@@ -74,6 +82,7 @@ def write_report(
         )
     report = Report(run, arm)
     parts: dict[str, pd.DataFrame] = {}
+    scored: dict[str, Cells] = {}
     jobs = find_jobs(run)
     if not jobs:
         return report
@@ -81,11 +90,13 @@ def write_report(
         try:
             if job.error is not None:
                 raise InputError(job.error)
-            if not (job.folder / LOCALISATION).is_file():
+            if (job.folder / LOCALISATION).is_file():
+                scored[_name(job, run)] = scored_cells(job)
+            else:
                 parts[_name(job, run)] = job_rows(job)
         except InputError as error:
             report.left_out[_name(job, run)] = str(error)
-    mosaics = localisation_jobs(jobs)
+    mosaics = told_apart(list(scored.values()))
     rows = gather(list(parts.values()))
     arms = sorted(set(rows["arm"].unique()) - {IMAGE_ARM})
     if parts and arm not in arms:
@@ -94,8 +105,10 @@ def write_report(
     used = set(rows["job"].unique())
     for name, part in parts.items():
         if not used.intersection(part["job"].unique()):
-            report.left_out[name] = "replaced by a later job of the same cells"
-    report.jobs = [job for job in jobs if _name(job, run) in parts] + [cells.job for cells in mosaics]
+            report.left_out[name] = REPLACED
+    shown = [cells.job for cells in mosaics]
+    report.left_out |= {name: REPLACED for name, cells in scored.items() if cells.job not in shown}
+    report.jobs = [job for job in jobs if _name(job, run) in {**parts, **scored}]
     comparisons = compare(rows)
     report.tables = transfer_tables(comparisons, arm)
     likeness = likeness_table(comparisons, jobs, arm)

@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from harmonia.errors import InputError
 from harmonia.finished_jobs import find_jobs
-from harmonia.localisation_report import aggatt_figure, localisation_jobs
+from harmonia.localisation_report import aggatt_figure, scored_cells, told_apart
 from harmonia.localisation_rows import (
     read_localisation,
     summarise_localisation,
@@ -117,15 +116,28 @@ def test_an_earlier_reports_figures_of_mosaics_are_replaced(job, tmp_path):
 def test_aggatt_has_one_scale_for_all_bins_and_leaves_an_empty_one_blank(job):
     from harmonia.localisation_rows import read_aggatt
 
-    figure = aggatt_figure(read_aggatt(job("0")))
+    figure = aggatt_figure(read_aggatt(job("0")), 2)
     top = [axes for axes in figure.axes[:6] if axes.images]
     assert len(top) == 2
     assert len({axes.images[0].get_clim() for axes in top}) == 1
     assert top[0].images[0].get_clim()[1] == pytest.approx(6, rel=0.01)
 
 
-def test_rows_that_cannot_be_read_are_an_error_that_names_them(job):
-    folder = job("0")
-    (folder / "localisation.parquet").write_bytes(b"no")
-    with pytest.raises(InputError, match=r"localisation\.parquet must be this version's Parquet"):
-        localisation_jobs(find_jobs(folder))
+def test_jobs_of_one_name_are_told_apart_by_their_options_and_a_repeated_one_counts_once(job, tmp_path):
+    folders = [job(str(number)) for number in range(3)]
+    for folder, grids in zip(folders, (100, 25, 100), strict=True):
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["evaluation"]["grids"] = grids
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    cells = told_apart([scored_cells(one) for one in find_jobs(tmp_path / "run")])
+    found = {one.name: one.job.folder.name for one in cells}
+    assert found == {"grad at input, evaluation.grids=100": "2", "grad at input, evaluation.grids=25": "1"}
+    assert write_report(tmp_path / "run").left_out == {"0": "replaced by a later job of the same cells"}
+
+
+def test_a_job_whose_rows_cannot_be_read_is_left_out_with_the_reason(job, tmp_path):
+    job("0")
+    (job("1") / "localisation.parquet").write_bytes(b"no")
+    report = write_report(tmp_path / "run")
+    assert [one.folder.name for one in report.jobs] == ["0"]
+    assert "localisation.parquet must be this version's Parquet" in report.left_out["1"]
