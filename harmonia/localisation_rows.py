@@ -1,5 +1,6 @@
-"""localisation.parquet in a job's folder: one row a scored cell; aggatt.safetensors: mean maps by rank."""
+"""What a job on mosaics leaves: localisation.parquet (scored cells), aggatt.safetensors (mean maps), mosaics.json."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from harmonia.errors import InputError
-from harmonia.results import replacing, utf8
+from harmonia.results import replacing, utf8, write_text
 
 LOCALISATION = "localisation.parquet"
 AGGATT = "aggatt.safetensors"
+MOSAICS = "mosaics.json"  # which image stands where, unscored cells too
 
 SCHEMA = pa.schema(
     [
@@ -79,6 +81,13 @@ def summarise_localisation(rows: pd.DataFrame) -> dict[str, float | int | None]:
 
 
 QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
+
+
+def write_mosaics(job_folder: str | Path, n: int, scored: Sequence[int], mosaics: Sequence[Sequence[str]]) -> None:
+    """The image ids of every mosaic of n x n, row by row, and the places of the scored cells."""
+    lines = ",\n  ".join(json.dumps(list(ids)) for ids in mosaics)
+    text = f'{{"n": {n}, "scored": {json.dumps(list(scored))}, "mosaics": [\n  {lines}\n]}}\n'
+    write_text(Path(job_folder) / MOSAICS, text)
 
 
 def write_aggatt(job_folder: str | Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -41,8 +41,11 @@ class Grids:
 
     def digest(self, image_ids: Sequence[str]) -> str:
         """Of what is shown where."""
-        shown = [[image_ids[image] for image in grid] for grid in self.images.tolist()]
-        return hashlib.sha256(json.dumps([self.n, self.scored, shown]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.n, self.scored, self.shown(image_ids)]).encode()).hexdigest()
+
+    def shown(self, image_ids: Sequence[str]) -> list[list[str]]:
+        """The ids of every mosaic's images, row by row."""
+        return [[image_ids[image] for image in grid] for grid in self.images.tolist()]
 
 
 def draw_grids(

@@ -19,7 +19,13 @@ from harmonia.evaluation.contract import Job
 from harmonia.evaluation.grid_source import GridSource
 from harmonia.evaluation.grids import Grids, Mosaics, draw_grids
 from harmonia.evaluation.presentation import PartHead, PerCell, Positions, Present, on_mosaics
-from harmonia.localisation_rows import read_localisation, summarise_localisation, write_aggatt, write_localisation
+from harmonia.localisation_rows import (
+    read_localisation,
+    summarise_localisation,
+    write_aggatt,
+    write_localisation,
+    write_mosaics,
+)
 from harmonia.maps import unpack
 from harmonia.models import class_indices
 from harmonia.shapes import Maps
@@ -70,6 +76,7 @@ class Localisation:
             {"protocol": self.protocol, "positions": self._positions(job), "grids": grids.digest(image_ids)},
             len(grids),
         )
+        write_mosaics(job.folder, grids.n, grids.scored, grids.shown(image_ids))
         mosaics = Mosaics(grids, job.viewed)
         computed = complete(
             maps,

@@ -1,9 +1,11 @@
 """Whole jobs on mosaics of real images, with real weights (the quickstart extra)."""
 
+import json
+
 import numpy as np
 import pytest
 
-from harmonia.localisation_rows import AGGATT, read_aggatt, read_localisation
+from harmonia.localisation_rows import AGGATT, MOSAICS, read_aggatt, read_localisation
 from harmonia.results import ROWS, read_summary
 
 pytestmark = pytest.mark.usefixtures("needs_samples")
@@ -23,6 +25,11 @@ def test_a_job_on_mosaics_leaves_rows_and_summary_and_computes_each_map_once(cli
     assert summary["lite0/gridpg/localisation"] == pytest.approx(rows["localisation"].mean())
     assert rows["layer"].unique().tolist() == ["bn2"]
     assert not (tmp_path / "job" / ROWS).exists()
+    kept = json.loads((tmp_path / "job" / MOSAICS).read_text())
+    assert (kept["n"], kept["scored"], len(kept["mosaics"])) == (2, [0, 1, 2, 3], 2)
+    assert [kept["mosaics"][grid][cell] for grid, cell in zip(rows["grid"], rows["cell"], strict=True)] == list(
+        rows["image_id"]
+    )
     assert read_aggatt(tmp_path / "job")["means"].shape == (6, 224, 224)
     assert cli(*words, "method=gc")[0] == 0
     again = read_summary(tmp_path / "job")
