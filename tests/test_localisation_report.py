@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from harmonia.dashboard import find_logged, workspace_of
 from harmonia.finished_jobs import find_jobs
 from harmonia.localisation_report import aggatt_figure, scored_cells, told_apart
 from harmonia.localisation_rows import (
@@ -51,6 +52,7 @@ def job(tmp_path):
             },
         )
         config = {"source": {"name": "lite0"}, "smooth": {"k": k, "padding": "reflect"}, "evaluation": {"n": 2}}
+        config |= {"logger": {"_target_": "pytorch_lightning.loggers.WandbLogger", "project": "harmonia"}}
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         (folder / "summary.json").write_text(json.dumps(summarise_localisation(read_localisation(folder))))
         means = np.stack([np.full((8, 8), value, np.float32) for value in (6, 5, 4, 3, 2, np.nan)])
@@ -133,6 +135,29 @@ def test_jobs_of_one_name_are_told_apart_by_their_options_and_a_repeated_one_cou
     found = {one.name: one.job.folder.name for one in cells}
     assert found == {"grad at input, evaluation.grids=100": "2", "grad at input, evaluation.grids=25": "1"}
     assert write_report(tmp_path / "run").left_out == {"0": "replaced by a later job of the same cells"}
+
+
+def test_jobs_on_mosaics_and_on_whole_images_share_a_report_and_a_workspace(job, logged_job, tmp_path):
+    job("0")
+    logged_job(tmp_path / "run" / "1")
+    report = write_report(tmp_path / "run")
+    assert [one.folder.name for one in report.jobs] == ["0", "1"]
+    assert {"table1.md", "localisation.md", "fig2.png", "aggatt_1.png"} <= {
+        path.name for path in report.folder.iterdir()
+    }
+    logged = find_logged(str(tmp_path / "run"))
+    assert (logged.targets, logged.cells) == (["e6"], True)
+    assert {"localisation_boxes", "aggatt_1"} <= set(logged.figures)
+
+
+def test_mosaics_alone_have_a_workspace_of_their_figures_and_cells(job, tmp_path):
+    pytest.importorskip("wandb_workspaces.workspaces", reason="the extra dashboard is not installed")
+    job("0")
+    write_report(tmp_path / "run")
+    (shown,) = (one for one in workspace_of(find_logged(str(tmp_path / "run"))).sections if one.name == "Localisation")
+    keys = [key for panel in shown.panels for key in getattr(panel, "media_keys", [])]
+    assert keys == ["figures/localisation_boxes", "figures/aggatt_1"]
+    assert shown.panels[-1].table_name == "cells"
 
 
 def test_a_job_whose_rows_cannot_be_read_is_left_out_with_the_reason(job, tmp_path):
