@@ -143,7 +143,7 @@ def write_report(
         "equal_area": EQUAL_AREA,
         "tables": report.tables,
         "statistics": report.statistics,
-        "headline": HEADLINE,
+        "headlines": (HEADLINE, STEM),
         "figures": report.figures,
         "missing": report.missing,
         "left_out": report.left_out,

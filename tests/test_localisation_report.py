@@ -101,7 +101,8 @@ def test_a_report_of_mosaics_alone_has_their_table_and_figures(job, tmp_path):
     assert "| gridpg 2 x 2 | lite0 | grad at input | 42.5 | 35.0 | 15.0 – 62.5 | 0 | 75 | 4 |" in printed
     assert "ig at input, K = 129" in printed
     page = (folder / "index.html").read_text()
-    assert "localisation_boxes.png" in page
+    assert page.index("Localisation on mosaics (Rao et al. 2022)") < page.index("localisation_boxes.png")
+    assert 'href="localisation.csv"' in page
     assert "AggAtt, difull, lite0" in page
 
 
