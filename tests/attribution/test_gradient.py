@@ -1,4 +1,5 @@
 import pytest
+import timm
 import torch
 from captum.attr import GuidedBackprop as CaptumGuidedBackprop
 from captum.attr import InputXGradient as CaptumInputXGradient
@@ -70,3 +71,24 @@ def test_the_input_is_a_layer_and_middle_is_the_first_half_where_nothing_has_str
         model.layer_name("relu")
     with pytest.raises(InputError, match="timm names no feature maps"):
         toy("linear").layer_name("middle")
+
+
+@pytest.mark.parametrize(
+    ("arch", "name"),
+    [
+        ("tf_efficientnet_b5", "blocks.2"),
+        ("mobilenetv2_100", "blocks.2"),
+        ("resnet18", "layer2"),
+        ("resnet50", "layer2"),
+        ("vgg11", "features.14"),
+        ("convnext_tiny", "stages.1"),
+        ("deit_tiny_patch16_224", "blocks.5"),
+        ("swin_tiny_patch4_window7_224", "layers.1"),
+    ],
+)
+def test_the_middle_is_the_last_feature_map_of_stride_8_or_the_first_half_of_equal_blocks(arch, name, toy):
+    with torch.device("meta"):  # the names are asked for, not the weights
+        network = timm.create_model(arch)
+    model = toy(network, 224)
+    assert model.layer_name("middle") == name
+    assert model.layer_name(name) == name
