@@ -65,16 +65,17 @@ def read_localisation(job_folder: str | Path) -> pd.DataFrame:
 
 def summarise_localisation(rows: pd.DataFrame) -> dict[str, float | int | None]:
     """One job's metrics, `<source>/<protocol>/<metric>`: localisation's mean, median and quartiles, and counts."""
-    scores = rows["localisation"]
-    key = f"{rows['source'].iloc[0]}/{rows['protocol'].iloc[0]}"
+    columns: dict[str, Any] = {name: rows[name] for name in rows.columns}
+    scores = columns["localisation"]
+    key = f"{columns['source'].iloc[0]}/{columns['protocol'].iloc[0]}"
     quartiles = {f"localisation_{name}": float(scores.quantile(at)) for name, at in QUARTILES.items()}
     return {
         f"{key}/{metric}": value
         for metric, value in {
             "localisation": float(scores.mean()),
             **quartiles,
-            "undefined": int(rows["undefined"].sum()),
-            "in_top": float(rows["in_top"].mean()),
+            "undefined": int(columns["undefined"].sum()),
+            "in_top": float(columns["in_top"].mean()),
             "cells": len(rows),
         }.items()
     }

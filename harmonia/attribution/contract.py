@@ -131,7 +131,9 @@ class Explanation:
 
 class Attribution(Protocol):
     version: ClassVar[int]  # raised whenever the arithmetic changes: it is part of a map's key
-    normalise: ClassVar[str]  # how harmonia.keep brings these maps into [0, 1] unless told otherwise
+
+    @property
+    def normalise(self) -> str: ...  # how harmonia.keep brings these maps into [0, 1] unless told otherwise
 
     @property
     def backgrounds(self) -> Backgrounds | None: ...  # None: the method needs no other images

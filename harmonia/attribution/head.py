@@ -7,9 +7,10 @@ https://arxiv.org/abs/2205.10435: f = f_explain after f_pre, and a method explai
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harmonia.attribution.contract import Explanation, Model, Request
 from harmonia.attribution.grad_cam import beside_the_way, spatial_of
@@ -53,7 +54,10 @@ class Head:
         self._native = output.detach().clone()
 
     def _run(self, images: Images, put: Callable[[Tensor], Tensor | None]) -> Logits:
-        hook = self._module.register_forward_hook(lambda module, args, output: put(output))
+        def stand_in(module: nn.Module, args: tuple, output: Any) -> Any:
+            return put(output)
+
+        hook = self._module.register_forward_hook(stand_in)
         try:
             return self._model(images)
         finally:

@@ -77,7 +77,7 @@ class LRP:
                 if isinstance(module, nn.ReLU):
                     module.inplace = False
                 if type(module) not in SUPPORTED_NON_LINEAR_LAYERS:
-                    module.rule = EpsilonRule(epsilon=self.epsilon)
+                    setattr(module, "rule", EpsilonRule(epsilon=self.epsilon))  # noqa: B010
         return own.requires_grad_(True)
 
 

@@ -8,7 +8,7 @@ Transformers", ICCV 2021, https://arxiv.org/abs/2103.15679, eq. 5-6.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +77,7 @@ def roll_out(request: Request, step: Callable[[Tensor, Tensor, Tensor], Tensor])
 @contextmanager
 def attention(model: Model) -> Iterator[list[Tensor]]:
     """The attention matrices (B, heads, N, N) of what passes inside, block by block, with a graph from them on."""
-    blocks = {name: module for name, module in model.named_modules() if hasattr(module, "fused_attn")}
+    blocks: dict[str, Any] = {name: module for name, module in model.named_modules() if hasattr(module, "fused_attn")}
     if not blocks:
         raise InputError("rollout: the network has no attention block; use it with a Vision Transformer")
     for name, block in blocks.items():
@@ -97,11 +97,11 @@ def attention(model: Model) -> Iterator[list[Tensor]]:
     try:
         for block in blocks.values():
             # the fused kernel never holds the matrix
-            setattr(block, "fused_attn", False)  # noqa: B010
+            block.fused_attn = False
             hooks.append(block.attn_drop.register_forward_hook(keep))
         yield made
     finally:
         for hook in hooks:
             hook.remove()
         for name, block in blocks.items():
-            setattr(block, "fused_attn", fused[name])  # noqa: B010
+            block.fused_attn = fused[name]

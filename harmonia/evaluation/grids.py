@@ -45,7 +45,7 @@ class Grids:
 
     def shown(self, image_ids: Sequence[str]) -> list[list[str]]:
         """The ids of every mosaic's images, row by row."""
-        return [[image_ids[image] for image in grid] for grid in self.images.tolist()]
+        return [[image_ids[int(image)] for image in grid] for grid in self.images]
 
 
 def draw_grids(
