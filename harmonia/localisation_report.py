@@ -108,6 +108,7 @@ def _line(cells: Cells) -> dict[str, Any]:
         "undefined": int(rows["undefined"].sum()),
         "in_top": rows["in_top"].mean(),
         "cells": len(rows),
+        "shown_as": cells.name,
     }
 
 

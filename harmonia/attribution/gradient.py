@@ -106,10 +106,10 @@ def guided(model: Model) -> Iterator[None]:
         elif is_activation(module) and not isinstance(module, GATES):
             raise InputError(
                 f"guided backpropagation: module {name!r} is a {type(module).__name__}; the method is defined for ReLU "
-                "and ReLU6 alone; use method=gradient or another network"
+                "and ReLU6 alone; use method=grad or another network"
             )
     if not rectifiers:
-        raise InputError("guided backpropagation: the network has no ReLU module to guide; use method=gradient")
+        raise InputError("guided backpropagation: the network has no ReLU module to guide; use method=grad")
     hooks = [module.register_forward_hook(lambda module, args, output: Guide.apply(output)) for module in rectifiers]
     try:
         yield
