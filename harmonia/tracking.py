@@ -60,7 +60,7 @@ def publish(
 def publish_cells(
     logger: Logger | None, summary: Mapping[str, float | int | None], config: dict[str, Any], cells: pd.DataFrame
 ) -> None:
-    """The numbers and the config of a job that scored cells of mosaics; with W&B also a histogram and a table of them."""
+    """Numbers and config of a job that scored cells of mosaics; with W&B also a histogram and a table of them."""
     if logger is None:
         return
     with only_warns(f"{type(logger).__name__} did not take all of the job's numbers"):
