@@ -45,6 +45,9 @@ class MatchedFilters(nn.Module):
     def default_layer(self) -> str:
         return "response"
 
+    def layer_name(self, asked: str) -> str:
+        return self.default_layer() if asked == "final" else asked
+
     def spatial(self, activations: torch.Tensor) -> torch.Tensor:
         return activations
 
