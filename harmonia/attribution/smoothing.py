@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch.nn.functional import pad
+from torch import Tensor
 
 from harmonia.attribution.contract import Attribution, Backgrounds, Explanation, Request
 from harmonia.errors import InputError
@@ -63,10 +63,22 @@ def smooth(maps: Maps, k: int, padding: str) -> Maps:
             f"smooth.k={k} must be less than twice the map's {side} cells to be mirrored; use a smaller k or "
             "smooth.padding=zero"
         )
-    steps = torch.arange(-reach, reach + 1, dtype=torch.float64)
-    kernel = torch.exp(-(steps**2) / (2 * (k / 4) ** 2))
-    kernel /= kernel.sum()
-    mode = {"reflect": "reflect", "replicate": "replicate", "zero": "constant"}[padding]
-    padded = pad(maps.double()[:, None], (reach,) * 4, mode=mode)
-    rows = torch.nn.functional.conv2d(padded, kernel[None, None, :, None])
-    return torch.nn.functional.conv2d(rows, kernel[None, None, None])[:, 0].to(maps)
+    rows, columns = (gaussian_matrix(length, k, padding) for length in maps.shape[1:])
+    return (rows @ maps.double() @ columns.T).to(maps)
+
+
+def gaussian_matrix(side: int, k: int, padding: str) -> Tensor:
+    """(side, side), float64: what of each cell comes to each smoothed one, along one axis.
+
+    A matrix rather than a convolution, whose unfolded input takes k times a map's memory in float64.
+    """
+    offsets = torch.arange(k) - k // 2
+    kernel = torch.exp(-(offsets.double() ** 2) / (2 * (k / 4) ** 2))
+    places = torch.arange(side)[:, None] + offsets
+    weights = (kernel / kernel.sum()).repeat(side, 1)
+    if padding == "zero":
+        weights *= (places >= 0) & (places < side)
+    if padding == "reflect":
+        places = places.abs()
+        places = torch.where(places < side, places, 2 * (side - 1) - places)
+    return torch.zeros(side, side, dtype=torch.float64).scatter_add_(1, places.clamp(0, side - 1), weights)
