@@ -61,3 +61,4 @@ RESULTS = $(PY) -m harmonia.run experiment=imagewoof 'data.root="$(DATA)"' 'path
 reproduce-results: .venv/quickstart  ## docs/results.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
 	@$(RESULTS)
 	@$(RESULTS) method=ss data.per_class=30
+	@$(RESULTS) source=lite0 source.weights=random source.name=lite0_random data.per_class=30

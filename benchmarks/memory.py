@@ -1,4 +1,4 @@
-"""Peak memory of every stage of a job and of its report, for data sets of several sizes: flat, or not.
+"""Peak memory of every stage of a job and of its report, for data sets of several sizes.
 
     python benchmarks/memory.py [1000 10000]
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 WORDS = [
     "source=timm", "source.arch=test_resnet", "source.weights=random", "source.input_size=64", "target=self",
-    "method=gc", "data=folder", "data.pool_size=50", "trainer=cpu", "logger=none", "num_threads=1", "batch_size=32",
+    "method=gc", "data=folder", "data.pool_size=50", "trainer=cpu", "num_threads=1", "batch_size=32",
     "evaluation.areas=[0.3]",
     "evaluation.controls={centre:[],same_class:[],other_class:[],complement:[],silhouette:[]}",
 ]  # fmt: skip
@@ -47,7 +47,7 @@ def measure(folder: Path) -> dict[str, float]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from harmonia import pipeline, report, results
+    from harmonia import pipeline, report, results, tracked_rows, tracking
     from harmonia.run import conf_folder
     from harmonia.shrink import small_maps
     from harmonia.small_maps import write_small_maps
@@ -71,12 +71,29 @@ def measure(folder: Path) -> dict[str, float]:
 
     found["list images, load models"] = peak_mb(prepare)
     job = made["job"]
-    found["maps"] = peak_mb(lambda: pipeline.make_maps(settings, job))
+    found["maps"] = peak_mb(lambda: pipeline.make_maps(job))
     found["images, features, rows"] = peak_mb(lambda: job.evaluation(job))
     found["small maps"] = peak_mb(lambda: write_small_maps(job_folder, small_maps(job)))
     found["summary"] = peak_mb(lambda: results.write_summary(job_folder, results.summarise_job(job_folder)))
+
+    def track():
+        logger = tracking.make_logger(settings["logger"])
+        rows = tracked_rows.tracked_rows(job_folder)
+        tracking.publish(logger, results.read_summary(job_folder), settings, rows)
+        tracking.finish(logger)
+
+    found["W&B, offline"] = peak_mb(track)
     found["report"] = peak_mb(lambda: report.write_report(folder))
     return found
+
+
+def measure_report(folder: Path) -> dict[str, float]:
+    from harmonia import report
+
+    return {"report, a process of its own": peak_mb(lambda: report.write_report(folder))}
+
+
+MEASUREMENTS = {"--job": measure, "--report": measure_report}
 
 
 def main(sizes: list[int]) -> None:
@@ -84,11 +101,13 @@ def main(sizes: list[int]) -> None:
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             generate(Path(folder, "images"), size)
-            command = [sys.executable, __file__, "--measure", folder]
-            done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
-            if done.returncode:
-                sys.exit(done.stderr)
-            columns[size] = json.loads(done.stdout.splitlines()[-1])
+            columns[size] = {}
+            for part in MEASUREMENTS:
+                command = [sys.executable, __file__, part, folder]
+                done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+                if done.returncode:
+                    sys.exit(done.stderr)
+                columns[size] |= json.loads(done.stdout.splitlines()[-1])
     print("| peak, MB | " + " | ".join(f"{size:,} images" for size in sizes) + " | ratio |")
     print("| --- |" + " --- |" * (len(sizes) + 1))
     for stage in columns[sizes[0]]:
@@ -98,7 +117,7 @@ def main(sizes: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(Path(sys.argv[2]))))
+    if sys.argv[1:2] and sys.argv[1] in MEASUREMENTS:
+        print(json.dumps(MEASUREMENTS[sys.argv[1]](Path(sys.argv[2]))))
     else:
         main([int(word) for word in sys.argv[1:]] or [1000, 10000])

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harmonia.results import IMAGE_ARM, calibration_error, matched_control
+from harmonia.cells import CELL_COLUMN, Rows
+from harmonia.results import IMAGE_ARM, calibration_error, codes_of, matched_control
 from harmonia.statistics import NUM_RESAMPLES, Draws, draw_f1, draw_sums, interval, ratio, strata
 
 Frame = Any  # a pd.DataFrame: pandas' annotations do not tell a column from a frame
@@ -127,51 +128,91 @@ class Comparison:
         return np.array(errors)
 
 
-def compare(rows: Frame, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> list[Comparison]:
+def compare(rows: Rows, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> list[Comparison]:
     """A comparison per setting, for rows as harmonia.gathering.gather gives them."""
+    cells = rows.cells
+    setting_of, settings = pd.factorize(pd.MultiIndex.from_frame(cells[SETTING]))
+    place = np.zeros(len(cells), int)
+    built = []
+    for number in range(len(settings)):
+        here = np.flatnonzero(setting_of == number)
+        place[here] = np.arange(len(here))
+        jobs = dict.fromkeys(cells["job"].iloc[here])
+        images = dict.fromkeys(name for job in jobs for name in rows.image_ids[job])
+        built.append(_Building(cells.iloc[here][CELL + _OF_JOBS].reset_index(drop=True), list(images)))
+    for piece in rows.read(_COMPARED):
+        setting = setting_of[piece[CELL_COLUMN]]
+        for number in np.unique(setting).tolist():
+            part = piece[setting == number]
+            built[number].add(part, place[part[CELL_COLUMN]])
     return [
-        _comparison(dict(zip(SETTING, setting, strict=True)), part, num_resamples, seed)
-        for setting, part in rows.groupby(SETTING, sort=False)
+        of_setting.comparison(dict(zip(SETTING, setting, strict=True)), num_resamples, seed)
+        for of_setting, setting in zip(built, settings, strict=True)
     ]
 
 
-def _comparison(setting: dict[str, str], rows: Frame, num_resamples: int, seed: int) -> Comparison:
-    image, _ = pd.factorize(rows["image_id"])
-    cell = rows.groupby(CELL, sort=False).ngroup().to_numpy()
-    first = np.unique(cell, return_index=True)[1]
-    columns = [rows["label"], rows["predicted"], rows["source_predicted"]]
-    # labels first: they number the classes that F1 is averaged over
-    codes, names = pd.factorize(pd.concat(columns, ignore_index=True))
-    label, predicted, source_predicted = np.split(codes, 3)
+_COMPARED = ["image_id", "label", "predicted", "source_predicted", "p_label", "p_predicted", "kept_area", "flag"]
 
-    def table(values: np.ndarray, missing: float = -1, kind: type = np.int32) -> np.ndarray:
-        filled = np.full((image.max() + 1, len(first)), missing, kind)
-        filled[image, cell] = values
-        return filled
 
-    count = np.bincount(cell)
-    has_class = rows["p_label"].notna().to_numpy()
-    lacks_class = rows["label"].notna().to_numpy() & ~has_class
-    cells = rows.iloc[first][CELL + _OF_JOBS].reset_index(drop=True)
-    labels = np.full(image.max() + 1, -1, np.int32)
-    labels[image] = label
-    return Comparison(
-        setting=setting,
-        cells=cells.assign(
-            kept_area=np.bincount(cell, rows["kept_area"].to_numpy(float)) / count,
-            images=count,
-            flagged=np.bincount(cell, rows["flag"].ne("").to_numpy(float)).astype(int),
-            lacking=np.bincount(cell, lacks_class).astype(int),
-        ),
-        class_names=np.asarray(names, dtype=object),
-        labels=labels,
-        predicted=table(predicted),
-        source_predicted=table(source_predicted),
-        confidence=table(rows["p_predicted"].to_numpy(float), np.nan, np.float32),
-        has_class=table(has_class) > 0,
-        num_resamples=num_resamples,
-        seed=seed,
-    )
+class _Building:
+    """The arrays of a comparison while its rows come in; codes are in the order in which names are met."""
+
+    def __init__(self, cells: Frame, image_ids: list[str]):
+        self.cells = cells
+        self._image = {name: number for number, name in enumerate(image_ids)}
+        shape = (len(image_ids), len(cells))
+        self._codes: dict[str, int] = {}
+        # labels number the classes that F1 is averaged over, so they come first in the end
+        self._met: dict[str, dict[str, None]] = {name: {} for name in ("label", "predicted", "source_predicted")}
+        self._labels = np.full(len(image_ids), -1, np.int32)
+        self._predicted, self._source_predicted = (np.full(shape, -1, np.int32) for _ in range(2))
+        self._confidence = np.full(shape, np.nan, np.float32)
+        self._has_class = np.zeros(shape, bool)
+        self._count, self._flagged, self._lacking = (np.zeros(len(cells), int) for _ in range(3))
+        self._kept = np.zeros(len(cells))
+
+    def add(self, rows: Frame, cell: np.ndarray) -> None:
+        """Rows of this setting, each with its cell's position."""
+        image = codes_of(rows["image_id"], self._image)
+        codes = {}
+        for name, met in self._met.items():
+            codes[name] = codes_of(rows[name], self._codes)
+            met |= dict.fromkeys(rows[name].dropna().unique())
+        has_class = rows["p_label"].notna().to_numpy()
+        self._labels[image] = codes["label"]
+        self._predicted[image, cell] = codes["predicted"]
+        self._source_predicted[image, cell] = codes["source_predicted"]
+        self._confidence[image, cell] = rows["p_predicted"]
+        self._has_class[image, cell] = has_class
+        self._count += np.bincount(cell, minlength=len(self.cells))
+        self._flagged += np.bincount(cell[rows["flag"].ne("")], minlength=len(self.cells))
+        self._lacking += np.bincount(cell[(codes["label"] >= 0) & ~has_class], minlength=len(self.cells))
+        # row after row, so that the pieces change no rounding
+        np.add.at(self._kept, cell, rows["kept_area"].to_numpy(float))
+
+    def comparison(self, setting: dict[str, str], num_resamples: int, seed: int) -> Comparison:
+        names = list(dict.fromkeys(name for met in self._met.values() for name in met))
+        renumbered = np.full(len(names) + 1, -1, np.int32)
+        renumbered[[self._codes[name] for name in names]] = np.arange(len(names))
+        for codes in (self._labels, *self._predicted.T, *self._source_predicted.T):
+            codes[:] = renumbered[codes]
+        return Comparison(
+            setting=setting,
+            cells=self.cells.assign(
+                kept_area=self._kept / self._count,
+                images=self._count,
+                flagged=self._flagged,
+                lacking=self._lacking,
+            ),
+            class_names=np.asarray(names, dtype=object),
+            labels=self._labels,
+            predicted=self._predicted,
+            source_predicted=self._source_predicted,
+            confidence=self._confidence,
+            has_class=self._has_class,
+            num_resamples=num_resamples,
+            seed=seed,
+        )
 
 
 def estimates(**draws: Draws) -> dict[str, np.ndarray]:

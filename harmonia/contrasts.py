@@ -28,8 +28,11 @@ ALL_SOURCES = "all"
 def mean_transfer(comparison: Comparison) -> pd.DataFrame:
     """Retention, the control's and the difference, mean over the other targets: of every source, and of all of them.
 
+    above_centre: the difference from the centre box of the same area, which knows where photographers point.
+
     Random-weight sources have lines of their own and are no part of the mean over trained ones. `cells` says how many
-    a mean is over; where some have a matched control and others none, it is over those that have.
+    a mean is over, `images` of how many images each is at most; where some cells have a matched control and others
+    none, it is over those that have.
     """
     cells = comparison.cells
     transfers = cells[(cells["target"] != cells["source"]) & cells["arm"].map(is_feature)]
@@ -47,10 +50,19 @@ def mean_transfer(comparison: Comparison) -> pd.DataFrame:
         retention=retention,
         control_retention=mean_draws(of_control, positions)[0],
         above_control=mean_draws(comparison.above_control, positions)[0],
+        above_centre=mean_draws(_above_centre(comparison), positions)[0],
     )
     kept_area = [cells["kept_area"].iloc[group].mean() for group in positions]
+    images = [cells["images"].iloc[group].max() for group in positions]
     keys = pd.DataFrame([names for names, _ in grouped], columns=key)
-    return keys.assign(cells=counts, kept_area=kept_area, **columns)
+    return keys.assign(cells=counts, images=images, kept_area=kept_area, **columns)
+
+
+def _above_centre(comparison: Comparison) -> Draws:
+    """Retention less that of the centre box of the same area; NaN where that has not run."""
+    arms = comparison.cells["arm"].str.replace(r"^area", "centre", regex=True)
+    at = comparison.positions(comparison.cells.assign(arm=arms.where(arms != comparison.cells["arm"])))
+    return np.where(at >= 0, comparison.retention - comparison.retention[:, at], np.nan)
 
 
 def _with_control(comparison: Comparison, positions: np.ndarray) -> np.ndarray:
@@ -138,6 +150,7 @@ def methods(comparison: Comparison) -> pd.DataFrame:
 def capacity(comparison: Comparison) -> pd.DataFrame:
     """Retention from the smaller to the larger network of a family, the way back, and the first less the second.
 
+    above_NAME: the same of what is left above control; area_NAME: what the features keep, different on the two ways.
     Size is the number of parameters, as recorded by the jobs; pairs of which one size is unknown are left out.
     """
     cells = comparison.cells
@@ -157,32 +170,60 @@ def capacity(comparison: Comparison) -> pd.DataFrame:
         lines.append((names, ways))
     if not lines:
         return pd.DataFrame()
-    rising, falling = (mean_draws(comparison.retention, [ways[way] for _, ways in lines])[0] for way in (0, 1))
     frame = pd.DataFrame([names for names, _ in lines], columns=key)
-    return frame.assign(**estimates(to_larger=rising, to_smaller=falling, difference=rising - falling))
+    for prefix, draws in (("", comparison.retention), ("above_", comparison.above_control)):
+        rising, falling = (mean_draws(draws, [ways[way] for _, ways in lines])[0] for way in (0, 1))
+        columns = {"to_larger": rising, "to_smaller": falling, "difference": rising - falling}
+        frame = frame.assign(**estimates(**{prefix + name: of_lines for name, of_lines in columns.items()}))
+    areas = [[cells["kept_area"].iloc[way].mean() for way in ways] for _, ways in lines]
+    return frame.assign(area_to_larger=[up for up, _ in areas], area_to_smaller=[down for _, down in areas])
 
 
 def families(comparison: Comparison) -> pd.DataFrame:
     """Mean retention of each method and arm to the source itself, to other networks of its family, to other families.
 
-    difference: within the family less between families. Random-weight sources are left out.
+    kinship, above_kinship: what a common family adds to retention, and to what is left above control, between networks
+    of whatever strength: in retention = source + target + kinship, by least squares over the cells of different
+    networks. The plain means differ also because other sources and targets stand behind them. NaN where the cells do
+    not tell the three apart. Random-weight sources are left out.
     """
     cells = comparison.cells
     shown = cells[cells["arm"].map(is_feature) & ~cells["random_weights"]]
     itself = shown["source"] == shown["target"]
-    kin = shown["family"] == shown["target_family"]
+    kin = (shown["family"] == shown["target_family"]) & (shown["family"] != "")
     key = ["method", "variant", "arm"]
     groups: dict[str, list[np.ndarray]] = {"itself": [], "within": [], "between": []}
-    names = []
+    names, added = [], []
     for name, group in shown.groupby(key, sort=False):
         names.append(name)
         for kind, mask in (("itself", itself), ("within", kin & ~itself), ("between", ~kin & ~itself)):
             groups[kind].append(group.index[mask[group.index]].to_numpy())
+        pairs = group[~itself[group.index]]
+        added.append(
+            [
+                _kinship(pairs, kin[pairs.index], draws[:, pairs.index])
+                for draws in (comparison.retention, comparison.above_control)
+            ]
+        )
     means = {kind: mean_draws(comparison.retention, positions) for kind, positions in groups.items()}
     draws = {kind: of_kind for kind, (of_kind, _) in means.items()}
     counts = {f"{kind}_cells": count for kind, (_, count) in means.items()}
-    columns = estimates(**draws, difference=draws["within"] - draws["between"])
+    if not names:
+        return pd.DataFrame()
+    kinship, above = (np.stack(of_lines, 1) for of_lines in zip(*added, strict=True))
+    columns = estimates(**draws, kinship=kinship, above_kinship=above)
     return pd.DataFrame(names, columns=key).assign(**counts, **columns)
+
+
+def _kinship(pairs: Frame, kin: Frame, draws: Draws) -> np.ndarray:
+    """Draws of the coefficient of kin in draws = source + target + kin, over the pairs that are defined."""
+    known = ~np.isnan(draws[0])
+    pairs, kin, draws = pairs[known], kin[known], draws[:, known]
+    models = np.hstack([pd.get_dummies(pairs[end]).to_numpy(float) for end in ("source", "target")])
+    design = np.hstack([models, kin.to_numpy(float)[:, None]])
+    if not len(pairs) or np.linalg.matrix_rank(design) == np.linalg.matrix_rank(models):
+        return np.full(len(draws), np.nan)
+    return draws @ np.linalg.pinv(design)[-1]
 
 
 def controls(comparison: Comparison) -> pd.DataFrame:
@@ -208,10 +249,11 @@ def model_order(comparison: Comparison) -> list[str]:
     return models.sort_values(["family", "size", "name"])["name"].tolist()
 
 
-def matrix(comparison: Comparison, arm: str) -> pd.DataFrame:
+def matrix(comparison: Comparison, arm: str, above_control: bool = False) -> pd.DataFrame:
     """Retention of an arm, a line per method and source, a column per target with its bounds; NaN where none has run.
 
-    Models stand by family, size and name, the same order on both axes.
+    above_control: what is left of it above the matched control instead. Models stand by family, size and name, in the
+    same order on both axes.
     """
     order = model_order(comparison)
     chosen = comparison.cells[comparison.cells["arm"] == arm]
@@ -219,22 +261,28 @@ def matrix(comparison: Comparison, arm: str) -> pd.DataFrame:
     lines = lines.sort_values("source", key=lambda names: names.map(order.index), kind="stable")
     lines = lines.sort_values(["method", "variant"], kind="stable", ignore_index=True)
     targets = set(comparison.cells["target"])
+    draws = comparison.above_control if above_control else comparison.retention
     for target in [name for name in order if name in targets]:
         at = comparison.positions(lines.assign(target=target))
-        retention = np.where(at >= 0, comparison.retention[:, at], np.nan)
-        lines = lines.assign(**estimates(**{target: retention}))
-    return lines
+        lines = lines.assign(**estimates(**{target: np.where(at >= 0, draws[:, at], np.nan)}))
+    # where no control has run there is nothing above it
+    return lines[lines[[name for name in order if name in targets]].notna().any(axis=1)] if above_control else lines
 
 
 def missing(comparison: Comparison) -> list[str]:
-    """What others of the grid have and a cell lacks, a line each: methods of a source, targets and arms of a method."""
+    """What others of the grid have and a cell lacks, a line each: methods and targets of a source, arms of a method.
+
+    A target is missed where another source has it, unless that is itself the target: self is no target of others.
+    """
     cells = comparison.cells
     said = []
+    common = cells.loc[cells["source"] != cells["target"], "target"]
     for source, of_source in cells.groupby("source", sort=False):
         for method in [name for name in cells["method"].unique() if name not in set(of_source["method"])]:
             said.append(f"source {source}: method {method} has not run")
         for method, part in of_source.groupby("method", sort=False):
-            for target in [name for name in of_source["target"].unique() if name not in set(part["target"])]:
+            wanted_targets = dict.fromkeys([*of_source["target"], *common])
+            for target in [name for name in wanted_targets if name not in set(part["target"])]:
                 said.append(f"source {source}, method {method}: target {target} has not run")
             for target, of_target in part.groupby("target", sort=False):
                 has = set(of_target["arm"])

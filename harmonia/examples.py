@@ -27,7 +27,8 @@ def typical_images(collection: Collection, images: ImageList, arm: str, count: i
     drops = np.array([probability_drop(block, arm) for cell in cells for block in cell.blocks.values()])
     there = np.isfinite(drops)
     drop = np.where(there, drops, 0).sum(0) / np.maximum(there.sum(0), 1)
-    usable = np.flatnonzero(there.any(0))
+    shows = there.sum(0)
+    usable = np.flatnonzero((shows > 0) & (shows == shows.max(initial=0)))  # a method may have run on a part of them
     if not len(usable):
         return []
     distance = np.abs(drop[usable] - np.median(drop[usable]))

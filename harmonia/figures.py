@@ -1,4 +1,4 @@
-"""Figures of numbers, drawn from rows as gathering.gather gives them or lines of tables.transfer_matrix; percent here.
+"""Figures of numbers, drawn from rows or lines of tables.transfer_matrix; percent here.
 
 Fig. 2 follows M. A. Kadir, G. Addluri, D. Sonntag 2023 (arXiv 2307.02150), the others go beyond it.
 """
@@ -29,7 +29,8 @@ from harmonia.figure_style import (
 from harmonia.results import IMAGE_ARM
 
 LINE = ["source", "method", "variant"]  # what a curve or a row of panels stands for
-FIGURE_COLUMNS = [*LINE, "image_id", "target", "arm", "label", "predicted", "p_label", "p_explained", "kept_area"]
+OF_CELLS = [*LINE, "target", "arm"]  # of the rows that figures are drawn from: of cells, of each row
+OF_ROWS = ["image_id", "p_label", "p_explained", "kept_area"]
 
 
 def line_name(key: Sequence[str]) -> str:
@@ -53,7 +54,7 @@ def class_probabilities(rows: pd.DataFrame, arm: str = "soft", lines_a_figure: i
     p_label: Any = rows["p_label"]
     column = "p_label" if p_label.notna().any() else "p_explained"
     shown: Any = rows[rows["arm"].isin([IMAGE_ARM, arm])]
-    lines = [(line_name(key), part) for key, part in shown.groupby(LINE, sort=False)]
+    lines = [(line_name(key), part) for key, part in shown.groupby(LINE, sort=False, observed=True)]
     targets = models_of(rows)[1]
     with style():
         return [
@@ -99,12 +100,12 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
     """Accuracy against kept area at equal area, a panel per target, a line per source and method.
 
     cells: lines as tables.transfer_matrix gives them, of one setting. The band is the interval; a hollow marker is the
-    soft arm at its own mean area; grey is the image and, where they were run, random blobs of the same area, averaged
-    over sources.
+    soft arm at its own mean area, tied to the image dimmed by as much; grey is the image and, where they were run,
+    random blobs of the same area, averaged over sources.
     """
     sources, targets = models_of(cells)
     methods = list(dict.fromkeys(cells["method"]))
-    points: Any = cells[[re.fullmatch(r"soft|(area|blobs)\d+", arm) is not None for arm in cells["arm"]]].copy()
+    points: Any = cells[[re.fullmatch(r"soft|dim|(area|blobs)\d+", arm) is not None for arm in cells["arm"]]].copy()
     columns = {"accuracy_feature": "accuracy", "accuracy_feature_low": "low", "accuracy_feature_high": "high"}
     for column, name in {"kept_area": "area", **columns}.items():
         points[name] = 100 * points[column]
@@ -126,8 +127,11 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
                 dashes = DASHES[methods.index(key[1]) % len(DASHES)]
                 panel.plot(line["area"], line["accuracy"], ls=dashes, label=line_name(key), **look)
                 panel.fill_between(line["area"], line["low"], line["high"], color=look["color"], alpha=alpha, lw=0)
-                soft = part[part["arm"] == "soft"]
-                panel.plot(soft["area"], soft["accuracy"], ls="none", mfc="white", ms=5, **look)
+                soft, dim = (part.loc[part["arm"] == arm, ["area", "accuracy"]] for arm in ("soft", "dim"))
+                if len(soft) and len(dim):
+                    panel.plot(*np.vstack([soft, dim]).T, color=look["color"], lw=0.6)
+                panel.plot(*dim.to_numpy().T, "_", color=look["color"], ms=6, mew=1.2)
+                panel.plot(*soft.to_numpy().T, ls="none", mfc="white", ms=5, **look)
             blobs = here[here["arm"].str.startswith("blobs")].groupby("arm")[["area", "accuracy"]].mean()
             if len(blobs):
                 blobs = blobs.sort_values("area")
@@ -137,7 +141,10 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
             if not np.isnan(level):
                 panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
             panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
-            panel.set_title(f"{short(target)} (n = {of_target['images'].max():,})")
+            if (here["arm"] == "dim").any():
+                panel.plot([], [], "_", color=CONTROL_COLOUR, ms=6, mew=1.2, label="image dimmed as much")
+            fewest, most = here["images"].min(), here["images"].max()
+            panel.set_title(f"{short(target)} (n = {fewest:,}" + (f" to {most:,})" if most > fewest else ")"))
             panel.set_xlim(0, None)
             panel.set_ylim(0, 100)
         figure.supxlabel("kept area (%)", fontsize=8)
@@ -150,7 +157,7 @@ def area_distributions(rows: pd.DataFrame) -> Figure:
     """How much of the image's light each soft map lets through in its source's own view, image by image."""
     soft: Any = rows[rows["arm"] == "soft"]
     lines = []
-    for key, part in soft.groupby(LINE, sort=False):
+    for key, part in soft.groupby(LINE, sort=False, observed=True):
         target = key[0] if (part["target"] == key[0]).any() else part["target"].iloc[0]
         lines.append((line_name(key), 100 * part.loc[part["target"] == target, "kept_area"].dropna().to_numpy()))
     with style():
@@ -174,7 +181,8 @@ def area_distributions(rows: pd.DataFrame) -> Figure:
 def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "retention") -> Figure:
     """Sources by targets with numbers in percent, a panel per method; the source's own cell is framed.
 
-    cells: lines as tables.transfer_matrix gives them, of one setting; value: one of its columns of fractions.
+    cells: lines as tables.transfer_matrix gives them, of one setting; value: one of its columns of fractions. Where
+    some are negative the colours diverge from 0.
     """
     chosen: Any = cells[cells["arm"] == arm]
     sources, targets = models_of(chosen)
@@ -185,16 +193,20 @@ def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "ret
     rows = -(-len(panels) // columns)
     width = max(side * len(targets) + 0.15 + margin / columns, 2.4 / columns)
     height = side * len(sources) + 0.35 + (0.05 * max(len(short(name)) for name in targets) + 0.4) / rows
+    colours, low, high = "viridis", 0, 100
+    if (chosen[value] < 0).any():
+        high = 10 * np.ceil(10 * chosen[value].abs().max())
+        colours, low = "PuOr", -high
     with style():
         figure, axes = grid(len(panels), columns, width, height)
         drawn = None
         for panel, ((method, variant), part) in zip(axes, panels, strict=True):
             table = part.pivot_table(index="source", columns="target", values=value).reindex(sources, columns=targets)
             percent = 100 * table.to_numpy(float)
-            drawn = panel.imshow(percent, cmap="viridis", vmin=0, vmax=100, aspect="equal")
+            drawn = panel.imshow(percent, cmap=colours, vmin=low, vmax=high, aspect="equal")
             for (row, column), number in np.ndenumerate(percent):
-                text = "–" if np.isnan(number) else f"{number:.0f}"
-                ink = "black" if np.isnan(number) or number > 45 else "white"  # what stands out more on viridis
+                text = "–" if np.isnan(number) else f"{round(number) + 0:.0f}"  # no -0
+                ink = "black" if np.isnan(number) else _ink(drawn.cmap(drawn.norm(number)))
                 panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7.5)
                 if sources[row] == targets[column]:
                     panel.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, ec=ink, lw=1))
@@ -208,18 +220,25 @@ def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "ret
         figure.supxlabel("target", fontsize=8)
         if drawn is not None:
             bar = figure.colorbar(drawn, ax=axes, shrink=0.9, aspect=18, pad=0.02)
-            bar.set_label(f"{value.replace('_', ' ')} (%)")
+            bar.set_label(f"{value.replace('_', ' ')} ({'%' if value == 'retention' else 'points'})")
             bar.outline.set_visible(False)
         if engine := figure.get_layout_engine():
             engine.execute(figure)  # squares need a pass more than the one of save, or their titles are cut
         return figure
 
 
+def _ink(colour: Sequence[float]) -> str:
+    """Black or white, whichever stands out more on a colour (WCAG 2, relative luminance)."""
+    channels = np.array(colour[:3])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"
+
+
 def transfer_against_likeness(pairs: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     """What is left above control against how alike two models are; a panel per line of correlations.
 
     pairs: lines as model_pairs gives them, of one setting and arm. correlations: a method, variant and measure a line,
-    with rho, low, high and the number of pairs, as likeness.correlations gives them.
+    with rho, low, high, p and the numbers of pairs and models, as likeness.correlations gives them.
     """
     lines: Any = list(correlations.itertuples(index=False))
     measures = len(set(correlations["measure"]))
@@ -243,8 +262,9 @@ def transfer_against_likeness(pairs: pd.DataFrame, correlations: pd.DataFrame) -
             panel.set_ylabel("retention above control (points)")
             bounds = f" [{found.low:.2f}, {found.high:.2f}]" if not np.isnan(found.low) else ""
             rho = "undefined" if np.isnan(found.rho) else f"{found.rho:.2f}{bounds}"
-            note = f"Spearman's ρ {rho}, {found.pairs} pairs"
-            panel.margins(y=0.18)  # room for the note
+            p = "" if np.isnan(found.p) else f"p {found.p:.2f}, "
+            note = f"Spearman's ρ {rho}\n{p}{found.pairs} pairs of {found.models} models"
+            panel.margins(y=0.28)  # room for the note
             panel.text(0.02, 0.98, note, transform=panel.transAxes, va="top", fontsize=7)
         _legend_above(figure, axes)
         return figure

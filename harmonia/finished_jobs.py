@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from harmonia.errors import InputError
@@ -73,25 +72,39 @@ def _read_config(folder: Path) -> dict[str, Any]:
 _NO_NUMBERS = {"data.cache", "data.download", "data.url"}  # where the same images come from
 _NO_NUMBERS |= {"evaluation.representations"}
 _CONTROLS = "evaluation.controls"  # which of them run changes no number of another arm; their seed does
+_OF_A_PART = {"data.per_class", "data.limit"}  # how many of the same images; which they are, the rows say
 _OF_THE_POOL = {"data.pool", "data.pool_size", "data.seed"}  # of the replacement images, not of those shown
 _WANDB = "pytorch_lightning.loggers.WandbLogger"  # as conf/logger/wandb.yaml has it
 _FOLLOWED = {"seed": "seed", "crop_pct": "crop_pct", "weights_folder": "paths.weights"}  # as conf/ interpolates them
 
 
-def recorded_networks(folder: Path) -> dict[str, dict[str, Any]]:
-    """What a job recorded of each of its networks (parameters, input_px); empty where it recorded none."""
+def recorded_networks(folder: Path) -> dict[str, dict[str, float]]:
+    """The numbers that a job recorded of each of its networks (parameters, input_px); empty where it recorded none."""
+    found = _recorded(folder, "networks")
+    return {
+        name: {fact: float(value) for fact, value in known.items() if isinstance(value, int | float)}
+        for name, known in (found.items() if isinstance(found, dict) else ())
+        if isinstance(known, dict)
+    }
+
+
+def recorded_start(folder: Path) -> str:
+    """When a job began, as text that sorts by time; empty where it recorded none."""
+    return str(_recorded(folder, "started") or "")
+
+
+def _recorded(folder: Path, name: str) -> Any:
     try:
-        found = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["networks"]
+        return json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))[name]
     except (OSError, ValueError, LookupError, TypeError):
-        return {}  # a job of an earlier version
-    return {name: known for name, known in found.items() if isinstance(known, dict)} if isinstance(found, dict) else {}
+        return None  # a job of an earlier version
 
 
 def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
     """A job's options that change numbers, KEY: VALUE of its command line, and by target's name that target's own.
 
-    Left out are options that repeat the one they follow (data.seed and seed). Folders of images and weights count:
-    the same numbers shown twice are seen, others passed over are not.
+    Left out are options that repeat the one they follow (data.seed and seed), and how many images there are. Folders of
+    images and weights count: the same numbers shown twice are seen, others passed over are not.
     """
     kept: dict[str, Any] = {
         **{name: config.get(name) for name in ("source", "method", "label", "fill", "data", "evaluation")},
@@ -111,7 +124,7 @@ def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dic
 
 
 def _is_no_number(key: str) -> bool:
-    return key in _NO_NUMBERS or (key.startswith(_CONTROLS) and key != f"{_CONTROLS}.seed")
+    return key in _NO_NUMBERS | _OF_A_PART or (key.startswith(_CONTROLS) and key != f"{_CONTROLS}.seed")
 
 
 def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -144,13 +157,17 @@ def logged_to_wandb(jobs: Sequence[Job]) -> list[Job]:
     return [job for job in jobs if section(job.config, "logger").get("_target_") == _WANDB]
 
 
-def image_set(rows: pd.DataFrame, options: Mapping[str, str]) -> str:
-    """A short digest of which images the rows are about: their ids, and the job's options of data.
-
-    Ids alone tell neither a data set's variants (full, 160px) apart nor two folders with the same names in them.
+def data_options(options: Mapping[str, str]) -> str:
+    """A job's options that say which data set it is about, as text: ids alone tell neither a data set's variants (full,
+    160px) apart nor two folders with the same names in them.
     """
     shown = {key: value for key, value in options.items() if key.startswith("data.") and key not in _OF_THE_POOL}
-    digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode("utf-8"))
-    for image_id in sorted(rows["image_id"].unique()):
+    return json.dumps(shown, sort_keys=True)
+
+
+def image_set(image_ids: Sequence[str], options: str) -> str:
+    """A short digest of these images of such a data set."""
+    digest = hashlib.sha256(options.encode("utf-8"))
+    for image_id in sorted(image_ids):
         digest.update(image_id.encode("utf-8") + b"\0")
     return digest.hexdigest()[:8]

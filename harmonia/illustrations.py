@@ -1,18 +1,20 @@
 """Which figures a report has, under which names and captions; one set of them for every setting."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from harmonia.cells import Rows
 from harmonia.comparison import SETTING
 from harmonia.examples import draw_examples, named_images, typical_images
 from harmonia.figure_style import save
 from harmonia.figures import (
-    FIGURE_COLUMNS,
+    OF_CELLS,
+    OF_ROWS,
     accuracy_by_area,
     area_distributions,
     class_probabilities,
@@ -21,6 +23,7 @@ from harmonia.figures import (
 )
 from harmonia.likeness import LIKENESS, correlations
 from harmonia.page.collection import Collection
+from harmonia.results import IMAGE_ARM
 
 TYPICAL_IMAGES = 4
 PIXELS_PER_INCH = 130
@@ -38,7 +41,7 @@ class Illustration:
 
 
 def illustrate(
-    rows: pd.DataFrame,
+    rows: Rows,
     matrix: pd.DataFrame,
     collection: Collection,
     folder: Path,
@@ -51,9 +54,10 @@ def illustrate(
     images: ids for Fig. 1, without them the typical ones. pairs: what likeness_table is about.
     """
     made = []
-    shown = mark_random(rows[[*SETTING, *FIGURE_COLUMNS, "random_weights"]])  # copying text takes seconds
+    rows = replace(rows, cells=mark_random(rows.cells))
+    shown: Any = rows.frame(OF_ROWS, rows.cells["arm"].isin([IMAGE_ARM, arm, "soft"]).to_numpy(), [*SETTING, *OF_CELLS])
     matrix = mark_random(matrix)
-    settings: Any = shown.groupby(SETTING, sort=False)
+    settings = shown.groupby(SETTING, sort=False, observed=True)
     for number, (setting, part) in enumerate(settings, start=1):
         suffix = "" if number == 1 else f"_{number}"
         where = "" if len(settings) == 1 else f" Label policy {setting[0]}, fill {setting[1]}, data {setting[2]}."
@@ -98,12 +102,19 @@ def _figures(rows: Any, matrix: Any, collection: Collection, setting: Sequence[s
         f"Retention, accuracy on the feature (arm {arm}) over accuracy on the image; the source's own cell is framed.",
         transfer_heat_maps(matrix, arm),
     )
+    if matrix.loc[matrix["arm"] == arm, "above_control"].notna().any():
+        yield (
+            "transfer_matrix_above_control",
+            "Transfer matrix, above control.",
+            f"Retention of arm {arm} less that of its matched control (points).",
+            transfer_heat_maps(matrix, arm, "above_control"),
+        )
     if matrix["accuracy_feature"].notna().any():
         yield (
             "accuracy_by_area",
             "Accuracy against kept area.",
             "Equal-area arms with 95 % bootstrap bands (images drawn again within classes); hollow: the soft map at "
-            "its mean area.",
+            "its mean area, and, tied to it, the image dimmed by as much.",
             accuracy_by_area(matrix),
         )
     if (rows["arm"] == "soft").any():
@@ -125,7 +136,7 @@ def _likeness(pairs: Any, setting: Sequence[str], arm: str):
             LIKENESS,
             "Transfer against likeness of models.",
             f"Every source and other target: retention of arm {arm} above its control against how alike the two are; "
-            "Spearman's rank correlation with its 95 % bootstrap interval over pairs.",
+            "Spearman's rank correlation with its 95 % interval and p; models, not pairs, are the units.",
             transfer_against_likeness(here[here["arm"] == arm], found),
         )
 

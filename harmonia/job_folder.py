@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ def write_environment(folder: Path, device: torch.device, networks: Mapping[str,
         "device": torch.cuda.get_device_name(device) if cuda else device.type,
         "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),  # what a launcher gave this job
         "host": platform.node(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "threads": torch.get_num_threads(),
         "networks": {name: dict(known) for name, known in networks.items()},
     }

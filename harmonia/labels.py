@@ -18,6 +18,15 @@ class LabelPolicy(Protocol):
     def __call__(self, logits: Logits, true: Labels, keys: np.ndarray) -> Labels: ...
 
 
+def best_classes(logits: Logits, count: int) -> torch.Tensor:
+    """Indices (..., count) of the most probable classes; of tied ones the first first, as argmax has it.
+
+    topk would take any of them: in half precision one image in a hundred has two classes in front, of which a network
+    as source and as target must name the same.
+    """
+    return logits.sort(dim=-1, descending=True, stable=True).indices[..., :count]
+
+
 def predicted(logits: Logits, true: Labels, keys: np.ndarray) -> Labels:
     """The class that the source predicts. The default: it knows nothing but the network."""
     return logits.argmax(1)
@@ -32,7 +41,7 @@ def true(logits: Logits, true: Labels, keys: np.ndarray) -> Labels:
 
 def runner_up(logits: Logits, true: Labels, keys: np.ndarray) -> Labels:
     """The second most probable class."""
-    return logits.topk(2, dim=1).indices[:, 1]
+    return best_classes(logits, 2)[:, 1]
 
 
 def random(logits: Logits, true: Labels, keys: np.ndarray, *, seed: int) -> Labels:

@@ -24,11 +24,12 @@ from harmonia.typeset import MISSING
 
 LIKENESS = "likeness"  # of the table's and the figure's files
 MIN_PAIRS = 5  # of four, no order is significant at 5 %
+_FOUND = ("rho", "low", "high", "p", "pairs", "models")
 MEASURES = {"agreement": "agreement of predictions", "cka": "linear CKA"}
 
 
 def correlations(pairs: Frame, arm: str) -> pd.DataFrame:
-    """Spearman's rho (rho, low, high, pairs) of each measure of likeness with what is left above control.
+    """Spearman's rho (rho, low, high, p, pairs, models) of each measure of likeness with what is left above control.
 
     A line per setting, method, variant and measure with MIN_PAIRS pairs or more. Random-weight sources are left out:
     they resemble nothing and transfer nothing, and would decide the correlation alone.
@@ -37,11 +38,13 @@ def correlations(pairs: Frame, arm: str) -> pd.DataFrame:
     lines = []
     for names, part in shown.groupby([*SETTING, "method", "variant"], sort=False):
         for measure in MEASURES:
-            known = part[[measure, "above_control"]].dropna()
+            known = part[["source", "target", measure, "above_control"]].dropna()
             if len(known) >= MIN_PAIRS:
-                found = rank_correlation(known[measure].to_numpy(), known["above_control"].to_numpy())
-                lines.append((*names, measure, found.rho, found.low, found.high, found.pairs))
-    return pd.DataFrame(lines, columns=[*SETTING, "method", "variant", "measure", "rho", "low", "high", "pairs"])
+                ends = list(zip(known["source"], known["target"], strict=True))
+                alike, above = (dict(zip(ends, known[name], strict=True)) for name in (measure, "above_control"))
+                found = rank_correlation(alike, above)
+                lines.append((*names, measure, *(getattr(found, name) for name in _FOUND)))
+    return pd.DataFrame(lines, columns=[*SETTING, "method", "variant", "measure", *_FOUND])
 
 
 def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[Job], arm: str) -> StatisticTable | None:
@@ -60,7 +63,7 @@ def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[Job], arm: 
     if found.empty:
         return None
     notes = [_in_words(line) for line in found.to_dict("records")]
-    made.printed.attrs["footnotes"] = [*notes, "Pairs that share a model are not independent: these are too narrow."]
+    made.printed.attrs["footnotes"] = notes
     return made
 
 
@@ -70,8 +73,10 @@ def _two_decimals(frame: Frame, column: str) -> list[str]:
 
 def _in_words(line: dict[str, Any]) -> str:
     rho, low, high = (MISSING if pd.isna(line[name]) else f"{line[name]:.2f}" for name in ("rho", "low", "high"))
+    p = "undefined" if pd.isna(line["p"]) else f"{line['p']:.3f}"
     return (
         f"{method_label(line['method'], line['variant'])}, {MEASURES[line['measure']]} and what is left above control: "
-        f"Spearman's rho {rho} [{low}, {high}] over {line['pairs']} pairs "
-        f"({line['label_policy']}, {line['fill']}, {line['data']}); percentile bootstrap over pairs."
+        f"Spearman's rho {rho} [{low}, {high}], p {p}, over {line['pairs']} pairs of {line['models']} models "
+        f"({line['label_policy']}, {line['fill']}, {line['data']}). Models are the units: a jackknife over them, and p "
+        "by giving them each other's likenesses."
     )

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from harmonia import job_folder, models, results, tracked_rows, tracking
 from harmonia.attribution.contract import Attribution
@@ -63,6 +65,11 @@ def run(config: DictConfig) -> dict[str, float | int | None]:
     with job_folder.ours(folder, wait=True):
         if job_folder.holds(folder, settings):
             return results.read_summary(folder)
+        if (folder / results.SUMMARY).exists():
+            raise InputError(
+                f"{folder} must be one job's, and another with other settings has just ended in it; what this one "
+                "computed is in the store: start it again with hydra.run.dir= or hydra.sweep.dir= of its own"
+            )
         return _run(settings, folder)  # the other one has died
 
 
@@ -100,7 +107,7 @@ def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     job_folder.begin(folder, settings)
     networks = {model.name: model.size_facts() for model in (job.source, *job.targets.values())}
     job_folder.write_environment(folder, device, networks)
-    counts = _evaluate_images(settings, job) if job.evaluation.of_images else job.evaluation(job)
+    counts = _evaluate_images(job) if job.evaluation.of_images else job.evaluation(job)
     if counts["maps_not_converged"]:
         maps = counts["maps_computed"] + counts["maps_cached"]
         log.warning("%d of %d maps have not converged", counts["maps_not_converged"], maps)
@@ -113,9 +120,9 @@ def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     }
 
 
-def _evaluate_images(settings: dict, job: Job) -> dict[str, int]:
+def _evaluate_images(job: Job) -> dict[str, int]:
     """Maps of whole images, then their evaluation."""
-    computed = make_maps(settings, job)
+    computed = make_maps(job)
     if len(job.viewed.unreadable) == job.maps.count:
         raise InputError(
             f"data: of {job.images.name} no image can be read, all {job.maps.count} are left out; the log names each"
@@ -158,13 +165,15 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
     """
     _quiet_lightning()
     # classifiers take their precision from here: Lightning's would reach the masks and keep weights too
-    make_trainer = partial(build, "trainer", {**settings["trainer"], "precision": "32-true"})
+    options = {**settings["trainer"], "precision": "32-true"}
+    # Lightning would take the tasks of `srun` for ranks of one job
+    make_trainer = partial(build, "trainer", options, plugins=[LightningEnvironment()])
     device = _device(make_trainer)
     batch_size = _batch_size(settings["batch_size"], device)
     method = _method(settings)
     evaluation: Evaluation = build("evaluation", settings["evaluation"])
     fill: Fill = build("fill", settings["fill"])
-    images: ImageSet = build("data", settings["data"])
+    label_policy = build_function("label", settings["label"])
     precision = settings["trainer"]["precision"]
     asked = settings["target"] if evaluation.of_images else {"self": settings["source"]}
     for name, model in (
@@ -172,6 +181,8 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
         *((f"target.{key}", one) for key, one in asked.items()),
     ):
         check(name, models.ModelSpec, model)
+    # from here on it takes time
+    images: ImageSet = build("data", settings["data"])
     source, targets = models.load_job(settings["source"], asked, settings["seed"], precision)
     _check_classes(images, source, targets.values())
     cache_root = Path(settings["paths"]["cache"]).expanduser()
@@ -199,7 +210,8 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
         method=method,
         method_name=settings["method"]["name"],
         maps=maps,
-        label_policy=settings["label"]["name"],
+        label_policy=label_policy,
+        label_name=settings["label"]["name"],
         fill=fill,
         fill_name=settings["fill"]["name"],
         replacements=lambda view, random_crops=False: pool(view, random_crops),
@@ -243,9 +255,8 @@ def _check_classes(images: ImageSet, source: Classifier, targets: Iterable[Class
         )
 
 
-def make_maps(settings: dict, job: Job) -> int:
+def make_maps(job: Job) -> int:
     """The maps that the store lacks; gives the number computed here."""
-    label_policy = build_function("label", settings["label"])
     if describe := getattr(job.method, "layer_of", None):
         log.info("%s on %s looks at layer %s", job.method_name, job.source.name, describe(job.source))
     return complete(
@@ -256,7 +267,7 @@ def make_maps(settings: dict, job: Job) -> int:
             job.source,
             job.method,
             job.images,
-            label_policy,
+            job.label_policy,
             partial(job.replacements, job.source.view),
             job.batch_size,
             progress,
@@ -357,7 +368,7 @@ def _track(settings: dict, job: Job, summary: dict) -> None:
             tracking.publish_cells(logger, summary, settings, read_localisation(job.folder))
         elif logger is not None:
             panel: list = []
-            rows = results.read_rows(job.folder, tracked_rows.COLUMNS)
+            rows = tracked_rows.tracked_rows(job.folder)
             with tracking.only_warns("no sample panel"):
                 panel = sample_panel(job, job.evaluation.arms(job), settings["tracking"]["panel_images"])
             tracking.publish(logger, summary, settings, rows, panel)
@@ -367,6 +378,7 @@ def _track(settings: dict, job: Job, summary: dict) -> None:
 
 def _quiet_lightning() -> None:
     """Lightning's hints are about training; harmonia's own lines say what its user needs."""
+    rank_zero_only.rank = 0  # every process is a job of its own: `srun` numbers its tasks, and only the first would log
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators"):
         logging.getLogger(name).setLevel(logging.WARNING)
     hints = (
@@ -375,7 +387,6 @@ def _quiet_lightning() -> None:
         "infer the batch indices",
         "LeafSpec",
         "GPU available but",
-        "The `srun` command is available",
     )
     for hint in hints:
         warnings.filterwarnings("ignore", f".*{hint}")

@@ -163,7 +163,7 @@ def _calibrated(settings: dict[str, Any], folder: Path, images: int) -> dict[tup
     job, _ = pipeline.prepare(few, folder)
     count = job.maps.count
     started = time.monotonic()
-    pipeline.make_maps(few, job)
+    pipeline.make_maps(job)
     seconds = time.monotonic() - started
     passes = sum(fact["passes"] for fact in job.maps.facts())
     costs = [Cost(seconds / count, passes / count, _size(job.maps) / count)]

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from harmonia.arguments import did_you_mean, keyword_arguments
+from harmonia.cells import Rows
 from harmonia.comparison import compare
 from harmonia.contrasts import missing
 from harmonia.errors import InputError
@@ -57,7 +56,8 @@ THUMBNAILS = 5000  # about 10 kB each
 
 _OURS = re.compile(
     rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS, STEM])})\.(md|csv|tex)|"
-    rf"(localisation_boxes|aggatt|fig1|fig2(_part\d+)?|transfer_matrix|accuracy_by_area|area_distributions|{LIKENESS})(_\d+)?\.(png|pdf)"
+    rf"(localisation_boxes|aggatt|fig1|fig2(_part\d+)?|transfer_matrix(_above_control)?|accuracy_by_area|area_distributions|{LIKENESS})"
+    rf"(_\d+)?\.(png|pdf)"
 )
 
 
@@ -81,7 +81,7 @@ def write_report(
             f"run must be an existing folder, got {str(run)!r}; {did_you_mean(run.name, siblings, MODULE)}"
         )
     report = Report(run, arm)
-    parts: dict[str, pd.DataFrame] = {}
+    parts: dict[str, Rows] = {}
     scored: dict[str, Cells] = {}
     jobs = find_jobs(run)
     if not jobs:
@@ -96,16 +96,17 @@ def write_report(
                 parts[_name(job, run)] = job_rows(job)
         except InputError as error:
             report.left_out[_name(job, run)] = str(error)
+        except Exception as error:  # damage that nobody thought of must not hide the other jobs
+            report.left_out[_name(job, run)] = f"unreadable: {type(error).__name__}: {error}; run the job again"
     mosaics = told_apart(list(scored.values()))
     rows = gather(list(parts.values()))
-    arms = sorted(set(rows["arm"].unique()) - {IMAGE_ARM})
+    arms = sorted(set(rows.cells["arm"]) - {IMAGE_ARM})
     if parts and arm not in arms:
         choice = ", ".join(arms) or "(none)"
         raise InputError(f"arm must be one of {choice}, got {arm!r}; {did_you_mean(arm, arms, MODULE)}")
-    used = set(rows["job"].unique())
     for name, part in parts.items():
-        if not used.intersection(part["job"].unique()):
-            report.left_out[name] = REPLACED
+        if not rows.image_ids.keys() & part.image_ids.keys():
+            report.left_out[name] = "replaced by a job of the same cells, on more images or a later one"
     shown = [cells.job for cells in mosaics]
     report.left_out |= {name: REPLACED for name, cells in scored.items() if cells.job not in shown}
     report.jobs = [job for job in jobs if _name(job, run) in {**parts, **scored}]

@@ -47,7 +47,7 @@ def read_representations(job_folder: str | Path) -> tuple[list[str], dict[str, n
                 column = table[name].combine_chunks()
                 values = column.flatten().to_numpy().reshape(len(image_ids), column.type.list_size)
                 found[name.removeprefix(_COLUMN)] = values.astype(np.float32)
-    except (OSError, KeyError, pa.ArrowException) as error:
+    except (OSError, KeyError, ValueError, AttributeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} must be readable Parquet, got: {reason}; run the job again") from error
     return image_ids, found

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,7 @@ ENVIRONMENT = "environment.json"
 IMAGE_ARM = "image"
 _OWN_ARM = re.compile(r"image|soft|area\d+")
 _MATCHED = {"soft": "dim", "area": "blobs"}
+ROWS_AT_ONCE = 20_000  # of a file, in memory
 NUM_BINS = 15  # of the calibration error; Guo et al. 2017
 
 _REPEATED = pa.dictionary(pa.int32(), pa.string())
@@ -149,11 +150,16 @@ def read_table(job_folder: str | Path, columns: Sequence[str] | None = None) -> 
     """A job's rows, or some columns of them, as they are stored."""
     path = Path(job_folder) / ROWS
     wanted = list(SCHEMA.names if columns is None else columns)
+    # Not read_table: it takes a folder called source=e7 for a column.
+    with _readable(path), pq.ParquetFile(path) as file:
+        _check_columns(path, file.schema_arrow)
+        return file.read(columns=wanted)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        # Not read_table: it takes a folder called source=e7 for a column.
-        with pq.ParquetFile(path) as file:
-            _check_columns(path, file.schema_arrow)
-            return file.read(columns=wanted)
+        yield
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} must be readable Parquet, got: {reason}; run the job again") from error
@@ -190,25 +196,74 @@ def read_rows(job_folder: str | Path, columns: Sequence[str] | None = None) -> p
     return table.cast(pa.schema(plain)).to_pandas()
 
 
+def read_pieces(job_folder: str | Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Some columns of a job's rows, some ten thousand rows at a time; repeated names are categories."""
+    return (table.to_pandas() for table in read_tables(job_folder, columns))
+
+
+def read_tables(job_folder: str | Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The same as they are stored."""
+    path = Path(job_folder) / ROWS
+    with _readable(path), pq.ParquetFile(path) as file:
+        _check_columns(path, file.schema_arrow)
+        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+        # row groups may be as small as one image of one target
+        part_of_group = np.cumsum([0, *sizes])[:-1] // ROWS_AT_ONCE
+        for part in np.unique(part_of_group):
+            yield file.read_row_groups(np.flatnonzero(part_of_group == part).tolist(), columns)
+
+
 def summarise_job(job_folder: str | Path) -> dict[str, float | int | None]:
-    """summarise of a job's rows, one target at a time and without its texts: they need not fit into memory together."""
-    targets = read_table(job_folder, ["target"]).column("target").unique().to_pylist()
+    """summarise of a job's rows, one target at a time and names as numbers: they need not fit into memory as text."""
+    targets: dict[str, None] = {}
+    for piece in read_pieces(job_folder, ["target"]):
+        targets |= dict.fromkeys(piece["target"])
     summary: dict[str, float | int | None] = {}
     for target in targets:
-        summary |= summarise(pd.concat(list(_measured_rows(Path(job_folder) / ROWS, target)), ignore_index=True))
+        summary |= summarise(_measured_rows(job_folder, target))
     return summary
 
 
-def _measured_rows(path: Path, target: str) -> Iterator[pd.DataFrame]:
-    """The columns that metrics are made of, a row group at a time; in_top5 in the place of the five names."""
-    names = ["arm", "image_id", "label", "predicted", "p_label", "p_explained", "p_predicted", "kept_area"]
-    with pq.ParquetFile(path) as file:
-        for number in range(file.num_row_groups):
-            rows: Any = file.read_row_group(number, ["target", *names, "top5"]).to_pandas()
-            rows = rows[rows["target"] == target]
-            if len(rows):
-                rows = rows.assign(in_top5=_in_top5(rows)).drop(columns="top5")
-                yield rows.astype({"target": "str", "arm": "str", "image_id": "str"})
+def _measured_rows(job_folder: str | Path, target: str) -> pd.DataFrame:
+    """The columns that metrics are made of; in_top5, whether the label is among them, in place of the five names."""
+    names = ["target", "arm", "image_id", "label", "predicted"]
+    numbers = ["p_label", "p_explained", "p_predicted", "kept_area"]
+
+    def pieces() -> Iterator[pd.DataFrame]:
+        for piece in read_pieces(job_folder, [*names, *numbers, "top5"]):
+            rows: Any = piece[piece["target"] == target]
+            yield rows.assign(in_top5=_in_top5(rows)).drop(columns="top5")
+
+    return with_categories(pieces(), {"label": "class", "predicted": "class"})
+
+
+def with_categories(pieces: Iterable[pd.DataFrame], together: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """The pieces as one frame with a number in the place of each name: a tenth of what text takes.
+
+    together: columns that share their categories, so that they can be compared, by a name for these.
+    """
+    shared = together or {}
+    known: dict[str, dict[str, int]] = {}
+    parts: dict[str, list[np.ndarray]] = {}
+    for piece in pieces:
+        for name in piece.columns:
+            values = piece[name]
+            if not pd.api.types.is_numeric_dtype(values.dtype):
+                values = codes_of(values, known.setdefault(shared.get(name, name), {}))
+            parts.setdefault(name, []).append(np.asarray(values))
+    columns: dict[str, Any] = {}
+    for name in list(parts):
+        joined = np.concatenate(parts.pop(name))
+        names = known.get(shared.get(name, name))
+        columns[name] = joined if names is None else pd.Categorical.from_codes(joined, list(names))
+    return pd.DataFrame(columns)
+
+
+def codes_of(values: Any, known: dict[str, int]) -> np.ndarray:
+    """The number of each name; new names are given the next ones. -1 for none."""
+    codes, names = pd.factorize(values)
+    numbers = [known.setdefault(name, len(known)) for name in names]
+    return np.array([*numbers, -1], np.int32)[codes]
 
 
 def _in_top5(rows: Any) -> list[bool]:
@@ -233,7 +288,7 @@ def summarise(rows: pd.DataFrame) -> dict[str, float | int | None]:
     if (repeats := rows.duplicated(key)).any():
         first = rows.loc[repeats, key].iloc[0].to_dict()
         raise InputError(f"rows must be one per image, target and arm, got another {first}; summarise one job")
-    groups: dict[Any, pd.DataFrame] = dict(iter(rows.groupby(["target", "arm"], sort=False)))
+    groups: dict[Any, pd.DataFrame] = dict(iter(rows.groupby(["target", "arm"], sort=False, observed=True)))
     measured = {names: _measure(group) for names, group in groups.items()}
     for (target, arm), metrics in measured.items():
         if arm != IMAGE_ARM:
@@ -359,4 +414,6 @@ def read_summary(folder: str | Path) -> dict[str, float | int | None]:
         raise InputError(f"{path} must be readable JSON, got: {error}; run the job again") from error
     if not isinstance(summary, dict):
         raise InputError(f"{path} must hold a JSON object, got {type(summary).__name__}; run the job again")
+    if odd := next((name for name, value in summary.items() if not isinstance(value, int | float | None)), None):
+        raise InputError(f"{path} must hold numbers, got {summary[odd]!r} as {odd}; run the job again")
     return summary

@@ -7,11 +7,14 @@ the biased one calls independent representations alike when they have as many di
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import rankdata, t
+
+MIN_PAIRS = 3  # of two, every order is perfect
 
 
 def agreement(p: Sequence[str], q: Sequence[str]) -> float:
@@ -58,45 +61,73 @@ def _u_centred_gram(x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Spearman's rho over so many pairs; NaN where it is undefined."""
+    """Spearman's rho over so many pairs of so many models; NaN where a number is undefined."""
 
     rho: float
     low: float
     high: float
+    p: float
     pairs: int
+    models: int
 
 
 def rank_correlation(
-    x: Sequence[float] | np.ndarray,
-    y: Sequence[float] | np.ndarray,
+    x: Mapping[tuple[str, str], float],
+    y: Mapping[tuple[str, str], float],
     level: float = 0.95,
-    resamples: int = 10_000,
+    orders: int = 9_999,
     seed: int = 0,
 ) -> RankCorrelation:
-    """Spearman's rho with a percentile bootstrap interval over pairs (Efron 1979); pairs with a NaN are left out.
+    """Spearman's rho of two numbers of (source, target) pairs of models; x, a likeness, is the same both ways round.
 
-    Pairs of models that share a model are not independent, so that the interval is too narrow rather than too wide.
-    Resamples in which one variable does not vary have no rho and are left out.
+    Pairs that share a model are not independent: models are the units. The interval is a jackknife's that leaves
+    out one model after the other (J. Tukey 1958), with Student's t; pairs taken as units would give a far narrower one.
+    p, two-sided, gives the models each other's likenesses (N. Mantel 1967): in all orders of up to seven models, else
+    in so many drawn ones; NaN where the likeness of two of the models is not known. Pairs with a NaN are left out.
     """
-    first, second = np.asarray(x, float), np.asarray(y, float)
-    if first.shape != second.shape or first.ndim != 1:
-        raise ValueError(f"x and y must be equally long lists, got shapes {first.shape} and {second.shape}")
-    known = np.isfinite(first) & np.isfinite(second)
-    first, second = first[known], second[known]
-    if len(first) < 3:
-        return RankCorrelation(math.nan, math.nan, math.nan, len(first))
-    rho = float(_spearman(first[None], second[None])[0])
-    drawn = np.random.default_rng(seed).integers(len(first), size=(resamples, len(first)))
-    of_resamples = _spearman(first[drawn], second[drawn])
-    of_resamples = of_resamples[np.isfinite(of_resamples)]
-    tail = (1 - level) / 2
-    low, high = np.quantile(of_resamples, [tail, 1 - tail]) if len(of_resamples) else (math.nan, math.nan)
-    return RankCorrelation(rho, float(low), float(high), len(first))
+    alike = {frozenset(pair): value for pair, value in x.items() if math.isfinite(value)}
+    pairs = [pair for pair, value in y.items() if math.isfinite(value) and frozenset(pair) in alike]
+    models = sorted({name for pair in pairs for name in pair})
+    source, target = np.array([[models.index(name) for name in pair] for pair in pairs], int).reshape(-1, 2).T
+    likeness = np.array([[alike.get(frozenset((one, other)), math.nan) for other in models] for one in models])
+    number = np.array([y[pair] for pair in pairs])
+
+    def rho(orders: np.ndarray, kept: np.ndarray | slice = slice(None)) -> np.ndarray:
+        return _spearman(likeness[orders[:, source[kept]], orders[:, target[kept]]], number[kept])
+
+    own = np.arange(len(models))[None]
+    if len(pairs) < MIN_PAIRS:
+        return RankCorrelation(math.nan, math.nan, math.nan, math.nan, len(pairs), len(models))
+    found = float(rho(own)[0])
+    left_out = np.array([float(rho(own, (source != model) & (target != model))[0]) for model in own[0]])
+    half = _jackknife_error(left_out) * t.ppf((1 + level) / 2, len(models) - 1)
+    # a bound that is undefined stays so: max and min would hide it
+    low, high = np.clip([found - half, found + half], -1, 1).tolist()
+    p = math.nan
+    if math.isfinite(found) and np.isfinite(likeness[~np.eye(len(models), dtype=bool)]).all():
+        p = float((np.abs(rho(_orders(len(models), orders, seed))) >= abs(found) - 1e-9).mean())
+    return RankCorrelation(found, low, high, p, len(pairs), len(models))
+
+
+def _jackknife_error(left_out: np.ndarray) -> float:
+    """Standard error from what is found without each unit; NaN where one of these is undefined."""
+    n = len(left_out)
+    return math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
+
+
+def _orders(models: int, drawn: int, seed: int) -> np.ndarray:
+    """(orders, models): all of a few models; of many so many random ones behind their own."""
+    if models <= 7:
+        return np.array(list(permutations(range(models))))
+    own = np.arange(models)
+    return np.vstack([own, np.random.default_rng(seed).permuted(np.tile(own, (drawn, 1)), axis=1)])
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Of each row; NaN where one variable does not vary."""
-    ranks = [rankdata(values, axis=1) for values in (x, y)]
+    """Of each row of x with y; NaN where one of them does not vary or has fewer than MIN_PAIRS numbers."""
+    if len(y) < MIN_PAIRS:
+        return np.full(len(x), math.nan)
+    ranks = rankdata(x, axis=1), rankdata(y)[None]
     one, other = (rank - rank.mean(1, keepdims=True) for rank in ranks)
     scale = np.sqrt((one**2).sum(1) * (other**2).sum(1))
     return np.divide((one * other).sum(1), scale, out=np.full(len(x), math.nan), where=scale > 0)

@@ -5,6 +5,7 @@ Printed in percent with intervals for people; their CSV holds fractions in full 
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -19,6 +20,7 @@ STEMS = (
     HEADLINE,
     "controls",
     "matrix",
+    "matrix_above_control",
     "families",
     "capacity",
     "methods",
@@ -60,6 +62,12 @@ def percent(frame: Frame, column: str) -> list[str]:
     return printed
 
 
+def percent_if_bounded(frame: Frame, column: str) -> list[str]:
+    """percent, but for numbers of which too few images are left for an interval."""
+    bounded = frame[f"{column}_low"].notna()
+    return percent(frame.assign(**{column: frame[column].where(bounded)}), column)
+
+
 def p_value(frame: Frame, column: str) -> list[str]:
     return [MISSING if pd.isna(p) else "<0.0001" if p < 1e-4 else f"{p:.4f}" for p in frame[column]]
 
@@ -74,6 +82,7 @@ FEATURE: Column = ("Accuracy (F) (%)", "accuracy_feature", percent)
 RETENTION: Column = ("Retention (%)", "retention", percent)
 CONTROL: Column = ("Control's retention (%)", "control_retention", percent)
 ABOVE: Column = ("Above control (points)", "above_control", percent)
+CENTRE: Column = ("Above centre box (points)", "above_centre", percent)
 
 
 def statistic_tables(comparisons: Sequence[Comparison], arm: str = "soft") -> list[StatisticTable]:
@@ -85,9 +94,10 @@ def _tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[StatisticTa
     yield statistic_table(
         HEADLINE,
         "Transfer above control: retention of the feature less that of the matched control (dim for soft, blobs for "
-        "area arms), mean over the targets that are not the source.",
+        "area arms) and, where that has run, of the centre box of the same area; mean over the targets that are not "
+        "the source. Methods that ran on other images meet in the table of methods, on those that both have.",
         [SOURCE, METHOD, ARM],
-        [("Cells", "cells", count), RETENTION, CONTROL, ABOVE, KEPT],
+        [("Cells", "cells", count), ("Images", "images", count), RETENTION, CONTROL, ABOVE, CENTRE, KEPT],
         comparisons,
         contrasts.mean_transfer,
     )
@@ -105,18 +115,23 @@ def _tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[StatisticTa
         comparisons,
         contrasts.controls,
     )
-    yield statistic_table(
-        "matrix",
-        f"Retention of arm {arm}, sources by targets (%).",
-        [METHOD, SOURCE],
-        [(name, name, percent) for name in _targets(comparisons)],
-        comparisons,
-        lambda comparison: contrasts.matrix(comparison, arm),
-    )
+    for stem, what, above in (
+        ("matrix", f"Retention of arm {arm}, sources by targets (%).", False),
+        ("matrix_above_control", f"The same of what is left of arm {arm} above its control (points).", True),
+    ):
+        yield statistic_table(
+            stem,
+            what,
+            [METHOD, SOURCE],
+            [(name, name, percent) for name in _targets(comparisons)],
+            comparisons,
+            partial(contrasts.matrix, arm=arm, above_control=above),
+        )
     yield statistic_table(
         "families",
-        "Retention by family: to the source itself, to others of its family, to other families, and the second less "
-        "the third (points).",
+        "Retention by family: to the source itself, to others of its family, to other families; other networks stand "
+        "behind each mean. Kinship: what a common family adds between networks of equal strength, by least squares "
+        "of source + target + kinship (points), to retention and to what is left above control.",
         [METHOD, ARM],
         [
             ("Itself (%)", "itself", percent),
@@ -124,20 +139,24 @@ def _tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[StatisticTa
             ("Within (%)", "within", percent),
             ("Cells between", "between_cells", count),
             ("Between (%)", "between", percent),
-            ("Difference (points)", "difference", percent),
+            ("Kinship (points)", "kinship", percent),
+            ("Kinship above control", "above_kinship", percent),
         ],
         comparisons,
         contrasts.families,
     )
     yield statistic_table(
         "capacity",
-        "Retention from the smaller to the larger network of a family and back, and the first less the second "
-        "(points); size by number of parameters.",
+        "Retention from the smaller to the larger network of a family and back, the first less the second (points), "
+        "the same difference above control, and what each way keeps; size by number of parameters.",
         [("Family", "family", text), ("Small", "small", text), ("Large", "large", text), METHOD, ARM],
         [
             ("To larger (%)", "to_larger", percent),
             ("To smaller (%)", "to_smaller", percent),
             ("Difference (points)", "difference", percent),
+            ("Difference above control", "above_difference", percent),
+            ("Kept area, to larger (%)", "area_to_larger", percent),
+            ("to smaller (%)", "area_to_smaller", percent),
         ],
         comparisons,
         contrasts.capacity,
@@ -152,7 +171,7 @@ def _paired_tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[Stat
     yield statistic_table(
         "methods",
         "Method against method on the same cells and images, first less second; target others: the mean over all but "
-        "the source. McNemar's exact test of accuracy, Holm over the table.",
+        "the source. McNemar's exact test of accuracy, Holm over a setting's lines.",
         [
             SOURCE,
             ("Target", "first_target", text),
@@ -172,7 +191,8 @@ def _paired_tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[Stat
     )
     yield statistic_table(
         "tests",
-        f"McNemar's exact tests of accuracy, arm {arm}: first less second; Holm over all arms of one question.",
+        f"McNemar's exact tests of accuracy, arm {arm}: first less second; Holm over a setting's lines of one "
+        "question, all arms. Two targets differ also in how many whole images they name.",
         [SOURCE, METHOD, ("Question", "kind", text), ("First", "first_cell", text), ("Second", "second_cell", text)],
         [difference, ("Only first", "only_first", count), ("Only second", "only_second", count), *p],
         comparisons,
@@ -189,9 +209,10 @@ def _split_tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[Stati
 
     yield statistic_table(
         "source_right",
-        f"Where the source was right on the whole image and where it was wrong, arm {arm}.",
+        f"Where the source was right on the whole image and where it was wrong, arm {arm}. No retention where "
+        "resamples have no whole image that the target names.",
         [SOURCE, METHOD, TARGET, ("Source was", "source_was", text)],
-        [images, IMAGE, FEATURE, RETENTION],
+        [images, IMAGE, FEATURE, ("Retention (%)", "retention", percent_if_bounded)],
         comparisons,
         splits.source_right,
         of_arm,
@@ -214,11 +235,12 @@ def _split_tables(comparisons: Sequence[Comparison], arm: str) -> Iterator[Stati
     )
     yield statistic_table(
         "classes",
-        f"Class by class, arm {arm}; intervals are Wilson's.",
+        f"Class by class, arm {arm}.",
         [SOURCE, METHOD, TARGET, ("Class", "label", text)],
         [images, IMAGE, FEATURE, RETENTION],
         comparisons,
         lambda comparison: splits.classes(comparison, arm),
+        intervals=lambda comparison: "95 % intervals: Wilson's, of this number of images.",
     )
 
 
@@ -230,6 +252,7 @@ def statistic_table(
     comparisons: Sequence[Comparison],
     frame_of: Callable[[Comparison], pd.DataFrame],
     shown: Callable[[Frame], Any] | None = None,
+    intervals: Callable[[Comparison], str] = intervals_in_words,
 ) -> StatisticTable:
     """The table of one kind of contrast over all settings; settings that vary have columns of their own."""
     frame = _frame(comparisons, frame_of)
@@ -241,8 +264,8 @@ def statistic_table(
     ]
     columns = [*varying, *texts, *numbers]
     printed = pd.DataFrame({heading: form(part, column) for heading, column, form in columns}, dtype=str)
-    full = f"{caption} {intervals_in_words(comparisons[0])}"
-    return StatisticTable(stem, table(printed, full, len(varying) + len(texts)), frame)
+    said = " ".join(dict.fromkeys(intervals(comparison) for comparison in comparisons))
+    return StatisticTable(stem, table(printed, f"{caption} {said}", len(varying) + len(texts)), frame)
 
 
 def _frame(comparisons: Sequence[Comparison], frame_of: Callable[[Comparison], pd.DataFrame]) -> Frame:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from harmonia.comparison import SETTING, Comparison, Frame, cell_estimates
-from harmonia.paper import FOOTNOTES, printed
+from harmonia.paper import FOOTNOTES, SOURCE, printed
 from harmonia.results import IMAGE_ARM
 from harmonia.statistics import LEVEL, interval
 from harmonia.typeset import MISSING, table
@@ -59,8 +59,9 @@ def _transfer_table(
         for target, shown in columns:
             at = position.get((target, shown))
             kept_area = np.nan if at is None else cells.at[at, "kept_area"]
-            # a source with other weights than the paper's has no printed numbers
-            quoted = {} if part["random_weights"].any() else _quoted(source, method, target, shown)
+            # random weights are not the paper's, and its features lie on black
+            foreign = part["random_weights"].any() or (shown != IMAGE_ARM and comparison.setting["fill"] != "black")
+            quoted = {} if foreign else _quoted(source, method, target, shown)
             blocks.append(_block({} if at is None else figures[at], kept_area, quoted))
         lines += [[method_label(method, variant), name, *(block[name] for block in blocks)] for name in blocks[0]]
     head = ["Method", "Metric", *(f"{target} ({'I' if shown == IMAGE_ARM else 'F'})" for target, shown in columns)]
@@ -112,14 +113,17 @@ def _bounds(figure: Figure, decimals: int) -> str:
 
 def _caption(comparison: Comparison, cells: Frame, arm: str) -> str:
     setting, first = comparison.setting, cells.iloc[0]
+    counts = cells.groupby(["method", "variant"], sort=False)["images"].max()
     num_images = f"{len(comparison.labels):,} images"
+    if counts.nunique() > 1:  # the methods table compares them on those that both have
+        num_images = ", ".join(f"{method_label(*names)} {images:,}" for names, images in counts.items()) + " images"
     if cells["unreadable"].max() > 0:
         num_images += f" (and {cells['unreadable'].max():.0f} unreadable)"
     return (
         f"Source {first['source']}{' (random weights)' if first['random_weights'] else ''}, arm {arm}, "
         f"fill {setting['fill']}, label policy {setting['label_policy']}; {setting['data']}, {num_images}. "
         "(I) the whole image, (F) the feature. "
-        "F1 over the classes present, 1000-way argmax; weighted: by support, macro: equally. "
+        "F1 over the classes present, argmax over all of the target's; weighted: by support, macro: equally. "
         f"{intervals_in_words(comparison)}"
     )
 
@@ -130,13 +134,15 @@ def intervals_in_words(comparison: Comparison) -> str:
     together = ", classes of one image together" if alone else ""
     return (
         f"{100 * LEVEL:.0f} % intervals: percentile bootstrap, {comparison.num_resamples:,} resamples of the images "
-        f"within their class{together}; networks and maps are held fixed."
+        f"within their class{together}; networks and maps are held fixed. One without width says "
+        "that no image, or every one, did so."
     )
 
 
 def _footnotes(comparison: Comparison, cells: Frame, lines: Sequence[Sequence[str]]) -> list[str]:
     shown = "".join(text for line in lines for text in line)
-    notes = [note for mark, note in FOOTNOTES.items() if mark in shown]
+    quoted = any(line[1].endswith("printed") and not _nothing_printed(line) for line in lines)
+    notes = [SOURCE] * quoted + [note for mark, note in FOOTNOTES.items() if mark in shown]
     if not (comparison.labels >= 0).any():
         notes.append("No image has a label: accuracy and F1 are undefined.")
     elif len(comparison.labels) < 2:

@@ -1,7 +1,8 @@
 """A target model on whole images and on features."""
 
+import math
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor
 
+from harmonia.attribution.contract import CPU_PASS, fill_up
 from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
 from harmonia.data.views import ViewBatch
@@ -20,7 +22,7 @@ from harmonia.maps import UNREADABLE, pack
 from harmonia.memory import BatchSize
 from harmonia.models import Classifier, refuse_non_finite
 from harmonia.progress import Stage
-from harmonia.shapes import Logits
+from harmonia.shapes import Images, Logits
 
 
 class Target(LightningModule):
@@ -30,7 +32,7 @@ class Target(LightningModule):
         super().__init__()
         self.classifier = classifier
         self.batch_size = BatchSize(batch_size)
-        self.passes = 0  # inputs that went through the network
+        self.passes = 0  # inputs that went through the network, without what fills up a pass
         self._progress = progress
 
     def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
@@ -38,13 +40,29 @@ class Target(LightningModule):
         return batch
 
     def parts(self, rows: Tensor, compute: Callable[[Tensor], Any]) -> Iterator[tuple[Tensor, Any]]:
-        """The rows in parts that fit into memory, each with what compute gives for it."""
+        """The rows in parts of whole passes that fit into memory, each with what compute gives for it."""
+
+        def attempt(size: int, rest: Tensor) -> tuple[Tensor, Any]:
+            slots = self._pass_size(size)
+            part = rest[: math.ceil(size / slots) * slots]
+            return part, compute(part)
+
         while len(rows):
             # compute may be called again for fewer of them
-            size, found = self.batch_size.fit(lambda size, rest=rows: (size, compute(rest[:size])))
-            yield rows[:size], found
-            self._progress.advance(len(rows[:size]))
-            rows = rows[size:]
+            part, found = self.batch_size.fit(partial(attempt, rest=rows))
+            yield part, found
+            self._progress.advance(len(part))
+            rows = rows[len(part) :]
+
+    def show(self, network: Callable[[Images], tuple[Tensor, ...]], images: Images) -> tuple[Tensor, ...]:
+        """What the network gives for images, in passes whose size on a CPU depends on no batch size (ADR 9)."""
+        slots = self._pass_size(len(images))
+        shown = [images[first : first + slots] for first in range(0, len(images), slots)]
+        found = [[tensor[: len(part)] for tensor in network(fill_up(part, slots))] for part in shown]
+        return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+    def _pass_size(self, size: int) -> int:
+        return CPU_PASS if self.device.type == "cpu" and not self.batch_size.halved else size
 
     def count(self, logits: Logits) -> Logits:
         """The logits on the CPU, counted, and refused where they are not finite."""
@@ -67,9 +85,8 @@ class ImageTarget(Target):
         representations = torch.full((len(batch.pixels), self.classifier.representation_size), torch.nan)
 
         def represent(part: Tensor) -> tuple[Logits, Tensor]:
-            part_logits, part_representations = self.classifier.represent(
-                batch.pixels[part].to(self.device).float() / 255
-            )
+            images = batch.pixels[part].to(self.device).float() / 255
+            part_logits, part_representations = self.show(self.classifier.represent, images)
             return self.count(part_logits), part_representations.cpu()
 
         for part, found in self.parts(rows, represent):
@@ -147,5 +164,6 @@ class FeatureTarget(Target):
             else:
                 features = keep_B1HW.expand_as(images_B3HW)
             if present.any():
-                logits_BAK[present, arm] = self.count(self.classifier(features[present.to(device)]))
+                (logits_PK,) = self.show(lambda shown: (self.classifier(shown),), features[present.to(device)])
+                logits_BAK[present, arm] = self.count(logits_PK)
         return logits_BAK, areas_BA

@@ -1,38 +1,43 @@
 """What a logger is given of a finished job, all of it from the job's rows and the summary that was made of them."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
-from harmonia.results import IMAGE_ARM, is_control, matched_control
+from harmonia.results import IMAGE_ARM, is_control, matched_control, read_pieces, with_categories
 
 AREA, CURVES = "curves/kept_area", "curves/{target}/{metric}"
 IMAGES = "images"  # the table with a line per image and target
 CELLS = "cells"  # the table with a line per scored cell of a mosaic
 _OF_IMAGE = ["image_id", "target", "label", "explained", "source_predicted", "flag"]
 _OF_ARM = ["predicted", "p_label", "p_explained", "kept_area"]
-COLUMNS = [*_OF_IMAGE, "arm", *_OF_ARM]  # of the rows, all that is read here
+_NAMES = [*_OF_IMAGE, "arm", "predicted"]
+TABLE_IMAGES = 1000  # W&B builds its table in memory
 
 
-def metrics(summary: Mapping[str, float | int | None], rows: pd.DataFrame) -> dict[str, float | int | None]:
+def tracked_rows(job_folder: str | Path) -> pd.DataFrame:
+    """What is read here of a job's rows: none of the controls', names as categories."""
+    pieces = read_pieces(job_folder, [*_OF_IMAGE, "arm", *_OF_ARM])
+    return with_categories(piece[~piece["arm"].map(is_control).astype(bool)] for piece in pieces)
+
+
+def metrics(summary: Mapping[str, float | int | None]) -> dict[str, float | int | None]:
     """The summary; of the controls only accuracy and retention, since a dashboard draws a chart for each metric."""
-    shown = rows[["target", "arm"]].drop_duplicates().itertuples(index=False)
-    controls = tuple(f"{target}/{arm}/" for target, arm in shown if is_control(arm))
     return {
         name: value
         for name, value in summary.items()
-        if not name.startswith(controls) or name.rpartition("/")[2] in ("accuracy", "retention")
+        if name.count("/") < 2 or not is_control(name.split("/")[-2]) or name.endswith(("/accuracy", "/retention"))
     }
 
 
 def histograms(rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Probabilities of the label by `<target>/<arm>/p_label`; none of the controls."""
-    own: Any = rows[~rows["arm"].map(is_control)]
+    """Probabilities of the label by `<target>/<arm>/p_label`."""
     return {
         "/".join([*cast(tuple[str, str], group), "p_label"]): of_group["p_label"].to_numpy()
-        for group, of_group in own.groupby(["target", "arm"])
+        for group, of_group in rows.groupby(["target", "arm"], observed=True)
     }
 
 
@@ -58,11 +63,16 @@ def area_curves(summary: Mapping[str, float | int | None], rows: pd.DataFrame) -
 
 
 def image_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """A line per image and target, in the rows' order; per own arm the prediction and the probabilities."""
-    own: Any = rows[~rows["arm"].map(is_control)]
-    lines = own.drop_duplicates(["image_id", "target"])[_OF_IMAGE].set_index(["image_id", "target"])
-    for arm, part in own.groupby("arm", sort=False):
-        shown = [name for name in _OF_ARM if arm != IMAGE_ARM or name != "kept_area"]  # the image arm keeps all
-        columns = part.set_index(["image_id", "target"])[shown].add_prefix(f"{arm}/")
+    """A line per image and target, in the rows' order; per arm the prediction and the probabilities.
+
+    Of more images than TABLE_IMAGES as many, evenly spread.
+    """
+    images = rows["image_id"].unique()
+    spread = np.linspace(0, len(images) - 1, min(len(images), TABLE_IMAGES)).round().astype(int)
+    shown: Any = rows[rows["image_id"].isin(images[np.unique(spread)])].astype(dict.fromkeys(_NAMES, "str"))
+    lines = shown.drop_duplicates(["image_id", "target"])[_OF_IMAGE].set_index(["image_id", "target"])
+    for arm, part in shown.groupby("arm", sort=False):
+        of_arm = [name for name in _OF_ARM if arm != IMAGE_ARM or name != "kept_area"]  # the image arm keeps all
+        columns = part.set_index(["image_id", "target"])[of_arm].add_prefix(f"{arm}/")
         lines = lines.join(columns)
     return lines.reset_index()

@@ -42,13 +42,13 @@ def publish(
 ) -> None:
     """The summary's numbers and the config; with W&B also pictures, histograms, curves and a table of the images.
 
-    rows are the job's. panel holds titles with H W 3 uint8 pictures.
+    rows are those of tracked_rows.tracked_rows. panel holds titles with H W 3 uint8 pictures.
     """
     if logger is None:
         return
     with only_warns(f"{type(logger).__name__} did not take all of the job's numbers"):
         logger.log_hyperparams(config)
-        numbers = tracked_rows.metrics(summary, rows)
+        numbers = tracked_rows.metrics(summary)
         # A step, because WandbLogger draws every metric over it and shows nothing without one.
         logger.log_metrics({name: value for name, value in numbers.items() if value is not None}, step=0)
         if isinstance(logger, WandbLogger):

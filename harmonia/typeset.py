@@ -64,30 +64,41 @@ _LATEX = {
     **{character: "\\" + character for character in "&%$#_{}"},
 }
 
+ROWS_A_PAGE = 40  # of a LaTeX float
+
 
 def to_latex(table: pd.DataFrame) -> str:
-    """The table as a float; the document needs the package booktabs."""
-    head, *body = (
-        # braces: a line that begins with a bracket would be taken for an option of the \\ before it
-        " & ".join(_latex_text(cell) for cell in line).replace("[", "{[}") + r" \\"
-        for line in [tuple(table.columns), *table.itertuples(index=False)]
-    )
+    """The table as floats, one page at most each and no wider; the document needs booktabs and graphicx."""
     text_columns = table.attrs["text_columns"]
-    lines = [
-        r"\begin{table}",
-        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
-        rf"\caption{{{_latex_text(table.attrs['caption'])}}}",
-        rf"\begin{{tabular}}{{{'l' * text_columns}{'r' * (table.shape[1] - text_columns)}}}",
-        r"\toprule",
-        head,
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-        *(rf"\par\smallskip {_latex_text(note)}" for note in table.attrs["footnotes"]),
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+    caption = _latex_text(table.attrs["caption"])
+    notes = [rf"\par\smallskip {_latex_text(note)}" for note in table.attrs["footnotes"]]
+    floats = ["% needs \\usepackage{booktabs,graphicx}"]
+    for start in range(0, max(1, len(table)), ROWS_A_PAGE):
+        part = table.iloc[start : start + ROWS_A_PAGE]
+        head, *body = (_latex_line(line) for line in [tuple(table.columns), *part.itertuples(index=False)])
+        floats += [
+            r"\begin{table}",
+            r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+            # a continued float keeps its number
+            rf"\caption{{{caption}}}" if start == 0 else r"\addtocounter{table}{-1}\caption{(continued)}",
+            # shrunk to the line where it is wider
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"\begin{{tabular}}{{{'l' * text_columns}{'r' * (table.shape[1] - text_columns)}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            *(notes if start + ROWS_A_PAGE >= len(table) else ()),
+            r"\end{table}",
+        ]
+    return "\n".join(floats) + "\n"
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    # braces: a line that begins with a bracket would be taken for an option of the \\ before it
+    return " & ".join(_latex_text(cell) for cell in cells).replace("[", "{[}") + r" \\"
 
 
 def _latex_text(text: str) -> str:

@@ -236,6 +236,23 @@ def test_run_refuses_in_one_line_and_hurts_nothing(cli, tmp_path, finished, monk
     assert {path: content for path, content in contents(finished).items() if path in before} == before
 
 
+@pytest.mark.parametrize(
+    ("word", "part"),
+    [
+        ("method.steps=0", "method.steps"),
+        ("method.tolerance=-1", "method.tolerance"),
+        ("evaluation.areas=[2]", "evaluation.areas"),
+        ("+label.seed=1", "label has no option 'seed'"),
+        ("+fill.colour=red", "fill has no option 'colour'"),
+        ("+source.x=1", "source has no option 'x'"),
+        ("+target.self.x=1", "target.self has no option 'x'"),
+        ("batch_size=0", "batch_size"),
+    ],
+)
+def test_settings_are_checked_before_images_and_networks_are_looked_for(cli, word, part):
+    one_line(*cli(*SMALL, "method=ss", "data.root=nowhere", "source.arch=none_such", word), part)
+
+
 @named(REPORT, "prepare", "words", "part")
 def test_report_refuses_in_one_line(tmp_path, monkeypatch, capsys, prepare, words, part):
     monkeypatch.chdir(tmp_path)

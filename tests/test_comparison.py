@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from in_memory import as_gathered
 
 from harmonia.comparison import cell_estimates, compare, is_feature, mean_draws
 from harmonia.results import matched_control, summarise
@@ -8,7 +9,7 @@ from harmonia.statistics import resamples
 
 
 def compared(*cells, num_resamples=500, **options):
-    (comparison,) = compare(pd.concat(cells, ignore_index=True), num_resamples=num_resamples, **options)
+    (comparison,) = compare(as_gathered(*cells), num_resamples=num_resamples, **options)
     return comparison
 
 
@@ -114,7 +115,7 @@ def test_flagged_maps_and_lacking_classes_are_counted(gathered_cell):
 
 
 def test_settings_are_never_compared(gathered_cell):
-    rows = pd.concat([gathered_cell("11"), gathered_cell("10", fill="mean"), gathered_cell("10", label_policy="true")])
+    rows = as_gathered(gathered_cell("11"), gathered_cell("10", fill="mean"), gathered_cell("10", label_policy="true"))
     assert [comparison.setting["fill"] for comparison in compare(rows)] == ["black", "mean", "black"]
 
 

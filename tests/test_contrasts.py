@@ -1,6 +1,8 @@
+from itertools import permutations
+
 import numpy as np
-import pandas as pd
 import pytest
+from in_memory import as_gathered
 from scipy.stats import binomtest
 
 from harmonia.comparison import compare
@@ -20,7 +22,7 @@ IMAGE = "1111111111"
 
 
 def compared(*cells, num_resamples=200):
-    (comparison,) = compare(pd.concat(cells, ignore_index=True), num_resamples=num_resamples)
+    (comparison,) = compare(as_gathered(*cells), num_resamples=num_resamples)
     return comparison
 
 
@@ -48,6 +50,14 @@ def test_transfer_above_control_is_the_mean_over_the_other_targets(transfer):
     assert line["control_retention"] == pytest.approx(0.25)
     assert line["above_control"] == pytest.approx(0.3)
     assert line["above_control_low"] < 0.3 < line["above_control_high"]
+
+
+def test_above_the_centre_is_the_retention_less_that_of_the_box_of_the_same_area(transfer):
+    arms = {"soft": 9, "dim": 9, "area30": 6, "blobs30": 2, "centre30": 5, "area50": 8}
+    lines = mean_transfer(compared(*transfer(arms))).set_index(["source", "arm"])["above_centre"]
+    assert lines["all", "area30"] == pytest.approx(0.1)
+    assert np.isnan(lines["all", "area50"])
+    assert np.isnan(lines["all", "soft"])
 
 
 def test_the_difference_is_that_of_the_two_numbers_beside_it_where_one_target_has_no_control(transfer):
@@ -169,6 +179,19 @@ def test_capacity_sets_the_way_up_against_the_way_down(transfer):
     assert (line.small, line.large) == ("lite0", "lite2")
     assert (line.to_larger, line.to_smaller) == (pytest.approx(0.8), pytest.approx(0.5))
     assert line.difference == pytest.approx(0.3)
+    assert np.isnan(line.above_difference)  # no control has run
+
+
+def test_capacity_says_what_is_left_above_control_and_what_each_way_keeps(transfer):
+    sizes = {"lite0": 4.0, "lite2": 6.0}
+    cells = []
+    for source, target, hits, area in (("lite0", "lite2", 8, 0.4), ("lite2", "lite0", 5, 0.2)):
+        given = {"source_parameters": sizes[source], "target_parameters": sizes[target], "kept_area": area}
+        cells += transfer({"soft": hits, "dim": 2 * hits - 8}, source=source, target=target, **given)
+    (line,) = capacity(compared(*cells)).itertuples()
+    assert (line.above_to_larger, line.above_to_smaller) == (pytest.approx(0), pytest.approx(0.3))
+    assert line.above_difference == pytest.approx(-0.3)
+    assert (line.area_to_larger, line.area_to_smaller) == (pytest.approx(0.4), pytest.approx(0.2))
 
 
 def test_a_way_that_has_not_run_is_nan(transfer):
@@ -188,7 +211,43 @@ def test_families_part_the_targets(transfer):
     (line,) = families(comparison).itertuples()
     assert (line.itself, line.within, line.between) == (0.9, pytest.approx(0.7), 0.2)
     assert (line.itself_cells, line.within_cells, line.between_cells) == (1, 2, 1)
-    assert line.difference == pytest.approx(0.5)
+    assert np.isnan(line.kinship)  # of one source, kin and the strength of targets cannot be told apart
+
+
+def family_grid(transfer, retained):
+    """Two families of two networks; retained(source, target) of ten images."""
+    kin = {"a1": "a", "a2": "a", "b1": "b", "b2": "b"}
+    cells = []
+    for source, target in permutations(kin, 2):
+        given = {"source": source, "target": target, "family": kin[source], "target_family": kin[target]}
+        cells += transfer({"soft": retained(source, target), "dim": 1 + (target == "b2")}, **given)
+    return compared(*cells)
+
+
+def test_kinship_is_what_families_add_to_strong_and_weak_networks(transfer):
+    strength = {"a1": 1, "a2": 3, "b1": 0, "b2": 2}
+
+    def retained(kinship):
+        return lambda one, other: strength[one] + strength[other] // 2 + kinship * (one[0] == other[0]) + 2
+
+    (line,) = families(family_grid(transfer, retained(2))).itertuples()
+    assert line.kinship == pytest.approx(0.2)
+    assert line.above_kinship == pytest.approx(0.2)  # the control's own differences lie with the target
+    assert line.kinship_low <= 0.2 <= line.kinship_high
+    (line,) = families(family_grid(transfer, retained(0))).itertuples()
+    assert line.kinship == pytest.approx(0)
+
+
+def test_a_weak_source_without_kin_is_no_sign_of_kinship(transfer):
+    """Plain means say .4: the only within-family cells are those of the strong sources."""
+    kin = {"lite0": "lite", "lite2": "lite", "deit": "vit", "mobile": "mobile"}
+    cells = []
+    for source, target in permutations(kin, 2):
+        given = {"source": source, "target": target, "family": kin[source], "target_family": kin[target]}
+        cells += transfer({"soft": 8 if kin[source] == "lite" else 2}, **given)
+    (line,) = families(compared(*cells)).itertuples()
+    assert line.within - line.between > 0.3
+    assert line.kinship == pytest.approx(0)
 
 
 def test_the_matrix_has_one_order_on_both_axes_and_nan_where_nothing_ran(transfer):
@@ -205,6 +264,13 @@ def test_the_matrix_has_one_order_on_both_axes_and_nan_where_nothing_ran(transfe
     assert found.loc["lite0", "lite2_low"] < 0.8 < found.loc["lite0", "lite2_high"]
 
 
+def test_the_matrix_above_control_is_the_retention_less_the_controls(transfer):
+    comparison = compared(*transfer({"soft": 8, "dim": 3}, target="e6"), *transfer({"soft": 5}, target="e5"))
+    (line,) = matrix(comparison, "soft", above_control=True).to_dict("records")
+    assert line["e6"] == pytest.approx(0.5)
+    assert np.isnan(line["e5"])
+
+
 def test_what_the_grid_lacks_is_named(transfer):
     comparison = compared(
         *transfer({"soft": 5, "dim": 1}),
@@ -216,7 +282,17 @@ def test_what_the_grid_lacks_is_named(transfer):
         "source e7, method gc, target e5: no arms dim",
         "source e7, method ss: target e5 has not run",
         "source vit: method ss has not run",
+        "source vit, method gc: target e5 has not run",
     ]
+
+
+def test_the_source_itself_is_no_target_that_others_lack(transfer):
+    cells = [transfer({"soft": 5, "dim": 1}, source=source, target=source) for source in ("e7", "vit")]
+    assert missing(compared(*cells[0], *cells[1])) == []
+    shared = transfer({"soft": 5, "dim": 1}, source="e7", target="vit")
+    assert missing(compared(*cells[0], *cells[1], *shared)) == []
+    other = transfer({"soft": 5, "dim": 1}, source="vit", target="e7")
+    assert missing(compared(*cells[1], *shared, *other)) == ["source e7, method gc: target e7 has not run"]
 
 
 def test_a_whole_grid_lacks_nothing_and_gives_no_line_for_what_it_cannot_ask(transfer):

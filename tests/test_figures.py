@@ -136,16 +136,16 @@ def test_the_scatter_has_a_panel_for_each_correlation_and_says_it():
         }
     )
     found = pd.DataFrame(
-        [("gc", "", "agreement", 0.87, 0.5, 1.0, 3), ("gc", "", "cka", np.nan, np.nan, np.nan, 3)],
-        columns=["method", "variant", "measure", "rho", "low", "high", "pairs"],
+        [("gc", "", "agreement", 0.87, 0.5, 1.0, 0.04, 3, 2), ("gc", "", "cka", *[np.nan] * 4, 3, 2)],
+        columns=["method", "variant", "measure", "rho", "low", "high", "p", "pairs", "models"],
     )
     figure = transfer_against_likeness(pairs, found)
     first, second = ([points.get_offsets().tolist() for points in panel.collections] for panel in figure.axes)
     assert first == [[pytest.approx([80, 70]), pytest.approx([80, 60])], [pytest.approx([50, 20])]]
     assert second[1] == [pytest.approx([0.4, 20])]
     assert [panel.texts[0].get_text() for panel in figure.axes] == [
-        "Spearman's ρ 0.87 [0.50, 1.00], 3 pairs",
-        "Spearman's ρ undefined, 3 pairs",
+        "Spearman's ρ 0.87 [0.50, 1.00]\np 0.04, 3 pairs of 2 models",
+        "Spearman's ρ undefined\n3 pairs of 2 models",
     ]
 
     # percent and a share have an axis of their own each

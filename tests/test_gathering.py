@@ -1,12 +1,18 @@
+import json
+
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from harmonia import results
 from harmonia.comparison import compare
+from harmonia.contrasts import methods
 from harmonia.errors import InputError
 from harmonia.finished_jobs import find_jobs
 from harmonia.gathering import gather, job_rows
-from harmonia.results import RowWriter, summarise, write_summary
+from harmonia.results import RowWriter, read_pieces, read_rows, summarise, summarise_job, write_summary
 from harmonia.tables import transfer_matrix, transfer_tables
 
 WOOF = {"name": "imagewoof"}
@@ -98,6 +104,60 @@ def test_a_cell_that_ran_twice_counts_once_and_the_later_job_wins(tmp_path):
     plant(tmp_path / "10", transfer({"e6": (9, 6)}))
     (table,) = tables_of(gathered(tmp_path))
     assert table.loc[0, ["e6 (F)", "e5 (F)"]].tolist() == ["60.00", "30.00"]
+
+
+def test_methods_meet_on_the_images_that_both_ran_on(tmp_path):
+    """Grad-CAM on all ten images, Soundness Saliency on four: the same data, and a table of methods."""
+    config = {"name": "woof", "root": "/woof"}
+    plant(tmp_path / "0", transfer({"e6": (10, 6)}, method="gc"), data=config | {"per_class": None})
+    plant(tmp_path / "1", transfer({"e6": (4, 4)}, count=4), data=config | {"per_class": 1})
+    (comparison,) = compare(gathered(tmp_path), num_resamples=10)
+    (line, _) = methods(comparison).itertuples()
+    assert (line.first_method, line.second_method) == ("ss", "gc")
+    assert (line.difference, line.only_first, line.only_second) == (0, 0, 0)  # on the four, both keep all
+    (table,) = transfer_tables([comparison])
+    assert "woof, GC 10, SS 4 images" in table.attrs["caption"]
+
+
+def test_of_a_cell_on_more_images_and_on_fewer_the_former_counts(tmp_path):
+    for name, count, per_class in (("0", 10, None), ("1", 4, 1)):
+        data = {"name": "woof", "per_class": per_class}
+        plant(tmp_path / name, transfer({"e6": (count, count // 2)}, count=count), data=data)
+    matrix = matrix_of(gathered(tmp_path))
+    assert matrix["images"].tolist() == [10]
+    assert matrix["variant"].tolist() == [""]
+
+
+def test_sets_of_which_none_holds_the_other_are_two(tmp_path):
+    plant(tmp_path / "0", transfer({"e6": (9, 8)}), data={"name": "woof", "limit": 10})
+    plant(tmp_path / "1", transfer({"e6": (9, 7)}, first=5), data={"name": "woof", "limit": 10})
+    assert len(compare(gathered(tmp_path), num_resamples=10)) == 2
+
+
+def test_the_later_of_two_jobs_is_that_which_began_later_whatever_its_name(tmp_path):
+    for name, hits, started in (
+        ("single/9", 6, "2026-11-01T00:00:00"),
+        ("sweep/0", 8, "2026-11-22T00:00:00"),
+    ):
+        plant(tmp_path / name, transfer({"e6": (9, hits)}))
+        (tmp_path / name / "environment.json").write_text(json.dumps({"started": started}))
+    (tmp_path / "sweep").rename(tmp_path / "a-sweep")  # before "single" by name
+    (table,) = tables_of(gathered(tmp_path))
+    assert table.loc[0, "e6 (F)"] == "80.00"
+
+
+@pytest.mark.parametrize("column", ["image_id", "target", "arm", "source"])
+def test_rows_without_a_name_that_they_need_are_refused(tmp_path, column):
+    plant(tmp_path / "0", transfer({"e6": (9, 8)}))
+    path = tmp_path / "0" / "rows.parquet"
+    rows = pq.read_table(path)
+    values = rows[column].to_pylist()
+    field = rows.schema.get_field_index(column)
+    holed = pa.array([None, *values[1:]], pa.string()).cast(rows.schema.field(column).type)
+    pq.write_table(rows.set_column(field, rows.schema.field(column), holed), path)
+    (job,) = find_jobs(tmp_path)
+    with pytest.raises(InputError, match=f"must name their .*{column}.*run the job again"):
+        job_rows(job)
 
 
 BASE = {
@@ -237,8 +297,18 @@ def test_the_matrix_holds_the_summarys_fractions(tmp_path):
     assert matrix.loc[1, "accuracy_image"] == 0
     assert pd.isna(matrix.loc[1, "retention"])
     (job, _) = find_jobs(tmp_path)
-    summary = summarise(job_rows(job))
+    summary = summarise(read_rows(job.folder))
     assert matrix.loc[0, "retention"] == pytest.approx(summary["e6/soft/retention"])
+
+
+def test_pieces_of_any_size_give_the_same_numbers(tmp_path, monkeypatch):
+    plant(tmp_path / "0", transfer({"e7": (9, 8), "e6": (8, 5)}))
+    plant(tmp_path / "1", transfer({"e7": (9, 4)}, fill="mean"))
+    whole, summary = matrix_of(gathered(tmp_path)), summarise_job(tmp_path / "0")
+    monkeypatch.setattr(results, "ROWS_AT_ONCE", 1)
+    assert [len(piece) for piece in read_pieces(tmp_path / "0", ["arm"])] == [10] * 4  # row groups, as written
+    pd.testing.assert_frame_equal(matrix_of(gathered(tmp_path)), whole, check_exact=True)
+    assert summarise_job(tmp_path / "0") == summary
 
 
 def test_no_rows_give_no_table_and_an_empty_matrix():
@@ -257,16 +327,16 @@ def test_what_a_job_recorded_of_its_networks_stands_in_its_rows(tmp_path):
     targets = {"self": {"name": "e7"}, "vit": {"name": "vit", "family": "vit"}}
     plant(tmp_path / "0", transfer({"e7": (9, 8), "vit": (9, 7)}), target=targets)
     (job,) = find_jobs(tmp_path)
-    before = job_rows(job).set_index("target")
+    before = job_rows(job).cells.set_index("target")
     assert before["source_parameters"].isna().all()  # an earlier version's
     (tmp_path / "0" / "environment.json").write_text(
         '{"networks": {"e7": {"parameters": 66}, "vit": {"parameters": 86}}}'
     )
-    rows = job_rows(job).set_index("target")
-    assert set(rows["source_parameters"]) == {66}
-    assert rows["target_parameters"].groupby("target").first().to_dict() == {"e7": 66, "vit": 86}
-    assert rows["target_family"].groupby("target").first().to_dict() == {"e7": "efficientnet", "vit": "vit"}
-    assert not rows["random_weights"].any()
+    cells = job_rows(job).cells.set_index("target")
+    assert set(cells["source_parameters"]) == {66}
+    assert cells["target_parameters"].groupby("target").first().to_dict() == {"e7": 66, "vit": 86}
+    assert cells["target_family"].groupby("target").first().to_dict() == {"e7": "efficientnet", "vit": "vit"}
+    assert not cells["random_weights"].any()
 
 
 def test_random_weights_are_marked(tmp_path):
@@ -274,7 +344,7 @@ def test_random_weights_are_marked(tmp_path):
     config = tmp_path / "0" / "config.yaml"
     config.write_text(config.read_text().replace("name: e7", "name: e7\n  weights: random"))
     rows = gathered(tmp_path)
-    assert rows["random_weights"].all()
+    assert rows.cells["random_weights"].all()
     (table,) = tables_of(rows)
     assert table.attrs["caption"].startswith("Source e7 (random weights), ")
     assert "Accuracy, printed" not in set(table["Metric"])

@@ -31,6 +31,15 @@ def test_runner_up_is_the_second_largest_logit():
     assert labels.runner_up(LOGITS, TRUE, KEYS).tolist() == [2, 3, 1]
 
 
+@pytest.mark.parametrize("classes", [4, 1000])
+def test_of_tied_classes_the_first_is_the_best_as_argmax_has_it(classes):
+    logits = torch.randint(3, (200, classes), generator=torch.Generator().manual_seed(0)).bfloat16().float()
+    best = labels.best_classes(logits, 2)
+    assert best[:, 0].tolist() == logits.argmax(1).tolist() == labels.predicted(logits, TRUE, KEYS).tolist()
+    assert (labels.runner_up(logits, TRUE, KEYS) != logits.argmax(1)).all()
+    assert (logits.gather(1, best) == logits.topk(2).values).all()
+
+
 def test_random_is_any_class_but_the_predicted_one_equally_often():
     keys = np.arange(30_000, dtype=np.uint64)
     logits = torch.zeros(len(keys), 5)

@@ -1,10 +1,12 @@
 """Laws of likeness against transfer: who counts, and from how many pairs on."""
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from in_memory import as_gathered
 
 from harmonia.comparison import compare
 from harmonia.finished_jobs import Job
@@ -14,7 +16,10 @@ MODELS = ("a", "b", "c")  # six pairs
 
 
 def pairs(above, agreement, **given):
-    frame = pd.DataFrame({"above_control": above, "agreement": agreement, "cka": np.nan})
+    ends = list(combinations("abcd", 2))[: len(above)]
+    frame = pd.DataFrame(ends, columns=["source", "target"]).assign(
+        above_control=above, agreement=agreement, cka=np.nan
+    )
     constant = {"label_policy": "predicted", "fill": "black", "data": "woof", "method": "gc", "variant": ""}
     return frame.assign(**constant | {"arm": "soft", "random_weights": False} | given)
 
@@ -45,7 +50,7 @@ def grid(gathered_cell, models):
         for number, target in enumerate(models):
             for arm, hits in (("image", 8 - number), ("soft", 5 - number), ("dim", 2)):
                 parts.append(gathered_cell("1" * hits + "0" * (10 - hits), arm=arm, source=source, target=target))
-    return compare(pd.concat(parts, ignore_index=True), num_resamples=20)
+    return compare(as_gathered(*parts), num_resamples=20)
 
 
 def test_the_table_prints_every_pair_once_and_the_correlation_beneath(gathered_cell):

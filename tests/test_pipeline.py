@@ -12,6 +12,7 @@ import torch
 import yaml
 from matplotlib import colormaps
 from PIL import Image
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from safetensors.torch import load_file
 from timm.data import ImageNetInfo, create_transform, resolve_model_data_config
 
@@ -310,6 +311,16 @@ def test_the_sample_panel_shows_the_fill_and_the_normalisation_that_were_evaluat
 
 
 def test_no_panel_is_asked_for_and_none_is_made(cli, tmp_path):
+    words = [word for word in FAST if not word.startswith("logger")]
+    code, _, err = cli(*words, "target=self", "method=gc", "logger=csv", "tracking.panel_images=0")
+    assert code == 0, err
+    assert (tmp_path / "job" / "csv" / "metrics.csv").is_file()
+
+
+def test_a_task_of_srun_is_a_job_of_its_own(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr(rank_zero_only, "rank", 2)  # what Lightning makes of SLURM_PROCID when it is imported
+    for name, value in {"NTASKS": 4, "NTASKS_PER_NODE": 4, "PROCID": 2, "JOB_ID": 1, "JOB_NAME": "x"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
     words = [word for word in FAST if not word.startswith("logger")]
     code, _, err = cli(*words, "target=self", "method=gc", "logger=csv", "tracking.panel_images=0")
     assert code == 0, err

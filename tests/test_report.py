@@ -188,7 +188,7 @@ def test_a_job_that_ran_again_is_said_to_be_replaced(tmp_path, capsys):
     plant(tmp_path / "0")
     plant(tmp_path / "1")
     assert main([f"run={tmp_path}"]) == 0
-    assert "left out: 0: replaced by a later job" in capsys.readouterr().out
+    assert "left out: 0: replaced by a job of the same cells" in capsys.readouterr().out
 
 
 def test_a_job_of_another_seed_is_not_replaced(tmp_path, capsys):

@@ -1,11 +1,11 @@
 """Laws of likeness: what CKA is blind to, what it is on average by chance, and that it is the slow sum."""
 
-import itertools
 import math
+from itertools import permutations, product
 
 import numpy as np
 import pytest
-from scipy.stats import ortho_group, spearmanr
+from scipy.stats import ortho_group, spearmanr, t
 
 from harmonia.similarity import agreement, linear_cka, rank_correlation
 
@@ -42,7 +42,7 @@ def test_independent_representations_have_nothing_in_common_however_wide_they_ar
 def slow_hsic(k, m):
     """The three expectations of HSIC (Gretton et al. 2005, lemma 1) over all ordered quadruples of different images."""
     total, count = 0.0, 0
-    for i, j, q, r in itertools.permutations(range(len(k)), 4):
+    for i, j, q, r in permutations(range(len(k)), 4):
         total += k[i, j] * (m[i, j] + m[q, r] - 2 * m[i, q])
         count += 1
     return total / count
@@ -87,34 +87,80 @@ def test_agreement_is_the_share_of_equal_predictions():
         agreement(["cat"], ["cat", "cat"])
 
 
+def pairs_of(models, number):
+    """Both ways round, number(i, j) of models' positions."""
+    return {(one, other): number(i, j) for (i, one), (j, other) in product(enumerate(models), repeat=2) if one != other}
+
+
+def noisy(models, seed=0):
+    """A likeness, the same both ways round, and a number of directed pairs that goes with it."""
+    drawn = gaussian(len(models) ** 2, seed=seed).reshape(len(models), -1)
+    likeness = pairs_of(models, lambda i, j: round(drawn[min(i, j), max(i, j)], 1))
+    return likeness, pairs_of(models, lambda i, j: drawn[min(i, j), max(i, j)] + drawn[j, i])
+
+
 def test_rho_is_scipys_also_with_ties():
-    x, y = gaussian(30).round(1), gaussian(30, seed=1).round(1)
-    assert rank_correlation(x, y).rho == pytest.approx(spearmanr(x, y).statistic)
-    assert rank_correlation(x, x**3).rho == pytest.approx(1)
-    assert rank_correlation(x, -x).rho == pytest.approx(-1)
+    x, y = noisy("abcdef")
+    found = rank_correlation(x, y)
+    assert found.rho == pytest.approx(spearmanr([x[pair] for pair in y], list(y.values())).statistic)
+    assert (found.pairs, found.models) == (30, 6)
+    assert rank_correlation(x, {pair: -(value**3) for pair, value in x.items()}).rho == pytest.approx(-1)
 
 
-def test_the_interval_is_that_of_a_loop_over_the_same_resamples():
-    x, y = gaussian(12), gaussian(12) + gaussian(12, seed=1)
-    found = rank_correlation(x, y, resamples=200, seed=4)
-    drawn = np.random.default_rng(4).integers(12, size=(200, 12))
-    by_hand = [spearmanr(x[row], y[row]).statistic for row in drawn]
-    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(by_hand, [0.025, 0.975])))
-    assert found.low < found.rho < found.high
+def test_the_interval_is_a_jackknife_over_models():
+    models = "abcde"
+    x, y = noisy(models)
+    left_out = []
+    for name in models:
+        kept = [pair for pair in y if name not in pair]
+        left_out.append(spearmanr([x[pair] for pair in kept], [y[pair] for pair in kept]).statistic)
+    half = math.sqrt(4 / 5 * 5 * np.var(left_out)) * t.ppf(0.975, 4)
+    found = rank_correlation(x, y)
+    assert found.low == pytest.approx(max(-1, found.rho - half))
+    assert found.high == pytest.approx(min(1, found.rho + half))
 
 
-def test_the_interval_of_independent_pairs_holds_0_about_as_often_as_it_says():
-    holds = []
-    for k in range(200):
-        found = rank_correlation(gaussian(30, seed=2 * k), gaussian(30, seed=2 * k + 1), resamples=400)
-        holds.append(found.low <= 0 <= found.high)
-    assert 0.88 < np.mean(holds) < 0.99
+def test_p_counts_the_orders_of_the_models_that_do_as_well():
+    x, y = noisy("abcd")
+    as_well = []
+    for order in permutations("abcd"):
+        called = dict(zip("abcd", order, strict=True))
+        likeness = [x[called[one], called[other]] for one, other in y]
+        as_well.append(abs(spearmanr(likeness, list(y.values())).statistic) >= abs(rank_correlation(x, y).rho) - 1e-9)
+    assert rank_correlation(x, y).p == pytest.approx(np.mean(as_well))
+    assert rank_correlation(x, x).p == pytest.approx(1 / 24)  # only the models' own order is perfect
+
+
+def test_one_model_that_is_unlike_and_transfers_little_is_no_evidence():
+    """Pairs of one odd model decide rho; pairs taken as units would call that sure."""
+    x = pairs_of("abcd", lambda i, j: (0.1 if 3 in (i, j) else 0.9) + 0.01 * ((i + j) % 3))
+    y = pairs_of("abcd", lambda i, j: (0.0 if 3 in (i, j) else 1.0) - 0.01 * ((i + j) % 3))
+    found = rank_correlation(x, y)
+    assert found.rho > 0.5
+    assert found.low < 0
+    assert found.p >= 0.25  # six of the 24 orders leave the odd one where it is
+
+
+@pytest.mark.parametrize("models", ["abcde", "abcdefghi"])
+def test_p_of_models_that_have_nothing_to_do_with_it_is_spread_evenly(models):
+    ps = []
+    for k in range(100):
+        x, _ = noisy(models, seed=2 * k)
+        _, y = noisy(models, seed=2 * k + 1)
+        ps.append(rank_correlation(x, y, orders=99).p)
+    assert np.mean(np.array(ps) < 0.1) < 0.2
+    assert 0.4 < np.mean(ps) < 0.6
 
 
 def test_pairs_without_a_number_are_left_out_and_too_few_have_no_correlation():
-    found = rank_correlation([1, 2, math.nan, 4, 5], [1, 2, 3, math.nan, 9])
-    assert (found.rho, found.pairs) == (1, 3)
-    nothing = rank_correlation([1, 2], [1, 2])
+    x, y = noisy("abcd")
+    found = rank_correlation(x, y | {("a", "b"): math.nan})
+    assert found.pairs == 11
+    assert math.isfinite(found.p)
+    unknown = rank_correlation(x | {("a", "b"): math.nan, ("b", "a"): math.nan}, y)
+    assert unknown.pairs == 10
+    assert math.isnan(unknown.p)  # who is given that likeness?
+    nothing = rank_correlation({("a", "b"): 1, ("a", "c"): 2}, {("a", "b"): 1, ("a", "c"): 2})
     assert nothing.pairs == 2
-    assert all(math.isnan(number) for number in (nothing.rho, nothing.low, nothing.high))
-    assert math.isnan(rank_correlation([1, 1, 1], [1, 2, 3]).rho)
+    assert all(math.isnan(number) for number in (nothing.rho, nothing.low, nothing.high, nothing.p))
+    assert math.isnan(rank_correlation(dict.fromkeys(x, 1.0), y).rho)

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from in_memory import as_gathered
 from statsmodels.stats.proportion import proportion_confint
 
 from harmonia.comparison import compare
@@ -9,7 +10,7 @@ from harmonia.splits import agreement, classes, source_right
 
 
 def compared(*cells, num_resamples=200):
-    (comparison,) = compare(pd.concat(cells, ignore_index=True), num_resamples=num_resamples)
+    (comparison,) = compare(as_gathered(*cells), num_resamples=num_resamples)
     return comparison
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from in_memory import as_gathered
 
 from harmonia.comparison import cell_estimates, compare
 from harmonia.results import summarise
@@ -10,7 +11,7 @@ DASH = "\N{EN DASH}"
 
 
 def compared(*cells, num_resamples=200):
-    return compare(pd.concat(cells, ignore_index=True), num_resamples=num_resamples)
+    return compare(as_gathered(*cells), num_resamples=num_resamples)
 
 
 def grid(gathered_cell, source="e7", targets=("e7", "e6", "e5"), methods=("ss", "gc"), arms=("image", "soft"), **given):
@@ -70,8 +71,15 @@ def test_cells_in_which_the_paper_contradicts_itself_are_marked(gathered_cell):
     assert lines_of(e7, "GC").loc["Accuracy, printed", "e7 (I)"] == "78.47\N{DAGGER}"
     assert lines_of(vit, "GC").loc["F1, printed", "vit (I)"] == ".87\N{DOUBLE DAGGER}"
     assert lines_of(vit, "SS").loc["F1, printed", "vit (I)"] == ".94"
-    assert [note[0] for note in e7.attrs["footnotes"]] == ["\N{DAGGER}"]
-    assert [note[0] for note in vit.attrs["footnotes"]] == ["\N{DOUBLE DAGGER}"]
+    assert [note[0] for note in e7.attrs["footnotes"]] == ["P", "\N{DAGGER}"]
+    assert [note[0] for note in vit.attrs["footnotes"]] == ["P", "\N{DOUBLE DAGGER}"]
+    assert "Imagewoof" in e7.attrs["footnotes"][0]
+
+
+def test_the_papers_features_lie_on_black(gathered_cell):
+    (table,) = transfer_tables(compared(*grid(gathered_cell, methods=("ss_paper",), fill="blur")))
+    line = lines_of(table, "SS_PAPER").loc["Accuracy, printed"]
+    assert (line["e6 (I)"], line["e6 (F)"]) == ("75.90", DASH)
 
 
 def test_an_equal_area_arm_has_printed_numbers_for_the_whole_image_alone(gathered_cell):
@@ -84,6 +92,7 @@ def test_an_equal_area_arm_has_printed_numbers_for_the_whole_image_alone(gathere
 def test_networks_that_the_paper_lacks_have_no_printed_line(gathered_cell):
     (table,) = transfer_tables(compared(*grid(gathered_cell, source="lite2", targets=("lite2", "lite0"))))
     assert not table["Metric"].str.endswith("printed").any()
+    assert table.attrs["footnotes"] == []
 
 
 def test_an_arm_that_never_ran_gives_dashes_beside_the_images(gathered_cell):

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from harmonia.results import read_summary, write_summary
+from harmonia.tracked_rows import image_table, metrics, tracked_rows
 from harmonia.tracking import finish, make_logger, publish, publish_cells, wandb_table
 
 CONF = Path(__file__).parents[1] / "conf" / "logger"
@@ -69,7 +70,7 @@ pytestmark = pytest.mark.usefixtures("offline")
 
 def test_wandb_holds_the_numbers_of_summary_json(tmp_path, history):
     rng = np.random.default_rng(0)
-    many = {f"e6/arm{n}/metric{n}": float(value) for n, value in enumerate(rng.uniform(size=2000))}
+    many = {f"e6/area{n}/metric{n}": float(value) for n, value in enumerate(rng.uniform(size=2000))}
     write_summary(tmp_path, SUMMARY | many)  # more than one 32 KiB block
     probabilities = np.array([0.05, 0.97, 0.96, np.nan, 1.0])
     logger = make_logger(group("wandb", tmp_path))
@@ -86,13 +87,12 @@ def test_wandb_holds_the_numbers_of_summary_json(tmp_path, history):
 
 
 def test_a_wandb_table_has_a_line_per_image_and_target(tmp_path, logged_table):
-    rows = job_rows([0.25, np.nan, 0.75], ["image", "soft", "blobs30"])
+    rows = job_rows([0.25, np.nan, 0.75])
     logger = make_logger(group("wandb", tmp_path))
     publish(logger, SUMMARY, CONFIG, pd.concat([rows, rows.assign(target="e5")[:3]]))
     finish(logger)
     table = logged_table(tmp_path, "images").set_index(["target", "image_id"])
     assert list(table.index) == [("e6", "n0"), ("e6", "n1"), ("e6", "n2"), ("e5", "n0"), ("e5", "n1"), ("e5", "n2")]
-    assert not any(name.startswith("blobs") for name in table.columns)
     assert table.loc[("e6", "n1"), "soft/predicted"] == "owl"
     assert table.loc[("e6", "n2"), "soft/p_explained"] == 0.75
     assert table.loc[("e6", "n0"), "soft/kept_area"] == 0.25
@@ -131,6 +131,25 @@ def test_wandb_draws_accuracy_and_its_control_over_the_kept_area(tmp_path, histo
     }
     axes = {record.metric.glob_name or record.metric.name: record.metric for record in records(tmp_path)}
     assert axes["curves/*"].step_metric == "curves/kept_area"
+
+
+def test_of_many_images_the_table_has_some_from_the_first_to_the_last(monkeypatch):
+    monkeypatch.setattr("harmonia.tracked_rows.TABLE_IMAGES", 3)
+    assert image_table(job_rows(np.linspace(0, 1, 9)))["image_id"].tolist() == ["n0", "n4", "n8"]
+
+
+def test_rows_of_controls_are_not_read(tmp_path, logged_job):
+    logged_job(tmp_path / "0", arms=("image", "soft", "dim", "area30", "blobs30"))
+    rows = tracked_rows(tmp_path / "0")
+    assert list(rows["arm"].unique()) == ["image", "soft", "area30"]
+    assert len(rows) == 3 * 4
+
+
+def test_of_a_control_only_accuracy_and_retention_are_logged():
+    summary = {f"e6/{arm}/{name}": 0.5 for arm in ("soft", "blobs30") for name in ("accuracy", "retention", "ece")}
+    found = metrics(summary | {"images": 4, "network_passes/e6": 8})
+    assert set(summary) - set(found) == {"e6/blobs30/ece"}
+    assert found["network_passes/e6"] == 8
 
 
 def test_lines_beyond_wandbs_limit_are_left_out_and_said(monkeypatch, caplog):

@@ -36,14 +36,37 @@ def has_booktabs():
     )
 
 
+def long_table(columns, rows):
+    """As the report's controls are: many numbers with intervals, a long caption."""
+    cells = pd.DataFrame([[f"network_{row}", *["87.4 [84.7, 90.2]"] * columns] for row in range(rows)])
+    cells.columns = ["Source", *(f"Control's retention {number} (%)" for number in range(columns))]
+    return table(
+        cells, "Every feature beside its controls of the same area, and what is left above. " * 5, 1, ["Note."]
+    )
+
+
 @pytest.mark.skipif(not has_booktabs(), reason="pdflatex with booktabs is not installed")
-def test_latex_compiles(tmp_path):
-    lines = [r"\documentclass{article}", r"\usepackage{booktabs}", r"\begin{document}"]
-    document = "\n".join([*lines, to_latex(odd_table()), r"\end{document}"])
+@pytest.mark.parametrize(
+    "made", [odd_table(), long_table(2, 3), long_table(12, 95)], ids=["odd", "narrow", "long, wide"]
+)
+def test_latex_compiles_and_fits_on_the_page(tmp_path, made):
+    lines = [r"\documentclass{article}", r"\usepackage{booktabs,graphicx}", r"\begin{document}"]
+    document = "\n".join([*lines, to_latex(made), r"\end{document}"])
     (tmp_path / "t.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True)
     assert ran.returncode == 0, ran.stdout.decode(errors="replace")[-2000:]
+    log = (tmp_path / "t.log").read_text(errors="replace")
+    assert "Overfull" not in log
+    assert "too large" not in log
+
+
+def test_a_long_table_goes_on_in_floats_of_one_number_with_every_line_once():
+    text = to_latex(long_table(2, 95))
+    assert text.count(r"\begin{table}") == text.count(r"\midrule") == 3
+    assert text.count(r"\addtocounter{table}{-1}\caption{(continued)}") == 2
+    assert [text.count(f"network\\_{row} &") for row in range(95)] == [1] * 95
+    assert text.count("Note.") == 1
 
 
 def test_markdown_cells_cannot_break_out():

@@ -36,10 +36,10 @@ class GradCAM:
 
         def explain(part: Request) -> tuple[Maps, Logits, Labels]:
             found = grad_cam(request.model, layer, part)
-            request.on_progress(len(part.pixels))
+            request.on_progress(len(part.positions.unique()))  # without what fills up the last pass
             return found
 
-        maps, logits, labels = (found.cpu() for found in request.in_batches(explain))
+        maps, logits, labels = (found.cpu() for found in request.in_batches(explain, even=True))
         return Explanation(
             maps=maps,
             explained=labels,

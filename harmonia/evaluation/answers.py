@@ -7,6 +7,7 @@ import torch
 
 from harmonia.data.views import ViewBatch
 from harmonia.evaluation.contract import Job
+from harmonia.labels import best_classes
 from harmonia.maps import UNREADABLE
 from harmonia.models import Classifier, class_indices
 from harmonia.shapes import Logits
@@ -19,7 +20,7 @@ def answers(target: Classifier, logits_BAK: Logits, labels: Sequence[str], expla
     nats (B, A). NaN where the target lacks the class, and where an image lacks the arm (logits NaN).
     """
     p_BAK = logits_BAK.double().softmax(-1)
-    top_BA5 = p_BAK.topk(min(5, p_BAK.shape[-1])).indices
+    top_BA5 = best_classes(logits_BAK, 5)
 
     def p_of(classes: Sequence[str]) -> np.ndarray:
         index_BA = class_indices(target, classes)[:, None].expand(p_BAK.shape[:2])
@@ -77,7 +78,7 @@ def rows(
         "path": per_image([str(record.path) for record in records]),
         "source": constant(job.source.name),
         "method": constant(job.method_name),
-        "label_policy": constant(job.label_policy),
+        "label_policy": constant(job.label_name),
         "arm": np.array(arms, dtype=object)[arm_R],
         "fill": constant(job.fill_name),
         "target": constant(target.name),

@@ -13,6 +13,7 @@ from harmonia.data.replacements import Replacements
 from harmonia.data.views import ViewedImages
 from harmonia.fill import Fill
 from harmonia.keep import KeepArms
+from harmonia.labels import LabelPolicy
 from harmonia.models import Classifier
 from harmonia.store.sets import ShardSet
 
@@ -39,7 +40,8 @@ class Job:
     maps: ShardSet
     method: Attribution
     method_name: str
-    label_policy: str
+    label_policy: LabelPolicy
+    label_name: str
     fill: Fill
     fill_name: str
     replacements: Callable[..., Replacements]  # (view, random_crops=False)

@@ -6,6 +6,7 @@ are numbered through; those of one data set follow one another.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from harmonia.cells import Rows
 from harmonia.errors import InputError
-from harmonia.results import IMAGE_ARM, read_table
+from harmonia.results import IMAGE_ARM, read_tables
 from harmonia.small_maps import SmallMaps, read_small_maps
 
 NONE = np.uint32(2**32 - 1)  # no class: no label, or no row
@@ -69,6 +71,10 @@ class ImageList:
     labels: np.ndarray  # n, class codes
     paths: list[str]
 
+    @cached_property
+    def places(self) -> pd.Index:
+        return pd.Index(self.ids)
+
 
 @dataclass
 class Collection:
@@ -90,11 +96,13 @@ class _Codes(dict):
         return self[name]
 
 
-def collect(rows: pd.DataFrame) -> Collection:
+def collect(rows: Rows) -> Collection:
     """The finished jobs' images for rows as gathering.gather gives them; what a job no longer shows is left out."""
-    shown: Any = rows[[*CELL, "job", "target", "arm", "random_weights"]].drop_duplicates()
-    ids: Any = rows[["data", "image_id"]].drop_duplicates().groupby("data", sort=False)["image_id"]
-    sets = {str(name): _image_list(str(name), sorted(found)) for name, found in ids}
+    shown = rows.cells[[*CELL, "job", "target", "arm", "random_weights"]]
+    ids: dict[str, set[str]] = {}
+    for name, job in shown[["data", "job"]].drop_duplicates().itertuples(index=False):
+        ids.setdefault(name, set()).update(rows.image_ids[job])
+    sets = {name: _image_list(name, sorted(found)) for name, found in ids.items()}
     classes, flags = _Codes(), _Codes()
     cells: dict[tuple, Cell] = {}
     for key, of_cell in shown.groupby(CELL, sort=False):
@@ -105,9 +113,15 @@ def collect(rows: pd.DataFrame) -> Collection:
             arms = list(dict.fromkeys(of_target["arm"]))
             cell.blocks[str(target)] = _block(str(target), arms, len(images.ids))
     for folder, of_job in shown.groupby("job", sort=False):
-        job = _JobTable(Path(str(folder)), classes, flags)
-        for key, of_cell in of_job.groupby(CELL, sort=False):
-            job.fill(cells[key], sets[cells[key].key["data"]], of_cell)
+        of_cells = [
+            (cells[key], sets[key[CELL.index("data")]], of_cell) for key, of_cell in of_job.groupby(CELL, sort=False)
+        ]
+        for piece in read_tables(Path(str(folder)), [*_TEXT, "top5", *PROBABILITIES]):
+            part = _JobTable(piece, classes, flags)
+            for cell, images, of_cell in of_cells:
+                part.fill(cell, images, of_cell)
+        for cell, images, _ in of_cells:
+            _take_maps(cell, images, Path(str(folder)))
     return Collection(sets, list(cells.values()), list(classes), list(flags))
 
 
@@ -125,11 +139,9 @@ def _block(target: str, arms: list[str], images: int) -> Block:
 
 
 class _JobTable:
-    """A job's rows with names as codes, copied from here into cells."""
+    """Some of a job's rows with names as codes, copied from here into cells."""
 
-    def __init__(self, folder: Path, classes: _Codes, flags: _Codes):
-        self._folder = folder
-        table = read_table(folder, [*_TEXT, "top5", *PROBABILITIES])
+    def __init__(self, table: pa.Table, classes: _Codes, flags: _Codes):
         self._text = {name: _encoded(table[name]) for name in _TEXT}
         self._class = {
             name: _codes(self._text[name], classes) for name in ("label", "predicted", "explained", "source_predicted")
@@ -140,8 +152,7 @@ class _JobTable:
 
     def fill(self, cell: Cell, images: ImageList, shown: pd.DataFrame) -> None:
         """The rows of the targets and arms that are shown, put into the cell's place for them."""
-        places = pd.Index(images.ids)
-        image_of_row = _mapped(self._text["image_id"], places.get_indexer)
+        image_of_row = _mapped(self._text["image_id"], images.places.get_indexer)
         for target, of_target in shown.groupby("target", sort=False):
             block = cell.blocks[str(target)]
             here = _mapped(self._text["target"], pd.Index([target]).get_indexer) == 0
@@ -158,7 +169,6 @@ class _JobTable:
             cell.flags[image] = self._flag[rows]
             images.labels[image] = self._class["label"][rows]
             self._copy_paths(images, image, rows)
-        self._take_maps(cell, places)
 
     def _copy_paths(self, images: ImageList, image: np.ndarray, rows: np.ndarray) -> None:
         paths = self._text["path"].dictionary.to_pylist()
@@ -166,13 +176,14 @@ class _JobTable:
         for place, row in zip(*(part.tolist() for part in _first_of_each(image, rows)), strict=True):
             images.paths[place] = paths[codes[row]]
 
-    def _take_maps(self, cell: Cell, places: pd.Index) -> None:
-        try:
-            cell.maps = read_small_maps(self._folder)
-        except InputError as error:
-            cell.no_maps = str(error)
-            return
-        cell.map_of = pd.Index(cell.maps.image_ids).get_indexer(places)
+
+def _take_maps(cell: Cell, images: ImageList, job_folder: Path) -> None:
+    try:
+        cell.maps = read_small_maps(job_folder)
+    except InputError as error:
+        cell.no_maps = str(error)
+        return
+    cell.map_of = pd.Index(cell.maps.image_ids).get_indexer(images.places)
 
 
 def _first_of_each(image: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

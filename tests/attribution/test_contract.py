@@ -8,6 +8,7 @@ import timm
 import torch
 from omegaconf import OmegaConf
 
+from harmonia.attribution.contract import CPU_PASS
 from harmonia.configured import build
 
 CONF = Path(__file__).parents[2] / "conf" / "method"
@@ -68,10 +69,10 @@ def test_no_pass_takes_more_inputs_than_the_batch_size_so_that_memory_stays_flat
     shown = []
     hook = model.register_forward_pre_hook(lambda module, args: shown.append(len(args[0])))
     try:
-        call(batch_size=2)
+        call(batch_size=CPU_PASS)
     finally:
         hook.remove()
-    assert max(shown, default=1) <= 2
+    assert max(shown, default=1) <= CPU_PASS
 
 
 def test_the_network_is_left_as_it_was(asked):

@@ -19,6 +19,7 @@ from harmonia.evaluation.contract import Job
 from harmonia.evaluation.transfer import Transfer
 from harmonia.fill import Black, Mean
 from harmonia.geometry import View
+from harmonia.labels import predicted
 from harmonia.maps import pack
 from harmonia.models import Classifier, ModelSpec
 from harmonia.representations import read_representations
@@ -106,7 +107,8 @@ def job(tmp_path):
             maps=maps,
             method=Method(),
             method_name="method",
-            label_policy="predicted",
+            label_policy=predicted,
+            label_name="predicted",
             fill=Black(),
             fill_name="black",
             replacements=None,

@@ -232,6 +232,20 @@ def test_one_failing_cell_leaves_the_others_and_the_report_names_it(start, tmp_p
     assert "nowhere" in (tmp_path / "sweep" / "report" / "index.html").read_text()
 
 
+def test_jobs_of_other_settings_in_one_folder_lose_no_rows(start, tmp_path):
+    """One is kept whole, the other refused; begun again elsewhere, it computes nothing."""
+    labels = ["predicted", "runner_up"]
+    workers = [start("job", f"label={label}") for label in labels]
+    codes = [worker.wait() for worker in workers]
+    assert sorted(codes) == [0, 2], [worker.text() for worker in workers]
+    kept, lost = labels[codes.index(0)], codes.index(2)
+    assert set(read_rows(tmp_path / "job")["label_policy"]) == {kept}
+    assert "hydra.run.dir=" in refused(workers[lost])
+    again = start("other", f"label={labels[lost]}")
+    assert again.wait() == 0, again.text()
+    assert read_summary(tmp_path / "other")["maps_computed"] == 0
+
+
 def test_processes_in_one_folder_help_the_first_and_leave_its_rows(start, undisturbed, computed, tmp_path):
     workers = [start("job", ledger="ledger") for _ in range(3)]
     for worker in workers:

@@ -82,10 +82,11 @@
     if (asked.sort) {
       const drop = (one) => one.p - one.pAfter, ratio = (one) => one.pAfter / one.p;
       const by = asked.sort.startsWith("drop") ? drop : ratio;
+      const hardly = (one) => by === ratio && one.p < 0.05; // what was hardly seen may be kept a hundredfold
       const sign = asked.sort.endsWith("-") ? -1 : 1;
-      const last = (value) => (Number.isNaN(value) ? Infinity : sign * value); // undefined ones come last
+      const place = (one) => (Number.isNaN(by(one)) || hardly(one) ? Infinity : sign * by(one)); // last
       found.sort((one, other) => {
-        const [a, b] = [last(by(one)), last(by(other))];
+        const [a, b] = [place(one), place(other)];
         return a === b ? one.image - other.image : a - b;
       });
     }

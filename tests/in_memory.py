@@ -1,0 +1,19 @@
+"""Rows that no job has left on disk."""
+
+import numpy as np
+import pandas as pd
+
+from harmonia.cells import CELL_COLUMN, Rows
+
+OF_ROWS = ["image_id", "label", "predicted", "source_predicted", "p_label", "p_predicted", "kept_area", "flag"]
+
+
+def as_gathered(*frames: pd.DataFrame, rows_at_once: int = 7) -> Rows:
+    """Frames whose columns name cells and hold rows, as gathering.gather would give them, in pieces."""
+    frame = pd.concat(frames, ignore_index=True)
+    names = [name for name in frame.columns if name not in OF_ROWS]
+    cell = frame.groupby(names, sort=False, dropna=False).ngroup().to_numpy()
+    cells = frame.iloc[np.unique(cell, return_index=True)[1]][names].reset_index(drop=True)
+    ids = {job: list(dict.fromkeys(part["image_id"])) for job, part in frame.groupby("job", sort=False)}
+    rows = frame[OF_ROWS].assign(**{CELL_COLUMN: cell})
+    return Rows(cells, ids, lambda columns: (rows[n : n + rows_at_once] for n in range(0, len(rows), rows_at_once)))
