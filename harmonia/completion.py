@@ -1,15 +1,16 @@
 """A stage that completes a set in the store, sharing the work with whoever else needs the same set."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
+from torch.utils.data import DataLoader
 
-from harmonia.data.views import ViewBatch, ViewedImages
+from harmonia.data.views import ViewBatch
 from harmonia.geometry import View
 from harmonia.maps import UNREADABLE
 from harmonia.progress import Stage, stage
@@ -18,6 +19,13 @@ from harmonia.store.sets import ShardSet
 log = logging.getLogger(__name__)
 
 Stored = tuple[dict[str, np.ndarray], list[dict]]
+
+
+class Items(Protocol):
+    """What a stage reads: images of a data set, or mosaics of them. Batches have indices and readable."""
+
+    def batch(self, indices: Sequence[int], view: View) -> Any: ...
+    def loader(self, batches: Iterable[Sequence[int]], count: int, view: View) -> DataLoader: ...
 
 
 class ShardWriter(BasePredictionWriter):
@@ -34,7 +42,7 @@ class ShardWriter(BasePredictionWriter):
         self._shards.write(self._shards.shard_of(int(batch.indices[0])), *self._as_stored(prediction, batch))
 
 
-def _forget_recovered(shards: ShardSet, viewed: ViewedImages, view: View) -> None:
+def _forget_recovered(shards: ShardSet, viewed: Items, view: View) -> None:
     """A shard with an image that could not be read then and can be now is computed again."""
     for shard in range(shards.num_shards):
         first = shards.shard_items(shard).start
@@ -47,7 +55,7 @@ def _forget_recovered(shards: ShardSet, viewed: ViewedImages, view: View) -> Non
 
 def complete(
     shards: ShardSet,
-    viewed: ViewedImages,
+    viewed: Items,
     view: View,
     make_module: Callable[[Stage], LightningModule],
     make_trainer: Callable[..., Trainer],

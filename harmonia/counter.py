@@ -8,6 +8,7 @@ restarts or the number of processes.
 import hashlib
 
 import numpy as np
+from scipy.special import ndtri
 
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -31,3 +32,13 @@ def counter_hash(*words: int | np.ndarray) -> np.ndarray:
             state = (state ^ (state >> np.uint64(27))) * _MIX_2
             state = state ^ (state >> np.uint64(31))
     return state
+
+
+def uniform(*words: int | np.ndarray) -> np.ndarray:
+    """Uniform float64 numbers in (0, 1), one for each combination of the broadcast integer words."""
+    return ((counter_hash(*words) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def normal(*words: int | np.ndarray) -> np.ndarray:
+    """Standard normal float64 numbers, one for each combination of the broadcast integer words."""
+    return ndtri(uniform(*words))

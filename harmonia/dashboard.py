@@ -13,6 +13,7 @@ from typing import Any
 from harmonia.arguments import did_you_mean, keyword_arguments
 from harmonia.errors import InputError
 from harmonia.finished_jobs import find_jobs, logged_to_wandb, section
+from harmonia.localisation_rows import LOCALISATION
 from harmonia.results import IMAGE_ARM, is_control, read_table
 
 HELP = """\
@@ -48,6 +49,7 @@ class Logged:
     areas: bool  # whether equal-area arms have run
     tables: list[str]
     figures: list[str]
+    cells: bool = False  # whether cells of mosaics were scored
 
 
 def find_logged(
@@ -63,12 +65,15 @@ def find_logged(
         raise InputError(f"run must hold finished jobs with logger=wandb, got {len(finished)} others; run them with it")
     targets: dict[str, None] = {}
     arms: dict[str, None] = {}
+    mosaics = [job for job in jobs if (job.folder / LOCALISATION).is_file()]
     for job in jobs:
+        if job in mosaics:
+            continue
         table = read_table(job.folder, ["target", "arm"])
         targets |= dict.fromkeys(table["target"].unique().to_pylist())
         arms |= dict.fromkeys(table["arm"].unique().to_pylist())
     arms.pop(IMAGE_ARM, None)
-    if arm not in arms:
+    if len(mosaics) < len(jobs) and arm not in arms:
         raise InputError(f"arm must be one of {', '.join(arms)}, got {arm!r}; {did_you_mean(arm, list(arms), MODULE)}")
     written = Path(report) if report is not None else folder / "report"
     if not (written / "index.html").is_file():
@@ -86,6 +91,7 @@ def find_logged(
         areas=any(name.startswith("area") for name in arms),
         tables=sorted([path.stem for path in written.glob("*.md")]),
         figures=sorted(path.stem for path in written.glob("*.png")),
+        cells=bool(mosaics),
     )
 
 
@@ -151,6 +157,11 @@ def workspace_of(logged: Logged) -> Any:
             wr.WeavePanelSummaryTable(table_name="images"),
         ],
         "Areas and likeness": figures("area_distributions", "likeness"),
+        "Localisation": [
+            *figures("localisation"),
+            *figures("aggatt"),
+            *([wr.WeavePanelSummaryTable(table_name="cells")] if logged.cells else []),
+        ],
         "Tables": tables(*others),
     }
     groups = ", ".join(repr(group) for group in logged.groups)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from harmonia.errors import InputError
+from harmonia.localisation_rows import LOCALISATION
 from harmonia.results import CONFIG, ENVIRONMENT, ERROR, ROWS, SUMMARY, read_summary
 
 
@@ -50,7 +51,8 @@ def _read_job(folder: Path) -> Job:
         if (folder / ERROR).is_file():
             lines = (folder / ERROR).read_text(encoding="utf-8", errors="replace").split("\n")
             return Job(folder, config, error=lines[0].strip() or f"failed; {ERROR} is empty")
-        if lacking := [name for name in (CONFIG, ROWS, SUMMARY) if not (folder / name).is_file()]:
+        rows = LOCALISATION if (folder / LOCALISATION).is_file() else ROWS
+        if lacking := [name for name in (CONFIG, rows, SUMMARY) if not (folder / name).is_file()]:
             return Job(folder, config, error=f"unfinished: no {', '.join(lacking)}")
         return Job(folder, config, read_summary(folder), finished=True)
     except InputError as error:
@@ -108,6 +110,7 @@ def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dic
         **{name: config.get(name) for name in ("source", "method", "label", "fill", "data", "evaluation")},
         **{name: config.get(name) for name in ("seed", "crop_pct")},
         "trainer": {"precision": section(config, "trainer").get("precision")},
+        "smooth": {} if section(config, "smooth").get("k") is None else section(config, "smooth"),
         "paths": {"weights": section(config, "paths").get("weights")},
     }
     common = _flat(kept)

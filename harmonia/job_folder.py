@@ -18,6 +18,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from harmonia.errors import InputError
+from harmonia.localisation_rows import AGGATT, LOCALISATION, MOSAICS
 from harmonia.results import CONFIG, ENVIRONMENT, ERROR, REPRESENTATIONS, ROWS, SUMMARY, write_text
 from harmonia.small_maps import MAPS
 
@@ -67,7 +68,7 @@ def holds(folder: Path, settings: Mapping[str, Any]) -> bool:
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     """The resolved configuration is there before anything is computed; an earlier attempt's result is not."""
-    for stale in (ERROR, ROWS, SUMMARY, REPRESENTATIONS, MAPS):
+    for stale in (ERROR, ROWS, SUMMARY, REPRESENTATIONS, MAPS, LOCALISATION, AGGATT, MOSAICS):
         (folder / stale).unlink(missing_ok=True)
     write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
 

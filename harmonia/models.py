@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 # Numbers inside the network; everything around it (keep weights, masks, objectives) stays float32.
 PRECISIONS: dict[str, torch.dtype | None] = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
+INPUT = "input"
+MIDDLE_STRIDE = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
@@ -71,6 +74,7 @@ class Classifier(nn.Module):
         if precision not in PRECISIONS:
             raise InputError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
         super().__init__()
+        self.input = nn.Identity()  # the normalised image passes through it: the layer "input"
         self.network: Any = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.spec = spec
         self.view = view
@@ -95,12 +99,22 @@ class Classifier(nn.Module):
 
     def forward(self, images: Images) -> Logits:
         with self._autocast(images):
-            return self.network((images - self.mean) / self.std).float()
+            return self.network(self.input((images - self.mean) / self.std)).float()
+
+    def features(self, images: Images) -> Tensor:
+        """The last activations before the head, as the network lays them out."""
+        with self._autocast(images):
+            return self.network.forward_features(self.input((images - self.mean) / self.std))
+
+    def head(self, features: Tensor) -> Logits:
+        """Logits of such activations; forward is head after features."""
+        with self._autocast(features):
+            return self.network.forward_head(features).float()
 
     def represent(self, images: Images) -> tuple[Logits, Tensor]:
         """The logits, bit for bit those of forward, and the penultimate representation (B, D), float32, in one pass."""
         with self._autocast(images):
-            features = self.network.forward_features((images - self.mean) / self.std)
+            features = self.network.forward_features(self.input((images - self.mean) / self.std))
             logits = self.network.forward_head(features)
             representation = self.network.forward_head(features, pre_logits=True)
         return logits.float(), representation.flatten(1).float()
@@ -130,12 +144,32 @@ class Classifier(nn.Module):
         return self._indices.get(name)
 
     def layer(self, name: str) -> nn.Module:
-        """A module of the network by its dotted name."""
+        """A module of the network by its dotted name; "input" is the normalised image."""
+        if name == INPUT:
+            return self.input
         modules = dict(self.network.named_modules())
         if not name or name not in modules:
             near = difflib.get_close_matches(name, modules, n=3) or list(modules)[1:4]
             raise InputError(f"layer {name!r} is not a module of {self.spec.arch}; close: {', '.join(near)}")
         return modules[name]
+
+    def layer_name(self, asked: str) -> str:
+        """The module that a place in the network stands for; another name is taken as it is.
+
+        input: the normalised image. final: default_layer. middle: the last feature map at an eighth of the image's
+        side, as ResNet's Conv3_x in Rao, Böhle, Schiele 2022; of a network that keeps one resolution (ViT) the
+        output of the first half of its blocks.
+        """
+        if asked == "final":
+            return self.default_layer()
+        if asked != "middle":
+            self.layer(asked)
+            return asked
+        stages = list(getattr(self.network, "feature_info", None) or [])
+        if not stages:
+            raise InputError(f"{self.spec.arch}: timm names no feature maps of it; give a module's name as the layer")
+        eighth = [stage["module"] for stage in stages if stage["reduction"] == MIDDLE_STRIDE]
+        return eighth[-1] if eighth else stages[(len(stages) - 1) // 2]["module"]
 
     def spatial(self, activations: Tensor) -> Tensor:
         """Activations of a layer as (B, C, h, w), whatever way the network lays them out; keeps the graph.
@@ -143,9 +177,7 @@ class Classifier(nn.Module):
         Tokens lose timm's num_prefix_tokens and take the patch grid; channels-last maps are turned.
         """
         if activations.ndim == 4:
-            # timm's hierarchical transformers (Swin, ...) say NHWC; convolutional networks say nothing
-            last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
-            return activations.permute(0, 3, 1, 2) if last else activations
+            return activations.permute(0, 3, 1, 2) if self._channels_last(activations) else activations
         if activations.ndim == 3:
             patches = activations[:, getattr(self.network, "num_prefix_tokens", 0) :]
             rows, columns = self._token_grid(patches.shape[1])
@@ -154,6 +186,22 @@ class Classifier(nn.Module):
             f"a layer of {self.spec.arch} gives a tensor of shape {tuple(activations.shape)}, which has no image axes; "
             "choose an earlier layer"
         )
+
+    def unspatial(self, maps: Tensor, like: Tensor) -> Tensor:
+        """Maps (B, C, h, w) in the layout of a layer's activations, the way back from spatial; keeps the graph.
+
+        Tokens without a place (class token, registers) keep the values they have in ``like``.
+        """
+        if like.ndim == 4:
+            return maps.permute(0, 2, 3, 1) if self._channels_last(like) else maps
+        prefix = like[:, : getattr(self.network, "num_prefix_tokens", 0)]
+        return torch.cat([prefix.to(maps), maps.flatten(2).mT], 1)
+
+    def _channels_last(self, activations: Tensor) -> bool:
+        # timm's hierarchical transformers (Swin, ...) say NHWC; convolutional networks say nothing. The image itself is
+        # NCHW for all: its equal axes, every view being square, are the last two
+        says = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
+        return says and activations.shape[1] == activations.shape[2]
 
     def _token_grid(self, tokens: int) -> tuple[int, int]:
         embedding = getattr(self.network, "patch_embed", None)
@@ -195,8 +243,9 @@ class Classifier(nn.Module):
                     f"{self.spec.arch}: no default layer is known for these tokens; give method.layer=NAME"
                 )
             return f"blocks.{len(blocks) - 2}"
-        # several modules may pass the same tensor on (a stage, its last block, its activation): the outermost names it
-        names = [name for name, output in made if isinstance(output, Tensor) and output is last]
+        # several modules may pass the same tensor on (a stage, its last block, its activation): the outermost names it,
+        # of two beside each other the later one, which may have worked in place
+        names = [name for name, output in reversed(made) if isinstance(output, Tensor) and output is last]
         if not names:
             raise InputError(f"{self.spec.arch}: no module gives the last feature map; give method.layer=NAME")
         return min(names, key=lambda name: (name.count("."), len(name)))

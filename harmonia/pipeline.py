@@ -22,6 +22,7 @@ from pytorch_lightning import Trainer
 
 from harmonia import job_folder, models, results, tracked_rows, tracking
 from harmonia.attribution.contract import Attribution
+from harmonia.attribution.smoothing import Smoothed
 from harmonia.completion import complete
 from harmonia.configured import build, build_function, check, check_root
 from harmonia.data.manifest import ImageSet
@@ -32,6 +33,7 @@ from harmonia.evaluation.contract import Evaluation, Job
 from harmonia.fill import Fill
 from harmonia.geometry import View
 from harmonia.identity import fingerprint
+from harmonia.localisation_rows import read_localisation
 from harmonia.maps import UNREADABLE
 from harmonia.models import Classifier
 from harmonia.panel import sample_panel
@@ -76,7 +78,8 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, float | int | None
     try:
         with _threads(settings["num_threads"]):
             job, summary = _compute(settings, folder)
-        summary |= results.summarise_job(folder)
+        if job.evaluation.of_images:
+            summary |= results.summarise_job(folder)
         results.write_summary(folder, summary)
     except Exception as error:
         job_folder.record_failure(folder, error)
@@ -104,24 +107,29 @@ def _compute(settings: dict, folder: Path) -> tuple[Job, dict[str, Any]]:
     job_folder.begin(folder, settings)
     networks = {model.name: model.size_facts() for model in (job.source, *job.targets.values())}
     job_folder.write_environment(folder, device, networks)
-    computed = make_maps(job)
-    if len(job.viewed.unreadable) == job.maps.count:
-        raise InputError(
-            f"data: of {job.images.name} no image can be read, all {job.maps.count} are left out; the log names each"
-        )
-    map_counts = _map_counts(job.maps, computed)
-    if map_counts["maps_not_converged"]:
-        log.warning("%d of %d maps have not converged", map_counts["maps_not_converged"], job.maps.count)
-    counts = job.evaluation(job)
-    write_small_maps(folder, small_maps(job))
+    counts = _evaluate_images(job) if job.evaluation.of_images else job.evaluation(job)
+    if counts["maps_not_converged"]:
+        maps = counts["maps_computed"] + counts["maps_cached"]
+        log.warning("%d of %d maps have not converged", counts["maps_not_converged"], maps)
     return job, {
         **counts,
-        **map_counts,
         "images": len(job.images.records) - len(job.viewed.unreadable),
         "images_unreadable": len(job.viewed.unreadable),
         "images_decoded": job.viewed.decoded,
         "seconds": round(time.monotonic() - started, 3),
     }
+
+
+def _evaluate_images(job: Job) -> dict[str, int]:
+    """Maps of whole images, then their evaluation."""
+    computed = make_maps(job)
+    if len(job.viewed.unreadable) == job.maps.count:
+        raise InputError(
+            f"data: of {job.images.name} no image can be read, all {job.maps.count} are left out; the log names each"
+        )
+    counts = job.evaluation(job)
+    write_small_maps(job.folder, small_maps(job))
+    return {**counts, **_map_counts(job.maps, computed)}
 
 
 def _device(make_trainer: Callable[..., Trainer]) -> torch.device:
@@ -162,23 +170,26 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
     make_trainer = partial(build, "trainer", options, plugins=[LightningEnvironment()])
     device = _device(make_trainer)
     batch_size = _batch_size(settings["batch_size"], device)
-    method: Attribution = build("method", settings["method"])
+    method = _method(settings)
     evaluation: Evaluation = build("evaluation", settings["evaluation"])
     fill: Fill = build("fill", settings["fill"])
     label_policy = build_function("label", settings["label"])
     precision = settings["trainer"]["precision"]
+    asked = settings["target"] if evaluation.of_images else {"self": settings["source"]}
     for name, model in (
         ("source", settings["source"]),
-        *((f"target.{key}", one) for key, one in settings["target"].items()),
+        *((f"target.{key}", one) for key, one in asked.items()),
     ):
         check(name, models.ModelSpec, model)
     # from here on it takes time
     images: ImageSet = build("data", settings["data"])
-    source, targets = models.load_job(settings["source"], settings["target"], settings["seed"], precision)
+    source, targets = models.load_job(settings["source"], asked, settings["seed"], precision)
     _check_classes(images, source, targets.values())
     cache_root = Path(settings["paths"]["cache"]).expanduser()
     opened = partial(open_set, cache_root)
-    maps = _open_maps(opened, settings, images, source, method)
+    # maps of whole images that nobody asks for leave no empty set in the store
+    open_maps = opened if evaluation.of_images else partial(ShardSet.peek, cache_root)
+    maps = _open_maps(open_maps, settings, images, source, method)
 
     @cache
     def pool(view: View, random_crops: bool) -> Replacements:
@@ -206,11 +217,21 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
         replacements=lambda view, random_crops=False: pool(view, random_crops),
         open_predictions=lambda target: _open_predictions(opened, settings, images, target),
         open_features=partial(_open_features, opened, settings, images, maps, fill),
+        open_grid_maps=partial(_open_grid_maps, opened, settings, source),
         evaluation=evaluation,
         make_trainer=make_trainer,
         batch_size=batch_size,
     )
     return job, device
+
+
+def _method(settings: dict) -> Attribution:
+    """The method, behind a Gaussian where one is asked for."""
+    method: Attribution = build("method", settings["method"])
+    if settings["layer"] != "auto" and not hasattr(method, "layer_of"):
+        raise InputError(f"layer: {settings['method']['name']} explains at no chosen layer, got {settings['layer']!r}")
+    smooth = settings["smooth"]
+    return method if smooth["k"] is None else Smoothed(inner=method, k=smooth["k"], padding=smooth["padding"])
 
 
 def _check_classes(images: ImageSet, source: Classifier, targets: Iterable[Classifier]) -> None:
@@ -285,6 +306,23 @@ def _open_maps(
     return opened("maps", name, identity, len(images.records), shard_size)
 
 
+def _open_grid_maps(
+    opened: OpenSet,
+    settings: Mapping,
+    source: Classifier,
+    method: Attribution,
+    protocol: str,
+    shown: Mapping,
+    count: int,
+) -> ShardSet:
+    """The set of maps that exactly this source and method have of these mosaics."""
+    identity = {"source": source.identity(), "method": fingerprint(method), **shown, "arithmetic": ARITHMETIC}
+    if method.backgrounds is not None:
+        identity["seed"] = settings["seed"]
+    name = f"{source.name}-{settings['method']['name']}-{protocol}"
+    return opened("maps", name, identity, count, settings["store"]["shard_size"])
+
+
 def _open_predictions(opened: OpenSet, settings: Mapping, images: ImageSet, target: Classifier) -> ShardSet:
     identity = {
         "model": target.identity(),
@@ -326,7 +364,9 @@ def _track(settings: dict, job: Job, summary: dict) -> None:
     logger = None
     try:
         logger = tracking.make_logger(settings["logger"])
-        if logger is not None:
+        if logger is not None and not job.evaluation.of_images:
+            tracking.publish_cells(logger, summary, settings, read_localisation(job.folder))
+        elif logger is not None:
             panel: list = []
             rows = tracked_rows.tracked_rows(job.folder)
             with tracking.only_warns("no sample panel"):

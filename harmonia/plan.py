@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from harmonia.errors import InputError
 from harmonia.refusal import refusal
 from harmonia.run import conf_folder, quote_true, sweep_first
 
@@ -77,6 +78,12 @@ class Plan:
         settings["store"]["spool_gb"] = 0  # looking at a job decodes nothing
         with tempfile.TemporaryDirectory() as folder:
             job, _ = pipeline.prepare(settings, Path(folder), ShardSet.peek)
+            if not job.evaluation.of_images:
+                name = settings["evaluation"]["name"]
+                raise InputError(
+                    f"evaluation: a plan is made for whole images, got {name}: how many mosaics there are is known "
+                    "once the source has classified the images; a run with evaluation.grids=2 has the time of a map"
+                )
             needed = {key: stage for key, stage in _stages(job) if key not in self.stages}
             lacking = [key for key, stage in needed.items() if stage.missing and _cost_key(key) not in self._costs]
             if lacking and self.calibration_images:

@@ -17,6 +17,15 @@ from harmonia.finished_jobs import Job, find_jobs
 from harmonia.gathering import gather, job_rows
 from harmonia.illustrations import illustrate
 from harmonia.likeness import LIKENESS, likeness_table
+from harmonia.localisation_report import (
+    STEM,
+    Cells,
+    illustrate_localisation,
+    localisation_table,
+    scored_cells,
+    told_apart,
+)
+from harmonia.localisation_rows import LOCALISATION
 from harmonia.page.collection import collect
 from harmonia.page.write import write_pages
 from harmonia.results import IMAGE_ARM, write_text
@@ -42,11 +51,13 @@ Exit code: 0, or 1 if no job was finished, or 2 if the command line was wrong.
 
 MODULE = "harmonia.report"
 ARGUMENTS = ("run", "arm", "out", "images", "thumbnails", "logger")
+REPLACED = "replaced by a later job of the same cells"
 THUMBNAILS = 5000  # about 10 kB each
 
 _OURS = re.compile(
-    rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS])})\.(md|csv|tex)|"
-    rf"(fig1|fig2(_part\d+)?|transfer_matrix(_above_control)?|accuracy_by_area|area_distributions|{LIKENESS})(_\d+)?\.(png|pdf)"
+    rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS, STEM])})\.(md|csv|tex)|"
+    rf"(localisation_boxes|aggatt|fig1|fig2(_part\d+)?|transfer_matrix(_above_control)?|accuracy_by_area|area_distributions|{LIKENESS})"
+    rf"(_\d+)?\.(png|pdf)"
 )
 
 
@@ -71,6 +82,7 @@ def write_report(
         )
     report = Report(run, arm)
     parts: dict[str, Rows] = {}
+    scored: dict[str, Cells] = {}
     jobs = find_jobs(run)
     if not jobs:
         return report
@@ -78,11 +90,15 @@ def write_report(
         try:
             if job.error is not None:
                 raise InputError(job.error)
-            parts[_name(job, run)] = job_rows(job)
+            if (job.folder / LOCALISATION).is_file():
+                scored[_name(job, run)] = scored_cells(job)
+            else:
+                parts[_name(job, run)] = job_rows(job)
         except InputError as error:
             report.left_out[_name(job, run)] = str(error)
         except Exception as error:  # damage that nobody thought of must not hide the other jobs
             report.left_out[_name(job, run)] = f"unreadable: {type(error).__name__}: {error}; run the job again"
+    mosaics = told_apart(list(scored.values()))
     rows = gather(list(parts.values()))
     arms = sorted(set(rows.cells["arm"]) - {IMAGE_ARM})
     if parts and arm not in arms:
@@ -91,11 +107,14 @@ def write_report(
     for name, part in parts.items():
         if not rows.image_ids.keys() & part.image_ids.keys():
             report.left_out[name] = "replaced by a job of the same cells, on more images or a later one"
-    report.jobs = [job for job in jobs if _name(job, run) in parts]
+    shown = [cells.job for cells in mosaics]
+    report.left_out |= {name: REPLACED for name, cells in scored.items() if cells.job not in shown}
+    report.jobs = [job for job in jobs if _name(job, run) in {**parts, **scored}]
     comparisons = compare(rows)
     report.tables = transfer_tables(comparisons, arm)
     likeness = likeness_table(comparisons, jobs, arm)
     report.statistics = statistic_tables(comparisons, arm) + ([likeness] if likeness else [])
+    report.statistics += [localisation_table(mosaics)] if mosaics else []
     report.missing = [line for comparison in comparisons for line in missing(comparison)]
     report.matrix = transfer_matrix(comparisons)
     collection = collect(rows)
@@ -116,6 +135,8 @@ def write_report(
     pairs = likeness.numbers if likeness else None
     if parts:
         report.figures = illustrate(rows, report.matrix, collection, folder, arm, images, pairs)
+    if mosaics:
+        report.figures += illustrate_localisation(mosaics, folder)
     facts = {
         "run": run.resolve().name,
         "finished": len(report.jobs),
@@ -123,7 +144,7 @@ def write_report(
         "equal_area": EQUAL_AREA,
         "tables": report.tables,
         "statistics": report.statistics,
-        "headline": HEADLINE,
+        "headlines": (HEADLINE, STEM),
         "figures": report.figures,
         "missing": report.missing,
         "left_out": report.left_out,

@@ -62,6 +62,7 @@ class Source(LightningModule):
                 device=self.device,
                 batch_size=self.batch_size,
                 positions=torch.arange(len(batch.pixels)),
+                keys=draws.keys(torch.arange(len(batch.pixels))),
                 on_progress=self._progress.advance,
             )
         )
@@ -109,7 +110,7 @@ class _Draws:
         readable = self.batch.readable[positions]
         # an unreadable image must not stop a policy that needs the class of every image: its map is dropped anyway
         true = torch.where(readable, true, true.clamp(min=0))
-        return module._label_policy(logits, true, self._keys(positions)).to(logits.device)
+        return module._label_policy(logits, true, self.keys(positions)).to(logits.device)
 
     def replacements(
         self, positions: torch.Tensor, labels: Labels, steps: torch.Tensor | None, draws: int
@@ -120,11 +121,11 @@ class _Draws:
         classes = self.module.classifier.classes
         avoid = [None if backgrounds.any_class else classes[label] for label in labels.tolist()]
         numbers = None if steps is None else steps.numpy()
-        picked = pool.draw(self._records(positions), self._keys(positions), avoid, numbers, draws)
+        picked = pool.draw(self._records(positions), self.keys(positions), avoid, numbers, draws)
         return pool.take(picked, self.module.device)
 
     def _records(self, positions: torch.Tensor) -> list:
         return [self.module._images.records[index] for index in self.batch.indices[positions].tolist()]
 
-    def _keys(self, positions: torch.Tensor) -> np.ndarray:
+    def keys(self, positions: torch.Tensor) -> np.ndarray:
         return np.array([self.module._images.key(index) for index in self.batch.indices[positions].tolist()], np.uint64)

@@ -11,6 +11,7 @@ from harmonia.results import IMAGE_ARM, is_control, matched_control, read_pieces
 
 AREA, CURVES = "curves/kept_area", "curves/{target}/{metric}"
 IMAGES = "images"  # the table with a line per image and target
+CELLS = "cells"  # the table with a line per scored cell of a mosaic
 _OF_IMAGE = ["image_id", "target", "label", "explained", "source_predicted", "flag"]
 _OF_ARM = ["predicted", "p_label", "p_explained", "kept_area"]
 _NAMES = [*_OF_IMAGE, "arm", "predicted"]

@@ -57,6 +57,28 @@ def publish(
         logger.save()
 
 
+def publish_cells(
+    logger: Logger | None, summary: Mapping[str, float | int | None], config: dict[str, Any], cells: pd.DataFrame
+) -> None:
+    """Numbers and config of a job that scored cells of mosaics; with W&B also a histogram and a table of them."""
+    if logger is None:
+        return
+    with only_warns(f"{type(logger).__name__} did not take all of the job's numbers"):
+        logger.log_hyperparams(config)
+        logger.log_metrics({name: value for name, value in summary.items() if value is not None}, step=0)
+        if isinstance(logger, WandbLogger):
+            import wandb
+
+            protocol = cells["protocol"].iloc[0]
+            scores = np.histogram(cells["localisation"], bins=20, range=(0, 1))
+            media = {
+                f"histograms/{protocol}/localisation": wandb.Histogram(np_histogram=scores),
+                tracked_rows.CELLS: wandb_table(cells),
+            }
+            logger.log_metrics(media, step=0)
+        logger.save()
+
+
 def _log_curves(logger: WandbLogger, summary: Mapping[str, float | int | None], rows: pd.DataFrame) -> None:
     # no copy in the run's summary: it would be the largest area's
     logger.experiment.define_metric(tracked_rows.AREA, summary="none")

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from harmonia.finished_jobs import Job
 from harmonia.illustrations import Illustration
+from harmonia.localisation_report import STEM
 from harmonia.page.write import INDEX
 from harmonia.statistic_tables import HEADLINE, StatisticTable
 from harmonia.typeset import print_table
@@ -50,6 +51,8 @@ def print_report(report: Report) -> None:
     for made in report.statistics:
         if made.stem == HEADLINE:
             print_table(_main_lines(made.printed, report.arm), console)
+        elif made.stem == STEM:
+            print_table(made.printed, console)
     if report.tables:
         say(f"{LEGEND} {EQUAL_AREA}")
     for line in _first(report.missing):

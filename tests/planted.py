@@ -45,6 +45,9 @@ class MatchedFilters(nn.Module):
     def default_layer(self) -> str:
         return "response"
 
+    def layer_name(self, asked: str) -> str:
+        return self.default_layer() if asked == "final" else asked
+
     def spatial(self, activations: torch.Tensor) -> torch.Tensor:
         return activations
 
@@ -117,6 +120,7 @@ def explain(
             device=torch.device("cpu"),
             batch_size=BatchSize(batch_size),
             positions=torch.arange(len(pixels)) if positions is None else positions,
+            keys=np.arange(len(pixels), dtype=np.uint64),
             on_progress=lambda images: None,
         )
     )

@@ -57,6 +57,12 @@ def test_a_plan_foretells_the_passes_of_the_run_and_writes_nothing(cli, planned,
     assert total[2:6] == ["25", "25", "0", "0"]
 
 
+def test_mosaics_are_not_planned_since_nobody_knows_yet_how_many_there_are(planned, capfd):
+    words = [word for word in WORDS if not word.startswith("evaluation.")]
+    assert plan.main([*words, "method=gc", "evaluation=gridpg"]) == 2
+    assert "evaluation: a plan is made for whole images, got gridpg" in capfd.readouterr().err
+
+
 def test_what_cannot_be_run_cannot_be_planned(planned):
     code, _, err = planned("method=gradcam")
     assert code == 2

@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from harmonia.results import read_summary, write_summary
 from harmonia.tracked_rows import image_table, metrics, tracked_rows
-from harmonia.tracking import finish, make_logger, publish, wandb_table
+from harmonia.tracking import finish, make_logger, publish, publish_cells, wandb_table
 
 CONF = Path(__file__).parents[1] / "conf" / "logger"
 SUMMARY = {
@@ -100,6 +100,20 @@ def test_a_wandb_table_has_a_line_per_image_and_target(tmp_path, logged_table):
         [True, False],
         [False, True],
     ]
+
+
+def test_scored_cells_are_a_histogram_and_a_table(tmp_path, history, logged_table):
+    cells = pd.DataFrame(
+        {"protocol": "gridpg", "image_id": ["n0", "n1"], "localisation": [0.0, 0.97], "undefined": [True, False]}
+    )
+    logger = make_logger(group("wandb", tmp_path))
+    publish_cells(logger, {"e7/gridpg/localisation": 0.485}, CONFIG, cells)
+    finish(logger)
+    logged = history(tmp_path)
+    assert logged["e7/gridpg/localisation"] == 0.485
+    values = logged["histograms/gridpg/localisation//values"]
+    assert (values[0], values[-1], sum(values)) == (1, 1, 2)
+    assert logged_table(tmp_path, "cells")["image_id"].tolist() == ["n0", "n1"]
 
 
 def test_wandb_draws_accuracy_and_its_control_over_the_kept_area(tmp_path, history, records):

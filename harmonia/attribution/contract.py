@@ -6,10 +6,11 @@ and a yaml in conf/method.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +28,10 @@ class Model(Protocol):
     def __call__(self, images: Images) -> Logits: ...
     def layer(self, name: str) -> nn.Module: ...
     def default_layer(self) -> str: ...
+    def layer_name(self, asked: str) -> str: ...  # input, middle and final become a module's name, others stay
     def spatial(self, activations: Tensor) -> Tensor: ...
+    def unspatial(self, maps: Tensor, like: Tensor) -> Tensor: ...  # the way back from spatial
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,7 @@ class Request:
     device: torch.device
     batch_size: BatchSize  # images, or composites, that go through the model at once
     positions: Tensor  # B, where each image stands in the caller's batch
+    keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.counter)
     on_progress: Callable[[float], None]  # images finished since the last call; fractions are fine
 
     def images(self) -> Images:
@@ -58,7 +63,7 @@ class Request:
 
     def take(self, rows: Tensor) -> "Request":
         """The same question about some of the images."""
-        return replace(self, pixels=self.pixels[rows], positions=self.positions[rows])
+        return replace(self, pixels=self.pixels[rows], positions=self.positions[rows], keys=self.keys[rows.numpy()])
 
     def pass_size(self, size: int) -> int:
         """Inputs of each pass, where so many go through the model at once.
@@ -110,10 +115,25 @@ class Explanation:
     converged: Tensor  # bool; True where there is nothing to converge
     facts: dict[str, Tensor] = field(default_factory=dict)  # what else the method learned, for the index of the maps
 
+    @classmethod
+    def in_passes(cls, passes: int, maps: Maps, logits: Logits, labels: Labels) -> "Explanation":
+        """From what a method found on its device, as many passes for every image and nothing to converge."""
+        maps, logits, labels = maps.float().cpu(), logits.cpu(), labels.cpu()
+        return cls(
+            maps=maps,
+            explained=labels,
+            predicted=logits.argmax(1),
+            p_explained=logits.softmax(1).gather(1, labels[:, None])[:, 0],
+            passes=torch.full_like(labels, passes),
+            converged=torch.ones_like(labels, dtype=torch.bool),
+        )
+
 
 class Attribution(Protocol):
     version: ClassVar[int]  # raised whenever the arithmetic changes: it is part of a map's key
-    normalise: ClassVar[str]  # how harmonia.keep brings these maps into [0, 1] unless told otherwise
+
+    @property
+    def normalise(self) -> str: ...  # how harmonia.keep brings these maps into [0, 1] unless told otherwise
 
     @property
     def backgrounds(self) -> Backgrounds | None: ...  # None: the method needs no other images

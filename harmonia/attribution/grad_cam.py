@@ -29,7 +29,7 @@ class GradCAM:
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
 
-    layer: str = "auto"  # a module name; auto: the last feature map before pooling, a ViT's last block's input
+    layer: str = "auto"  # input, middle, final, a module's name; auto is final
 
     def __call__(self, request: Request) -> Explanation:
         layer = self.layer_of(request.model)
@@ -50,11 +50,28 @@ class GradCAM:
         )
 
     def layer_of(self, model: Model) -> str:
-        return model.default_layer() if self.layer == "auto" else self.layer
+        return model.layer_name("final" if self.layer == "auto" else self.layer)
 
 
 def grad_cam(model: Model, layer: str, request: Request) -> tuple[Maps, Logits, Labels]:
     """Raw maps, logits and explained classes of one micro-batch, on its device."""
+    found = class_gradient(model, layer, request)
+    weights_BC11 = found.gradients.mean((2, 3), keepdim=True)
+    return (weights_BC11 * found.features).sum(1).float(), found.logits, found.labels
+
+
+@dataclass(frozen=True)
+class ClassGradient:
+    """A layer's feature maps and the explained class's gradient there, both (B, C, h, w), after one pass."""
+
+    features: Tensor
+    gradients: Tensor
+    logits: Logits
+    labels: Labels
+
+
+def class_gradient(model: Model, layer: str, request: Request) -> ClassGradient:
+    """Of one micro-batch, on its device; only the part of the network behind the layer is differentiated."""
     with torch.no_grad(), graph_from(model.layer(layer)) as found:
         logits = model(request.images())
         labels = request.choose_labels(logits.detach(), request.positions)
@@ -64,20 +81,25 @@ def grad_cam(model: Model, layer: str, request: Request) -> tuple[Maps, Logits, 
         (gradients,) = torch.autograd.grad(score, found.activations, allow_unused=True)
     if gradients is None:  # parameters that are not frozen give the logits a graph of their own
         raise beside_the_way(layer)
-    if len(found.activations) != len(logits):
+    features_BChw = spatial_of(model, layer, found.activations.detach(), len(logits))
+    return ClassGradient(features_BChw, model.spatial(gradients), logits.detach(), labels)
+
+
+def spatial_of(model: Model, layer: str, activations: Tensor, images: int) -> Tensor:
+    """A layer's activations as square feature maps, one an image, (B, C, h, w)."""
+    maps_BChw = model.spatial(activations)
+    if len(maps_BChw) != images:
         raise InputError(
-            f"layer {layer!r} gives {len(found.activations)} maps for {len(logits)} images; "
+            f"layer {layer!r} gives {len(maps_BChw)} maps for {images} images; "
             "choose a layer that keeps one map an image, not windows or heads"
         )
-    activations_BChw = model.spatial(found.activations.detach())
-    height, width = activations_BChw.shape[-2:]
+    height, width = maps_BChw.shape[-2:]
     if height != width:  # every view is square
         raise InputError(
             f"layer {layer!r} gives maps of {height} x {width} for a square image: their axes are not those of the "
             "network's feature maps; choose another layer"
         )
-    weights_BC11 = model.spatial(gradients).mean((2, 3), keepdim=True)
-    return (weights_BC11 * activations_BChw).sum(1).float(), logits.detach(), labels
+    return maps_BChw
 
 
 def beside_the_way(layer: str) -> InputError:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from pytorch_lightning import Trainer
 
@@ -19,8 +19,10 @@ from harmonia.store.sets import ShardSet
 
 
 class Evaluation(Protocol):
-    def __call__(self, job: "Job") -> dict[str, int]:
-        """Writes the job's rows; returns counts for the summary."""
+    of_images: ClassVar[bool]  # whether it evaluates the maps of whole images on targets, and leaves rows.parquet
+
+    def __call__(self, job: "Job") -> dict[str, Any]:
+        """Writes the job's rows; returns counts, and metrics that are not those of rows.parquet, for the summary."""
         ...
 
     def arms(self, job: "Job") -> KeepArms: ...
@@ -46,6 +48,8 @@ class Job:
     open_predictions: Callable[[Classifier], ShardSet]  # of whole images
     # (target, how its features are made of the maps): of features; the rest of their identity is known to the job
     open_features: Callable[[Classifier, Mapping[str, Any]], ShardSet]
+    # (method, protocol's name, what it shows, number of maps): of mosaics
+    open_grid_maps: Callable[[Attribution, str, Mapping[str, Any], int], ShardSet]
     evaluation: Evaluation
     make_trainer: Callable[..., Trainer]
     batch_size: int

@@ -7,7 +7,7 @@ M. A. Kadir, G. Addluri, D. Sonntag, "Harmonizing Feature Attributions Across De
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ REPRESENTATION_STEP = 2**36  # purpose of a draw, numbered as those of controls.
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
     """Keep arms of every map, through every target, one row for each image and arm that the image has."""
+
+    of_images: ClassVar[bool] = True
 
     areas: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5)
     normalise: str = "auto"  # how a soft map comes into [0, 1]; auto: as its method declares

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from planted import (
@@ -252,6 +253,7 @@ def test_progress_adds_up_to_the_images():
         device=torch.device("cpu"),
         batch_size=BatchSize(3),
         positions=torch.arange(8),
+        keys=np.arange(8, dtype=np.uint64),
         on_progress=seen.append,
     )
     SHORT(request)

@@ -118,6 +118,7 @@ def job(tmp_path):
             open_features=lambda target, reading: ShardSet.open(
                 tmp_path, "features", target.name, features_identity(given | changes, target, reading), 4, 3
             ),
+            open_grid_maps=None,
             evaluation=None,
             make_trainer=lambda **more: instantiate(TRAINER, **more, _convert_="all"),
             batch_size=4,

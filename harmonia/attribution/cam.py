@@ -1,0 +1,87 @@
+"""Class activation maps from one gradient: Grad-CAM++, HiResCAM, Layer-CAM. Kept before their ReLU, as Grad-CAM's.
+
+A. Chattopadhay, A. Sarkar, P. Howlader, V. Balasubramanian, "Grad-CAM++", WACV 2018, https://arxiv.org/abs/1710.11063;
+R. Draelos, L. Carin, "Use HiResCAM instead of Grad-CAM", 2020, https://arxiv.org/abs/2011.08891;
+P.-T. Jiang, C.-B. Zhang, Q. Hou, M.-M. Cheng, Y. Wei, "LayerCAM", IEEE TIP 2021.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from harmonia.attribution.contract import Explanation, Model, Request
+from harmonia.attribution.grad_cam import ClassGradient
+from harmonia.attribution.gradient import features_x_gradient, from_gradient
+from harmonia.shapes import Maps
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradCAMPlusPlus:
+    """Channels weighted by their positive gradients, each position by alpha (eq. 19), summed."""
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "positive_minmax"
+
+    layer: str = "auto"  # input, middle, final, a module's name; auto is final
+
+    def __call__(self, request: Request) -> Explanation:
+        return from_gradient(request, self.layer_of(request.model), plus_plus)
+
+    def layer_of(self, model: Model) -> str:
+        return at_final(model, self.layer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiResCAM:
+    """Features times gradients, summed over channels."""
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "positive_minmax"
+
+    layer: str = "auto"  # input, middle, final, a module's name; auto is final
+
+    def __call__(self, request: Request) -> Explanation:
+        return from_gradient(request, self.layer_of(request.model), features_x_gradient)
+
+    def layer_of(self, model: Model) -> str:
+        return at_final(model, self.layer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerCAM:
+    """Features times positive gradients, summed over channels (eq. 6-8)."""
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "positive_minmax"
+
+    layer: str = "auto"  # input, middle, final, a module's name; auto is final
+
+    def __call__(self, request: Request) -> Explanation:
+        return from_gradient(
+            request, self.layer_of(request.model), lambda found: (found.features * found.gradients.relu()).sum(1)
+        )
+
+    def layer_of(self, model: Model) -> str:
+        return at_final(model, self.layer)
+
+
+def at_final(model: Model, layer: str) -> str:
+    """The module's name, auto being the last feature map."""
+    return model.layer_name("final" if layer == "auto" else layer)
+
+
+def plus_plus(found: ClassGradient) -> Maps:
+    """Grad-CAM++ of the exponential of the score, whose constant factor an image is left out.
+
+    alpha = g^2 / (2 g^2 + sum(A) g^3), 0 where it is 0/0. pytorch-grad-cam adds 1e-6 below, which outweighs the g^2 of
+    a layer of 7 x 7 positions; nothing is added here.
+    """
+    features, gradients = found.features.double(), found.gradients.double()
+    below = 2 + features.sum((2, 3), keepdim=True) * gradients  # g^2 cancels
+    alpha = torch.where((gradients != 0) & (below != 0), 1 / below, 0.0)
+    weights_BC11 = (alpha * gradients.relu()).sum((2, 3), keepdim=True)
+    return (weights_BC11 * features).sum(1).float()

@@ -1,0 +1,128 @@
+"""Integrated gradients and occlusion by Captum, at the image or at an inner layer.
+
+M. Sundararajan, A. Taly, Q. Yan, "Axiomatic Attribution for Deep Networks", ICML 2017, https://arxiv.org/abs/1703.01365;
+M. Zeiler, R. Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, https://arxiv.org/abs/1311.2901.
+Parameters as in Rao, Böhle, Schiele 2022. An absent feature is 0: at the input the normalisation's mean colour.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import ClassVar
+
+import torch
+from captum.attr import IntegratedGradients as CaptumIntegratedGradients
+from captum.attr import Occlusion as CaptumOcclusion
+from torch import Tensor
+
+from harmonia.attribution.contract import Explanation, Model, Request
+from harmonia.attribution.gradient import at_input
+from harmonia.attribution.head import Explained, from_head
+from harmonia.errors import InputError
+from harmonia.shapes import Maps
+
+AT_INPUT, ELSEWHERE = (16, 8), (5, 2)  # Occlusion's window and stride
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntegratedGradients:
+    """Features times their mean gradient on the way from 0, summed over channels.
+
+    It sums to f(x) - f(0) up to the steps.
+    """
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "percentile"
+
+    layer: str = "auto"  # input, middle, final, a module's name; auto is input
+    steps: int = 20  # of a Gauss-Legendre quadrature
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise InputError(f"method.steps must be at least 1, got {self.steps}")
+
+    def __call__(self, request: Request) -> Explanation:
+        return from_head(request, self.layer_of(request.model), 1 + self.steps, self._attribute)
+
+    def _attribute(self, part: Explained) -> Maps:
+        features = part.head.features
+        found = CaptumIntegratedGradients(part.head, multiply_by_inputs=True).attribute(
+            features,
+            baselines=0,
+            target=part.labels,
+            additional_forward_args=(part.rows,),
+            n_steps=self.steps,
+            method="gausslegendre",
+            internal_batch_size=len(features),  # one step of every image at a time: memory does not grow with the steps
+        )
+        return found.detach().sum(1).float()
+
+    def layer_of(self, model: Model) -> str:
+        return at_input(model, self.layer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Occlusion:
+    """The logit's drop for every window set to 0, spread evenly over the window, overlaps summed.
+
+    Captum averages overlaps; the average is turned into the sum.
+    """
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "positive_minmax"
+
+    layer: str = "auto"  # input, middle, final, a module's name; auto is input
+    window: int | None = None  # cells of the layer; null: 16 at the input, 5 elsewhere
+    stride: int | None = None  # null: 8 at the input, 2 elsewhere
+
+    def __post_init__(self):
+        for name, value in (("window", self.window), ("stride", self.stride)):
+            if value is not None and value < 1:
+                raise InputError(f"method.{name} must be at least 1, got {value}")
+
+    def __call__(self, request: Request) -> Explanation:
+        layer = self.layer_of(request.model)
+        default = AT_INPUT if layer == "input" else ELSEWHERE
+        window, stride = self.window or default[0], self.stride or default[1]
+        if stride > window:
+            raise InputError(
+                f"method.stride must be at most method.window, got {stride} > {window}: cells were left out"
+            )
+
+        def attribute(part: Explained) -> Maps:
+            features = part.head.features
+            side = features.shape[-1]
+            if window > side:
+                raise InputError(f"method.window must fit layer {layer!r} of {side} x {side} cells, got {window}")
+            channels = features.shape[1]
+            mean = CaptumOcclusion(part.head).attribute(
+                features,
+                sliding_window_shapes=(channels, window, window),
+                strides=(channels, stride, stride),
+                baselines=0,
+                target=part.labels,
+                additional_forward_args=(part.rows,),
+            )
+            count = coverage(side, window, stride).to(mean)
+            # every channel of a cell carries the drop of the whole cell
+            return mean[:, 0] * count[:, None] * count / window**2
+
+        return from_head(
+            request, layer, lambda features: 2 + windows(features.shape[-1], window, stride) ** 2, attribute
+        )
+
+    def layer_of(self, model: Model) -> str:
+        return at_input(model, self.layer)
+
+
+def windows(side: int, window: int, stride: int) -> int:
+    """Places of a window along one axis; the last one may reach beyond the end."""
+    return ceil((side - window) / stride) + 1
+
+
+def coverage(side: int, window: int, stride: int) -> Tensor:
+    """How many windows cover each cell of one axis, (side,)."""
+    starts = torch.arange(windows(side, window, stride)) * stride
+    cells = torch.arange(side)[:, None]
+    return ((cells >= starts) & (cells < starts + window)).sum(1)

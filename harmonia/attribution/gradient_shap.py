@@ -1,0 +1,61 @@
+"""GradientSHAP, or expected gradients: integrated gradients from other real images.
+
+S. Lundberg, S.-I. Lee, "A Unified Approach to Interpreting Model Predictions", NeurIPS 2017,
+https://arxiv.org/abs/1705.07874; G. Erion, J. Janizek, P. Sturmfels, S. Lundberg, S.-I. Lee, "Improving performance of
+deep learning models with axiomatic attribution priors and expected gradients", 2021, https://arxiv.org/abs/1906.10670.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+
+from harmonia.attribution.contract import Backgrounds, Explanation, Model, Request
+from harmonia.attribution.gradient import at_input
+from harmonia.attribution.head import Explained, Head, from_head
+from harmonia.counter import uniform
+from harmonia.errors import InputError
+from harmonia.shapes import Maps
+
+STEP = 2**38  # purpose of a draw, numbered as those of controls.py
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientSHAP:
+    """Mean over draws of (x - b) times the gradient at b + u (x - b), summed over channels.
+
+    b is another real image's features, u uniform in (0, 1), both a hash of (seed, image, draw). Sums to the logit less
+    its mean over such images, up to the draws.
+    """
+
+    version: ClassVar[int] = 1
+    normalise: ClassVar[str] = "percentile"
+
+    layer: str = "auto"  # input, middle, final, a module's name; auto is input
+    draws: int = 20
+    seed: int = 0
+    backgrounds: Backgrounds = field(default_factory=lambda: Backgrounds(any_class=True))
+
+    def __post_init__(self):
+        if self.draws < 1:
+            raise InputError(f"method.draws must be at least 1, got {self.draws}")
+
+    def __call__(self, request: Request) -> Explanation:
+        layer = self.layer_of(request.model)
+        # an inner layer's features of another image cost a pass of their own
+        passes = 1 + self.draws * (1 if layer == "input" else 2)
+        return from_head(request, layer, passes, lambda part: self._attribute(part, layer))
+
+    def _attribute(self, part: Explained, layer: str) -> Maps:
+        request, features = part.request, part.head.features
+        total = torch.zeros_like(features)
+        for draw in range(self.draws):
+            steps = torch.full_like(request.positions, draw)
+            others = request.replacements(request.positions, part.labels.cpu(), steps, 1)[:, 0]
+            base = Head(request.model, layer, others).features
+            share = torch.from_numpy(uniform(self.seed, request.keys, STEP + draw)).to(features)[:, None, None, None]
+            total += (features - base) * part.gradient(torch.lerp(base, features, share))
+        return (total / self.draws).sum(1)
+
+    def layer_of(self, model: Model) -> str:
+        return at_input(model, self.layer)

@@ -1,0 +1,120 @@
+"""The network behind a layer as a function of that layer's feature map.
+
+ML-Att: S. Rao, M. Böhle, B. Schiele, "Towards Better Understanding Attribution Methods", CVPR 2022,
+https://arxiv.org/abs/2205.10435: f = f_explain after f_pre, and a method explains f_explain with its features as input.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harmonia.attribution.contract import Explanation, Model, Request
+from harmonia.attribution.grad_cam import beside_the_way, spatial_of
+from harmonia.errors import InputError
+from harmonia.shapes import Images, Labels, Logits, Maps
+
+
+class Head:
+    """What stands behind a layer, for the images of one micro-batch.
+
+    features: (B, C, h, w), float32; at the layer "input" the normalised image. A feature of 0 is absent. Tokens without
+    a place (class token, registers) are held at the values they have.
+    """
+
+    def __init__(self, model: Model, layer: str, images: Images):
+        self._model, self.layer, self._module, self._images = model, layer, model.layer(layer), images
+        self._native: Tensor | None = None
+        with torch.no_grad():
+            self.logits = self._run(images, self._look).detach()
+        if self._native is None:
+            raise beside_the_way(layer)
+        self.features = spatial_of(model, layer, self._native, len(images)).float()
+
+    def __call__(self, features: Tensor, rows: Tensor) -> Logits:
+        """Logits (b, K) of feature maps (b, C, h, w), the i-th put in the place of those of image rows[i]."""
+        # nothing but the layer's output is read behind it: any one image will do to get there
+        images = self._images[:1] if self._alone else self._images[rows]
+        return self._run(images, lambda output: self._in_place_of(features, rows))
+
+    def _in_place_of(self, features: Tensor, rows: Tensor) -> Tensor:
+        assert self._native is not None
+        like = self._native.unflatten(0, (len(self._images), -1))[rows].flatten(0, 1)
+        # a clone, because layers behind may work in place
+        return self._model.unspatial(features, like).clone()
+
+    def _look(self, output: Tensor) -> None:
+        if not isinstance(output, Tensor):
+            raise InputError(
+                f"layer {self.layer!r} gives a {type(output).__name__} and no single tensor; choose another layer"
+            )
+        self._native = output.detach().clone()
+
+    def _run(self, images: Images, put: Callable[[Tensor], Tensor | None]) -> Logits:
+        def stand_in(module: nn.Module, args: tuple, output: Any) -> Any:
+            return put(output)
+
+        hook = self._module.register_forward_hook(stand_in)
+        try:
+            return self._model(images)
+        finally:
+            hook.remove()
+
+    @cached_property
+    def _alone(self) -> bool:
+        """Whether nothing of an image reaches the logits beside the layer: black images in front change nothing."""
+        rows = torch.arange(len(self._images), device=self._images.device)
+        with torch.no_grad():
+            black = self._run(
+                torch.zeros_like(self._images), lambda output: self._in_place_of(self.features.to(output), rows)
+            )
+        return torch.equal(black, self.logits)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One micro-batch, the network behind its layer, and the classes to explain."""
+
+    head: Head
+    labels: Labels
+    request: Request
+
+    @property
+    def rows(self) -> Tensor:
+        return torch.arange(len(self.labels), device=self.labels.device)
+
+    def score(self, features: Tensor) -> Tensor:
+        """The logit of every image's class, (B,), for features in the place of its own."""
+        return self.head(features, self.rows).gather(1, self.labels[:, None])[:, 0]
+
+    def gradient(self, features: Tensor) -> Tensor:
+        """The gradient of the class's logit at these features."""
+        with torch.enable_grad():
+            at = features.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.score(at).sum(), at, allow_unused=True)
+        if gradient is None:
+            raise beside_the_way(self.head.layer)
+        return gradient
+
+
+def from_head(request: Request, layer: str, passes: int | Callable[[Tensor], int], attribute: Callable) -> Explanation:
+    """Maps of a method that runs the network behind a layer many times.
+
+    attribute: from Explained to maps (B, h, w). passes: an image's, or a function of the features.
+    """
+    spent: list[int] = []
+
+    def explain(part: Request) -> tuple[Maps, Logits, Labels]:
+        with torch.no_grad():
+            head = Head(request.model, layer, part.images())
+            labels = request.choose_labels(head.logits, part.positions)
+            maps = attribute(Explained(head, labels, part))
+        spent.append(passes(head.features) if callable(passes) else passes)
+        request.on_progress(len(part.pixels))
+        return maps, head.logits, labels
+
+    found = request.in_batches(explain)
+    return Explanation.in_passes(spent[-1], *found)

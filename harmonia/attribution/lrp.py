@@ -1,0 +1,144 @@
+"""Layer-wise relevance propagation with the epsilon rule, by Captum, for networks that are a chain of layers (VGG).
+
+S. Bach, A. Binder, G. Montavon, F. Klauschen, K.-R. Müller, W. Samek, "On Pixel-Wise Explanations for Non-Linear
+Classifier Decisions by Layer-Wise Relevance Propagation", PLoS ONE 2015. Captum has rules for modules and none for
+what forward functions do between them: an addition in a residual block would hand its relevance to both branches in
+full, without a word. So a network is refused, by the module's name, where a module has no rule or where anything but
+a change of shape happens between modules.
+"""
+
+import copy
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from captum.attr import LayerLRP
+from captum.attr._core.lrp import SUPPORTED_LAYERS_WITH_RULES, SUPPORTED_NON_LINEAR_LAYERS
+from captum.attr._utils.lrp_rules import EpsilonRule
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from harmonia.attribution.contract import Explanation, Model, Request
+from harmonia.attribution.gradient import at_input
+from harmonia.attribution.head import Explained, from_head
+from harmonia.errors import InputError
+from harmonia.shapes import Images, Maps
+
+WITH_RULE = (*SUPPORTED_LAYERS_WITH_RULES, *SUPPORTED_NON_LINEAR_LAYERS)
+SHAPE_ONLY = (nn.Identity, nn.Flatten)  # linear without weights: the epsilon rule holds
+HARMLESS = {"flatten", "unflatten", "reshape", "view", "permute", "contiguous", "float", "__get__", "__getitem__"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRP:
+    """Relevance of the class's logit at a layer, summed over channels (epsilon rule, eq. 58).
+
+    It sums to the logit but for what biases and epsilon take.
+    """
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "percentile"
+
+    layer: str = "auto"  # input, middle, final, a module's name; auto is input
+    epsilon: float = 1e-9  # as Captum
+
+    def __post_init__(self):
+        if self.epsilon <= 0:
+            raise InputError(f"method.epsilon must be positive, got {self.epsilon}")
+
+    def __call__(self, request: Request) -> Explanation:
+        layer = self.layer_of(request.model)
+        check_modules(request.model)
+        with torch.no_grad():
+            check_functions(request.model, request.take(torch.tensor([0])).images())
+        return from_head(request, layer, 4, lambda part: self._attribute(part, layer))
+
+    def _attribute(self, part: Explained, layer: str) -> Maps:
+        model = self._copy_with_rules(part.request.model)
+        with torch.enable_grad():
+            lrp = LayerLRP(model, model.layer(layer))
+            found: Any = lrp.attribute(part.request.images().requires_grad_(), target=part.labels)
+        return model.spatial(found.detach()).sum(1).float()
+
+    def layer_of(self, model: Model) -> str:
+        return at_input(model, self.layer)
+
+    def _copy_with_rules(self, model: Model) -> Any:
+        """A copy of the model, because Captum alters it on the way."""
+        own: Any = copy.deepcopy(model)
+        for parent in list(own.modules()):
+            for name, child in parent.named_children():
+                if isinstance(child, nn.Identity):
+                    setattr(parent, name, Copy())
+        for module in own.modules():
+            if is_leaf(module):
+                if isinstance(module, nn.ReLU):
+                    module.inplace = False
+                if type(module) not in SUPPORTED_NON_LINEAR_LAYERS:
+                    setattr(module, "rule", EpsilonRule(epsilon=self.epsilon))  # noqa: B010
+        return own.requires_grad_(True)
+
+
+class Copy(nn.Module):
+    """The identity as a tensor of its own: on one and the same tensor Captum's hooks run in the wrong order."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.clone()
+
+
+def is_leaf(module: nn.Module) -> bool:
+    return next(module.children(), None) is None
+
+
+def check_modules(model: Model) -> None:
+    """InputError naming the first module without a rule."""
+    for name, module in model.named_modules():
+        if is_leaf(module) and type(module) not in (*WITH_RULE, *SHAPE_ONLY):
+            raise InputError(
+                f"LRP: module {name!r}, a {type(module).__name__}, has no rule; it works for chains of convolution, "
+                "pooling, batch norm, ReLU and linear layers (timm's vgg*); use another method or network"
+            )
+
+
+def check_functions(model: Any, image: Images) -> None:
+    """InputError naming the module that computes something between its parts, from the input on."""
+    watch = Watch()
+    start = model.layer("input")
+
+    def leave(module: nn.Module, args: tuple, output: Tensor) -> None:
+        watch.at_work.pop()
+        watch.started |= module is start
+
+    hooks = []
+    try:
+        for name, module in model.named_modules():
+            enter = partial(lambda name, module, args: watch.at_work.append((name, module)), name)
+            hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+        with watch:
+            model(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class Watch(TorchFunctionMode):
+    """Refuses what is computed while no module with a rule is at work."""
+
+    def __init__(self):
+        super().__init__()
+        self.at_work: list[tuple[str, nn.Module]] = []  # innermost last
+        self.started = False  # whether the image has been normalised
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        does = getattr(func, "__name__", str(func))
+        if self.started and self.at_work and isinstance(result, Tensor) and does not in HARMLESS:
+            name, module = self.at_work[-1]
+            if not is_leaf(module):
+                raise InputError(
+                    f"LRP: module {name!r}, a {type(module).__name__}, computes {does.strip('_')!r} between its parts, "
+                    "for which there is no rule; use another method, or a network without such blocks (timm's vgg*)"
+                )
+        return result

@@ -1,0 +1,86 @@
+"""Maps that do not look at the network: what any method must beat."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from harmonia.attribution.contract import Explanation, Request
+from harmonia.counter import uniform
+from harmonia.errors import InputError
+from harmonia.shapes import Labels, Logits, Maps
+
+STEP = 2**40  # purpose of a draw, numbered as those of controls.py
+
+
+@dataclass(frozen=True, kw_only=True)
+class Random:
+    """Uniform numbers in (0, 1), a hash of (seed, image, cell)."""
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "minmax"
+
+    cells: int = 14  # a side
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.cells < 1:
+            raise InputError(f"method.cells must be at least 1, got {self.cells}")
+
+    def __call__(self, request: Request) -> Explanation:
+        def of(part: Request) -> Maps:
+            numbers = uniform(self.seed, part.keys[:, None], STEP, np.arange(self.cells**2))
+            return torch.from_numpy(numbers).view(-1, self.cells, self.cells)
+
+        return blind(request, of)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centre:
+    """1 in the middle of the view, falling with the distance to 0 in its corners."""
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "minmax"
+
+    cells: int = 32  # a side
+
+    def __post_init__(self):
+        if self.cells < 2:
+            raise InputError(f"method.cells must be at least 2, got {self.cells}")
+
+    def __call__(self, request: Request) -> Explanation:
+        axis = torch.linspace(-1, 1, self.cells)
+        map_hw = 1 - torch.hypot(axis[:, None], axis) / 2**0.5
+        return blind(request, lambda part: map_hw.expand(len(part.pixels), -1, -1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edges:
+    """Length of the brightness's gradient by central differences: an edge detector (Adebayo et al. 2018)."""
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "percentile"
+
+    def __call__(self, request: Request) -> Explanation:
+        def of(part: Request) -> Maps:
+            down, right = torch.gradient(part.images().mean(1), dim=(1, 2))
+            return torch.hypot(down, right)
+
+        return blind(request, of)
+
+
+def blind(request: Request, maps_of: Callable[[Request], Maps]) -> Explanation:
+    """Maps made without the network; one pass says which class is explained."""
+
+    def explain(part: Request) -> tuple[Maps, Logits, Labels]:
+        with torch.no_grad():
+            logits = request.model(part.images())
+        request.on_progress(len(part.pixels))
+        return maps_of(part), logits, request.choose_labels(logits, part.positions)
+
+    return Explanation.in_passes(1, *request.in_batches(explain))

@@ -1,0 +1,72 @@
+"""RISE: randomised input sampling.
+
+V. Petsiuk, A. Das, K. Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018,
+https://arxiv.org/abs/1806.07421, eq. 6; parameters as in Rao, Böhle, Schiele 2022.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from harmonia.attribution.contract import Explanation, Model, Request
+from harmonia.attribution.gradient import at_input
+from harmonia.attribution.head import Explained, from_head
+from harmonia.counter import uniform
+from harmonia.errors import InputError
+from harmonia.shapes import Maps
+
+STEP = 2**39  # purpose of a draw, numbered as those of controls.py
+
+
+@dataclass(frozen=True, kw_only=True)
+class RISE:
+    """Mean of random smooth masks, weighted by the class's probability behind them, over keep (eq. 6).
+
+    0 or more. Masks are a hash of (seed, image, draw) and of the layer's resolution.
+    """
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "minmax"
+
+    layer: str = "auto"  # input, middle, final, a module's name; auto is input
+    masks: int = 1000
+    grid: int = 6  # cells a side of a mask, before it is enlarged and shifted
+    keep: float = 0.1  # probability that a cell is kept
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.masks < 1 or self.grid < 1 or not 0 < self.keep < 1:
+            raise InputError(
+                "method.masks and grid must be 1 or more and keep between 0 and 1, got "
+                f"{self.masks}, {self.grid} and {self.keep}"
+            )
+
+    def __call__(self, request: Request) -> Explanation:
+        return from_head(request, self.layer_of(request.model), 2 + self.masks, self._attribute)
+
+    def _attribute(self, part: Explained) -> Maps:
+        features = part.head.features
+        total = torch.zeros_like(features[:, 0])
+        for draw in range(self.masks):
+            masks = self.mask(part.request.keys, draw, features.shape[-1]).to(features)
+            p = part.head(features * masks[:, None], part.rows).softmax(1).gather(1, part.labels[:, None])
+            total += p[:, :, None] * masks
+        return total / (self.masks * self.keep)
+
+    def mask(self, keys: np.ndarray, draw: int, side: int) -> Tensor:
+        """The draw's mask of every image, (B, side, side): cells kept or not, enlarged, cut out at random."""
+        numbers = uniform(self.seed, keys[:, None], STEP + draw, side, np.arange(self.grid**2 + 2))
+        cells = torch.from_numpy(numbers[:, 2:] < self.keep).double().view(-1, 1, self.grid, self.grid)
+        cell = ceil(side / self.grid)
+        large = interpolate(cells, size=(self.grid + 1) * cell, mode="bilinear", align_corners=False)[:, 0]
+        corners = (numbers[:, :2] * cell).astype(int).tolist()
+        return torch.stack([one[y : y + side, x : x + side] for one, (y, x) in zip(large, corners, strict=True)])
+
+    def layer_of(self, model: Model) -> str:
+        return at_input(model, self.layer)

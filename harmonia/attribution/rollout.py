@@ -1,0 +1,107 @@
+"""Attention rollout and gradient-weighted rollout, for Vision Transformers.
+
+S. Abnar, W. Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020, https://arxiv.org/abs/2005.00928;
+H. Chefer, S. Gur, L. Wolf, "Generic Attention-model Explainability for Interpreting Bi-Modal and Encoder-Decoder
+Transformers", ICCV 2021, https://arxiv.org/abs/2103.15679, eq. 5-6.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from harmonia.attribution.contract import Explanation, Model, Request
+from harmonia.errors import InputError
+from harmonia.shapes import Labels, Logits, Maps
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionRollout:
+    """How much of each patch attention carries to the tokens that the head reads; knows no class."""
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "minmax"
+
+    def __call__(self, request: Request) -> Explanation:
+        def step(attention_BHNN: Tensor, gradient_BHNN: Tensor, flow_BNN: Tensor) -> Tensor:
+            mean_BNN = attention_BHNN.mean(1)
+            return (mean_BNN @ flow_BNN + flow_BNN) / 2  # half of a block's output is its input
+
+        return roll_out(request, step)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientRollout:
+    """The same with every head's attention times its positive gradient of the class's logit (eq. 5-6)."""
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "minmax"
+
+    def __call__(self, request: Request) -> Explanation:
+        def step(attention_BHNN: Tensor, gradient_BHNN: Tensor, flow_BNN: Tensor) -> Tensor:
+            mean_BNN = (attention_BHNN * gradient_BHNN).relu().mean(1)
+            return mean_BNN @ flow_BNN + flow_BNN
+
+        return roll_out(request, step)
+
+
+def roll_out(request: Request, step: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Explanation:
+    """Maps of the patches' share in the tokens that the head reads, from the first block to the last."""
+
+    def explain(part: Request) -> tuple[Maps, Logits, Labels]:
+        with torch.no_grad(), attention(request.model) as made:
+            with torch.enable_grad():
+                logits = request.model(part.images())
+                labels = request.choose_labels(logits.detach(), part.positions)
+                score = logits.gather(1, labels[:, None]).sum()
+            gradients = torch.autograd.grad(score, made)
+            tokens = made[0].shape[-1]
+            flow_BNN = torch.eye(tokens).to(logits).expand(len(made[0]), -1, -1)
+            for attention_BHNN, gradient_BHNN in zip(made, gradients, strict=True):
+                flow_BNN = step(attention_BHNN.detach().float(), gradient_BHNN.float(), flow_BNN)
+            # of the last block's tokens the head reads those that have a gradient: the class token, or the patches
+            read_B1N = (gradients[-1] != 0).any(3).any(1).to(flow_BNN)[:, None]
+            share_BN1 = (read_B1N @ flow_BNN / read_B1N.sum(2, keepdim=True).clamp(min=1)).mT
+            maps = request.model.spatial(share_BN1)[:, 0]
+        request.on_progress(len(part.pixels))
+        return maps, logits.detach(), labels
+
+    return Explanation.in_passes(1, *request.in_batches(explain))
+
+
+@contextmanager
+def attention(model: Model) -> Iterator[list[Tensor]]:
+    """The attention matrices (B, heads, N, N) of what passes inside, block by block, with a graph from them on."""
+    blocks: dict[str, Any] = {name: module for name, module in model.named_modules() if hasattr(module, "fused_attn")}
+    if not blocks:
+        raise InputError("rollout: the network has no attention block; use it with a Vision Transformer")
+    for name, block in blocks.items():
+        if not isinstance(getattr(block, "attn_drop", None), nn.Dropout) or hasattr(block, "window_size"):
+            raise InputError(
+                f"rollout: module {name!r}, a {type(block).__name__}, does not attend over all tokens; "
+                "use method=gc or a plain Vision Transformer"
+            )
+    made: list[Tensor] = []
+
+    def keep(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        made.append(output if output.requires_grad else output.requires_grad_())
+        return made[-1]
+
+    fused = {name: block.fused_attn for name, block in blocks.items()}
+    hooks = []
+    try:
+        for block in blocks.values():
+            # the fused kernel never holds the matrix
+            block.fused_attn = False
+            hooks.append(block.attn_drop.register_forward_hook(keep))
+        yield made
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for name, block in blocks.items():
+            block.fused_attn = fused[name]

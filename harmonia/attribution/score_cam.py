@@ -1,0 +1,90 @@
+"""Class activation maps without gradients: Ablation-CAM and Score-CAM. One pass a channel: hundreds to thousands.
+
+S. Desai, H. Ramaswamy, "Ablation-CAM", WACV 2020; H. Wang, Z. Wang, M. Du, F. Yang, Z. Zhang, S. Ding, P. Mardziel,
+X. Hu, "Score-CAM", CVPR Workshops 2020, https://arxiv.org/abs/1910.01279. Kept before their ReLU, as Grad-CAM's.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from harmonia.attribution.cam import at_final
+from harmonia.attribution.contract import Explanation, Model, Request
+from harmonia.attribution.head import Explained, Head, from_head
+from harmonia.shapes import Maps
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationCAM:
+    """Channels weighted by the class logit's drop when they are set to 0, summed.
+
+    The paper divides the drop by the logit, a factor an image that turns the map around where the logit is negative;
+    it is left out.
+    """
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "positive_minmax"
+
+    layer: str = "auto"  # input, middle, final, a module's name; auto is final
+
+    def __call__(self, request: Request) -> Explanation:
+        return from_head(request, self.layer_of(request.model), lambda features: 2 + features.shape[1], self._attribute)
+
+    def _attribute(self, part: Explained) -> Maps:
+        features = part.head.features
+        whole = part.head.logits.gather(1, part.labels[:, None])[:, 0]
+        maps = torch.zeros_like(features[:, 0])
+        for channel in range(features.shape[1]):
+            without = features.clone()
+            without[:, channel] = 0
+            maps += (whole - part.score(without))[:, None, None] * features[:, channel]
+        return maps
+
+    def layer_of(self, model: Model) -> str:
+        return at_final(model, self.layer)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreCAM:
+    """Channels weighted by the softmax over channels of the class's logit on the image times the channel, summed.
+
+    Each channel is enlarged to the image and brought into [0, 1]; a constant one masks nothing away and has no weight.
+    The normalised image is multiplied: what is masked turns into the mean colour.
+    """
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "positive_minmax"
+
+    layer: str = "auto"  # input, middle, final, a module's name; auto is final
+
+    def __call__(self, request: Request) -> Explanation:
+        layer = self.layer_of(request.model)
+        return from_head(request, layer, lambda features: 2 + features.shape[1], self._attribute)
+
+    def _attribute(self, part: Explained) -> Maps:
+        features = part.head.features
+        images = Head(part.request.model, "input", part.request.images())
+        scores = torch.full(features.shape[:2], -torch.inf, device=features.device)
+        for channel in range(features.shape[1]):
+            mask, varies = unit_range(features[:, channel], images.features.shape[-1])
+            logits = images(images.features * mask[:, None], part.rows).gather(1, part.labels[:, None])[:, 0]
+            scores[:, channel] = torch.where(varies, logits, -torch.inf)
+        weights = scores.softmax(1).nan_to_num(0.0)  # NaN: no channel varies, so that the map is constant anyway
+        return (weights[:, :, None, None] * features).sum(1)
+
+    def layer_of(self, model: Model) -> str:
+        return at_final(model, self.layer)
+
+
+def unit_range(channel: Maps, size: int) -> tuple[Tensor, Tensor]:
+    """A channel enlarged bilinearly to size and scaled to [0, 1] per image; whether it varies, (B,)."""
+    # asked before it is enlarged: bilinear weights do not sum to 1 exactly, and rounding is no structure
+    varies = channel.amax((1, 2)) > channel.amin((1, 2))
+    large = interpolate(channel[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
+    low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
+    return torch.where(varies[:, None, None], (large - low) / (high - low), 0.0), varies

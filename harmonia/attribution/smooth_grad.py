@@ -1,0 +1,58 @@
+"""SmoothGrad.
+
+D. Smilkov, N. Thorat, B. Kim, F. Viégas, M. Wattenberg, "SmoothGrad: removing noise by adding noise", 2017,
+https://arxiv.org/abs/1706.03825. The signed gradient is averaged, then its absolute value summed over channels.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from harmonia.attribution.contract import Explanation, Model, Request
+from harmonia.attribution.gradient import at_input
+from harmonia.attribution.head import Explained, from_head
+from harmonia.counter import normal
+from harmonia.errors import InputError
+from harmonia.shapes import Maps
+
+STEP = 2**37  # purpose of a draw, numbered as those of controls.py
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmoothGrad:
+    """Mean gradient over noisy copies of the features, in absolute value, summed over channels.
+
+    The noise is a hash of (seed, image, draw, feature).
+    """
+
+    version: ClassVar[int] = 1
+    backgrounds: ClassVar[None] = None
+    normalise: ClassVar[str] = "percentile"
+
+    layer: str = "auto"  # input, middle, final, a module's name; auto is input
+    draws: int = 15
+    noise: float = 0.15  # standard deviation over the range of an image's features
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.draws < 1 or self.noise < 0:
+            raise InputError(f"method.draws must be 1 or more and noise 0 or more, got {self.draws} and {self.noise}")
+
+    def __call__(self, request: Request) -> Explanation:
+        return from_head(request, self.layer_of(request.model), 1 + self.draws, self._attribute)
+
+    def _attribute(self, part: Explained) -> Maps:
+        features = part.head.features
+        spread = self.noise * (features.amax((1, 2, 3)) - features.amin((1, 2, 3)))[:, None, None, None]
+        cells = np.arange(features[0].numel(), dtype=np.uint64)
+        total = torch.zeros_like(features)
+        for draw in range(self.draws):
+            white = normal(self.seed, part.request.keys[:, None], STEP + draw, cells)
+            noise = torch.from_numpy(white).to(features).view_as(features)
+            total += part.gradient(features + spread * noise)
+        return (total / self.draws).abs().sum(1)
+
+    def layer_of(self, model: Model) -> str:
+        return at_input(model, self.layer)

@@ -1,0 +1,63 @@
+"""AggAtt: mean maps of the first cell by rank of their localisation.
+
+S. Rao, M. Böhle, B. Schiele, CVPR 2022, section 3.4: maps are sorted by localisation, ties by the positive attribution
+inside the cell, cut into bins of ranks and averaged; what is shown as an example is the median of its bin.
+"""
+
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+
+from harmonia.shapes import Maps
+
+BINS = (0, 2, 5, 50, 95, 98, 100)  # percent of the ranks, best first
+
+
+def order(localisation: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """Positions from the best localised to the worst, ties by mass."""
+    return np.lexsort((-mass, -localisation))
+
+
+def bins(count: int) -> list[range]:
+    """Ranks of each bin; exact where count is divisible by 100."""
+    edges = [round(edge * count / 100) for edge in BINS]
+    return [range(low, high) for low, high in pairwise(edges)]
+
+
+def medians(count: int) -> list[int]:
+    """The median rank of each bin, -1 of an empty one."""
+    return [ranks[(len(ranks) - 1) // 2] if ranks else -1 for ranks in bins(count)]
+
+
+def mean_maps(ranked: np.ndarray, read: Callable[[list[int]], Maps], side: int) -> np.ndarray:
+    """Mean of the positive maps of each bin, (6, side, side) float32; an empty bin is NaN.
+
+    ranked: positions in the order of rank; read gives their maps at any resolution.
+    """
+    found = []
+    for ranks in bins(len(ranked)):
+        chosen = [int(ranked[rank]) for rank in ranks]
+        total, parts = torch.zeros(side, side, dtype=torch.float64), _parts(chosen, 32)
+        for part in parts:
+            total += positive(read(part), side).sum(0)
+        found.append(total / len(chosen) if chosen else torch.full_like(total, torch.nan))
+    return torch.stack(found).float().numpy()
+
+
+def positive(maps: Maps, side: int) -> Maps:
+    """Maps over the mosaic enlarged bilinearly (averaged where they are finer), then without their negative part."""
+    finer = maps.shape[-1] > side
+    large = interpolate(
+        maps.double().nan_to_num(0.0, 0.0, 0.0)[:, None],
+        size=(side, side),
+        mode="area" if finer else "bilinear",
+        align_corners=None if finer else False,
+    )
+    return large[:, 0].clamp(min=0)
+
+
+def _parts(items: list[int], size: int) -> Iterable[list[int]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

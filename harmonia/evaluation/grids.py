@@ -1,0 +1,123 @@
+"""Mosaics of images that a classifier is sure of: which images, in which cells.
+
+S. Rao, M. Böhle, B. Schiele, CVPR 2022, section 3 and supplement: an image is used once, classes are drawn at random;
+GridPG has as many classes as cells, DiFull and DiPart the same class in the first and the last cell, which alone are
+scored. What is drawn is a hash of (seed, grid, class) and (seed, image): every method sees the same mosaics.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harmonia.counter import counter_hash, image_key, uniform
+from harmonia.data.views import ViewedImages
+from harmonia.errors import InputError
+from harmonia.evaluation.presentation import paste
+from harmonia.geometry import View
+
+STEP = 2**41  # purpose of a draw, numbered as those of controls.py
+
+
+@dataclass(frozen=True)
+class Grids:
+    """n x n positions of a data set's images per mosaic, row by row, and the cells that are scored."""
+
+    n: int
+    images: np.ndarray  # G, n * n
+    scored: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.images) * len(self.scored)
+
+    def item(self, index: int) -> tuple[int, int]:
+        """Mosaic and cell of a scored cell."""
+        grid, which = divmod(index, len(self.scored))
+        return grid, self.scored[which]
+
+    def digest(self, image_ids: Sequence[str]) -> str:
+        """Of what is shown where."""
+        return hashlib.sha256(json.dumps([self.n, self.scored, self.shown(image_ids)]).encode()).hexdigest()
+
+    def shown(self, image_ids: Sequence[str]) -> list[list[str]]:
+        """The ids of every mosaic's images, row by row."""
+        return [[image_ids[int(image)] for image in grid] for grid in self.images]
+
+
+def draw_grids(
+    pool: Sequence[int], labels: Sequence[str], keys: np.ndarray, n: int, most: int, repeat: bool, seed: int
+) -> Grids:
+    """At most so many mosaics of the pool's images, each image used once.
+
+    labels and keys: of every image of the data set. repeat: the last cell has the first one's class.
+    """
+    waiting: dict[str, list[int]] = {}
+    for image in sorted(pool, key=lambda image: int(counter_hash(seed, int(keys[image]), STEP))):
+        waiting.setdefault(labels[image], []).append(image)
+    drawn = []
+    while len(drawn) < most:
+        # classes with more images left come up more often, so that few are left over; Efraimidis, Spirakis 2006
+        order = sorted(
+            (name for name, images in waiting.items() if images),
+            key=lambda name: float(np.log(uniform(seed, len(drawn), image_key(name), STEP))) / len(waiting[name]),
+            reverse=True,
+        )
+        first = next((name for name in order if len(waiting[name]) > 1), None) if repeat else None
+        classes = [first, *(name for name in order if name != first)] if first else order
+        classes = classes[: n * n - repeat]
+        if len(classes) < n * n - repeat or (repeat and first is None):
+            break
+        classes += [classes[0]] * repeat
+        drawn.append([waiting[name].pop(0) for name in classes])
+    if not drawn:
+        needed = f"{n * n - repeat} classes" + (", one of them twice," if repeat else ",")
+        raise InputError(
+            f"evaluation: a mosaic of {n} x {n} needs {needed} got {len(pool)} sure images of {len(waiting)} classes; "
+            "lower evaluation.confidence or give more images"
+        )
+    return Grids(n, np.array(drawn), (0, n * n - 1) if repeat else tuple(range(n * n)))
+
+
+@dataclass(frozen=True)
+class MosaicBatch:
+    """Scored cells with the mosaics that they lie in."""
+
+    indices: Tensor  # B
+    pixels: Tensor  # B 3 nS nS, uint8
+    readable: Tensor  # B, bool; a pool holds readable images alone
+
+
+class Mosaics:
+    """Scored cells as a loader gives them; a mosaic stands once for each of its scored cells."""
+
+    def __init__(self, grids: Grids, viewed: ViewedImages):
+        self.grids, self.viewed = grids, viewed
+
+    def batch(self, indices: Sequence[int], view: View) -> MosaicBatch:
+        where = [self.grids.item(index)[0] for index in indices]
+        shown = {grid: self.mosaic(grid, view) for grid in dict.fromkeys(where)}
+        pixels = torch.stack([shown[grid] for grid in where])
+        return MosaicBatch(torch.tensor(indices), pixels, torch.ones(len(indices), dtype=torch.bool))
+
+    def mosaic(self, grid: int, view: View) -> Tensor:
+        """uint8 (3, n S, n S)."""
+        return paste(self.viewed.batch(self.grids.images[grid].tolist(), view).pixels, self.grids.n)[0]
+
+    def loader(self, batches: Iterable[Sequence[int]], count: int, view: View) -> torch.utils.data.DataLoader:
+        return torch.utils.data.DataLoader(_Batches(self, batches, count, view), batch_size=None)
+
+
+class _Batches(torch.utils.data.IterableDataset):
+    def __init__(self, mosaics: Mosaics, batches: Iterable[Sequence[int]], count: int, view: View):
+        self.mosaics, self.batches, self.count, self.view = mosaics, batches, count, view
+
+    def __iter__(self):
+        for indices in self.batches:
+            yield self.mosaics.batch(indices, self.view)
+
+    def __len__(self) -> int:
+        return self.count  # else Lightning fetches one batch ahead, which would hold a second claim

@@ -1,0 +1,212 @@
+"""GridPG, DiFull and DiPart: how much of an attribution lies in the cell of a mosaic that the class comes from.
+
+S. Rao, M. Böhle, B. Schiele, "Towards Better Understanding Attribution Methods", CVPR 2022, and "Better Understanding
+Differences in Attribution Methods via Systematic Evaluations", 2023, https://arxiv.org/abs/2205.10435, 2303.11884.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+
+from harmonia.attribution.smoothing import Smoothed
+from harmonia.completion import complete
+from harmonia.errors import InputError
+from harmonia.evaluation import aggatt
+from harmonia.evaluation.contract import Job
+from harmonia.evaluation.grid_source import GridSource
+from harmonia.evaluation.grids import Grids, Mosaics, draw_grids
+from harmonia.evaluation.presentation import PartHead, PerCell, Positions, Present, on_mosaics
+from harmonia.localisation_rows import (
+    read_localisation,
+    summarise_localisation,
+    write_aggatt,
+    write_localisation,
+    write_mosaics,
+)
+from harmonia.maps import unpack
+from harmonia.models import class_indices
+from harmonia.shapes import Maps
+from harmonia.store.sets import ShardSet
+from harmonia.target import ImageTarget
+
+log = logging.getLogger(__name__)
+
+BATCH_MAPS = 32  # maps that are read at once
+FIGURE_PX = 224  # side of AggAtt's maps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Localisation:
+    """One row a scored cell. The source's own maps of whole images are not needed, nor are targets."""
+
+    of_images: ClassVar[bool] = False
+
+    protocol: Literal["gridpg", "difull", "dipart"]
+    n: int = 2  # images a side
+    grids: int = 500  # at most
+    confidence: float = 0.99  # least probability of the right class on the whole image
+    positions: Positions = "interpolated"  # of a Vision Transformer on a mosaic: interpolated, tiled, downscaled
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.n < 2 or self.grids < 1:
+            raise InputError(f"evaluation.n must be 2 or more and grids 1 or more, got {self.n} and {self.grids}")
+        if not 0 <= self.confidence < 1:
+            raise InputError(f"evaluation.confidence must lie in [0, 1), got {self.confidence}")
+
+    def __call__(self, job: Job) -> dict[str, Any]:
+        """Writes the job's rows and mean maps; returns its metrics."""
+        passes, pool = self._pool(job)
+        image_ids = [record.image_id for record in job.images.records]
+        labels = [record.class_name or "" for record in job.images.records]
+        keys = np.array([job.images.key(index) for index in range(len(labels))], np.uint64)
+        grids = draw_grids(pool, labels, keys, self.n, self.grids, self.protocol != "gridpg", self.seed)
+        found = f"{len(grids.images)} mosaics of {self.n} x {self.n} from {len(pool)} sure images"
+        log.info("%s: %s", self.protocol, found)
+        if len(grids.images) < self.grids:
+            log.warning("%s: %d mosaics were asked for, the images make %s", self.protocol, self.grids, found)
+        # smoothing is done on reading: maps of one method are computed once for all K
+        method = job.method.inner if isinstance(job.method, Smoothed) else job.method
+        maps = job.open_grid_maps(
+            method,
+            f"{self.protocol}-{self.n}x{self.n}",
+            {"protocol": self.protocol, "positions": self._positions(job), "grids": grids.digest(image_ids)},
+            len(grids),
+        )
+        write_mosaics(job.folder, grids.n, grids.scored, grids.shown(image_ids))
+        mosaics = Mosaics(grids, job.viewed)
+        computed = complete(
+            maps,
+            mosaics,
+            job.source.view,
+            lambda progress: GridSource(job, method, grids, self.present(job), progress),
+            job.make_trainer,
+            f"{self.protocol}: {job.method_name} maps of {job.source.name}",
+        )
+        self._write(job, grids, maps, mosaics)
+        facts = maps.facts()
+        return {
+            **summarise_localisation(read_localisation(job.folder)),
+            "maps_computed": computed,
+            "maps_cached": len(grids) - computed,
+            "maps_flagged": sum(fact["flag"] != "" for fact in facts),
+            "maps_not_converged": sum(not fact["converged"] for fact in facts),
+            "network_passes/maps": sum(fact["passes"] for fact in facts),
+            f"network_passes/{job.source.name}": passes,
+            "grids": len(grids.images),
+            "pool": len(pool),
+        }
+
+    def present(self, job: Job) -> Present:
+        """The source as the protocol shows mosaics to it; the heads of DiPart share one network."""
+        if self.protocol == "difull":
+            return PerCell
+        whole = on_mosaics(job.source, self.n, self._positions(job) or "interpolated")
+        if self.protocol == "gridpg":
+            return lambda classifier, n, cell: whole
+        return lambda classifier, n, cell: PartHead(whole.classifier, n, cell)
+
+    def _positions(self, job: Job) -> Positions | None:
+        """What becomes of position embeddings; None where there is nothing to decide."""
+        adds = isinstance(getattr(job.source.network, "pos_embed", None), torch.Tensor)
+        if self.protocol == "difull" or not (adds or self.positions == "downscaled"):
+            return None
+        # DiPart: a cell's patches must have the positions of a whole image
+        return self.positions if self.protocol == "gridpg" else "tiled"
+
+    def _pool(self, job: Job) -> tuple[int, list[int]]:
+        """Network passes spent, and the images of which the source names the right class with that probability."""
+        predictions = job.open_predictions(job.source)
+        modules: list[ImageTarget] = []
+
+        def module(progress):
+            modules.append(ImageTarget(job.source, job.batch_size, progress))
+            return modules[0]
+
+        complete(predictions, job.viewed, job.source.view, module, job.make_trainer, f"images on {job.source.name}")
+        logits = torch.from_numpy(predictions.read_items(range(predictions.count))[0]["logits"]).double()
+        labels = class_indices(job.source, [record.class_name or "" for record in job.images.records])
+        p, predicted = logits.softmax(1).max(1)
+        sure = (predicted == labels) & (p >= self.confidence)  # NaN, of an unreadable image, is not
+        return (modules[0].passes if modules else 0), sure.nonzero()[:, 0].tolist()
+
+    def _write(self, job: Job, grids: Grids, maps: ShardSet, mosaics: Mosaics) -> None:
+        size = grids.n * job.source.view.size
+        inside, total = np.zeros(len(grids)), np.zeros(len(grids))
+        for start in range(0, len(grids), BATCH_MAPS):
+            items = list(range(start, min(start + BATCH_MAPS, len(grids))))
+            cells = [grids.item(item)[1] for item in items]
+            inside[items], total[items] = masses(_read(job, maps, items), cells, grids.n, size)
+        undefined = ~((total > 0) & np.isfinite(total))
+        scores = np.where(undefined, 0.0, inside / np.where(undefined, 1.0, total))
+        facts = maps.facts()
+        where = [grids.item(item) for item in range(len(grids))]
+        shown = [job.images.records[int(grids.images[grid, cell])] for grid, cell in where]
+        describe = getattr(job.method, "layer_of", None)
+        constant = {
+            "cells": grids.n**2,
+            "source": job.source.name,
+            "method": job.method_name,
+            "protocol": self.protocol,
+            "layer": (describe(job.source) if describe else None) or "",
+        }
+        write_localisation(
+            job.folder,
+            {name: [value] * len(where) for name, value in constant.items()}
+            | {name: [fact[name] for fact in facts] for name in ("predicted", "in_top")}
+            | {
+                "grid": [grid for grid, _ in where],
+                "cell": [cell for _, cell in where],
+                "image_id": [record.image_id for record in shown],
+                "path": [str(record.path) for record in shown],
+                "label": [record.class_name for record in shown],
+                "p_explained": [fact["p_source"] for fact in facts],
+                "localisation": scores,
+                "undefined": undefined,
+                "mass": np.where(undefined, 0.0, inside),
+            },
+        )
+        self._write_aggatt(job, grids, maps, mosaics, scores, inside)
+
+    def _write_aggatt(
+        self, job: Job, grids: Grids, maps: ShardSet, mosaics: Mosaics, scores: np.ndarray, mass: np.ndarray
+    ) -> None:
+        """Of the maps of the first cell."""
+        first = np.array([item for item in range(len(grids)) if grids.item(item)[1] == 0])
+        ranked = first[aggatt.order(scores[first], mass[first])]
+        medians = aggatt.medians(len(ranked))
+        chosen = [int(ranked[rank]) for rank in medians if rank >= 0]
+        pictures = [mosaics.mosaic(grids.item(item)[0], job.source.view).float()[None] for item in chosen]
+        small = torch.nn.functional.interpolate(torch.cat(pictures), size=(FIGURE_PX, FIGURE_PX), mode="area")
+        write_aggatt(
+            job.folder,
+            {
+                "means": aggatt.mean_maps(ranked, lambda items: _read(job, maps, items), FIGURE_PX),
+                "examples": aggatt.positive(_read(job, maps, chosen), FIGURE_PX).float().numpy(),
+                "pictures": small.round().byte().numpy(),
+                "bins": np.array([bin_ for bin_, rank in enumerate(medians) if rank >= 0]),
+                "scores": scores[chosen],
+            },
+        )
+
+
+def _read(job: Job, maps: ShardSet, items: list[int]) -> Maps:
+    """The raw maps of these cells, smoothed where the job asks for it."""
+    found = torch.from_numpy(unpack(maps.read_items(items)[0]))
+    return job.method.smooth(found) if isinstance(job.method, Smoothed) else found
+
+
+def masses(maps: Maps, cells: list[int], n: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positive attribution in each map's cell and in all of it, float64: enlarged bilinearly to size, then clamped.
+
+    A map that is not finite has NaN.
+    """
+    large = torch.nn.functional.interpolate(
+        maps.double()[:, None], size=(size, size), mode="bilinear", align_corners=False
+    )[:, 0].clamp(min=0)
+    of_cells = large.unflatten(2, (n, -1)).unflatten(1, (n, -1)).sum((2, 4)).flatten(1)
+    inside = of_cells.gather(1, torch.tensor(cells)[:, None])[:, 0]
+    return inside.numpy(), of_cells.sum(1).numpy()

@@ -1,0 +1,156 @@
+"""Three ways of showing a mosaic of images to a classifier: whole (GridPG), cell by cell (DiFull), in part (DiPart).
+
+S. Rao, M. Böhle, B. Schiele, "Towards Better Understanding Attribution Methods", CVPR 2022, section 3,
+https://arxiv.org/abs/2205.10435. Each is a model as an attribution method sees one; its images are mosaics.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from harmonia.errors import InputError
+from harmonia.models import Classifier
+from harmonia.shapes import Images, Logits
+
+# what a network with position embeddings does with a mosaic: they are resampled to it (timm), repeated in every cell,
+# or the mosaic is reduced to the network's own size
+Positions = Literal["interpolated", "tiled", "downscaled"]
+POSITIONS = get_args(Positions)
+
+
+class Presentation(nn.Module):
+    """A classifier, asked about mosaics; layers keep their names and their feature maps cover the mosaic."""
+
+    def __init__(self, classifier: Classifier, n: int):
+        super().__init__()
+        self.classifier, self.n = classifier, n
+
+    def forward(self, images: Images) -> Logits:
+        return self.classifier(images)
+
+    def layer(self, name: str) -> nn.Module:
+        return self.classifier.layer(name)
+
+    def default_layer(self) -> str:
+        return self.classifier.default_layer()
+
+    def layer_name(self, asked: str) -> str:
+        return self.classifier.layer_name(asked)
+
+    def spatial(self, activations: Tensor) -> Tensor:
+        return self.classifier.spatial(activations)
+
+    def unspatial(self, maps: Tensor, like: Tensor) -> Tensor:
+        return self.classifier.unspatial(maps, like)
+
+
+class Downscaled(Presentation):
+    """The mosaic at the network's own size."""
+
+    def forward(self, images: Images) -> Logits:
+        size = self.classifier.view.size
+        return self.classifier(interpolate(images, size=(size, size), mode="bilinear", antialias=True))
+
+
+class PerCell(Presentation):
+    """DiFull: every cell goes through the network alone, with its own borders, positions and class token.
+
+    The logits are those of one cell: nothing outside of it can reach them. A layer's feature maps are computed cell by
+    cell and put side by side.
+    """
+
+    def __init__(self, classifier: Classifier, n: int, cell: int):
+        super().__init__(classifier, n)
+        self.cell = cell
+
+    def forward(self, images: Images) -> Logits:
+        return self.classifier(cut(images, self.n)).unflatten(0, (-1, self.n**2))[:, self.cell]
+
+    def spatial(self, activations: Tensor) -> Tensor:
+        return paste(self.classifier.spatial(activations), self.n)
+
+    def unspatial(self, maps: Tensor, like: Tensor) -> Tensor:
+        return self.classifier.unspatial(cut(maps, self.n), like)
+
+
+class PartHead(Presentation):
+    """DiPart: the network sees the whole mosaic, its head only the last feature map of one cell.
+
+    Where the network has no head over feature maps but tokens, the head reads their mean over the cell.
+    """
+
+    def __init__(self, classifier: Classifier, n: int, cell: int):
+        super().__init__(classifier, n)
+        self.cell = cell
+
+    def forward(self, images: Images) -> Logits:
+        classifier = self.classifier
+        features = classifier.features(images)
+        maps = classifier.spatial(features)
+        if maps.shape[-1] % self.n:
+            raise InputError(
+                f"dipart: {classifier.name}'s last feature map has {maps.shape[-1]} cells a side for {self.n} images a "
+                "side; give a source.input_size that its stride divides"
+            )
+        cells = cut(maps, self.n).unflatten(0, (-1, self.n**2))[:, self.cell]
+        if features.ndim == 3:
+            # whichever token the head reads, class or patch, it is the mean of the cell's
+            prefix = features.shape[1] - maps.shape[-1] ** 2
+            return classifier.head(cells.mean((2, 3))[:, None].expand(-1, prefix + 1, -1))
+        return classifier.head(classifier.unspatial(cells, features))
+
+
+def cut(images: Tensor, n: int) -> Tensor:
+    """Mosaics (B, C, n h, n w) as their cells (B n n, C, h, w), row by row."""
+    rows = images.unflatten(3, (n, -1)).unflatten(2, (n, -1))
+    return rows.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+
+
+def paste(cells: Tensor, n: int) -> Tensor:
+    """The way back from cut."""
+    rows = cells.unflatten(0, (-1, n, n))
+    return rows.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
+def on_mosaics(classifier: Classifier, n: int, positions: Positions) -> Presentation:
+    """GridPG: the network on the whole mosaic, n times its side. Convolutional networks take it as they are."""
+    if positions == "downscaled":
+        return Downscaled(classifier, n)
+    resize = getattr(classifier.network, "set_input_size", None)
+    if resize is None:
+        return Presentation(classifier, n)
+    network = copy.deepcopy(classifier.network)
+    size = n * classifier.view.size
+    windows = getattr(network, "_ref_window_sizes", None)  # of Swin, which would enlarge its windows with the image
+    keep = {"window_size": windows} if windows and "window_size" in inspect.signature(resize).parameters else {}
+    network.set_input_size(img_size=(size, size), **keep)
+    if positions == "tiled":
+        tile_positions(network, classifier, n)
+    enlarged = Classifier(
+        network, classifier.spec, classifier.view, classifier.classes, classifier.digest, classifier.precision
+    )
+    # the same modules by the same names, found at the size that the network was trained for
+    enlarged._default_layer = classifier.default_layer()
+    return Presentation(enlarged.to(classifier.mean.device), n)
+
+
+def tile_positions(network: Any, classifier: Classifier, n: int) -> None:
+    """Every cell of the mosaic has the position embeddings of a whole image."""
+    embedding = getattr(classifier.network, "pos_embed", None)
+    if not isinstance(embedding, Tensor):
+        raise InputError(
+            f"evaluation.positions=tiled: {classifier.spec.arch} adds no position embeddings; use interpolated"
+        )
+    rows, columns = classifier.network.patch_embed.grid_size
+    prefix = embedding.shape[1] - rows * columns
+    patches = embedding[:, prefix:].unflatten(1, (rows, columns)).repeat(1, n, n, 1).flatten(1, 2)
+    tiled = torch.cat([embedding[:, :prefix], patches], 1)
+    network.pos_embed = nn.Parameter(tiled, requires_grad=False)
+
+
+Present = Callable[[Classifier, int, int], Presentation]  # classifier, n, scored cell

@@ -1,0 +1,100 @@
+"""What every method in conf/method owes its caller, whatever it computes; the presets of ss have their own suites."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from omegaconf import OmegaConf
+
+from harmonia.attribution.contract import CPU_PASS
+from harmonia.configured import build
+
+CONF = Path(__file__).parents[2] / "conf" / "method"
+NAMES = sorted(path.stem for path in CONF.glob("*.yaml") if not path.stem.startswith("ss"))
+FEWER = {"rise": {"masks": 20}, "gshap": {"draws": 3}, "sg": {"draws": 3}, "ig": {"steps": 4}}  # enough to tell
+NETWORK = {"lrp": "chain", "rollout": "vit", "gradrollout": "vit"}  # small for the others
+KEYS = np.array([11, 5, 2**63 + 7], np.uint64)
+LABELS = torch.tensor([3, 0, 2])
+
+
+def method_of(name):
+    settings = OmegaConf.load(CONF / f"{name}.yaml")
+    settings = OmegaConf.merge({"layer": "auto", "seed": 0}, {"method": OmegaConf.merge(settings, FEWER.get(name, {}))})
+    return build("method", OmegaConf.to_container(settings, resolve=True)["method"])
+
+
+@pytest.fixture(params=NAMES)
+def asked(request, toy, noise, explain):
+    """(model, explain the rows so): a method, a network that it takes, three images."""
+    name = request.param
+    torch.manual_seed(0)
+    size = 64 if NETWORK.get(name) == "vit" else 16
+    network = timm.create_model("test_vit", num_classes=4, img_size=size) if size == 64 else NETWORK.get(name, "small")
+    model, pixels, pool = toy(network, size), noise(3, size), noise(9, size, seed=1) / 255
+
+    def replacements(positions, labels, steps, draws):
+        number = torch.arange(draws) + 0 * positions[:, None] + (0 if steps is None else steps[:, None])
+        return pool[(7 * positions[:, None] + number) % len(pool)]
+
+    def call(rows=(0, 1, 2), batch_size=8, shown=pixels):
+        rows = torch.tensor(rows)
+        return explain(
+            method_of(name), model, shown[rows], LABELS, batch_size, KEYS[rows.numpy()], rows, replacements=replacements
+        )
+
+    return model, call
+
+
+def test_images_share_passes_and_nothing_else(asked):
+    _, call = asked
+    together = call()
+    assert torch.equal(together.explained, LABELS)
+    scale = together.maps.abs().amax((1, 2), keepdim=True)
+    for row in range(3):
+        alone = call(rows=(row,), batch_size=1)
+        torch.testing.assert_close(alone.maps / scale[[row]], together.maps[[row]] / scale[[row]], rtol=0, atol=1e-4)
+        assert alone.passes.tolist() == together.passes[[row]].tolist()
+    torch.testing.assert_close(call(rows=(2, 0)).maps, together.maps[[2, 0]], rtol=1e-3, atol=1e-6)
+
+
+def test_the_same_question_has_the_same_answer_bit_for_bit(asked):
+    _, call = asked
+    assert torch.equal(call().maps, call().maps)
+
+
+def test_no_pass_takes_more_inputs_than_the_batch_size_so_that_memory_stays_flat(asked):
+    model, call = asked
+    shown = []
+    hook = model.register_forward_pre_hook(lambda module, args: shown.append(len(args[0])))
+    try:
+        call(batch_size=CPU_PASS)
+    finally:
+        hook.remove()
+    assert max(shown, default=1) <= CPU_PASS
+
+
+def test_the_network_is_left_as_it_was(asked):
+    model, call = asked
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    probe = torch.rand(1, 3, model.view.size, model.view.size)
+    with torch.no_grad():
+        before = model(probe)
+    call()
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in model.parameters())
+    assert [module.training for module in model.modules()] == modes
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    with torch.no_grad():
+        assert torch.equal(model(probe), before)
+
+
+def test_a_plain_image_and_a_network_that_answers_a_constant_give_finite_maps(asked):
+    model, call = asked
+    plain = torch.full((3, 3, model.view.size, model.view.size), 102, dtype=torch.uint8)
+    assert call(shown=plain).maps.isfinite().all()
+    heads = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module.out_features == 4]
+    heads[-1].weight.data.zero_()
+    assert call().maps.isfinite().all()
