@@ -57,13 +57,19 @@ def ours(folder: Path, wait: bool = False) -> Iterator[bool]:
 
 
 def holds(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether the folder holds the finished job of exactly these settings."""
+    """Whether the folder holds the finished job of these settings; where it was logged is no matter."""
     if (folder / ERROR).exists() or not (folder / SUMMARY).exists():
         return False
     try:
-        return yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")) == dict(settings)
+        found = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return False
+    # the group is a folder named by the time, which differs between processes of one command
+    return isinstance(found, dict) and _without_logging(found) == _without_logging(settings)
+
+
+def _without_logging(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in ("logger", "tracking")}
 
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
