@@ -105,7 +105,7 @@ def test_a_source_that_is_no_target_of_its_job_is_taken_from_another_job(tmp_pat
 
 @pytest.mark.parametrize(
     "other",
-    [{"source": model("e7", weights="random")}, {"data": {"name": "woof", "limit": 10}},
+    [{"source": model("e7", weights="random")}, {"data": {"name": "woof", "root": "/fog"}},
      {"trainer": {"precision": "bf16-mixed"}}],
 )  # fmt: skip
 def test_a_model_of_the_same_name_that_is_another_is_not_taken(tmp_path, other):
