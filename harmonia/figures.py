@@ -154,7 +154,10 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
 
 
 def area_distributions(rows: pd.DataFrame) -> Figure:
-    """How much of the image's light each soft map lets through in its source's own view, image by image."""
+    """How much of the image's light each soft map lets through, image by image.
+
+    In its source's own view or, where the source is no target, in the first target's.
+    """
     soft: Any = rows[rows["arm"] == "soft"]
     lines = []
     for key, part in soft.groupby(LINE, sort=False, observed=True):

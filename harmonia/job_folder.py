@@ -73,9 +73,13 @@ def _without_logging(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def begin(folder: Path, settings: Mapping[str, Any]) -> None:
-    """The resolved configuration is there before anything is computed; an earlier attempt's result is not."""
-    for stale in (ERROR, ROWS, SUMMARY, REPRESENTATIONS, MAPS, LOCALISATION, AGGATT, MOSAICS):
-        (folder / stale).unlink(missing_ok=True)
+    """The resolved configuration is there before anything is computed; an earlier attempt's result is not.
+
+    A finished job's stays until the new one takes its place: a sweep that is repeated and stopped again loses none.
+    """
+    if not holds(folder, settings):
+        for stale in (ERROR, ROWS, SUMMARY, REPRESENTATIONS, MAPS, LOCALISATION, AGGATT, MOSAICS):
+            (folder / stale).unlink(missing_ok=True)
     write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
 
 
