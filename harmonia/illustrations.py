@@ -121,8 +121,8 @@ def _figures(rows: Any, matrix: Any, collection: Collection, setting: Sequence[s
         yield (
             "area_distributions",
             "Kept area of the soft maps.",
-            "Mean keep weight of each image, in its source's view or, where that is no target, the first target's; line: "
-            "middle half, circle: median.",
+            "Mean keep weight of each image, in its source's view or, where that is no target, the first target's; "
+            "line: middle half, circle: median.",
             area_distributions(rows),
         )
 
