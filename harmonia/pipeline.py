@@ -217,7 +217,7 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
         replacements=lambda view, random_crops=False: pool(view, random_crops),
         open_predictions=lambda target: _open_predictions(opened, settings, images, target),
         open_features=partial(_open_features, opened, settings, images, maps, fill),
-        open_grid_maps=partial(_open_grid_maps, opened, settings, source),
+        open_grid_maps=partial(_open_grid_maps, opened, settings, images, source),
         evaluation=evaluation,
         make_trainer=make_trainer,
         batch_size=batch_size,
@@ -309,6 +309,7 @@ def _open_maps(
 def _open_grid_maps(
     opened: OpenSet,
     settings: Mapping,
+    images: ImageSet,
     source: Classifier,
     method: Attribution,
     protocol: str,
@@ -318,7 +319,7 @@ def _open_grid_maps(
     """The set of maps that exactly this source and method have of these mosaics."""
     identity = {"source": source.identity(), "method": fingerprint(method), **shown, "arithmetic": ARITHMETIC}
     if method.backgrounds is not None:
-        identity["seed"] = settings["seed"]
+        identity |= {"pool": images.pool_digest, "seed": settings["seed"]}
     name = f"{source.name}-{settings['method']['name']}-{protocol}"
     return opened("maps", name, identity, count, settings["store"]["shard_size"])
 

@@ -48,10 +48,13 @@ def mean_maps(ranked: np.ndarray, read: Callable[[list[int]], Maps], side: int) 
 
 
 def positive(maps: Maps, side: int) -> Maps:
-    """Maps over the mosaic enlarged bilinearly (averaged where they are finer), then without their negative part."""
+    """Maps over the mosaic enlarged bilinearly, then without their negative part; where they are finer than the side,
+    without their negative part, then averaged.
+    """
     finer = maps.shape[-1] > side
+    maps = maps.double().nan_to_num(0.0, 0.0, 0.0)
     large = interpolate(
-        maps.double().nan_to_num(0.0, 0.0, 0.0)[:, None],
+        (maps.clamp(min=0) if finer else maps)[:, None],
         size=(side, side),
         mode="area" if finer else "bilinear",
         align_corners=None if finer else False,

@@ -9,12 +9,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from harmonia.counter import counter_hash, image_key, uniform
+from harmonia.data.manifest import ImageRecord
 from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError
 from harmonia.evaluation.presentation import paste
@@ -39,13 +41,17 @@ class Grids:
         grid, which = divmod(index, len(self.scored))
         return grid, self.scored[which]
 
-    def digest(self, image_ids: Sequence[str]) -> str:
-        """Of what is shown where."""
-        return hashlib.sha256(json.dumps([self.n, self.scored, self.shown(image_ids)]).encode()).hexdigest()
+    def digest(self, records: Sequence[ImageRecord]) -> str:
+        """Of what is shown where, bytes and classes too: another folder may hold other images of the same names."""
+        facts = [[record.image_id, record.digest, record.class_name] for record in records]
+        return hashlib.sha256(json.dumps([self.n, self.scored, self._placed(facts)]).encode()).hexdigest()
 
-    def shown(self, image_ids: Sequence[str]) -> list[list[str]]:
+    def shown(self, records: Sequence[ImageRecord]) -> list[list[str]]:
         """The ids of every mosaic's images, row by row."""
-        return [[image_ids[int(image)] for image in grid] for grid in self.images]
+        return self._placed([record.image_id for record in records])
+
+    def _placed(self, images: Sequence[Any]) -> list[list[Any]]:
+        return [[images[int(image)] for image in grid] for grid in self.images]
 
 
 def draw_grids(

@@ -60,10 +60,11 @@ class Localisation:
     def __call__(self, job: Job) -> dict[str, Any]:
         """Writes the job's rows and mean maps; returns its metrics."""
         passes, pool = self._pool(job)
-        image_ids = [record.image_id for record in job.images.records]
         labels = [record.class_name or "" for record in job.images.records]
         keys = np.array([job.images.key(index) for index in range(len(labels))], np.uint64)
         grids = draw_grids(pool, labels, keys, self.n, self.grids, self.protocol != "gridpg", self.seed)
+        if describe := getattr(job.method, "layer_of", None):
+            log.info("%s on %s looks at layer %s", job.method_name, job.source.name, describe(job.source))
         found = f"{len(grids.images)} mosaics of {self.n} x {self.n} from {len(pool)} sure images"
         log.info("%s: %s", self.protocol, found)
         if len(grids.images) < self.grids:
@@ -73,10 +74,10 @@ class Localisation:
         maps = job.open_grid_maps(
             method,
             f"{self.protocol}-{self.n}x{self.n}",
-            {"protocol": self.protocol, "positions": self._positions(job), "grids": grids.digest(image_ids)},
+            {"protocol": self.protocol, "positions": self._positions(job), "grids": grids.digest(job.images.records)},
             len(grids),
         )
-        write_mosaics(job.folder, grids.n, grids.scored, grids.shown(image_ids))
+        write_mosaics(job.folder, grids.n, grids.scored, grids.shown(job.images.records))
         mosaics = Mosaics(grids, job.viewed)
         computed = complete(
             maps,

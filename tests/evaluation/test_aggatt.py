@@ -34,3 +34,8 @@ def test_maps_are_enlarged_before_they_are_clamped():
     found = positive(map_, 4)[0, 0]
     assert found.tolist() == [0, 0, 0.5, 1]  # -1, -0.5, 0.5, 1 clamped
     assert positive(torch.arange(4.0).repeat(1, 4, 1), 2)[0, 0].tolist() == [0.5, 2.5]
+
+
+def test_maps_finer_than_the_figure_are_clamped_before_they_are_averaged():
+    board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(2, 2)[None]
+    assert positive(board, 2).tolist() == [[[0.5, 0.5], [0.5, 0.5]]]

@@ -1,5 +1,10 @@
 """Known answers of GridPG, DiFull and DiPart (Rao, Böhle, Schiele 2022)."""
 
+import dataclasses
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import timm
@@ -11,8 +16,10 @@ from harmonia.attribution.captum_methods import IntegratedGradients, Occlusion
 from harmonia.attribution.contract import Request
 from harmonia.attribution.grad_cam import GradCAM
 from harmonia.attribution.gradient import Gradient, GuidedBackprop, InputXGradient
+from harmonia.attribution.gradient_shap import GradientSHAP
 from harmonia.attribution.lrp import LRP
 from harmonia.attribution.rollout import AttentionRollout, GradientRollout
+from harmonia.data.manifest import ImageRecord
 from harmonia.errors import InputError
 from harmonia.evaluation.grids import draw_grids
 from harmonia.evaluation.localisation import Localisation, masses
@@ -20,6 +27,7 @@ from harmonia.evaluation.presentation import PartHead, PerCell, cut, on_mosaics,
 from harmonia.geometry import View
 from harmonia.memory import BatchSize
 from harmonia.models import Classifier, ModelSpec
+from harmonia.pipeline import _open_grid_maps
 
 
 class Plain(nn.Module):
@@ -318,9 +326,38 @@ def test_difull_repeats_the_first_class_in_the_last_cell_with_another_image():
 
 def test_mosaics_follow_the_seed_and_not_the_pools_order():
     def digest(pool, seed):
-        return draw_grids(pool, LABELS, KEYS, 2, 5, False, seed).digest([str(index) for index in range(60)])
+        return draw_grids(pool, LABELS, KEYS, 2, 5, False, seed).digest(records())
 
     assert digest(range(60), 0) == digest(list(range(60))[::-1], 0) != digest(range(60), 1)
+
+
+def records(**changes):
+    """Of the images in LABELS; changes: of every record."""
+    return [
+        dataclasses.replace(ImageRecord(str(index), Path(str(index)), label, f"sha of {index}"), **changes)
+        for index, label in enumerate(LABELS)
+    ]
+
+
+@pytest.mark.parametrize("changes", [{"digest": "mirrored"}, {"class_name": "renamed"}, {"image_id": "other"}])
+def test_other_bytes_or_classes_under_the_same_names_are_other_mosaics(changes):
+    grids = draw_grids(range(60), LABELS, KEYS, 2, 5, False, 0)
+    moved = records(path=Path("/elsewhere"))
+    assert grids.digest(records()) == grids.digest(moved) != grids.digest(records(**changes))
+
+
+def test_maps_of_mosaics_are_kept_by_the_pool_and_the_seed_where_a_method_draws_from_it():
+    def identity(method, pool_digest, seed):
+        settings = {"seed": seed, "method": {"name": "m"}, "store": {"shard_size": 4}}
+        images = SimpleNamespace(pool_digest=pool_digest)
+        source = SimpleNamespace(name="net", identity=dict)
+        opened = partial(_open_grid_maps, lambda *given: given[2], settings, images, source)
+        return opened(method, "gridpg", {"grids": "g"}, 8)
+
+    drawing, plain = GradientSHAP(), GradCAM()
+    assert identity(drawing, "p", 0) != identity(drawing, "q", 0)
+    assert identity(drawing, "p", 0) != identity(drawing, "p", 1)
+    assert identity(plain, "p", 0) == identity(plain, "q", 1)
 
 
 def test_too_few_sure_images_are_an_error_that_says_what_is_needed():
