@@ -114,7 +114,7 @@ def test_a_full_disk_names_no_file():
     [
         (
             ["method=gc", "method.steps=3"],
-            "method.steps is no option of the chosen method; ss, ss_cpu, ss_faithful, ss_paper have it",
+            "method.steps is no option of the chosen method; ig, ss, ss_cpu, ss_faithful, ss_paper have it",
         ),
         (
             ["method=gc", "method.start.layer=x"],
