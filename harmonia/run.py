@@ -86,7 +86,12 @@ def main() -> int:
     sys.argv = [program, *quote_true(sweep_first(words))]
     try:
         with interruptible():
-            job()
+            try:
+                job()
+            except (Exception, Refused):
+                report_sweep()  # of the jobs that did not fail; one that is interrupted waits for no report
+                raise
+            report_sweep()
     except (KeyboardInterrupt, Interrupted):
         print("harmonia: interrupted; the same command resumes, finished shards are kept", file=sys.stderr)
         return 130
@@ -96,9 +101,6 @@ def main() -> int:
             raise
         print(f"harmonia: {line}", file=sys.stderr)
         return 2
-    finally:
-        # also when a job failed: Hydra then ends a sweep without its callbacks
-        report_sweep()
     return 0
 
 

@@ -602,6 +602,22 @@ def test_finish_repeats_itself_and_follows_changed_shards(tmp_path):
     assert last["image_id"] == "\\udcff"
 
 
+def test_a_flipped_bit_anywhere_in_the_index_is_noticed_and_the_index_made_again(tmp_path):
+    stored = open_set(tmp_path)
+    for shard in range(stored.num_shards):
+        stored.write(shard, *items_of(stored, shard))
+    path = stored.finish()
+    sound = path.read_bytes()
+    reading = pq.read_table(path).to_pylist()
+    for position in range(0, len(sound), 7):
+        path.write_bytes(sound[:position] + bytes([sound[position] ^ 1 << position % 8]) + sound[position + 1 :])
+        stored.finish()
+        assert pq.read_table(path).to_pylist() == reading, position
+    stamp = path.stat().st_mtime_ns
+    stored.finish()
+    assert path.stat().st_mtime_ns == stamp  # what is sound is left alone
+
+
 def test_an_incomplete_set_has_no_index(tmp_path):
     stored = open_set(tmp_path)
     stored.write(0, *items_of(stored, 0))

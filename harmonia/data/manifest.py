@@ -91,7 +91,8 @@ def find_images(folder: Path, class_names: Callable[[str], str], prefix: str = "
         )
     records = []
     for class_folder in class_folders:
-        class_name = class_names(class_folder.name)
+        # bytes that are not UTF-8 are escaped: Parquet takes no others
+        class_name = class_names(class_folder.name.encode("utf-8", "backslashreplace").decode())
         paths = _image_files(class_folder)
         if not paths:
             logger.warning("class folder %s holds no image", class_folder)

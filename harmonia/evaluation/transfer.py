@@ -25,7 +25,7 @@ from harmonia.keep import Explanations, KeepArms, check_areas, normalisation
 from harmonia.maps import UNREADABLE, unpack
 from harmonia.models import Classifier
 from harmonia.representations import write_representations
-from harmonia.results import ROWS, RowWriter
+from harmonia.results import ROWS, SUMMARY, RowWriter
 from harmonia.shapes import Logits, Maps
 from harmonia.store.sets import ShardSet
 from harmonia.target import FeatureTarget, ImageTarget
@@ -61,6 +61,8 @@ class Transfer:
                 features, more = self._features(job, target, arms, explanations)
                 counts[f"network_passes/{target.name}"] = passes + more
                 _append_rows(job, target, arms.names, features, rows.append)
+            # an earlier run's, which would pass for that of the rows that now take their name
+            (job.folder / SUMMARY).unlink(missing_ok=True)
         if self.representations:
             _leave_representations(job, self.representations)
         return counts

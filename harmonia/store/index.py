@@ -1,15 +1,19 @@
 """index.parquet: the facts of all items as one table."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harmonia.store.shards import Facts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 INDEX = "index.parquet"
 
 
-def encode_index(facts: list[Facts], shard_size: int, seal: str) -> bytes:
-    import pyarrow as pa  # here: slow to import, and most processes write no index
-    import pyarrow.parquet as pq
+def index_table(facts: list[Facts], shard_size: int, seal: str) -> "pa.Table":
+    """The table; seal, what it was made from, goes with it."""
+    import pyarrow as pa  # here: slow to import, and most processes make no index
 
     columns = {}
     for name in dict.fromkeys(name for row in facts for name in row):
@@ -24,17 +28,27 @@ def encode_index(facts: list[Facts], shard_size: int, seal: str) -> bytes:
             raise ValueError(f"fact {name} must have one type in all items ({error}); convert it") from error
     columns["shard"] = pa.array(i // shard_size for i in range(len(facts)))
     columns["position"] = pa.array(i % shard_size for i in range(len(facts)))
+    return pa.table(columns).replace_schema_metadata({"harmonia.seal": seal})
+
+
+def encode_index(table: "pa.Table") -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table(columns).replace_schema_metadata({"harmonia.seal": seal}), sink)
+    pq.write_table(table, sink)
     return sink.getvalue().to_pybytes()
 
 
-def sealed_with(path: Path) -> str | None:
-    """What the index was made from; None if it is missing or damaged."""
+def is_index(path: Path, table: "pa.Table") -> bool:
+    """Whether the file is there, undamaged, and holds this table; NaN is NaN."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return (pq.read_schema(path).metadata or {}).get(b"harmonia.seal", b"").decode()
-    except (OSError, pa.ArrowException, UnicodeDecodeError):
-        return None
+        with pq.ParquetFile(path) as file:
+            found = file.read()
+    # damage may show as anything: a value, a length, a code of compression
+    except (OSError, ValueError, KeyError, IndexError, pa.ArrowException):
+        return False
+    return found.schema.equals(table.schema, check_metadata=True) and found.to_pandas().equals(table.to_pandas())

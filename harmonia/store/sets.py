@@ -20,7 +20,7 @@ import numpy as np
 
 from harmonia.errors import InputError
 from harmonia.store import claims, shards
-from harmonia.store.index import INDEX, encode_index, sealed_with
+from harmonia.store.index import INDEX, encode_index, index_table, is_index
 from harmonia.store.manifest import Manifest, new_manifest, set_key, write_manifest
 from harmonia.store.shards import CorruptShard, Facts, read_shard, storage_errors, write_atomically
 
@@ -190,8 +190,9 @@ class ShardSet:
             "".join(self._complete(shard)[0] for shard in range(self.num_shards)).encode()
         ).hexdigest()
         path = self.folder / INDEX
-        if sealed_with(path) != seal:
-            write_atomically(path, encode_index(self.facts(), self.shard_size, seal))
+        table = index_table(self.facts(), self.shard_size, seal)
+        if not is_index(path, table):
+            write_atomically(path, encode_index(table))
         return path
 
     def _complete(self, shard: int) -> tuple[str, str]:

@@ -6,8 +6,10 @@ be imported at the top.
 
 import logging
 import os
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from hydra.core.singleton import Singleton
@@ -22,6 +24,10 @@ log = logging.getLogger(__name__)
 
 # a job on another machine must find the same cache, and log no louder, than one here
 _HANDED_ON = ("HARMONIA_CACHE", "WANDB_MODE")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 class RayLauncher(Launcher):
@@ -44,7 +50,10 @@ class RayLauncher(Launcher):
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         ray.init(**self._init, log_to_driver=True, logging_level=logging.WARNING)
+        # Ray has put handlers of its own, and what a handler raises inside ray.get is lost unless it is this
+        handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
+            self._refuse_what_no_machine_has(ray)
             task = ray.remote(max_calls=1, **self._remote)(_run)
             common = ray.put(self._common())
             pending = []
@@ -54,6 +63,21 @@ class RayLauncher(Launcher):
             return [self._outcome(ray, reference) for reference in pending]
         finally:
             ray.shutdown()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _refuse_what_no_machine_has(self, ray: Any) -> None:
+        """Ray would wait for it for ever; a cluster that is joined may still grow."""
+        if self._init.get("address") != "local":
+            return
+        for asked, kind in (("num_gpus", "GPU"), ("num_cpus", "CPU")):
+            wanted = self._remote.get(asked) or 0
+            most = max((node["Resources"].get(kind, 0) for node in ray.nodes() if node["Alive"]), default=0)
+            if most < wanted:
+                raise InputError(
+                    f"hydra.launcher.remote.{asked} must be what a machine of the Ray cluster has, at most {most:g} "
+                    f"{kind}, got {wanted}; write hydra.launcher.remote.{asked}={most:g}"
+                )
 
     def _common(self) -> dict[str, Any]:
         environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}

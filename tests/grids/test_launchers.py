@@ -93,6 +93,18 @@ def test_ray_pins_every_job_to_a_device_of_its_own(sweep, tmp_path, needs_namesp
 
 
 @pytest.mark.slow
+def test_ray_refuses_what_no_machine_has_instead_of_waiting_for_it(small_job, tmp_path, needs_namespaces):
+    words = ["hydra/launcher=ray", "hydra.launcher.init.num_cpus=1", "hydra.launcher.init.num_gpus=0"]
+    command = [sys.executable, "-m", "harmonia.run", "-m", *small_job, "hydra.sweep.dir=sweep", *words]
+    environment = os.environ | {"HARMONIA_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [LOOPBACK, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 2, done.stdout[-2000:] + done.stderr[-4000:]
+    assert "hydra.launcher.remote.num_gpus must be what a machine" in done.stderr.splitlines()[-1]
+    assert "at most 0 GPU, got 1; write hydra.launcher.remote.num_gpus=0" in done.stderr
+
+
 @torture
 @needs("ray", "ray")
 def test_ray_takes_the_address_of_a_cluster(sweep, tmp_path, needs_namespaces):
