@@ -123,13 +123,14 @@ def _amounts(stages: Sequence[Stage]) -> list[str]:
 
 
 def _stages(job: Any) -> Iterator[tuple[tuple, Stage]]:
-    """By what makes them the same set: kind, names that a cost goes by, and the key."""
+    """By what makes them the same set: kind, what a cost goes by, and the key."""
+    from harmonia.identity import fingerprint
 
     def missing_of(stored: Any) -> tuple[int, ...]:
         return tuple(len(stored.shard_items(shard)) for shard in stored.missing())
 
     maps, label = job.maps, f"{job.method_name} of {job.source.name}"
-    of_source = (job.source.name, job.method_name, job.batch_size)
+    of_source = (job.source.name, str(fingerprint(job.method)), job.batch_size)
     yield ("maps", of_source, maps.key), Stage("maps", label, maps.count, missing_of(maps))
     for target in job.targets.values():
         predictions = job.open_predictions(target)
@@ -138,9 +139,9 @@ def _stages(job: Any) -> Iterator[tuple[tuple, Stage]]:
         if not hasattr(job.evaluation, "reading"):
             continue  # a protocol without features
         reading = job.evaluation.reading(job)
-        arms = (*of_source, target.name, len(reading["arms"]))
+        arms = (*of_source, target.name, str(reading), str(fingerprint(job.fill)))
         if missing_of(maps):  # of maps that are not all there, no feature is
-            key = ("features", arms, (maps.key, target.name, str(reading), job.fill_name))
+            key = ("features", arms, (maps.key, *arms, job.images.pool_digest))
             lacking = tuple(len(maps.shard_items(shard)) for shard in range(maps.num_shards))
         else:
             features = job.open_features(target, reading)

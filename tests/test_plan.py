@@ -57,6 +57,24 @@ def test_a_plan_foretells_the_passes_of_the_run_and_writes_nothing(cli, planned,
     assert total[2:6] == ["25", "25", "0", "0"]
 
 
+@pytest.mark.parametrize("order", ["2,6", "6,2"])
+def test_options_that_are_swept_have_costs_of_their_own(cli, planned, tmp_path, order):
+    words = ["-m", "method=ss", f"method.steps={order}", "method.tolerance=null"]
+    code, out, err = planned("--images", "5", *words)
+    assert code == 0, err
+    foretold = [int(row[5].replace(",", "")) for row in numbers(out, "maps")]
+    assert cli(*words, *WORDS, "hydra.sweep.dir=sweep")[0] == 0
+    summaries = [json.loads(path.read_text()) for path in sorted((tmp_path / "sweep").glob("*/summary.json"))]
+    assert foretold == [summary["network_passes/maps"] for summary in summaries]
+    assert foretold[0] != foretold[1]
+
+
+def test_fills_of_other_options_make_other_features(planned):
+    _, out, err = planned("--images", "0", "-m", "method=gc", "fill=blur", "fill.sigma=0.1,0.2")
+    assert len(numbers(out, "features")) == 2, err
+    assert len(numbers(out, "maps")) == 1
+
+
 def test_mosaics_are_not_planned_since_nobody_knows_yet_how_many_there_are(planned, capfd):
     words = [word for word in WORDS if not word.startswith("evaluation.")]
     assert plan.main([*words, "method=gc", "evaluation=gridpg"]) == 2
