@@ -53,7 +53,8 @@ class LRP:
         check_modules(request.model)
         with torch.no_grad():
             check_functions(request.model, request.take(torch.tensor([0])).images())
-        return from_head(request, layer, 4, partial(self._attribute, *copy_to_alter(request.model, layer)))
+        # the images' own and Captum's two; the single image that was looked at is left out
+        return from_head(request, layer, 3, partial(self._attribute, *copy_to_alter(request.model, layer)))
 
     def _attribute(self, model: Any, end: "Copy", part: Explained) -> Maps:
         for module in model.modules():  # Captum takes the rules away each time

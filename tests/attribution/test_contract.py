@@ -16,13 +16,15 @@ CONF = Path(__file__).parents[2] / "conf" / "method"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml") if not path.stem.startswith("ss"))
 FEWER = {"rise": {"masks": 20}, "gshap": {"draws": 3}, "sg": {"draws": 3}, "ig": {"steps": 4}}  # enough to tell
 NETWORK = {"lrp": "chain", "rollout": "vit", "gradrollout": "vit"}  # small for the others
+BESIDE = {"lrp": 1}  # inputs shown once for all images
+INSIDE = {"chain": "3", "small": "relu1"}
 KEYS = np.array([11, 5, 2**63 + 7], np.uint64)
 LABELS = torch.tensor([3, 0, 2])
 
 
-def method_of(name):
+def method_of(name, layer="auto"):
     settings = OmegaConf.load(CONF / f"{name}.yaml")
-    settings = OmegaConf.merge({"layer": "auto", "seed": 0}, {"method": OmegaConf.merge(settings, FEWER.get(name, {}))})
+    settings = OmegaConf.merge({"layer": layer, "seed": 0}, {"method": OmegaConf.merge(settings, FEWER.get(name, {}))})
     return build("method", OmegaConf.to_container(settings, resolve=True)["method"])
 
 
@@ -39,10 +41,17 @@ def asked(request, toy, noise, explain):
         number = torch.arange(draws) + 0 * positions[:, None] + (0 if steps is None else steps[:, None])
         return pool[(7 * positions[:, None] + number) % len(pool)]
 
-    def call(rows=(0, 1, 2), batch_size=8, shown=pixels):
+    def call(rows=(0, 1, 2), batch_size=8, shown=pixels, layer="auto"):
         rows = torch.tensor(rows)
         return explain(
-            method_of(name), model, shown[rows], LABELS, batch_size, KEYS[rows.numpy()], rows, replacements=replacements
+            method_of(name, layer),
+            model,
+            shown[rows],
+            LABELS,
+            batch_size,
+            KEYS[rows.numpy()],
+            rows,
+            replacements=replacements,
         )
 
     return model, call
@@ -82,6 +91,16 @@ def test_no_pass_takes_more_inputs_than_the_batch_size_so_that_memory_stays_flat
     with classified(model) as counts:
         call(batch_size=CPU_PASS)
     assert 0 < max(counts) <= CPU_PASS
+
+
+def test_passes_are_what_the_classifying_layer_counts_at_the_methods_own_layer_and_inside(asked, request):
+    model, call = asked
+    name = request.node.callspec.params["asked"]
+    inside = [INSIDE[NETWORK.get(name, "small")]] if "layer" in OmegaConf.load(CONF / f"{name}.yaml") else []
+    for layer in ("auto", *inside):
+        with classified(model) as counts:
+            found = call(rows=(0, 1, 2, 0), layer=layer)  # passes of one gradient are of four images, whatever is asked
+        assert sum(counts) == found.passes.sum().item() + BESIDE.get(name, 0), layer
 
 
 def test_the_network_is_left_as_it_was(asked):
