@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harmonia.attribution.contract import Explanation, Model, Request
 from harmonia.attribution.gradient import at_input
-from harmonia.attribution.head import Explained, from_head
+from harmonia.attribution.head import Explained, from_head, own_passes
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 
@@ -42,7 +42,8 @@ class IntegratedGradients:
             raise InputError(f"method.steps must be at least 1, got {self.steps}")
 
     def __call__(self, request: Request) -> Explanation:
-        return from_head(request, self.layer_of(request.model), 1 + self.steps, self._attribute)
+        layer = self.layer_of(request.model)
+        return from_head(request, layer, own_passes(layer) + self.steps, self._attribute)
 
     def _attribute(self, part: Explained) -> Maps:
         features = part.head.features
@@ -108,9 +109,10 @@ class Occlusion:
             # every channel of a cell carries the drop of the whole cell
             return mean[:, 0] * count[:, None] * count / window**2
 
-        return from_head(
-            request, layer, lambda features: 2 + windows(features.shape[-1], window, stride) ** 2, attribute
-        )
+        def passes(features: Tensor) -> int:  # Captum takes one without any window
+            return own_passes(layer) + 1 + windows(features.shape[-1], window, stride) ** 2
+
+        return from_head(request, layer, passes, attribute)
 
     def layer_of(self, model: Model) -> str:
         return at_input(model, self.layer)

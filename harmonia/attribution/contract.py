@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from harmonia.memory import BatchSize
 from harmonia.shapes import Images, Labels, Logits, Maps
 
-# Inputs of a pass on a CPU whose result must not depend on the batch: kernels round differently for another number of
+# Images of a pass on a CPU whose result must not depend on the batch: kernels round differently for another number of
 # inputs, and an optimisation makes tenths of 1e-7. Passes of 4 cost up to 3 % more than of 8 (docs/benchmarks.md).
 CPU_PASS = 4
 
@@ -53,10 +53,11 @@ class Request:
     # None for the steps: images that are held out, which no step shows
     replacements: Callable[[Tensor, Labels, Tensor | None, int], Tensor]
     device: torch.device
-    batch_size: BatchSize  # images, or composites, that go through the model at once
+    batch_size: BatchSize  # inputs (images, mosaics or composites) that go through the model at once
     positions: Tensor  # B, where each image stands in the caller's batch
     keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.counter)
     on_progress: Callable[[float], None]  # images finished since the last call; fractions are fine
+    images_per_input: int = 1  # a mosaic is an input of several
 
     def images(self) -> Images:
         return self.pixels.to(self.device).float() / 255
@@ -70,7 +71,8 @@ class Request:
 
         On a CPU it depends on the batch size only once that has been halved for want of memory.
         """
-        return CPU_PASS if self.device.type == "cpu" and not self.batch_size.halved else size
+        fixed = self.device.type == "cpu" and not self.batch_size.halved
+        return max(1, CPU_PASS // self.images_per_input) if fixed else size
 
     def whole_passes(self, size: int) -> int:
         """``size``, rounded up to what its passes have room for."""

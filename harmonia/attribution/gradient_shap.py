@@ -12,7 +12,7 @@ import torch
 
 from harmonia.attribution.contract import Backgrounds, Explanation, Model, Request
 from harmonia.attribution.gradient import at_input
-from harmonia.attribution.head import Explained, Head, from_head
+from harmonia.attribution.head import Explained, features_of, from_head, own_passes
 from harmonia.counter import uniform
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
@@ -42,9 +42,8 @@ class GradientSHAP:
 
     def __call__(self, request: Request) -> Explanation:
         layer = self.layer_of(request.model)
-        # an inner layer's features of another image cost a pass of their own
-        passes = 1 + self.draws * (1 if layer == "input" else 2)
-        return from_head(request, layer, passes, lambda part: self._attribute(part, layer))
+        # the other images run in front of the layer alone, the mixtures behind it: together a pass a draw
+        return from_head(request, layer, own_passes(layer) + self.draws, lambda part: self._attribute(part, layer))
 
     def _attribute(self, part: Explained, layer: str) -> Maps:
         request, features = part.request, part.head.features
@@ -52,7 +51,7 @@ class GradientSHAP:
         for draw in range(self.draws):
             steps = torch.full_like(request.positions, draw)
             others = request.replacements(request.positions, part.labels.cpu(), steps, 1)[:, 0]
-            base = Head(request.model, layer, others).features
+            base = features_of(request.model, layer, others)
             share = torch.from_numpy(uniform(self.seed, request.keys, STEP + draw)).to(features)[:, None, None, None]
             total += (features - base) * part.gradient(torch.lerp(base, features, share))
         return (total / self.draws).sum(1)

@@ -46,12 +46,8 @@ class Head:
         # a clone, because layers behind may work in place
         return self._model.unspatial(features, like).clone()
 
-    def _look(self, output: Tensor) -> None:
-        if not isinstance(output, Tensor):
-            raise InputError(
-                f"layer {self.layer!r} gives a {type(output).__name__} and no single tensor; choose another layer"
-            )
-        self._native = output.detach().clone()
+    def _look(self, output: Any) -> None:
+        self._native = single_tensor(self.layer, output).detach().clone()
 
     def _run(self, images: Images, put: Callable[[Tensor], Tensor | None]) -> Logits:
         def stand_in(module: nn.Module, args: tuple, output: Any) -> Any:
@@ -66,12 +62,51 @@ class Head:
     @cached_property
     def _alone(self) -> bool:
         """Whether nothing of an image reaches the logits beside the layer: black images in front change nothing."""
+        if self.layer == "input":  # all that the network is given
+            return True
         rows = torch.arange(len(self._images), device=self._images.device)
         with torch.no_grad():
             black = self._run(
                 torch.zeros_like(self._images), lambda output: self._in_place_of(self.features.to(output), rows)
             )
         return torch.equal(black, self.logits)
+
+
+class ReachedError(Exception):
+    """Ends a pass at a layer, with the layer's output; no error of anybody's."""
+
+    def __init__(self, output: Any):
+        super().__init__()
+        self.output = output
+
+
+def features_of(model: Model, layer: str, images: Images) -> Tensor:
+    """A layer's feature maps (B, C, h, w), float32; what stands behind the layer does not run."""
+
+    def stop(module: nn.Module, args: tuple, output: Any) -> None:
+        raise ReachedError(output)
+
+    hook = model.layer(layer).register_forward_hook(stop)
+    try:
+        with torch.no_grad():
+            model(images)
+    except ReachedError as reached:
+        return spatial_of(model, layer, single_tensor(layer, reached.output), len(images)).float()
+    finally:
+        hook.remove()
+    raise beside_the_way(layer)
+
+
+def single_tensor(layer: str, output: Any) -> Tensor:
+    """A layer's output, if it is one tensor."""
+    if not isinstance(output, Tensor):
+        raise InputError(f"layer {layer!r} gives a {type(output).__name__} and no single tensor; choose another layer")
+    return output
+
+
+def own_passes(layer: str) -> int:
+    """Passes of a Head itself: the images', and inside the network the black ones' that tell what passes beside."""
+    return 1 if layer == "input" else 2
 
 
 @dataclass(frozen=True)

@@ -53,32 +53,19 @@ class LRP:
         check_modules(request.model)
         with torch.no_grad():
             check_functions(request.model, request.take(torch.tensor([0])).images())
-        return from_head(request, layer, 4, lambda part: self._attribute(part, layer))
+        # the images' own and Captum's two; the single image that was looked at is left out
+        return from_head(request, layer, 3, partial(self._attribute, *copy_to_alter(request.model, layer)))
 
-    def _attribute(self, part: Explained, layer: str) -> Maps:
-        model = self._copy_with_rules(part.request.model)
+    def _attribute(self, model: Any, end: "Copy", part: Explained) -> Maps:
+        for module in model.modules():  # Captum takes the rules away each time
+            if is_leaf(module) and type(module) not in SUPPORTED_NON_LINEAR_LAYERS:
+                setattr(module, "rule", EpsilonRule(epsilon=self.epsilon))  # noqa: B010
         with torch.enable_grad():
-            lrp = LayerLRP(model, model.layer(layer))
-            found: Any = lrp.attribute(part.request.images().requires_grad_(), target=part.labels)
+            found: Any = LayerLRP(model, end).attribute(part.request.images().requires_grad_(), target=part.labels)
         return model.spatial(found.detach()).sum(1).float()
 
     def layer_of(self, model: Model) -> str:
         return at_input(model, self.layer)
-
-    def _copy_with_rules(self, model: Model) -> Any:
-        """A copy of the model, because Captum alters it on the way."""
-        own: Any = copy.deepcopy(model)
-        for parent in list(own.modules()):
-            for name, child in parent.named_children():
-                if isinstance(child, nn.Identity):
-                    setattr(parent, name, Copy())
-        for module in own.modules():
-            if is_leaf(module):
-                if isinstance(module, nn.ReLU):
-                    module.inplace = False
-                if type(module) not in SUPPORTED_NON_LINEAR_LAYERS:
-                    setattr(module, "rule", EpsilonRule(epsilon=self.epsilon))  # noqa: B010
-        return own.requires_grad_(True)
 
 
 class Copy(nn.Module):
@@ -86,6 +73,25 @@ class Copy(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         return features.clone()
+
+
+def copy_to_alter(model: Model, layer: str) -> tuple[Any, Copy]:
+    """A copy of the model, because Captum alters it on the way, and the module that passes the layer's output on.
+
+    Captum knows the relevance behind modules with a rule alone: neither behind a ReLU nor behind a chain of modules.
+    """
+    own: Any = copy.deepcopy(model)
+    asked, end = own.layer(layer), Copy()
+    for parent in list(own.modules()):
+        for name, child in list(parent.named_children()):
+            known = Copy() if isinstance(child, nn.Identity) else child
+            if child is asked:
+                known = nn.Sequential(known, end)
+            setattr(parent, name, known)
+    for module in own.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    return own, end
 
 
 def is_leaf(module: nn.Module) -> bool:

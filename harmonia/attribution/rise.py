@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from harmonia.attribution.contract import Explanation, Model, Request
 from harmonia.attribution.gradient import at_input
-from harmonia.attribution.head import Explained, from_head
+from harmonia.attribution.head import Explained, from_head, own_passes
 from harmonia.counter import uniform
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
@@ -48,7 +48,8 @@ class RISE:
             )
 
     def __call__(self, request: Request) -> Explanation:
-        return from_head(request, self.layer_of(request.model), 2 + self.masks, self._attribute)
+        layer = self.layer_of(request.model)
+        return from_head(request, layer, own_passes(layer) + self.masks, self._attribute)
 
     def _attribute(self, part: Explained) -> Maps:
         features = part.head.features

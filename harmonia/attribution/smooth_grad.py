@@ -12,7 +12,7 @@ import torch
 
 from harmonia.attribution.contract import Explanation, Model, Request
 from harmonia.attribution.gradient import at_input
-from harmonia.attribution.head import Explained, from_head
+from harmonia.attribution.head import Explained, from_head, own_passes
 from harmonia.counter import normal
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
@@ -41,7 +41,8 @@ class SmoothGrad:
             raise InputError(f"method.draws must be 1 or more and noise 0 or more, got {self.draws} and {self.noise}")
 
     def __call__(self, request: Request) -> Explanation:
-        return from_head(request, self.layer_of(request.model), 1 + self.draws, self._attribute)
+        layer = self.layer_of(request.model)
+        return from_head(request, layer, own_passes(layer) + self.draws, self._attribute)
 
     def _attribute(self, part: Explained) -> Maps:
         features = part.head.features

@@ -97,6 +97,7 @@ class GridSource(LightningModule):
                 positions=torch.arange(len(rows)),
                 keys=keys,
                 on_progress=self._progress.advance,
+                images_per_input=n * n,
             )
         )
         return found, in_top

@@ -1,5 +1,6 @@
 """What every method in conf/method owes its caller, whatever it computes; the presets of ss have their own suites."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,15 @@ CONF = Path(__file__).parents[2] / "conf" / "method"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml") if not path.stem.startswith("ss"))
 FEWER = {"rise": {"masks": 20}, "gshap": {"draws": 3}, "sg": {"draws": 3}, "ig": {"steps": 4}}  # enough to tell
 NETWORK = {"lrp": "chain", "rollout": "vit", "gradrollout": "vit"}  # small for the others
+BESIDE = {"lrp": 1}  # inputs shown once for all images
+INSIDE = {"chain": "3", "small": "relu1"}
 KEYS = np.array([11, 5, 2**63 + 7], np.uint64)
 LABELS = torch.tensor([3, 0, 2])
 
 
-def method_of(name):
+def method_of(name, layer="auto"):
     settings = OmegaConf.load(CONF / f"{name}.yaml")
-    settings = OmegaConf.merge({"layer": "auto", "seed": 0}, {"method": OmegaConf.merge(settings, FEWER.get(name, {}))})
+    settings = OmegaConf.merge({"layer": layer, "seed": 0}, {"method": OmegaConf.merge(settings, FEWER.get(name, {}))})
     return build("method", OmegaConf.to_container(settings, resolve=True)["method"])
 
 
@@ -38,13 +41,32 @@ def asked(request, toy, noise, explain):
         number = torch.arange(draws) + 0 * positions[:, None] + (0 if steps is None else steps[:, None])
         return pool[(7 * positions[:, None] + number) % len(pool)]
 
-    def call(rows=(0, 1, 2), batch_size=8, shown=pixels):
+    def call(rows=(0, 1, 2), batch_size=8, shown=pixels, layer="auto"):
         rows = torch.tensor(rows)
         return explain(
-            method_of(name), model, shown[rows], LABELS, batch_size, KEYS[rows.numpy()], rows, replacements=replacements
+            method_of(name, layer),
+            model,
+            shown[rows],
+            LABELS,
+            batch_size,
+            KEYS[rows.numpy()],
+            rows,
+            replacements=replacements,
         )
 
     return model, call
+
+
+@contextmanager
+def classified(model):
+    """How many inputs each pass brings to the classifying layer; in front of it a pass may show a single image."""
+    heads = [module for module in model.modules() if isinstance(module, torch.nn.Linear) and module.out_features == 4]
+    counts = []
+    hook = heads[-1].register_forward_hook(lambda module, args, output: counts.append(len(output)))
+    try:
+        yield counts
+    finally:
+        hook.remove()
 
 
 def test_images_share_passes_and_nothing_else(asked):
@@ -66,13 +88,19 @@ def test_the_same_question_has_the_same_answer_bit_for_bit(asked):
 
 def test_no_pass_takes_more_inputs_than_the_batch_size_so_that_memory_stays_flat(asked):
     model, call = asked
-    shown = []
-    hook = model.register_forward_pre_hook(lambda module, args: shown.append(len(args[0])))
-    try:
+    with classified(model) as counts:
         call(batch_size=CPU_PASS)
-    finally:
-        hook.remove()
-    assert max(shown, default=1) <= CPU_PASS
+    assert 0 < max(counts) <= CPU_PASS
+
+
+def test_passes_are_what_the_classifying_layer_counts_at_the_methods_own_layer_and_inside(asked, request):
+    model, call = asked
+    name = request.node.callspec.params["asked"]
+    inside = [INSIDE[NETWORK.get(name, "small")]] if "layer" in OmegaConf.load(CONF / f"{name}.yaml") else []
+    for layer in ("auto", *inside):
+        with classified(model) as counts:
+            found = call(rows=(0, 1, 2, 0), layer=layer)  # passes of one gradient are of four images, whatever is asked
+        assert sum(counts) == found.passes.sum().item() + BESIDE.get(name, 0), layer
 
 
 def test_the_network_is_left_as_it_was(asked):

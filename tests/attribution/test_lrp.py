@@ -48,13 +48,39 @@ def test_the_network_is_left_as_it_was(toy, noise, explain):
     assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_timms_vgg_is_a_chain(toy, noise, explain):
+@pytest.fixture
+def vgg(toy):
+    """timm's VGG, small and without biases."""
     torch.manual_seed(0)
     network = timm.models.VGG([8, "M", 16, "M"], num_classes=4, mlp_ratio=0.01)
     for module in network.modules():
         if getattr(module, "bias", None) is not None:
             nn.init.zeros_(module.bias)
-    model, pixels = toy(network, 28), noise(2, 28)
+    return toy(network, 28)
+
+
+@pytest.mark.parametrize(
+    "layer", ["final", "middle", "features.0", "features.1", "features.2", "pre_logits.fc1", "pre_logits.act1"]
+)
+def test_inside_a_chain_without_biases_relevance_is_features_x_gradient_at_any_layer(vgg, noise, explain, layer):
+    pixels, labels = noise(3, 28), torch.tensor([3, 0, 2])
+    maps = explain(LRP(layer=layer), vgg, pixels, labels, batch_size=2).maps
+    expected = explain(InputXGradient(layer=layer), vgg, pixels, labels).maps
+    assert expected.abs().max() > 0
+    torch.testing.assert_close(maps, expected, rtol=1e-3, atol=1e-6 * expected.abs().max().item())
+
+
+def test_the_network_is_copied_once_however_many_micro_batches(toy, noise, explain, monkeypatch):
+    copied = []
+    deepcopy = copy.deepcopy
+    monkeypatch.setattr(copy, "deepcopy", lambda model, *memo: copied.append(model) or deepcopy(model, *memo))
+    model = toy("chain")
+    explain(LRP(), model, noise(5, 16), batch_size=1)
+    assert sum(one is model for one in copied) == 1
+
+
+def test_timms_vgg_is_a_chain(vgg, noise, explain):
+    model, pixels = vgg, noise(2, 28)
     maps = explain(LRP(), model, pixels).maps
     scores = model(pixels / 255).amax(1).detach()
     torch.testing.assert_close(maps.sum((1, 2)), scores, rtol=1e-3, atol=1e-6)
