@@ -1,5 +1,7 @@
 """Known answers of GridPG, DiFull and DiPart (Rao, Böhle, Schiele 2022)."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import timm
@@ -14,12 +16,15 @@ from harmonia.attribution.gradient import Gradient, GuidedBackprop, InputXGradie
 from harmonia.attribution.lrp import LRP
 from harmonia.attribution.rollout import AttentionRollout, GradientRollout
 from harmonia.errors import InputError
-from harmonia.evaluation.grids import draw_grids
+from harmonia.evaluation.grids import Grids, Mosaics, draw_grids
 from harmonia.evaluation.localisation import Localisation, masses
 from harmonia.evaluation.presentation import PartHead, PerCell, cut, on_mosaics, paste
 from harmonia.geometry import View
+from harmonia.localisation_rows import read_localisation, summarise_localisation
+from harmonia.maps import pack
 from harmonia.memory import BatchSize
 from harmonia.models import Classifier, ModelSpec
+from harmonia.store.sets import ShardSet
 
 
 class Plain(nn.Module):
@@ -229,6 +234,31 @@ def test_a_score_needs_positive_attribution_and_no_scale_and_follows_its_cell():
     uniform = torch.ones(1, 6, 6)
     assert scores(uniform, [1], size=12)[0] == pytest.approx(0.25)
     assert np.isnan(masses(torch.full((1, 2, 2), torch.nan), [0], 2, 4)[1]).all()
+
+
+def test_a_map_without_positive_attribution_and_one_that_is_not_finite_score_0_and_are_counted(tmp_path):
+    maps = torch.ones(4, 4, 4)
+    maps[1] = -1.0
+    maps[2, 0, 0] = torch.nan
+    maps[3, :2] = maps[3, :, :2] = -1.0  # all that is positive lies in the last cell
+    store = ShardSet.open(tmp_path, "maps", "planted", {"planted": 1}, 4, 4)
+    told = {"predicted": "a", "in_top": True, "p_source": 0.5}
+    store.write(0, pack(maps.numpy()), [told] * 4)
+    source = plain()
+    records = [SimpleNamespace(image_id=f"n{number}", path=f"{number}.png", class_name="a") for number in range(4)]
+    job = SimpleNamespace(
+        folder=tmp_path, source=source, method=GradCAM(), method_name="gc", images=SimpleNamespace(records=records)
+    )
+    grids = Grids(2, np.arange(4)[None], (0, 1, 2, 3))
+    viewed = SimpleNamespace(batch=lambda images, view: SimpleNamespace(pixels=mosaics(len(images), view.size)))
+    Localisation(protocol="gridpg")._write(job, grids, store, Mosaics(grids, viewed))
+    rows = read_localisation(tmp_path)
+    assert rows["undefined"].tolist() == [False, True, True, False]
+    assert rows["localisation"].tolist() == [pytest.approx(0.25), 0, 0, 1]
+    assert rows["mass"].tolist()[1:3] == [0, 0]
+    summary = summarise_localisation(rows)
+    assert summary["toy/gridpg/undefined"] == 2
+    assert summary["toy/gridpg/localisation"] == pytest.approx(1.25 / 4)
 
 
 # 6. DiPart
