@@ -320,6 +320,41 @@ def test_swin_keeps_its_windows_on_a_mosaic():
     assert windows == [block.attn.window_size for stage in model.network.layers for block in stage.blocks]
 
 
+@pytest.mark.parametrize("arch", ["beit_base_patch16_224", "eva02_tiny_patch14_224"])
+def test_a_vit_of_a_list_of_blocks_has_its_default_layer_on_a_mosaic_too(arch):
+    torch.manual_seed(0)
+    network = timm.create_model(arch, num_classes=4, img_size=32, patch_size=16, depth=3, embed_dim=24, num_heads=2)
+    presented = on_mosaics(wrap(network, 32), 2, "interpolated")
+    assert presented.default_layer() == "blocks.1"
+    assert explain(GradCAM(), presented, mosaics(1, 64)).maps.shape == (1, 4, 4)
+
+
+def test_a_default_layer_that_is_not_known_is_missed_only_where_it_is_asked_for():
+    model = vit()
+    model.network.blocks = model.network.blocks[:1]
+    presented = on_mosaics(model, 2, "interpolated")
+    assert explain(Gradient(layer="input"), presented, mosaics(1, 64)).maps.shape == (1, 64, 64)
+    with pytest.raises(InputError, match=r"no default layer is known for these tokens; give layer=NAME"):
+        explain(GradCAM(), presented, mosaics(1, 64))
+
+
+@pytest.mark.parametrize(
+    ("arch", "options"),
+    [
+        ("cait_xxs24_224", {"img_size": 32, "depth": 1, "embed_dim": 24, "num_heads": 2}),
+        ("mixer_s32_224", {"img_size": 32}),
+        ("levit_128s", {"img_size": 224}),
+    ],
+)
+def test_a_network_of_one_size_is_refused_on_a_mosaic(arch, options):
+    network = timm.create_model(arch, num_classes=4, **options)
+    size = options["img_size"]
+    with pytest.raises(InputError, match=rf"must take a mosaic of {2 * size} x {2 * size}, got: .*evaluation=difull"):
+        on_mosaics(wrap(network, size), 2, "interpolated")
+    presented = on_mosaics(wrap(network, size), 2, "downscaled")
+    assert presented(mosaics(1, 2 * size) / 255).shape == (1, 4)
+
+
 # Mosaics
 
 
