@@ -238,16 +238,14 @@ class Classifier(nn.Module):
                 for hook in hooks:
                     hook.remove()
         if last.ndim == 3:
-            if not isinstance(blocks, nn.Sequential) or len(blocks) < 2:
-                raise InputError(
-                    f"{self.spec.arch}: no default layer is known for these tokens; give method.layer=NAME"
-                )
+            if not isinstance(blocks, nn.Sequential | nn.ModuleList) or len(blocks) < 2:
+                raise InputError(f"{self.spec.arch}: no default layer is known for these tokens; give layer=NAME")
             return f"blocks.{len(blocks) - 2}"
         # several modules may pass the same tensor on (a stage, its last block, its activation): the outermost names it,
         # of two beside each other the later one, which may have worked in place
         names = [name for name, output in reversed(made) if isinstance(output, Tensor) and output is last]
         if not names:
-            raise InputError(f"{self.spec.arch}: no module gives the last feature map; give method.layer=NAME")
+            raise InputError(f"{self.spec.arch}: no module gives the last feature map; give layer=NAME")
         return min(names, key=lambda name: (name.count("."), len(name)))
 
 

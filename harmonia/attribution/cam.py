@@ -18,9 +18,12 @@ from harmonia.shapes import Maps
 
 @dataclass(frozen=True, kw_only=True)
 class GradCAMPlusPlus:
-    """Channels weighted by their positive gradients, each position by alpha (eq. 19), summed."""
+    """Channels weighted by their positive gradients, each position by alpha (eq. 19), summed.
 
-    version: ClassVar[int] = 1
+    In alpha features are clipped at 0: the paper's stand behind a ReLU, and signed ones give alpha a pole.
+    """
+
+    version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
 
@@ -77,11 +80,11 @@ def at_final(model: Model, layer: str) -> str:
 def plus_plus(found: ClassGradient) -> Maps:
     """Grad-CAM++ of the exponential of the score, whose constant factor an image is left out.
 
-    alpha = g^2 / (2 g^2 + sum(A) g^3), 0 where it is 0/0. pytorch-grad-cam adds 1e-6 below, which outweighs the g^2 of
-    a layer of 7 x 7 positions; nothing is added here.
+    alpha = g^2 / (2 g^2 + sum(relu(A)) g^3) where g > 0, elsewhere its factor relu(g) is 0; so it lies in (0, 1/2].
+    pytorch-grad-cam adds 1e-6 below, which outweighs the g^2 of a layer of 7 x 7 positions; nothing is added here.
     """
     features, gradients = found.features.double(), found.gradients.double()
-    below = 2 + features.sum((2, 3), keepdim=True) * gradients  # g^2 cancels
-    alpha = torch.where((gradients != 0) & (below != 0), 1 / below, 0.0)
+    below = 2 + features.relu().sum((2, 3), keepdim=True) * gradients  # g^2 cancels
+    alpha = torch.where(gradients > 0, 1 / below, 0.0)
     weights_BC11 = (alpha * gradients.relu()).sum((2, 3), keepdim=True)
     return (weights_BC11 * features).sum(1).float()

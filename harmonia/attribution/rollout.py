@@ -76,7 +76,10 @@ def roll_out(request: Request, step: Callable[[Tensor, Tensor, Tensor], Tensor])
 
 @contextmanager
 def attention(model: Model) -> Iterator[list[Tensor]]:
-    """The attention matrices (B, heads, N, N) of what passes inside, block by block, with a graph from them on."""
+    """The attention matrices (B, heads, N, N) of what passes inside, block by block, with a graph from them on.
+
+    A block whose matrices are not square, or of other images or tokens than the first block's, is an InputError.
+    """
     blocks: dict[str, Any] = {name: module for name, module in model.named_modules() if hasattr(module, "fused_attn")}
     if not blocks:
         raise InputError("rollout: the network has no attention block; use it with a Vision Transformer")
@@ -88,17 +91,26 @@ def attention(model: Model) -> Iterator[list[Tensor]]:
             )
     made: list[Tensor] = []
 
-    def keep(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+    def keep(name: str, output: Tensor) -> Tensor:
+        shape, first = tuple(output.shape), tuple((made[0] if made else output).shape)
+        if len(shape) != 4 or (shape[0], *shape[2:]) != (first[0], first[-1], first[-1]):
+            raise InputError(
+                f"rollout: the attention of all blocks must lie between the same tokens, got {shape} (images, heads, "
+                f"tokens, tokens) of module {name!r}, a {type(blocks[name]).__name__}; use method=gc or a plain Vision "
+                "Transformer"
+            )
         made.append(output if output.requires_grad else output.requires_grad_())
         return made[-1]
 
     fused = {name: block.fused_attn for name, block in blocks.items()}
     hooks = []
     try:
-        for block in blocks.values():
+        for name, block in blocks.items():
             # the fused kernel never holds the matrix
             block.fused_attn = False
-            hooks.append(block.attn_drop.register_forward_hook(keep))
+            hooks.append(
+                block.attn_drop.register_forward_hook(lambda module, args, output, name=name: keep(name, output))
+            )
         yield made
     finally:
         for hook in hooks:

@@ -1,8 +1,9 @@
 """Mosaics of images that a classifier is sure of: which images, in which cells.
 
-S. Rao, M. Böhle, B. Schiele, CVPR 2022, section 3 and supplement: an image is used once, classes are drawn at random;
-GridPG has as many classes as cells, DiFull and DiPart the same class in the first and the last cell, which alone are
-scored. What is drawn is a hash of (seed, grid, class) and (seed, image): every method sees the same mosaics.
+S. Rao, M. Böhle, B. Schiele, CVPR 2022, section 3 and supplement: an image is used once, classes are drawn at random
+(here weighted by the images that they have left, for more mosaics of the same images); GridPG has as many classes as
+cells, placed at random, DiFull and DiPart the same class in the first and the last cell, which alone are scored. What
+is drawn is a hash of (seed, grid, class) and (seed, image): every method sees the same mosaics.
 """
 
 import hashlib
@@ -77,7 +78,10 @@ def draw_grids(
         classes = classes[: n * n - repeat]
         if len(classes) < n * n - repeat or (repeat and first is None):
             break
-        classes += [classes[0]] * repeat
+        if repeat:
+            classes.append(classes[0])
+        else:  # in the order drawn the commonest class would stand first
+            classes.sort(key=lambda name: int(counter_hash(seed, len(drawn), image_key(name), STEP + 1)))
         drawn.append([waiting[name].pop(0) for name in classes])
     if not drawn:
         needed = f"{n * n - repeat} classes" + (", one of them twice," if repeat else ",")

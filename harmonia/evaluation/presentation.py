@@ -49,6 +49,17 @@ class Presentation(nn.Module):
         return self.classifier.unspatial(maps, like)
 
 
+class Enlarged(Classifier):
+    """A classifier whose network takes mosaics; its default layer is found at the size that it was trained for."""
+
+    def __init__(self, native: Classifier, network: nn.Module):
+        super().__init__(network, native.spec, native.view, native.classes, native.digest, native.precision)
+        self._default_of_native = native.default_layer  # not the module itself, which would be a part of this one
+
+    def _find_default_layer(self) -> str:
+        return self._default_of_native()
+
+
 class Downscaled(Presentation):
     """The mosaic at the network's own size."""
 
@@ -121,22 +132,32 @@ def on_mosaics(classifier: Classifier, n: int, positions: Positions) -> Presenta
     """GridPG: the network on the whole mosaic, n times its side. Convolutional networks take it as they are."""
     if positions == "downscaled":
         return Downscaled(classifier, n)
-    resize = getattr(classifier.network, "set_input_size", None)
-    if resize is None:
-        return Presentation(classifier, n)
+    enlarged = classifier
+    if hasattr(classifier.network, "set_input_size"):
+        enlarged = _enlarge(classifier, n, positions)
+    side = n * classifier.view.size
+    try:
+        with torch.no_grad():
+            enlarged(torch.zeros(1, 3, side, side, device=classifier.mean.device))
+    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"evaluation: {classifier.spec.arch} must take a mosaic of {side} x {side}, got: {reason}; use "
+            "evaluation=difull, or ++evaluation.positions=downscaled in gridpg"
+        ) from error
+    return Presentation(enlarged, n)
+
+
+def _enlarge(classifier: Classifier, n: int, positions: Positions) -> Classifier:
     network = copy.deepcopy(classifier.network)
     size = n * classifier.view.size
-    windows = getattr(network, "_ref_window_sizes", None)  # of Swin, which would enlarge its windows with the image
-    keep = {"window_size": windows} if windows and "window_size" in inspect.signature(resize).parameters else {}
-    network.set_input_size(img_size=(size, size), **keep)
+    # of Swin, which would enlarge its windows with the image
+    windows = getattr(network, "_ref_window_sizes", None)
+    keeps = windows and "window_size" in inspect.signature(network.set_input_size).parameters
+    network.set_input_size(img_size=(size, size), **({"window_size": windows} if keeps else {}))
     if positions == "tiled":
         tile_positions(network, classifier, n)
-    enlarged = Classifier(
-        network, classifier.spec, classifier.view, classifier.classes, classifier.digest, classifier.precision
-    )
-    # the same modules by the same names, found at the size that the network was trained for
-    enlarged._default_layer = classifier.default_layer()
-    return Presentation(enlarged.to(classifier.mean.device), n)
+    return Enlarged(classifier, network).to(classifier.mean.device)
 
 
 def tile_positions(network: Any, classifier: Classifier, n: int) -> None:

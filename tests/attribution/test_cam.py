@@ -6,8 +6,8 @@ from pytorch_grad_cam import HiResCAM as OracleHiRes
 from pytorch_grad_cam import LayerCAM as OracleLayer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from harmonia.attribution.cam import GradCAMPlusPlus, HiResCAM, LayerCAM
-from harmonia.attribution.grad_cam import GradCAM
+from harmonia.attribution.cam import GradCAMPlusPlus, HiResCAM, LayerCAM, plus_plus
+from harmonia.attribution.grad_cam import ClassGradient, GradCAM
 
 LABELS = torch.tensor([3, 0, 2])
 
@@ -65,6 +65,16 @@ def test_grad_cam_plus_plus_is_equations_19_and_its_weights_written_out(toy, noi
         alpha = weight**2 / (2 * weight**2 + sum(channel.flatten()) * weight**3)
         expected += sum(alpha * max(weight, 0) for _ in range(16)) * channel
     torch.testing.assert_close(maps, expected)
+
+
+def test_on_signed_features_a_weight_stays_between_0_and_half_the_positive_gradients():
+    # -2/g is the pole of a channel whose features are negative; behind a ReLU none is
+    gradients = torch.full((1, 3, 2, 2), 0.5)
+    features = torch.tensor([-0.99, -1.01, 1.0])[:, None, None].expand(1, 3, 2, 2).contiguous()
+    found = ClassGradient(features, gradients, torch.zeros(1, 4), torch.zeros(1, dtype=torch.long))
+    alpha = torch.tensor([1 / 2, 1 / 2, 1 / (2 + 4 * 0.5)])
+    expected = (alpha * 4 * 0.5 * features[0, :, 0, 0]).sum()
+    torch.testing.assert_close(plus_plus(found), expected.expand(1, 2, 2))
 
 
 def test_a_channel_without_gradient_has_no_weight_and_no_nan(toy, noise, explain):

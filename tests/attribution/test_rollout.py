@@ -118,3 +118,24 @@ def test_networks_without_plain_attention_are_refused_by_module(toy, noise, expl
     )
     with pytest.raises(InputError, match=r"module 'network.layers.0.blocks.0.attn', a WindowAttention"):
         explain(AttentionRollout(), toy(swin, 56), noise(1, 56))
+
+
+@pytest.mark.parametrize(
+    ("arch", "options", "size", "module"),
+    [
+        # keys of fewer tokens; windows, then all tokens; other tokens in the next stage; one query alone
+        ("pvt_v2_b0", {"depths": (1, 1, 1, 1)}, 64, "stages.0.blocks.0.attn', a Attention"),
+        ("maxvit_pico_rw_256", {"img_size": 64}, 64, "stages.1.blocks.0.attn_block.attn', a AttentionCl"),
+        ("coatnet_nano_rw_224", {"img_size": 64}, 64, "stages.3.blocks.0.attn', a Attention2d"),
+        ("xcit_nano_12_p16_224", {"img_size": 32, "depth": 1}, 32, "cls_attn_blocks.0.attn', a ClassAttn"),
+        ("twins_svt_small", {"img_size": 224, "depths": (1, 1, 1, 1)}, 224, "blocks.0.0.attn', a LocallyGroupedAttn"),
+        ("cait_xxs24_224", {"img_size": 32, "depth": 1}, 32, "blocks_token_only.0.attn', a ClassAttn"),
+    ],
+)
+def test_attention_between_other_tokens_than_the_first_blocks_is_refused_by_module(
+    arch, options, size, module, toy, noise, explain
+):
+    model = toy(timm.create_model(arch, num_classes=4, **options), size)
+    for method in (AttentionRollout(), GradientRollout()):
+        with pytest.raises(InputError, match=rf"of module 'network\.{module}; use method=gc"):
+            explain(method, model, noise(1, size))

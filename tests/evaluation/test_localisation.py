@@ -21,13 +21,16 @@ from harmonia.attribution.lrp import LRP
 from harmonia.attribution.rollout import AttentionRollout, GradientRollout
 from harmonia.data.manifest import ImageRecord
 from harmonia.errors import InputError
-from harmonia.evaluation.grids import draw_grids
+from harmonia.evaluation.grids import Grids, Mosaics, draw_grids
 from harmonia.evaluation.localisation import Localisation, masses
 from harmonia.evaluation.presentation import PartHead, PerCell, cut, on_mosaics, paste
 from harmonia.geometry import View
+from harmonia.localisation_rows import read_localisation, summarise_localisation
+from harmonia.maps import pack
 from harmonia.memory import BatchSize
 from harmonia.models import Classifier, ModelSpec
 from harmonia.pipeline import _open_grid_maps
+from harmonia.store.sets import ShardSet
 
 
 class Plain(nn.Module):
@@ -239,6 +242,31 @@ def test_a_score_needs_positive_attribution_and_no_scale_and_follows_its_cell():
     assert np.isnan(masses(torch.full((1, 2, 2), torch.nan), [0], 2, 4)[1]).all()
 
 
+def test_a_map_without_positive_attribution_and_one_that_is_not_finite_score_0_and_are_counted(tmp_path):
+    maps = torch.ones(4, 4, 4)
+    maps[1] = -1.0
+    maps[2, 0, 0] = torch.nan
+    maps[3, :2] = maps[3, :, :2] = -1.0  # all that is positive lies in the last cell
+    store = ShardSet.open(tmp_path, "maps", "planted", {"planted": 1}, 4, 4)
+    told = {"predicted": "a", "in_top": True, "p_source": 0.5}
+    store.write(0, pack(maps.numpy()), [told] * 4)
+    source = plain()
+    records = [SimpleNamespace(image_id=f"n{number}", path=f"{number}.png", class_name="a") for number in range(4)]
+    job = SimpleNamespace(
+        folder=tmp_path, source=source, method=GradCAM(), method_name="gc", images=SimpleNamespace(records=records)
+    )
+    grids = Grids(2, np.arange(4)[None], (0, 1, 2, 3))
+    viewed = SimpleNamespace(batch=lambda images, view: SimpleNamespace(pixels=mosaics(len(images), view.size)))
+    Localisation(protocol="gridpg")._write(job, grids, store, Mosaics(grids, viewed))
+    rows = read_localisation(tmp_path)
+    assert rows["undefined"].tolist() == [False, True, True, False]
+    assert rows["localisation"].tolist() == [pytest.approx(0.25), 0, 0, 1]
+    assert rows["mass"].tolist()[1:3] == [0, 0]
+    summary = summarise_localisation(rows)
+    assert summary["toy/gridpg/undefined"] == 2
+    assert summary["toy/gridpg/localisation"] == pytest.approx(1.25 / 4)
+
+
 # 6. DiPart
 
 
@@ -298,6 +326,41 @@ def test_swin_keeps_its_windows_on_a_mosaic():
     assert windows == [block.attn.window_size for stage in model.network.layers for block in stage.blocks]
 
 
+@pytest.mark.parametrize("arch", ["beit_base_patch16_224", "eva02_tiny_patch14_224"])
+def test_a_vit_of_a_list_of_blocks_has_its_default_layer_on_a_mosaic_too(arch):
+    torch.manual_seed(0)
+    network = timm.create_model(arch, num_classes=4, img_size=32, patch_size=16, depth=3, embed_dim=24, num_heads=2)
+    presented = on_mosaics(wrap(network, 32), 2, "interpolated")
+    assert presented.default_layer() == "blocks.1"
+    assert explain(GradCAM(), presented, mosaics(1, 64)).maps.shape == (1, 4, 4)
+
+
+def test_a_default_layer_that_is_not_known_is_missed_only_where_it_is_asked_for():
+    model = vit()
+    model.network.blocks = model.network.blocks[:1]
+    presented = on_mosaics(model, 2, "interpolated")
+    assert explain(Gradient(layer="input"), presented, mosaics(1, 64)).maps.shape == (1, 64, 64)
+    with pytest.raises(InputError, match=r"no default layer is known for these tokens; give layer=NAME"):
+        explain(GradCAM(), presented, mosaics(1, 64))
+
+
+@pytest.mark.parametrize(
+    ("arch", "options"),
+    [
+        ("cait_xxs24_224", {"img_size": 32, "depth": 1, "embed_dim": 24, "num_heads": 2}),
+        ("mixer_s32_224", {"img_size": 32}),
+        ("levit_128s", {"img_size": 224}),
+    ],
+)
+def test_a_network_of_one_size_is_refused_on_a_mosaic(arch, options):
+    network = timm.create_model(arch, num_classes=4, **options)
+    size = options["img_size"]
+    with pytest.raises(InputError, match=rf"must take a mosaic of {2 * size} x {2 * size}, got: .*evaluation=difull"):
+        on_mosaics(wrap(network, size), 2, "interpolated")
+    presented = on_mosaics(wrap(network, size), 2, "downscaled")
+    assert presented(mosaics(1, 2 * size) / 255).shape == (1, 4)
+
+
 # Mosaics
 
 
@@ -311,6 +374,17 @@ def test_gridpg_draws_distinct_classes_and_uses_an_image_once():
     assert len(np.unique(grids.images)) == grids.images.size
     assert all(len({LABELS[image] for image in grid}) == 4 for grid in grids.images)
     assert (len(grids), grids.item(6)) == (4 * len(grids.images), (1, 2))
+
+
+def test_in_gridpg_the_commonest_class_is_as_often_in_one_cell_as_in_another():
+    labels = ["common"] * 300 + [f"c{index % 9}" for index in range(900)]
+    keys = np.arange(1200, dtype=np.uint64) * 977
+    counts = np.zeros(4)
+    for seed in range(4):
+        drawn = draw_grids(range(1200), labels, keys, 2, 500, False, seed).images
+        counts += (drawn < 300).sum(0)
+    # 943 in all, so that a share has a standard deviation of .014; in the order drawn they are .46 to .13
+    np.testing.assert_allclose(counts / counts.sum(), 0.25, atol=0.04)
 
 
 def test_difull_repeats_the_first_class_in_the_last_cell_with_another_image():
