@@ -1,7 +1,7 @@
 """A stage that completes a set in the store, sharing the work with whoever else needs the same set."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
@@ -46,11 +46,14 @@ def _forget_recovered(shards: ShardSet, viewed: Items, view: View) -> None:
     """A shard with an image that could not be read then and can be now is computed again."""
     for shard in range(shards.num_shards):
         first = shards.shard_items(shard).start
-        facts = shards.shard_facts(shard) or []
-        lost = [first + row for row, fact in enumerate(facts) if fact["flag"] == UNREADABLE]
-        if lost and viewed.batch(lost, view).readable.any():
+        lost = [first + row for row in _unreadable(shards.shard_facts(shard) or [])]
+        # another process may have computed it anew since
+        if lost and viewed.batch(lost, view).readable.any() and shards.discard_if(shard, _unreadable):
             log.info("%s: an image of shard %d can be read again; it is computed anew", shards.folder, shard)
-            shards.discard(shard)
+
+
+def _unreadable(facts: Sequence[Mapping]) -> list[int]:
+    return [row for row, fact in enumerate(facts) if fact["flag"] == UNREADABLE]
 
 
 def complete(

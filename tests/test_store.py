@@ -618,6 +618,26 @@ def test_a_flipped_bit_anywhere_in_the_index_is_noticed_and_the_index_made_again
     assert path.stat().st_mtime_ns == stamp  # what is sound is left alone
 
 
+def test_a_shard_that_another_process_has_made_anew_is_not_discarded(tmp_path):
+    """Both have seen a bad shard 0; the slower one must not take away what the faster one has put there."""
+
+    def bad(facts):
+        return any(fact["flag"] == "unreadable" for fact in facts)
+
+    fast, slow = open_set(tmp_path), open_set(tmp_path)
+    arrays, facts = items_of(fast, 0)
+    fast.write(0, arrays, [{**fact, "flag": "unreadable"} for fact in facts])
+    assert bad(slow.shard_facts(0))
+    assert bad(fast.shard_facts(0))
+    assert fast.discard_if(0, bad)
+    fast.write(0, arrays, [{**fact, "flag": ""} for fact in facts])
+    assert not slow.discard_if(0, bad)
+    assert not bad(open_set(tmp_path).shard_facts(0))
+    with closing(fast.claims()) as claimed:
+        taken = next(claimed)
+        assert not slow.discard_if(taken, lambda facts: True)
+
+
 def test_an_incomplete_set_has_no_index(tmp_path):
     stored = open_set(tmp_path)
     stored.write(0, *items_of(stored, 0))

@@ -184,6 +184,20 @@ class ShardSet:
             path.unlink(missing_ok=True)
         self._loaded.pop(shard, None)
 
+    def discard_if(self, shard: int, unwanted: Callable[[list[Facts]], object]) -> bool:
+        """Make the shard missing if its facts, as they are now, are unwanted; not while somebody computes it."""
+        lock = claims.try_lock(self.folder / "locks" / f"shard-{shard:05d}.lock")
+        if lock is None:
+            return False
+        try:
+            facts = self.shard_facts(shard)
+            gone = facts is not None and bool(unwanted(facts))
+            if gone:
+                self.discard(shard)
+            return gone
+        finally:
+            lock.release()
+
     def finish(self) -> Path:
         """index.parquet with one row for each item: its facts, shard and position. Safe to repeat."""
         seal = hashlib.sha256(
