@@ -23,7 +23,7 @@ from rich.table import Table
 
 from harmonia.errors import InputError
 from harmonia.refusal import refusal
-from harmonia.run import conf_folder, quote_true, sweep_first
+from harmonia.run import Refused, conf_folder, quote_true, sweep_first
 
 # heavy imports stand in the functions: --help must not pay for them
 
@@ -203,7 +203,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
     def look(config: DictConfig) -> None:
-        plan.add(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True)))
+        try:
+            plan.add(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True)))
+        except Exception as error:
+            raise Refused from error  # out of Hydra's hands, which would print lines of its own first
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra would end the process
     own = [word for word in words if not word.startswith(("hydra/launcher", "hydra.launcher"))]
@@ -213,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.argv = ["harmonia.plan", *own, *quiet, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
         try:
             look()
-        except Exception as error:
+        except (Exception, Refused) as error:
             line = refusal(error, conf_folder(), words)
             if line is None:
                 raise
@@ -235,11 +238,16 @@ def _parser() -> argparse.ArgumentParser:
             raise argparse.ArgumentTypeError(f"must be positive numbers parted by commas, got {text}")
         return found
 
+    def number(text: str) -> int:
+        if not text.isdecimal():
+            raise argparse.ArgumentTypeError(f"must be a number of images, 0 or more, got {text}")
+        return int(text)
+
     parser = argparse.ArgumentParser(
         prog="python -m harmonia.plan", description="What a run or a sweep would still compute.", allow_abbrev=False
     )
     parser.add_argument(
-        "--images", type=int, default=8, help="calibrate on so many; 0: no times (default: %(default)s)"
+        "--images", type=number, default=8, help="calibrate on so many; 0: no times (default: %(default)s)"
     )
     parser.add_argument("--devices", type=counts, default=[1, 2, 4, 8], metavar="N,N")
     parser.epilog = "All other words as for python -m harmonia.run, for example -m source=lite0,lite1 method=gc,ss"

@@ -78,7 +78,16 @@ def test_fills_of_other_options_make_other_features(planned):
 def test_mosaics_are_not_planned_since_nobody_knows_yet_how_many_there_are(planned, capfd):
     words = [word for word in WORDS if not word.startswith("evaluation.")]
     assert plan.main([*words, "method=gc", "evaluation=gridpg"]) == 2
-    assert "evaluation: a plan is made for whole images, got gridpg" in capfd.readouterr().err
+    err = capfd.readouterr().err
+    assert err.splitlines()[-1].startswith("harmonia: evaluation: a plan is made for whole images, got gridpg")
+    assert "Error executing job" not in err
+
+
+def test_a_number_of_images_below_0_is_refused(capfd):
+    with pytest.raises(SystemExit) as ended:
+        plan.main(["--images", "-1", *WORDS])
+    assert ended.value.code == 2
+    assert "must be a number of images, 0 or more, got -1" in capfd.readouterr().err
 
 
 def test_what_cannot_be_run_cannot_be_planned(planned):
