@@ -53,10 +53,12 @@ class ScoreCAM:
     """Channels weighted by the softmax over channels of the class's logit on the image times the channel, summed.
 
     Each channel is enlarged to the image and brought into [0, 1]; a constant one masks nothing away and has no weight.
+    It is enlarged bilinearly with the centres of the positions on those of their pixels (align_corners=False), as in
+    the authors' code; pytorch-grad-cam aligns the corners.
     The normalised image is multiplied: what is masked turns into the mean colour.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
 
@@ -70,11 +72,14 @@ class ScoreCAM:
         features = part.head.features
         images = Head(part.request.model, "input", part.request.images())
         scores = torch.full(features.shape[:2], -torch.inf, device=features.device)
+        structured = torch.zeros(len(features), dtype=torch.bool, device=features.device)
         for channel in range(features.shape[1]):
             mask, varies = unit_range(features[:, channel], images.features.shape[-1])
             logits = images(images.features * mask[:, None], part.rows).gather(1, part.labels[:, None])[:, 0]
             scores[:, channel] = torch.where(varies, logits, -torch.inf)
-        weights = scores.softmax(1).nan_to_num(0.0)  # NaN: no channel varies, so that the map is constant anyway
+            structured |= varies
+        # where no channel varies the softmax is 0/0, and the map would be constant; a NaN of the logits stays one
+        weights = torch.where(structured[:, None], scores.softmax(1), 0.0)
         return (weights[:, :, None, None] * features).sum(1)
 
     def layer_of(self, model: Model) -> str:

@@ -38,9 +38,13 @@ def test_ablation_cam_equals_pytorch_grad_cam_times_the_logit(toy, noise, explai
     torch.testing.assert_close(maps, theirs.float() * scores[:, None, None], rtol=1e-4, atol=1e-6)
 
 
-def test_score_cam_equals_pytorch_grad_cam_where_every_channel_varies(toy, noise, explain, normalised):
+def test_score_cam_equals_pytorch_grad_cam_where_every_channel_varies(toy, noise, explain, normalised, monkeypatch):
+    # theirs enlarges with the corners aligned
+    centred = lambda size: torch.nn.Upsample(size, mode="bilinear", align_corners=False)  # noqa: E731
+    monkeypatch.setattr(torch.nn, "UpsamplingBilinear2d", centred)
     model, pixels = toy("small"), noise(3, 16)
     model.network.conv2.bias.data += 3
+    model.network.fc.weight.data *= 50  # else the weights are uniform to 2e-4, and no mask tells
     torch.testing.assert_close(
         explain(ScoreCAM(), model, pixels, LABELS).maps,
         raw_oracle(OracleScore, model, normalised(model, pixels)).float(),
@@ -59,6 +63,19 @@ def test_score_cam_weighs_no_constant_channel_and_gives_no_nan(toy, noise, expla
     assert maps.max() < 100
     model.network.conv2.weight.data.zero_()
     assert explain(ScoreCAM(), model, pixels, LABELS).maps.eq(0).all()
+
+
+def test_where_the_logits_of_masked_images_are_nan_the_map_is_not_a_quiet_zero(toy, noise, explain):
+    model, pixels = toy("small"), noise(2, 16)
+    calls = []
+
+    def spoil(module, args, output):
+        calls.append(1)
+        return output if len(calls) == 1 else output * torch.nan  # the first pass shows whole images
+
+    hook = model.network.fc.register_forward_hook(spoil)
+    assert explain(ScoreCAM(), model, pixels, LABELS).maps.isnan().all()
+    hook.remove()
 
 
 def test_score_cam_asks_for_each_images_own_class(toy, noise, explain):

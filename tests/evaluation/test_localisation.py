@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.models.vgg import VGG
 from torch import nn
+from torch.nn.functional import linear
 
 from harmonia.attribution.cam import LayerCAM
 from harmonia.attribution.captum_methods import IntegratedGradients, Occlusion
@@ -294,6 +296,30 @@ def test_dipart_reads_one_cell_of_the_feature_map_of_the_whole():
             torch.testing.assert_close(PartHead(whole, 2, 1)(images), expected)
     with pytest.raises(InputError, match=r"dipart: toy's last feature map has 3 cells a side for 2 images"):
         PartHead(plain(), 2, 0)(mosaics(1, 12) / 255)
+
+
+# VGG, whose fully connected layers become convolutions
+
+
+def test_on_a_mosaic_vgg_averages_its_fully_connected_layers_over_all_windows_of_a_whole_images_features():
+    torch.manual_seed(0)
+    network = VGG([4, "M", 4, "M", 4, "M", 4, "M", 4, "M"], num_classes=4, mlp_ratio=1 / 256)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    model = wrap(network, 224, double=True)
+    images = mosaics(1, 448).double() / 255
+    first, second, last = network.pre_logits.fc1, network.pre_logits.fc2, network.head.fc
+    presented = on_mosaics(model, 2, "interpolated")
+    with torch.no_grad():
+        features = model.features(images)
+        windows = features.unfold(2, 7, 1).unfold(3, 7, 1).permute(0, 2, 3, 1, 4, 5).flatten(3)
+        assert (features.shape[2:], windows.shape[1:3]) == ((14, 14), (8, 8))
+        hidden = linear(windows, first.weight.flatten(1), first.bias).relu()
+        expected = last(linear(hidden, second.weight.flatten(1), second.bias).relu())
+        torch.testing.assert_close(presented(images), expected.mean((1, 2)).float())
+        # DiPart's cell of 7 x 7 is one window
+        torch.testing.assert_close(PartHead(model, 2, 3)(images), expected[:, 7, 7].float())
+        assert not torch.allclose(expected[:, 7, 7].float(), presented(images), rtol=1e-3)
 
 
 # Vision Transformers on a mosaic
