@@ -11,8 +11,8 @@ from typing import ClassVar
 import torch
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.grad_cam import ClassGradient
-from harmonia.attribution.gradient import features_x_gradient, from_gradient
+from harmonia.attribution.grad_cam import ClassGradient, at_final, from_gradient
+from harmonia.attribution.gradient import features_x_gradient
 from harmonia.shapes import Maps
 
 
@@ -70,11 +70,6 @@ class LayerCAM:
 
     def layer_of(self, model: Model) -> str:
         return at_final(model, self.layer)
-
-
-def at_final(model: Model, layer: str) -> str:
-    """The module's name, auto being the last feature map."""
-    return model.layer_name("final" if layer == "auto" else layer)
 
 
 def plus_plus(found: ClassGradient) -> Maps:

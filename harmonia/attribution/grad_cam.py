@@ -5,7 +5,7 @@ Deep Networks via Gradient-based Localization", ICCV 2017, https://arxiv.org/abs
 The map is kept before the paper's ReLU: clipping belongs to the normalisation.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -32,32 +32,32 @@ class GradCAM:
     layer: str = "auto"  # input, middle, final, a module's name; auto is final
 
     def __call__(self, request: Request) -> Explanation:
-        layer = self.layer_of(request.model)
-
-        def explain(part: Request) -> tuple[Maps, Logits, Labels]:
-            found = grad_cam(request.model, layer, part)
-            request.on_progress(len(part.positions.unique()))  # without what fills up the last pass
-            return found
-
-        maps, logits, labels = (found.cpu() for found in request.in_batches(explain, even=True))
-        return Explanation(
-            maps=maps,
-            explained=labels,
-            predicted=logits.argmax(1),
-            p_explained=logits.softmax(1).gather(1, labels[:, None])[:, 0],
-            passes=torch.ones_like(labels),
-            converged=torch.ones_like(labels, dtype=torch.bool),
-        )
+        return from_gradient(request, self.layer_of(request.model), weighted_channels)
 
     def layer_of(self, model: Model) -> str:
-        return model.layer_name("final" if self.layer == "auto" else self.layer)
+        return at_final(model, self.layer)
 
 
-def grad_cam(model: Model, layer: str, request: Request) -> tuple[Maps, Logits, Labels]:
-    """Raw maps, logits and explained classes of one micro-batch, on its device."""
-    found = class_gradient(model, layer, request)
+def at_final(model: Model, layer: str) -> str:
+    """The module's name, auto being the last feature map."""
+    return model.layer_name("final" if layer == "auto" else layer)
+
+
+def weighted_channels(found: "ClassGradient") -> Maps:
+    """Grad-CAM's raw maps."""
     weights_BC11 = found.gradients.mean((2, 3), keepdim=True)
-    return (weights_BC11 * found.features).sum(1).float(), found.logits, found.labels
+    return (weights_BC11 * found.features).sum(1).float()
+
+
+def from_gradient(request: Request, layer: str, to_maps: Callable[["ClassGradient"], Maps]) -> Explanation:
+    """Maps made of a layer's feature maps and the class's gradient there, one pass an image."""
+
+    def explain(part: Request) -> tuple[Maps, Logits, Labels]:
+        found = class_gradient(request.model, layer, part)
+        request.on_progress(len(part.positions.unique()))  # without what fills up the last pass
+        return to_maps(found), found.logits, found.labels
+
+    return Explanation.in_passes(1, *request.in_batches(explain, even=True))
 
 
 @dataclass(frozen=True)

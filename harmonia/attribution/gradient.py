@@ -6,7 +6,7 @@ J. Springenberg, A. Dosovitskiy, T. Brox, M. Riedmiller, "Striving for Simplicit
 Gradient and guided backpropagation take absolute values, then all sum over channels (Rao, Böhle, Schiele 2022).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,23 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.grad_cam import ClassGradient, class_gradient
+from harmonia.attribution.grad_cam import ClassGradient, from_gradient
 from harmonia.errors import InputError
-from harmonia.shapes import Labels, Logits, Maps
+from harmonia.shapes import Maps
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6)
 GATES = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax)  # they weigh channels or tokens: their gradient passes as it is
-
-
-def from_gradient(request: Request, layer: str, to_maps: Callable[[ClassGradient], Maps]) -> Explanation:
-    """Maps made of a layer's feature maps and the class's gradient there, one pass an image."""
-
-    def explain(part: Request) -> tuple[Maps, Logits, Labels]:
-        found = class_gradient(request.model, layer, part)
-        request.on_progress(len(part.positions.unique()))  # without what fills up the last pass
-        return to_maps(found), found.logits, found.labels
-
-    return Explanation.in_passes(1, *request.in_batches(explain, even=True))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from harmonia.attribution.cam import at_final
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.head import Explained, Head, from_head
+from harmonia.attribution.grad_cam import at_final
+from harmonia.attribution.head import Explained, Head, from_head, own_passes
 from harmonia.shapes import Maps
 
 
@@ -32,7 +32,8 @@ class AblationCAM:
     layer: str = "auto"  # input, middle, final, a module's name; auto is final
 
     def __call__(self, request: Request) -> Explanation:
-        return from_head(request, self.layer_of(request.model), lambda features: 2 + features.shape[1], self._attribute)
+        layer = self.layer_of(request.model)
+        return from_head(request, layer, lambda features: own_passes(layer) + features.shape[1], self._attribute)
 
     def _attribute(self, part: Explained) -> Maps:
         features = part.head.features

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from harmonia.attribution.contract import Backgrounds, Explanation, Request, fill_up
-from harmonia.attribution.grad_cam import GradCAM, grad_cam
+from harmonia.attribution.grad_cam import GradCAM, class_gradient, weighted_channels
 from harmonia.attribution.objectives import OBJECTIVES
 from harmonia.errors import InputError
 from harmonia.geometry import upsampling_matrix
@@ -107,8 +107,8 @@ class Optimisation:
         """First mask logits, the model on the whole images and the classes to explain: one pass."""
         method, model = self.method, request.model
         if method.start is not None:
-            maps, logits, labels = grad_cam(model, method.start.layer_of(model), request)
-            return method.start_spread * spread(maps, method.grid), logits, labels
+            found = class_gradient(model, method.start.layer_of(model), request)
+            return method.start_spread * spread(weighted_channels(found), method.grid), found.logits, found.labels
         with torch.no_grad():
             logits = model(request.images())
         labels = request.choose_labels(logits, request.positions)

@@ -48,8 +48,9 @@ def is_index(path: Path, table: "pa.Table") -> bool:
     try:
         with pq.ParquetFile(path) as file:
             found = file.read()
+        # as text NaN is NaN
+        same = str(found.to_pydict()) == str(table.to_pydict())
+        return same and found.schema.equals(table.schema, check_metadata=True)
     # damage may show as anything: a value, a length, a code of compression
     except (OSError, ValueError, KeyError, IndexError, pa.ArrowException):
         return False
-    # as text NaN is NaN
-    return found.schema.equals(table.schema, check_metadata=True) and str(found.to_pydict()) == str(table.to_pydict())

@@ -49,9 +49,11 @@ class RayLauncher(Launcher):
         setup_globals()
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         ray.init(**self._init, log_to_driver=True, logging_level=logging.WARNING)
         # Ray has put handlers of its own, and what a handler raises inside ray.get is lost unless it is this
-        handlers = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in handlers:
+            signal.signal(number, _interrupt)
         try:
             self._refuse_what_no_machine_has(ray)
             task = ray.remote(max_calls=1, **self._remote)(_run)

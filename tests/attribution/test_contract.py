@@ -93,11 +93,12 @@ def test_no_pass_takes_more_inputs_than_the_batch_size_so_that_memory_stays_flat
     assert 0 < max(counts) <= CPU_PASS
 
 
-def test_passes_are_what_the_classifying_layer_counts_at_the_methods_own_layer_and_inside(asked, request):
+def test_passes_are_what_the_classifying_layer_counts_at_every_layer(asked, request):
     model, call = asked
     name = request.node.callspec.params["asked"]
-    inside = [INSIDE[NETWORK.get(name, "small")]] if "layer" in OmegaConf.load(CONF / f"{name}.yaml") else []
-    for layer in ("auto", *inside):
+    has_layer = "layer" in OmegaConf.load(CONF / f"{name}.yaml")
+    others = ["input", INSIDE[NETWORK.get(name, "small")]] if has_layer else []
+    for layer in ("auto", *others):
         with classified(model) as counts:
             found = call(rows=(0, 1, 2, 0), layer=layer)  # passes of one gradient are of four images, whatever is asked
         assert sum(counts) == found.passes.sum().item() + BESIDE.get(name, 0), layer
