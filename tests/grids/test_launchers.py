@@ -93,6 +93,7 @@ def test_ray_pins_every_job_to_a_device_of_its_own(sweep, tmp_path, needs_namesp
 
 
 @pytest.mark.slow
+@needs("ray", "ray")
 def test_ray_refuses_what_no_machine_has_instead_of_waiting_for_it(small_job, tmp_path, needs_namespaces):
     words = ["hydra/launcher=ray", "hydra.launcher.init.num_cpus=1", "hydra.launcher.init.num_gpus=0"]
     command = [sys.executable, "-m", "harmonia.run", "-m", *small_job, "hydra.sweep.dir=sweep", *words]
@@ -105,6 +106,32 @@ def test_ray_refuses_what_no_machine_has_instead_of_waiting_for_it(small_job, tm
     assert "at most 0 GPU, got 1; write hydra.launcher.remote.num_gpus=0" in done.stderr
 
 
+STOP = """
+"$@" > log 2>&1 & sweep=$!
+for _ in $(seq 600); do grep -q "#3 : " log && break; sleep 0.2; done
+sleep 3; kill -%s $sweep; wait $sweep
+"""
+
+
+@pytest.mark.slow
+@needs("ray", "ray")
+@pytest.mark.parametrize("signal", [pytest.param("INT", marks=torture), "TERM"])
+def test_a_ray_sweep_that_is_stopped_says_how_it_goes_on(small_job, tmp_path, needs_namespaces, signal):
+    words = ["hydra/launcher=ray", "hydra.launcher.init.num_cpus=1", "hydra.launcher.remote.num_gpus=0"]
+    words += ["label=predicted,runner_up", "fill=black,mean", "method.steps=5000"]
+    command = [sys.executable, "-m", "harmonia.run", "-m", *small_job, "hydra.sweep.dir=sweep", *words]
+    done = subprocess.run(
+        [LOOPBACK, "sh", "-c", STOP % signal, "sh", *command],
+        cwd=tmp_path,
+        env=os.environ | {"HARMONIA_CACHE": str(tmp_path / "cache")},
+        timeout=300,
+    )
+    log = (tmp_path / "log").read_text()
+    assert done.returncode == 130, log[-4000:]
+    assert "harmonia: interrupted; the same command resumes" in log
+
+
+@pytest.mark.slow
 @torture
 @needs("ray", "ray")
 def test_ray_takes_the_address_of_a_cluster(sweep, tmp_path, needs_namespaces):
