@@ -51,6 +51,7 @@ def measure(folder: Path) -> dict[str, float]:
     from harmonia.run import conf_folder
     from harmonia.shrink import small_maps
     from harmonia.small_maps import write_small_maps
+    from harmonia.summary import summarise_job
 
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         words = [
@@ -74,7 +75,7 @@ def measure(folder: Path) -> dict[str, float]:
     found["maps"] = peak_mb(lambda: pipeline.make_maps(job))
     found["images, features, rows"] = peak_mb(lambda: job.evaluation(job))
     found["small maps"] = peak_mb(lambda: write_small_maps(job_folder, small_maps(job)))
-    found["summary"] = peak_mb(lambda: results.write_summary(job_folder, results.summarise_job(job_folder)))
+    found["summary"] = peak_mb(lambda: results.write_summary(job_folder, summarise_job(job_folder)))
 
     def track():
         logger = tracking.make_logger(settings["logger"])

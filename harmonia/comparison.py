@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from harmonia.cells import CELL_COLUMN, Frame, Rows
-from harmonia.results import IMAGE_ARM, calibration_error, codes_of, matched_control
+from harmonia.results import IMAGE_ARM, codes_of, matched_control
 from harmonia.statistics import NUM_RESAMPLES, Draws, draw_f1, draw_sums, interval, ratio, strata
+from harmonia.summary import calibration_error
 
 SETTING = ["label_policy", "fill", "data"]  # cells that differ in one of these answer different questions
 LINE = ["source", "method", "variant"]

@@ -41,6 +41,7 @@ from harmonia.shrink import small_maps
 from harmonia.small_maps import write_small_maps
 from harmonia.source import Source
 from harmonia.store.sets import ShardSet
+from harmonia.summary import summarise_job
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, float | int | None
         with _threads(settings["num_threads"]):
             job, summary = _compute(settings, folder)
         if job.evaluation.of_images:
-            summary |= results.summarise_job(folder)
+            summary |= summarise_job(folder)
         results.write_summary(folder, summary)
     except Exception as error:
         job_folder.record_failure(folder, error)

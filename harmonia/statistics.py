@@ -77,7 +77,7 @@ def draw_f1(
     """Draws of F1 of several classifiers, (1 + resamples, cells, 2): averaged by support, and equally.
 
     labels (images,) and predicted (images, cells) are codes of classes; -1 leaves an image out. The averages go over
-    the classes present among the (resampled) labels, as in harmonia.results.summarise.
+    the classes present among the (resampled) labels, as in harmonia.summary.summarise.
     """
     num_classes = int(labels.max(initial=0)) + 1
     distinct, inverse = np.unique(predicted, axis=1, return_inverse=True)  # targets see the same images many times

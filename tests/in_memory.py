@@ -17,3 +17,33 @@ def as_gathered(*frames: pd.DataFrame, rows_at_once: int = 7) -> Rows:
     ids = {job: list(dict.fromkeys(part["image_id"])) for job, part in frame.groupby("job", sort=False)}
     rows = frame[OF_ROWS].assign(**{CELL_COLUMN: cell})
     return Rows(cells, ids, lambda columns: (rows[n : n + rows_at_once] for n in range(0, len(rows), rows_at_once)))
+
+
+def columns_of(labels, predicted, **given):
+    count = len(labels)
+    columns = {
+        "image_id": [f"n{number}" for number in range(count)],
+        "path": ["x.jpg"] * count,
+        "source": ["e7"] * count,
+        "method": ["ss"] * count,
+        "label_policy": ["predicted"] * count,
+        "arm": ["image"] * count,
+        "fill": ["black"] * count,
+        "target": ["e6"] * count,
+        "label": labels,
+        "predicted": predicted,
+        "top5": [[name] for name in predicted],
+        "explained": predicted,
+        "source_predicted": predicted,
+        "p_label": [0.5] * count,
+        "p_explained": [0.5] * count,
+        "p_predicted": [0.5] * count,
+        "entropy": [1.0] * count,
+        "kept_area": [1.0] * count,
+        "flag": [""] * count,
+    }
+    return columns | given
+
+
+def frame(labels, predicted, **given):
+    return pd.DataFrame(columns_of(labels, predicted, **given))

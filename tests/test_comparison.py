@@ -4,8 +4,9 @@ import pytest
 from in_memory import as_gathered
 
 from harmonia.comparison import cell_estimates, compare, is_feature, mean_draws
-from harmonia.results import matched_control, summarise
+from harmonia.results import matched_control
 from harmonia.statistics import resamples
+from harmonia.summary import summarise
 
 
 def compared(*cells, num_resamples=500, **options):

@@ -12,7 +12,8 @@ from harmonia.contrasts import methods
 from harmonia.errors import InputError
 from harmonia.finished_jobs import find_jobs
 from harmonia.gathering import gather, job_rows
-from harmonia.results import RowWriter, read_pieces, read_rows, summarise, summarise_job, write_summary
+from harmonia.results import RowWriter, read_pieces, read_rows, write_summary
+from harmonia.summary import summarise, summarise_job
 from harmonia.tables import transfer_matrix, transfer_tables
 
 WOOF = {"name": "imagewoof"}

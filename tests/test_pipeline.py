@@ -19,8 +19,9 @@ from timm.data import ImageNetInfo, create_transform, resolve_model_data_config
 from harmonia import pipeline
 from harmonia.data import views
 from harmonia.data.decode import UnreadableImage
-from harmonia.results import read_rows, read_summary, summarise
+from harmonia.results import read_rows, read_summary
 from harmonia.small_maps import read_small_maps
+from harmonia.summary import summarise
 
 pytestmark = pytest.mark.usefixtures("needs_samples")
 

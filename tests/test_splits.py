@@ -5,8 +5,8 @@ from in_memory import as_gathered
 from statsmodels.stats.proportion import proportion_confint
 
 from harmonia.comparison import compare
-from harmonia.results import summarise
 from harmonia.splits import agreement, classes, source_right
+from harmonia.summary import summarise
 
 
 def compared(*cells, num_resamples=200):

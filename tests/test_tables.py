@@ -4,7 +4,7 @@ import pytest
 from in_memory import as_gathered
 
 from harmonia.comparison import cell_estimates, compare
-from harmonia.results import summarise
+from harmonia.summary import summarise
 from harmonia.tables import transfer_matrix, transfer_tables
 
 DASH = "\N{EN DASH}"
