@@ -1,0 +1,64 @@
+"""What a metric of attribution maps is given and what it gives back.
+
+A metric is a frozen dataclass of its settings; calling it scores a batch of maps. Like a method it sees a callable
+model and tensors, never configurations, files or names of architectures. Adding one takes a module here and a yaml in
+conf/evaluation.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harmonia.attribution.contract import Model
+from harmonia.memory import BatchSize
+from harmonia.shapes import Images, Labels, Maps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """Images with the stored maps that explain one class of each; no map is constant, zero or non-finite."""
+
+    model: Model
+    pixels: Tensor  # B 3 H W, uint8, on the CPU, the source's view
+    maps: Maps  # B h w on the CPU, raw and signed, at the resolution that the method really has
+    labels: Labels  # B, the explained classes
+    boxes: tuple[
+        Tensor, ...
+    ]  # for each image (n, 4): left, top, right, bottom in pixels of the view, half open; n may be 0
+    keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.counter)
+    device: torch.device
+    batch_size: BatchSize  # inputs that go through the model at once
+    # (model, images (b, 3, H, W) in [0, 1], rows of them in this batch) -> raw maps of the same method, same classes
+    explain: Callable[[Model, Images, Tensor], Maps]
+    on_progress: Callable[[float], None]  # images finished since the last call; fractions are fine
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number for each map of a batch."""
+
+    values: Tensor  # B, float64; NaN where undefined
+    reasons: tuple[str, ...]  # B: why it is undefined, "" where it is not
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a metric gives: its scores by name, and the network passes that each image took."""
+
+    scores: Mapping[str, Score]  # the same names in every batch: those of Metric.better
+    passes: Tensor  # B, int64
+
+
+class Metric(Protocol):
+    version: ClassVar[int]  # raised whenever the arithmetic changes: it is part of a score's key
+
+    @property
+    def better(self) -> Mapping[str, str]:
+        """Of each score "higher", "lower" or "" (neither: it describes)."""
+        ...
+
+    def __call__(self, explained: Explained) -> Scores: ...
