@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
@@ -66,7 +67,7 @@ class Boxes:
         return Scores({name: Score(values[name], tuple(reasons[name])) for name in values}, passes)
 
     def _score(self, map_HW: Tensor, inside_HW: Tensor) -> dict[str, Tensor]:
-        near_HW = torch.from_numpy(distance_transform_edt(~inside_HW.numpy()) <= self.tolerance_px)
+        near_HW = torch.from_numpy(np.asarray(distance_transform_edt(~inside_HW.numpy())) <= self.tolerance_px)
         highest, positive = map_HW == map_HW.max(), map_HW.double().clamp(min=0)
         area = inside_HW.sum()
         top = top_fractions(map_HW[None], [(area / inside_HW.numel()).item()])[0, 0].bool()
