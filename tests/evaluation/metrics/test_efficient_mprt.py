@@ -51,7 +51,9 @@ def test_a_map_that_does_not_change_does_not_rise_and_is_flagged(model):
 
 def test_a_constant_map_of_the_random_network_is_undefined(model):
     ramp = torch.arange(SIZE**2).float().view(SIZE, SIZE)
-    score = EfficientMprt()(batch(model, when(model, ramp, torch.ones(4, 4)), pixels(2, SIZE))).scores["efficient_mprt"]
+    score = EfficientMprt()(batch(model, when(model, ramp, torch.ones(SIZE, SIZE)), pixels(2, SIZE))).scores[
+        "efficient_mprt"
+    ]
     assert score.values.isnan().all()
     assert score.reasons == ("constant map of the random network",) * 2
 
