@@ -1,0 +1,204 @@
+import numpy as np
+import pytest
+import torch
+from explained_batch import batch, by, classifier, pixels
+from scipy.ndimage import gaussian_filter
+from scipy.stats import spearmanr
+from torch import nn
+
+from harmonia.attribution.grad_cam import GradCAM
+from harmonia.attribution.gradient import Gradient
+from harmonia.attribution.nulls import Edges, Random
+from harmonia.evaluation.metrics.mprt import Mprt, Reading, spearman
+from harmonia.evaluation.metrics.randomisation import randomised
+
+SIZE = 16
+
+
+class Net(nn.Module):
+    """Two convolutions and a linear layer, with a position embedding of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.place = nn.Parameter(torch.randn(1, 3, SIZE, SIZE))
+        self.first = nn.Conv2d(3, 5, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(5)
+        self.second = nn.Conv2d(5, 6, 3, padding=1)
+        self.head = nn.Linear(6, 4)
+
+    def forward_features(self, images):
+        return self.second(self.norm(self.first(images + self.place)).sin())
+
+    def forward(self, images):
+        return self.head(self.forward_features(images).sigmoid().mean((2, 3)))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return classifier(Net(), SIZE)
+
+
+LAYERS = ["head", "second", "norm", "first", "place"]
+
+
+@pytest.mark.parametrize("cascading", [True, False])
+@pytest.mark.parametrize("method", [Edges(), Random(cells=6)])
+def test_a_map_of_the_input_alone_has_similarity_one_at_every_layer_and_is_flagged(model, method, cascading):
+    metric = Mprt(cascading=cascading)
+    found = metric(batch(model, by(method), pixels(3, SIZE))).scores
+    for measure in ("spearman", "ssim"):
+        for name in [f"{metric.name}_{measure}", *(f"{metric.name}_{measure}/{layer}" for layer in LAYERS)]:
+            assert found[name].values.tolist() == pytest.approx([1.0] * 3, abs=1e-12)
+    assert found[f"{metric.name}_looks_at_model"].values.tolist() == [0.0] * 3
+
+
+def test_a_method_that_looks_at_the_model_is_not_flagged(model):
+    found = Mprt()(batch(model, by(GradCAM(layer="second")), pixels(3, SIZE))).scores
+    assert found["mprt_looks_at_model"].values.tolist() == [1.0] * 3
+    assert (found["mprt_spearman"].values < 1).all()
+
+
+def literal(model, images, metric):
+    """The definition, written out: networks one after another, maps compared one by one."""
+    method, found = by(Gradient()), []
+    rows = torch.arange(len(images))
+    original = method(model, images.float() / 255, rows).abs().numpy()
+    with randomised(model, metric.granularity, metric.seed) as layers:
+        for layer in layers.names:
+            layers.randomise(layer)
+            maps = method(model, images.float() / 255, rows).abs().numpy()
+            found.append([spearmanr(one.ravel(), other.ravel())[0] for one, other in zip(original, maps, strict=True)])
+            if not metric.cascading:
+                layers.restore(layer)
+    return np.array(found)
+
+
+@pytest.mark.parametrize("cascading", [True, False])
+def test_the_scores_are_those_of_the_definition_written_out(model, cascading):
+    metric, images = Mprt(cascading=cascading), pixels(5, SIZE)
+    found = metric(batch(model, by(Gradient()), images)).scores
+    expected = literal(model, images, metric)
+    for layer, values in zip(LAYERS, expected, strict=True):
+        assert found[f"{metric.name}_spearman/{layer}"].values.numpy() == pytest.approx(values)
+    # the unchanged network, which Quantus averages in, has no part in the mean
+    assert found[f"{metric.name}_spearman"].values.numpy() == pytest.approx(expected.mean(0))
+
+
+def test_both_orders_agree_on_the_first_layer_and_not_on_the_last(model):
+    images = pixels(4, SIZE)
+    cascading, independent = (
+        Mprt(cascading=cascading)(batch(model, by(Gradient()), images)).scores for cascading in (True, False)
+    )
+    first, last = (
+        [
+            found[f"{name}_spearman/{layer}"].values
+            for found, name in ((cascading, "mprt"), (independent, "mprt_independent"))
+        ]
+        for layer in (LAYERS[0], LAYERS[-1])
+    )
+    assert torch.equal(*first)
+    assert not torch.equal(*last)
+
+
+def test_a_map_of_the_position_embedding_changes_with_it_alone(model):
+    def explain(model, images, rows):
+        return model.network.place[0].sum(0).expand(len(rows), SIZE, SIZE)
+
+    found = Mprt(cascading=False)(batch(model, explain, pixels(2, SIZE))).scores
+    of_layer = {layer: found[f"mprt_independent_spearman/{layer}"].values[0].item() for layer in LAYERS}
+    assert {layer for layer, value in of_layer.items() if value < 0.999} == {"place"}
+
+
+@pytest.mark.parametrize(("value", "flag"), [(0.0, "zero"), (2.0, "constant"), (float("nan"), "non-finite")])
+def test_a_flagged_map_of_a_random_network_is_undefined_and_named(model, value, flag):
+    before = model.network.norm.weight.clone()
+
+    def explain(model, images, rows):
+        maps = images.mean(1)
+        untouched = torch.equal(model.network.norm.weight, before)
+        return maps if untouched else torch.where(rows[:, None, None] == 1, value, maps)
+
+    model.network.norm.weight.data.uniform_()
+    before = model.network.norm.weight.clone()
+    found = Mprt(cascading=False)(batch(model, explain, pixels(3, SIZE))).scores
+    of_layer = found["mprt_independent_ssim/norm"]
+    assert of_layer.values.isnan().tolist() == [False, True, False]
+    assert of_layer.reasons == ("", f"{flag} map with norm randomised", "")
+    mean = found["mprt_independent_ssim"]
+    assert mean.values.isnan().tolist() == [False, True, False]
+    assert mean.reasons[1] == f"{flag} map with norm randomised; in all 1 of 5 layers"
+    assert found["mprt_independent_spearman/head"].values.tolist() == pytest.approx([1, 1, 1])
+
+
+def test_the_model_is_what_it_was_also_behind_an_exception(model):
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    images, asked = pixels(2, SIZE), []
+
+    def explain(model, images, rows):
+        asked.append(rows)
+        if len(asked) == 4:
+            raise RuntimeError("out of ideas")
+        return images.mean(1)
+
+    with pytest.raises(RuntimeError, match="out of ideas"):
+        Mprt()(batch(model, explain, images))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert not model._forward_pre_hooks
+
+
+def test_passes_and_progress_are_counted(model):
+    done = []
+    found = Mprt()(batch(model, by(GradCAM(layer="second")), pixels(8, SIZE), done.append))
+    assert found.passes.tolist() == [6] * 8  # the trained network and five others
+    assert sum(done) == pytest.approx(8)
+
+
+def test_spearman_ties_by_mean_ranks_as_scipy():
+    generator = torch.Generator().manual_seed(0)
+    one, other = torch.randint(0, 5, (2, 3, 7, 7), generator=generator).double()
+    expected = [spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(one.numpy(), other.numpy(), strict=True)]
+    assert spearman(one, other).numpy() == pytest.approx(expected)
+    assert spearman(one[:1], torch.ones(1, 7, 7)).isnan().all()
+
+
+def written_out_ssim(one, other, high):
+    """Wang et al. 2004, equation 13, Gaussian window of 11 px, sigma 1.5, the image mirrored at its border."""
+
+    def blur(image):
+        return gaussian_filter(image, 1.5, truncate=3.5, mode="mirror")
+
+    first, second = (0.01 * high) ** 2, (0.03 * high) ** 2
+    mean, of_other = blur(one), blur(other)
+    covariance = blur(one * other) - mean * of_other
+    spread = blur(one**2) - mean**2 + blur(other**2) - of_other**2
+    alike = (2 * mean * of_other + first) * (2 * covariance + second)
+    return (alike / ((mean**2 + of_other**2 + first) * (spread + second))).mean()
+
+
+@pytest.mark.parametrize(("absolute", "high"), [(True, 1.0), (False, 2.0)])
+def test_ssim_is_that_of_wang_on_maps_scaled_to_one(absolute, high):
+    one, other = torch.randn(2, 2, 20, 20, generator=torch.Generator().manual_seed(0))
+    found = Reading(one, 20, absolute).compare(Reading(7 * other, 20, absolute), "head")["ssim"].values
+    for number in range(2):
+        maps = [part[number].double().numpy() for part in (one, other)]
+        maps = [np.abs(part) if absolute else part for part in maps]
+        expected = written_out_ssim(*(part / np.abs(part).max() for part in maps), high)
+        assert found[number].item() == pytest.approx(expected)
+
+
+def test_magnitudes_do_not_tell_a_map_from_its_negative_and_signs_do():
+    maps = torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(0))
+    similar = [
+        Reading(maps, 16, absolute).compare(Reading(-maps, 16, absolute), "head")["spearman"].values.item()
+        for absolute in (True, False)
+    ]
+    assert similar == pytest.approx([1, -1])
+
+
+def test_a_map_of_one_magnitude_has_no_ranks():
+    maps = torch.ones(1, 16, 16)
+    maps[:, :8] = -1
+    score = Reading(maps, 16, True).compare(Reading(torch.rand(1, 16, 16), 16, True), "head")["spearman"]
+    assert score.values.isnan().all()
+    assert score.reasons == ("constant absolute map",)
