@@ -14,6 +14,7 @@ import yaml
 from harmonia.errors import InputError
 from harmonia.localisation_rows import LOCALISATION
 from harmonia.results import CONFIG, ENVIRONMENT, ERROR, ROWS, SUMMARY, read_summary
+from harmonia.score_rows import SCORES
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def _read_job(folder: Path) -> Job:
         if (folder / ERROR).is_file():
             lines = (folder / ERROR).read_text(encoding="utf-8", errors="replace").split("\n")
             return Job(folder, config, error=lines[0].strip() or f"failed; {ERROR} is empty")
-        rows = LOCALISATION if (folder / LOCALISATION).is_file() else ROWS
+        rows = next((name for name in (LOCALISATION, SCORES) if (folder / name).is_file()), ROWS)
         if lacking := [name for name in (CONFIG, rows, SUMMARY) if not (folder / name).is_file()]:
             return Job(folder, config, error=f"unfinished: no {', '.join(lacking)}")
         return Job(folder, config, read_summary(folder), finished=True)

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from harmonia.errors import InputError
 from harmonia.localisation_rows import AGGATT, LOCALISATION, MOSAICS
 from harmonia.results import CONFIG, ENVIRONMENT, ERROR, REPRESENTATIONS, ROWS, SUMMARY, write_text
+from harmonia.score_rows import SCORES
 from harmonia.small_maps import MAPS
 
 LOCK = ".lock"
@@ -78,7 +79,7 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     A finished job's stays until the new one takes its place: a sweep that is repeated and stopped again loses none.
     """
     if not holds(folder, settings):
-        for stale in (ERROR, ROWS, SUMMARY, REPRESENTATIONS, MAPS, LOCALISATION, AGGATT, MOSAICS):
+        for stale in (ERROR, ROWS, SUMMARY, REPRESENTATIONS, MAPS, LOCALISATION, AGGATT, MOSAICS, SCORES):
             (folder / stale).unlink(missing_ok=True)
     write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
 

@@ -37,6 +37,7 @@ from harmonia.localisation_rows import read_localisation
 from harmonia.maps import UNREADABLE
 from harmonia.models import Classifier
 from harmonia.panel import sample_panel
+from harmonia.score_rows import read_scores
 from harmonia.shrink import small_maps
 from harmonia.small_maps import write_small_maps
 from harmonia.source import Source
@@ -79,7 +80,7 @@ def _run(settings: dict[str, Any], folder: Path) -> dict[str, float | int | None
     try:
         with _threads(settings["num_threads"]):
             job, summary = _compute(settings, folder)
-        if job.evaluation.of_images:
+        if job.evaluation.on_targets:
             summary |= summarise_job(folder)
         results.write_summary(folder, summary)
     except Exception as error:
@@ -129,7 +130,8 @@ def _evaluate_images(job: Job) -> dict[str, int]:
             f"data: of {job.images.name} no image can be read, all {job.maps.count} are left out; the log names each"
         )
     counts = job.evaluation(job)
-    write_small_maps(job.folder, small_maps(job))
+    if job.evaluation.on_targets:
+        write_small_maps(job.folder, small_maps(job))
     return {**counts, **_map_counts(job.maps, computed)}
 
 
@@ -176,7 +178,7 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
     fill: Fill = build("fill", settings["fill"])
     label_policy = build_function("label", settings["label"])
     precision = settings["trainer"]["precision"]
-    asked = settings["target"] if evaluation.of_images else {"self": settings["source"]}
+    asked = settings["target"] if evaluation.on_targets else {"self": settings["source"]}
     for name, model in (
         ("source", settings["source"]),
         *((f"target.{key}", one) for key, one in asked.items()),
@@ -219,7 +221,9 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
         open_predictions=lambda target: _open_predictions(opened, settings, images, target),
         open_features=partial(_open_features, opened, settings, images, maps, fill),
         open_grid_maps=partial(_open_grid_maps, opened, settings, images, source),
+        open_scores=partial(_open_scores, opened, settings, maps),
         evaluation=evaluation,
+        evaluation_name=settings["evaluation"]["name"],
         make_trainer=make_trainer,
         batch_size=batch_size,
     )
@@ -361,6 +365,13 @@ def _open_features(
     return opened("features", name, identity, len(images.records), settings["store"]["shard_size"])
 
 
+def _open_scores(opened: OpenSet, settings: Mapping, maps: ShardSet, scoring: Mapping) -> ShardSet:
+    """Scores of these maps; their key holds the source, the method, the labels and the images."""
+    identity = {"maps": maps.key, **scoring, "arithmetic": ARITHMETIC}
+    name = f"{maps.manifest.name}-{settings['evaluation']['name']}"
+    return opened("scores", name, identity, maps.count, settings["store"]["shard_size"])
+
+
 def _track(settings: dict, job: Job, summary: dict) -> None:
     """The job's numbers and pictures in the configured logger; a logger's failure is a warning."""
     logger = None
@@ -368,6 +379,8 @@ def _track(settings: dict, job: Job, summary: dict) -> None:
         logger = tracking.make_logger(settings["logger"])
         if logger is not None and not job.evaluation.of_images:
             tracking.publish_cells(logger, summary, settings, read_localisation(job.folder))
+        elif logger is not None and not job.evaluation.on_targets:
+            tracking.publish_scores(logger, summary, settings, read_scores(job.folder))
         elif logger is not None:
             panel: list = []
             rows = tracked_rows.tracked_rows(job.folder)

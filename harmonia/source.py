@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
 
 from harmonia.attribution.contract import Attribution, Explanation, Request
-from harmonia.data.manifest import ImageSet
+from harmonia.data.manifest import ImageRecord, ImageSet
 from harmonia.data.replacements import Replacements
 from harmonia.data.views import ViewBatch
 from harmonia.labels import LabelPolicy
@@ -52,12 +53,12 @@ class Source(LightningModule):
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
         """The shard's arrays and facts, as the store takes them."""
         started = time.monotonic()
-        draws = _Draws(self, batch)
+        draws = Draws(self.classifier, self.method, self._images, self.replacements, batch.indices, self.device)
         explanation = self.method(
             Request(
                 model=self.classifier,
                 pixels=batch.pixels,
-                choose_labels=draws.choose_labels,
+                choose_labels=partial(self._choose_labels, draws, batch.readable),
                 replacements=draws.replacements,
                 device=self.device,
                 batch_size=self.batch_size,
@@ -67,6 +68,13 @@ class Source(LightningModule):
             )
         )
         return self._shard(batch, explanation, time.monotonic() - started)
+
+    def _choose_labels(self, draws: "Draws", readable: torch.Tensor, logits: Logits, positions: torch.Tensor) -> Labels:
+        refuse_non_finite(logits, self.classifier.name)
+        true = class_indices(self.classifier, [record.class_name for record in draws.records(positions)])
+        # an unreadable image must not stop a policy that needs the class of every image: its map is dropped anyway
+        true = torch.where(readable[positions], true, true.clamp(min=0))
+        return self._label_policy(logits, true, draws.keys(positions)).to(logits.device)
 
     def _shard(
         self, batch: ViewBatch, explanation: Explanation, seconds: float
@@ -96,36 +104,31 @@ class Source(LightningModule):
 
 
 @dataclass(frozen=True)
-class _Draws:
-    """What a method asks of one batch: classes to explain and replacement images, by position in the batch."""
+class Draws:
+    """What a method asks of some images beside their pixels, by position among them."""
 
-    module: Source
-    batch: ViewBatch
-
-    def choose_labels(self, logits: Logits, positions: torch.Tensor) -> Labels:
-        module = self.module
-        refuse_non_finite(logits, module.classifier.name)
-        records = self._records(positions)
-        true = class_indices(module.classifier, [record.class_name for record in records])
-        readable = self.batch.readable[positions]
-        # an unreadable image must not stop a policy that needs the class of every image: its map is dropped anyway
-        true = torch.where(readable, true, true.clamp(min=0))
-        return module._label_policy(logits, true, self.keys(positions)).to(logits.device)
+    classifier: Classifier
+    method: Attribution
+    images: ImageSet
+    pool: Callable[[bool], Replacements]  # randomly cropped or not
+    indices: torch.Tensor  # B, positions in the data set
+    device: torch.device
 
     def replacements(
         self, positions: torch.Tensor, labels: Labels, steps: torch.Tensor | None, draws: int
     ) -> torch.Tensor:
-        backgrounds = self.module.method.backgrounds
+        """Other real images (B, R, 3, H, W), as Request has it."""
+        backgrounds = self.method.backgrounds
         assert backgrounds is not None, "a method that draws replacement images declares its backgrounds"
-        pool = self.module.replacements(backgrounds.random_crops)
-        classes = self.module.classifier.classes
+        pool = self.pool(backgrounds.random_crops)
+        classes = self.classifier.classes
         avoid = [None if backgrounds.any_class else classes[label] for label in labels.tolist()]
         numbers = None if steps is None else steps.numpy()
-        picked = pool.draw(self._records(positions), self.keys(positions), avoid, numbers, draws)
-        return pool.take(picked, self.module.device)
+        picked = pool.draw(self.records(positions), self.keys(positions), avoid, numbers, draws)
+        return pool.take(picked, self.device)
 
-    def _records(self, positions: torch.Tensor) -> list:
-        return [self.module._images.records[index] for index in self.batch.indices[positions].tolist()]
+    def records(self, positions: torch.Tensor) -> list[ImageRecord]:
+        return [self.images.records[index] for index in self.indices[positions].tolist()]
 
     def keys(self, positions: torch.Tensor) -> np.ndarray:
-        return np.array([self.module._images.key(index) for index in self.batch.indices[positions].tolist()], np.uint64)
+        return np.array([self.images.key(index) for index in self.indices[positions].tolist()], np.uint64)

@@ -67,12 +67,32 @@ def image_table(rows: pd.DataFrame) -> pd.DataFrame:
 
     Of more images than TABLE_IMAGES as many, evenly spread.
     """
-    images: Any = rows["image_id"].unique()
-    spread = np.linspace(0, len(images) - 1, min(len(images), TABLE_IMAGES)).round().astype(int)
-    shown: Any = rows[rows["image_id"].isin(images[np.unique(spread)])].astype(dict.fromkeys(_NAMES, "str"))
+    shown: Any = rows[rows["image_id"].isin(_spread(rows))].astype(dict.fromkeys(_NAMES, "str"))
     lines = shown.drop_duplicates(["image_id", "target"])[_OF_IMAGE].set_index(["image_id", "target"])
     for arm, part in shown.groupby("arm", sort=False):
         of_arm = [name for name in _OF_ARM if arm != IMAGE_ARM or name != "kept_area"]  # the image arm keeps all
         columns = part.set_index(["image_id", "target"])[of_arm].add_prefix(f"{arm}/")
         lines = lines.join(columns)
     return lines.reset_index()
+
+
+def score_histograms(scores: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Counts and edges of 20 bins by `<evaluation>/<metric>`, over the values that are defined."""
+    groups = scores.dropna(subset="value").groupby(["evaluation", "metric"], sort=False, observed=True)
+    return {"/".join(map(str, cast(tuple, names))): np.histogram(group["value"], bins=20) for names, group in groups}
+
+
+def score_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """A line an image: its facts, a column a score (NaN where undefined), why; of too many images as image_table."""
+    rows: Any = scores[scores["image_id"].isin(_spread(scores))]
+    facts = rows.drop_duplicates("image_id").set_index("image_id")[["label", "explained", "p_explained"]]
+    values = rows.pivot(index="image_id", columns="metric", values="value")
+    why = rows[rows["reason"] != ""].drop_duplicates("image_id").set_index("image_id")["reason"]
+    return facts.astype({"label": "str", "explained": "str"}).join([values, why.astype("str")]).reset_index()
+
+
+def _spread(rows: Any) -> Any:
+    """Image ids, of more than TABLE_IMAGES as many, evenly spread."""
+    images = rows["image_id"].unique()
+    spread = np.linspace(0, len(images) - 1, min(len(images), TABLE_IMAGES)).round().astype(int)
+    return images[np.unique(spread)]

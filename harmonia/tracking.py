@@ -61,6 +61,26 @@ def publish_cells(
     logger: Logger | None, summary: Mapping[str, float | int | None], config: dict[str, Any], cells: pd.DataFrame
 ) -> None:
     """Numbers and config of a job that scored cells of mosaics; with W&B also a histogram and a table of them."""
+    histograms = {f"{cells['protocol'].iloc[0]}/localisation": np.histogram(cells["localisation"], 20, (0, 1))}
+    _publish_table(logger, summary, config, tracked_rows.CELLS, cells, histograms)
+
+
+def publish_scores(
+    logger: Logger | None, summary: Mapping[str, float | int | None], config: dict[str, Any], scores: pd.DataFrame
+) -> None:
+    """Numbers and config of a job that scored maps; with W&B also histograms and a table with a line an image."""
+    histograms = tracked_rows.score_histograms(scores)
+    _publish_table(logger, summary, config, tracked_rows.IMAGES, tracked_rows.score_table(scores), histograms)
+
+
+def _publish_table(
+    logger: Logger | None,
+    summary: Mapping[str, float | int | None],
+    config: dict[str, Any],
+    name: str,
+    table: pd.DataFrame,
+    histograms: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> None:
     if logger is None:
         return
     with only_warns(f"{type(logger).__name__} did not take all of the job's numbers"):
@@ -69,13 +89,8 @@ def publish_cells(
         if isinstance(logger, WandbLogger):
             import wandb
 
-            protocol = cells["protocol"].iloc[0]
-            scores = np.histogram(cells["localisation"], bins=20, range=(0, 1))
-            media = {
-                f"histograms/{protocol}/localisation": wandb.Histogram(np_histogram=scores),
-                tracked_rows.CELLS: wandb_table(cells),
-            }
-            logger.log_metrics(media, step=0)
+            media = {f"histograms/{of}": wandb.Histogram(np_histogram=bins) for of, bins in histograms.items()}
+            logger.log_metrics({**media, name: wandb_table(table)}, step=0)
         logger.save()
 
 

@@ -19,7 +19,8 @@ from harmonia.store.sets import ShardSet
 
 
 class Evaluation(Protocol):
-    of_images: ClassVar[bool]  # whether it evaluates the maps of whole images on targets, and leaves rows.parquet
+    of_images: ClassVar[bool]  # whether it evaluates the maps of whole images; else it makes maps of its own
+    on_targets: ClassVar[bool]  # whether it shows their features to targets and leaves rows.parquet
 
     def __call__(self, job: "Job") -> dict[str, Any]:
         """Writes the job's rows; returns counts, and metrics that are not those of rows.parquet, for the summary."""
@@ -36,7 +37,7 @@ class Job:
     images: ImageSet
     viewed: ViewedImages
     source: Classifier
-    targets: dict[str, Classifier]  # by model name, in the order asked for
+    targets: dict[str, Classifier]  # by model name, in the order asked for; the source alone where none are
     maps: ShardSet
     method: Attribution
     method_name: str
@@ -50,6 +51,9 @@ class Job:
     open_features: Callable[[Classifier, Mapping[str, Any]], ShardSet]
     # (method, protocol's name, what it shows, number of maps): of mosaics
     open_grid_maps: Callable[[Attribution, str, Mapping[str, Any], int], ShardSet]
+    # (how the maps are scored): of the scores; the rest of their identity is known to the job
+    open_scores: Callable[[Mapping[str, Any]], ShardSet]
     evaluation: Evaluation
+    evaluation_name: str
     make_trainer: Callable[..., Trainer]
     batch_size: int

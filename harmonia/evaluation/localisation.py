@@ -43,6 +43,7 @@ class Localisation:
     """One row a scored cell. The source's own maps of whole images are not needed, nor are targets."""
 
     of_images: ClassVar[bool] = False
+    on_targets: ClassVar[bool] = False
 
     protocol: Literal["gridpg", "difull", "dipart"]
     n: int = 2  # images a side

@@ -38,6 +38,7 @@ class Transfer:
     """Keep arms of every map, through every target, one row for each image and arm that the image has."""
 
     of_images: ClassVar[bool] = True
+    on_targets: ClassVar[bool] = True
 
     areas: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5)
     normalise: str = "auto"  # how a soft map comes into [0, 1]; auto: as its method declares

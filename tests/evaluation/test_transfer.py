@@ -119,7 +119,9 @@ def job(tmp_path):
                 tmp_path, "features", target.name, features_identity(given | changes, target, reading), 4, 3
             ),
             open_grid_maps=None,
+            open_scores=None,
             evaluation=None,
+            evaluation_name="transfer",
             make_trainer=lambda **more: instantiate(TRAINER, **more, _convert_="all"),
             batch_size=4,
         )

@@ -26,9 +26,9 @@ class Explained:
     pixels: Tensor  # B 3 H W, uint8, on the CPU, the source's view
     maps: Maps  # B h w on the CPU, raw and signed, at the resolution that the method really has
     labels: Labels  # B, the explained classes
-    boxes: tuple[
-        Tensor, ...
-    ]  # for each image (n, 4): left, top, right, bottom in pixels of the view, half open; n may be 0
+    # of each image (n, 4): left, top, right, bottom of the explained class, in pixels of the view; n may be 0. Half
+    # open: a pixel is inside whose centre is
+    boxes: tuple[Tensor, ...]
     keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.counter)
     device: torch.device
     batch_size: BatchSize  # inputs that go through the model at once
@@ -44,16 +44,27 @@ class Score:
     values: Tensor  # B, float64; NaN where undefined
     reasons: tuple[str, ...]  # B: why it is undefined, "" where it is not
 
+    def __post_init__(self):
+        if [bool(reason) for reason in self.reasons] != self.values.isnan().tolist():
+            raise ValueError(f"a score must be NaN exactly where it has a reason, got {self.values}, {self.reasons}")
+
+    @classmethod
+    def defined(cls, values: Tensor) -> "Score":
+        """Of a metric that is defined for every map that reaches it."""
+        return cls(values.double().cpu(), ("",) * len(values))
+
 
 @dataclass(frozen=True)
 class Scores:
     """What a metric gives: its scores by name, and the network passes that each image took."""
 
-    scores: Mapping[str, Score]  # the same names in every batch: those of Metric.better
+    scores: Mapping[str, Score]  # those of Metric.better in every batch, and name/part where a score has parts (layers)
     passes: Tensor  # B, int64
 
 
 class Metric(Protocol):
+    """One that reads Explained.boxes says ``needs_boxes: ClassVar[bool] = True``: without them it is refused."""
+
     version: ClassVar[int]  # raised whenever the arithmetic changes: it is part of a score's key
 
     @property

@@ -1,0 +1,123 @@
+"""The scoring stage: a metric and the stored maps of a source give numbers for each image, kept in the store."""
+
+import json
+import time
+from functools import partial
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from harmonia.attribution.contract import Model, Request
+from harmonia.data.views import ViewBatch
+from harmonia.evaluation.contract import Job
+from harmonia.evaluation.metrics.contract import Explained, Metric, Scores
+from harmonia.maps import UNREADABLE, unpack
+from harmonia.memory import BatchSize
+from harmonia.models import class_indices
+from harmonia.progress import Stage
+from harmonia.shapes import Images, Labels, Maps
+from harmonia.source import Draws
+
+REASONS = "reasons"  # the fact of an image that holds, as JSON, why which of its scores is undefined
+
+
+class Scorer(LightningModule):
+    """A source and a metric; a predict batch is a shard of images."""
+
+    def __init__(self, job: Job, metric: Metric, progress: Stage):
+        super().__init__()
+        self.classifier = job.source
+        self.batch_size = BatchSize(job.batch_size)  # one for all shards: what memory allowed once, it allows again
+        self.passes = 0
+        self._job, self._metric, self._progress = job, metric, progress
+
+    def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
+        """A batch stays on the CPU as uint8; its micro-batches move."""
+        return batch
+
+    def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
+        """The shard's arrays, one float64 for each score and image, and facts, as the store takes them.
+
+        A flagged map is not shown to the metric: its scores are NaN, and the flag is the reason.
+        """
+        started = time.monotonic()
+        arrays, facts = self._job.maps.read_items(batch.indices.tolist())
+        flags = [
+            fact["flag"] if readable else UNREADABLE
+            for fact, readable in zip(facts, batch.readable.tolist(), strict=True)
+        ]
+        usable = torch.tensor([row for row, flag in enumerate(flags) if not flag], dtype=torch.long)
+        self._progress.advance(len(flags) - len(usable))
+        explained = [facts[row]["explained"] for row in usable.tolist()]
+        maps = torch.from_numpy(unpack(arrays))[usable]
+        found = self._score(batch, usable, maps, class_indices(self.classifier, explained)) if explained else None
+        seconds = (time.monotonic() - started) / len(flags)
+        return self._shard(flags, usable, found, seconds)
+
+    def _score(self, batch: ViewBatch, usable: Tensor, maps: Maps, labels: Labels) -> Scores:
+        job = self._job
+        pool = partial(job.replacements, job.source.view)
+        draws = Draws(job.source, job.method, job.images, pool, batch.indices[usable], self.device)
+        keys = draws.keys(torch.arange(len(usable)))
+
+        def explain(model: Model, images: Images, rows: Tensor) -> Maps:
+            return job.method(
+                Request(
+                    model=model,
+                    pixels=_levels(images),
+                    choose_labels=lambda logits, positions: labels[positions].to(logits.device),
+                    replacements=draws.replacements,
+                    device=self.device,
+                    batch_size=self.batch_size,
+                    positions=rows,
+                    keys=keys[rows.numpy()],
+                    on_progress=lambda images: None,
+                )
+            ).maps
+
+        return self._metric(
+            Explained(
+                model=self.classifier,
+                pixels=batch.pixels[usable],
+                maps=maps,
+                labels=labels,
+                boxes=tuple(torch.zeros(0, 4) for _ in usable),
+                keys=keys,
+                device=self.device,
+                batch_size=self.batch_size,
+                explain=explain,
+                on_progress=self._progress.advance,
+            )
+        )
+
+    def _shard(
+        self, flags: list[str], usable: Tensor, found: Scores | None, seconds: float
+    ) -> tuple[dict[str, np.ndarray], list[dict]]:
+        names = dict.fromkeys([*self._metric.better, *(found.scores if found else ())])
+        arrays = {name: np.full(len(flags), np.nan) for name in names}
+        why = [dict.fromkeys(names, flag) if flag else {} for flag in flags]
+        passes = np.zeros(len(flags), int)
+        if found is not None:
+            rows = usable.numpy()
+            passes[rows] = found.passes.numpy()
+            for name, score in found.scores.items():
+                arrays[name][rows] = score.values.numpy()
+                for row, reason in zip(rows.tolist(), score.reasons, strict=True):
+                    why[row] |= {name: reason} if reason else {}
+        self.passes += int(passes.sum())
+        return arrays, [
+            {"flag": flag, "passes": int(spent), "seconds": seconds, REASONS: json.dumps(of_image)}
+            for flag, spent, of_image in zip(flags, passes, why, strict=True)
+        ]
+
+
+def _levels(images: Images) -> Tensor:
+    """Intensities as the levels 0..255 that Request divides by 255, on the CPU: whole where an image has whole ones.
+
+    So an image that is shown as it is comes out the same bit for bit.
+    """
+    levels = 255 * images.cpu()
+    whole = levels.round()
+    return torch.where(whole / 255 == images.cpu(), whole, levels)
