@@ -31,9 +31,9 @@ def answers(
 ) -> list[Tensor]:
     """What the model answers to the inputs made of each image: of each image (inputs, ...), float64, on the CPU.
 
-    inputs: (row, image (3, H, W) in [0, 1]) -> inputs (3, H, W), made one after the other, so that memory holds those of
-    one pass. They share passes across images; on a CPU a pass has CPU_PASS of them, the last one filled up, and so the
-    answers are the same bit for bit whatever the batch size.
+    inputs: (row, image (3, H, W) in [0, 1]) -> inputs (3, H, W), made one after the other, so that memory holds those
+    of one pass. Images share passes; on a CPU a pass has CPU_PASS inputs, the last one filled up, and so the answers
+    are the same bit for bit whatever the batch size.
     """
     found: list[list[Tensor]] = [[] for _ in explained.labels]
     stream = (
