@@ -70,7 +70,7 @@ def top_fractions(maps_BHW: Maps, fractions: Sequence[float]) -> Keep:
 
 
 def descending(maps_BHW: Maps) -> Tensor:
-    """The pixels of each map from the highest to the lowest, (B, H * W) indices; ties are ordered as top_fractions does."""
+    """The pixels of each map from the highest to the lowest, (B, H * W) indices; ties as top_fractions orders them."""
     values_BP = maps_BHW.flatten(1)
     order = _tie_order(values_BP.shape[1]).to(values_BP.device)
     return order[values_BP[:, order].argsort(dim=1, descending=True, stable=True)]
