@@ -23,7 +23,7 @@ NAMES = sorted(name for name, settings in YAMLS.items() if "metric" in settings)
 FEWER = {  # enough to tell
     "completeness_soundness": {"steps": 3},
     "deletion": {"steps": 3},
-    "faithfulness_correlation": {"subsets": 6},
+    "faithfulness_correlation": {"draws": 6, "subset": 40},
     "infidelity": {"draws": 5},
     "insertion": {"steps": 3},
     "irof": {"segments": 9},
@@ -56,15 +56,16 @@ def asked(request):
     """(model, score these rows of five images so): a metric."""
     settings = OmegaConf.merge({"seed": 0, "evaluation": YAMLS[request.param]})
     options = OmegaConf.to_container(settings, resolve=True)["evaluation"]["metric"]
-    few = {name: value for name, value in FEWER.get(request.param, {}).items()}
+    few = FEWER.get(request.param, {})
     assert few.keys() <= options.keys()
     metric = build("evaluation", options | few)
     torch.manual_seed(0)
     model, images = classifier(Net(), SIZE), pixels(COUNT, SIZE)
     explain = by(Gradient())
+    everyone = batch(model, explain, images)
 
     def call(rows=tuple(range(COUNT)), batch_size=8, shown=images, on_progress=lambda images: None):
-        whole = batch(model, explain, shown)
+        whole = everyone if shown is images else batch(model, explain, shown)
         chosen = list(rows)
         return metric(
             replace(
@@ -93,10 +94,11 @@ def classified(model):
         hook.remove()
 
 
-def same(found, expected, rows=slice(None)):
+def same(found, expected, rows=slice(None), **tolerance):
     assert found.scores.keys() == expected.scores.keys()
     for name, score in found.scores.items():
-        np.testing.assert_array_equal(score.values.numpy(), expected.scores[name].values.numpy()[rows], err_msg=name)
+        of_rows = expected.scores[name].values.numpy()[rows]
+        np.testing.assert_allclose(score.values.numpy(), of_rows, err_msg=name, **({"rtol": 0} | tolerance))
         assert list(score.reasons) == np.array(expected.scores[name].reasons, object)[rows].tolist()
     assert found.passes.tolist() == expected.passes[rows].tolist()
 
@@ -122,7 +124,8 @@ def test_a_score_is_the_images_own_whoever_stands_beside_it(asked):
     _, _, call = asked
     expected = call()
     rows = [3, 1]
-    same(call(rows=rows), expected, rows)
+    # kernels may round an image differently in another place of a pass
+    same(call(rows=rows), expected, rows, rtol=1e-4, atol=1e-6)
 
 
 def test_passes_are_what_the_classifying_layer_counts_but_for_what_fills_the_last_one(asked):
@@ -136,10 +139,12 @@ def test_passes_are_what_the_classifying_layer_counts_but_for_what_fills_the_las
 def test_the_network_is_left_as_it_was(asked):
     model, _, call = asked
     state = {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
     call()
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in model.parameters())
-    assert not any(module.training or module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert [module.training for module in model.modules()] == modes
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
 def test_progress_adds_up_to_the_images(asked):
