@@ -69,6 +69,26 @@ def top_fractions(maps_BHW: Maps, fractions: Sequence[float]) -> Keep:
     return _highest(maps_BHW, counts.expand(len(maps_BHW), -1))
 
 
+def descending(maps_BHW: Maps) -> Tensor:
+    """The pixels of each map from the highest to the lowest, (B, H * W) indices; ties as top_fractions orders them."""
+    values_BP = maps_BHW.flatten(1)
+    order = _tie_order(values_BP.shape[1]).to(values_BP.device)
+    return order[values_BP[:, order].argsort(dim=1, descending=True, stable=True)]
+
+
+def in_view(maps: Maps, size: int) -> Maps:
+    """Maps that lie over a view, at its resolution: (B, size, size).
+
+    float64 on the way: equal cells stay equal, so that rounding does not rank a constant map by its columns.
+    """
+    return _enlarged(maps.double(), size).float()
+
+
+def _enlarged(maps: Maps, size: int) -> Maps:
+    whole = torch.tensor([WHOLE_IMAGE], device=maps.device).expand(len(maps), 4)
+    return resample(maps, whole, whole, size)
+
+
 def whole_pixels(cover_BHW: Keep) -> Keep:
     """A region that covers pixels partly (weights in [0, 1]) as that many whole pixels, the most covered first.
 
@@ -162,7 +182,7 @@ class Projection:
     @property
     def soft_mean(self) -> Tensor:
         """Mean weight of each soft map over the source's view, (B,)."""
-        return self._in_source_view(self._soft).mean((1, 2))
+        return _enlarged(self._soft, self.source_size).mean((1, 2))
 
     def best(self, areas: Sequence[float]) -> Keep:
         """The top of each image's own map, (B, A, H, W)."""
@@ -176,18 +196,13 @@ class Projection:
         Scores of any resolution lie over the source's view; one map serves all images. An image whose scores are NaN
         has no region, its weights are NaN.
         """
-        # float64 and back: equal cells stay equal, so that rounding does not rank a constant map by its columns
-        fine = self._in_source_view(scores.double()).float()
+        fine = in_view(scores, self.source_size)
         regions = [
             # still all or nothing after the change of view
             whole_pixels(resample(region, self._source, self._target, self._size))
             for region in top_fractions(fine.nan_to_num(), areas).unbind(1)
         ]
         return torch.where(fine.isnan().any(2).any(1)[:, None, None, None], torch.nan, torch.stack(regions, 1))
-
-    def _in_source_view(self, maps: Maps) -> Maps:
-        whole = torch.tensor([WHOLE_IMAGE], device=maps.device).expand(len(maps), 4)
-        return resample(maps, whole, whole, self.source_size)
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,11 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
         check(name, models.ModelSpec, model)
     # from here on it takes time
     images: ImageSet = build("data", settings["data"])
+    if getattr(evaluation, "needs_boxes", False) and images.boxes is None:
+        raise InputError(
+            f"evaluation={settings['evaluation']['name']} needs boxes of the images, got none; give data.boxes=FILE, a "
+            "CSV file with the columns path,class_index,x0,y0,x1,y1"
+        )
     source, targets = models.load_job(settings["source"], asked, settings["seed"], precision)
     _check_classes(images, source, targets.values())
     cache_root = Path(settings["paths"]["cache"]).expanduser()

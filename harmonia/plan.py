@@ -39,7 +39,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Stage:
-    """One set of the store: maps, answers on images, or answers on features."""
+    """One set of the store: maps, scores of them, answers on images, or answers on features."""
 
     kind: str
     name: str
@@ -132,6 +132,12 @@ def _stages(job: Any) -> Iterator[tuple[tuple, Stage]]:
     maps, label = job.maps, f"{job.method_name} of {job.source.name}"
     of_source = (job.source.name, str(fingerprint(job.method)), job.batch_size)
     yield ("maps", of_source, maps.key), Stage("maps", label, maps.count, missing_of(maps))
+    if hasattr(job.evaluation, "scoring"):
+        scoring = job.evaluation.scoring(job)
+        scores = job.open_scores(scoring)
+        key = ("scores", (*of_source, str(scoring["metric"])), scores.key)
+        yield key, Stage("scores", f"{label}: {job.evaluation_name}", scores.count, missing_of(scores))
+        return
     for target in job.targets.values():
         predictions = job.open_predictions(target)
         key = ("images", (target.name, job.batch_size), predictions.key)
@@ -167,7 +173,21 @@ def _calibrated(settings: dict[str, Any], folder: Path, images: int) -> dict[tup
     pipeline.make_maps(job)
     seconds = time.monotonic() - started
     passes = sum(fact["passes"] for fact in job.maps.facts())
-    costs = [Cost(seconds / count, passes / count, _size(job.maps) / count)]
+    of_maps = Cost(seconds / count, passes / count, _size(job.maps) / count)
+    costs = [of_maps, *(_score_costs(job) if hasattr(job.evaluation, "scoring") else _target_costs(job))]
+    return dict(zip((_cost_key(key) for key, _ in _stages(job)), costs, strict=True))
+
+
+def _score_costs(job: Any) -> Iterator[Cost]:
+    scores = job.open_scores(job.evaluation.scoring(job))
+    started = time.monotonic()
+    passes = job.evaluation(job)[f"network_passes/{job.source.name}"]
+    count = job.maps.count
+    yield Cost((time.monotonic() - started) / count, passes / count, _size(scores) / count)
+
+
+def _target_costs(job: Any) -> Iterator[Cost]:
+    count = job.maps.count
     for target in job.targets.values():
         alone = replace(job, targets={target.name: target})
         started = time.monotonic()
@@ -175,10 +195,9 @@ def _calibrated(settings: dict[str, Any], folder: Path, images: int) -> dict[tup
         a_pass = (time.monotonic() - started) / max(passes, 1)
         stored = [(job.open_predictions(target), 1.0)]
         if hasattr(job.evaluation, "reading"):
-            features = job.open_features(target, cast(Any, job.evaluation).reading(job))
+            features = job.open_features(target, job.evaluation.reading(job))
             stored.append((features, passes / count - 1))
-        costs += [Cost(a_pass * number, number, _size(one) / count) for one, number in stored]
-    return dict(zip((_cost_key(key) for key, _ in _stages(job)), costs, strict=True))
+        yield from (Cost(a_pass * number, number, _size(one) / count) for one, number in stored)
 
 
 def _size(stored: Any) -> int:

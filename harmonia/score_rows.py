@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -72,7 +72,8 @@ def summarise_scores(rows: pd.DataFrame) -> dict[str, float | int | None]:
     """
     summary: dict[str, float | int | None] = {}
     for names, group in rows.groupby(["source", "evaluation", "metric"], sort=False, observed=True):
-        key, values = "/".join(map(str, names)), group["value"].dropna()  # type: ignore[arg-type]
+        key = "/".join(map(str, cast(tuple, names)))
+        values: Any = group["value"].dropna()
         summary |= {
             key: float(values.mean()) if len(values) else None,
             f"{key}_median": float(values.median()) if len(values) else None,

@@ -71,7 +71,7 @@ class Source(LightningModule):
 
     def _choose_labels(self, draws: "Draws", readable: torch.Tensor, logits: Logits, positions: torch.Tensor) -> Labels:
         refuse_non_finite(logits, self.classifier.name)
-        true = class_indices(self.classifier, [record.class_name for record in draws.records(positions)])
+        true = class_indices(self.classifier, [record.class_name or "" for record in draws.records(positions)])
         # an unreadable image must not stop a policy that needs the class of every image: its map is dropped anyway
         true = torch.where(readable[positions], true, true.clamp(min=0))
         return self._label_policy(logits, true, draws.keys(positions)).to(logits.device)

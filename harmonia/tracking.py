@@ -89,7 +89,9 @@ def _publish_table(
         if isinstance(logger, WandbLogger):
             import wandb
 
-            media = {f"histograms/{of}": wandb.Histogram(np_histogram=bins) for of, bins in histograms.items()}
+            media: dict[str, Any] = {
+                f"histograms/{of}": wandb.Histogram(np_histogram=bins) for of, bins in histograms.items()
+            }
             logger.log_metrics({**media, name: wandb_table(table)}, step=0)
         logger.save()
 

@@ -13,6 +13,7 @@ from harmonia.data.manifest import (
     ImageRecord,
     ImageSet,
     add_digests,
+    boxes_of,
     choose_pool,
     find_images,
     select,
@@ -42,6 +43,7 @@ def validation(
     pool: str | Path | None = None,
     pool_size: int = 200,
     seed: int = 0,
+    boxes: str | Path | None = None,
 ) -> ImageSet:
     """The validation split of `imagenette` or `imagewoof`; replacement images come from the training split.
 
@@ -49,7 +51,7 @@ def validation(
     which is downloaded when missing; url says where from instead.
     """
     source = _local_root(dataset, root, variant, cache, download, url)
-    return folder(source, None, per_class, limit, None, pool, pool_size, seed, name=dataset)
+    return folder(source, None, per_class, limit, None, pool, pool_size, seed, boxes, name=dataset)
 
 
 def clean500(
@@ -64,6 +66,7 @@ def clean500(
     pool: str | Path | None = None,
     pool_size: int = 200,
     seed: int = 0,
+    boxes: str | Path | None = None,
 ) -> ImageSet:
     """The images of both splits that no ImageNet network was trained on, by their file names.
 
@@ -81,11 +84,9 @@ def clean500(
         candidates = tuple(record for record in splits["train"] if not _is_clean(record)) or tuple(clean)
     else:
         candidates = find_pool(absolute(pool), source)
-    return ImageSet(
-        "clean500",
-        add_digests(select(clean, per_class, limit)),
-        add_digests(choose_pool(candidates, pool_size, seed)),
-    )
+    chosen = add_digests(select(clean, per_class, limit))
+    replacements = add_digests(choose_pool(candidates, pool_size, seed))
+    return ImageSet("clean500", chosen, replacements, boxes_of(chosen, clean, boxes))
 
 
 def _local_root(

@@ -11,6 +11,7 @@ from harmonia.data.manifest import (
     ImageRecord,
     ImageSet,
     add_digests,
+    boxes_of,
     choose_pool,
     find_flat_images,
     find_images,
@@ -34,13 +35,15 @@ def folder(
     pool: str | Path | None = None,
     pool_size: int = 200,
     seed: int = 0,
+    boxes: str | Path | None = None,
     name: str = "folder",
 ) -> ImageSet:
     """The images below root, or below its split where root holds splits.
 
     A class folder is named by WordNet id, by ImageNet index, or as class_map says; any other name is
     a class of the user's own. split defaults to val. pool is a folder of replacement images, with
-    class folders or flat; without it they come from the train split, else from the images themselves.
+    class folders or flat; without it they come from the train split, else from the images themselves. boxes is a CSV
+    file of objects (harmonia.data.boxes).
     """
     if root is None:
         raise InputError(f"data={name} needs a folder of class folders, got none; set data.root=PATH")
@@ -58,7 +61,8 @@ def folder(
         candidates = find_pool(root / "train", root, mapping)
     else:
         candidates = found
-    return ImageSet(name, chosen, add_digests(choose_pool(candidates, pool_size, seed)))
+    replacements = add_digests(choose_pool(candidates, pool_size, seed))
+    return ImageSet(name, chosen, replacements, boxes_of(chosen, found, boxes))
 
 
 def find_pool(pool: Path, root: Path, mapping: dict[str, str] | None = None) -> tuple[ImageRecord, ...]:

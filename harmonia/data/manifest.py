@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from harmonia.counter import counter_hash, image_key
+from harmonia.data.boxes import Boxes, read_boxes
 from harmonia.errors import InputError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
@@ -46,6 +47,7 @@ class ImageSet:
     name: str
     records: tuple[ImageRecord, ...]
     pool: tuple[ImageRecord, ...]
+    boxes: Boxes | None = None  # of objects in the images, where a file of them was given
 
     def __post_init__(self) -> None:
         for what, records in (("records", self.records), ("pool", self.pool)):
@@ -73,6 +75,14 @@ class ImageSet:
     def key(self, index: int) -> int:
         """The number that stands for record `index` wherever something is drawn for it."""
         return image_key(self.records[index].image_id)
+
+
+def boxes_of(chosen: Iterable[ImageRecord], found: Iterable[ImageRecord], path: str | Path | None) -> Boxes | None:
+    """What a CSV file of boxes, some of them of the images found, says about those chosen; None where none is given."""
+    if path is None:
+        return None
+    boxes = read_boxes(path, {record.image_id: record.path for record in found})
+    return boxes.of(record.image_id for record in chosen)
 
 
 def find_images(folder: Path, class_names: Callable[[str], str], prefix: str = "") -> tuple[ImageRecord, ...]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harmonia.data import imagenet
 from harmonia.data.folder import absolute, find_pool
-from harmonia.data.manifest import ImageRecord, ImageSet, add_digests, choose_pool, select
+from harmonia.data.manifest import ImageRecord, ImageSet, add_digests, boxes_of, choose_pool, select
 from harmonia.errors import InputError
 
 
@@ -14,6 +14,7 @@ def samples(
     pool_size: int = 20,
     seed: int = 0,
     pool: str | Path | None = None,
+    boxes: str | Path | None = None,
 ) -> ImageSet:
     """The sample images; replacement images come from them too unless pool names a folder."""
     # found, not imported: foolbox drags in frameworks of its own
@@ -30,11 +31,9 @@ def samples(
             f"{root} must hold 20 sample images, got {len(found)}; run pip install --force-reinstall foolbox"
         )
     candidates = found if pool is None else find_pool(absolute(pool), root)
-    return ImageSet(
-        "samples",
-        add_digests(select(found, limit=limit)),
-        add_digests(choose_pool(candidates, pool_size, seed)),
-    )
+    chosen = add_digests(select(found, limit=limit))
+    replacements = add_digests(choose_pool(candidates, pool_size, seed))
+    return ImageSet("samples", chosen, replacements, boxes_of(chosen, found, boxes))
 
 
 def _record(path: Path) -> ImageRecord:

@@ -19,6 +19,8 @@ from harmonia.store.sets import ShardSet
 
 
 class Evaluation(Protocol):
+    """One that reads the images' boxes has needs_boxes, true: without boxes it is refused."""
+
     of_images: ClassVar[bool]  # whether it evaluates the maps of whole images; else it makes maps of its own
     on_targets: ClassVar[bool]  # whether it shows their features to targets and leaves rows.parquet
 

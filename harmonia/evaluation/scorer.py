@@ -10,6 +10,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from harmonia.attribution.contract import Model, Request
+from harmonia.data.manifest import ImageRecord
 from harmonia.data.views import ViewBatch
 from harmonia.evaluation.contract import Job
 from harmonia.evaluation.metrics.contract import Explained, Metric, Scores
@@ -60,7 +61,9 @@ class Scorer(LightningModule):
         job = self._job
         pool = partial(job.replacements, job.source.view)
         draws = Draws(job.source, job.method, job.images, pool, batch.indices[usable], self.device)
-        keys = draws.keys(torch.arange(len(usable)))
+        positions = torch.arange(len(usable))
+        keys = draws.keys(positions)
+        names = [self.classifier.classes[label] for label in labels.tolist()]
 
         def explain(model: Model, images: Images, rows: Tensor) -> Maps:
             return job.method(
@@ -83,13 +86,25 @@ class Scorer(LightningModule):
                 pixels=batch.pixels[usable],
                 maps=maps,
                 labels=labels,
-                boxes=tuple(torch.zeros(0, 4) for _ in usable),
+                boxes=self._boxes(batch, usable, draws.records(positions), names),
                 keys=keys,
                 device=self.device,
                 batch_size=self.batch_size,
                 explain=explain,
                 on_progress=self._progress.advance,
             )
+        )
+
+    def _boxes(
+        self, batch: ViewBatch, rows: Tensor, records: list[ImageRecord], names: list[str]
+    ) -> tuple[Tensor, ...]:
+        """Of each image those of the explained class."""
+        boxes = self._job.images.boxes
+        if boxes is None:
+            return tuple(torch.zeros(0, 4) for _ in records)
+        return tuple(
+            boxes.in_view(record.image_id, name, (width, height), self._job.source.view)
+            for record, name, (width, height) in zip(records, names, batch.sizes[rows].tolist(), strict=True)
         )
 
     def _shard(

@@ -55,9 +55,16 @@ class MapScores:
             f"network_passes/{job.source.name}": modules[0].passes if modules else 0,
         }
 
+    @property
+    def needs_boxes(self) -> bool:
+        """Whether the data set must come with boxes."""
+        return getattr(self.metric, "needs_boxes", False)
+
     def scoring(self, job: Job) -> dict[str, Any]:
         """What tells these scores of the job's maps apart."""
-        return {"metric": fingerprint(self.metric)}
+        boxes = job.images.boxes
+        against = {"boxes": boxes.digest} if self.needs_boxes and boxes is not None else {}
+        return {"metric": fingerprint(self.metric), **against}
 
     def _rows(self, job: Job, scores: ShardSet) -> Iterator[dict[str, list]]:
         """Columns of score_rows.SCHEMA, a shard at a time; an image that cannot be read has no row."""

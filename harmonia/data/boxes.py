@@ -1,0 +1,143 @@
+"""Boxes of objects in the images of a data set, from a CSV file, and where they lie in a model's view."""
+
+import csv
+import hashlib
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from harmonia.data import imagenet
+from harmonia.errors import InputError
+from harmonia.geometry import View
+
+COLUMNS = ("path", "class_index", "x0", "y0", "x1", "y1")
+BEYOND_PX = 1.0  # annotations that count pixels from 1, both ends included, leave the image by so much
+
+logger = logging.getLogger(__name__)
+
+
+class LabelledBox(NamedTuple):
+    """An object: its class, and edges in pixels of the upright image; the top left corner is (0, 0)."""
+
+    class_name: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """What is known of the objects in a data set's images; an image may have several, of one class or of more."""
+
+    path: Path
+    of_images: Mapping[str, tuple[LabelledBox, ...]]  # by image_id; an image without boxes is absent
+
+    @property
+    def digest(self) -> str:
+        """Changes with any box of the data set's images, not with the file's place, order or other rows."""
+        known = [[image_id, *sorted(boxes)] for image_id, boxes in sorted(self.of_images.items())]
+        return hashlib.sha256(json.dumps(known).encode("ascii")).hexdigest()
+
+    def of(self, image_ids: Iterable[str]) -> "Boxes":
+        """Those of some of the images."""
+        return replace(self, of_images={name: self.of_images[name] for name in image_ids if name in self.of_images})
+
+    def in_view(self, image_id: str, class_name: str, size: tuple[int, int], view: View) -> Tensor:
+        """The class's boxes of an image of (width, height) in pixels of the view, float64 (n, 4), clipped to it.
+
+        Those outside the view are left out.
+        """
+        width, height = size
+        shown = view.box(width, height)
+        found = []
+        for box in self.of_images.get(image_id, ()):
+            beyond = max(-box.left, -box.top, box.right - width, box.bottom - height)
+            if beyond > BEYOND_PX:
+                raise InputError(
+                    f"data.boxes: a box must lie in its image, {self.path} has {tuple(box[1:])} for {image_id} of "
+                    f"{width} x {height}; give boxes in pixels of the stored file"
+                )
+            if box.class_name == class_name:
+                across, down = shown.right - shown.left, shown.bottom - shown.top
+                corners = [
+                    (box.left / width - shown.left) / across,
+                    (box.top / height - shown.top) / down,
+                    (box.right / width - shown.left) / across,
+                    (box.bottom / height - shown.top) / down,
+                ]
+                found.append([min(max(corner, 0.0), 1.0) * view.size for corner in corners])
+        boxes = torch.tensor(found, dtype=torch.float64).reshape(-1, 4)
+        return boxes[(boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])]
+
+
+def read_boxes(path: str | Path, images: Mapping[str, Path]) -> Boxes:
+    """The boxes of the images (their files by image_id) in a CSV file with the columns COLUMNS; others are ignored.
+
+    path names an image by its image_id or by its place as seen from the CSV file's folder; class_index is an ImageNet
+    index, a WordNet id or a class name of the user's own; x0 < x1 and y0 < y1 are pixels. Rows of images that are not
+    among them are passed over and counted.
+    """
+    path = Path(os.path.abspath(os.path.expanduser(path)))
+    by_place = {os.path.abspath(place): image_id for image_id, place in images.items()}
+    found: dict[str, list[LabelledBox]] = {}
+    others: dict[str, None] = {}
+    for line, row in _rows(path):
+        image_id = row["path"] if row["path"] in images else by_place.get(os.path.abspath(path.parent / row["path"]))
+        box = _box(path, line, row)
+        if image_id is None:
+            others[row["path"]] = None
+        else:
+            found.setdefault(image_id, []).append(box)
+    if not found:
+        raise InputError(
+            f"data.boxes must name images of the data set, {path} names none of them (first: "
+            f"{next(iter(others), 'no row')!r}, an image: {next(iter(images), 'none')!r}); give paths relative to "
+            "data.root or to the file"
+        )
+    if others:
+        logger.info("%s: %d images are not in the data set, first %r", path, len(others), next(iter(others)))
+    logger.info("%s: %d of %d images have boxes", path, len(found), len(images))
+    return Boxes(path, {image_id: tuple(boxes) for image_id, boxes in found.items()})
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line numbers and rows; every column of COLUMNS has a text."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            if lacking := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+                raise InputError(
+                    f"data.boxes must have the columns {','.join(COLUMNS)}, {path} lacks {', '.join(lacking)}; "
+                    "add them to its first line"
+                )
+            for row in reader:
+                texts = {name: (row[name] or "").strip() for name in COLUMNS}
+                if empty := [name for name, text in texts.items() if not text]:
+                    raise InputError(f"data.boxes: {path} line {reader.line_num} must have a value for {empty[0]}")
+                yield reader.line_num, texts
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"data.boxes must be a readable CSV file in UTF-8, {path}: {reason}") from error
+
+
+def _box(path: Path, line: int, row: Mapping[str, str]) -> LabelledBox:
+    texts = [row[name] for name in COLUMNS[2:]]
+    try:
+        left, top, right, bottom = map(float, texts)
+    except ValueError:
+        left = top = right = bottom = math.nan
+    if not (math.isfinite(left + top + right + bottom) and left < right and top < bottom):
+        raise InputError(
+            f"data.boxes: {path} line {line} must have numbers with x0 < x1 and y0 < y1, got {', '.join(texts)}"
+        )
+    name = row["class_index"]
+    return LabelledBox(imagenet.class_name(name) or name, left, top, right, bottom)

@@ -1,0 +1,76 @@
+"""Completeness and soundness of a map as a certificate for a label.
+
+A. Gupta, N. Saunshi, D. Yu, K. Lyu, S. Arora, "New Definitions and Evaluations for Saliency Methods: Staying Intrinsic,
+Complete and Sound", NeurIPS 2022, https://arxiv.org/abs/2211.02912, as the authors' code has it (the paper was not at
+hand): AUC_a is the mean of f_a over the top pixels inserted into the neutral colour.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from harmonia.errors import InputError
+from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
+from harmonia.evaluation.metrics.contract import Explained, Scores
+from harmonia.evaluation.metrics.curve import curves, step_counts
+from harmonia.evaluation.metrics.perturbation import at_least, score, spent
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletenessSoundness:
+    """How much of its label's probability a map brings back, and how little more than the image has; each in [0, 1].
+
+    completeness_a = min(1, max(floor, AUC_a) / f_a), soundness_a = min(1, max(floor, f_a) / AUC_a). The scores without
+    a part are of a = the class that the map explains; /predicted, /runner_up, /wrong_mean (all but the predicted) and
+    /least (of all classes) read other labels off the same insertions. The authors make one map a label and take those
+    choices among their maps: that is label=predicted, runner_up, random.
+    """
+
+    version: ClassVar[int] = 1
+
+    steps: int = 28  # the authors'
+    baseline: Baseline = "zero"
+    floor: float = 0.1  # the authors' epsilon: what is less probable than that counts as this
+
+    def __post_init__(self):
+        at_least(1, steps=self.steps)
+        if not 0 < self.floor < 1:
+            raise InputError(f"evaluation.metric.floor must lie between 0 and 1, got {self.floor}")
+
+    @property
+    def better(self) -> Mapping[str, str]:
+        return {"completeness_auc": "higher", "soundness_auc": "higher"}
+
+    def __call__(self, explained: Explained) -> Scores:
+        baseline = baseline_of(self.baseline, explained)
+        found = curves(
+            explained,
+            step_counts(explained, self.steps)[1:],  # the last one shows the image itself
+            lambda image: (baseline(image), image),
+            lambda logits, labels: logits.softmax(1),
+        )
+        parts = [self._parts(curve, label) for curve, label in zip(found, explained.labels.tolist(), strict=True)]
+        scores = {name: score(torch.stack([of_image[name] for of_image in parts])) for name in parts[0]}
+        return Scores(scores, spent(found))
+
+    def _parts(self, curve_SK: Tensor, label: int) -> dict[str, Tensor]:
+        """Every score of one image from the probabilities of all classes at each step."""
+        area_K, image_K = curve_SK.mean(0), curve_SK[-1]
+        predicted, runner_up = image_K.topk(2).indices.tolist()
+        wrong = torch.arange(len(image_K)) != predicted
+        parts = {}
+        for name, value_K in (
+            ("completeness_auc", (area_K.clamp(min=self.floor) / image_K).clamp(max=1)),
+            ("soundness_auc", (image_K.clamp(min=self.floor) / area_K).clamp(max=1)),
+        ):
+            parts |= {
+                name: value_K[label],
+                f"{name}/predicted": value_K[predicted],
+                f"{name}/runner_up": value_K[runner_up],
+                f"{name}/wrong_mean": value_K[wrong].mean(),
+                f"{name}/least": value_K.min(),
+            }
+        return parts

@@ -1,0 +1,92 @@
+"""Faithfulness correlation: do sums of the map over random pixels go with the drop when these pixels are removed?
+
+U. Bhatt, A. Weller, J. Moura, "Evaluating and Aggregating Feature-based Model Explanations", IJCAI 2020,
+https://arxiv.org/abs/2005.00631, equation 2; numbers of draws and pixels as in Quantus.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harmonia.counter import counter_hash
+from harmonia.errors import InputError
+from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
+from harmonia.evaluation.metrics.contract import Explained, Scores
+from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, score, spent
+from harmonia.keep import in_view
+
+STEP = 2**43  # purpose of a draw, numbered as those of controls.py
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaithfulnessCorrelation:
+    """Pearson correlation in [-1, 1] over random subsets of pixels, between the map's sum and the logit's drop."""
+
+    version: ClassVar[int] = 1
+
+    draws: int = 100  # each costs a pass
+    subset: int = 224  # pixels
+    baseline: Baseline = "zero"  # what removed pixels become
+    reading: Reading = "logit"
+    seed: int = 0
+
+    def __post_init__(self):
+        at_least(3, draws=self.draws)
+        at_least(1, subset=self.subset)
+        at_least(0, seed=self.seed)
+
+    @property
+    def better(self) -> Mapping[str, str]:
+        return {"faithfulness_correlation": "higher"}
+
+    def __call__(self, explained: Explained) -> Scores:
+        size = explained.pixels.shape[-1]
+        if self.subset >= size**2:
+            raise InputError(
+                f"evaluation.metric.subset must be less than the view's {size**2} pixels, got {self.subset}"
+            )
+        baseline = baseline_of(self.baseline, explained)
+        sums: list[list[Tensor]] = [[] for _ in explained.labels]
+
+        def inputs(row: int, image: Tensor) -> Iterator[Tensor]:
+            yield image
+            phi = in_view(explained.maps[row : row + 1], size).double().flatten()
+            removed = baseline(image).flatten(1)
+            for draw in range(self.draws):
+                pixels = self.pixels(int(explained.keys[row]), draw, len(phi))
+                sums[row].append(phi[pixels].sum())
+                perturbed = image.flatten(1).clone()
+                perturbed[:, pixels] = removed[:, pixels]
+                yield perturbed.view_as(image)
+
+        found = answers(explained, inputs, of_explained(self.reading))
+        drops = torch.stack([of_image[0] - of_image[1:] for of_image in found])
+        said = torch.stack([torch.stack(of_image) for of_image in sums])
+        reasons = [_undefined(*pair) for pair in zip(said, drops, strict=True)]
+        return Scores({"faithfulness_correlation": score(pearson(said, drops), reasons)}, spent(found))
+
+    def pixels(self, key: int, draw: int, count: int) -> Tensor:
+        """The subset of a draw, ascending indices."""
+        numbers = counter_hash(self.seed, key, STEP + draw, np.arange(count))
+        return torch.from_numpy(np.sort(np.argpartition(numbers, self.subset)[: self.subset]))
+
+
+def pearson(a: Tensor, b: Tensor) -> Tensor:
+    """Correlation of each row, (B,); NaN where a row does not vary."""
+    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+
+
+def _undefined(said: Tensor, drops: Tensor) -> str:
+    if _constant(said):
+        return "all sums of the map are equal"
+    return "the logit drops alike for all subsets" if _constant(drops) else ""
+
+
+def _constant(values: Tensor) -> bool:
+    """Up to rounding, with scipy's threshold for a correlation that means anything."""
+    return bool((values - values.mean()).norm() <= 1e-13 * values.mean().abs())

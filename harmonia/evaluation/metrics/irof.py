@@ -1,0 +1,82 @@
+"""IROF: iterative removal of features, superpixel after superpixel.
+
+L. Rieger, L. K. Hansen, "IROF: a low resource evaluation metric for explanation methods", ICLR 2020 workshop,
+https://arxiv.org/abs/2003.08747. Superpixels are scikit-image's SLIC (R. Achanta et al. 2012).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from skimage.segmentation import slic
+from torch import Tensor
+
+from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
+from harmonia.evaluation.metrics.contract import Explained, Scores
+from harmonia.evaluation.metrics.curve import area_under
+from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, score, spent
+from harmonia.keep import descending, in_view
+
+ONE_SEGMENT = "SLIC finds one superpixel only"
+ZERO = "the class's probability is 0 on the whole image"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IROF:
+    """Area over the curve of p / p0 while superpixels go, those of the highest mean attribution first: at most 1.
+
+    Below 0 where the probability rises. Trapezoidal rule from the whole image to none of it.
+    """
+
+    version: ClassVar[int] = 1
+
+    segments: int = 100  # about as many superpixels, each a pass; scikit-image's and Quantus's
+    compactness: float = 10  # of SLIC
+    baseline: Baseline = "mean"  # what removed superpixels become
+    reading: Reading = "probability"
+
+    def __post_init__(self):
+        at_least(2, segments=self.segments)
+        at_least(0, compactness=self.compactness)
+
+    @property
+    def better(self) -> Mapping[str, str]:
+        return {"irof": "higher"}
+
+    def __call__(self, explained: Explained) -> Scores:
+        baseline = baseline_of(self.baseline, explained)
+
+        def inputs(row: int, image: Tensor) -> Iterator[Tensor]:
+            yield image
+            segments = self.superpixels(image)
+            phi = in_view(explained.maps[row : row + 1], image.shape[-1])[0]
+            removed, left = baseline(image), image.clone()
+            for segment in by_relevance(phi, segments).tolist() if segments.max() else ():
+                left = torch.where((segments == segment).to(image.device), removed, left)
+                yield left
+
+        found = answers(explained, inputs, of_explained(self.reading))
+        values = torch.stack([1 - area_under(of_image / of_image[0]) for of_image in found])
+        reasons = [_undefined(of_image) for of_image in found]
+        return Scores({"irof": score(values, reasons)}, spent(found))
+
+    def superpixels(self, image: Tensor) -> Tensor:
+        """(H, W), numbered from 0, of an image (3, H, W)."""
+        channels_last = image.permute(1, 2, 0).double().cpu().numpy()
+        found = slic(channels_last, n_segments=self.segments, compactness=self.compactness, start_label=0)
+        return torch.from_numpy(np.unique(found, return_inverse=True)[1]).view(found.shape)
+
+
+def by_relevance(phi: Tensor, segments: Tensor) -> Tensor:
+    """Superpixels by their mean of the map (H, W), the highest first."""
+    sums = torch.zeros(int(segments.max()) + 1, dtype=torch.float64)
+    sums.index_add_(0, segments.flatten(), phi.double().flatten())
+    return descending((sums / segments.flatten().bincount())[None, None])[0]
+
+
+def _undefined(of_image: Tensor) -> str:
+    if len(of_image) == 1:
+        return ONE_SEGMENT
+    return ZERO if of_image[0] == 0 else ""

@@ -1,0 +1,99 @@
+"""Max-sensitivity: how much a map changes when the image hardly does.
+
+C.-K. Yeh, C.-Y. Hsieh, A. Suggala, D. Inouye, P. Ravikumar, "On the (In)fidelity and Sensitivity of Explanations",
+NeurIPS 2019, https://arxiv.org/abs/1901.09392, definition 3.1; radius and number of draws as Captum's sensitivity_max.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harmonia.attribution.contract import CPU_PASS, Model
+from harmonia.counter import uniform
+from harmonia.errors import InputError
+from harmonia.evaluation.metrics.contract import Explained, Scores
+from harmonia.evaluation.metrics.perturbation import at_least, score
+from harmonia.shapes import Images, Logits
+
+STEP = 2**44  # purpose of a draw, numbered as those of controls.py
+ZERO = "the map that is made anew of the image is zero"
+NOT_FINITE = "a map of a perturbed image is not finite"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxSensitivity:
+    """Largest |Phi(x + d) - Phi(x)| / |Phi(x)| over the draws, Euclidean norms of the raw maps: 0 or more.
+
+    d is uniform in [-radius, radius] for every pixel and channel; x + d is not clipped. Phi(x) is made anew: the stored
+    map is rounded, which would pass for sensitivity. A draw costs as much as the map did.
+    """
+
+    version: ClassVar[int] = 1
+
+    radius: float = 0.02  # intensities in [0, 1]
+    draws: int = 10
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.radius <= 0:
+            raise InputError(f"evaluation.metric.radius must be above 0, got {self.radius}")
+        at_least(1, draws=self.draws)
+        at_least(0, seed=self.seed)
+
+    @property
+    def better(self) -> Mapping[str, str]:
+        return {"max_sensitivity": "lower"}
+
+    def __call__(self, explained: Explained) -> Scores:
+        # the same few images at a time whatever the batch size, as far as memory goes
+        rows = torch.arange(len(explained.labels))
+        pieces = rows.split(CPU_PASS if explained.device.type == "cpu" else explained.batch_size.size)
+        found = [self._worst(explained, piece) for piece in pieces]
+        values, norms, passes = (torch.cat(parts) for parts in zip(*found, strict=True))
+        reasons = [
+            ZERO if norm == 0 else "" if finite else NOT_FINITE
+            for norm, finite in zip(norms.tolist(), values.isfinite().tolist(), strict=True)
+        ]
+        return Scores({"max_sensitivity": score(values, reasons)}, passes)
+
+    def _worst(self, explained: Explained, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of some images the largest change, the norm of the map, and the passes."""
+        images = explained.pixels[rows].float() / 255
+        model = _Counting(explained.model)
+
+        def explain(shown: Images) -> Tensor:
+            # Counting hands on everything but the passes that it counts
+            maps = explained.explain(cast(Model, model), shown.to(explained.device), rows)
+            return maps.double().cpu().flatten(1)
+
+        whole = explain(images)
+        norms = whole.norm(dim=1)
+        worst = torch.zeros_like(norms)
+        for draw in range(self.draws):
+            numbers = uniform(
+                self.seed, explained.keys[rows.numpy()][:, None], STEP + draw, np.arange(images[0].numel())
+            )
+            shift = torch.from_numpy(self.radius * (2 * numbers - 1)).float().view_as(images)
+            worst = torch.maximum(worst, (explain(images + shift) - whole).norm(dim=1) / norms)
+            explained.on_progress(len(rows) / self.draws)
+        return worst, norms, torch.full_like(rows, model.inputs // len(rows))
+
+
+class _Counting:
+    """A model that counts the inputs it is shown."""
+
+    def __init__(self, model: Model):
+        self._model = model
+        self.inputs = 0
+
+    def __call__(self, images: Images) -> Logits:
+        logits = self._model(images)
+        self.inputs += len(logits)
+        return logits
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)

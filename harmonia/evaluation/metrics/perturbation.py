@@ -1,0 +1,106 @@
+"""Perturbed inputs on their way through a model, and what is read from its answers."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from harmonia.attribution.contract import CPU_PASS, Model, fill_up
+from harmonia.attribution.head import features_of
+from harmonia.errors import InputError
+from harmonia.evaluation.metrics.contract import Explained, Score
+from harmonia.shapes import Labels, Logits
+
+Reading = Literal["probability", "logit"]  # of the explained class
+NOT_FINITE = "the network's answer is not finite"
+
+
+def of_explained(reading: Reading) -> Callable[[Logits, Labels], Tensor]:
+    """(logits (b, K), classes (b,)) -> the class's probability or its logit, (b,)."""
+    numbers = {"probability": lambda logits: logits.softmax(1), "logit": lambda logits: logits}[reading]
+    return lambda logits, labels: numbers(logits).gather(1, labels[:, None])[:, 0]
+
+
+def answers(
+    explained: Explained,
+    inputs: Callable[[int, Tensor], Iterable[Tensor]],
+    read: Callable[[Logits, Labels], Tensor],
+) -> list[Tensor]:
+    """What the model answers to the inputs made of each image: of each image (inputs, ...), float64, on the CPU.
+
+    inputs: (row, image (3, H, W) in [0, 1]) -> inputs (3, H, W), made one after the other, so that memory holds those
+    of one pass. Images share passes; on a CPU a pass has CPU_PASS inputs, the last one filled up, and so the answers
+    are the same bit for bit whatever the batch size.
+    """
+    found: list[list[Tensor]] = [[] for _ in explained.labels]
+    stream = (
+        (row, one)
+        for row in range(len(explained.labels))
+        for one in inputs(row, explained.pixels[row].to(explained.device).float() / 255)
+    )
+    waiting: list[tuple[int, Tensor]] = []
+
+    def attempt(size: int) -> Tensor:
+        fixed = explained.device.type == "cpu" and not explained.batch_size.halved
+        slots = CPU_PASS if fixed else size
+        waiting.extend(islice(stream, max(0, slots - len(waiting))))
+        part = waiting[:slots]
+        if not part:
+            return torch.zeros(0)
+        images = torch.stack([one for _, one in part])
+        with torch.no_grad():
+            logits = explained.model(fill_up(images, slots) if fixed else images)
+        return read(logits[: len(part)].double().cpu(), explained.labels[[row for row, _ in part]])
+
+    reported = 0
+    while len(read_now := explained.batch_size.fit(attempt)):
+        for (row, _), answer in zip(waiting, read_now, strict=False):
+            found[row].append(answer)
+        last = waiting[len(read_now) - 1][0]
+        del waiting[: len(read_now)]
+        explained.on_progress(last - reported)
+        reported = last
+    explained.on_progress(len(found) - reported)
+    return [torch.stack(of_image) if of_image else torch.zeros(0, dtype=torch.float64) for of_image in found]
+
+
+def spent(found: Sequence[Tensor]) -> Tensor:
+    """Network passes of each image, by the answers that it got."""
+    return torch.tensor([len(of_image) for of_image in found])
+
+
+def score(values: Tensor, reasons: Sequence[str] | None = None) -> Score:
+    """A value with a reason is undefined, and so is one that the network left without a finite answer."""
+    values = values.double()
+    given = reasons or [""] * len(values)
+    why = tuple(
+        reason or ("" if finite else NOT_FINITE)
+        for reason, finite in zip(given, values.isfinite().tolist(), strict=True)
+    )
+    return Score(torch.where(torch.tensor([bool(reason) for reason in why]), torch.nan, values), why)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """A model's own normalisation of intensities, channel by channel: (x - mean) / std, each (3, 1, 1)."""
+
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, model: Model, device: torch.device) -> "Normalisation":
+        """Read off what becomes of black and of white; the network does not run."""
+        levels = torch.tensor([0.0, 1.0], device=device)[:, None, None, None].expand(2, 3, 1, 1)
+        black, white = features_of(model, "input", levels)
+        std = 1 / (white - black)
+        return cls(-black * std, std)
+
+
+def at_least(least: float, **options: float) -> None:
+    """InputError for the first option of a metric that is below the least it can be."""
+    for name, value in options.items():
+        if value < least:
+            raise InputError(f"evaluation.metric.{name} must be at least {least}, got {value}")

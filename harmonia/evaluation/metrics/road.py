@@ -1,0 +1,66 @@
+"""ROAD: remove and debias.
+
+Y. Rong, T. Leemann, V. Borisov, G. Kasneci, E. Kasneci, "A Consistent and Efficient Evaluation Strategy for Attribution
+Methods", ICML 2022, https://arxiv.org/abs/2202.00449; scores as pytorch-grad-cam's ROADCombined.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from harmonia.errors import InputError
+from harmonia.evaluation.metrics.contract import Explained, Scores
+from harmonia.evaluation.metrics.curve import pixel_order
+from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, score, spent
+from harmonia.fill import NoisyLinear
+
+
+@dataclass(frozen=True, kw_only=True)
+class ROAD:
+    """What the class's probability changes by when pixels are replaced by what their neighbours say of them.
+
+    road_morf: the most relevant are replaced, road_lerf: the least relevant; the mean over the percentiles, which name
+    the share kept. road = (road_lerf - road_morf) / 2, in [-1, 1].
+    """
+
+    version: ClassVar[int] = 1
+
+    percentiles: tuple[float, ...] = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+    noise: float = 0.01  # standard deviation, intensities in [0, 1]
+    reading: Reading = "probability"
+    seed: int = 0  # of the noise
+
+    def __post_init__(self):
+        if not self.percentiles or not all(0 < share < 100 for share in self.percentiles):
+            raise InputError(
+                f"evaluation.metric.percentiles must lie between 0 and 100, got {list(self.percentiles)}; 80 keeps 80 %"
+            )
+        at_least(0, noise=self.noise, seed=self.seed)
+
+    @property
+    def better(self) -> Mapping[str, str]:
+        return {"road": "higher", "road_morf": "lower", "road_lerf": "higher"}
+
+    def __call__(self, explained: Explained) -> Scores:
+        impute = NoisyLinear(self.noise, self.seed)
+
+        def inputs(row: int, image: Tensor) -> Iterator[Tensor]:
+            yield image
+            best_first = pixel_order(explained, row)
+            for order in (best_first, best_first.flip(0)):
+                for share in self.percentiles:
+                    # as many as numpy's percentile keeps of a map without ties
+                    removed = len(order) - ceil(share / 100 * (len(order) - 1))
+                    keep = torch.ones_like(image[0])
+                    keep.view(-1)[order[:removed]] = 0
+                    yield impute(image[None], keep[None, None], lambda: image[None])[0]
+
+        found = answers(explained, inputs, of_explained(self.reading))
+        changes = torch.stack(found)[:, 1:] - torch.stack(found)[:, :1]
+        morf, lerf = changes.unflatten(1, (2, -1)).mean(2).unbind(1)
+        scores = {"road": (lerf - morf) / 2, "road_morf": morf, "road_lerf": lerf}
+        return Scores({name: score(values) for name, values in scores.items()}, spent(found))
