@@ -55,12 +55,8 @@ def test_subsets_are_distinct_pixels_and_every_pixel_is_as_likely():
 
 
 def test_a_model_that_does_not_care_leaves_it_undefined():
-    found = scored(
-        FaithfulnessCorrelation(subset=30),
-        additive(torch.zeros(3, SIZE, SIZE)),
-        explained_batch.pixels(2, SIZE),
-        varied(2, SIZE),
-    )
+    careless = additive(torch.zeros(3, SIZE, SIZE))
+    found = scored(FaithfulnessCorrelation(subset=30), careless, explained_batch.pixels(2, SIZE), varied(2, SIZE))
     assert value(found, NAME).isnan().all()
     assert found.scores[NAME].reasons == ("the logit drops alike for all subsets",) * 2
 

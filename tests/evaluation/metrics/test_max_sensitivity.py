@@ -56,10 +56,10 @@ def test_it_is_captums_on_the_same_draws():
         shown.append(images)
         return gradients(model, images, rows)
 
-    found, pixels = run(explain, model, draws=4, radius=0.05)
+    found, _ = run(explain, model, draws=4, radius=0.05)
     images, *draws = shown
     theirs = sensitivity_max(
-        lambda inputs: gradients(model, inputs[0] if isinstance(inputs, tuple) else inputs, None),
+        lambda inputs: (gradients(model, inputs[0] if isinstance(inputs, tuple) else inputs, None),),
         images,
         perturb_func=lambda expanded: torch.stack(draws, 1).flatten(0, 1),
         n_perturb_samples=4,

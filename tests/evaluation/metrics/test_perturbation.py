@@ -93,7 +93,7 @@ def test_scores_are_the_same_bit_for_bit_whatever_the_batch(metric):
     assert torch.equal(torch.cat([one.passes for one in alone]), together.passes)
 
 
-@each_metric
+@pytest.mark.parametrize("metric", [Deletion(steps=5), IROF(segments=9, compactness=100)])
 def test_a_batch_that_does_not_fit_is_halved_and_changes_no_score(metric):
     model, pixels, maps = small(16), explained_batch.pixels(3, 16), varied(3, 7)
     size = BatchSize(8)
