@@ -7,7 +7,7 @@ import logging
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -32,7 +32,6 @@ from harmonia.errors import InputError
 from harmonia.evaluation.contract import Evaluation, Job
 from harmonia.fill import Fill
 from harmonia.geometry import View
-from harmonia.identity import fingerprint
 from harmonia.localisation_rows import read_localisation
 from harmonia.maps import UNREADABLE
 from harmonia.models import Classifier
@@ -41,14 +40,10 @@ from harmonia.shrink import small_maps
 from harmonia.small_maps import write_small_maps
 from harmonia.source import Source
 from harmonia.store.sets import ShardSet
+from harmonia.stored_sets import OpenSet, open_features, open_grid_maps, open_maps, open_predictions
 from harmonia.summary import summarise_job
 
 log = logging.getLogger(__name__)
-
-# Raised whenever views, labels, replacement draws or the reading of images change stored numbers: part of every key.
-ARITHMETIC = 1
-
-OpenSet = Callable[..., ShardSet]
 
 
 def run(config: DictConfig) -> dict[str, float | int | None]:
@@ -189,8 +184,8 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
     cache_root = Path(settings["paths"]["cache"]).expanduser()
     opened = partial(open_set, cache_root)
     # maps of whole images that nobody asks for leave no empty set in the store
-    open_maps = opened if evaluation.of_images else partial(ShardSet.peek, cache_root)
-    maps = _open_maps(open_maps, settings, images, source, method)
+    open_own = opened if evaluation.of_images else partial(ShardSet.peek, cache_root)
+    maps = open_maps(open_own, settings, images, source, method)
 
     @cache
     def pool(view: View, random_crops: bool) -> Replacements:
@@ -216,9 +211,9 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
         fill=fill,
         fill_name=settings["fill"]["name"],
         replacements=lambda view, random_crops=False: pool(view, random_crops),
-        open_predictions=lambda target: _open_predictions(opened, settings, images, target),
-        open_features=partial(_open_features, opened, settings, images, maps, fill),
-        open_grid_maps=partial(_open_grid_maps, opened, settings, images, source),
+        open_predictions=lambda target: open_predictions(opened, settings, images, target),
+        open_features=partial(open_features, opened, settings, images, maps, fill),
+        open_grid_maps=partial(open_grid_maps, opened, settings, images, source),
         evaluation=evaluation,
         make_trainer=make_trainer,
         batch_size=batch_size,
@@ -287,78 +282,6 @@ def _map_counts(maps: ShardSet, computed: int) -> dict[str, int]:
         "maps_not_converged": sum(not fact["converged"] for fact in facts),
         "network_passes/maps": sum(fact["passes"] for fact in facts),
     }
-
-
-def _open_maps(
-    opened: OpenSet, settings: Mapping, images: ImageSet, source: Classifier, method: Attribution
-) -> ShardSet:
-    """The set of maps that exactly this source, method, label policy and data have; never the targets."""
-    identity = {
-        "source": source.identity(),
-        "method": fingerprint(method),
-        "label": {key: value for key, value in settings["label"].items() if key != "name"},
-        "data": images.digest,
-        "arithmetic": ARITHMETIC,
-    }
-    if method.backgrounds is not None:
-        identity |= {"pool": images.pool_digest, "seed": settings["seed"]}
-    name = f"{source.name}-{settings['method']['name']}"
-    shard_size = settings["store"]["shard_size"]
-    return opened("maps", name, identity, len(images.records), shard_size)
-
-
-def _open_grid_maps(
-    opened: OpenSet,
-    settings: Mapping,
-    images: ImageSet,
-    source: Classifier,
-    method: Attribution,
-    protocol: str,
-    shown: Mapping,
-    count: int,
-) -> ShardSet:
-    """The set of maps that exactly this source and method have of these mosaics."""
-    identity = {"source": source.identity(), "method": fingerprint(method), **shown, "arithmetic": ARITHMETIC}
-    if method.backgrounds is not None:
-        identity |= {"pool": images.pool_digest, "seed": settings["seed"]}
-    name = f"{source.name}-{settings['method']['name']}-{protocol}"
-    return opened("maps", name, identity, count, settings["store"]["shard_size"])
-
-
-def _open_predictions(opened: OpenSet, settings: Mapping, images: ImageSet, target: Classifier) -> ShardSet:
-    identity = {
-        "model": target.identity(),
-        "arrays": ["logits", "representation"],  # named: a set from before there were representations is no such set
-        "data": images.digest,
-        "arithmetic": ARITHMETIC,
-    }
-    shard_size = settings["store"]["shard_size"]
-    return opened("predictions", target.name, identity, len(images.records), shard_size)
-
-
-def _open_features(
-    opened: OpenSet,
-    settings: Mapping,
-    images: ImageSet,
-    maps: ShardSet,
-    fill: Fill,
-    target: Classifier,
-    reading: Mapping,
-) -> ShardSet:
-    """What a target answers on features of these maps, read so and filled so."""
-    identity = {
-        "maps": maps.key,
-        "model": target.identity(),
-        "reading": dict(reading),
-        "fill": fingerprint(fill),
-        "pool": images.pool_digest,
-        "seed": settings["seed"],
-        # the maps of other images are controls: what stands in for which depends on the images that could be read
-        "unreadable": [index for index, fact in enumerate(maps.facts()) if fact["flag"] == UNREADABLE],
-        "arithmetic": ARITHMETIC,
-    }
-    name = f"{maps.manifest.name}-on-{target.name}"
-    return opened("features", name, identity, len(images.records), settings["store"]["shard_size"])
 
 
 def _track(settings: dict, job: Job, summary: dict) -> None:
