@@ -4,7 +4,6 @@ images, models  ->  maps (store)  ->  evaluation (rows.parquet)  ->  summary.jso
 """
 
 import logging
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -56,8 +55,8 @@ def run(config: DictConfig) -> dict[str, float | int | None]:
         if alone:
             return _run(settings, folder)
     log.info("another process runs this job in %s: helping it", folder)
-    with tempfile.TemporaryDirectory(prefix=".helper-", dir=folder) as own, _threads(settings["num_threads"]):
-        _compute(settings, Path(own))  # for the store: the rows are the other's to write
+    with job_folder.beside(folder) as own, _threads(settings["num_threads"]):
+        _compute(settings, own)  # for the store: the rows are the other's to write
     with job_folder.ours(folder, wait=True):
         if job_folder.holds(folder, settings):
             return results.read_summary(folder)
