@@ -17,6 +17,7 @@ from harmonia.finished_jobs import Job, find_jobs
 from harmonia.gathering import gather, job_rows
 from harmonia.illustrations import illustrate
 from harmonia.likeness import LIKENESS, likeness_table
+from harmonia.localisation_agreement import ALIKE, agreement_table
 from harmonia.localisation_report import (
     STEM,
     Cells,
@@ -60,7 +61,7 @@ REPLACED = "replaced by a later job of the same cells"
 THUMBNAILS = 5000  # about 10 kB each
 
 _OURS = re.compile(
-    rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS, STEM, *RANKING_STEMS])})\.(md|csv|tex)|"
+    rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS, STEM, ALIKE, *RANKING_STEMS])})\.(md|csv|tex)|"
     rf"(localisation_boxes|aggatt|fig1|fig2(_part\d+)?|transfer_matrix(_above_control)?|accuracy_by_area|area_distributions|{LIKENESS}|"
     rf"{RANKING}|{AGREEMENT}|{LINK}(_rho)?)"
     rf"(_\d+)?\.(png|pdf)"
@@ -125,7 +126,9 @@ def write_report(
     report.tables = transfer_tables(comparisons, arm)
     likeness = likeness_table(comparisons, jobs, arm)
     report.statistics = statistic_tables(comparisons, arm) + ([likeness] if likeness else [])
-    report.statistics += [localisation_table(mosaics)] if mosaics else []
+    if mosaics:
+        agreement = agreement_table(mosaics)
+        report.statistics += [localisation_table(mosaics), *([agreement] if agreement else [])]
     ranks = RankingReport(scores, transferred(scores, comparisons, rows, jobs))
     report.statistics += ranks.tables()
     report.missing = [line for comparison in comparisons for line in missing(comparison)]
