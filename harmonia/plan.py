@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from harmonia.errors import InputError
 from harmonia.refusal import refusal
 from harmonia.run import Refused, conf_folder, quote_true, sweep_first
 
@@ -78,12 +77,6 @@ class Plan:
         settings["store"]["spool_gb"] = 0  # looking at a job decodes nothing
         with tempfile.TemporaryDirectory() as folder:
             job, _ = pipeline.prepare(settings, Path(folder), ShardSet.peek)
-            if not job.evaluation.of_images:
-                name = settings["evaluation"]["name"]
-                raise InputError(
-                    f"evaluation: a plan is made for whole images, got {name}: how many mosaics there are is known "
-                    "once the source has classified the images; a run with evaluation.grids=2 has the time of a map"
-                )
             needed = {key: stage for key, stage in _stages(job) if key not in self.stages}
             lacking = [key for key, stage in needed.items() if stage.missing and _cost_key(key) not in self._costs]
             if lacking and self.calibration_images:
@@ -126,33 +119,54 @@ def _stages(job: Any) -> Iterator[tuple[tuple, Stage]]:
     """By what makes them the same set: kind, what a cost goes by, and the key."""
     from harmonia.identity import fingerprint
 
-    def missing_of(stored: Any) -> tuple[int, ...]:
-        return tuple(len(stored.shard_items(shard)) for shard in stored.missing())
-
     maps, label = job.maps, f"{job.method_name} of {job.source.name}"
     of_source = (job.source.name, str(fingerprint(job.method)), job.batch_size)
-    yield ("maps", of_source, maps.key), Stage("maps", label, maps.count, missing_of(maps))
+    if not job.evaluation.of_images:
+        yield from _mosaic_stages(job, of_source, label)
+        return
+    yield ("maps", of_source, maps.key), Stage("maps", label, maps.count, _missing(maps))
     if hasattr(job.evaluation, "scoring"):
         scoring = job.evaluation.scoring(job)
         scores = job.open_scores(scoring)
         key = ("scores", (*of_source, str(scoring["metric"])), scores.key)
-        yield key, Stage("scores", f"{label}: {job.evaluation_name}", scores.count, missing_of(scores))
+        yield key, Stage("scores", f"{label}: {job.evaluation_name}", scores.count, _missing(scores))
         return
     for target in job.targets.values():
         predictions = job.open_predictions(target)
         key = ("images", (target.name, job.batch_size), predictions.key)
-        yield key, Stage("images", f"on {target.name}", predictions.count, missing_of(predictions))
+        yield key, Stage("images", f"on {target.name}", predictions.count, _missing(predictions))
         if not hasattr(job.evaluation, "reading"):
             continue  # a protocol without features
         reading = job.evaluation.reading(job)
         arms = (*of_source, target.name, str(reading), str(fingerprint(job.fill)))
-        if missing_of(maps):  # of maps that are not all there, no feature is
+        if _missing(maps):  # of maps that are not all there, no feature is
             key = ("features", arms, (maps.key, *arms, job.images.pool_digest))
             lacking = tuple(len(maps.shard_items(shard)) for shard in range(maps.num_shards))
         else:
             features = job.open_features(target, reading)
-            key, lacking = ("features", arms, features.key), missing_of(features)
+            key, lacking = ("features", arms, features.key), _missing(features)
         yield key, Stage("features", f"{label} on {target.name}", maps.count, lacking)
+
+
+def _missing(stored: Any) -> tuple[int, ...]:
+    return tuple(len(stored.shard_items(shard)) for shard in stored.missing())
+
+
+def _mosaic_stages(job: Any, of_source: tuple, label: str) -> Iterator[tuple[tuple, Stage]]:
+    """At most: how many mosaics there are is known once the source has classified the images."""
+    evaluation, predictions = job.evaluation, job.open_predictions(job.source)
+    key = ("images", (job.source.name, job.batch_size), predictions.key)
+    yield key, Stage("images", f"on {job.source.name}", predictions.count, _missing(predictions))
+    shown = (*of_source, evaluation.protocol, evaluation.n, evaluation.positions)
+    if predictions.missing():
+        count = evaluation.most_mosaics(predictions.count) * len(evaluation.scored)
+        size = predictions.manifest.shard_size
+        lacking = tuple(min(size, count - first) for first in range(0, count, size))
+        key = ("mosaics", shown, (str(evaluation), predictions.key))
+    else:
+        maps = evaluation.open_maps(job, evaluation.draw(job, evaluation.pool(job)))
+        count, lacking, key = maps.count, _missing(maps), ("mosaics", shown, maps.key)
+    yield key, Stage("mosaics", f"{label}: {job.evaluation_name}", count, lacking)
 
 
 def _cost_key(key: tuple) -> tuple:
@@ -168,14 +182,37 @@ def _calibrated(settings: dict[str, Any], folder: Path, images: int) -> dict[tup
     few["store"] |= {"shard_size": images, "spool_gb": 1.0}
     few["paths"]["cache"] = str(folder / "cache")
     job, _ = pipeline.prepare(few, folder)
-    count = job.maps.count
-    started = time.monotonic()
-    pipeline.make_maps(job)
-    seconds = time.monotonic() - started
-    passes = sum(fact["passes"] for fact in job.maps.facts())
-    of_maps = Cost(seconds / count, passes / count, _size(job.maps) / count)
+    keys = [_cost_key(key) for key, _ in _stages(job)]
+    if not job.evaluation.of_images:
+        return dict(zip(keys, _mosaic_costs(job), strict=True))
+    of_maps = _map_cost(job.maps, lambda: pipeline.make_maps(job))
     costs = [of_maps, *(_score_costs(job) if hasattr(job.evaluation, "scoring") else _target_costs(job))]
-    return dict(zip((_cost_key(key) for key, _ in _stages(job)), costs, strict=True))
+    return dict(zip(keys, costs, strict=True))
+
+
+def _map_cost(maps: Any, make: Callable[[], Any]) -> Cost:
+    started = time.monotonic()
+    make()
+    seconds, passes = time.monotonic() - started, sum(fact["passes"] for fact in maps.facts())
+    return Cost(seconds / maps.count, passes / maps.count, _size(maps) / maps.count)
+
+
+def _mosaic_costs(job: Any) -> Iterator[Cost]:
+    """Of mosaics of any images, sure or not: the maps cost the same."""
+    import numpy as np
+
+    from harmonia.evaluation.grids import Grids
+
+    evaluation, count = job.evaluation, len(job.images.records)
+    started = time.monotonic()
+    passes = evaluation.predict(job)
+    predictions = job.open_predictions(job.source)
+    yield Cost((time.monotonic() - started) / count, passes / count, _size(predictions) / count)
+    cells = evaluation.n**2
+    mosaics = max(1, count // cells)
+    grids = Grids(evaluation.n, np.resize(np.arange(count), (mosaics, cells)), evaluation.scored)
+    maps = evaluation.open_maps(job, grids)
+    yield _map_cost(maps, lambda: evaluation.explain(job, grids, maps))
 
 
 def _score_costs(job: Any) -> Iterator[Cost]:

@@ -90,12 +90,26 @@ def test_fills_of_other_options_make_other_features(planned):
     assert len(numbers(out, "maps")) == 1
 
 
-def test_mosaics_are_not_planned_since_nobody_knows_yet_how_many_there_are(planned, capfd):
-    words = [word for word in WORDS if not word.startswith("evaluation.")]
-    assert plan.main([*words, "method=gc", "evaluation=gridpg"]) == 2
-    err = capfd.readouterr().err
-    assert err.splitlines()[-1].startswith("harmonia: evaluation: a plan is made for whole images, got gridpg")
-    assert "Error executing job" not in err
+@pytest.mark.usefixtures("needs_samples")
+def test_mosaics_are_planned_at_most_and_exactly_once_the_images_have_been_classified(cli, tmp_path, capfd):
+    words = ["data=samples", "source=lite0", "logger=none", "trainer=cpu", "method=gc", "evaluation=gridpg"]
+    words += ["evaluation.confidence=0", "evaluation.grids=4"]
+
+    def foretold(*options) -> tuple[list[str], list[str]]:
+        capfd.readouterr()
+        assert plan.main([*options, *words]) == 0
+        out = capfd.readouterr().out
+        (images,), (mosaics,) = numbers(out, "images"), numbers(out, "mosaics")
+        return images[2:6], mosaics[2:6]
+
+    # 20 images make 4 mosaics at most, of 4 cells each
+    assert foretold("--images", "5") == (["20", "0", "20", "20"], ["16", "0", "16", "16"])
+    assert not (tmp_path / "cache").exists()
+    assert cli(*words, "hydra.run.dir=job")[0] == 0
+    summary = json.loads((tmp_path / "job" / "summary.json").read_text())
+    cells = summary["network_passes/maps"]
+    assert 0 < cells <= 16
+    assert foretold("--images", "0") == (["20", "20", "0", "0"], [str(cells), str(cells), "0", "0"])
 
 
 def test_a_number_of_images_below_0_is_refused(capfd):

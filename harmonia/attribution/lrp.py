@@ -57,12 +57,18 @@ class LRP:
         return from_head(request, layer, 3, partial(self._attribute, *copy_to_alter(request.model, layer)))
 
     def _attribute(self, model: Any, end: "Copy", part: Explained) -> Maps:
-        for module in model.modules():  # Captum takes the rules away each time
-            if is_leaf(module) and type(module) not in SUPPORTED_NON_LINEAR_LAYERS:
-                setattr(module, "rule", EpsilonRule(epsilon=self.epsilon))  # noqa: B010
-        with torch.enable_grad():
-            found: Any = LayerLRP(model, end).attribute(part.request.images().requires_grad_(), target=part.labels)
-        return model.spatial(found.detach()).sum(1).float()
+        # Captum scales a layer's relevance by the logit of the input in the same place: of a mosaic, whose images stand
+        # in many places, that is the right one where it is alone
+        at_once = 1 if part.request.images_per_input > 1 else len(part.labels)
+        maps = []
+        for images, labels in zip(part.request.images().split(at_once), part.labels.split(at_once), strict=True):
+            for module in model.modules():  # Captum takes the rules away each time
+                if is_leaf(module) and type(module) not in SUPPORTED_NON_LINEAR_LAYERS:
+                    setattr(module, "rule", EpsilonRule(epsilon=self.epsilon))  # noqa: B010
+            with torch.enable_grad():
+                found: Any = LayerLRP(model, end).attribute(images.requires_grad_(), target=labels)
+            maps.append(model.spatial(found.detach()).sum(1).float())
+        return torch.cat(maps)
 
     def layer_of(self, model: Model) -> str:
         return at_input(model, self.layer)

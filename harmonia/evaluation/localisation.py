@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 
+from harmonia.attribution.contract import Attribution
 from harmonia.attribution.smoothing import Smoothed
 from harmonia.completion import complete
 from harmonia.errors import InputError
@@ -60,35 +61,19 @@ class Localisation:
 
     def __call__(self, job: Job) -> dict[str, Any]:
         """Writes the job's rows and mean maps; returns its metrics."""
-        passes, pool = self._pool(job)
-        labels = [record.class_name or "" for record in job.images.records]
-        keys = np.array([job.images.key(index) for index in range(len(labels))], np.uint64)
-        grids = draw_grids(pool, labels, keys, self.n, self.grids, self.protocol != "gridpg", self.seed)
+        passes = self.predict(job)
+        pool = self.pool(job)
+        grids = self.draw(job, pool)
         if describe := getattr(job.method, "layer_of", None):
             log.info("%s on %s looks at layer %s", job.method_name, job.source.name, describe(job.source))
         found = f"{len(grids.images)} mosaics of {self.n} x {self.n} from {len(pool)} sure images"
         log.info("%s: %s", self.protocol, found)
         if len(grids.images) < self.grids:
             log.warning("%s: %d mosaics were asked for, the images make %s", self.protocol, self.grids, found)
-        # smoothing is done on reading: maps of one method are computed once for all K
-        method = job.method.inner if isinstance(job.method, Smoothed) else job.method
-        maps = job.open_grid_maps(
-            method,
-            f"{self.protocol}-{self.n}x{self.n}",
-            {"protocol": self.protocol, "positions": self._positions(job), "grids": grids.digest(job.images.records)},
-            len(grids),
-        )
+        maps = self.open_maps(job, grids)
         write_mosaics(job.folder, grids.n, grids.scored, grids.shown(job.images.records))
-        mosaics = Mosaics(grids, job.viewed)
-        computed = complete(
-            maps,
-            mosaics,
-            job.source.view,
-            lambda progress: GridSource(job, method, grids, self.present(job), progress),
-            job.make_trainer,
-            f"{self.protocol}: {job.method_name} maps of {job.source.name}",
-        )
-        self._write(job, grids, maps, mosaics)
+        computed = self.explain(job, grids, maps)
+        self._write(job, grids, maps)
         facts = maps.facts()
         return {
             **summarise_localisation(read_localisation(job.folder)),
@@ -101,6 +86,63 @@ class Localisation:
             "grids": len(grids.images),
             "pool": len(pool),
         }
+
+    @property
+    def scored(self) -> tuple[int, ...]:
+        """Cells of a mosaic, row by row, whose maps are made: of GridPG all, else those of the repeated class."""
+        return tuple(range(self.n**2)) if self.protocol == "gridpg" else (0, self.n**2 - 1)
+
+    def most_mosaics(self, images: int) -> int:
+        """That so many images can make, were the source sure of all."""
+        return min(self.grids, images // self.n**2)
+
+    def predict(self, job: Job) -> int:
+        """The source's predictions of whole images, complete in the store; gives the network passes spent."""
+        predictions = job.open_predictions(job.source)
+        modules: list[ImageTarget] = []
+
+        def module(progress):
+            modules.append(ImageTarget(job.source, job.batch_size, progress))
+            return modules[0]
+
+        complete(predictions, job.viewed, job.source.view, module, job.make_trainer, f"images on {job.source.name}")
+        return modules[0].passes if modules else 0
+
+    def pool(self, job: Job) -> list[int]:
+        """The images of which the source names the right class with that probability; predict comes first."""
+        predictions = job.open_predictions(job.source)
+        logits = torch.from_numpy(predictions.read_items(range(predictions.count))[0]["logits"]).double()
+        labels = class_indices(job.source, [record.class_name or "" for record in job.images.records])
+        p, predicted = logits.softmax(1).max(1)
+        sure = (predicted == labels) & (p >= self.confidence)  # NaN, of an unreadable image, is not
+        return sure.nonzero()[:, 0].tolist()
+
+    def draw(self, job: Job, pool: list[int]) -> Grids:
+        """The mosaics that every method sees."""
+        labels = [record.class_name or "" for record in job.images.records]
+        keys = np.array([job.images.key(index) for index in range(len(labels))], np.uint64)
+        return draw_grids(pool, labels, keys, self.n, self.grids, self.protocol != "gridpg", self.seed)
+
+    def open_maps(self, job: Job, grids: Grids) -> ShardSet:
+        """The set of these mosaics' maps; smoothing is done on reading, so that one set serves all K."""
+        shown = {"protocol": self.protocol, "positions": self._positions(job)}
+        return job.open_grid_maps(
+            _unsmoothed(job.method),
+            f"{self.protocol}-{self.n}x{self.n}",
+            {**shown, "grids": grids.digest(job.images.records)},
+            len(grids),
+        )
+
+    def explain(self, job: Job, grids: Grids, maps: ShardSet) -> int:
+        """The maps that the store lacks; gives the number computed here."""
+        return complete(
+            maps,
+            Mosaics(grids, job.viewed),
+            job.source.view,
+            lambda progress: GridSource(job, _unsmoothed(job.method), grids, self.present(job), progress),
+            job.make_trainer,
+            f"{self.protocol}: {job.method_name} maps of {job.source.name}",
+        )
 
     def present(self, job: Job) -> Present:
         """The source as the protocol shows mosaics to it; the heads of DiPart share one network."""
@@ -119,23 +161,7 @@ class Localisation:
         # DiPart: a cell's patches must have the positions of a whole image
         return self.positions if self.protocol == "gridpg" else "tiled"
 
-    def _pool(self, job: Job) -> tuple[int, list[int]]:
-        """Network passes spent, and the images of which the source names the right class with that probability."""
-        predictions = job.open_predictions(job.source)
-        modules: list[ImageTarget] = []
-
-        def module(progress):
-            modules.append(ImageTarget(job.source, job.batch_size, progress))
-            return modules[0]
-
-        complete(predictions, job.viewed, job.source.view, module, job.make_trainer, f"images on {job.source.name}")
-        logits = torch.from_numpy(predictions.read_items(range(predictions.count))[0]["logits"]).double()
-        labels = class_indices(job.source, [record.class_name or "" for record in job.images.records])
-        p, predicted = logits.softmax(1).max(1)
-        sure = (predicted == labels) & (p >= self.confidence)  # NaN, of an unreadable image, is not
-        return (modules[0].passes if modules else 0), sure.nonzero()[:, 0].tolist()
-
-    def _write(self, job: Job, grids: Grids, maps: ShardSet, mosaics: Mosaics) -> None:
+    def _write(self, job: Job, grids: Grids, maps: ShardSet) -> None:
         size = grids.n * job.source.view.size
         inside, total = np.zeros(len(grids)), np.zeros(len(grids))
         for start in range(0, len(grids), BATCH_MAPS):
@@ -171,12 +197,11 @@ class Localisation:
                 "mass": np.where(undefined, 0.0, inside),
             },
         )
-        self._write_aggatt(job, grids, maps, mosaics, scores, inside)
+        self._write_aggatt(job, grids, maps, scores, inside)
 
-    def _write_aggatt(
-        self, job: Job, grids: Grids, maps: ShardSet, mosaics: Mosaics, scores: np.ndarray, mass: np.ndarray
-    ) -> None:
+    def _write_aggatt(self, job: Job, grids: Grids, maps: ShardSet, scores: np.ndarray, mass: np.ndarray) -> None:
         """Of the maps of the first cell."""
+        mosaics = Mosaics(grids, job.viewed)
         first = np.array([item for item in range(len(grids)) if grids.item(item)[1] == 0])
         ranked = first[aggatt.order(scores[first], mass[first])]
         medians = aggatt.medians(len(ranked))
@@ -193,6 +218,10 @@ class Localisation:
                 "scores": scores[chosen],
             },
         )
+
+
+def _unsmoothed(method: Attribution) -> Attribution:
+    return method.inner if isinstance(method, Smoothed) else method
 
 
 def _read(job: Job, maps: ShardSet, items: list[int]) -> Maps:

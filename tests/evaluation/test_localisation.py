@@ -94,7 +94,9 @@ def mosaics(count, size, seed=0):
     return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
 
 
-def explain(method, model, pixels, labels=None):
+def explain(method, model, pixels, labels=None, images_per_input=1, halved=False):
+    batch_size = BatchSize(2)
+    batch_size.halved = halved  # a pass is then as large as that, whatever a CPU likes
     labels = torch.zeros(len(pixels), dtype=torch.long) if labels is None else labels
     return method(
         Request(
@@ -103,10 +105,11 @@ def explain(method, model, pixels, labels=None):
             choose_labels=lambda logits, positions: labels[positions],
             replacements=lambda *args: pytest.fail("asks for no replacement images"),
             device=torch.device("cpu"),
-            batch_size=BatchSize(2),
+            batch_size=batch_size,
             positions=torch.arange(len(pixels)),
             keys=np.arange(len(pixels), dtype=np.uint64),
             on_progress=lambda images: None,
+            images_per_input=images_per_input,
         )
     )
 
@@ -180,11 +183,14 @@ def test_lrp_takes_a_presented_chain_and_names_modules_within_it():
     chain = nn.Sequential(
         nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4)
     )
-    maps = explain(LRP(), PerCell(wrap(chain, 8), 2, 0), mosaics(1, 16)).maps
+    presented, pixels = PerCell(wrap(chain, 8), 2, 0), mosaics(3, 16)
+    maps = explain(LRP(), presented, pixels, images_per_input=4).maps
     assert outside(maps, 0).eq(0).all()
-    assert maps.abs().sum() > 0
+    assert maps.abs().sum((1, 2)).gt(0).all()
+    together = explain(LRP(), presented, pixels, images_per_input=4, halved=True).maps
+    assert torch.allclose(together, maps)
     with pytest.raises(InputError, match=r"module 'classifier\.network\.bn1\.act', a SiLU, has no rule"):
-        explain(LRP(), PerCell(squeezing(), 2, 0), mosaics(1, 64))
+        explain(LRP(), PerCell(squeezing(), 2, 0), mosaics(1, 64), images_per_input=4)
 
 
 # 2. Enlarging
