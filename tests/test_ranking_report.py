@@ -5,9 +5,15 @@ import pandas as pd
 import pytest
 from scored import plant_scores, plant_transfer, scored_maps
 
+from harmonia.comparison import compare
+from harmonia.finished_jobs import find_jobs
+from harmonia.gathering import gather, job_rows
+from harmonia.ranking_report import RankingReport
 from harmonia.ranking_tables import link_table
 from harmonia.report import write_report
-from harmonia.transfer_link import Transferred, link
+from harmonia.results import ROWS
+from harmonia.scored_maps import gather_scores, job_scores
+from harmonia.transfer_link import Transferred, link, transferred
 from harmonia.typeset import DOUBLE_DAGGER
 
 IMAGES = 20
@@ -41,8 +47,8 @@ def written(tmp_path_factory):
     return write_report(plant(tmp_path_factory.mktemp("scores") / "run"))
 
 
-def transfer(run):
-    for number, method in enumerate(METHODS):
+def transfer(run, methods=METHODS):
+    for number, method in enumerate(methods):
         feature = list(np.clip(0.1 * number + np.linspace(0.1, 0.5, IMAGES), 0, 1))
         of_arms = {"image": IMAGES, "area30": 5 + 3 * number, "blobs30": 3}
         right = {arm: [image < hits for image in range(IMAGES)] for arm, hits in of_arms.items()}
@@ -101,19 +107,34 @@ def test_metrics_that_order_methods_the_other_way_round_are_seen_to_disagree(wri
     assert spread.loc["grad", ["best_by", "worst_by"]].tolist() == ["insertion", "deletion"]
 
 
-def test_with_transfer_the_page_says_which_metric_foretells_it(run):
+def test_with_transfer_it_is_said_which_metric_foretells_it(run, tmp_path):
     transfer(run)
+    jobs = find_jobs(run)
+    rows = gather([job_rows(job) for job in jobs if (job.folder / ROWS).is_file()])
+    found, _ = gather_scores([job_scores(job) for job in jobs if not (job.folder / ROWS).is_file()])
+    made = RankingReport(found, transferred(found, compare(rows, 10), rows, jobs))
+    numbers = made.tables()[-1].numbers.set_index("metric")
+    assert numbers.loc[["insertion", "deletion"], "over_cells"].tolist() == pytest.approx([1, -1])
+    assert numbers.loc[["insertion", "deletion"], "over_images"].tolist() == pytest.approx([1, -1])
+    assert numbers["image_cells"].tolist() == [5, 5, 0, 5]  # a score of 1 for every image ranks none
+    drawn = {figure.stem for figure in made.illustrate(tmp_path)}
+    assert drawn - {"ranking", "metric_agreement"} == {
+        "metric_transfer",
+        "metric_transfer_rho",
+        "metric_transfer_images",
+    }
+    assert all((tmp_path / f"{stem}.png").stat().st_size for stem in drawn)
+
+
+def test_transfer_and_scores_share_a_report_and_have_pages_of_their_own(run):
+    transfer(run, ["gc"])
     report = write_report(run, arm="area30")
-    assert {"metric_transfer", "metric_transfer_rho", "metric_transfer_images"} <= {one.stem for one in report.figures}
-    found = pd.read_csv(run / "report" / "metric_transfer.csv").set_index("metric")
-    assert found.loc[["insertion", "deletion"], "over_cells"].tolist() == pytest.approx([1, -1])
-    assert found.loc[["insertion", "deletion"], "over_images"].tolist() == pytest.approx([1, -1])
-    assert found["image_cells"].tolist() == [5, 5, 0, 5]  # a score of 1 for every image ranks none
-    page = (run / "report" / "ranking.html").read_text()
+    assert report.left_out == {}
+    index, page = ((run / "report" / name).read_text() for name in ("index.html", "ranking.html"))
     assert "nothing can be said" not in page
     assert page.index("Does a metric foretell transfer? Spearman") < page.index("metric_transfer_images.png")
-    index = (run / "report" / "index.html").read_text()
-    assert "metric_transfer.png" not in index
+    assert "transfer_matrix.png" not in page
+    assert "metric_transfer" not in index
     assert "transfer_matrix.png" in index
 
 
