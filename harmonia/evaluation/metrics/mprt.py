@@ -19,11 +19,9 @@ from harmonia.evaluation.metrics.contract import Explained, Score, Scores
 from harmonia.evaluation.metrics.randomisation import Granularity, randomised
 from harmonia.evaluation.metrics.reexplained import (
     IMAGES_AT_ONCE,
-    counted,
     explain_again,
     flags,
     in_the_view,
-    passes_of,
 )
 from harmonia.shapes import Maps
 
@@ -59,7 +57,7 @@ class Mprt:
 
     def __call__(self, explained: Explained) -> Scores:
         size, count = explained.pixels.shape[-1], len(explained.pixels)
-        with counted(explained) as inputs, randomised(explained.model, self.granularity, self.seed) as layers:
+        with randomised(explained.model, self.granularity, self.seed) as layers:
             share = count / (len(layers.names) + 1)
             original = explain_again(explained)
             explained.on_progress(share)
@@ -78,7 +76,7 @@ class Mprt:
         for measure, found in of_layers.items():
             scores[f"{self.name}_{measure}"] = mean_score(list(found.values()))
             scores |= {f"{self.name}_{measure}/{layer}": score for layer, score in found.items()}
-        return Scores(scores, passes_of(inputs, count))
+        return Scores(scores, torch.zeros(count, dtype=torch.long))
 
 
 def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str) -> dict[str, Score]:

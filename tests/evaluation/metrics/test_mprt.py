@@ -147,10 +147,17 @@ def test_the_model_is_what_it_was_also_behind_an_exception(model):
     assert not model._forward_pre_hooks
 
 
-def test_passes_and_progress_are_counted(model):
-    done = []
-    found = Mprt()(batch(model, by(GradCAM(layer="second")), pixels(8, SIZE), done.append))
-    assert found.passes.tolist() == [6] * 8  # the trained network and five others
+def test_every_image_is_explained_once_a_network_and_progress_adds_up(model):
+    done, rows, explain = [], [], by(GradCAM(layer="second"))
+
+    def counting(model, images, chosen):
+        rows.extend(chosen.tolist())
+        return explain(model, images, chosen)
+
+    given = batch(model, counting, pixels(8, SIZE), done.append)
+    rows.clear()
+    Mprt()(given)
+    assert sorted(rows) == sorted(6 * list(range(8)))  # the trained network and five others
     assert sum(done) == pytest.approx(8)
 
 

@@ -1,0 +1,128 @@
+"""Quantus's own numbers, where it is installed (nothing else needs it), and where and why ours are others.
+
+Run with Quantus 0.6.0, which calls np.trapz; NumPy 2.4 has only np.trapezoid.
+"""
+
+import explained_batch
+import numpy as np
+import pytest
+import torch
+from perturbed import additive, scored, small, value, varied
+
+from harmonia.evaluation.metrics.deletion import Deletion
+from harmonia.evaluation.metrics.faithfulness_correlation import FaithfulnessCorrelation
+from harmonia.evaluation.metrics.irof import IROF
+
+quantus = pytest.importorskip("quantus", reason="Quantus is not installed")
+
+SIZE = 16
+LABELS = torch.tensor([2, 0, 3])
+QUIET = {"disable_warnings": True, "normalise": False, "abs": False, "return_aggregate": False}
+
+
+@pytest.fixture(autouse=True)
+def trapz(monkeypatch):
+    monkeypatch.setattr(np, "trapz", np.trapezoid, raising=False)
+
+
+def theirs(metric, model, pixels, maps, labels=LABELS):
+    normalised = ((pixels.float() / 255 - 0.5) / 0.5).numpy()
+    attributions = torch.nn.functional.interpolate(maps[:, None], size=pixels.shape[-1], mode="bilinear").numpy()
+    return metric(
+        model=model.network,
+        x_batch=normalised,
+        y_batch=labels.numpy(),
+        a_batch=attributions,
+        channel_first=True,
+        device="cpu",
+    )
+
+
+def test_deletion_is_pixel_flipping_with_the_point_that_it_omits_over_the_steps():
+    """PixelFlipping flips channels of pixels one by one, 24 of them being 8 pixels here. Its curve starts after the
+    first step and its area is not normalised: ours is (theirs + (p0 + p1) / 2) / steps.
+    """
+    model, pixels, maps = small(24), explained_batch.pixels(3, 24), varied(3, 24)
+    metric = quantus.PixelFlipping(features_in_step=24, perturb_baseline=0.0, return_auc_per_sample=False, **QUIET)
+    curves = np.array(theirs(metric, model, pixels, maps))
+    with torch.no_grad():
+        whole = model(pixels / 255).softmax(1).gather(1, LABELS[:, None])[:, 0].numpy()
+    assert curves.shape == (3, 72)
+    expected = (np.trapezoid(curves, axis=1) + (whole + curves[:, 0]) / 2) / 72
+    found = scored(Deletion(steps=72), model, pixels, maps, LABELS)
+    assert value(found, "deletion").tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+def test_faithfulness_correlation_is_quantus_on_the_same_whole_pixels(monkeypatch):
+    """Quantus draws channels of pixels one by one, which a map without channels cannot foretell; here it draws ours."""
+    model, pixels, maps = small(SIZE), explained_batch.pixels(3, SIZE), varied(3, SIZE)
+    ours = FaithfulnessCorrelation(draws=20, subset=40)
+    subsets = (ours.pixels(row, draw, SIZE * SIZE).numpy() for draw in range(20) for row in range(3))
+
+    def choice(features, size, replace):
+        assert (features, size) == (3 * SIZE * SIZE, 120)
+        subset = next(subsets)
+        return np.concatenate([subset + channel * SIZE * SIZE for channel in range(3)])
+
+    monkeypatch.setattr(np.random, "choice", choice)
+    metric = quantus.FaithfulnessCorrelation(nr_runs=20, subset_size=120, perturb_baseline=0.0, **QUIET)
+    expected = theirs(metric, model, pixels, maps)
+    found = value(scored(ours, model, pixels, maps, LABELS), "faithfulness_correlation")
+    assert found.tolist() == pytest.approx(list(expected), abs=1e-4)
+
+
+def test_its_black_is_the_images_minimum_so_that_the_linear_closed_form_fails():
+    """Input times gradient has correlation 1 at the baseline 0 only; "black" is no such baseline in Quantus."""
+    weights = torch.randn(3, SIZE, SIZE, generator=torch.Generator().manual_seed(5)).abs()
+    model, pixels = additive(weights), explained_batch.pixels(3, SIZE)
+    maps = ((pixels / 255 - model.mean) / model.std * weights).sum(1)
+    labels = torch.zeros(3, dtype=torch.long)
+    metric = quantus.FaithfulnessCorrelation(nr_runs=50, subset_size=40, perturb_baseline="black", **QUIET)
+    normalised = ((pixels.float() / 255 - model.mean) / model.std).numpy()
+    black = metric(
+        model=model.network,
+        x_batch=normalised,
+        y_batch=labels.numpy(),
+        a_batch=maps[:, None].numpy(),
+        channel_first=True,
+        device="cpu",
+    )
+    assert normalised.min() < -0.9  # -1 is black, 0 the baseline
+    assert max(black) < 0.999
+    found = scored(FaithfulnessCorrelation(subset=40), model, pixels, maps)
+    assert value(found, "faithfulness_correlation").tolist() == pytest.approx([1.0] * 3, abs=1e-6)
+
+
+def test_irof_is_quantus_with_the_point_that_it_omits_over_the_number_of_superpixels(monkeypatch):
+    """Quantus: n - trapz(r_1 ... r_n). Ours: the trapezoids from r_0 = 1, over n, taken from 1. On grey images: of
+    coloured ones Quantus 0.6.0 compares the shape of a mask without channels and fails. One at a time: in a batch it
+    pads curves of fewer superpixels with 0 and adds the triangle down to it.
+    """
+    size = 32
+    grey = explained_batch.pixels(3, 4)[:, :1].repeat_interleave(8, 2).repeat_interleave(8, 3)
+    pixels, model, maps = grey.expand(-1, 3, -1, -1).contiguous(), small(size), varied(3, size)
+    coloured = model.network.forward
+    monkeypatch.setattr(model.network, "forward", lambda images: coloured(images.expand(-1, 3, -1, -1)))
+
+    def superpixels(self, image):
+        normalised = ((image - 0.5) / 0.5)[:1].permute(1, 2, 0).double().numpy()
+        return torch.from_numpy(quantus.helpers.utils.get_superpixel_segments(normalised, "slic"))
+
+    monkeypatch.setattr(IROF, "superpixels", superpixels)
+    irof = quantus.IROF(perturb_baseline=0.0, **QUIET)
+    expected = [theirs(irof, model, grey[[row]], maps[[row]], LABELS[[row]])[0] for row in range(3)]
+    together = theirs(irof, model, grey, maps)
+    assert max(abs(one - other) for one, other in zip(expected, together, strict=True)) > 0.1
+    metric = IROF(baseline="zero")
+    found = scored(metric, model, pixels, maps, LABELS)
+    for row, label in enumerate(LABELS.tolist()):
+        image = pixels[row].float() / 255
+        segments = metric.superpixels(image)
+        n = int(segments.max()) + 1
+        means = torch.stack([maps[row][segments == number].mean() for number in range(n)])
+        with torch.no_grad():
+            first = torch.where(segments == means.argmax(), 0.5, image)
+            p = model(torch.stack([image, first])).softmax(1)[:, label]
+        r_1 = (p[1] / p[0]).item()
+        ours = value(found, "irof")[row].item()
+        assert n - (n * (1 - ours) - (1 + r_1) / 2) == pytest.approx(expected[row], abs=1e-4)

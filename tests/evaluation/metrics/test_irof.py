@@ -1,0 +1,80 @@
+import explained_batch
+import numpy as np
+import pytest
+import torch
+from perturbed import scored, small, value, varied
+from skimage.segmentation import slic
+
+from harmonia.evaluation.metrics.irof import IROF, ONE_SEGMENT, ZERO, by_relevance
+
+SIZE = 32
+LABELS = torch.tensor([2, 0, 3])
+
+
+def patches(count):
+    """Images of 16 flat squares: superpixels that SLIC finds."""
+    return explained_batch.pixels(count, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
+
+
+class Brightness(torch.nn.Module):
+    """The probability of class 0 is the mean intensity, of two classes and two that have none."""
+
+    def forward(self, images):
+        p = (images / 2 + 0.5).double().mean((1, 2, 3))
+        none = torch.full_like(p, -torch.inf)
+        return torch.stack([p.log(), (1 - p).log(), none, none], 1)
+
+
+def test_equal_superpixels_of_equal_worth_give_a_half_whatever_the_map(monkeypatch):
+    squares = torch.arange(16).view(4, 4).repeat_interleave(8, 0).repeat_interleave(8, 1)
+    monkeypatch.setattr(IROF, "superpixels", lambda self, image: squares)
+    pixels = torch.full((1, 3, SIZE, SIZE), 200, dtype=torch.uint8)
+    metric, model = IROF(baseline="black"), explained_batch.classifier(Brightness(), SIZE)
+    for seed in range(3):
+        found = scored(metric, model, pixels, varied(1, 4, seed))
+        assert value(found, "irof").item() == pytest.approx(0.5, abs=1e-6)
+    assert found.passes.tolist() == [17]
+
+
+def test_it_equals_a_literal_re_write():
+    model, pixels, maps = small(SIZE), patches(3), varied(3, SIZE)
+    found = scored(IROF(segments=20), model, pixels, maps, LABELS)
+    for row, label in enumerate(LABELS.tolist()):
+        image = pixels[row].float() / 255
+        segments = slic(image.permute(1, 2, 0).double().numpy(), n_segments=20, compactness=10, start_label=0)
+        numbers = np.unique(segments)
+        means = [maps[row].numpy()[segments == number].mean() for number in numbers]
+        left, curve = image.clone(), []
+        with torch.no_grad():
+            curve.append(model(left[None]).softmax(1)[0, label].item())
+            for number in numbers[np.argsort(means)[::-1]]:
+                left[:, torch.from_numpy(segments == number)] = image.mean((1, 2))[:, None]
+                curve.append(model(left[None]).softmax(1)[0, label].item())
+        ratio = np.array(curve) / curve[0]
+        assert len(numbers) > 8
+        assert value(found, "irof")[row].item() == pytest.approx(1 - np.trapezoid(ratio) / len(numbers), abs=1e-5)
+        assert found.passes[row] == len(numbers) + 1
+
+
+def test_the_best_order_scores_above_the_worst():
+    pixels = patches(1)
+    maps = pixels.float().mean(1)
+    metric, model = IROF(segments=16, baseline="black"), explained_batch.classifier(Brightness(), SIZE)
+    best, worst = (value(scored(metric, model, pixels, sign * maps), "irof").item() for sign in (1, -1))
+    assert best > 0.55 > 0.45 > worst
+
+
+def test_superpixels_of_equal_mean_are_not_ordered_by_place():
+    segments = torch.arange(64).view(8, 8)
+    assert by_relevance(torch.ones(8, 8), segments).tolist() != list(range(64))
+
+
+def test_one_superpixel_and_a_class_without_probability_leave_it_undefined(monkeypatch):
+    model, pixels = explained_batch.classifier(Brightness(), SIZE), patches(2)
+    found = scored(IROF(segments=16), model, pixels, varied(2, 8), torch.tensor([0, 2]))
+    assert found.scores["irof"].reasons == ("", ZERO)
+    assert value(found, "irof").isnan().tolist() == [False, True]
+    monkeypatch.setattr(IROF, "superpixels", lambda self, image: torch.zeros(SIZE, SIZE, dtype=torch.long))
+    found = scored(IROF(segments=16), model, pixels, varied(2, 8))
+    assert found.scores["irof"].reasons == (ONE_SEGMENT,) * 2
+    assert found.passes.tolist() == [1, 1]
