@@ -1,6 +1,6 @@
 """Figures of the ranking page: ranks, how far metrics agree, and what they say of transfer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,24 @@ def transfer_scatter(points: pd.DataFrame, found: pd.DataFrame) -> Figure:
             for name, (colour, marker) in entries.items()
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=min(6, len(handles)))
+        return figure
+
+
+def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], found: pd.DataFrame) -> Figure:
+    """Where images stand within their cell by transfer against by score, all cells in one panel per metric.
+
+    places: as transfer_link.image_places gives them. No relation is an even square.
+    """
+    of_metric = found.set_index("metric")
+    with style():
+        figure, axes = grid(len(places), 4, TEXT_WIDTH / 4, 1.75)
+        for panel, (metric, (score, above)) in zip(axes, places.items(), strict=True):
+            panel.hexbin(score, above, gridsize=12, extent=(0, 1, 0, 1), cmap="viridis", mincnt=0, linewidths=0.1)
+            panel.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+            rho = of_metric.loc[metric, "over_images"]
+            panel.set_title(f"{short(metric)}\nρ {'undefined' if np.isnan(rho) else f'{rho:.2f}'}")
+        figure.supxlabel("place of the image by its score (1: best)", fontsize=8)
+        figure.supylabel("place by transfer above control", fontsize=8)
         return figure
 
 
