@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from harmonia.errors import InputError
@@ -122,6 +123,17 @@ def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dic
     }
     own = _without_followers(common, common)
     return {key: value for key, value in own.items() if not _is_no_number(key)}, of_targets
+
+
+def differing(options: pd.Series) -> pd.Series:
+    """Of each row's options those that not all rows share, as text."""
+    known: dict[str, dict[str, str]] = {text: json.loads(text) for text in options.unique()}
+    shared = set.intersection(*(set(given.items()) for given in known.values()))
+    shown = {
+        text: ", ".join(f"{key}={value}" for key, value in given.items() if (key, value) not in shared)
+        for text, given in known.items()
+    }
+    return options.map(shown)
 
 
 def _is_no_number(key: str) -> bool:

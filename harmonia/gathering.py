@@ -14,6 +14,7 @@ from harmonia.errors import InputError
 from harmonia.finished_jobs import (
     Job,
     data_options,
+    differing,
     image_set,
     options_of,
     recorded_networks,
@@ -59,8 +60,8 @@ def gather(parts: Sequence[Rows]) -> Rows:
     used = (cells["job"] == chosen.reindex(cells.index)).to_numpy()
     place = np.where(used, np.cumsum(used) - 1, -1)
     cells = cells[used].reset_index(drop=True)
-    of_job = cells.groupby(line)["options"].transform(_differing)
-    of_target = cells.groupby([*line, "target"])["target_options"].transform(_differing)
+    of_job = cells.groupby(line)["options"].transform(differing)
+    of_target = cells.groupby([*line, "target"])["target_options"].transform(differing)
     both = zip(of_job, of_target, strict=True)
     cells = cells.assign(variant=[", ".join(filter(None, parts)) for parts in both])
     places = np.split(place, np.cumsum([len(part.cells) for part in parts])[:-1])
@@ -97,17 +98,6 @@ def _image_sets(parts: Sequence[Rows]) -> dict[str, str]:
             known.append((whole, set(ids)))
         found[job] = whole
     return found
-
-
-def _differing(options: pd.Series) -> pd.Series:
-    """Of each row's options those that not all rows share, as text."""
-    known: dict[str, dict[str, str]] = {text: json.loads(text) for text in options.unique()}
-    shared = set.intersection(*(set(given.items()) for given in known.values()))
-    shown = {
-        text: ", ".join(f"{key}={value}" for key, value in given.items() if (key, value) not in shared)
-        for text, given in known.items()
-    }
-    return options.map(shown)
 
 
 def job_rows(job: Job) -> Rows:

@@ -28,9 +28,14 @@ from harmonia.localisation_report import (
 from harmonia.localisation_rows import LOCALISATION
 from harmonia.page.collection import collect
 from harmonia.page.write import write_pages
+from harmonia.ranking_report import RankingReport
+from harmonia.ranking_tables import AGREEMENT, LINK, RANKING, RANKING_STEMS
 from harmonia.results import IMAGE_ARM, write_text
+from harmonia.score_rows import SCORES
+from harmonia.scored_maps import JobScores, gather_scores, job_scores
 from harmonia.statistic_tables import HEADLINE, STEMS, statistic_tables
 from harmonia.tables import transfer_matrix, transfer_tables
+from harmonia.transfer_link import transferred
 from harmonia.typeset import table_files
 from harmonia.written_report import EQUAL_AREA, LEGEND, MATRIX, Report, print_report
 
@@ -55,8 +60,9 @@ REPLACED = "replaced by a later job of the same cells"
 THUMBNAILS = 5000  # about 10 kB each
 
 _OURS = re.compile(
-    rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS, STEM])})\.(md|csv|tex)|"
-    rf"(localisation_boxes|aggatt|fig1|fig2(_part\d+)?|transfer_matrix(_above_control)?|accuracy_by_area|area_distributions|{LIKENESS})"
+    rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS, STEM, *RANKING_STEMS])})\.(md|csv|tex)|"
+    rf"(localisation_boxes|aggatt|fig1|fig2(_part\d+)?|transfer_matrix(_above_control)?|accuracy_by_area|area_distributions|{LIKENESS}|"
+    rf"{RANKING}|{AGREEMENT}|{LINK}(_rho)?)"
     rf"(_\d+)?\.(png|pdf)"
 )
 
@@ -83,6 +89,7 @@ def write_report(
     report = Report(run, arm)
     parts: dict[str, Rows] = {}
     scored: dict[str, Cells] = {}
+    of_maps: dict[str, JobScores] = {}
     jobs = find_jobs(run)
     if not jobs:
         return report
@@ -92,6 +99,8 @@ def write_report(
                 raise InputError(job.error)
             if (job.folder / LOCALISATION).is_file():
                 scored[_name(job, run)] = scored_cells(job)
+            elif (job.folder / SCORES).is_file():
+                of_maps[_name(job, run)] = job_scores(job)
             else:
                 parts[_name(job, run)] = job_rows(job)
         except InputError as error:
@@ -99,6 +108,7 @@ def write_report(
         except Exception as error:  # damage that nobody thought of must not hide the other jobs
             report.left_out[_name(job, run)] = f"unreadable: {type(error).__name__}: {error}; run the job again"
     mosaics = told_apart(list(scored.values()))
+    scores, repeated = gather_scores(list(of_maps.values()))
     rows = gather(list(parts.values()))
     arms = sorted(set(rows.cells["arm"]) - {IMAGE_ARM})
     if parts and arm not in arms:
@@ -109,12 +119,15 @@ def write_report(
             report.left_out[name] = "replaced by a job of the same cells, on more images or a later one"
     shown = [cells.job for cells in mosaics]
     report.left_out |= {name: REPLACED for name, cells in scored.items() if cells.job not in shown}
-    report.jobs = [job for job in jobs if _name(job, run) in {**parts, **scored}]
+    report.left_out |= {name: REPLACED for name, one in of_maps.items() if one.job in repeated}
+    report.jobs = [job for job in jobs if _name(job, run) in {**parts, **scored, **of_maps}]
     comparisons = compare(rows)
     report.tables = transfer_tables(comparisons, arm)
     likeness = likeness_table(comparisons, jobs, arm)
     report.statistics = statistic_tables(comparisons, arm) + ([likeness] if likeness else [])
     report.statistics += [localisation_table(mosaics)] if mosaics else []
+    ranks = RankingReport(scores, transferred(scores, comparisons, rows, jobs))
+    report.statistics += ranks.tables()
     report.missing = [line for comparison in comparisons for line in missing(comparison)]
     report.matrix = transfer_matrix(comparisons)
     collection = collect(rows)
@@ -137,15 +150,19 @@ def write_report(
         report.figures = illustrate(rows, report.matrix, collection, folder, arm, images, pairs)
     if mosaics:
         report.figures += illustrate_localisation(mosaics, folder)
+    of_ranks = ranks.illustrate(folder)
+    report.figures += of_ranks
     facts = {
         "run": run.resolve().name,
         "finished": len(report.jobs),
         "legend": LEGEND,
         "equal_area": EQUAL_AREA,
         "tables": report.tables,
-        "statistics": report.statistics,
+        "statistics": [made for made in report.statistics if made.stem not in RANKING_STEMS],
         "headlines": (HEADLINE, STEM),
-        "figures": report.figures,
+        "figures": [figure for figure in report.figures if figure not in of_ranks],
+        "ranking": [made for made in report.statistics if made.stem in RANKING_STEMS],
+        "ranking_figures": of_ranks,
         "missing": report.missing,
         "left_out": report.left_out,
     }

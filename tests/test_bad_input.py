@@ -13,6 +13,7 @@ from harmonia.store import __main__ as store
 
 SMALL = ["source=timm", "source.arch=test_resnet", "source.weights=random", "target=self", "method=gc", "data=folder"]
 SMALL += ["data.root=images", "evaluation.controls=null", "evaluation.areas=[0.3]", "trainer=cpu", "logger=none"]
+DELETION, BOXES = ["evaluation=deletion"], ["evaluation=boxes"]
 SAFE, PTH = ["source.weights=w.safetensors"], ["source.weights=w.pth"]
 TWINS = ["target=[self,lite0]", "target.lite0.name=test_resnet", "target.lite0.weights=random"]
 CLASSES = ("n01440764", "n02102040")
@@ -40,6 +41,10 @@ def text(name: str, content: str | bytes):
         Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
 
     return write
+
+
+def boxes(line: str):
+    return text("b.csv", f"path,class_index,x0,y0,x1,y1\n{line}\n")
 
 
 def every_image_broken() -> None:
@@ -170,6 +175,19 @@ RUN = [
     ("a job's folder where nothing can be made", nothing, ["hydra.run.dir=/proc/harmonia"], "hydra.run.dir="),
 ]  # fmt: skip
 
+SCORING = [
+    ("a metric's option misspelt", nothing, [*DELETION, "+evaluation.metric.step=3"], "has no option 'step'"),
+    ("no step of a metric", nothing, [*DELETION, "evaluation.metric.steps=0"], "evaluation.metric.steps"),
+    ("text for a metric's number", nothing, [*DELETION, "evaluation.metric.steps=all"], "must be a whole number"),
+    ("a metric that does not exist", nothing, ["evaluation=auc"], "evaluation must be one of"),
+    ("boxes that are asked for and not there", nothing, BOXES, "data.boxes=FILE"),
+    ("a file of boxes that is not there", nothing, [*BOXES, "data.boxes=none.csv"], "No such file"),
+    ("a file of boxes in another form", text("b.csv", "file,x,y\n"), [*BOXES, "data.boxes=b.csv"], "lacks path"),
+    ("boxes of other images", boxes("z.png,0,0,0,1,1"), [*BOXES, "data.boxes=b.csv"], "names none of them"),
+    ("a box inside out", boxes(f"{CLASSES[0]}/0.png,0,9,0,1,1"), [*BOXES, "data.boxes=b.csv"], "x0 < x1"),
+    ("a box beyond its image", boxes(f"{CLASSES[0]}/0.png,0,0,0,99,9"), [*BOXES, "data.boxes=b.csv"], "stored file"),
+]  # fmt: skip
+
 REPORT = [
     ("a report of nowhere", nothing, ["run=nowhere"], "must be an existing folder"),
     ("a report of a file", text("file", ""), ["run=file"], "must be a folder"),
@@ -234,6 +252,14 @@ def test_run_refuses_in_one_line_and_hurts_nothing(cli, tmp_path, finished, monk
     prepare()
     one_line(*cli(*SMALL, "hydra.run.dir=refused", *words), part)
     assert {path: content for path, content in contents(finished).items() if path in before} == before
+
+
+@named(SCORING, "prepare", "words", "part")
+def test_a_job_that_scores_maps_refuses_in_one_line(cli, tmp_path, prepare, words, part):
+    images(tmp_path / "images")
+    prepare()
+    plain = [word for word in SMALL if not word.startswith("evaluation.")]
+    one_line(*cli(*plain, "hydra.run.dir=refused", *words), part)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,9 @@ def planned(cli, tmp_path, capfd):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 30), (50 * number, 99, 7)).save(path)
 
-    def call(*words):
+    def call(*words, without=()):
         capfd.readouterr()
-        code = plan.main([*words, *WORDS])
+        code = plan.main([*words, *(word for word in WORDS if not word.startswith(without))])
         captured = capfd.readouterr()
         return code, captured.out, captured.err
 
@@ -55,6 +55,21 @@ def test_a_plan_foretells_the_passes_of_the_run_and_writes_nothing(cli, planned,
     assert passes == 35
     (total,) = numbers(planned("--images", "0", *words)[1], "all")
     assert total[2:6] == ["25", "25", "0", "0"]
+
+
+def test_scores_of_maps_are_planned_with_their_passes_and_no_target_is(cli, planned, tmp_path):
+    words = ["method=gc", "evaluation=deletion", "++evaluation.metric.steps=3"]
+    plain = [word for word in WORDS if not word.startswith("evaluation.")]
+    code, out, err = planned("--images", "3", *words, without=("evaluation.",))
+    assert code == 0, err
+    (scores,), kinds = numbers(out, "scores"), [numbers(out, kind) for kind in ("images", "features")]
+    assert kinds == [[], []]
+    assert scores[1].endswith(": deletion")
+    assert cli(*words, *plain, "hydra.run.dir=job")[0] == 0
+    summary = json.loads((tmp_path / "job" / "summary.json").read_text())
+    assert int(scores[5]) == summary["network_passes/test_resnet"] == 5 * 4
+    (scores,) = numbers(planned("--images", "0", *words, without=("evaluation.",))[1], "scores")
+    assert scores[2:6] == ["5", "5", "0", "0"]
 
 
 @pytest.mark.parametrize("order", ["2,6", "6,2"])

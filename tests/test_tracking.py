@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from harmonia.results import read_summary, write_summary
 from harmonia.tracked_rows import image_table, metrics, tracked_rows
-from harmonia.tracking import finish, make_logger, publish, publish_cells, wandb_table
+from harmonia.tracking import finish, make_logger, publish, publish_cells, publish_scores, wandb_table
 
 CONF = Path(__file__).parents[1] / "conf" / "logger"
 SUMMARY = {
@@ -114,6 +114,33 @@ def test_scored_cells_are_a_histogram_and_a_table(tmp_path, history, logged_tabl
     values = logged["histograms/gridpg/localisation//values"]
     assert (values[0], values[-1], sum(values)) == (1, 1, 2)
     assert logged_table(tmp_path, "cells")["image_id"].tolist() == ["n0", "n1"]
+
+
+def test_scores_of_maps_are_histograms_and_a_table_with_a_line_per_image(tmp_path, history, logged_table):
+    scores = pd.DataFrame(
+        {
+            "image_id": ["a", "b", "c"] * 2,
+            "label": "dog",
+            "explained": ["dog", "cat", "dog"] * 2,
+            "p_explained": 0.5,
+            "evaluation": "road",
+            "metric": ["road"] * 3 + ["road_morf"] * 3,
+            "value": [-2.0, 3.0, np.nan, 0.5, np.nan, np.nan],
+            "reason": ["", "", "zero", "", "no change", "zero"],
+        }
+    )
+    logger = make_logger(group("wandb", tmp_path))
+    publish_scores(logger, {"e7/road/road": 0.5, "e7/road/road_morf": None}, CONFIG, scores)
+    finish(logger)
+    logged = history(tmp_path)
+    assert logged["e7/road/road"] == 0.5
+    assert "e7/road/road_morf" not in logged
+    assert sum(logged["histograms/road/road//values"]) == 2
+    assert sum(logged["histograms/road/road_morf//values"]) == 1
+    table = logged_table(tmp_path, "images").set_index("image_id")
+    assert table["road"].tolist()[:2] == [-2.0, 3.0]
+    assert table.loc["c", ["road", "road_morf"]].isna().all()
+    assert table["reason"].fillna("").tolist() == ["", "no change", "zero"]
 
 
 def test_wandb_draws_accuracy_and_its_control_over_the_kept_area(tmp_path, history, records):

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -65,8 +66,10 @@ class Scorer(LightningModule):
         keys = draws.keys(positions)
         names = [self.classifier.classes[label] for label in labels.tolist()]
 
+        again = torch.zeros(len(usable), dtype=torch.long)  # passes of maps that the metric had made
+
         def explain(model: Model, images: Images, rows: Tensor) -> Maps:
-            return job.method(
+            found = job.method(
                 Request(
                     model=model,
                     pixels=_levels(images),
@@ -78,9 +81,11 @@ class Scorer(LightningModule):
                     keys=keys[rows.numpy()],
                     on_progress=lambda images: None,
                 )
-            ).maps
+            )
+            again[rows] += found.passes
+            return found.maps
 
-        return self._metric(
+        found = self._metric(
             Explained(
                 model=self.classifier,
                 pixels=batch.pixels[usable],
@@ -94,6 +99,7 @@ class Scorer(LightningModule):
                 on_progress=self._progress.advance,
             )
         )
+        return replace(found, passes=found.passes + again)
 
     def _boxes(
         self, batch: ViewBatch, rows: Tensor, records: list[ImageRecord], names: list[str]

@@ -1,4 +1,4 @@
-"""The page to browse: index.html, browse.html and image.html, and beside them in page/ all that they load.
+"""The pages to browse: index, ranking, browse and image (.html), and beside them in page/ all that they load.
 
 Opened from a folder a page may load scripts and pictures but may fetch nothing, so data are scripts, in files small
 enough to be loaded when they are looked at.
@@ -19,6 +19,7 @@ from harmonia.page.thumbnails import make_thumbnails, missing_reason, spread
 from harmonia.results import write_text
 
 INDEX = "index.html"
+RANKING = "ranking.html"  # there where maps have been scored
 PAGE = "page"  # the folder of everything but the three pages
 IMAGES_PER_FILE = 48
 
@@ -48,7 +49,8 @@ def write_pages(folder: Path, collection: Collection, thumbnails: int | None, ar
     data = _data_files(collection, set(chosen), names, missing, beyond, arm)
     for name, value in data:
         (page / "data" / f"{name}.js").write_text(script(name, value), encoding="ascii")
-    for name in (INDEX, "browse.html", "image.html"):
+    (folder / RANKING).unlink(missing_ok=True)
+    for name in (INDEX, "browse.html", "image.html", *([RANKING] if facts["ranking"] else [])):
         text = _TEMPLATES.get_template(name).render(facts, page=name, images=len(paths), no_thumbnails=missing)
         write_text(folder / name, text)
 

@@ -36,9 +36,8 @@ class Boxes:
     version: ClassVar[int] = 1
     needs_boxes: ClassVar[bool] = True
 
-    tolerance_px: float = (
-        0.0  # of the pointing game: so far from the nearest pixel inside is a hit; Zhang et al. have 15
-    )
+    # of the pointing game: a highest pixel so far from a pixel inside is a hit; Zhang et al. have 15
+    tolerance_px: float = 0.0
 
     def __post_init__(self):
         if not 0 <= self.tolerance_px < float("inf"):

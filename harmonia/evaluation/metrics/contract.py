@@ -59,7 +59,7 @@ class Scores:
     """What a metric gives: its scores by name, and the network passes that each image took."""
 
     scores: Mapping[str, Score]  # those of Metric.better in every batch, and name/part where a score has parts (layers)
-    passes: Tensor  # B, int64
+    passes: Tensor  # B, int64; those of Explained.explain are counted by the caller
 
 
 class Metric(Protocol):

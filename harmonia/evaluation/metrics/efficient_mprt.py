@@ -16,7 +16,7 @@ from torch import Tensor
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import Explained, Score, Scores
 from harmonia.evaluation.metrics.randomisation import randomised
-from harmonia.evaluation.metrics.reexplained import counted, explain_again, flags, in_the_view, passes_of
+from harmonia.evaluation.metrics.reexplained import explain_again, flags, in_the_view
 from harmonia.shapes import Maps
 
 
@@ -43,7 +43,7 @@ class EfficientMprt:
 
     def __call__(self, explained: Explained) -> Scores:
         size, count = explained.pixels.shape[-1], len(explained.pixels)
-        with counted(explained) as inputs, randomised(explained.model, "layer", self.seed) as layers:
+        with randomised(explained.model, "layer", self.seed) as layers:
             original = explain_again(explained)
             explained.on_progress(count / 2)
             for layer in layers.names:
@@ -61,7 +61,7 @@ class EfficientMprt:
         changed = (maps != original).flatten(1).any(1).double()  # NaN differs from anything
         scores = {"efficient_mprt": Score(rise, reasons)}
         scores["efficient_mprt_looks_at_model"] = Score(changed, ("",) * count)
-        return Scores(scores, passes_of(inputs, count))
+        return Scores(scores, torch.zeros(count, dtype=torch.long))
 
 
 def histogram_entropy(maps: Maps, bins: int) -> Tensor:

@@ -6,18 +6,18 @@ NeurIPS 2019, https://arxiv.org/abs/1901.09392, definition 3.1; radius and numbe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.attribution.contract import CPU_PASS, Model
+from harmonia.attribution.contract import CPU_PASS
 from harmonia.counter import uniform
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import Explained, Scores
 from harmonia.evaluation.metrics.perturbation import at_least, score
-from harmonia.shapes import Images, Logits
+from harmonia.shapes import Images
 
 STEP = 2**44  # purpose of a draw, numbered as those of controls.py
 ZERO = "the map that is made anew of the image is zero"
@@ -53,21 +53,19 @@ class MaxSensitivity:
         rows = torch.arange(len(explained.labels))
         pieces = rows.split(CPU_PASS if explained.device.type == "cpu" else explained.batch_size.size)
         found = [self._worst(explained, piece) for piece in pieces]
-        values, norms, passes = (torch.cat(parts) for parts in zip(*found, strict=True))
+        values, norms = (torch.cat(parts) for parts in zip(*found, strict=True))
         reasons = [
             ZERO if norm == 0 else "" if finite else NOT_FINITE
             for norm, finite in zip(norms.tolist(), values.isfinite().tolist(), strict=True)
         ]
-        return Scores({"max_sensitivity": score(values, reasons)}, passes)
+        return Scores({"max_sensitivity": score(values, reasons)}, torch.zeros_like(rows))
 
-    def _worst(self, explained: Explained, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of some images the largest change, the norm of the map, and the passes."""
+    def _worst(self, explained: Explained, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Of some images the largest change and the norm of the map."""
         images = explained.pixels[rows].float() / 255
-        model = _Counting(explained.model)
 
         def explain(shown: Images) -> Tensor:
-            # Counting hands on everything but the passes that it counts
-            maps = explained.explain(cast(Model, model), shown.to(explained.device), rows)
+            maps = explained.explain(explained.model, shown.to(explained.device), rows)
             return maps.double().cpu().flatten(1)
 
         whole = explain(images)
@@ -80,20 +78,4 @@ class MaxSensitivity:
             shift = torch.from_numpy(self.radius * (2 * numbers - 1)).float().view_as(images)
             worst = torch.maximum(worst, (explain(images + shift) - whole).norm(dim=1) / norms)
             explained.on_progress(len(rows) / self.draws)
-        return worst, norms, torch.full_like(rows, model.inputs // len(rows))
-
-
-class _Counting:
-    """A model that counts the inputs it is shown."""
-
-    def __init__(self, model: Model):
-        self._model = model
-        self.inputs = 0
-
-    def __call__(self, images: Images) -> Logits:
-        logits = self._model(images)
-        self.inputs += len(logits)
-        return logits
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
+        return worst, norms

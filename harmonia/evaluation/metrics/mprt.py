@@ -17,7 +17,12 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from harmonia.evaluation.metrics.contract import Explained, Score, Scores
 from harmonia.evaluation.metrics.randomisation import Granularity, randomised
-from harmonia.evaluation.metrics.reexplained import counted, explain_again, flags, in_the_view, passes_of
+from harmonia.evaluation.metrics.reexplained import (
+    IMAGES_AT_ONCE,
+    explain_again,
+    flags,
+    in_the_view,
+)
 from harmonia.shapes import Maps
 
 MEASURES = ("spearman", "ssim")
@@ -52,11 +57,10 @@ class Mprt:
 
     def __call__(self, explained: Explained) -> Scores:
         size, count = explained.pixels.shape[-1], len(explained.pixels)
-        with counted(explained) as inputs, randomised(explained.model, self.granularity, self.seed) as layers:
+        with randomised(explained.model, self.granularity, self.seed) as layers:
             share = count / (len(layers.names) + 1)
             original = explain_again(explained)
             explained.on_progress(share)
-            own = Reading(original, size, self.absolute)
             changed = torch.zeros(count, dtype=torch.bool)
             of_layers: dict[str, dict[str, Score]] = {measure: {} for measure in MEASURES}
             for layer in layers.names:
@@ -65,40 +69,47 @@ class Mprt:
                 if not self.cascading:
                     layers.restore(layer)
                 changed |= (maps != original).flatten(1).any(1)  # NaN differs from anything
-                for measure, score in own.compare(Reading(maps, size, self.absolute), layer).items():
+                for measure, score in similarity(original, maps, size, self.absolute, layer).items():
                     of_layers[measure][layer] = score
                 explained.on_progress(share)
         scores = {f"{self.name}_looks_at_model": Score(changed.double(), ("",) * count)}
         for measure, found in of_layers.items():
             scores[f"{self.name}_{measure}"] = mean_score(list(found.values()))
             scores |= {f"{self.name}_{measure}/{layer}": score for layer, score in found.items()}
-        return Scores(scores, passes_of(inputs, count))
+        return Scores(scores, torch.zeros(count, dtype=torch.long))
 
 
-class Reading:
-    """Maps as they are compared: enlarged to the view, their magnitudes if asked for, scaled to at most 1."""
+def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str) -> dict[str, Score]:
+    """Spearman's rho and SSIM of each pair of maps, enlarged to the view; undefined where a map is flagged.
 
-    def __init__(self, maps: Maps, size: int, absolute: bool):
-        maps = maps.abs() if absolute else maps
-        self.flags = flags(maps)
-        large = in_the_view(maps.nan_to_num(0, 0, 0), size)
-        largest = large.abs().amax((1, 2), keepdim=True)
-        self.maps = large / torch.where(largest > 0, largest, 1)
-        self.range = 1.0 if absolute else 2.0  # of what a map may hold, for SSIM
-
-    def compare(self, other: "Reading", layer: str) -> dict[str, Score]:
-        """Similarity to the maps of the network whose randomised layer this is; undefined where one is flagged."""
-        reasons = tuple(
-            f"{own} absolute map" if own else f"{flag} map with {layer} randomised" if flag else ""
-            for own, flag in zip(self.flags, other.flags, strict=True)
+    layer: whose randomised parameters gave ``maps``, for the reasons. SSIM takes maps scaled to a largest magnitude of
+    1, in a Gaussian window of 11 pixels (sigma 1.5), mirrored at the border (torchmetrics; scikit-image leaves it out).
+    """
+    if absolute:
+        original, maps = original.abs(), maps.abs()
+    reasons = tuple(
+        f"{own} absolute map" if own else f"{flag} map with {layer} randomised" if flag else ""
+        for own, flag in zip(flags(original), flags(maps), strict=True)
+    )
+    parts: list[tuple[Tensor, Tensor]] = []
+    for rows in torch.arange(len(maps)).split(IMAGES_AT_ONCE):
+        first, second = (_scaled(in_the_view(of_all[rows], size)) for of_all in (original, maps))
+        # float32: on a CPU a convolution in float64 costs more than a network pass
+        alike = structural_similarity_index_measure(
+            first.float()[:, None], second.float()[:, None], data_range=1.0 if absolute else 2.0, reduction="none"
         )
-        undefined = torch.tensor([bool(reason) for reason in reasons])
-        similar = structural_similarity_index_measure(
-            other.maps[:, None], self.maps[:, None], data_range=self.range, reduction="none"
-        )
-        assert isinstance(similar, Tensor)
-        found = {"spearman": spearman(self.maps, other.maps), "ssim": similar.reshape(-1)}
-        return {name: Score(torch.where(undefined, torch.nan, values), reasons) for name, values in found.items()}
+        assert isinstance(alike, Tensor)
+        parts.append((spearman(first, second), alike.double().reshape(-1)))
+    undefined = torch.tensor([bool(reason) for reason in reasons])
+    found = (torch.cat(values).masked_fill(undefined, torch.nan) for values in zip(*parts, strict=True))
+    return {measure: Score(values, reasons) for measure, values in zip(MEASURES, found, strict=True)}
+
+
+def _scaled(maps: Maps) -> Maps:
+    """Largest magnitude 1; a zero map stays, a non-finite one is scaled to nothing that counts."""
+    maps = maps.nan_to_num(0, 0, 0)
+    largest = maps.abs().amax((1, 2), keepdim=True)
+    return maps / torch.where(largest > 0, largest, 1)
 
 
 def spearman(first: Maps, second: Maps) -> Tensor:

@@ -1,11 +1,8 @@
 """A batch's maps computed again, by the same method for the same classes, on a network that may have changed."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from harmonia.attribution.contract import CPU_PASS
 from harmonia.evaluation.metrics.contract import Explained
@@ -34,29 +31,3 @@ def in_the_view(maps: Maps, size: int) -> Tensor:
 def flags(maps: Maps) -> list[str]:
     """Of each map why it cannot be compared: "zero", "constant", "non-finite", or ""."""
     return [flag_of(np.asarray(map_)) for map_ in maps]
-
-
-class InputCount:
-    """How many images the model has been shown."""
-
-    total = 0
-
-
-@contextmanager
-def counted(explained: Explained) -> Iterator[InputCount]:
-    """Counts what goes through the model inside the block, by whatever method."""
-    count = InputCount()
-
-    def look(module: nn.Module, args: tuple) -> None:
-        count.total += len(args[0])
-
-    hook = dict(explained.model.named_modules())[""].register_forward_pre_hook(look)
-    try:
-        yield count
-    finally:
-        hook.remove()
-
-
-def passes_of(count: InputCount, images: int) -> Tensor:
-    """Each image's share of the inputs counted, rounded up, int64."""
-    return torch.full((images,), -(-count.total // max(1, images)), dtype=torch.long)

@@ -9,7 +9,7 @@ from torch import nn
 from harmonia.attribution.grad_cam import GradCAM
 from harmonia.attribution.gradient import Gradient
 from harmonia.attribution.nulls import Edges, Random
-from harmonia.evaluation.metrics.mprt import Mprt, Reading, spearman
+from harmonia.evaluation.metrics.mprt import Mprt, similarity, spearman
 from harmonia.evaluation.metrics.randomisation import randomised
 
 SIZE = 16
@@ -49,7 +49,7 @@ def test_a_map_of_the_input_alone_has_similarity_one_at_every_layer_and_is_flagg
     found = metric(batch(model, by(method), pixels(3, SIZE))).scores
     for measure in ("spearman", "ssim"):
         for name in [f"{metric.name}_{measure}", *(f"{metric.name}_{measure}/{layer}" for layer in LAYERS)]:
-            assert found[name].values.tolist() == pytest.approx([1.0] * 3, abs=1e-12)
+            assert found[name].values.tolist() == pytest.approx([1.0] * 3, abs=1e-6)
     assert found[f"{metric.name}_looks_at_model"].values.tolist() == [0.0] * 3
 
 
@@ -147,10 +147,17 @@ def test_the_model_is_what_it_was_also_behind_an_exception(model):
     assert not model._forward_pre_hooks
 
 
-def test_passes_and_progress_are_counted(model):
-    done = []
-    found = Mprt()(batch(model, by(GradCAM(layer="second")), pixels(8, SIZE), done.append))
-    assert found.passes.tolist() == [6] * 8  # the trained network and five others
+def test_every_image_is_explained_once_a_network_and_progress_adds_up(model):
+    done, rows, explain = [], [], by(GradCAM(layer="second"))
+
+    def counting(model, images, chosen):
+        rows.extend(chosen.tolist())
+        return explain(model, images, chosen)
+
+    given = batch(model, counting, pixels(8, SIZE), done.append)
+    rows.clear()
+    Mprt()(given)
+    assert sorted(rows) == sorted(6 * list(range(8)))  # the trained network and five others
     assert sum(done) == pytest.approx(8)
 
 
@@ -179,26 +186,23 @@ def written_out_ssim(one, other, high):
 @pytest.mark.parametrize(("absolute", "high"), [(True, 1.0), (False, 2.0)])
 def test_ssim_is_that_of_wang_on_maps_scaled_to_one(absolute, high):
     one, other = torch.randn(2, 2, 20, 20, generator=torch.Generator().manual_seed(0))
-    found = Reading(one, 20, absolute).compare(Reading(7 * other, 20, absolute), "head")["ssim"].values
+    found = similarity(one, 7 * other, 20, absolute, "head")["ssim"].values
     for number in range(2):
         maps = [part[number].double().numpy() for part in (one, other)]
         maps = [np.abs(part) if absolute else part for part in maps]
         expected = written_out_ssim(*(part / np.abs(part).max() for part in maps), high)
-        assert found[number].item() == pytest.approx(expected)
+        assert found[number].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_magnitudes_do_not_tell_a_map_from_its_negative_and_signs_do():
     maps = torch.randn(1, 16, 16, generator=torch.Generator().manual_seed(0))
-    similar = [
-        Reading(maps, 16, absolute).compare(Reading(-maps, 16, absolute), "head")["spearman"].values.item()
-        for absolute in (True, False)
-    ]
+    similar = [similarity(maps, -maps, 16, absolute, "head")["spearman"].values.item() for absolute in (True, False)]
     assert similar == pytest.approx([1, -1])
 
 
 def test_a_map_of_one_magnitude_has_no_ranks():
     maps = torch.ones(1, 16, 16)
     maps[:, :8] = -1
-    score = Reading(maps, 16, True).compare(Reading(torch.rand(1, 16, 16), 16, True), "head")["spearman"]
+    score = similarity(maps, torch.rand(1, 16, 16), 16, True, "head")["spearman"]
     assert score.values.isnan().all()
     assert score.reasons == ("constant absolute map",)

@@ -1,0 +1,217 @@
+"""How metrics order attribution methods, and whether they agree: means, ranks, rank correlations, with intervals.
+
+Nothing here makes one number of several metrics. Intervals are those of harmonia.statistics: the images of a setting
+are drawn again within their classes, the same resamples for every cell and metric; methods, networks and maps are
+held fixed.
+"""
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from harmonia.scored_maps import ScoredMaps
+from harmonia.statistics import NUM_RESAMPLES, Draws, interval, resamples, strata
+
+MIN_METHODS = 5  # of four, no order is significant at 5 %
+MIN_IMAGES = 10
+IMAGE_RESAMPLES = 1_000  # of correlations over images, whose ranks are made anew in each
+_NUMBERS_AT_ONCE = 250_000  # resamples times images, in memory
+
+
+def mean_draws(scores: ScoredMaps, num_resamples: int = NUM_RESAMPLES) -> Draws:
+    """Draws of each cell's mean of each metric over the images that have it, (1 + resamples, cells, metrics)."""
+    values = scores.values.reshape(len(scores.image_ids), -1)
+    there = ~np.isnan(values)
+    filled = np.where(there, values, 0)
+    num_resamples = num_resamples if len(values) > 1 else 0
+    blocks = []
+    for counts in resamples(strata(scores.labels), num_resamples):
+        counts = counts.astype(float)
+        of_images = counts @ there.astype(float)
+        blocks.append(np.divide(counts @ filled, of_images, out=np.full(of_images.shape, np.nan), where=of_images > 0))
+    return np.concatenate(blocks).reshape(-1, *scores.values.shape[1:])
+
+
+def oriented(scores: ScoredMaps, numbers: np.ndarray) -> np.ndarray:
+    """Numbers (..., metrics) turned so that more is better; those of metrics that judge nothing stay."""
+    return numbers * np.where(scores.metrics["better"] == "lower", -1.0, 1.0)
+
+
+def rank_draws(scores: ScoredMaps, means: Draws) -> Draws:
+    """Draws of each cell's rank among its source's methods by each metric: 1 is best, ties share a mean rank.
+
+    NaN for metrics that describe and do not judge, without a mean, and where a source has one method.
+    """
+    ranks = np.full(means.shape, np.nan)
+    judging = (scores.metrics["better"] != "").to_numpy()
+    for places in scores.cells.groupby("source", sort=False).indices.values():
+        for metric in np.flatnonzero(judging):
+            ran = places[~np.isnan(means[0, places, metric])]
+            if len(ran) > 1:
+                part = -oriented(scores, means[..., ran, :])[..., metric]
+                # a resample without any defined image of one method ranks nothing
+                ranks[:, ran, metric] = rankdata(part, axis=1, nan_policy="propagate")
+    return ranks
+
+
+def ranking(scores: ScoredMaps) -> pd.DataFrame:
+    """A line per cell and metric: value, rank (1 is best), their intervals, images with and without the score.
+
+    methods: how many the rank is among.
+    """
+    means = mean_draws(scores)
+    ranks = rank_draws(scores, means)
+    values, places = interval(means), interval(ranks)
+    defined = (~np.isnan(scores.values)).sum(0)
+    missing = scores.reasons.groupby(["cell", "metric"])["images"].sum().to_dict()
+    lines = []
+    for (cell, column), images in np.ndenumerate(defined):
+        name = scores.metrics["metric"].iloc[column]
+        undefined = missing.get((cell, name), 0)
+        if images + undefined == 0:
+            continue  # has not run
+        source = scores.cells["source"].iloc[cell]
+        ranked = ~np.isnan(ranks[0, (scores.cells["source"] == source).to_numpy(), column])
+        numbers = dict(zip(("value", "value_low", "value_high"), values[cell, column].tolist(), strict=True))
+        numbers |= dict(zip(("rank", "rank_low", "rank_high"), places[cell, column].tolist(), strict=True))
+        facts = {"metric": name, "better": scores.metrics["better"].iloc[column]}
+        counts = {"methods": int(ranked.sum()), "images": int(images), "undefined": int(undefined)}
+        lines.append({**scores.cells.iloc[cell][["source", "method", "variant"]], **facts, **numbers, **counts})
+    return pd.DataFrame(lines)
+
+
+def rank_spread(lines: pd.DataFrame) -> pd.DataFrame:
+    """Of each source's method its best, median and worst rank over the metrics, and which metrics these are.
+
+    lines: as ranking gives them. spread: worst less best, 0 where all metrics agree.
+    """
+    ranked: Any = lines[lines["rank"].notna()]
+    found = []
+    for names, part in ranked.groupby(["source", "method", "variant"], sort=False):
+        best, worst = part["rank"].min(), part["rank"].max()
+        found.append(
+            {
+                **dict(zip(("source", "method", "variant"), names, strict=True)),
+                "best": best,
+                "median": part["rank"].median(),
+                "worst": worst,
+                "spread": worst - best,
+                "best_by": ", ".join(part.loc[part["rank"] == best, "metric"]),
+                "worst_by": ", ".join(part.loc[part["rank"] == worst, "metric"]),
+                "methods": part["methods"].max(),
+                "metrics": len(part),
+            }
+        )
+    return pd.DataFrame(found)
+
+
+def agreement_over_methods(scores: ScoredMaps) -> pd.DataFrame:
+    """Spearman's rho of each two metrics over the methods of a source, a line per source and pair of metrics.
+
+    Means turned so that more is better. NaN where fewer than MIN_METHODS methods have both; the interval says what
+    other images would give, not other methods.
+    """
+    means = oriented(scores, mean_draws(scores))
+    lines = []
+    for source, places in scores.cells.groupby("source", sort=False).indices.items():
+        for one, other in combinations(range(means.shape[2]), 2):
+            both = places[~np.isnan(means[0][places][:, [one, other]]).any(1)]
+            draws = (
+                spearman(means[:, both, one], means[:, both, other])
+                if len(both) >= MIN_METHODS
+                else np.full(len(means), np.nan)
+            )
+            value, low, high = interval(draws).tolist()
+            names = scores.metrics["metric"].iloc[[one, other]]
+            lines.append((source, *names, value, low, high, len(both)))
+    return pd.DataFrame(lines, columns=["source", "first", "second", "rho", "rho_low", "rho_high", "methods"])
+
+
+def agreement_over_images(scores: ScoredMaps) -> pd.DataFrame:
+    """Spearman's rho of each two metrics over the images of a cell, its mean over cells; a line per pair of metrics.
+
+    cells: in how many MIN_IMAGES images or more have both.
+    """
+    rhos = image_correlations(scores.labels, oriented(scores, scores.values))
+    lines = []
+    for one, other in combinations(range(len(scores.metrics)), 2):
+        value, low, high, cells = mean_over_cells(rhos[:, :, one, other])
+        names = scores.metrics["metric"].iloc[[one, other]]
+        lines.append((*names, value, low, high, cells))
+    return pd.DataFrame(lines, columns=["first", "second", "rho", "rho_low", "rho_high", "cells"])
+
+
+def mean_over_cells(rhos: Draws) -> tuple[float, float, float, int]:
+    """Mean over the cells (draws, cells) whose correlation is defined, its interval, and how many these are."""
+    defined = ~np.isnan(rhos[0])
+    if not defined.any():
+        return np.nan, np.nan, np.nan, 0
+    value, low, high = interval(rhos[:, defined].mean(1)).tolist()
+    return value, low, high, int(defined.sum())
+
+
+def image_correlations(labels: np.ndarray, values: np.ndarray, num_resamples: int = IMAGE_RESAMPLES) -> Draws:
+    """Draws of Spearman's rho over images of each two columns within each cell, (1 + resamples, cells, m, m).
+
+    values (images, cells, m). A pair takes the images that have both, and is NaN with fewer than MIN_IMAGES of them.
+    """
+    cells, columns = values.shape[1:]
+    blocks = []
+    for counts in resamples(strata(labels), num_resamples):
+        for part in np.array_split(counts, max(1, -(-counts.size // _NUMBERS_AT_ONCE))):
+            of_cells = [_cell_correlations(part.astype(float), values[:, cell]) for cell in range(cells)]
+            blocks.append(np.stack(of_cells, 1) if cells else np.empty((len(part), 0, columns, columns)))
+    return np.concatenate(blocks)
+
+
+def _cell_correlations(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(lines, m, m), for counts (lines, images) of how often each image occurs and values (images, m)."""
+    there = ~np.isnan(values)
+    found = np.full((len(counts), values.shape[1], values.shape[1]), np.nan)
+    for both, pairs in _by_images(there):
+        if both.sum() >= MIN_IMAGES:
+            columns = sorted({column for pair in pairs for column in pair})
+            weights = counts[:, both]
+            ranks = np.stack([_midranks(values[both, column], weights) for column in columns], -1)
+            total = weights.sum(1)[:, None]
+            # each image counts as often as it was drawn; the mean midrank of n is (n + 1) / 2
+            centred = (ranks - (total[..., None] + 1) / 2) * np.sqrt(weights)[..., None]
+            products = centred.transpose(0, 2, 1) @ centred
+            spread = np.sqrt(np.einsum("laa->la", products))
+            scale = spread[:, :, None] * spread[:, None]
+            rho = np.divide(products, scale, out=np.full(products.shape, np.nan), where=scale > 0)
+            for one, other in pairs:
+                at = columns.index(one), columns.index(other)
+                found[:, one, other] = found[:, other, one] = rho[:, at[0], at[1]]
+    return found
+
+
+def _by_images(there: np.ndarray) -> Iterator[tuple[np.ndarray, list[tuple[int, int]]]]:
+    """Pairs of columns by the images that have both: mostly the same for all."""
+    groups: dict[bytes, tuple[np.ndarray, list[tuple[int, int]]]] = {}
+    for pair in combinations(range(there.shape[1]), 2):
+        both = there[:, pair[0]] & there[:, pair[1]]
+        groups.setdefault(both.tobytes(), (both, []))[1].append(pair)
+    yield from groups.values()
+
+
+def _midranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Ranks (lines, images) of values among those of a resample in which each occurs weights (lines, images) times."""
+    distinct, group = np.unique(values, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], np.arange(len(distinct)))
+    sizes = np.add.reduceat(weights[:, order], starts, axis=1)
+    ends = sizes.cumsum(1)
+    return (ends - (sizes - 1) / 2)[:, group]
+
+
+def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spearman's rho of each line of x with that of y, (lines,); NaN where one does not vary or is undefined."""
+    one, other = (rankdata(part, axis=1, nan_policy="propagate") for part in (x, y))
+    one, other = (ranks - ranks.mean(1, keepdims=True) for ranks in (one, other))
+    scale = np.sqrt((one**2).sum(1) * (other**2).sum(1))
+    return np.divide((one * other).sum(1), scale, out=np.full(len(x), np.nan), where=scale > 0)

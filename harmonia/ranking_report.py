@@ -1,0 +1,97 @@
+"""The ranking page of a report: what harmonia.ranking and harmonia.transfer_link found, as tables and figures."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from harmonia.figure_style import save
+from harmonia.illustrations import PIXELS_PER_INCH, Illustration
+from harmonia.ranking import agreement_over_images, agreement_over_methods, ranking
+from harmonia.ranking_figures import agreement_heat_maps, link_intervals, rank_heat_map, transfer_scatter
+from harmonia.ranking_tables import (
+    AGREEMENT,
+    LINK,
+    RANKING,
+    agreement_table,
+    labels,
+    link_table,
+    ranking_table,
+    spread_table,
+)
+from harmonia.scored_maps import ScoredMaps
+from harmonia.statistic_tables import StatisticTable
+from harmonia.transfer_link import ARM, CONTROL, Transferred, link, points
+
+
+class RankingReport:
+    """Tables and figures of the ranking page; none where no job has scored maps."""
+
+    def __init__(self, found: Sequence[ScoredMaps], links: Sequence[Transferred]):
+        self._found, self._links = found, links
+        self._lines = [ranking(scores) for scores in found]
+        self._over_methods = [agreement_over_methods(scores) for scores in found]
+        self._over_images = [agreement_over_images(scores) for scores in found]
+        self._of_transfer = [link(part) for part in links]
+
+    def tables(self) -> list[StatisticTable]:
+        """Those that have a line."""
+        if not self._found:
+            return []
+        made = [
+            ranking_table(self._found, self._lines, linked=bool(self._links)),
+            spread_table(self._found, self._lines),
+            agreement_table(self._found, self._over_methods, self._over_images),
+            link_table(self._found, self._links, self._of_transfer),
+        ]
+        return [one for one in made if len(one.printed)]
+
+    def illustrate(self, folder: Path) -> list[Illustration]:
+        """Draws and writes every figure; those of a second setting end in _2."""
+        made = []
+        for stem, title, caption, figure in self._figures():
+            save(figure, folder, stem)
+            made.append(Illustration(stem, title, caption, round(PIXELS_PER_INCH * figure.get_figwidth())))
+        return made
+
+    def _figures(self) -> Iterator[tuple[str, str, str, Figure]]:
+        for number, scores in enumerate(self._found):
+            suffix = "" if number == 0 else f"_{number + 1}"
+            where = "" if len(self._found) == 1 else f" {', '.join(scores.setting.values())}."
+            lines = self._lines[number]
+            lines = lines.assign(name=lines["source"] + " " + labels(lines))
+            yield from _drawn(
+                (
+                    RANKING + suffix,
+                    "Ranks.",
+                    f"Rank of each method by each metric, 1 is best.{where}",
+                    rank_heat_map(lines),
+                )
+            )
+            panels = [
+                (f"over methods, {source}", part)
+                for source, part in self._over_methods[number].groupby("source", sort=False)
+            ]
+            panels.append(("over images, mean of cells", self._over_images[number]))
+            caption = f"Spearman's rho of each two metrics, turned so that more is better.{where}"
+            yield from _drawn((AGREEMENT + suffix, "Do metrics agree?", caption, agreement_heat_maps(panels)))
+        for number, (part, found) in enumerate(zip(self._links, self._of_transfer, strict=True)):
+            suffix = "" if number == 0 else f"_{number + 1}"
+            where = "" if len(self._links) == 1 else f" {', '.join([*part.scores.setting.values(), part.fill])}."
+            shown = points(part)
+            caption = (
+                f"Retention of {ARM} above {CONTROL}, mean over the other targets, against each metric's mean; shape: "
+                f"source, colour: method.{where}"
+            )
+            if len(shown):
+                shown = shown.assign(method_label=labels(shown))
+                yield LINK + suffix, "Metrics against transfer.", caption, transfer_scatter(shown, found)
+            if found[["over_cells", "over_images"]].notna().any(axis=None):
+                caption = f"Rank correlation of each metric, turned so that more is better, with transfer.{where}"
+                yield f"{LINK}_rho{suffix}", "Does a metric foretell transfer?", caption, link_intervals(found)
+
+
+def _drawn(made: tuple[str, str, str, Figure | None]) -> Iterator[tuple[str, str, str, Figure]]:
+    stem, title, caption, figure = made
+    if figure is not None:
+        yield stem, title, caption, figure

@@ -1,0 +1,191 @@
+"""Jobs that score maps: what reaches a metric, what becomes of it, and what the store keeps."""
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from harmonia.attribution.gradient import Gradient
+from harmonia.evaluation.metrics.contract import Explained, Score, Scores
+from harmonia.score_rows import SCORES, read_scores
+
+WORDS = ["source=timm", "source.arch=test_resnet", "source.weights=random", "target=self", "data=folder", "label=true"]
+WORDS += ["data.root=images", "logger=none", "trainer=cpu", "store.shard_size=2", "hydra.run.dir=job"]
+CLASSES = ("n01440764", "n02102040")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """Mean of the map, the largest difference to the map that explain gives, and the boxes' number.
+
+    Says that it takes two passes of its own, and has every map made twice.
+    """
+
+    version: ClassVar[int] = 1
+    seen: ClassVar[list[Explained]] = []
+
+    factor: float = 1.0
+
+    @property
+    def better(self) -> Mapping[str, str]:
+        return {"probe": "higher", "again": "lower", "boxes": ""}
+
+    def __call__(self, explained: Explained) -> Scores:
+        self.seen.append(explained)
+        rows = torch.arange(len(explained.maps))
+        again = explained.explain(explained.model, explained.pixels.float() / 255, rows)
+        backwards = explained.explain(explained.model, explained.pixels.float().flip(0) / 255, rows.flip(0)).flip(0)
+        assert torch.equal(again, backwards)
+        difference = (again - explained.maps).abs().amax((1, 2)) / again.abs().amax((1, 2))
+        positive = explained.maps.mean((1, 2)) > 0
+        boxes = torch.tensor([len(of_image) for of_image in explained.boxes]).double()
+        found = {
+            "probe": Score.defined(self.factor * explained.maps.mean((1, 2))),
+            "again": Score.defined(difference),
+            "boxes": Score(boxes.masked_fill(positive, math.nan), tuple("above 0" if one else "" for one in positive)),
+            "probe/part": Score.defined(rows),
+        }
+        explained.on_progress(len(rows))
+        return Scores(found, torch.full((len(rows),), 2))
+
+
+@pytest.fixture
+def probed(cli, tmp_path, monkeypatch):
+    """probed(*words): the rows and the summary of a job that runs the probe, of five images in three shards."""
+    monkeypatch.setitem(sys.modules, Probe.__module__, sys.modules[__name__])  # where the configuration finds it
+    for number in range(5):
+        path = tmp_path / "images" / CLASSES[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (40, 40, 3), np.uint8)
+        Image.fromarray(noise).save(path)
+    Probe.seen.clear()
+
+    def call(*words, method="grad"):
+        target = f"evaluation.metric._target_={Probe.__module__}.Probe"
+        code, _, err = cli(*WORDS, f"method={method}", "evaluation=sparseness", target, *words)
+        assert code == 0, err
+        return read_scores(tmp_path / "job"), json.loads((tmp_path / "job" / "summary.json").read_text())
+
+    return call
+
+
+def test_every_image_has_a_row_for_each_score(probed):
+    rows, summary = probed()
+    assert len(rows) == 5 * 4
+    assert rows["metric"].value_counts().to_dict() == {"probe": 5, "again": 5, "boxes": 5, "probe/part": 5}
+    assert dict(zip(rows["metric"], rows["better"], strict=True)) == {
+        "probe": "higher",
+        "again": "lower",
+        "boxes": "",
+        "probe/part": "higher",
+    }
+    of_probe = rows[rows["metric"] == "probe"]
+    assert of_probe["image_id"].tolist() == [f"{CLASSES[n % 2]}/{n}.png" for n in (0, 2, 4, 1, 3)]
+    assert (of_probe["explained"].astype(str) == of_probe["label"].astype(str)).all()
+    assert (rows[["source", "method", "evaluation"]].iloc[0] == ["test_resnet", "grad", "sparseness"]).all()
+    assert summary["test_resnet/sparseness/probe"] == pytest.approx(of_probe["value"].mean())
+    assert (summary["scores_computed"], summary["network_passes/test_resnet"]) == (5, 5 * (2 + 2))
+    assert "test_resnet/image/accuracy" not in summary  # no target was asked
+
+
+def test_explain_gives_the_stored_map_of_the_same_class_up_to_its_rounding(probed):
+    rows, _ = probed()
+    assert rows[rows["metric"] == "again"]["value"].max() < 1e-3
+
+
+def test_an_undefined_score_has_its_reason_and_no_value(probed):
+    rows, _ = probed()
+    of_boxes, means = (rows[rows["metric"] == name].reset_index() for name in ("boxes", "probe"))
+    assert (of_boxes["value"].isna() == (means["value"] > 0)).all()
+    assert set(of_boxes["reason"][of_boxes["value"].isna()]) <= {"above 0"}
+    assert (of_boxes["reason"][of_boxes["value"].notna()] == "").all()
+
+
+def test_scores_are_computed_once_and_again_for_other_options_and_other_maps(probed):
+    first, _ = probed()
+    again, summary = probed()
+    assert (summary["scores_computed"], summary["scores_cached"], summary["network_passes/test_resnet"]) == (0, 5, 0)
+    assert again.equals(first)
+    other, summary = probed("+evaluation.metric.factor=2")
+    assert (summary["scores_computed"], summary["maps_computed"]) == (5, 0)
+    of_both = [rows[rows["metric"] == "probe"]["value"].to_numpy() for rows in (first, other)]
+    np.testing.assert_allclose(of_both[1], 2 * of_both[0])
+    assert probed("label=predicted")[1]["scores_computed"] == 5
+
+
+def test_a_smoothed_map_is_explained_anew_smoothed(probed):
+    rows, _ = probed("smooth.k=5")
+    assert rows["smooth"].tolist() == [5] * len(rows)
+    assert rows[rows["metric"] == "again"]["value"].max() < 1e-3
+
+
+def test_a_map_without_a_ranking_never_reaches_a_metric(probed, monkeypatch, tmp_path):
+    plain = Gradient.__call__
+
+    def partly_zero(self, request):
+        found = plain(self, request)
+        if request.pixels.dtype == torch.uint8:  # a shard of the store's, and not a metric's question
+            found.maps[0] = 0
+            found.maps[-1] = torch.nan
+        return found
+
+    monkeypatch.setattr(Gradient, "__call__", partly_zero)
+    rows, summary = probed("store.shard_size=3")
+    assert len(Probe.seen) == 1  # of the shards of 3 and 2 only the first has a map in the middle
+    assert [len(explained.maps) for explained in Probe.seen] == [1]
+    of_probe = rows[rows["metric"] == "probe"]
+    assert of_probe["reason"].tolist() == ["zero", "", "non-finite", "zero", "non-finite"]
+    assert of_probe["value"].isna().tolist() == [True, False, True, True, True]
+    assert summary["maps_flagged"] == 4
+    assert summary["test_resnet/sparseness/probe_undefined"] == 4
+    assert summary["network_passes/test_resnet"] == 2 + 2
+
+
+def test_an_unreadable_image_has_no_row_and_one_that_can_be_read_again_is_scored(probed, tmp_path):
+    path = tmp_path / "images" / CLASSES[0] / "2.png"
+    content = path.read_bytes()
+    gone = path.with_suffix(".away")
+    path.rename(gone)
+    path.symlink_to("nowhere.png")
+    rows, summary = probed()
+    assert summary["images_unreadable"] == 1
+    assert rows["image_id"].nunique() == 4
+    assert f"{CLASSES[0]}/2.png" not in set(rows["image_id"])
+    path.unlink()
+    path.write_bytes(content)
+    rows, _ = probed()
+    assert rows["image_id"].nunique() == 5
+
+
+def test_a_job_of_another_evaluation_in_the_folder_leaves_none_of_its_rows(probed, cli, tmp_path):
+    probed()
+    assert (tmp_path / "job" / SCORES).is_file()
+    words = [*WORDS, "evaluation.controls=null", "evaluation.areas=[0.3]"]
+    assert cli(*words, "method=gc")[0] == 0
+    assert not (tmp_path / "job" / SCORES).exists()
+    probed()
+    assert not (tmp_path / "job" / "rows.parquet").exists()
+
+
+def test_a_part_of_a_class_of_which_the_map_is_has_its_boxes(probed, tmp_path):
+    file = tmp_path / "boxes.csv"
+    lines = [f"images/{CLASSES[n % 2]}/{n}.png,{CLASSES[0]},0,0,20,20\n" for n in (0, 0, 1)]
+    file.write_text("path,class_index,x0,y0,x1,y1\n" + "".join(lines))
+    probed("data.boxes=boxes.csv")
+    counted = {Path(name).name: count for name, count in _boxes_seen(tmp_path).items()}
+    assert counted == {"0.png": 2, "2.png": 0, "4.png": 0, "1.png": 0, "3.png": 0}  # 1.png is explained as another
+
+
+def _boxes_seen(folder):
+    """Boxes that the probe was given, by image in the order of the rows."""
+    rows = read_scores(folder / "job")
+    names = rows[rows["metric"] == "probe"]["image_id"].tolist()
+    return dict(zip(names, [len(boxes) for explained in Probe.seen for boxes in explained.boxes], strict=True))
