@@ -98,7 +98,7 @@ class RankingReport:
                     f"class on {ARM} less that on {CONTROL}, against its place by score (1: best); bright: many.{where}"
                 )
                 yield f"{LINK}_images{suffix}", "The same over images.", caption, image_densities(places, found)
-            if found[["over_cells", "over_images"]].notna().any(axis=None):
+            if found[["over_cells", "over_images"]].notna().to_numpy().any():
                 caption = f"Rank correlation of each metric, turned so that more is better, with transfer.{where}"
                 yield f"{LINK}_rho{suffix}", "Does a metric foretell transfer?", caption, link_intervals(found)
 

@@ -181,10 +181,6 @@ def _counts(numbers: Any) -> list[str]:
     return [str(number) for number in numbers]
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _blind(scores: ScoredMaps) -> dict[tuple[str, str, str], str]:
     """Cells with images whose map never changed with the network's parameters, and that in a sentence."""
     found = {}
