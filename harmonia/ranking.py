@@ -85,7 +85,7 @@ def ranking(scores: ScoredMaps) -> pd.DataFrame:
 
 
 def rank_spread(lines: pd.DataFrame) -> pd.DataFrame:
-    """Of each source's method its best, median and worst rank over the metrics, and which metrics these are.
+    """Of each source's method its best and worst rank over the metrics, and which metrics these are; no mean of them.
 
     lines: as ranking gives them. spread: worst less best, 0 where all metrics agree.
     """
@@ -97,7 +97,6 @@ def rank_spread(lines: pd.DataFrame) -> pd.DataFrame:
             {
                 **dict(zip(("source", "method", "variant"), names, strict=True)),
                 "best": best,
-                "median": part["rank"].median(),
                 "worst": worst,
                 "spread": worst - best,
                 "best_by": ", ".join(part.loc[part["rank"] == best, "metric"]),

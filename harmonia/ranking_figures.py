@@ -1,6 +1,6 @@
 """Figures of the ranking page: ranks, how far metrics agree, and what they say of transfer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harmonia.cells import Frame
 from harmonia.figure_style import CONTROL_COLOUR, MARKERS, PALETTE, TEXT_WIDTH, grid, short, style
 
 ROW, LABEL = 0.24, 0.075  # inches: a line of a heat map, a letter of its labels
@@ -21,9 +22,10 @@ def rank_heat_map(lines: pd.DataFrame) -> Figure | None:
     ranked: Any = lines[lines["rank"].notna()]
     if ranked.empty:
         return None
-    ranks = ranked.pivot(index="name", columns="metric", values="rank")
+    # not pivot: gc and GC are printed alike
+    ranks = ranked.pivot_table(index="name", columns="metric", values="rank", aggfunc="first")
     ranks = ranks.reindex(list(dict.fromkeys(ranked["name"])), columns=list(dict.fromkeys(ranked["metric"])))
-    of = ranked.pivot(index="name", columns="metric", values="methods").reindex_like(ranks)
+    of = ranked.pivot_table(index="name", columns="metric", values="methods", aggfunc="first").reindex_like(ranks)
     place = (ranks.to_numpy(float) - 1) / (of.to_numpy(float) - 1)
     margin = LABEL * max(len(short(name, 36)) for name in ranks.index)
     with style():
@@ -39,7 +41,7 @@ def rank_heat_map(lines: pd.DataFrame) -> Figure | None:
         return figure
 
 
-def agreement_heat_maps(panels: Sequence[tuple[str, pd.DataFrame]]) -> Figure | None:
+def agreement_heat_maps(panels: Sequence[tuple[str, Frame]]) -> Figure | None:
     """Metrics by metrics, Spearman's rho in each cell; a panel per title and frame (first, second, rho).
 
     None where no rho is defined.
@@ -54,9 +56,9 @@ def agreement_heat_maps(panels: Sequence[tuple[str, pd.DataFrame]]) -> Figure | 
         drawn = None
         for panel, (title, frame) in zip(axes, shown, strict=True):
             table = np.full((len(names), len(names)), np.nan)
-            for line in frame.itertuples(index=False):
-                at = names.index(str(line.first)), names.index(str(line.second))
-                table[at] = table[at[::-1]] = line.rho
+            for first, second, rho in frame[["first", "second", "rho"]].itertuples(index=False):
+                at = names.index(first), names.index(second)
+                table[at] = table[at[::-1]] = rho
             np.fill_diagonal(table, np.nan)
             drawn = panel.imshow(table, cmap="PuOr", vmin=-1, vmax=1, aspect="equal")
             if len(names) <= 14:
@@ -81,7 +83,7 @@ def _names(panel: Axes, rows: list[str], columns: Sequence[str]) -> None:
     panel.tick_params(length=0)
 
 
-def transfer_scatter(points: pd.DataFrame, found: pd.DataFrame) -> Figure:
+def transfer_scatter(points: pd.DataFrame, found: Frame) -> Figure:
     """Transfer above control against a metric's mean, a panel per metric, a mark per source and method.
 
     points: as transfer_link.points gives them, with ``method_label``; found: as transfer_link.link gives it.
@@ -112,6 +114,24 @@ def transfer_scatter(points: pd.DataFrame, found: pd.DataFrame) -> Figure:
             for name, (colour, marker) in entries.items()
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=min(6, len(handles)))
+        return figure
+
+
+def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], found: Frame) -> Figure:
+    """Where images stand within their cell by transfer against by score, all cells in one panel per metric.
+
+    places: as transfer_link.image_places gives them. No relation is an even square.
+    """
+    of_metric = found.set_index("metric")
+    with style():
+        figure, axes = grid(len(places), 4, TEXT_WIDTH / 4, 1.75)
+        for panel, (metric, (score, above)) in zip(axes, places.items(), strict=True):
+            panel.hexbin(score, above, gridsize=12, extent=(0, 1, 0, 1), cmap="viridis", mincnt=0, linewidths=0.1)
+            panel.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+            rho = of_metric.loc[metric, "over_images"]
+            panel.set_title(f"{short(metric)}\nρ {'undefined' if np.isnan(rho) else f'{rho:.2f}'}")
+        figure.supxlabel("place of the image by its score (1: best)", fontsize=8)
+        figure.supylabel("place by transfer above control", fontsize=8)
         return figure
 
 

@@ -8,7 +8,13 @@ from matplotlib.figure import Figure
 from harmonia.figure_style import save
 from harmonia.illustrations import PIXELS_PER_INCH, Illustration
 from harmonia.ranking import agreement_over_images, agreement_over_methods, ranking
-from harmonia.ranking_figures import agreement_heat_maps, link_intervals, rank_heat_map, transfer_scatter
+from harmonia.ranking_figures import (
+    agreement_heat_maps,
+    image_densities,
+    link_intervals,
+    rank_heat_map,
+    transfer_scatter,
+)
 from harmonia.ranking_tables import (
     AGREEMENT,
     LINK,
@@ -21,7 +27,7 @@ from harmonia.ranking_tables import (
 )
 from harmonia.scored_maps import ScoredMaps
 from harmonia.statistic_tables import StatisticTable
-from harmonia.transfer_link import ARM, CONTROL, Transferred, link, points
+from harmonia.transfer_link import ARM, CONTROL, Transferred, image_places, link, points
 
 
 class RankingReport:
@@ -81,12 +87,18 @@ class RankingReport:
             shown = points(part)
             caption = (
                 f"Retention of {ARM} above {CONTROL}, mean over the other targets, against each metric's mean; shape: "
-                f"source, colour: method.{where}"
+                f"source, colour: method; ρ: with the metric turned so that more is better.{where}"
             )
             if len(shown):
                 shown = shown.assign(method_label=labels(shown))
                 yield LINK + suffix, "Metrics against transfer.", caption, transfer_scatter(shown, found)
-            if found[["over_cells", "over_images"]].notna().any(axis=None):
+            if places := image_places(part):
+                caption = (
+                    "Every image of every cell: its place within the cell by the targets' probability of the explained "
+                    f"class on {ARM} less that on {CONTROL}, against its place by score (1: best); bright: many.{where}"
+                )
+                yield f"{LINK}_images{suffix}", "The same over images.", caption, image_densities(places, found)
+            if found[["over_cells", "over_images"]].notna().to_numpy().any():
                 caption = f"Rank correlation of each metric, turned so that more is better, with transfer.{where}"
                 yield f"{LINK}_rho{suffix}", "Does a metric foretell transfer?", caption, link_intervals(found)
 

@@ -65,7 +65,7 @@ def spread_table(found: Sequence[ScoredMaps], lines: Sequence[Frame]) -> Statist
             columns |= {name.capitalize(): [f"{value:g}" for value in frame[name]] for name in _OF_RANKS}
             blocks.append(_with_setting(found, scores, pd.DataFrame(columns)))
     caption = (
-        "How far metrics disagree about a method: its best, median and worst rank among its source's methods. Metrics "
+        "How far metrics disagree about a method: its best and worst rank among its source's methods. Metrics "
         "of one family (road and its halves, the measures of mprt) count one by one."
     )
     return _table(SPREAD, blocks, caption, _varying(found) + 4, [], _all(found, frames))
@@ -157,7 +157,7 @@ def _all(found: Sequence[ScoredMaps], frames: Sequence[Frame]) -> Frame:
     return pd.concat(parts, ignore_index=True)
 
 
-_OF_RANKS = ("best", "median", "worst", "spread", "methods", "metrics")
+_OF_RANKS = ("best", "worst", "spread", "methods", "metrics")
 
 
 def _values_and_ranks(lines: Frame) -> list[str]:
@@ -181,30 +181,36 @@ def _counts(numbers: Any) -> list[str]:
     return [str(number) for number in numbers]
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _blind(scores: ScoredMaps) -> dict[tuple[str, str, str], str]:
     """Cells with images whose map never changed with the network's parameters, and that in a sentence."""
     found = {}
     for cell, part in scores.looks[scores.looks["blind"] > 0].groupby("cell"):
-        source, method, variant = scores.cells.iloc[cell][["source", "method", "variant"]]
+        line = scores.cells.iloc[cell]
         worst = part.loc[part["blind"].idxmax()]
-        found[source, method, variant] = (
-            f"{source}, {method_label(method, variant)}: does not look at the model in {worst['blind']} of "
+        found[tuple(line[KEYS])] = (
+            f"{_cell_names(scores, [cell])}: does not look at the model in {worst['blind']} of "
             f"{_counted(int(worst['images']), 'image')}: no map changes when its parameters are drawn anew."
         )
     return found
 
 
 def _undefined(scores: ScoredMaps) -> list[str]:
-    """A sentence per cell, reason and number of images, with the metrics that it takes away."""
-    lines = []
+    """Why how many images have no score: a sentence for all cells and metrics of which the same is true."""
+    cells: dict[tuple[str, int, str], list[int]] = {}
     for (cell, reason, images), part in scores.reasons.groupby(["cell", "reason", "images"], sort=False):
-        source, method, variant = scores.cells.iloc[cell][["source", "method", "variant"]]
-        metrics = ", ".join(part["metric"])
-        lines.append(
-            f"{source}, {method_label(method, variant)}: {_counted(images, 'image')} without {metrics}: {reason}."
-        )
-    return lines
+        cells.setdefault((reason, images, ", ".join(sorted(part["metric"]))), []).append(cell)
+    return [
+        f"{_cell_names(scores, of)}: {_counted(images, 'image')} without {metrics}: {reason}."
+        for (reason, images, metrics), of in cells.items()
+    ]
+
+
+def _cell_names(scores: ScoredMaps, cells: Sequence[int]) -> str:
+    if 1 < len(cells) == len(scores.cells):
+        return "Every source and method"
+    lines = scores.cells.iloc[list(cells)]
+    return "; ".join(f"{source}, {label}" for source, label in zip(lines["source"], labels(lines), strict=True))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

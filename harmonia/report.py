@@ -63,7 +63,7 @@ THUMBNAILS = 5000  # about 10 kB each
 _OURS = re.compile(
     rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS, STEM, ALIKE, *RANKING_STEMS])})\.(md|csv|tex)|"
     rf"(localisation_boxes|aggatt|fig1|fig2(_part\d+)?|transfer_matrix(_above_control)?|accuracy_by_area|area_distributions|{LIKENESS}|"
-    rf"{RANKING}|{AGREEMENT}|{LINK}(_rho)?)"
+    rf"{RANKING}|{AGREEMENT}|{LINK}(_rho|_images)?)"
     rf"(_\d+)?\.(png|pdf)"
 )
 

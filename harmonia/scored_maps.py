@@ -84,7 +84,8 @@ def gather_scores(found: Sequence[JobScores]) -> tuple[list[ScoredMaps], list[Jo
     jobs["variant"] = jobs.groupby(["label_policy", "data", "source", "method"])["maps"].transform(differing)
     made, used = [], set()
     for names, part in jobs.groupby(["label_policy", "data"], sort=False):
-        setting = dict(zip(("label_policy", "data"), map(str, names), strict=True))  # type: ignore[arg-type]
+        policy, data = names  # type: ignore[misc]
+        setting = {"label_policy": str(policy), "data": str(data)}
         scores, counted = _of_setting(setting, part, [found[place].rows for place in part.index])
         made.append(scores)
         used |= {part.index[place] for place in counted}

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.stats import rankdata, t
 
 from harmonia.cells import Frame, Rows
 from harmonia.comparison import Comparison
 from harmonia.contrasts import mean_transfer
 from harmonia.finished_jobs import Job, options_of
-from harmonia.ranking import MIN_METHODS, image_correlations, mean_over_cells, oriented, spearman
+from harmonia.ranking import MIN_IMAGES, MIN_METHODS, image_correlations, mean_over_cells, oriented, spearman
 from harmonia.results import matched_control
 from harmonia.scored_maps import ScoredMaps, maps_key
 from harmonia.statistics import LEVEL
@@ -125,6 +125,30 @@ def points(part: Transferred) -> pd.DataFrame:
         if not np.isnan([means[cell, column], above]).any()
     ]
     return pd.DataFrame(lines, columns=["source", "method", "variant", "metric", "value", "above"])
+
+
+def image_places(part: Transferred) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By metric, of every image and cell with both numbers its place within its cell, 0 lowest to 1 highest.
+
+    Of the score, turned so that more is better, and of transfer; ties share their mean place.
+    """
+    values = oriented(part.scores, part.scores.values)
+    found = {}
+    for column, name in enumerate(part.scores.metrics["metric"]):
+        pairs = [
+            np.stack([rankdata(both[:, 0]), rankdata(both[:, 1])]) / len(both)
+            for cell in range(len(part.of_cells))
+            if len(both := _both(values[:, cell, column], part.of_images[:, cell])) >= MIN_IMAGES
+        ]
+        if pairs:
+            found[name] = tuple(np.concatenate(pairs, axis=1))
+    return found
+
+
+def _both(score: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """(images, 2): those that have both."""
+    both = np.stack([score, above], 1)
+    return both[~np.isnan(both).any(1)]
 
 
 def _means(values: np.ndarray) -> np.ndarray:

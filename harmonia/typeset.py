@@ -61,6 +61,8 @@ _LATEX = {
     MISSING: "--",
     DAGGER: r"\textdagger{}",
     DOUBLE_DAGGER: r"\textdaggerdbl{}",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
     **{character: "\\" + character for character in "&%$#_{}"},
 }
 

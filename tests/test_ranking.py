@@ -85,14 +85,8 @@ def test_ranks_that_no_resample_changes_have_an_interval_without_width_and_close
 def test_the_spread_of_ranks_names_the_metrics_that_disagree():
     scores = scored_maps(constant((3, 1, 2), (2, 2, 1), (1, 3, 3)), dict.fromkeys("abc", "higher"))
     spread = rank_spread(ranking(scores)).set_index("method")
-    assert spread.loc["m0", ["best", "median", "worst", "spread", "best_by", "worst_by"]].tolist() == [
-        1,
-        2,
-        3,
-        2,
-        "a",
-        "b",
-    ]
+    line = spread.loc["m0", ["best", "worst", "spread", "best_by", "worst_by"]]
+    assert line.tolist() == [1, 3, 2, "a", "b"]
     assert spread["metrics"].tolist() == [3] * 3
 
 

@@ -15,7 +15,7 @@ ODD = "a_b & 50% #1 {x} ~ ^ \\ $ <i> | z"
 
 def odd_table():
     cells = pd.DataFrame([[f"Accuracy {ODD}", "x", "90.00\N{DAGGER}", "[88.1, 92.0]"]] * 2)
-    cells.columns = ["Method", "[Metric]", ODD, "\N{EN DASH}"]
+    cells.columns = ["Method", "[Metric]", f"↑ {ODD}", "\N{EN DASH}"]
     return table(cells, f"Caption {ODD}", 2, list(FOOTNOTES.values()))
 
 
@@ -26,6 +26,7 @@ def test_latex_specials_are_escaped():
         r"\textless{}i\textgreater{} \textbar{} z"
     ) in text
     assert r"90.00\textdagger{} & {[}88.1, 92.0] \\" in text
+    assert r"& $\uparrow$ a\_b" in text
     assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1
     assert r"\begin{tabular}{llrr}" in text
 

@@ -23,7 +23,7 @@ from harmonia.attribution.lrp import LRP
 from harmonia.attribution.rollout import AttentionRollout, GradientRollout
 from harmonia.data.manifest import ImageRecord
 from harmonia.errors import InputError
-from harmonia.evaluation.grids import Grids, Mosaics, draw_grids
+from harmonia.evaluation.grids import Grids, draw_grids
 from harmonia.evaluation.localisation import Localisation, masses
 from harmonia.evaluation.presentation import PartHead, PerCell, cut, on_mosaics, paste
 from harmonia.geometry import View
@@ -261,11 +261,15 @@ def test_a_map_without_positive_attribution_and_one_that_is_not_finite_score_0_a
     source = plain()
     records = [SimpleNamespace(image_id=f"n{number}", path=f"{number}.png", class_name="a") for number in range(4)]
     job = SimpleNamespace(
-        folder=tmp_path, source=source, method=GradCAM(), method_name="gc", images=SimpleNamespace(records=records)
+        folder=tmp_path,
+        source=source,
+        method=GradCAM(),
+        method_name="gc",
+        images=SimpleNamespace(records=records),
+        viewed=SimpleNamespace(batch=lambda images, view: SimpleNamespace(pixels=mosaics(len(images), view.size))),
     )
     grids = Grids(2, np.arange(4)[None], (0, 1, 2, 3))
-    viewed = SimpleNamespace(batch=lambda images, view: SimpleNamespace(pixels=mosaics(len(images), view.size)))
-    Localisation(protocol="gridpg")._write(job, grids, store, Mosaics(grids, viewed))
+    Localisation(protocol="gridpg")._write(job, grids, store)
     rows = read_localisation(tmp_path)
     assert rows["undefined"].tolist() == [False, True, True, False]
     assert rows["localisation"].tolist() == [pytest.approx(0.25), 0, 0, 1]

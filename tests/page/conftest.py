@@ -1,7 +1,10 @@
+import shutil
+
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from scored import plant_scores
 
 from harmonia.report import write_report
 from harmonia.results import RowWriter, write_summary
@@ -72,10 +75,15 @@ def jobs(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def report(jobs):
-    """The folder of that run's report."""
-    write_report(jobs, arm="soft")
-    return jobs / "report"
+def report(jobs, tmp_path_factory):
+    """The folder of that run's report, with two jobs that scored maps beside them."""
+    run = tmp_path_factory.mktemp("reported") / "run"
+    shutil.copytree(jobs, run)
+    for number, method in enumerate(("gc", HOSTILE)):
+        scores = {"deletion": [0.1 + number, (float("nan"), HOSTILE)], "irof": [0.2, 0.3 * number]}
+        plant_scores(run / f"scores{number}", HOSTILE, method, scores)
+    write_report(run, arm="soft")
+    return run / "report"
 
 
 @pytest.fixture

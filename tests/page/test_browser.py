@@ -66,6 +66,18 @@ def summary(page):
     return page.locator("#summary").inner_text()
 
 
+def test_the_ranking_page_shows_its_tables_and_a_figure_that_loads(open_page, hostile):
+    page = open_page("index.html")
+    page.get_by_role("link", name="Ranking", exact=True).click()
+    assert page.get_by_role("heading", name="Methods by metrics").is_visible()
+    assert page.get_by_text("without deletion").is_visible()
+    assert page.locator("table").count() == 3
+    picture = page.locator("figure > img")
+    picture.scroll_into_view_if_needed()
+    page.wait_for_function("document.querySelector('figure > img').naturalWidth > 0")
+    assert picture.count() == 1  # two images agree on nothing
+
+
 def test_the_report_shows_tables_and_figures_that_load(open_page, hostile):
     page = open_page("index.html")
     assert page.locator("table").count() == 2 + 8  # of statistics

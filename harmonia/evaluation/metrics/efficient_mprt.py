@@ -1,7 +1,7 @@
 """Efficient model parameter randomisation test: does a map become more complex once the whole network is random?
 
 A. Hedström, L. Weber, S. Lapuschkin, M. Höhne, "Sanity Checks Revisited: An Exploration to Repair the Model Parameter
-Randomisation Test", 2024, section 4.2, https://arxiv.org/abs/2401.06465.
+Randomisation Test", 2024, https://arxiv.org/abs/2401.06465.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class EfficientMprt:
     """Relative rise of the entropy of each map's histogram, (H_random - H) / H; 0 where the map does not change.
 
     Undefined where the random network gives a zero, constant or non-finite map. efficient_mprt_looks_at_model: 0 where
-    it gives the same map bit for bit, else 1. The paper gives whole-network randomisation; layers between play no part.
+    it gives the same map bit for bit, else 1. The whole network is drawn anew at once; layers between play no part.
     """
 
     version: ClassVar[int] = 1
