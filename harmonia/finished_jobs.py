@@ -75,7 +75,7 @@ _NO_NUMBERS = {"data.cache", "data.download", "data.url"}  # where the same imag
 _NO_NUMBERS |= {"evaluation.representations"}
 _CONTROLS = "evaluation.controls"  # which of them run changes no number of another arm; their seed does
 _OF_A_PART = {"data.per_class", "data.limit"}  # how many of the same images; which they are, the rows say
-_OF_THE_POOL = {"data.pool", "data.pool_size", "data.seed"}  # of the replacement images, not of those shown
+_NOT_SHOWN = {"data.pool", "data.pool_size", "data.seed", "data.boxes"}  # of replacement images, or known of images
 _WANDB = "pytorch_lightning.loggers.WandbLogger"  # as conf/logger/wandb.yaml has it
 _FOLLOWED = {"seed": "seed", "crop_pct": "crop_pct", "weights_folder": "paths.weights"}  # as conf/ interpolates them
 
@@ -108,8 +108,12 @@ def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dic
     Left out are options that repeat the one they follow (data.seed and seed), and how many images there are. Folders of
     images and weights count: the same numbers shown twice are seen, others passed over are not.
     """
+    data = section(config, "data")
+    if data.get("boxes") is None or "metric" not in section(config, "evaluation"):
+        data = {name: value for name, value in data.items() if name != "boxes"}  # boxes change scores of maps alone
     kept: dict[str, Any] = {
         **{name: config.get(name) for name in ("source", "method", "label", "fill", "data", "evaluation")},
+        "data": data,
         **{name: config.get(name) for name in ("seed", "crop_pct")},
         "trainer": {"precision": section(config, "trainer").get("precision")},
         "smooth": {} if section(config, "smooth").get("k") is None else section(config, "smooth"),
@@ -174,7 +178,7 @@ def data_options(options: Mapping[str, str]) -> str:
     """A job's options that say which data set it is about, as text: ids alone tell neither a data set's variants (full,
     160px) apart nor two folders with the same names in them.
     """
-    shown = {key: value for key, value in options.items() if key.startswith("data.") and key not in _OF_THE_POOL}
+    shown = {key: value for key, value in options.items() if key.startswith("data.") and key not in _NOT_SHOWN}
     return json.dumps(shown, sort_keys=True)
 
 

@@ -59,7 +59,7 @@ def job_scores(job: Job) -> JobScores:
     facts = {
         **{name: str(first.get(name, "")) for name in ("source", "method", "label_policy")},
         "data": str(data.get("name") or Path(str(data.get("root") or "")).name or "unnamed data"),
-        "data_options": data_options({key: value for key, value in options.items() if key != "data.boxes"}),
+        "data_options": data_options(options),
         "maps": maps_key(options),
         "metric_options": json.dumps({key: value for key, value in of_metric.items() if key not in _NO_METRIC}),
         "random_weights": "random" if section(job.config, "source").get("weights") == "random" else "",

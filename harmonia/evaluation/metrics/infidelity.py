@@ -6,7 +6,7 @@ NeurIPS 2019, https://arxiv.org/abs/1901.09392, definition 2.1 and, with the sca
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ STEP = 2**42  # purpose of a draw, numbered as those of controls.py
 Perturb = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
 
 
+@runtime_checkable
 class Perturbation(Protocol):
     def of(self, explained: Explained, seed: int) -> Perturb: ...
 
@@ -108,6 +109,10 @@ class Infidelity:
     seed: int = 0
 
     def __post_init__(self):
+        if not isinstance(self.perturbation, Perturbation):
+            raise InputError(
+                f"evaluation.metric.perturbation must be Square or Noise, got {type(self.perturbation).__name__}"
+            )
         at_least(1, draws=self.draws)
         at_least(0, seed=self.seed)
 

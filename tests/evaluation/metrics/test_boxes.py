@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from explained_batch import batch, classifier, pixels
@@ -97,3 +98,25 @@ def test_a_coarse_map_is_enlarged_bilinearly():
 def test_a_tolerance_must_be_a_number_of_pixels(tolerance):
     with pytest.raises(InputError, match="tolerance_px"):
         Boxes(tolerance_px=tolerance)
+
+
+def test_the_games_are_quantus_where_it_is_right():
+    """Quantus 0.6.0 has one of several highest pixels inside for a hit and scores an empty mask True: NaN in an array
+    of bool. Its energy has 1e-9 beneath the line, where the mass of small gradients disappears.
+    """
+    quantus = pytest.importorskip("quantus", reason="Quantus is not installed")
+    maps = torch.randn(5, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    boxes = [[[1, 1, 6, 6]], [[0, 0, 3, 8]], [[2, 2, 4, 4], [5, 5, 8, 8]], [[0, 4, 8, 8]], []]
+    masks = torch.stack([union(torch.tensor(box, dtype=torch.float64).reshape(-1, 4), SIZE) for box in boxes]).numpy()
+    found = scored(maps, *boxes)
+    hits = quantus.PointingGame(disable_warnings=True).evaluate_batch(a_batch=maps.numpy(), s_batch=masks)
+    assert found["pointing_game"].values[:4].tolist() == hits[:4].tolist()
+    assert bool(hits[4]) is True
+    assert found["pointing_game"].reasons[4] == NO_BOX
+    energy = quantus.AttributionLocalisation(positive_attributions=True, disable_warnings=True)
+    pictures = np.zeros((5, 3, SIZE, SIZE))
+    theirs = energy.evaluate_batch(x_batch=pictures, a_batch=maps.numpy(), s_batch=masks)
+    assert found["energy_pointing_game"].values[:4].tolist() == pytest.approx(theirs[:4].tolist(), abs=1e-6)
+    faint = energy.evaluate_batch(x_batch=pictures, a_batch=1e-12 * maps.numpy(), s_batch=masks)
+    assert faint[0] < 0.1 * theirs[0]
+    assert scored(1e-12 * maps, *boxes)["energy_pointing_game"].values[0].item() == pytest.approx(theirs[0], abs=1e-6)

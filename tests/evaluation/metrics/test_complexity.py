@@ -39,3 +39,10 @@ def test_a_map_of_a_single_cell_has_no_relative_complexity():
     assert found["complexity"].values.tolist() == [0, 0]
     assert found["complexity_relative"].values.isnan().all()
     assert found["complexity_relative"].reasons == ("a single cell",) * 2
+
+
+def test_it_is_quantus():
+    quantus = pytest.importorskip("quantus", reason="Quantus is not installed")
+    maps = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(0)).double()
+    theirs = quantus.Complexity(disable_warnings=True).evaluate_batch(None, maps.abs().numpy())
+    assert entropy(maps).tolist() == pytest.approx(theirs.tolist(), abs=1e-9)

@@ -4,7 +4,9 @@ import torch
 from captum.metrics import infidelity as captum_infidelity
 from perturbed import additive, scored, small, value, varied
 
+from harmonia.errors import InputError
 from harmonia.evaluation.metrics.infidelity import Infidelity, Noise, Square
+from harmonia.fill import Black
 from harmonia.keep import in_view
 
 SIZE = 8
@@ -99,3 +101,10 @@ def test_squares_have_their_side_and_every_place():
         assert rows.max() - rows.min() == 3 == columns.max() - columns.min()
         corners.add((rows.min().item(), columns.min().item()))
     assert len(corners) == 25
+
+
+def test_what_is_no_perturbation_is_refused():
+    with pytest.raises(InputError, match="perturbation must be Square or Noise, got Black"):
+        Infidelity(perturbation=Black())
+    with pytest.raises(InputError, match=r"perturbation.side must lie in \(0, 1\], got 2"):
+        Square(side=2)

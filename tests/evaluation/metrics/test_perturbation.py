@@ -77,22 +77,6 @@ def test_inputs_are_made_for_one_pass_at_a_time():
     assert max(waiting) <= CPU_PASS
 
 
-@each_metric
-def test_scores_are_the_same_bit_for_bit_whatever_the_batch(metric):
-    model, pixels, maps = small(16), explained_batch.pixels(5, 16), varied(5, 7)
-    keys = explained_batch.batch(model, lambda *args: maps, pixels).keys
-    together = scored(metric, model, pixels, maps, keys=keys)
-    for batch_size in (1, 3, 64):
-        again = scored(metric, model, pixels, maps, batch_size=batch_size, keys=keys)
-        for name, score in together.scores.items():
-            assert torch.equal(again.scores[name].values, score.values)
-    alone = [scored(metric, model, pixels[[n]], maps[[n]], keys=keys[[n]]) for n in range(5)]
-    for name, score in together.scores.items():
-        # the toy's last layer rounds by the place in a pass; those of real networks that we tried do not
-        torch.testing.assert_close(torch.cat([value(one, name) for one in alone]), score.values, rtol=1e-5, atol=1e-7)
-    assert torch.equal(torch.cat([one.passes for one in alone]), together.passes)
-
-
 @pytest.mark.parametrize("metric", [Deletion(steps=5), IROF(segments=9, compactness=100)])
 def test_a_batch_that_does_not_fit_is_halved_and_changes_no_score(metric):
     model, pixels, maps = small(16), explained_batch.pixels(3, 16), varied(3, 7)
@@ -119,14 +103,6 @@ def test_an_answer_that_is_not_finite_leaves_that_image_undefined_and_no_other(m
     for score in found.scores.values():
         assert score.values.isnan().tolist() == [False, True, False]
         assert score.reasons == ("", NOT_FINITE, "")
-
-
-@each_metric
-def test_progress_counts_every_image_once(metric):
-    steps = []
-    scored(metric, small(16), explained_batch.pixels(5, 16), varied(5, 16), progress=steps.append)
-    assert sum(steps) == pytest.approx(5)
-    assert min(steps) >= 0
 
 
 def test_the_normalisation_is_read_off_the_model_without_running_it():
