@@ -25,6 +25,11 @@ from harmonia.source import Draws
 REASONS = "reasons"  # the fact of an image that holds, as JSON, why which of its scores is undefined
 
 
+def reads_boxes(metric: Metric) -> bool:
+    """Whether the images' boxes are part of what its scores depend on."""
+    return getattr(metric, "needs_boxes", False)
+
+
 class Scorer(LightningModule):
     """A source and a metric; a predict batch is a shard of images."""
 
@@ -104,9 +109,9 @@ class Scorer(LightningModule):
     def _boxes(
         self, batch: ViewBatch, rows: Tensor, records: list[ImageRecord], names: list[str]
     ) -> tuple[Tensor, ...]:
-        """Of each image those of the explained class."""
+        """Of each image those of the explained class; none for a metric whose key does not hold them."""
         boxes = self._job.images.boxes
-        if boxes is None:
+        if boxes is None or not reads_boxes(self._metric):
             return tuple(torch.zeros(0, 4) for _ in records)
         return tuple(
             boxes.in_view(record.image_id, name, (width, height), self._job.source.view)

@@ -12,7 +12,7 @@ from harmonia.attribution.smoothing import Smoothed
 from harmonia.completion import complete
 from harmonia.evaluation.contract import Job
 from harmonia.evaluation.metrics.contract import Metric
-from harmonia.evaluation.scorer import REASONS, Scorer
+from harmonia.evaluation.scorer import REASONS, Scorer, reads_boxes
 from harmonia.identity import fingerprint
 from harmonia.maps import UNREADABLE
 from harmonia.results import SUMMARY
@@ -58,7 +58,7 @@ class MapScores:
     @property
     def needs_boxes(self) -> bool:
         """Whether the data set must come with boxes."""
-        return getattr(self.metric, "needs_boxes", False)
+        return reads_boxes(self.metric)
 
     def scoring(self, job: Job) -> dict[str, Any]:
         """What tells these scores of the job's maps apart."""

@@ -57,6 +57,13 @@ class Probe:
         return Scores(found, torch.full((len(rows),), 2))
 
 
+@dataclass(frozen=True, kw_only=True)
+class BoxProbe(Probe):
+    """The same, with the boxes."""
+
+    needs_boxes: ClassVar[bool] = True
+
+
 @pytest.fixture
 def probed(cli, tmp_path, monkeypatch):
     """probed(*words): the rows and the summary of a job that runs the probe, of five images in three shards."""
@@ -68,9 +75,9 @@ def probed(cli, tmp_path, monkeypatch):
         Image.fromarray(noise).save(path)
     Probe.seen.clear()
 
-    def call(*words, method="grad"):
-        target = f"evaluation.metric._target_={Probe.__module__}.Probe"
-        code, _, err = cli(*WORDS, f"method={method}", "evaluation=sparseness", target, *words)
+    def call(*words, metric=Probe):
+        target = f"evaluation.metric._target_={metric.__module__}.{metric.__name__}"
+        code, _, err = cli(*WORDS, "method=grad", "evaluation=sparseness", target, *words)
         assert code == 0, err
         return read_scores(tmp_path / "job"), json.loads((tmp_path / "job" / "summary.json").read_text())
 
@@ -175,13 +182,18 @@ def test_a_job_of_another_evaluation_in_the_folder_leaves_none_of_its_rows(probe
     assert not (tmp_path / "job" / "rows.parquet").exists()
 
 
-def test_a_part_of_a_class_of_which_the_map_is_has_its_boxes(probed, tmp_path):
+def test_a_metric_that_needs_boxes_has_those_of_the_explained_class_and_scores_of_their_own(probed, tmp_path):
     file = tmp_path / "boxes.csv"
     lines = [f"images/{CLASSES[n % 2]}/{n}.png,{CLASSES[0]},0,0,20,20\n" for n in (0, 0, 1)]
     file.write_text("path,class_index,x0,y0,x1,y1\n" + "".join(lines))
-    probed("data.boxes=boxes.csv")
+    _, summary = probed("data.boxes=boxes.csv", metric=BoxProbe)
     counted = {Path(name).name: count for name, count in _boxes_seen(tmp_path).items()}
     assert counted == {"0.png": 2, "2.png": 0, "4.png": 0, "1.png": 0, "3.png": 0}  # 1.png is explained as another
+    file.write_text(file.read_text().replace("20,20", "20,21"))
+    assert probed("data.boxes=boxes.csv", metric=BoxProbe)[1]["scores_computed"] == summary["scores_computed"] == 5
+    Probe.seen.clear()
+    probed("data.boxes=boxes.csv")  # of a metric that does not say so they are no part of the key
+    assert set(_boxes_seen(tmp_path).values()) == {0}
 
 
 def _boxes_seen(folder):

@@ -63,7 +63,7 @@ class Scores:
 
 
 class Metric(Protocol):
-    """One that reads Explained.boxes says ``needs_boxes: ClassVar[bool] = True``: without them it is refused."""
+    """One that reads Explained.boxes says ``needs_boxes: ClassVar[bool] = True``: else it is given none."""
 
     version: ClassVar[int]  # raised whenever the arithmetic changes: it is part of a score's key
 

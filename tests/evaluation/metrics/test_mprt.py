@@ -206,3 +206,16 @@ def test_a_map_of_one_magnitude_has_no_ranks():
     score = similarity(maps, torch.rand(1, 16, 16), 16, True, "head")["spearman"]
     assert score.values.isnan().all()
     assert score.reasons == ("constant absolute map",)
+
+
+def test_what_quantus_leaves_trained_is_drawn_here(model):
+    quantus = pytest.importorskip("quantus.helpers.model.pytorch_model", reason="quantus is not installed")
+    wrapped = quantus.PyTorchModel(model.network, channel_first=True)
+    *_, (_, theirs) = wrapped.get_random_layer_generator("top_down")
+    # it asks modules for reset_parameters; an embedding that the network itself owns has none
+    assert torch.equal(theirs.place, model.network.place)
+    trained = model.network.place.clone()
+    with randomised(model, "block", 0) as layers:
+        for layer in layers.names:
+            layers.randomise(layer)
+        assert not torch.equal(model.network.place, trained)
