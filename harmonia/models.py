@@ -158,10 +158,12 @@ class Classifier(nn.Module):
 
         input: the normalised image. final: default_layer. middle: the last feature map at an eighth of the image's
         side, as ResNet's Conv3_x in Rao, Böhle, Schiele 2022; of a network that keeps one resolution (ViT) the
-        output of the first half of its blocks.
+        output of the first half of its blocks. normalised: normalised_layer.
         """
         if asked == "final":
             return self.default_layer()
+        if asked == "normalised":
+            return self.normalised_layer()
         if asked != "middle":
             self.layer(asked)
             return asked
@@ -222,10 +224,38 @@ class Classifier(nn.Module):
             self._default_layer = self._find_default_layer()
         return self._default_layer
 
+    def normalised_layer(self) -> str:
+        """The default layer or, of a ViT that normalises it before anything else, the normalisation.
+
+        A token may then be scaled without changing the logits, so that features times gradients in front of it sum to
+        0 at every token, whatever the class (Euler's theorem); behind it they do not.
+        """
+        layer = self.default_layer()
+        blocks = getattr(self.network, "blocks", None)
+        if blocks is None or layer != f"blocks.{len(blocks) - 2}" or not hasattr(blocks[-1], "norm1"):
+            return layer
+        return f"blocks.{len(blocks) - 1}.norm1" if self._normalises_first(blocks) else layer
+
+    def _normalises_first(self, blocks: Any) -> bool:
+        seen: list[Tensor] = []
+        hooks = [
+            blocks[-2].register_forward_hook(lambda module, args, output: seen.append(output)),
+            blocks[-1].norm1.register_forward_pre_hook(lambda module, args: seen.append(args[0])),
+        ]
+        try:
+            with torch.no_grad():
+                self.network.forward_features(self._probe())
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return len(seen) == 2 and seen[0] is seen[1]
+
+    def _probe(self) -> Images:
+        return torch.zeros(1, 3, self.view.size, self.view.size, device=self.mean.device)
+
     def _find_default_layer(self) -> str:
         blocks = getattr(self.network, "blocks", None)
         with torch.no_grad():
-            probe = torch.zeros(1, 3, self.view.size, self.view.size, device=self.mean.device)
             made: list[tuple[str, Tensor]] = []
             hooks = [
                 module.register_forward_hook(lambda module, args, output, name=name: made.append((name, output)))
@@ -233,7 +263,7 @@ class Classifier(nn.Module):
                 if name
             ]
             try:
-                last = self.network.forward_features(probe)
+                last = self.network.forward_features(self._probe())
             finally:
                 for hook in hooks:
                     hook.remove()

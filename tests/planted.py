@@ -46,7 +46,7 @@ class MatchedFilters(nn.Module):
         return "response"
 
     def layer_name(self, asked: str) -> str:
-        return self.default_layer() if asked == "final" else asked
+        return self.default_layer() if asked in ("final", "normalised") else asked
 
     def spatial(self, activations: torch.Tensor) -> torch.Tensor:
         return activations

@@ -12,7 +12,7 @@ import torch
 
 from harmonia.attribution.contract import Explanation, Model, Request
 from harmonia.attribution.grad_cam import ClassGradient, at_final, from_gradient
-from harmonia.attribution.gradient import features_x_gradient
+from harmonia.attribution.gradient import features_x_gradient, refuse_vanishing
 from harmonia.shapes import Maps
 
 
@@ -40,36 +40,45 @@ class GradCAMPlusPlus:
 class HiResCAM:
     """Features times gradients, summed over channels."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
 
-    layer: str = "auto"  # input, middle, final, a module's name; auto is final
+    layer: str = "auto"  # input, middle, final, normalised, a module's name; auto is normalised
 
     def __call__(self, request: Request) -> Explanation:
         return from_gradient(request, self.layer_of(request.model), features_x_gradient)
 
     def layer_of(self, model: Model) -> str:
-        return at_final(model, self.layer)
+        return at_normalised(model, self.layer)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCAM:
     """Features times positive gradients, summed over channels (eq. 6-8)."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
 
-    layer: str = "auto"  # input, middle, final, a module's name; auto is final
+    layer: str = "auto"  # input, middle, final, normalised, a module's name; auto is normalised
 
     def __call__(self, request: Request) -> Explanation:
-        return from_gradient(
-            request, self.layer_of(request.model), lambda found: (found.features * found.gradients.relu()).sum(1)
-        )
+        return from_gradient(request, self.layer_of(request.model), positive_gradients)
 
     def layer_of(self, model: Model) -> str:
-        return at_final(model, self.layer)
+        return at_normalised(model, self.layer)
+
+
+def positive_gradients(found: ClassGradient) -> Maps:
+    """Layer-CAM's raw maps."""
+    refuse_vanishing(found.features * found.gradients)
+    return (found.features * found.gradients.relu()).sum(1)
+
+
+def at_normalised(model: Model, layer: str) -> str:
+    """The module's name, auto being the last feature map, behind the normalisation that alone reads it."""
+    return model.layer_name("normalised" if layer == "auto" else layer)
 
 
 def plus_plus(found: ClassGradient) -> Maps:

@@ -19,6 +19,7 @@ from harmonia.attribution.grad_cam import ClassGradient, from_gradient
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 
+VANISHED = 1e-5  # float32 leaves 1e-7, and channels that do not cancel 1e-2
 RECTIFIERS = (nn.ReLU, nn.ReLU6)
 GATES = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax)  # they weigh channels or tokens: their gradient passes as it is
 
@@ -82,7 +83,22 @@ def at_input(model: Model, layer: str) -> str:
 
 def features_x_gradient(found: ClassGradient) -> Maps:
     """Sum over channels of features times gradients."""
-    return (found.features * found.gradients).sum(1)
+    products = found.features * found.gradients
+    refuse_vanishing(products)
+    return products.sum(1)
+
+
+def refuse_vanishing(contributions_BChw: Tensor) -> None:
+    """InputError where what the channels contribute cancels at every position: what is left is rounding.
+
+    So it is in front of a normalisation of each position, which takes no notice of scale (Euler's theorem).
+    """
+    left = contributions_BChw.sum(1).abs() / contributions_BChw.abs().sum(1)
+    if contributions_BChw.shape[1] > 1 and left.nanmedian() < VANISHED:
+        raise InputError(
+            "layer: features times gradients cancel at every position here, since the network normalises them next "
+            f"(share left {left.nanmedian():.0e}); take the layer behind the normalisation, layer=normalised in a ViT"
+        )
 
 
 @contextmanager

@@ -53,10 +53,14 @@ class Enlarged(Classifier):
 
     def __init__(self, native: Classifier, network: nn.Module):
         super().__init__(network, native.spec, native.view, native.classes, native.digest, native.precision)
-        self._default_of_native = native.default_layer  # not the module itself, which would be a part of this one
+        # not the module itself, which would be a part of this one
+        self._default_of_native, self._normalised_of_native = native.default_layer, native.normalised_layer
 
     def _find_default_layer(self) -> str:
         return self._default_of_native()
+
+    def normalised_layer(self) -> str:
+        return self._normalised_of_native()
 
 
 class Downscaled(Presentation):

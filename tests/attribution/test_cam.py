@@ -8,8 +8,15 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from harmonia.attribution.cam import GradCAMPlusPlus, HiResCAM, LayerCAM, plus_plus
 from harmonia.attribution.grad_cam import ClassGradient, GradCAM
+from harmonia.attribution.gradient import InputXGradient
+from harmonia.errors import InputError
+from harmonia.models import ModelSpec, load
 
 LABELS = torch.tensor([3, 0, 2])
+
+
+def random_classifier(arch):
+    return load(ModelSpec(name="small", arch=arch, family="test", weights="random", input_size=None))
 
 
 def oracle(kind, model, images, layer="conv2"):
@@ -91,3 +98,27 @@ def test_before_global_pooling_and_a_linear_layer_hirescam_and_grad_cam_sum_to_t
     maps = explain(method, model, pixels, LABELS).maps
     scores = model(pixels / 255).gather(1, LABELS[:, None])[:, 0] - model.network.fc.bias[LABELS]
     torch.testing.assert_close(maps.sum((1, 2)), scores.detach())
+
+
+@pytest.mark.parametrize("method", [HiResCAM, LayerCAM, InputXGradient])
+def test_in_front_of_a_normalisation_features_times_gradients_cancel_and_are_refused(method, explain, noise):
+    model = random_classifier("test_vit")
+    with pytest.raises(InputError, match=r"features times gradients cancel .* layer=normalised"):
+        explain(method(layer="blocks.4"), model, noise(2, model.view.size))
+
+
+@pytest.mark.parametrize("method", [HiResCAM, LayerCAM])
+def test_of_a_vit_these_cams_look_behind_the_last_blocks_normalisation(method, explain, noise):
+    model = random_classifier("test_vit")
+    assert method().layer_of(model) == "blocks.5.norm1"
+    assert explain(method(), model, noise(2, model.view.size)).maps.abs().amax((1, 2)).gt(0).all()
+
+
+@pytest.mark.parametrize(
+    ("arch", "name"),
+    [("test_resnet", "layer4"), ("test_convnext", "stages"), ("vit_relpos_small_patch16_rpn_224", None)],
+)
+def test_where_nothing_normalises_the_last_feature_map_the_normalised_layer_is_the_default_one(arch, name):
+    model = random_classifier(arch)  # the last one normalises behind its attention
+    assert model.normalised_layer() == model.default_layer()
+    assert name in (None, model.normalised_layer())
