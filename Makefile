@@ -13,7 +13,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test torture check format reproduce-tables reproduce-results
+.PHONY: help setup quickstart test torture check format reproduce-tables reproduce-results reproduce-protocols
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' Makefile | sed 's/:.*  ## /\t/' | expand -t 20
@@ -62,3 +62,11 @@ reproduce-results: .venv/quickstart  ## docs/results.md: DATA=IMAGEWOOF WEIGHTS=
 	@$(RESULTS)
 	@$(RESULTS) method=ss data.per_class=30
 	@$(RESULTS) source=lite0 source.weights=random source.name=lite0_random data.per_class=30
+
+PROTOCOLS = $(PY) -m harmonia.run -m experiment=protocols 'data.root="$(DATA)"' 'paths.weights="$(WEIGHTS)"' $(OPTIONS)
+reproduce-protocols: .venv/quickstart  ## docs/protocols.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
+	@$(PROTOCOLS) method=grad,ixg,gbp,gc,gcpp,hirescam,layercam,random,centre,edges evaluation=gridpg,difull,dipart
+	@$(PROTOCOLS) method=gc layer=input,middle evaluation=gridpg,difull
+	@$(PROTOCOLS) method=ig,ixg smooth.k=null,9,17,33,65,129,257 evaluation.grids=50
+	@$(PROTOCOLS) source=deit_tiny method=grad,gc,hirescam,layercam,rollout,gradrollout evaluation=gridpg,difull ++evaluation.grids=50
+	@$(PROTOCOLS) source=deit_tiny method=gc evaluation.positions=tiled,downscaled evaluation.grids=50

@@ -1,7 +1,8 @@
-"""Seconds of a report over synthetic rows: 12 cells (2 sources, 2 methods, 3 targets) x 4,000 images x 31 arms.
+"""Seconds and memory of a report: 12 cells (2 sources, 2 methods, 3 targets) x 4,000 images x 31 arms, drawn rows.
 
     python benchmarks/report.py
     python benchmarks/report.py --images 400 --profile
+    python benchmarks/report.py --images 10000 --jobs 1
 
 The rows are drawn, not computed: an image has a difficulty, an arm a handicap, and a target is right where
 both leave it enough. Writing them is not counted.
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
+from memory import peak_mb
 
 from harmonia.report import write_report
 from harmonia.results import RowWriter, write_summary
@@ -31,33 +33,37 @@ ARMS = ["image", "soft", "dim", *(f"{arm}{area}" for arm in ("area", *CONTROLS) 
 SOURCES = {"e7": "efficientnet", "vit": "vit"}
 METHODS = ("gc", "ss")
 OTHERS = ("e6", "e5")
+JOBS = [(source, method) for source in SOURCES for method in METHODS]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Cost of a report over synthetic rows")
     parser.add_argument("--images", type=int, default=4000)
+    parser.add_argument("--jobs", type=int, default=len(JOBS), help="of three cells each")
     parser.add_argument("--profile", action="store_true", help="print where the time went")
     options = parser.parse_args()
+    jobs = JOBS[: options.jobs]
     with tempfile.TemporaryDirectory() as folder:
-        for number, (source, method) in enumerate((source, method) for source in SOURCES for method in METHODS):
+        for number, (source, method) in enumerate(jobs):
             write_job(Path(folder, str(number)), source, method, options.images, seed=number)
         profiler = cProfile.Profile()
         started, worked = time.perf_counter(), time.process_time()
         if options.profile:
             profiler.enable()
-        report = write_report(folder)
+        reports = []
+        peak = peak_mb(lambda: reports.append(write_report(folder)))
         written = time.perf_counter()
-        print_report(report)
+        print_report(reports[0])
         printed = time.perf_counter()
         profiler.disable()
     print(
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {os.cpu_count()} cores, {platform.machine()}, pandas {pd.__version__}"
     )
     print(f"load over the last minute {os.getloadavg()[0]:.1f}")
-    print(f"{len(SOURCES) * len(METHODS) * (1 + len(OTHERS))} cells x {options.images} images x {len(ARMS)} arms")
+    print(f"{len(jobs) * (1 + len(OTHERS))} cells x {options.images} images x {len(ARMS)} arms")
     print(
         f"write_report {written - started:.1f} s, print_report {printed - written:.1f} s; "
-        f"{time.process_time() - worked:.1f} s of one core's time in all"
+        f"{time.process_time() - worked:.1f} s of one core's time in all; peak {peak:,.0f} MB"
     )
     if options.profile:
         pstats.Stats(profiler).sort_stats("cumulative").print_stats(40)

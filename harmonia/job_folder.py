@@ -4,6 +4,8 @@ import importlib.metadata
 import json
 import os
 import platform
+import secrets
+import shutil
 import subprocess
 import sys
 import traceback
@@ -24,6 +26,7 @@ from harmonia.score_rows import SCORES
 from harmonia.small_maps import MAPS
 
 LOCK = ".lock"
+HELPER = ".helper-"
 PACKAGES = (
     "harmonia",
     "torch",
@@ -40,7 +43,27 @@ PACKAGES = (
 @contextmanager
 def ours(folder: Path, wait: bool = False) -> Iterator[bool]:
     """Whether this process alone writes the job's folder; False while another live process does (or wait for it)."""
-    lock = FileLock(folder / LOCK, timeout=-1 if wait else 0, thread_local=False, fallback_to_soft=False)
+    with _locked(folder / LOCK, wait) as alone:
+        yield alone
+
+
+@contextmanager
+def beside(folder: Path) -> Iterator[Path]:
+    """A folder in the job's for a process that only helps its writer; begin removes those of helpers that died."""
+    own = folder / f"{HELPER}{secrets.token_hex(8)}"
+    lock = own.with_suffix(".lock")
+    with _locked(lock):
+        try:
+            own.mkdir()
+            yield own
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(path: Path, wait: bool = False) -> Iterator[bool]:
+    lock = FileLock(path, timeout=-1 if wait else 0, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
@@ -48,7 +71,7 @@ def ours(folder: Path, wait: bool = False) -> Iterator[bool]:
         return
     except (OSError, NotImplementedError) as error:
         raise InputError(
-            f"{folder}: a job's folder needs a writable disk with file locks, got "
+            f"{path.parent}: a job's folder needs a writable disk with file locks, got "
             f"{getattr(error, 'strerror', None) or error}; choose another with hydra.run.dir= or hydra.sweep.dir="
         ) from error
     try:
@@ -77,11 +100,23 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
     """The resolved configuration is there before anything is computed; an earlier attempt's result is not.
 
     A finished job's stays until the new one takes its place: a sweep that is repeated and stopped again loses none.
+    What killed processes left half-written goes. The folder must be ours.
     """
+    _remove_leftovers(folder)
     if not holds(folder, settings):
         for stale in (ERROR, ROWS, SUMMARY, REPRESENTATIONS, MAPS, LOCALISATION, AGGATT, MOSAICS, SCORES):
             (folder / stale).unlink(missing_ok=True)
     write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for temporary in folder.glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
+    for lock in folder.glob(f"{HELPER}*.lock"):
+        with _locked(lock) as dead:
+            if dead:
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                lock.unlink(missing_ok=True)
 
 
 def record_failure(folder: Path, error: Exception) -> None:

@@ -4,10 +4,9 @@ images, models  ->  maps (store)  ->  evaluation (rows.parquet)  ->  summary.jso
 """
 
 import logging
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -32,7 +31,6 @@ from harmonia.errors import InputError
 from harmonia.evaluation.contract import Evaluation, Job
 from harmonia.fill import Fill
 from harmonia.geometry import View
-from harmonia.identity import fingerprint
 from harmonia.localisation_rows import read_localisation
 from harmonia.maps import UNREADABLE
 from harmonia.models import Classifier
@@ -42,14 +40,10 @@ from harmonia.shrink import small_maps
 from harmonia.small_maps import write_small_maps
 from harmonia.source import Source
 from harmonia.store.sets import ShardSet
+from harmonia.stored_sets import OpenSet, open_features, open_grid_maps, open_maps, open_predictions, open_scores
 from harmonia.summary import summarise_job
 
 log = logging.getLogger(__name__)
-
-# Raised whenever views, labels, replacement draws or the reading of images change stored numbers: part of every key.
-ARITHMETIC = 1
-
-OpenSet = Callable[..., ShardSet]
 
 
 def run(config: DictConfig) -> dict[str, float | int | None]:
@@ -62,8 +56,8 @@ def run(config: DictConfig) -> dict[str, float | int | None]:
         if alone:
             return _run(settings, folder)
     log.info("another process runs this job in %s: helping it", folder)
-    with tempfile.TemporaryDirectory(prefix=".helper-", dir=folder) as own, _threads(settings["num_threads"]):
-        _compute(settings, Path(own))  # for the store: the rows are the other's to write
+    with job_folder.beside(folder) as own, _threads(settings["num_threads"]):
+        _compute(settings, own)  # for the store: the rows are the other's to write
     with job_folder.ours(folder, wait=True):
         if job_folder.holds(folder, settings):
             return results.read_summary(folder)
@@ -196,8 +190,8 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
     cache_root = Path(settings["paths"]["cache"]).expanduser()
     opened = partial(open_set, cache_root)
     # maps of whole images that nobody asks for leave no empty set in the store
-    open_maps = opened if evaluation.of_images else partial(ShardSet.peek, cache_root)
-    maps = _open_maps(open_maps, settings, images, source, method)
+    open_own = opened if evaluation.of_images else partial(ShardSet.peek, cache_root)
+    maps = open_maps(open_own, settings, images, source, method)
 
     @cache
     def pool(view: View, random_crops: bool) -> Replacements:
@@ -223,10 +217,10 @@ def prepare(settings: dict, folder: Path, open_set: OpenSet = ShardSet.open) -> 
         fill=fill,
         fill_name=settings["fill"]["name"],
         replacements=lambda view, random_crops=False: pool(view, random_crops),
-        open_predictions=lambda target: _open_predictions(opened, settings, images, target),
-        open_features=partial(_open_features, opened, settings, images, maps, fill),
-        open_grid_maps=partial(_open_grid_maps, opened, settings, images, source),
-        open_scores=partial(_open_scores, opened, settings, maps),
+        open_predictions=lambda target: open_predictions(opened, settings, images, target),
+        open_features=partial(open_features, opened, settings, images, maps, fill),
+        open_grid_maps=partial(open_grid_maps, opened, settings, images, source),
+        open_scores=partial(open_scores, opened, settings, maps),
         evaluation=evaluation,
         evaluation_name=settings["evaluation"]["name"],
         make_trainer=make_trainer,
@@ -296,85 +290,6 @@ def _map_counts(maps: ShardSet, computed: int) -> dict[str, int]:
         "maps_not_converged": sum(not fact["converged"] for fact in facts),
         "network_passes/maps": sum(fact["passes"] for fact in facts),
     }
-
-
-def _open_maps(
-    opened: OpenSet, settings: Mapping, images: ImageSet, source: Classifier, method: Attribution
-) -> ShardSet:
-    """The set of maps that exactly this source, method, label policy and data have; never the targets."""
-    identity = {
-        "source": source.identity(),
-        "method": fingerprint(method),
-        "label": {key: value for key, value in settings["label"].items() if key != "name"},
-        "data": images.digest,
-        "arithmetic": ARITHMETIC,
-    }
-    if method.backgrounds is not None:
-        identity |= {"pool": images.pool_digest, "seed": settings["seed"]}
-    name = f"{source.name}-{settings['method']['name']}"
-    shard_size = settings["store"]["shard_size"]
-    return opened("maps", name, identity, len(images.records), shard_size)
-
-
-def _open_grid_maps(
-    opened: OpenSet,
-    settings: Mapping,
-    images: ImageSet,
-    source: Classifier,
-    method: Attribution,
-    protocol: str,
-    shown: Mapping,
-    count: int,
-) -> ShardSet:
-    """The set of maps that exactly this source and method have of these mosaics."""
-    identity = {"source": source.identity(), "method": fingerprint(method), **shown, "arithmetic": ARITHMETIC}
-    if method.backgrounds is not None:
-        identity |= {"pool": images.pool_digest, "seed": settings["seed"]}
-    name = f"{source.name}-{settings['method']['name']}-{protocol}"
-    return opened("maps", name, identity, count, settings["store"]["shard_size"])
-
-
-def _open_predictions(opened: OpenSet, settings: Mapping, images: ImageSet, target: Classifier) -> ShardSet:
-    identity = {
-        "model": target.identity(),
-        "arrays": ["logits", "representation"],  # named: a set from before there were representations is no such set
-        "data": images.digest,
-        "arithmetic": ARITHMETIC,
-    }
-    shard_size = settings["store"]["shard_size"]
-    return opened("predictions", target.name, identity, len(images.records), shard_size)
-
-
-def _open_features(
-    opened: OpenSet,
-    settings: Mapping,
-    images: ImageSet,
-    maps: ShardSet,
-    fill: Fill,
-    target: Classifier,
-    reading: Mapping,
-) -> ShardSet:
-    """What a target answers on features of these maps, read so and filled so."""
-    identity = {
-        "maps": maps.key,
-        "model": target.identity(),
-        "reading": dict(reading),
-        "fill": fingerprint(fill),
-        "pool": images.pool_digest,
-        "seed": settings["seed"],
-        # the maps of other images are controls: what stands in for which depends on the images that could be read
-        "unreadable": [index for index, fact in enumerate(maps.facts()) if fact["flag"] == UNREADABLE],
-        "arithmetic": ARITHMETIC,
-    }
-    name = f"{maps.manifest.name}-on-{target.name}"
-    return opened("features", name, identity, len(images.records), settings["store"]["shard_size"])
-
-
-def _open_scores(opened: OpenSet, settings: Mapping, maps: ShardSet, scoring: Mapping) -> ShardSet:
-    """Scores of these maps; their key holds the source, the method, the labels and the images."""
-    identity = {"maps": maps.key, **scoring, "arithmetic": ARITHMETIC}
-    name = f"{maps.manifest.name}-{settings['evaluation']['name']}"
-    return opened("scores", name, identity, maps.count, settings["store"]["shard_size"])
 
 
 def _track(settings: dict, job: Job, summary: dict) -> None:

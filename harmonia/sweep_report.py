@@ -49,7 +49,7 @@ def report_sweep() -> None:
             from harmonia.written_report import print_report
 
             # processes that share a sweep's folder end together: one report at a time
-            with FileLock(folder / ".report.lock"):
+            with FileLock(folder / ".report.lock", fallback_to_soft=False):
                 report = write_report(folder, arm=arm)
                 print_report(report)
                 if logged_to_wandb(report.jobs):

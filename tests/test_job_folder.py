@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from harmonia.job_folder import begin, holds, record_failure
+from harmonia.job_folder import begin, beside, holds, ours, record_failure
 from harmonia.results import CONFIG, ROWS, SUMMARY, write_summary
 
 SETTINGS = {"source": {"name": "e7"}, "seed": 0, "tracking": {"group": "first"}, "logger": None}
@@ -41,3 +41,19 @@ def test_what_failed_or_was_not_finished_is_no_result(finished):
     (finished / ROWS).write_bytes(b"rows")
     begin(finished, SETTINGS)
     assert not (finished / ROWS).exists()
+
+
+def test_what_killed_processes_left_half_written_goes_and_a_living_helpers_folder_stays(tmp_path):
+    (tmp_path / ".rows.parquet.4194304.tmp").write_bytes(b"half")
+    dead = tmp_path / ".helper-dead"
+    dead.mkdir()
+    (dead / ROWS).write_bytes(b"rows")
+    (tmp_path / ".helper-dead.lock").touch()  # the system has freed it
+    with beside(tmp_path) as alive, ours(tmp_path) as alone:
+        assert alone
+        (alive / ROWS).write_bytes(b"rows")
+        begin(tmp_path, SETTINGS)
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {CONFIG, ".lock", alive.name, f"{alive.name}.lock"}
+        assert (alive / ROWS).exists()
+    assert {path.name for path in tmp_path.iterdir()} <= {CONFIG, ".lock"}

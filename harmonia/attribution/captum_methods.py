@@ -30,7 +30,7 @@ class IntegratedGradients:
     It sums to f(x) - f(0) up to the steps.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
 
@@ -69,7 +69,7 @@ class Occlusion:
     Captum averages overlaps; the average is turned into the sum.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
 

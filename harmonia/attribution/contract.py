@@ -66,6 +66,10 @@ class Request:
         """The same question about some of the images."""
         return replace(self, pixels=self.pixels[rows], positions=self.positions[rows], keys=self.keys[rows.numpy()])
 
+    def count_finished(self) -> None:
+        """Tell of this micro-batch's images, without what fills up its pass."""
+        self.on_progress(len(self.positions.unique()))
+
     def pass_size(self, size: int) -> int:
         """Inputs of each pass, where so many go through the model at once.
 
@@ -79,19 +83,19 @@ class Request:
         slots = self.pass_size(size)
         return math.ceil(size / slots) * slots
 
-    def in_batches(self, compute: Callable[["Request"], tuple[Tensor, ...]], even: bool = False) -> tuple[Tensor, ...]:
+    def in_batches(self, compute: Callable[["Request"], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """Tensors with one entry an image, computed in micro-batches and joined.
 
-        even: all micro-batches have the size of a pass, the last one filled up; a result is then the same bit for bit
-        wherever its image stands, and on a CPU whatever the batch size.
+        All micro-batches have the size of a pass, the last one filled up: a result is the same bit for bit wherever
+        its image stands, and on a CPU whatever the batch size.
         """
         parts: list[tuple[Tensor, ...]] = []
         count, first = len(self.pixels), 0
 
         def attempt(size: int) -> tuple[Tensor, ...]:
-            slots = self.pass_size(size) if even else size
+            slots = self.pass_size(size)
             rows = torch.arange(first, min(first + slots, count))
-            found = compute(self.take(fill_up(rows, slots) if even else rows))
+            found = compute(self.take(fill_up(rows, slots)))
             return tuple(tensor[: len(rows)] for tensor in found)
 
         while first < count:

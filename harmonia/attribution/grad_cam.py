@@ -54,10 +54,10 @@ def from_gradient(request: Request, layer: str, to_maps: Callable[["ClassGradien
 
     def explain(part: Request) -> tuple[Maps, Logits, Labels]:
         found = class_gradient(request.model, layer, part)
-        request.on_progress(len(part.positions.unique()))  # without what fills up the last pass
+        part.count_finished()
         return to_maps(found), found.logits, found.labels
 
-    return Explanation.in_passes(1, *request.in_batches(explain, even=True))
+    return Explanation.in_passes(1, *request.in_batches(explain))
 
 
 @dataclass(frozen=True)

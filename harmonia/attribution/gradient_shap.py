@@ -28,7 +28,7 @@ class GradientSHAP:
     its mean over such images, up to the draws.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     normalise: ClassVar[str] = "percentile"
 
     layer: str = "auto"  # input, middle, final, a module's name; auto is input

@@ -148,7 +148,7 @@ def from_head(request: Request, layer: str, passes: int | Callable[[Tensor], int
             labels = request.choose_labels(head.logits, part.positions)
             maps = attribute(Explained(head, labels, part))
         spent.append(passes(head.features) if callable(passes) else passes)
-        request.on_progress(len(part.pixels))
+        part.count_finished()
         return maps, head.logits, labels
 
     found = request.in_batches(explain)

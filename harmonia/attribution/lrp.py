@@ -37,7 +37,7 @@ class LRP:
     It sums to the logit but for what biases and epsilon take.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
 

@@ -80,7 +80,7 @@ def blind(request: Request, maps_of: Callable[[Request], Maps]) -> Explanation:
     def explain(part: Request) -> tuple[Maps, Logits, Labels]:
         with torch.no_grad():
             logits = request.model(part.images())
-        request.on_progress(len(part.pixels))
+        part.count_finished()
         return maps_of(part), logits, request.choose_labels(logits, part.positions)
 
     return Explanation.in_passes(1, *request.in_batches(explain))

@@ -30,7 +30,7 @@ class RISE:
     0 or more. Masks are a hash of (seed, image, draw) and of the layer's resolution.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "minmax"
 

@@ -22,7 +22,7 @@ from harmonia.shapes import Labels, Logits, Maps
 class AttentionRollout:
     """How much of each patch attention carries to the tokens that the head reads; knows no class."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "minmax"
 
@@ -38,7 +38,7 @@ class AttentionRollout:
 class GradientRollout:
     """The same with every head's attention times its positive gradient of the class's logit (eq. 5-6)."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "minmax"
 
@@ -68,7 +68,7 @@ def roll_out(request: Request, step: Callable[[Tensor, Tensor, Tensor], Tensor])
             read_B1N = (gradients[-1] != 0).any(3).any(1).to(flow_BNN)[:, None]
             share_BN1 = (read_B1N @ flow_BNN / read_B1N.sum(2, keepdim=True).clamp(min=1)).mT
             maps = request.model.spatial(share_BN1)[:, 0]
-        request.on_progress(len(part.pixels))
+        part.count_finished()
         return maps, logits.detach(), labels
 
     return Explanation.in_passes(1, *request.in_batches(explain))

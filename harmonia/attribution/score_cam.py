@@ -25,7 +25,7 @@ class AblationCAM:
     it is left out.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
 
@@ -59,7 +59,7 @@ class ScoreCAM:
     The normalised image is multiplied: what is masked turns into the mean colour.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
 

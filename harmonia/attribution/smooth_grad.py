@@ -27,7 +27,7 @@ class SmoothGrad:
     The noise is a hash of (seed, image, draw, feature).
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
 

@@ -99,7 +99,7 @@ class Optimisation:
         self.converged = torch.zeros(count, dtype=torch.bool)
         self.held_out_objective = torch.full((count,), math.inf)  # at the last judgement
         self.facts = {name: torch.full((count,), math.nan) for name in FACTS}
-        self.mask_logits, self.image_logits, self.labels = request.in_batches(self._begin, even=True)
+        self.mask_logits, self.image_logits, self.labels = request.in_batches(self._begin)
         self.average = self.mask_logits.clone()
         self.p_image = self.image_logits.softmax(-1).gather(1, self.labels[:, None])[:, 0].cpu()
 

@@ -7,7 +7,7 @@ https://arxiv.org/abs/2205.10435. Each is a model as an attribution method sees 
 import copy
 import inspect
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ from harmonia.shapes import Images, Logits
 # what a network with position embeddings does with a mosaic: they are resampled to it (timm), repeated in every cell,
 # or the mosaic is reduced to the network's own size
 Positions = Literal["interpolated", "tiled", "downscaled"]
-POSITIONS = get_args(Positions)
 
 
 class Presentation(nn.Module):

@@ -31,8 +31,8 @@ from harmonia.localisation_rows import read_localisation, summarise_localisation
 from harmonia.maps import pack
 from harmonia.memory import BatchSize
 from harmonia.models import Classifier, ModelSpec
-from harmonia.pipeline import _open_grid_maps
 from harmonia.store.sets import ShardSet
+from harmonia.stored_sets import open_grid_maps
 
 
 class Plain(nn.Module):
@@ -451,7 +451,7 @@ def test_maps_of_mosaics_are_kept_by_the_pool_and_the_seed_where_a_method_draws_
         settings = {"seed": seed, "method": {"name": "m"}, "store": {"shard_size": 4}}
         images = SimpleNamespace(pool_digest=pool_digest)
         source = SimpleNamespace(name="net", identity=dict)
-        opened = partial(_open_grid_maps, lambda *given: given[2], settings, images, source)
+        opened = partial(open_grid_maps, lambda *given: given[2], settings, images, source)
         return opened(method, "gridpg", {"grids": "g"}, 8)
 
     drawing, plain = GradientSHAP(), GradCAM()

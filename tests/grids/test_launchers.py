@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,14 @@ def test_joblib_runs_jobs_in_processes_of_their_own(sweep, tmp_path):
     jobs = finished(tmp_path / "sweep")
     # two cells share their maps, and all share their image predictions
     assert sum(job.summary["maps_computed"] for job in jobs) == 2 * 8
+
+
+def test_one_device_may_be_driven_by_any_strategy_of_lightnings(start, tmp_path):
+    words = ["trainer.strategy=ddp", "trainer.devices=1"]
+    workers = [start("plain", cache="plain cache"), start("ddp", *words, cache="ddp cache")]
+    for worker in workers:
+        assert worker.wait() == 0, worker.text()
+    assert read_rows(tmp_path / "ddp").equals(read_rows(tmp_path / "plain"))
 
 
 def test_on_a_login_node_a_job_is_not_told_to_use_srun(start, tmp_path):
@@ -173,10 +182,11 @@ def test_slurm_runs_so_many_jobs_of_the_array_at_once(sweep, slurm, tmp_path):
 @needs("hydra_plugins.hydra_submitit_launcher", "slurm")
 def test_slurm_tasks_of_one_command_divide_the_maps(sweep, slurm, tmp_path):
     """srun starts the same sweep twice; Lightning must not take its tasks for ranks of one job."""
-    sweep(around=[*slurm, "srun", "--ntasks=2"])
-    jobs = finished(tmp_path / "sweep")
-    assert len(list((tmp_path / "cache").glob("maps/*/shard-*"))) == 2 * 4
-    assert {one["host"] for one in environments(jobs)}
+    done = sweep(around=[*slurm, "srun", "--ntasks=2"])
+    finished(tmp_path / "sweep")
+    here = [int(number) for number in re.findall(r"ss maps of small: (\d+) of 8 images computed here", done.stdout)]
+    assert sum(here) == 2 * 8  # of two label policies, by both tasks together
+    assert len(here) > 2, done.stdout  # both have had a hand in one of them
 
 
 MAPS_S = 100  # of a job that has some 40 s before it is told to make room

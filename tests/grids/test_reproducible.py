@@ -10,6 +10,12 @@ from harmonia.results import read_rows
 METHODS = [
     ["method=gc"],
     ["method=ss_cpu", "method.steps=4", "method.check_every=2", "method.held_out=1"],
+    ["method=rise", "method.masks=20"],
+    ["method=occ", "method.window=24", "method.stride=24"],
+    ["method=ablcam"],
+    ["method=scorecam"],
+    ["method=ig", "method.steps=4"],
+    ["method=sg", "method.draws=2"],
 ]
 ORDER = ["target", "image_id", "arm"]
 
