@@ -15,7 +15,7 @@ from harmonia.statistic_tables import StatisticTable
 from harmonia.statistics import interval, resamples
 from harmonia.typeset import MISSING, table
 
-ALIKE = "localisation_agreement"
+AGREEMENT = "localisation_agreement"
 NUM_RESAMPLES = 2_000  # each ranks a pair's cells anew
 MIN_MOSAICS = 5
 _CELL = ["grid", "cell", "image_id"]
@@ -58,7 +58,7 @@ def agreement_table(found: Sequence[Cells]) -> StatisticTable | None:
     )
     notes = ["95 % intervals by a bootstrap over mosaics; a job whose cells all score alike has no rank correlation."]
     caption = "Whether methods localise the same cells well: rank correlation of localisation over the cells of both."
-    return StatisticTable(ALIKE, table(printed, caption, 4, notes), numbers)
+    return StatisticTable(AGREEMENT, table(printed, caption, 4, notes), numbers)
 
 
 def _setting(cells: Cells) -> tuple[str, str, int]:

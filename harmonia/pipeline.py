@@ -40,14 +40,7 @@ from harmonia.shrink import small_maps
 from harmonia.small_maps import write_small_maps
 from harmonia.source import Source
 from harmonia.store.sets import ShardSet
-from harmonia.stored_sets import (
-    OpenSet,
-    open_features,
-    open_grid_maps,
-    open_maps,
-    open_predictions,
-    open_scores,
-)
+from harmonia.stored_sets import OpenSet, open_features, open_grid_maps, open_maps, open_predictions, open_scores
 from harmonia.summary import summarise_job
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from harmonia.ranking_figures import (
     transfer_scatter,
 )
 from harmonia.ranking_tables import (
-    AGREEMENT,
     LINK,
+    METRIC_AGREEMENT,
     RANKING,
     agreement_table,
     labels,
@@ -80,7 +80,7 @@ class RankingReport:
             ]
             panels.append(("over images, mean of cells", self._over_images[number]))
             caption = f"Spearman's rho of each two metrics, turned so that more is better.{where}"
-            yield from _drawn((AGREEMENT + suffix, "Do metrics agree?", caption, agreement_heat_maps(panels)))
+            yield from _drawn((METRIC_AGREEMENT + suffix, "Do metrics agree?", caption, agreement_heat_maps(panels)))
         for number, (part, found) in enumerate(zip(self._links, self._of_transfer, strict=True)):
             suffix = "" if number == 0 else f"_{number + 1}"
             where = "" if len(self._links) == 1 else f" {', '.join([*part.scores.setting.values(), part.fill])}."

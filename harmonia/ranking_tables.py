@@ -15,8 +15,8 @@ from harmonia.tables import method_label
 from harmonia.transfer_link import ARM, CONTROL, Transferred
 from harmonia.typeset import DOUBLE_DAGGER, MISSING, table
 
-RANKING, SPREAD, AGREEMENT, LINK = "ranking", "rank_spread", "metric_agreement", "metric_transfer"
-RANKING_STEMS = (RANKING, SPREAD, AGREEMENT, LINK)
+RANKING, SPREAD, METRIC_AGREEMENT, LINK = "ranking", "rank_spread", "metric_agreement", "metric_transfer"
+RANKING_STEMS = (RANKING, SPREAD, METRIC_AGREEMENT, LINK)
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 KEYS = ["source", "method", "variant"]
 INTERVALS = (
@@ -93,7 +93,7 @@ def agreement_table(
         pd.concat([of_methods.assign(units="methods"), of_images.assign(units="images", source="all")])
         for of_methods, of_images in zip(over_methods, over_images, strict=True)
     ]
-    return _table(AGREEMENT, blocks, caption, _varying(found) + 2, few, _all(found, both))
+    return _table(METRIC_AGREEMENT, blocks, caption, _varying(found) + 2, few, _all(found, both))
 
 
 def link_table(found: Sequence[ScoredMaps], links: Sequence[Transferred], lines: Sequence[Frame]) -> StatisticTable:

@@ -17,7 +17,7 @@ from harmonia.finished_jobs import Job, find_jobs
 from harmonia.gathering import gather, job_rows
 from harmonia.illustrations import illustrate
 from harmonia.likeness import LIKENESS, likeness_table
-from harmonia.localisation_agreement import ALIKE, agreement_table
+from harmonia.localisation_agreement import AGREEMENT, agreement_table
 from harmonia.localisation_report import (
     STEM,
     Cells,
@@ -30,7 +30,7 @@ from harmonia.localisation_rows import LOCALISATION
 from harmonia.page.collection import collect
 from harmonia.page.write import write_pages
 from harmonia.ranking_report import RankingReport
-from harmonia.ranking_tables import AGREEMENT, LINK, RANKING, RANKING_STEMS
+from harmonia.ranking_tables import LINK, METRIC_AGREEMENT, RANKING, RANKING_STEMS
 from harmonia.results import IMAGE_ARM, write_text
 from harmonia.score_rows import SCORES
 from harmonia.scored_maps import JobScores, gather_scores, job_scores
@@ -61,9 +61,9 @@ REPLACED = "replaced by a later job of the same cells"
 THUMBNAILS = 5000  # about 10 kB each
 
 _OURS = re.compile(
-    rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS, STEM, ALIKE, *RANKING_STEMS])})\.(md|csv|tex)|"
+    rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS, STEM, AGREEMENT, *RANKING_STEMS])})\.(md|csv|tex)|"
     rf"(localisation_boxes|aggatt|fig1|fig2(_part\d+)?|transfer_matrix(_above_control)?|accuracy_by_area|area_distributions|{LIKENESS}|"
-    rf"{RANKING}|{AGREEMENT}|{LINK}(_rho|_images)?)"
+    rf"{RANKING}|{METRIC_AGREEMENT}|{LINK}(_rho|_images)?)"
     rf"(_\d+)?\.(png|pdf)"
 )
 

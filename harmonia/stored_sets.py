@@ -90,7 +90,7 @@ def open_features(
 
 
 def open_scores(opened: OpenSet, settings: Mapping, maps: ShardSet, scoring: Mapping) -> ShardSet:
-    """Scores of these maps; their key holds the source, the method, the labels and the images."""
+    """Scores of these maps; the maps' key holds the source, the method, the labels and the images."""
     identity = {"maps": maps.key, **scoring, "arithmetic": ARITHMETIC}
     name = f"{maps.manifest.name}-{settings['evaluation']['name']}"
     return opened("scores", name, identity, maps.count, settings["store"]["shard_size"])
