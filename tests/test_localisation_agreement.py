@@ -70,6 +70,7 @@ def test_cells_that_all_score_alike_have_no_correlation():
     made = agreement_table([job("a", np.ones(40)), job("b", np.linspace(0, 0.9, 40))])
     assert np.isnan(made.numbers["rho"][0])
     assert list(made.printed["Spearman's rho"]) == ["–"]
+    assert list(made.printed["Localises best"]) == ["b"]  # of those that put the cells in an order
 
 
 def test_too_few_mosaics_give_no_table(scores):
