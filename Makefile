@@ -67,6 +67,7 @@ PROTOCOLS = $(PY) -m harmonia.run -m experiment=protocols 'data.root="$(DATA)"' 
 reproduce-protocols: .venv/quickstart  ## docs/protocols.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
 	@$(PROTOCOLS) method=grad,ixg,gbp,gc,gcpp,hirescam,layercam,random,centre,edges evaluation=gridpg,difull,dipart
 	@$(PROTOCOLS) method=gc layer=input,middle evaluation=gridpg,difull
-	@$(PROTOCOLS) method=ig,ixg smooth.k=null,9,17,33,65,129,257 evaluation.grids=50
+	@$(PROTOCOLS) method=ig evaluation.grids=50
+	@$(PROTOCOLS) method=ig,ixg smooth.k=9,17,33,65,129,257 evaluation.grids=50
 	@$(PROTOCOLS) source=deit_tiny method=grad,gc,hirescam,layercam,rollout,gradrollout evaluation=gridpg,difull ++evaluation.grids=50
 	@$(PROTOCOLS) source=deit_tiny method=gc evaluation.positions=tiled,downscaled evaluation.grids=50

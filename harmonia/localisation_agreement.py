@@ -31,7 +31,7 @@ def agreement_table(found: Sequence[Cells]) -> StatisticTable | None:
     """
     lines, shown = [], []
     for (protocol, source, n), alike in groupby(sorted(found, key=_setting), _setting):
-        jobs = list(alike)
+        jobs = sorted(alike, key=lambda cells: cells.name)  # of equally good ones the first
         # one whose cells all score alike (gradients in DiFull: 1) orders none
         best = max(range(len(jobs)), key=lambda job: (jobs[job].rows["localisation"].std() > TIED, _mean(jobs[job])))
         for first, second in ((a, b) for a in range(len(jobs)) for b in range(a + 1, len(jobs))):
@@ -64,7 +64,7 @@ def agreement_table(found: Sequence[Cells]) -> StatisticTable | None:
 
 
 def _mean(cells: Cells) -> float:
-    return float(cells.rows["localisation"].mean())
+    return round(float(cells.rows["localisation"].mean()), 4)
 
 
 def _setting(cells: Cells) -> tuple[str, str, int]:

@@ -17,6 +17,7 @@ from harmonia import weights as weights_file
 from harmonia.data.imagenet import wnids
 from harmonia.errors import InputError
 from harmonia.geometry import View
+from harmonia.layers import behind_normalisation, last_feature_map
 from harmonia.shapes import Images, Logits
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Classifier(nn.Module):
         self.digest = digest
         self.precision = precision
         self._default_layer: str | None = None
+        self._normalised_layer: str | None = None
         self._indices = {known: index for index, known in enumerate(self.classes)}
         self.mean: Tensor
         self.std: Tensor
@@ -225,58 +227,21 @@ class Classifier(nn.Module):
         return self._default_layer
 
     def normalised_layer(self) -> str:
-        """The default layer or, of a ViT that normalises it before anything else, the normalisation.
-
-        A token may then be scaled without changing the logits, so that features times gradients in front of it sum to
-        0 at every token, whatever the class (Euler's theorem); behind it they do not.
-        """
-        layer = self.default_layer()
-        blocks = getattr(self.network, "blocks", None)
-        if blocks is None or layer != f"blocks.{len(blocks) - 2}" or not hasattr(blocks[-1], "norm1"):
-            return layer
-        return f"blocks.{len(blocks) - 1}.norm1" if self._normalises_first(blocks) else layer
-
-    def _normalises_first(self, blocks: Any) -> bool:
-        seen: list[Tensor] = []
-        hooks = [
-            blocks[-2].register_forward_hook(lambda module, args, output: seen.append(output)),
-            blocks[-1].norm1.register_forward_pre_hook(lambda module, args: seen.append(args[0])),
-        ]
-        try:
-            with torch.no_grad():
-                self.network.forward_features(self._probe())
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return len(seen) == 2 and seen[0] is seen[1]
-
-    def _probe(self) -> Images:
-        return torch.zeros(1, 3, self.view.size, self.view.size, device=self.mean.device)
+        """The default layer or, where its tokens' scale is normalised away, the normalisation; see harmonia.layers."""
+        if self._normalised_layer is None:
+            self._normalised_layer = self._find_normalised_layer()
+        return self._normalised_layer
 
     def _find_default_layer(self) -> str:
-        blocks = getattr(self.network, "blocks", None)
-        with torch.no_grad():
-            made: list[tuple[str, Tensor]] = []
-            hooks = [
-                module.register_forward_hook(lambda module, args, output, name=name: made.append((name, output)))
-                for name, module in self.network.named_modules()
-                if name
-            ]
-            try:
-                last = self.network.forward_features(self._probe())
-            finally:
-                for hook in hooks:
-                    hook.remove()
-        if last.ndim == 3:
-            if not isinstance(blocks, nn.Sequential | nn.ModuleList) or len(blocks) < 2:
-                raise InputError(f"{self.spec.arch}: no default layer is known for these tokens; give layer=NAME")
-            return f"blocks.{len(blocks) - 2}"
-        # several modules may pass the same tensor on (a stage, its last block, its activation): the outermost names it,
-        # of two beside each other the later one, which may have worked in place
-        names = [name for name, output in reversed(made) if isinstance(output, Tensor) and output is last]
-        if not names:
-            raise InputError(f"{self.spec.arch}: no module gives the last feature map; give layer=NAME")
-        return min(names, key=lambda name: (name.count("."), len(name)))
+        return last_feature_map(self.network, self._probe(), self.spec.arch)
+
+    def _find_normalised_layer(self) -> str:
+        return behind_normalisation(self.network, self._probe(), self.default_layer())
+
+    def _probe(self) -> Images:
+        # noise: before one colour all tokens of a network without position embeddings are the same
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(1, 3, self.view.size, self.view.size, generator=generator).to(self.mean.device)
 
 
 def load(spec: ModelSpec, seed: int = 0, precision: str = "32-true") -> Classifier:

@@ -15,7 +15,7 @@ from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.gradient import at_input
+from harmonia.attribution.gradient import at_input, refuse_vanishing
 from harmonia.attribution.head import Explained, from_head, own_passes
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
@@ -30,7 +30,7 @@ class IntegratedGradients:
     It sums to f(x) - f(0) up to the steps.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
 
@@ -43,10 +43,13 @@ class IntegratedGradients:
 
     def __call__(self, request: Request) -> Explanation:
         layer = self.layer_of(request.model)
-        return from_head(request, layer, own_passes(layer) + self.steps, self._attribute)
+        inside = layer != "input"
+        return from_head(request, layer, own_passes(layer) + self.steps + inside, self._attribute)
 
     def _attribute(self, part: Explained) -> Maps:
         features = part.head.features
+        if part.head.layer != "input":  # on a way along which the logits do not change, all lies in the first step
+            refuse_vanishing(features * part.gradient(features))
         found = CaptumIntegratedGradients(part.head, multiply_by_inputs=True).attribute(
             features,
             baselines=0,

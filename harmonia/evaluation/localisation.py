@@ -156,10 +156,9 @@ class Localisation:
     def _positions(self, job: Job) -> Positions | None:
         """What becomes of position embeddings; None where there is nothing to decide."""
         adds = isinstance(getattr(job.source.network, "pos_embed", None), torch.Tensor)
-        if self.protocol == "difull" or not (adds or self.positions == "downscaled"):
-            return None
-        # DiPart: a cell's patches must have the positions of a whole image
-        return self.positions if self.protocol == "gridpg" else "tiled"
+        if self.protocol == "dipart":
+            return "tiled" if adds else None  # a cell's patches must have the positions of a whole image
+        return self.positions if self.protocol == "gridpg" and (adds or self.positions == "downscaled") else None
 
     def _write(self, job: Job, grids: Grids, maps: ShardSet) -> None:
         size = grids.n * job.source.view.size

@@ -59,7 +59,7 @@ class Enlarged(Classifier):
     def _find_default_layer(self) -> str:
         return self._default_of_native()
 
-    def normalised_layer(self) -> str:
+    def _find_normalised_layer(self) -> str:
         return self._normalised_of_native()
 
 
@@ -101,6 +101,10 @@ class PartHead(Presentation):
     def __init__(self, classifier: Classifier, n: int, cell: int):
         super().__init__(classifier, n)
         self.cell = cell
+
+    def layer_name(self, asked: str) -> str:
+        # the head reads the cell's tokens themselves: their scale matters
+        return super().layer_name("final" if asked == "normalised" else asked)
 
     def forward(self, images: Images) -> Logits:
         classifier = self.classifier

@@ -7,9 +7,11 @@ from pytorch_grad_cam import LayerCAM as OracleLayer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from harmonia.attribution.cam import GradCAMPlusPlus, HiResCAM, LayerCAM, plus_plus
+from harmonia.attribution.captum_methods import IntegratedGradients
 from harmonia.attribution.grad_cam import ClassGradient, GradCAM
 from harmonia.attribution.gradient import InputXGradient
 from harmonia.errors import InputError
+from harmonia.evaluation.presentation import PartHead, on_mosaics
 from harmonia.models import ModelSpec, load
 
 LABELS = torch.tensor([3, 0, 2])
@@ -100,7 +102,7 @@ def test_before_global_pooling_and_a_linear_layer_hirescam_and_grad_cam_sum_to_t
     torch.testing.assert_close(maps.sum((1, 2)), scores.detach())
 
 
-@pytest.mark.parametrize("method", [HiResCAM, LayerCAM, InputXGradient])
+@pytest.mark.parametrize("method", [HiResCAM, LayerCAM, InputXGradient, IntegratedGradients])
 def test_in_front_of_a_normalisation_features_times_gradients_cancel_and_are_refused(method, explain, noise):
     model = random_classifier("test_vit")
     with pytest.raises(InputError, match=r"features times gradients cancel .* layer=normalised"):
@@ -116,9 +118,20 @@ def test_of_a_vit_these_cams_look_behind_the_last_blocks_normalisation(method, e
 
 @pytest.mark.parametrize(
     ("arch", "name"),
-    [("test_resnet", "layer4"), ("test_convnext", "stages"), ("vit_relpos_small_patch16_rpn_224", None)],
+    [
+        ("test_resnet", "layer4"),
+        ("test_convnext", "stages"),
+        ("vit_relpos_small_patch16_rpn_224", "blocks.10"),  # normalises behind its attention
+        ("vit_base_patch16_siglip_gap_224", "blocks.10"),  # pools patches, beside the normalisation
+    ],
 )
-def test_where_nothing_normalises_the_last_feature_map_the_normalised_layer_is_the_default_one(arch, name):
-    model = random_classifier(arch)  # the last one normalises behind its attention
-    assert model.normalised_layer() == model.default_layer()
-    assert name in (None, model.normalised_layer())
+def test_where_the_scale_of_the_last_feature_map_matters_the_normalised_layer_is_the_default_one(arch, name):
+    model = random_classifier(arch)
+    assert model.normalised_layer() == model.default_layer() == name
+
+
+def test_a_head_that_reads_a_cells_tokens_notices_their_scale(explain, noise):
+    presented = PartHead(on_mosaics(random_classifier("test_vit"), 2, "tiled").classifier, 2, 0)
+    assert HiResCAM().layer_of(presented) == "blocks.4"
+    maps = explain(HiResCAM(), presented, noise(1, 2 * presented.classifier.view.size)).maps
+    assert maps.abs().sum() > 0
