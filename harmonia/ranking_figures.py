@@ -136,7 +136,7 @@ def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], found: 
 
 
 def link_intervals(found: pd.DataFrame) -> Figure:
-    """Each metric's rank correlation with transfer, over cells and over images within cells, with 95 % intervals."""
+    """Each metric's rank correlation with transfer, over cells and over images within cells, with intervals."""
     with style():
         figure, (panel,) = grid(1, 1, TEXT_WIDTH / 2 + 1, 0.9 + 0.3 * len(found))
         kinds = (("over_cells", "over methods", 0), ("over_images", "over images within cells", 1))

@@ -99,7 +99,10 @@ class RankingReport:
                 )
                 yield f"{LINK}_images{suffix}", "The same over images.", caption, image_densities(places, found)
             if found[["over_cells", "over_images"]].notna().to_numpy().any():
-                caption = f"Rank correlation of each metric, turned so that more is better, with transfer.{where}"
+                caption = (
+                    "Rank correlation of each metric, turned so that more is better, with transfer. Intervals over "
+                    f"methods are too narrow for few methods, or missing: the table's p decides.{where}"
+                )
                 yield f"{LINK}_rho{suffix}", "Does a metric foretell transfer?", caption, link_intervals(found)
 
 

@@ -115,6 +115,9 @@ def test_with_transfer_it_is_said_which_metric_foretells_it(run, tmp_path):
     made = RankingReport(found, transferred(found, compare(rows, 10), rows, jobs))
     numbers = made.tables()[-1].numbers.set_index("metric")
     assert numbers.loc[["insertion", "deletion"], "over_cells"].tolist() == pytest.approx([1, -1])
+    assert numbers.loc[["insertion", "deletion"], "over_cells_p"].tolist() == pytest.approx([2 / 120] * 2)
+    printed = made.tables()[-1].printed.set_index("Metric")
+    assert printed.loc["insertion ↑", ["Over methods", "p"]].tolist() == ["1.00", "0.017"]  # no interval of no width
     assert numbers.loc[["insertion", "deletion"], "over_images"].tolist() == pytest.approx([1, -1])
     assert numbers["image_cells"].tolist() == [5, 5, 0, 5]  # a score of 1 for every image ranks none
     drawn = {figure.stem for figure in made.illustrate(tmp_path)}
@@ -143,7 +146,7 @@ def test_too_few_methods_are_said_to_be_too_few():
     scores = scored_maps(np.tile(above[:, None], (IMAGES, 1, 1)), {"insertion": "higher"})
     part = Transferred(scores, "black", above, np.full((IMAGES, 4), NAN))
     made = link_table([scores], [part], [link(part)])
-    assert made.printed.iloc[0].tolist() == ["insertion ↑", "–", "0", "0", "0", "–", "0"]
+    assert made.printed.iloc[0].tolist() == ["insertion ↑", "–", "–", "0", "0", "0", "–", "0"]
     (note,) = made.printed.attrs["footnotes"]
     assert note.startswith("Too few cells: at most 4 methods of a source have both scores and transfer")
 

@@ -78,9 +78,7 @@ class MapScores:
                 lacking = [name for name in names if name not in arrays]
                 arrays |= {name: np.full(len(facts), np.nan) for name in lacking}
                 values = {name: arrays[name][readable] for name in names}
-                why = [
-                    dict.fromkeys(lacking, facts[row]["flag"]) | json.loads(facts[row][REASONS]) for row in readable
-                ]
+                why = [dict.fromkeys(lacking, facts[row]["flag"]) | json.loads(facts[row][REASONS]) for row in readable]
                 yield self._columns(job, positions, values, why)
 
     def _columns(
