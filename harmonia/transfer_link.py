@@ -165,7 +165,7 @@ def _means(values: np.ndarray) -> np.ndarray:
 
 
 def permutation_p(metric: np.ndarray, above: np.ndarray) -> float:
-    """Two-sided p of Spearman's rho over methods, its mean over sources; both (methods, sources), NaN in the same places.
+    """Two-sided p of Spearman's rho over methods, mean over sources; both (methods, sources), NaN in the same places.
 
     Methods change places as a whole, on all sources at once, and only with those that ran on the same sources: in all
     orders where there are at most MOST_ORDERS, else in DRAWN_ORDERS drawn ones and their own. NaN where rho is.

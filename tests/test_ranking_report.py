@@ -103,7 +103,9 @@ def test_metrics_that_order_methods_the_other_way_round_are_seen_to_disagree(wri
     assert found.loc[("methods", "deletion", "insertion"), "rho"].item() == pytest.approx(-1)
     assert found.loc[("images", "deletion", "insertion"), "rho"].item() == pytest.approx(-1)
     spread = pd.read_csv(written.folder / "rank_spread.csv").set_index("method")
-    assert spread.loc["ig", ["best", "worst", "spread"]].tolist() == [3, 3, 0]
+    assert spread.loc["ig", ["best", "worst", "spread"]].tolist() == [0.5, 0.5, 0]
+    lines = (written.folder / "rank_spread.md").read_text()
+    assert "| lite0 | GRAD | insertion | deletion | 0.25 | 0.75 | 0.50 | 5 | 2 |" in lines
     assert spread.loc["grad", ["best_by", "worst_by"]].tolist() == ["insertion", "deletion"]
 
 
