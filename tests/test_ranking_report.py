@@ -8,6 +8,7 @@ from scored import plant_scores, plant_transfer, scored_maps
 from harmonia.comparison import compare
 from harmonia.finished_jobs import find_jobs
 from harmonia.gathering import gather, job_rows
+from harmonia.ranking_figures import transfer_scatter
 from harmonia.ranking_report import RankingReport
 from harmonia.ranking_tables import link_table
 from harmonia.report import write_report
@@ -141,6 +142,35 @@ def test_transfer_and_scores_share_a_report_and_have_pages_of_their_own(run):
     assert "transfer_matrix.png" not in page
     assert "metric_transfer" not in index
     assert "transfer_matrix.png" in index
+
+
+def test_marks_of_fourteen_methods_on_eight_sources_are_told_apart():
+    cells = [(f"s{source}", f"m{method}") for source in range(8) for method in range(14)]
+    points = pd.DataFrame(cells, columns=["source", "method_label"]).assign(metric="a", value=0.5, above=0.1)
+    figure = transfer_scatter(points, pd.DataFrame({"metric": ["a"], "better": ["higher"], "over_cells": [0.0]}))
+    marks = [
+        (line.get_color(), line.get_marker(), line.get_fillstyle())
+        for line in figure.axes[0].lines
+        if len(line.get_xdata()) == 1
+    ]
+    assert len(marks) == len(set(marks)) == len(cells)
+
+
+@pytest.mark.parametrize(
+    ("sources", "methods", "said"),
+    [
+        (1, 14, ""),
+        (1, 15, " Marks repeat: 15 methods share 14 colours and fillings."),
+        (9, 2, " Marks repeat: 9 sources share 8 shapes."),
+    ],
+)
+def test_where_marks_repeat_the_caption_says_so(tmp_path, sources, methods, said):
+    cells = [(f"s{source}", f"m{method}") for source in range(sources) for method in range(methods)]
+    above = np.arange(len(cells)) / 100
+    scores = scored_maps(above[None, :, None], {"insertion": "higher"}, cells)
+    part = Transferred(scores, "black", above, np.full((1, len(cells)), NAN))
+    captions = {made.stem: made.caption for made in RankingReport([], [part]).illustrate(tmp_path)}
+    assert captions["metric_transfer"].partition("is better.")[2] == said
 
 
 def test_too_few_methods_are_said_to_be_too_few():
