@@ -221,6 +221,14 @@ def test_a_map_of_one_magnitude_has_no_ranks():
     assert score.reasons == ("constant absolute map",)
 
 
+@pytest.mark.parametrize("evaluation", ["mprt", "mprt_independent"])
+def test_a_granularity_that_there_is_not_is_refused_in_one_line(cli, evaluation):
+    words = ["source=timm", "source.arch=test_resnet", "source.weights=random", "target=self", "data=folder"]
+    code, _, err = cli(*words, "data.root=.", f"evaluation={evaluation}", "evaluation.metric.granularity=blocks")
+    assert code == 2
+    assert err == "harmonia: evaluation.metric.granularity must be one of block, layer, got 'blocks'\n"
+
+
 def test_what_quantus_leaves_trained_is_drawn_here(model):
     quantus = pytest.importorskip("quantus.helpers.model.pytorch_model", reason="quantus is not installed")
     wrapped = quantus.PyTorchModel(model.network, channel_first=True)
