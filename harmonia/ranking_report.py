@@ -93,7 +93,7 @@ class RankingReport:
             )
             if len(shown):
                 shown = shown.assign(method_label=labels(shown))
-                caption += _repeated(shown["source"].nunique(), shown["method_label"].nunique())
+                caption += _repeated(len(shown["source"].unique()), len(shown["method_label"].unique()))
                 yield LINK + suffix, "Metrics against transfer.", caption, transfer_scatter(shown, found)
             if places := image_places(part):
                 caption = (
