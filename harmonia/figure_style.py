@@ -15,7 +15,7 @@ from harmonia.results import replacing
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 IMAGE_COLOUR, FEATURE_COLOUR, CONTROL_COLOUR = PALETTE[0], PALETTE[1], "#767676"
 DASHES = ("-", "--", ":", "-.")
-MARKERS = ("o", "s", "^", "D")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
 TEXT_WIDTH = 6.9  # inches; two columns of a conference's page
 COLUMN_WIDTH = 3.35

@@ -85,23 +85,26 @@ def ranking(scores: ScoredMaps) -> pd.DataFrame:
 
 
 def rank_spread(lines: pd.DataFrame) -> pd.DataFrame:
-    """Of each source's method its best and worst rank over the metrics, and which metrics these are; no mean of them.
+    """Of each source's method its best and worst place over the metrics, and which metrics these are; no mean of them.
 
-    lines: as ranking gives them. spread: worst less best, 0 where all metrics agree.
+    lines: as ranking gives them. A place is (rank - 1) / (methods - 1), 0 the best and 1 the last, for metrics may have
+    ranked different numbers of methods: of fewest_methods to most_methods. spread: worst less best, 0 where all agree.
     """
     ranked: Any = lines[lines["rank"].notna()]
+    ranked = ranked.assign(place=(ranked["rank"] - 1) / (ranked["methods"] - 1))
     found = []
     for names, part in ranked.groupby(["source", "method", "variant"], sort=False):
-        best, worst = part["rank"].min(), part["rank"].max()
+        best, worst = part["place"].min(), part["place"].max()
         found.append(
             {
                 **dict(zip(("source", "method", "variant"), names, strict=True)),
                 "best": best,
                 "worst": worst,
                 "spread": worst - best,
-                "best_by": ", ".join(part.loc[part["rank"] == best, "metric"]),
-                "worst_by": ", ".join(part.loc[part["rank"] == worst, "metric"]),
-                "methods": part["methods"].max(),
+                "best_by": ", ".join(part.loc[part["place"] == best, "metric"]),
+                "worst_by": ", ".join(part.loc[part["place"] == worst, "metric"]),
+                "fewest_methods": part["methods"].min(),
+                "most_methods": part["methods"].max(),
                 "metrics": len(part),
             }
         )

@@ -83,8 +83,14 @@ def _names(panel: Axes, rows: list[str], columns: Sequence[str]) -> None:
     panel.tick_params(length=0)
 
 
+FILLS = ("full", "none")  # of marks, once the palette is through
+MOST_METHODS, MOST_SOURCES = len(PALETTE) * len(FILLS), len(MARKERS)  # that marks of the scatter tell apart
+
+
 def transfer_scatter(points: pd.DataFrame, found: Frame) -> Figure:
     """Transfer above control against a metric's mean, a panel per metric, a mark per source and method.
+
+    Beyond MOST_METHODS and MOST_SOURCES marks repeat.
 
     points: as transfer_link.points gives them, with ``method_label``; found: as transfer_link.link gives it.
     """
@@ -96,9 +102,8 @@ def transfer_scatter(points: pd.DataFrame, found: Frame) -> Figure:
         for panel, metric in zip(axes, metrics, strict=True):
             part: Any = points[points["metric"] == metric]
             for line in part.itertuples(index=False):
-                marker = MARKERS[sources.index(line.source) % len(MARKERS)]
-                colour = PALETTE[methods.index(line.method_label) % len(PALETTE)]
-                panel.plot(line.value, 100 * line.above, marker, color=colour, markersize=4)
+                mark = _of_source(sources.index(line.source)) | _of_method(methods.index(line.method_label))
+                panel.plot(line.value, 100 * line.above, **mark)
             rho = of_metric.loc[metric, "over_cells"]
             arrow = {"higher": " ↑", "lower": " ↓"}.get(str(of_metric.loc[metric, "better"]), "")
             panel.set_title(f"{short(metric)}{arrow}\nρ {'undefined' if np.isnan(rho) else f'{rho:.2f}'}")
@@ -106,15 +111,21 @@ def transfer_scatter(points: pd.DataFrame, found: Frame) -> Figure:
         figure.supxlabel("mean of the metric, as it is", fontsize=8)
         figure.supylabel("retention above control (points)", fontsize=8)
         entries = {
-            **{name: (PALETTE[place % len(PALETTE)], "o") for place, name in enumerate(methods)},
-            **{name: (CONTROL_COLOUR, MARKERS[place % len(MARKERS)]) for place, name in enumerate(sources)},
+            **{name: _of_source(0) | _of_method(place) for place, name in enumerate(methods)},
+            **{name: _of_source(place) | {"color": CONTROL_COLOUR} for place, name in enumerate(sources)},
         }
-        handles = [
-            axes[0].plot([], [], marker, color=colour, markersize=4, label=short(name))[0]
-            for name, (colour, marker) in entries.items()
-        ]
+        handles = [axes[0].plot([], [], label=short(name), **mark)[0] for name, mark in entries.items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=min(6, len(handles)))
         return figure
+
+
+def _of_source(place: int) -> dict[str, Any]:
+    return {"marker": MARKERS[place % len(MARKERS)], "markersize": 4, "linestyle": "none"}
+
+
+def _of_method(place: int) -> dict[str, Any]:
+    fill, colour = divmod(place, len(PALETTE))
+    return {"color": PALETTE[colour], "fillstyle": FILLS[fill % len(FILLS)]}
 
 
 def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], found: Frame) -> Figure:
@@ -136,7 +147,7 @@ def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], found: 
 
 
 def link_intervals(found: pd.DataFrame) -> Figure:
-    """Each metric's rank correlation with transfer, over cells and over images within cells, with 95 % intervals."""
+    """Each metric's rank correlation with transfer, over cells and over images within cells, with intervals."""
     with style():
         figure, (panel,) = grid(1, 1, TEXT_WIDTH / 2 + 1, 0.9 + 0.3 * len(found))
         kinds = (("over_cells", "over methods", 0), ("over_images", "over images within cells", 1))

@@ -9,6 +9,8 @@ from harmonia.figure_style import save
 from harmonia.illustrations import PIXELS_PER_INCH, Illustration
 from harmonia.ranking import agreement_over_images, agreement_over_methods, ranking
 from harmonia.ranking_figures import (
+    MOST_METHODS,
+    MOST_SOURCES,
     agreement_heat_maps,
     image_densities,
     link_intervals,
@@ -87,10 +89,11 @@ class RankingReport:
             shown = points(part)
             caption = (
                 f"Retention of {ARM} above {CONTROL}, mean over the other targets, against each metric's mean; shape: "
-                f"source, colour: method; ρ: with the metric turned so that more is better.{where}"
+                f"source, colour and filling: method; ρ: with the metric turned so that more is better.{where}"
             )
             if len(shown):
                 shown = shown.assign(method_label=labels(shown))
+                caption += _repeated(len(shown["source"].unique()), len(shown["method_label"].unique()))
                 yield LINK + suffix, "Metrics against transfer.", caption, transfer_scatter(shown, found)
             if places := image_places(part):
                 caption = (
@@ -99,8 +102,24 @@ class RankingReport:
                 )
                 yield f"{LINK}_images{suffix}", "The same over images.", caption, image_densities(places, found)
             if found[["over_cells", "over_images"]].notna().to_numpy().any():
-                caption = f"Rank correlation of each metric, turned so that more is better, with transfer.{where}"
+                caption = (
+                    "Rank correlation of each metric, turned so that more is better, with transfer. Intervals over "
+                    f"methods are too narrow for few methods, or missing: the table's p decides.{where}"
+                )
                 yield f"{LINK}_rho{suffix}", "Does a metric foretell transfer?", caption, link_intervals(found)
+
+
+def _repeated(sources: int, methods: int) -> str:
+    """What the scatter's marks do not tell apart, as a sentence for its caption."""
+    said = [
+        f"{count} {noun} share {most} {marks}"
+        for count, noun, most, marks in (
+            (sources, "sources", MOST_SOURCES, "shapes"),
+            (methods, "methods", MOST_METHODS, "colours and fillings"),
+        )
+        if count > most
+    ]
+    return f" Marks repeat: {' and '.join(said)}." if said else ""
 
 
 def _drawn(made: tuple[str, str, str, Figure | None]) -> Iterator[tuple[str, str, str, Figure]]:

@@ -86,8 +86,20 @@ def test_the_spread_of_ranks_names_the_metrics_that_disagree():
     scores = scored_maps(constant((3, 1, 2), (2, 2, 1), (1, 3, 3)), dict.fromkeys("abc", "higher"))
     spread = rank_spread(ranking(scores)).set_index("method")
     line = spread.loc["m0", ["best", "worst", "spread", "best_by", "worst_by"]]
-    assert line.tolist() == [1, 3, 2, "a", "b"]
+    assert line.tolist() == [0, 1, 1, "a", "b"]
     assert spread["metrics"].tolist() == [3] * 3
+
+
+def test_places_are_compared_where_metrics_ranked_different_numbers_of_methods():
+    values = constant(*[(n, n) for n in range(7)])
+    values[:, 1:6, 1] = NAN  # b ranks the first and the last alone
+    spread = rank_spread(ranking(scored_maps(values, {"a": "higher", "b": "higher"}))).set_index("method")
+    # last of seven and last of two is no disagreement
+    assert spread.loc["m0", ["best", "worst", "spread", "best_by"]].tolist() == [1, 1, 0, "a, b"]
+    assert spread.loc["m6", ["best", "worst", "spread"]].tolist() == [0, 0, 0]
+    assert spread.loc["m4", "best"] == pytest.approx(2 / 6)
+    methods = spread[["fewest_methods", "most_methods"]]
+    assert methods.loc[["m0", "m4"]].to_numpy().tolist() == [[2, 7], [7, 7]]
 
 
 def test_over_methods_metrics_are_turned_so_that_more_is_better():

@@ -8,6 +8,7 @@ from scored import plant_scores, plant_transfer, scored_maps
 from harmonia.comparison import compare
 from harmonia.finished_jobs import find_jobs
 from harmonia.gathering import gather, job_rows
+from harmonia.ranking_figures import transfer_scatter
 from harmonia.ranking_report import RankingReport
 from harmonia.ranking_tables import link_table
 from harmonia.report import write_report
@@ -103,7 +104,9 @@ def test_metrics_that_order_methods_the_other_way_round_are_seen_to_disagree(wri
     assert found.loc[("methods", "deletion", "insertion"), "rho"].item() == pytest.approx(-1)
     assert found.loc[("images", "deletion", "insertion"), "rho"].item() == pytest.approx(-1)
     spread = pd.read_csv(written.folder / "rank_spread.csv").set_index("method")
-    assert spread.loc["ig", ["best", "worst", "spread"]].tolist() == [3, 3, 0]
+    assert spread.loc["ig", ["best", "worst", "spread"]].tolist() == [0.5, 0.5, 0]
+    lines = (written.folder / "rank_spread.md").read_text()
+    assert "| lite0 | GRAD | insertion | deletion | 0.25 | 0.75 | 0.50 | 5 | 2 |" in lines
     assert spread.loc["grad", ["best_by", "worst_by"]].tolist() == ["insertion", "deletion"]
 
 
@@ -115,6 +118,9 @@ def test_with_transfer_it_is_said_which_metric_foretells_it(run, tmp_path):
     made = RankingReport(found, transferred(found, compare(rows, 10), rows, jobs))
     numbers = made.tables()[-1].numbers.set_index("metric")
     assert numbers.loc[["insertion", "deletion"], "over_cells"].tolist() == pytest.approx([1, -1])
+    assert numbers.loc[["insertion", "deletion"], "over_cells_p"].tolist() == pytest.approx([2 / 120] * 2)
+    printed = made.tables()[-1].printed.set_index("Metric")
+    assert printed.loc["insertion ↑", ["Over methods", "p"]].tolist() == ["1.00", "0.017"]  # no interval of no width
     assert numbers.loc[["insertion", "deletion"], "over_images"].tolist() == pytest.approx([1, -1])
     assert numbers["image_cells"].tolist() == [5, 5, 0, 5]  # a score of 1 for every image ranks none
     drawn = {figure.stem for figure in made.illustrate(tmp_path)}
@@ -138,12 +144,41 @@ def test_transfer_and_scores_share_a_report_and_have_pages_of_their_own(run):
     assert "transfer_matrix.png" in index
 
 
+def test_marks_of_fourteen_methods_on_eight_sources_are_told_apart():
+    cells = [(f"s{source}", f"m{method}") for source in range(8) for method in range(14)]
+    points = pd.DataFrame(cells, columns=["source", "method_label"]).assign(metric="a", value=0.5, above=0.1)
+    figure = transfer_scatter(points, pd.DataFrame({"metric": ["a"], "better": ["higher"], "over_cells": [0.0]}))
+    marks = [
+        (line.get_color(), line.get_marker(), line.get_fillstyle())
+        for line in figure.axes[0].lines
+        if len(line.get_xdata()) == 1
+    ]
+    assert len(marks) == len(set(marks)) == len(cells)
+
+
+@pytest.mark.parametrize(
+    ("sources", "methods", "said"),
+    [
+        (1, 14, ""),
+        (1, 15, " Marks repeat: 15 methods share 14 colours and fillings."),
+        (9, 2, " Marks repeat: 9 sources share 8 shapes."),
+    ],
+)
+def test_where_marks_repeat_the_caption_says_so(tmp_path, sources, methods, said):
+    cells = [(f"s{source}", f"m{method}") for source in range(sources) for method in range(methods)]
+    above = np.arange(len(cells)) / 100
+    scores = scored_maps(above[None, :, None], {"insertion": "higher"}, cells)
+    part = Transferred(scores, "black", above, np.full((1, len(cells)), NAN))
+    captions = {made.stem: made.caption for made in RankingReport([], [part]).illustrate(tmp_path)}
+    assert captions["metric_transfer"].partition("is better.")[2] == said
+
+
 def test_too_few_methods_are_said_to_be_too_few():
     above = np.arange(4) / 10
     scores = scored_maps(np.tile(above[:, None], (IMAGES, 1, 1)), {"insertion": "higher"})
     part = Transferred(scores, "black", above, np.full((IMAGES, 4), NAN))
     made = link_table([scores], [part], [link(part)])
-    assert made.printed.iloc[0].tolist() == ["insertion ↑", "–", "0", "0", "0", "–", "0"]
+    assert made.printed.iloc[0].tolist() == ["insertion ↑", "–", "–", "0", "0", "0", "–", "0"]
     (note,) = made.printed.attrs["footnotes"]
     assert note.startswith("Too few cells: at most 4 methods of a source have both scores and transfer")
 

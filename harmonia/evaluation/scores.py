@@ -68,13 +68,18 @@ class MapScores:
 
     def _rows(self, job: Job, scores: ShardSet) -> Iterator[dict[str, list]]:
         """Columns of score_rows.SCHEMA, a shard at a time; an image that cannot be read has no row."""
+        names = sorted({name for shard in range(scores.num_shards) for name in scores.read(shard)[0]})
         for shard in range(scores.num_shards):
             arrays, facts = scores.read(shard)
             readable = [row for row, fact in enumerate(facts) if fact["flag"] != UNREADABLE]
             if readable:
                 positions = [scores.shard_items(shard)[row] for row in readable]
-                values = {name: array[readable] for name, array in sorted(arrays.items())}
-                yield self._columns(job, positions, values, [json.loads(facts[row][REASONS]) for row in readable])
+                # a shard of flagged maps alone, which no metric saw, lacks the names that only a metric gives
+                lacking = [name for name in names if name not in arrays]
+                arrays |= {name: np.full(len(facts), np.nan) for name in lacking}
+                values = {name: arrays[name][readable] for name in names}
+                why = [dict.fromkeys(lacking, facts[row]["flag"]) | json.loads(facts[row][REASONS]) for row in readable]
+                yield self._columns(job, positions, values, why)
 
     def _columns(
         self, job: Job, positions: list[int], values: dict[str, np.ndarray], why: list[dict[str, str]]

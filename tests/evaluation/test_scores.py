@@ -156,6 +156,27 @@ def test_a_map_without_a_ranking_never_reaches_a_metric(probed, monkeypatch, tmp
     assert summary["network_passes/test_resnet"] == 2 + 2
 
 
+def test_what_is_undefined_is_counted_alike_whatever_shares_a_shard(cli, tmp_path, monkeypatch):
+    folder = tmp_path / "images" / CLASSES[0]
+    folder.mkdir(parents=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)).save(folder / "0.png")
+    Image.new("RGB", (40, 40), (90, 90, 90)).save(folder / "1.png")  # flat: a map of its edges is zero
+    words = [*WORDS, "method=edges", "evaluation=completeness_soundness", "evaluation.metric.steps=3"]
+    found, rows = [], []
+    for size in (1, 2):
+        job = tmp_path / f"shards-of-{size}"
+        monkeypatch.setenv("HARMONIA_CACHE", str(tmp_path / f"cache-{size}"))  # a store keeps the size it began with
+        code, _, err = cli(*words, f"store.shard_size={size}", f"hydra.run.dir={job}")
+        assert code == 0, err
+        summary = json.loads((job / "summary.json").read_text())
+        found.append({key: value for key, value in summary.items() if "completeness_soundness/" in key})
+        rows.append(read_scores(job).sort_values(["metric", "image_id"]).reset_index(drop=True))
+    assert found[0] == found[1]
+    assert found[0]["test_resnet/completeness_soundness/soundness_auc/least_undefined"] == 1
+    assert rows[0].astype(object).equals(rows[1].astype(object))
+    assert set(rows[0].loc[rows[0]["image_id"] == f"{CLASSES[0]}/1.png", "reason"]) == {"zero"}
+
+
 def test_an_unreadable_image_has_no_row_and_one_that_can_be_read_again_is_scored(probed, tmp_path):
     path = tmp_path / "images" / CLASSES[0] / "2.png"
     content = path.read_bytes()

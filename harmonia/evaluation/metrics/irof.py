@@ -20,17 +20,18 @@ from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least,
 from harmonia.keep import descending, in_view
 
 ONE_SEGMENT = "SLIC finds one superpixel only"
-ZERO = "the class's probability is 0 on the whole image"
+NOT_POSITIVE = "the class's {reading} is not above 0 on the whole image"
 
 
 @dataclass(frozen=True, kw_only=True)
 class IROF:
     """Area over the curve of p / p0 while superpixels go, those of the highest mean attribution first: at most 1.
 
-    Below 0 where the probability rises. Trapezoidal rule from the whole image to none of it.
+    Below 0 where the probability rises. Trapezoidal rule from the whole image to none of it. Undefined where p0 is not
+    above 0: divided by a negative logit, a fall would count as a rise.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     segments: int = 100  # about as many superpixels, each a pass; scikit-image's and Quantus's
     compactness: float = 10  # of SLIC
@@ -59,8 +60,13 @@ class IROF:
 
         found = answers(explained, inputs, of_explained(self.reading))
         values = torch.stack([1 - area_under(of_image / of_image[0]) for of_image in found])
-        reasons = [_undefined(of_image) for of_image in found]
+        reasons = [self._undefined(of_image) for of_image in found]
         return Scores({"irof": score(values, reasons)}, spent(found))
+
+    def _undefined(self, of_image: Tensor) -> str:
+        if len(of_image) == 1:
+            return ONE_SEGMENT
+        return NOT_POSITIVE.format(reading=self.reading) if of_image[0] <= 0 else ""
 
     def superpixels(self, image: Tensor) -> Tensor:
         """(H, W), numbered from 0, of an image (3, H, W)."""
@@ -74,9 +80,3 @@ def by_relevance(phi: Tensor, segments: Tensor) -> Tensor:
     sums = torch.zeros(int(segments.max()) + 1, dtype=torch.float64)
     sums.index_add_(0, segments.flatten(), phi.double().flatten())
     return descending((sums / segments.flatten().bincount())[None, None])[0]
-
-
-def _undefined(of_image: Tensor) -> str:
-    if len(of_image) == 1:
-        return ONE_SEGMENT
-    return ZERO if of_image[0] == 0 else ""

@@ -39,7 +39,7 @@ class Mprt:
     The map of the trained network is computed again: a stored one is rounded to float16.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     cascading: bool = True  # layers stay randomised from the logits down; False: one at a time
     granularity: Granularity = "block"
@@ -84,6 +84,7 @@ def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str
 
     layer: whose randomised parameters gave ``maps``, for the reasons. SSIM takes maps scaled to a largest magnitude of
     1, in a Gaussian window of 11 pixels (sigma 1.5), mirrored at the border (torchmetrics; scikit-image leaves it out).
+    Both are 1, and not nearly 1, where the two maps are equal.
     """
     if absolute:
         original, maps = original.abs(), maps.abs()
@@ -99,7 +100,9 @@ def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str
             first.float()[:, None], second.float()[:, None], data_range=1.0 if absolute else 2.0, reduction="none"
         )
         assert isinstance(alike, Tensor)
-        parts.append((spearman(first, second), alike.double().reshape(-1)))
+        # float32's rounding would tell methods that never look at the model apart, and rank them
+        equal = (first == second).flatten(1).all(1)
+        parts.append((spearman(first, second), alike.double().reshape(-1).masked_fill(equal, 1)))
     undefined = torch.tensor([bool(reason) for reason in reasons])
     found = (torch.cat(values).masked_fill(undefined, torch.nan) for values in zip(*parts, strict=True))
     return {measure: Score(values, reasons) for measure, values in zip(MEASURES, found, strict=True)}

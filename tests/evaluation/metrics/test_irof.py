@@ -5,7 +5,7 @@ import torch
 from perturbed import scored, small, value, varied
 from skimage.segmentation import slic
 
-from harmonia.evaluation.metrics.irof import IROF, ONE_SEGMENT, ZERO, by_relevance
+from harmonia.evaluation.metrics.irof import IROF, NOT_POSITIVE, ONE_SEGMENT, by_relevance
 
 SIZE = 32
 LABELS = torch.tensor([2, 0, 3])
@@ -69,10 +69,28 @@ def test_superpixels_of_equal_mean_are_not_ordered_by_place():
     assert by_relevance(torch.ones(8, 8), segments).tolist() != list(range(64))
 
 
+def test_a_negative_logit_leaves_it_undefined_and_a_positive_one_orders_as_the_probability_does():
+    class Logits(torch.nn.Module):
+        """Of class 0 the mean intensity, of class 1 the same less 2: both fall as bright superpixels go."""
+
+        def forward(self, images):
+            level = (images / 2 + 0.5).double().mean((1, 2, 3))
+            return torch.stack([level, level - 2, level.new_zeros(len(level)), level.new_zeros(len(level))], 1)
+
+    pixels = patches(1)
+    maps = pixels.float().mean(1)
+    metric, model = IROF(segments=16, baseline="black", reading="logit"), explained_batch.classifier(Logits(), SIZE)
+    best, worst = (value(scored(metric, model, pixels, sign * maps), "irof").item() for sign in (1, -1))
+    assert best > 0.55 > 0.45 > worst
+    found = scored(metric, model, pixels, maps, torch.tensor([1]))
+    assert value(found, "irof").isnan().all()
+    assert found.scores["irof"].reasons == (NOT_POSITIVE.format(reading="logit"),)
+
+
 def test_one_superpixel_and_a_class_without_probability_leave_it_undefined(monkeypatch):
     model, pixels = explained_batch.classifier(Brightness(), SIZE), patches(2)
     found = scored(IROF(segments=16), model, pixels, varied(2, 8), torch.tensor([0, 2]))
-    assert found.scores["irof"].reasons == ("", ZERO)
+    assert found.scores["irof"].reasons == ("", "the class's probability is not above 0 on the whole image")
     assert value(found, "irof").isnan().tolist() == [False, True]
     monkeypatch.setattr(IROF, "superpixels", lambda self, image: torch.zeros(SIZE, SIZE, dtype=torch.long))
     found = scored(IROF(segments=16), model, pixels, varied(2, 8))

@@ -4,6 +4,7 @@ import torch
 from explained_batch import batch, by, classifier, pixels
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
+from scored import scored_maps
 from torch import nn
 
 from harmonia.attribution.grad_cam import GradCAM
@@ -11,6 +12,7 @@ from harmonia.attribution.gradient import Gradient
 from harmonia.attribution.nulls import Edges, Random
 from harmonia.evaluation.metrics.mprt import Mprt, similarity, spearman
 from harmonia.evaluation.metrics.randomisation import randomised
+from harmonia.ranking import ranking
 
 SIZE = 16
 
@@ -49,8 +51,19 @@ def test_a_map_of_the_input_alone_has_similarity_one_at_every_layer_and_is_flagg
     found = metric(batch(model, by(method), pixels(3, SIZE))).scores
     for measure in ("spearman", "ssim"):
         for name in [f"{metric.name}_{measure}", *(f"{metric.name}_{measure}/{layer}" for layer in LAYERS)]:
-            assert found[name].values.tolist() == pytest.approx([1.0] * 3, abs=1e-6)
+            assert found[name].values.tolist() == [1.0] * 3  # exactly: what is nearly 1 would be ranked
     assert found[f"{metric.name}_looks_at_model"].values.tolist() == [0.0] * 3
+
+
+def test_methods_whose_maps_do_not_change_share_the_last_rank():
+    maps = torch.rand(4, 2, 7, 7, generator=torch.Generator().manual_seed(0))  # of methods and images
+    again = torch.cat([maps[:3], maps[3:].flip(3)])
+    # at 224 pixels float32's SSIM of equal maps is up to 6e-6 below 1, for each map another number
+    of_methods = [similarity(one, other, 224, True, "head") for one, other in zip(maps, again, strict=True)]
+    for measure in ("spearman", "ssim"):
+        values = torch.stack([found[measure].values for found in of_methods], 1)
+        assert values[:, :3].unique().tolist() == [1.0]
+        assert ranking(scored_maps(values[..., None].numpy(), {measure: "lower"}))["rank"].tolist() == [3, 3, 3, 1]
 
 
 def test_a_method_that_looks_at_the_model_is_not_flagged(model):
@@ -206,6 +219,14 @@ def test_a_map_of_one_magnitude_has_no_ranks():
     score = similarity(maps, torch.rand(1, 16, 16), 16, True, "head")["spearman"]
     assert score.values.isnan().all()
     assert score.reasons == ("constant absolute map",)
+
+
+@pytest.mark.parametrize("evaluation", ["mprt", "mprt_independent"])
+def test_a_granularity_that_there_is_not_is_refused_in_one_line(cli, evaluation):
+    words = ["source=timm", "source.arch=test_resnet", "source.weights=random", "target=self", "data=folder"]
+    code, _, err = cli(*words, "data.root=.", f"evaluation={evaluation}", "evaluation.metric.granularity=blocks")
+    assert code == 2
+    assert err == "harmonia: evaluation.metric.granularity must be one of block, layer, got 'blocks'\n"
 
 
 def test_what_quantus_leaves_trained_is_drawn_here(model):
