@@ -102,7 +102,7 @@ def job(**files: bytes):
 
     def write() -> None:
         for name, content in {"config": b"source: {name: a}\n", **files}.items():
-            suffix = {"config": "yaml", "rows": "parquet", "summary": "json"}[name]
+            suffix = {"config": "yaml", "summary": "json"}.get(name, "parquet")
             text(f"run/0_a/{name}.{suffix}", content)()
 
     return write
@@ -211,6 +211,10 @@ DAMAGED = [
     ("a configuration that is no YAML", job(config=b"\x00: ["), "YAML"),
     ("rows that are no Parquet", job(rows=b"PAR1", summary=b"{}"), "Parquet"),
     ("rows that carry code", job(rows=pickle.dumps(Code()), summary=b"{}"), "Parquet"),
+    ("cells that are no Parquet", job(localisation=b"PAR1", summary=b"{}"), "Parquet"),
+    ("cells that carry code", job(localisation=pickle.dumps(Code()), summary=b"{}"), "Parquet"),
+    ("scores that are no Parquet", job(scores=b"PAR1", summary=b"{}"), "Parquet"),
+    ("scores that carry code", job(scores=pickle.dumps(Code()), summary=b"{}"), "Parquet"),
     ("a summary that is no JSON", job(rows=b"", summary=b"{"), "JSON"),
     ("a summary that is a list", job(rows=b"", summary=b"[]"), "JSON object"),
 ]

@@ -482,7 +482,7 @@ def test_too_few_sure_images_are_an_error_that_says_what_is_needed():
 
 def test_the_sure_images_are_found_shard_by_shard(tmp_path):
     """The peak must not grow with the images, of which there may be fifty thousand."""
-    count, classes, shard_size = 320, 1000, 8
+    count, classes, shard_size = 160, 1000, 8
     torch.manual_seed(0)
     logits = torch.randn(count, classes)
     logits[torch.arange(count), torch.arange(count)] += 20
