@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harmonia.errors import InputError
 from harmonia.figure_style import PALETTE, TEXT_WIDTH, save, short, style
 from harmonia.finished_jobs import Job, options_of, section
 from harmonia.illustrations import PIXELS_PER_INCH, Illustration
@@ -112,19 +113,20 @@ def _line(cells: Cells) -> dict[str, Any]:
     }
 
 
-def illustrate_localisation(found: Sequence[Cells], folder: Path) -> list[Illustration]:
-    """Box plots of every job and AggAtt of each, drawn and written."""
+def illustrate_localisation(found: Sequence[Cells], folder: Path) -> tuple[list[Illustration], dict[Path, str]]:
+    """Box plots of every job and AggAtt of each, drawn and written; and why AggAtt of a job's folder is left out."""
     with style():
-        pictures = _pictures(found)
+        pictures, lost = _pictures(found)
     made = []
     for stem, title, caption, figure in pictures:
         save(figure, folder, stem)
         made.append(Illustration(stem, title, caption, round(PIXELS_PER_INCH * figure.get_figwidth())))
-    return made
+    return made, lost
 
 
-def _pictures(found: Sequence[Cells]) -> list[tuple[str, str, str, Figure]]:
-    """Stem, title, caption and figure of each."""
+def _pictures(found: Sequence[Cells]) -> tuple[list[tuple[str, str, str, Figure]], dict[Path, str]]:
+    """Stem, title, caption and figure of each; folders whose mean maps are damaged, with the reason."""
+    lost = {}
     pictures = [
         (
             "localisation_boxes",
@@ -136,6 +138,11 @@ def _pictures(found: Sequence[Cells]) -> list[tuple[str, str, str, Figure]]:
     ]
     for number, cells in enumerate(found, start=1):
         if (cells.job.folder / AGGATT).is_file():
+            try:
+                arrays = read_aggatt(cells.job.folder)
+            except InputError as error:
+                lost[cells.job.folder] = str(error)
+                continue
             protocol, source = cells.rows["protocol"].iloc[0], cells.rows["source"].iloc[0]
             pictures.append(
                 (
@@ -144,10 +151,10 @@ def _pictures(found: Sequence[Cells]) -> list[tuple[str, str, str, Figure]]:
                     "Cells at the top left, from the best localised to the worst (percent of the ranks): mean positive "
                     "attribution; mosaic and map of each bin's median. One colour scale of means, top 0.5 % clipped, "
                     "another of each example.",
-                    aggatt_figure(read_aggatt(cells.job.folder), round(cells.rows["cells"].iloc[0] ** 0.5)),
+                    aggatt_figure(arrays, round(cells.rows["cells"].iloc[0] ** 0.5)),
                 )
             )
-    return pictures
+    return pictures, lost
 
 
 def box_plots(found: Sequence[Cells]) -> Figure:

@@ -17,6 +17,7 @@ from harmonia.results import replacing, utf8, write_text
 
 LOCALISATION = "localisation.parquet"
 AGGATT = "aggatt.safetensors"
+AGGATT_ARRAYS = ("means", "examples", "pictures", "bins", "scores")
 MOSAICS = "mosaics.json"  # which image stands where, unscored cells too
 
 SCHEMA = pa.schema(
@@ -98,9 +99,20 @@ def write_aggatt(job_folder: str | Path, arrays: Mapping[str, np.ndarray]) -> No
 
 
 def read_aggatt(job_folder: str | Path) -> dict[str, np.ndarray]:
-    """What write_aggatt wrote."""
+    """What write_aggatt wrote: means (6, P, P); of B cells examples (B, P, P), pictures (B, 3, P, P), bins, scores."""
     path = Path(job_folder) / AGGATT
     try:
-        return load_file(path)
+        arrays = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} must be readable safetensors, got: {error}; run the job again") from error
+    shapes = {name: arrays[name].shape if name in arrays else () for name in AGGATT_ARRAYS}
+    side, count = (0, *shapes["means"])[-1], (0, *shapes["bins"])[-1]
+    if shapes != {
+        "means": (6, side, side),
+        "examples": (count, side, side),
+        "pictures": (count, 3, side, side),
+        "bins": (count,),
+        "scores": (count,),
+    }:
+        raise InputError(f"{path} must hold AggAtt's arrays, got shapes {shapes}; run the job again")
+    return arrays

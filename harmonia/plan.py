@@ -5,6 +5,7 @@ WORDS are those of python -m harmonia.run. Nothing is written to the store: the 
 
 import argparse
 import copy
+import json
 import math
 import os
 import sys
@@ -21,8 +22,9 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from harmonia.errors import InputError
 from harmonia.refusal import refusal
-from harmonia.run import Refused, conf_folder, quote_true, sweep_first
+from harmonia.run import Interrupted, Refused, conf_folder, interruptible, quote_true, sweep_first
 
 # heavy imports stand in the functions: --help must not pay for them
 
@@ -62,7 +64,7 @@ class Plan:
 
     calibration_images: int
     jobs: int = 0
-    stages: dict[tuple, Stage] = field(default_factory=dict)
+    stages: dict[tuple, Stage] = field(default_factory=dict)  # by what makes them the same set of the store
     _costs: dict[tuple, Cost] = field(default_factory=dict)
 
     def add(self, settings: dict[str, Any]) -> None:
@@ -77,12 +79,12 @@ class Plan:
         settings["store"]["spool_gb"] = 0  # looking at a job decodes nothing
         with tempfile.TemporaryDirectory() as folder:
             job, _ = pipeline.prepare(settings, Path(folder), ShardSet.peek)
-            needed = {key: stage for key, stage in _stages(job) if key not in self.stages}
-            lacking = [key for key, stage in needed.items() if stage.missing and _cost_key(key) not in self._costs]
+            needed = [found for found in _stages(job) if found[0] not in self.stages]
+            lacking = [priced for _, priced, stage in needed if stage.missing and priced not in self._costs]
             if lacking and self.calibration_images:
                 self._costs |= _calibrated(settings, Path(folder), self.calibration_images)
-        for key, stage in needed.items():
-            self.stages[key] = replace(stage, cost=self._costs.get(_cost_key(key), Cost()))
+        for key, priced, stage in needed:
+            self.stages[key] = replace(stage, cost=self._costs.get(priced, Cost()))
 
     def table(self) -> Table:
         """One row for each set, and their sum."""
@@ -115,62 +117,82 @@ def _amounts(stages: Sequence[Stage]) -> list[str]:
     ]
 
 
-def _stages(job: Any) -> Iterator[tuple[tuple, Stage]]:
-    """By what makes them the same set: kind, what a cost goes by, and the key."""
+def _stages(job: Any) -> Iterator[tuple[tuple, tuple, Stage]]:
+    """With what makes it the same set for any jobs, and what its cost goes by."""
     from harmonia.identity import fingerprint
 
     maps, label = job.maps, f"{job.method_name} of {job.source.name}"
-    of_source = (job.source.name, str(fingerprint(job.method)), job.batch_size)
+    of_source = (_same(job.source.identity()), _same(fingerprint(job.method)), job.batch_size)
     if not job.evaluation.of_images:
-        yield from _mosaic_stages(job, of_source, label)
+        yield from _mosaic_stages(job, label)
         return
-    yield ("maps", of_source, maps.key), Stage("maps", label, maps.count, _missing(maps))
+    yield ("maps", maps.key), ("maps", *of_source), Stage("maps", label, maps.count, _missing(maps))
     if hasattr(job.evaluation, "scoring"):
         scoring = job.evaluation.scoring(job)
         scores = job.open_scores(scoring)
-        key = ("scores", (*of_source, str(scoring["metric"])), scores.key)
-        yield key, Stage("scores", f"{label}: {job.evaluation_name}", scores.count, _missing(scores))
+        stage = Stage("scores", f"{label}: {job.evaluation_name}", scores.count, _missing(scores))
+        yield ("scores", scores.key), ("scores", *of_source, str(scoring["metric"])), stage
         return
     for target in job.targets.values():
-        predictions = job.open_predictions(target)
-        key = ("images", (target.name, job.batch_size), predictions.key)
-        yield key, Stage("images", f"on {target.name}", predictions.count, _missing(predictions))
+        yield _of_images(job, target)
         if not hasattr(job.evaluation, "reading"):
             continue  # a protocol without features
         reading = job.evaluation.reading(job)
-        arms = (*of_source, target.name, str(reading), str(fingerprint(job.fill)))
+        answered = (_same(target.identity()), str(reading), _same(fingerprint(job.fill)))
         if _missing(maps):  # of maps that are not all there, no feature is
-            key = ("features", arms, (maps.key, *arms, job.images.pool_digest))
+            key = ("features", maps.key, *answered, job.images.pool_digest)
             lacking = tuple(len(maps.shard_items(shard)) for shard in range(maps.num_shards))
         else:
             features = job.open_features(target, reading)
-            key, lacking = ("features", arms, features.key), _missing(features)
-        yield key, Stage("features", f"{label} on {target.name}", maps.count, lacking)
+            key, lacking = ("features", features.key), _missing(features)
+        stage = Stage("features", f"{label} on {target.name}", maps.count, lacking)
+        yield key, ("features", *of_source, *answered), stage
+
+
+def _of_images(job: Any, model: Any) -> tuple[tuple, tuple, Stage]:
+    stored = job.open_predictions(model)
+    stage = Stage("images", f"on {model.name}", stored.count, _missing(stored))
+    return ("images", stored.key), ("images", _same(model.identity()), job.batch_size), stage
+
+
+def _same(facts: Any) -> str:
+    return json.dumps(facts, sort_keys=True, default=str)
 
 
 def _missing(stored: Any) -> tuple[int, ...]:
     return tuple(len(stored.shard_items(shard)) for shard in stored.missing())
 
 
-def _mosaic_stages(job: Any, of_source: tuple, label: str) -> Iterator[tuple[tuple, Stage]]:
+def _mosaic_stages(job: Any, label: str) -> Iterator[tuple[tuple, tuple, Stage]]:
     """At most: how many mosaics there are is known once the source has classified the images."""
+    from harmonia.identity import fingerprint
+
     evaluation, predictions = job.evaluation, job.open_predictions(job.source)
-    key = ("images", (job.source.name, job.batch_size), predictions.key)
-    yield key, Stage("images", f"on {job.source.name}", predictions.count, _missing(predictions))
-    shown = (*of_source, evaluation.protocol, evaluation.n, evaluation.positions)
+    yield _of_images(job, job.source)
     if predictions.missing():
         count = evaluation.most_mosaics(predictions.count) * len(evaluation.scored)
         size = predictions.manifest.shard_size
         lacking = tuple(min(size, count - first) for first in range(0, count, size))
-        key = ("mosaics", shown, (str(evaluation), predictions.key))
+        # what else stands in the key of the maps is known: that of one mosaic stands for it
+        alike = evaluation.open_maps(job, _any_mosaics(job, 1)).key
+        key = ("mosaics", alike, predictions.key, evaluation.grids, evaluation.confidence, evaluation.seed)
     else:
         maps = evaluation.open_maps(job, evaluation.draw(job, evaluation.pool(job)))
-        count, lacking, key = maps.count, _missing(maps), ("mosaics", shown, maps.key)
-    yield key, Stage("mosaics", f"{label}: {job.evaluation_name}", count, lacking)
+        count, lacking, key = maps.count, _missing(maps), ("mosaics", maps.key)
+    shown = (evaluation.protocol, evaluation.n, evaluation.positions)
+    stage = Stage("mosaics", f"{label}: {job.evaluation_name}", count, lacking)
+    yield key, ("mosaics", _same(job.source.identity()), _same(fingerprint(job.method)), job.batch_size, *shown), stage
 
 
-def _cost_key(key: tuple) -> tuple:
-    return key[:2]
+def _any_mosaics(job: Any, number: int) -> Any:
+    """Of the first images, sure or not."""
+    import numpy as np
+
+    from harmonia.evaluation.grids import Grids
+
+    evaluation = job.evaluation
+    placed = np.resize(np.arange(len(job.images.records)), (number, evaluation.n**2))
+    return Grids(evaluation.n, placed, evaluation.scored)
 
 
 def _calibrated(settings: dict[str, Any], folder: Path, images: int) -> dict[tuple, Cost]:
@@ -182,12 +204,12 @@ def _calibrated(settings: dict[str, Any], folder: Path, images: int) -> dict[tup
     few["store"] |= {"shard_size": images, "spool_gb": 1.0}
     few["paths"]["cache"] = str(folder / "cache")
     job, _ = pipeline.prepare(few, folder)
-    keys = [_cost_key(key) for key, _ in _stages(job)]
+    priced = [price for _, price, _ in _stages(job)]
     if not job.evaluation.of_images:
-        return dict(zip(keys, _mosaic_costs(job), strict=True))
+        return dict(zip(priced, _mosaic_costs(job), strict=True))
     of_maps = _map_cost(job.maps, lambda: pipeline.make_maps(job))
     costs = [of_maps, *(_score_costs(job) if hasattr(job.evaluation, "scoring") else _target_costs(job))]
-    return dict(zip(keys, costs, strict=True))
+    return dict(zip(priced, costs, strict=True))
 
 
 def _map_cost(maps: Any, make: Callable[[], Any]) -> Cost:
@@ -199,18 +221,12 @@ def _map_cost(maps: Any, make: Callable[[], Any]) -> Cost:
 
 def _mosaic_costs(job: Any) -> Iterator[Cost]:
     """Of mosaics of any images, sure or not: the maps cost the same."""
-    import numpy as np
-
-    from harmonia.evaluation.grids import Grids
-
     evaluation, count = job.evaluation, len(job.images.records)
     started = time.monotonic()
     passes = evaluation.predict(job)
     predictions = job.open_predictions(job.source)
     yield Cost((time.monotonic() - started) / count, passes / count, _size(predictions) / count)
-    cells = evaluation.n**2
-    mosaics = max(1, count // cells)
-    grids = Grids(evaluation.n, np.resize(np.arange(count), (mosaics, cells)), evaluation.scored)
+    grids = _any_mosaics(job, max(1, count // evaluation.n**2))
     maps = evaluation.open_maps(job, grids)
     yield _map_cost(maps, lambda: evaluation.explain(job, grids, maps))
 
@@ -252,7 +268,7 @@ def duration(seconds: float) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: planned; 2: the user can mend it, in one line."""
+    """0: planned; 2: the user can mend it, in one line; 130: interrupted."""
     options, words = _parser().parse_known_args(argv)
     words = quote_true(sweep_first(words))
     plan = Plan(options.images)
@@ -271,7 +287,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         quiet = [f"hydra/{kind}_logging=none" for kind in ("job", "hydra")]
         sys.argv = ["harmonia.plan", *own, *quiet, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
         try:
-            look()
+            if flags := [word for word in words if word.startswith("-") and word not in ("-m", "--multirun")]:
+                raise InputError(
+                    f"harmonia.plan takes --images, --devices, -m and overrides, got {flags[0]}; Hydra's own flags are "
+                    "for python -m harmonia.run"
+                )
+            with interruptible():
+                look()
+        except (KeyboardInterrupt, Interrupted):
+            print("harmonia: interrupted; nothing was planned or written", file=sys.stderr)
+            return 130
         except (Exception, Refused) as error:
             line = refusal(error, conf_folder(), words)
             if line is None:

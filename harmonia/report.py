@@ -152,7 +152,10 @@ def write_report(
     if parts:
         report.figures = illustrate(rows, report.matrix, collection, folder, arm, images, pairs)
     if mosaics:
-        report.figures += illustrate_localisation(mosaics, folder)
+        pictures, lost = illustrate_localisation(mosaics, folder)
+        report.figures += pictures
+        names = {job.folder: _name(job, run) for job in report.jobs}
+        report.left_out |= {f"{names[at]}: AggAtt": reason for at, reason in lost.items()}
     of_ranks = ranks.illustrate(folder)
     report.figures += of_ranks
     facts = {

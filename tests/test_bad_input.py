@@ -3,13 +3,17 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from harmonia import report
+from harmonia.results import read_summary
 from harmonia.store import __main__ as store
+from harmonia.store.sets import ShardSet
 
 SMALL = ["source=timm", "source.arch=test_resnet", "source.weights=random", "target=self", "method=gc", "data=folder"]
 SMALL += ["data.root=images", "evaluation.controls=null", "evaluation.areas=[0.3]", "trainer=cpu", "logger=none"]
@@ -102,7 +106,7 @@ def job(**files: bytes):
 
     def write() -> None:
         for name, content in {"config": b"source: {name: a}\n", **files}.items():
-            suffix = {"config": "yaml", "rows": "parquet", "summary": "json"}[name]
+            suffix = {"config": "yaml", "summary": "json"}.get(name, "parquet")
             text(f"run/0_a/{name}.{suffix}", content)()
 
     return write
@@ -110,6 +114,22 @@ def job(**files: bytes):
 
 def nothing() -> None:
     pass
+
+
+def stored() -> None:
+    """A store of one set, complete."""
+    maps = ShardSet.open(Path("full"), "maps", "toy", {"of": "toy"}, 2, 2)
+    maps.write(0, {"maps": np.zeros((2, 3, 3), np.float16)}, [{"flag": ""}] * 2)
+    maps.finish()
+
+
+def of_another_shape(path: Path) -> None:
+    """Its arrays cut by a column, its metadata as they were."""
+    with safe_open(path, "pt") as file:
+        arrays, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    cut = {name: array[..., :-1].contiguous() if array.ndim == 3 else array for name, array in arrays.items()}
+    assert {name: array.shape for name, array in cut.items()} != {name: array.shape for name, array in arrays.items()}
+    save_file(cut, path, metadata)
 
 
 RUN = [
@@ -198,12 +218,7 @@ REPORT = [
 STORE = [
     ("verifying nothing", nothing, ["verify", "--cache", "nowhere"], "must be a folder"),
     ("listing a file", text("file", ""), ["list", "--cache", "file"], "must be a folder"),
-    (
-        "pruning a set that is not there",
-        lambda: Path("empty").mkdir(),
-        ["prune", "--cache", "empty", "--set", "x"],
-        "x",
-    ),
+    ("pruning a set that is not there", stored, ["prune", "--cache", "full", "--set", "x"], "x"),
 ]
 
 
@@ -211,6 +226,10 @@ DAMAGED = [
     ("a configuration that is no YAML", job(config=b"\x00: ["), "YAML"),
     ("rows that are no Parquet", job(rows=b"PAR1", summary=b"{}"), "Parquet"),
     ("rows that carry code", job(rows=pickle.dumps(Code()), summary=b"{}"), "Parquet"),
+    ("cells that are no Parquet", job(localisation=b"PAR1", summary=b"{}"), "Parquet"),
+    ("cells that carry code", job(localisation=pickle.dumps(Code()), summary=b"{}"), "Parquet"),
+    ("scores that are no Parquet", job(scores=b"PAR1", summary=b"{}"), "Parquet"),
+    ("scores that carry code", job(scores=pickle.dumps(Code()), summary=b"{}"), "Parquet"),
     ("a summary that is no JSON", job(rows=b"", summary=b"{"), "JSON"),
     ("a summary that is a list", job(rows=b"", summary=b"[]"), "JSON object"),
 ]
@@ -255,11 +274,48 @@ def test_run_refuses_in_one_line_and_hurts_nothing(cli, tmp_path, finished, monk
 
 
 @named(SCORING, "prepare", "words", "part")
-def test_a_job_that_scores_maps_refuses_in_one_line(cli, tmp_path, prepare, words, part):
+def test_a_job_that_scores_maps_refuses_in_one_line_and_hurts_nothing(
+    cli, tmp_path, finished, monkeypatch, prepare, words, part
+):
+    monkeypatch.setenv("HARMONIA_CACHE", str(finished / "cache"))
     images(tmp_path / "images")
-    prepare()
     plain = [word for word in SMALL if not word.startswith("evaluation.")]
+    if not (finished / "scored").exists():
+        scored = [*plain, *DELETION, "evaluation.metric.steps=2", f"hydra.run.dir={finished / 'scored'}"]
+        code, _, err = cli(*scored)
+        assert code == 0, err
+        assert list(finished.glob("cache/scores/*/shard-*"))
+    before = contents(finished)
+    prepare()
     one_line(*cli(*plain, "hydra.run.dir=refused", *words), part)
+    assert {path: content for path, content in contents(finished).items() if path in before} == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: path.write_bytes(pickle.dumps(Code())), of_another_shape],
+    ids=["a pickle", "maps of another shape"],
+)
+def test_a_stored_map_that_is_bad_is_named_and_computed_again_and_never_read(cli, tmp_path, capfd, damage):
+    images(tmp_path / "images")
+    words = [*SMALL, "store.shard_size=2", "hydra.run.dir=job"]
+    assert cli(*words)[0] == 0
+    first, second = sorted(tmp_path.glob("cache/maps/*/shard-*.safetensors"))
+    kept, rows = second.read_bytes(), (tmp_path / "job" / "rows.parquet").read_bytes()
+    before = first.read_bytes()
+    damage(first)
+    assert first.read_bytes() != before
+    capfd.readouterr()
+    assert store.main(["verify", "--cache", "cache"]) == 1
+    assert first.name in capfd.readouterr().out
+    code, out, err = cli(*words)
+    assert code == 0, err
+    assert "Traceback" not in out + err
+    assert first.name in out + err
+    assert not Path("ran").exists(), "code in a file was run"
+    assert read_summary(tmp_path / "job")["maps_computed"] == 2
+    assert (second.read_bytes(), (tmp_path / "job" / "rows.parquet").read_bytes()) == (kept, rows)
+    assert store.main(["verify", "--cache", "cache"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -289,12 +345,14 @@ def test_report_refuses_in_one_line(tmp_path, monkeypatch, capsys, prepare, word
 
 
 @named(STORE, "prepare", "words", "part")
-def test_store_refuses_in_one_line(tmp_path, monkeypatch, capsys, prepare, words, part):
+def test_store_refuses_in_one_line_and_hurts_nothing(tmp_path, monkeypatch, capsys, prepare, words, part):
     monkeypatch.chdir(tmp_path)
     prepare()
+    before = contents(tmp_path)
     code = store.main(words)
     captured = capsys.readouterr()
     one_line(code, captured.out, captured.err, part)
+    assert contents(tmp_path) == before
 
 
 @named(DAMAGED, "prepare", "part")

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from safetensors.numpy import load_file, save_file
 
 from harmonia.dashboard import find_logged, workspace_of
 from harmonia.finished_jobs import find_jobs
@@ -167,3 +168,35 @@ def test_a_job_whose_rows_cannot_be_read_is_left_out_with_the_reason(job, tmp_pa
     report = write_report(tmp_path / "run")
     assert [one.folder.name for one in report.jobs] == ["0"]
     assert "localisation.parquet must be this version's Parquet" in report.left_out["1"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"rubbish"),
+        lambda path: path.write_bytes(path.read_bytes()[:-40]),
+        lambda path: save_file({"means": np.zeros((6, 8, 8), np.float32)}, path),
+        lambda path: save_file({**load_file(path), "scores": np.zeros(1)}, path),
+    ],
+    ids=["rubbish", "cut short", "arrays missing", "of another number of examples"],
+)
+def test_a_damaged_picture_of_a_job_costs_that_picture_alone(job, tmp_path, damage):
+    damage(job("0") / "aggatt.safetensors")
+    job("1", method="ig")
+    report = write_report(tmp_path / "run")
+    assert [one.folder.name for one in report.jobs] == ["0", "1"]
+    ((name, reason),) = report.left_out.items()
+    assert name == "0: AggAtt"
+    assert "aggatt.safetensors must" in reason
+    assert [figure.stem for figure in report.figures] == ["localisation_boxes", "aggatt_2"]
+    assert "0: AggAtt" in (tmp_path / "run" / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("content", [b"PAR1 torn", b""])
+def test_damaged_rows_of_cells_hide_no_other_job(job, tmp_path, content):
+    (job("0") / "localisation.parquet").write_bytes(content)
+    job("1", method="ig")
+    report = write_report(tmp_path / "run")
+    assert [one.folder.name for one in report.jobs] == ["1"]
+    assert list(report.left_out) == ["0"]
+    assert "Parquet" in report.left_out["0"]

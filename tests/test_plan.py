@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 
 import pytest
 from PIL import Image
@@ -110,6 +111,70 @@ def test_mosaics_are_planned_at_most_and_exactly_once_the_images_have_been_class
     cells = summary["network_passes/maps"]
     assert 0 < cells <= 16
     assert foretold("--images", "0") == (["20", "20", "0", "0"], [str(cells), str(cells), "0", "0"])
+
+
+def mosaic_rows(out: str) -> list[list[str]]:
+    return [row[2:6] for row in numbers(out, "mosaics")]
+
+
+@pytest.mark.usefixtures("needs_samples")
+def test_mosaics_that_serve_every_smoothing_and_batch_size_are_planned_once(cli, capfd):
+    words = ["data=samples", "source=lite0", "logger=none", "trainer=cpu", "method=gc", "evaluation=gridpg"]
+    words += ["evaluation.confidence=0", "evaluation.grids=1"]
+    # lite0 has no position embeddings: what becomes of them changes nothing
+    sweep = ["-m", *words, "smooth.k=null,9", "batch_size=1,8", "evaluation.positions=interpolated,tiled"]
+
+    def foretold():
+        capfd.readouterr()
+        assert plan.main(["--images", "0", *sweep]) == 0
+        out = capfd.readouterr().out
+        assert "8 jobs" in out
+        return mosaic_rows(out), [row[2:5] for row in numbers(out, "images")]
+
+    assert [[row[:3] for row in rows] for rows in foretold()] == [[["4", "0", "4"]], [["20", "0", "20"]]]
+    code, _, err = cli(*words, "hydra.run.dir=job")
+    assert code == 0, err
+    assert [[row[:3] for row in rows] for rows in foretold()] == [[["4", "4", "0"]], [["20", "20", "0"]]]
+
+
+def test_targets_of_one_name_and_other_inputs_are_sets_of_their_own(planned):
+    other = [f"target.timm.{word}" for word in ("arch=test_resnet", "weights=random", "name=other")]
+    words = ["-m", "method=gc", "target=timm", *other, "target.timm.input_size=64,96"]
+    _, out, err = planned("--images", "0", *words, without=("target=",))
+    assert (len(numbers(out, "maps")), len(numbers(out, "features"))) == (1, 2), err
+
+
+def test_a_cost_is_that_of_the_models_input_size(planned, monkeypatch):
+    calibrated, found = plan._calibrated, []
+
+    def spy(*given):
+        found.append(given[0]["source"]["input_size"])
+        return calibrated(*given)
+
+    monkeypatch.setattr(plan, "_calibrated", spy)
+    code, _, err = planned("--images", "2", "-m", "method=gc", "source.input_size=32,64,32")
+    assert code == 0, err
+    assert found == [32, 64]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_plan_says_so_in_one_line(planned, monkeypatch, number):
+    monkeypatch.setattr(Plan, "add", lambda *given: signal.raise_signal(number))
+    before = signal.getsignal(number)
+    code, _, err = planned("--images", "0", "method=gc")
+    assert code == 130
+    assert err == "harmonia: interrupted; nothing was planned or written\n"
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("flags", [("--cfg", "job"), ("--info",), ("--resolve",), ("-c", "job"), ("--hydra-help",)])
+def test_hydras_own_flags_are_refused_by_name(planned, flags):
+    code, out, err = planned(*flags, "method=gc")
+    assert code == 2
+    (line,) = err.splitlines()
+    assert line.startswith("harmonia: ")
+    assert flags[0] in line
+    assert not out
 
 
 def test_a_number_of_images_below_0_is_refused(capfd):

@@ -98,7 +98,7 @@ class MosaicBatch:
 
     indices: Tensor  # B
     pixels: Tensor  # B 3 nS nS, uint8
-    readable: Tensor  # B, bool; a pool holds readable images alone
+    readable: Tensor  # B, bool; all, or Mosaics stops
 
 
 class Mosaics:
@@ -114,8 +114,15 @@ class Mosaics:
         return MosaicBatch(torch.tensor(indices), pixels, torch.ones(len(indices), dtype=torch.bool))
 
     def mosaic(self, grid: int, view: View) -> Tensor:
-        """uint8 (3, n S, n S)."""
-        return paste(self.viewed.batch(self.grids.images[grid].tolist(), view).pixels, self.grids.n)[0]
+        """uint8 (3, n S, n S); an InputError where an image that its key promises cannot be read any more."""
+        shown = self.viewed.batch(self.grids.images[grid].tolist(), view)
+        lost = shown.indices[~shown.readable].tolist()
+        if lost:  # a black cell would be stored under the digest of the image's bytes
+            raise InputError(
+                f"image {self.viewed.records[lost[0]].path} must not change during a run, a mosaic shows it and it "
+                "cannot be read any more; rerun when it is back"
+            )
+        return paste(shown.pixels, self.grids.n)[0]
 
     def loader(self, batches: Iterable[Sequence[int]], count: int, view: View) -> torch.utils.data.DataLoader:
         return torch.utils.data.DataLoader(_Batches(self, batches, count, view), batch_size=None)

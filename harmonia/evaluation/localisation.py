@@ -111,11 +111,15 @@ class Localisation:
     def pool(self, job: Job) -> list[int]:
         """The images of which the source names the right class with that probability; predict comes first."""
         predictions = job.open_predictions(job.source)
-        logits = torch.from_numpy(predictions.read_items(range(predictions.count))[0]["logits"]).double()
         labels = class_indices(job.source, [record.class_name or "" for record in job.images.records])
-        p, predicted = logits.softmax(1).max(1)
-        sure = (predicted == labels) & (p >= self.confidence)  # NaN, of an unreadable image, is not
-        return sure.nonzero()[:, 0].tolist()
+        found = []
+        for shard in range(predictions.num_shards):  # all images' logits at once would grow with their number
+            items = predictions.shard_items(shard)
+            logits = torch.from_numpy(predictions.read(shard)[0]["logits"]).double()
+            p, predicted = logits.softmax(1).max(1)
+            sure = (predicted == labels[items.start : items.stop]) & (p >= self.confidence)
+            found += [items[row] for row in sure.nonzero()[:, 0].tolist()]  # NaN, of an unreadable image, is not sure
+        return found
 
     def draw(self, job: Job, pool: list[int]) -> Grids:
         """The mosaics that every method sees."""

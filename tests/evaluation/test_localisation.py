@@ -1,6 +1,7 @@
 """Known answers of GridPG, DiFull and DiPart (Rao, Böhle, Schiele 2022)."""
 
 import dataclasses
+import tracemalloc
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -477,3 +478,33 @@ def test_too_few_sure_images_are_an_error_that_says_what_is_needed():
         draw_grids([0, 1, 2, 3], LABELS, KEYS, 2, 5, True, seed=0)
     with pytest.raises(InputError, match=r"evaluation.confidence must lie in"):
         Localisation(protocol="gridpg", confidence=1.0)
+
+
+def test_the_sure_images_are_found_shard_by_shard(tmp_path):
+    """The peak must not grow with the images, of which there may be fifty thousand."""
+    count, classes, shard_size = 160, 1000, 8
+    torch.manual_seed(0)
+    logits = torch.randn(count, classes)
+    logits[torch.arange(count), torch.arange(count)] += 20
+    logits[::7] = torch.nan  # unreadable
+    logits[::5] = torch.randn(len(logits[::5]), classes)  # unsure
+    logits[3, 3], logits[3, 4] = 0, 99  # sure of another class
+    predictions = ShardSet.open(tmp_path, "predictions", "toy", {"of": "toy"}, count, shard_size)
+    representation = np.zeros((shard_size, 1280), np.float32)
+    for shard in range(predictions.num_shards):
+        items = predictions.shard_items(shard)
+        arrays = {"logits": logits[items.start : items.stop].numpy(), "representation": representation}
+        predictions.write(shard, arrays, [{}] * shard_size)
+    job = SimpleNamespace(
+        open_predictions=lambda source: predictions,
+        source=SimpleNamespace(class_index=int),
+        images=SimpleNamespace(records=[SimpleNamespace(class_name=str(number)) for number in range(count)]),
+    )
+    tracemalloc.start()
+    try:
+        found = Localisation(protocol="gridpg", confidence=0.9).pool(job)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == [number for number in range(count) if number % 7 and number % 5 and number != 3]
+    assert peak < 4 * count * (classes + 1280) / 3

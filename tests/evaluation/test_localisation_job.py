@@ -1,10 +1,13 @@
 """Whole jobs on mosaics of real images, with real weights (the quickstart extra)."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from harmonia import models
+from harmonia.data.samples import samples
 from harmonia.localisation_rows import AGGATT, MOSAICS, read_aggatt, read_localisation
 from harmonia.results import ROWS, read_summary
 
@@ -48,3 +51,35 @@ def test_a_layer_that_a_method_has_not_is_refused(cli):
     code, _, err = cli(*WORDS[:4], "method=centre", "layer=middle", "hydra.run.dir=job")
     assert code == 2
     assert "layer: centre explains at no chosen layer, got 'middle'" in err
+
+
+def test_an_image_that_vanishes_after_it_was_classified_stops_the_job_and_no_map_of_black_is_kept(
+    cli, tmp_path, monkeypatch
+):
+    """No stage reads an image whose answer is stored, before the mosaics do."""
+    for record in samples().records:
+        (tmp_path / "images" / record.class_name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(record.path, tmp_path / "images" / record.class_name)
+    plain = [word for word in WORDS if not word.startswith("data=")]
+    words = [*plain, "data=folder", "data.root=images", "evaluation=gridpg"]
+    assert cli(*words, "method=random", "hydra.run.dir=first")[0] == 0  # its maps are not those of gc
+    kept = json.loads((tmp_path / "first" / MOSAICS).read_text())["mosaics"][0][0]
+    path, load_job = tmp_path / "images" / kept, models.load_job
+    before = path.read_bytes()
+
+    def vanishing(*given):
+        path.unlink()
+        return load_job(*given)
+
+    monkeypatch.setattr(models, "load_job", vanishing)
+    code, out, err = cli(*words, "method=gc", "hydra.run.dir=job")
+    assert code == 2, out
+    assert len(err.splitlines()) == 1
+    assert path.name in err
+    assert "must not change during a run" in err
+    assert not list(tmp_path.glob("cache/maps/lite0-gc-*/shard-*.safetensors"))
+    monkeypatch.setattr(models, "load_job", load_job)
+    path.write_bytes(before)
+    code, _, err = cli(*words, "method=gc", "hydra.run.dir=job")
+    assert code == 0, err
+    assert read_summary(tmp_path / "job")["maps_computed"] == 8

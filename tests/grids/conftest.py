@@ -94,7 +94,7 @@ def small_job(images):
 def start(zygote, tmp_path, small_job):
     """start("job", *words, cache=...) starts the small job in a folder of that name; gives a Worker.
 
-    faults: what goes wrong in it, by the names of zygote.py.
+    faults: what goes wrong in it, by the names of zygote.py. job: the words of another job than the small one.
     """
     started = []
 
@@ -104,13 +104,14 @@ def start(zygote, tmp_path, small_job):
         cache: str = "cache",
         ledger: str | None = None,
         faults: dict | None = None,
+        job: list[str] | None = None,
         **env: str,
     ) -> Worker:
         log = tmp_path / f"log-{len(started)}"
         # a report costs more than these jobs
         where = () if "-m" in words else (f"hydra.run.dir={folder}", "~hydra.callbacks.report")
         order = {
-            "words": [*small_job, *where, *words],
+            "words": [*(small_job if job is None else job), *where, *words],
             "cwd": str(tmp_path),
             "env": {"HARMONIA_CACHE": str(tmp_path / cache), **env},
             "log": str(log),

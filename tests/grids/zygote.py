@@ -19,6 +19,8 @@ import torch
 from PIL import Image
 
 from harmonia import models, pipeline, run, tracking  # noqa: F401 (imported before the forks)
+from harmonia.evaluation.grid_source import GridSource
+from harmonia.evaluation.scorer import Scorer
 from harmonia.models import Classifier
 from harmonia.report import write_report  # noqa: F401 (imported before the forks)
 from harmonia.source import Source
@@ -27,7 +29,7 @@ from harmonia.target import FeatureTarget, ImageTarget
 
 def count_in(ledger: str) -> None:
     """Every batch that goes through a network adds a line for each image: kind of batch, model, position."""
-    for kind in (Source, ImageTarget, FeatureTarget):
+    for kind in (Source, ImageTarget, FeatureTarget, Scorer, GridSource):
         kind.predict_step = _counted(kind.predict_step, kind.__name__, ledger)
 
 
