@@ -16,9 +16,12 @@ from pathlib import Path
 WORDS = [
     "source=timm", "source.arch=test_resnet", "source.weights=random", "source.input_size=64", "target=self",
     "method=gc", "data=folder", "data.pool_size=50", "trainer=cpu", "num_threads=1", "batch_size=32",
+    "tracking.group=none",
+]  # fmt: skip
+ARMS = [
     "evaluation.areas=[0.3]",
     "evaluation.controls={centre:[],same_class:[],other_class:[],complement:[],silhouette:[]}",
-]  # fmt: skip
+]
 CLASSES = 10
 
 
@@ -43,24 +46,25 @@ def peak_mb(stage) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def measure(folder: Path) -> dict[str, float]:
+def composed(folder: Path, *words: str):
     from hydra import compose, initialize_config_dir
+
+    from harmonia.run import conf_folder
+
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        places = [f"data.root={folder / 'images'}", f"paths.cache={folder / 'cache'}", f"paths.job={folder / 'job'}"]
+        return compose("config", [*WORDS, *places, *words])
+
+
+def measure(folder: Path) -> dict[str, float]:
     from omegaconf import OmegaConf
 
     from harmonia import pipeline, report, results, tracked_rows, tracking
-    from harmonia.run import conf_folder
     from harmonia.shrink import small_maps
     from harmonia.small_maps import write_small_maps
     from harmonia.summary import summarise_job
 
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        words = [
-            *WORDS,
-            f"data.root={folder / 'images'}",
-            f"paths.cache={folder / 'cache'}",
-            f"paths.job={folder / 'job'}",
-        ]
-        config = compose("config", [*words, "tracking.group=none"])
+    config = composed(folder, *ARMS)
     settings = OmegaConf.to_container(config, resolve=True)
     job_folder = folder / "job"
     job_folder.mkdir()
@@ -94,7 +98,43 @@ def measure_report(folder: Path) -> dict[str, float]:
     return {"report, a process of its own": peak_mb(lambda: report.write_report(folder))}
 
 
-MEASUREMENTS = {"--job": measure, "--report": measure_report}
+def measure_scores(folder: Path) -> dict[str, float]:
+    """Of the maps that the job left in the store."""
+    job = prepared(folder, "evaluation=deletion", "evaluation.metric.steps=4")
+    return {"scores of maps": peak_mb(lambda: job.evaluation(job))}
+
+
+def measure_mosaics(folder: Path) -> dict[str, float]:
+    """As many scored cells as images, of any images: a network with random weights is sure of none."""
+    from harmonia.evaluation.localisation import Localisation
+
+    class OfAnyImages(Localisation):
+        def pool(self, job):
+            super().pool(job)
+            return list(range(len(job.images.records)))
+
+    job = prepared(folder, "evaluation=gridpg")
+    evaluation = OfAnyImages(protocol="gridpg", grids=len(job.images.records))
+    return {"mosaics: sure images, maps, cells, AggAtt": peak_mb(lambda: evaluation(job))}
+
+
+def prepared(folder: Path, *words: str):
+    from omegaconf import OmegaConf
+
+    from harmonia import pipeline
+
+    own = folder / f"job {words[0]}"  # the report measured is that of the first job alone
+    own.mkdir()
+    return pipeline.prepare(OmegaConf.to_container(composed(folder, *words), resolve=True), own)[0]
+
+
+# in this order: the later ones find the earlier ones' store
+MEASUREMENTS = {
+    "--job": measure,
+    "--report": measure_report,
+    "--scores": measure_scores,
+    "--mosaics": measure_mosaics,
+}
 
 
 def main(sizes: list[int]) -> None:
