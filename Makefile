@@ -6,6 +6,7 @@ PYTEST_FLAGS ?=
 EXPERIMENT ?= paper
 DATA ?=
 WEIGHTS ?=
+BOXES ?=
 OPTIONS ?=
 
 # relative paths, so that a checkout may lie in a folder with spaces
@@ -13,7 +14,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test torture check format reproduce-tables reproduce-results reproduce-protocols
+.PHONY: help setup quickstart test torture check format reproduce-tables reproduce-results reproduce-protocols reproduce-metrics
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' Makefile | sed 's/:.*  ## /\t/' | expand -t 20
@@ -71,3 +72,17 @@ reproduce-protocols: .venv/quickstart  ## docs/protocols.md: DATA=IMAGEWOOF WEIG
 	@$(PROTOCOLS) method=ig,ixg smooth.k=9,17,33,65,129,257 evaluation.grids=50
 	@$(PROTOCOLS) source=deit_tiny method=grad,gc,hirescam,layercam,rollout,gradrollout evaluation=gridpg,difull ++evaluation.grids=50
 	@$(PROTOCOLS) source=deit_tiny method=gc evaluation.positions=tiled,downscaled evaluation.grids=50
+
+METRICS = $(PY) -m harmonia.run -m experiment=metrics 'data.root="$(DATA)"' 'data.boxes="$(BOXES)"' 'paths.weights="$(WEIGHTS)"' \
+  source=lite0,lite2,deit_tiny $(OPTIONS)
+TRANSFER = 'evaluation.areas=[0.3]' evaluation.controls.centre=[] evaluation.controls.same_class=[] \
+  evaluation.controls.other_class=[] evaluation.controls.complement=[] evaluation.controls.silhouette=[]
+CHEAP = sparseness,complexity,boxes,insertion,deletion,completeness_soundness,infidelity
+COSTLY = road,irof,faithfulness_correlation
+reproduce-metrics: .venv/quickstart  ## docs/metrics.md: DATA=BOXED BOXES=FILE WEIGHTS=FOLDER; repeat to resume
+	@$(METRICS) method=gc,grad,ig,ss,random,centre $(TRANSFER)
+	@$(METRICS) method=occ method.window=32 method.stride=16 $(TRANSFER)
+	@$(METRICS) method=gc,grad,ig,ss,random,centre evaluation=$(CHEAP)
+	@$(METRICS) method=occ method.window=32 method.stride=16 evaluation=$(CHEAP)
+	@$(METRICS) method=gc,grad,ig,ss,random,centre evaluation=$(COSTLY) data.per_class=5
+	@$(METRICS) method=gc,grad,ig,random,centre evaluation=max_sensitivity,mprt,efficient_mprt data.per_class=5
