@@ -53,7 +53,7 @@ def _read_job(folder: Path) -> Job:
         if (folder / ERROR).is_file():
             lines = (folder / ERROR).read_text(encoding="utf-8", errors="replace").split("\n")
             return Job(folder, config, error=lines[0].strip() or f"failed; {ERROR} is empty")
-        rows = next((name for name in (LOCALISATION, SCORES) if (folder / name).is_file()), ROWS)
+        rows = next((name for name in (ROWS, LOCALISATION, SCORES) if (folder / name).is_file()), "rows")
         if lacking := [name for name in (CONFIG, rows, SUMMARY) if not (folder / name).is_file()]:
             return Job(folder, config, error=f"unfinished: no {', '.join(lacking)}")
         return Job(folder, config, read_summary(folder), finished=True)

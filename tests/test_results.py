@@ -156,7 +156,7 @@ def test_every_job_is_found_once_and_the_unfinished_say_why(tmp_path):
     assert jobs["9"].config == {"source": {"name": "e7"}}
     assert jobs["9"].error is None
     assert jobs["failed"].error == "why"
-    assert jobs["killed"].error == "unfinished: no config.yaml, rows.parquet, summary.json"
+    assert jobs["killed"].error == "unfinished: no config.yaml, rows, summary.json"
     assert jobs["torn"].error == "unfinished: no summary.json"
     assert "readable YAML" in jobs["bad"].error
     assert "\n" not in jobs["bad"].error
