@@ -267,7 +267,13 @@ def test_a_map_without_positive_attribution_and_one_that_is_not_finite_score_0_a
         method=GradCAM(),
         method_name="gc",
         images=SimpleNamespace(records=records),
-        viewed=SimpleNamespace(batch=lambda images, view: SimpleNamespace(pixels=mosaics(len(images), view.size))),
+        viewed=SimpleNamespace(
+            batch=lambda images, view: SimpleNamespace(
+                pixels=mosaics(len(images), view.size),
+                indices=torch.tensor(images),
+                readable=torch.ones(len(images), dtype=torch.bool),
+            )
+        ),
     )
     grids = Grids(2, np.arange(4)[None], (0, 1, 2, 3))
     Localisation(protocol="gridpg")._write(job, grids, store)
