@@ -16,6 +16,7 @@ from harmonia.attribution.smoothing import Smoothed
 from harmonia.completion import complete
 from harmonia.errors import InputError
 from harmonia.evaluation import aggatt
+from harmonia.evaluation.answers import predict_images
 from harmonia.evaluation.contract import Job
 from harmonia.evaluation.grid_source import GridSource
 from harmonia.evaluation.grids import Grids, Mosaics, draw_grids
@@ -31,7 +32,6 @@ from harmonia.maps import unpack
 from harmonia.models import class_indices
 from harmonia.shapes import Maps
 from harmonia.store.sets import ShardSet
-from harmonia.target import ImageTarget
 
 log = logging.getLogger(__name__)
 
@@ -98,15 +98,7 @@ class Localisation:
 
     def predict(self, job: Job) -> int:
         """The source's predictions of whole images, complete in the store; gives the network passes spent."""
-        predictions = job.open_predictions(job.source)
-        modules: list[ImageTarget] = []
-
-        def module(progress):
-            modules.append(ImageTarget(job.source, job.batch_size, progress))
-            return modules[0]
-
-        complete(predictions, job.viewed, job.source.view, module, job.make_trainer, f"images on {job.source.name}")
-        return modules[0].passes if modules else 0
+        return predict_images(job, job.source)
 
     def pool(self, job: Job) -> list[int]:
         """The images of which the source names the right class with that probability; predict comes first."""

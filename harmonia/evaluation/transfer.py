@@ -28,7 +28,7 @@ from harmonia.representations import write_representations
 from harmonia.results import ROWS, SUMMARY, RowWriter
 from harmonia.shapes import Logits, Maps
 from harmonia.store.sets import ShardSet
-from harmonia.target import FeatureTarget, ImageTarget
+from harmonia.target import FeatureTarget
 
 REPRESENTATION_STEP = 2**36  # purpose of a draw, numbered as those of controls.py
 
@@ -58,7 +58,7 @@ class Transfer:
         counts: dict[str, int] = {}
         with RowWriter(job.folder / ROWS) as rows:
             for target in job.targets.values():
-                passes = self._image_predictions(job, target)
+                passes = answers.predict_images(job, target)
                 features, more = self._features(job, target, arms, explanations)
                 counts[f"network_passes/{target.name}"] = passes + more
                 _append_rows(job, target, arms.names, features, rows.append)
@@ -79,17 +79,6 @@ class Transfer:
 
     def _arms(self, normalise: str) -> KeepArms:
         return KeepArms(normalisation(normalise), tuple(self.areas), (self.controls or Controls()).arms())
-
-    def _image_predictions(self, job: Job, target: Classifier) -> int:
-        predictions = job.open_predictions(target)
-        modules: list[ImageTarget] = []
-
-        def module(progress):
-            modules.append(ImageTarget(target, job.batch_size, progress))
-            return modules[0]
-
-        complete(predictions, job.viewed, target.view, module, job.make_trainer, f"images on {target.name}")
-        return modules[0].passes if modules else 0
 
     def _features(self, job: Job, target: Classifier, arms: KeepArms, explanations: Callable) -> tuple[ShardSet, int]:
         """The target's answers on the features, complete, and the inputs that went through the network here."""
