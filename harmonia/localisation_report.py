@@ -150,7 +150,8 @@ def _pictures(found: Sequence[Cells]) -> tuple[list[tuple[str, str, str, Figure]
                     f"AggAtt, {protocol}, {source}, {cells.name}.",
                     "Cells at the top left, from the best localised to the worst (percent of the ranks): mean positive "
                     "attribution; mosaic and map of each bin's median. One colour scale of means, top 0.5 % clipped, "
-                    "another of each example.",
+                    "another of each example."
+                    + (" Few cells: some bins have none." if len(arrays["bins"]) < len(BINS) else ""),
                     aggatt_figure(arrays, round(cells.rows["cells"].iloc[0] ** 0.5)),
                 )
             )

@@ -55,8 +55,9 @@ def ranking_table(found: Sequence[ScoredMaps], lines: Sequence[Frame], linked: b
 
 
 def spread_table(found: Sequence[ScoredMaps], lines: Sequence[Frame]) -> StatisticTable:
-    """How far the places of a method lie apart."""
+    """How far the places of a method lie apart, of those that two metrics or more have ranked."""
     frames = [rank_spread(frame) for frame in lines]
+    frames = [frame[frame["metrics"] > 1] if len(frame) else frame for frame in frames]
     blocks = []
     for scores, frame in zip(found, frames, strict=True):
         if len(frame):

@@ -28,7 +28,7 @@ from harmonia.localisation_report import (
 )
 from harmonia.localisation_rows import LOCALISATION
 from harmonia.page.collection import collect
-from harmonia.page.write import write_pages
+from harmonia.page.write import PAGE, write_pages
 from harmonia.ranking_report import RankingReport
 from harmonia.ranking_tables import LINK, METRIC_AGREEMENT, RANKING, RANKING_STEMS
 from harmonia.results import IMAGE_ARM, write_text
@@ -64,7 +64,7 @@ _OURS = re.compile(
     rf"(table[1-9]\d*|{'|'.join([*STEMS, LIKENESS, STEM, AGREEMENT, *RANKING_STEMS])})\.(md|csv|tex)|"
     rf"(localisation_boxes|aggatt|fig1|fig2(_part\d+)?|transfer_matrix(_above_control)?|accuracy_by_area|area_distributions|{LIKENESS}|"
     rf"{RANKING}|{METRIC_AGREEMENT}|{LINK}(_rho|_images)?)"
-    rf"(_\d+)?\.(png|pdf)"
+    rf"(_\d+)?\.(png|pdf)|{re.escape(MATRIX)}"
 )
 
 
@@ -147,9 +147,9 @@ def write_report(
         table_files(table, f"table{number}", folder)
     for made in report.statistics:
         table_files(made.printed, made.stem, folder, made.numbers)
-    write_text(folder / MATRIX, report.matrix.to_csv(index=False, lineterminator="\n"))
     pairs = likeness.numbers if likeness else None
     if parts:
+        write_text(folder / MATRIX, report.matrix.to_csv(index=False, lineterminator="\n"))
         report.figures = illustrate(rows, report.matrix, collection, folder, arm, images, pairs)
     if mosaics:
         pictures, lost = illustrate_localisation(mosaics, folder)
@@ -178,7 +178,7 @@ def write_report(
 
 def _remove_earlier(folder: Path) -> None:
     """An earlier report's tables and figures, of which there may have been more; other people's files stay."""
-    if (folder / MATRIX).is_file():
+    if (folder / PAGE / "assets").is_dir():
         for path in folder.iterdir():
             if _OURS.fullmatch(path.name):
                 path.unlink()

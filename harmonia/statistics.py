@@ -77,14 +77,16 @@ def draw_f1(
     """Draws of F1 of several classifiers, (1 + resamples, cells, 2): averaged by support, and equally.
 
     labels (images,) and predicted (images, cells) are codes of classes; -1 leaves an image out. The averages go over
-    the classes present among the (resampled) labels, as in harmonia.summary.summarise.
+    the classes present among the (resampled) labels, as in harmonia.summary.summarise. Of a resample that lacks a class
+    of the images, which only classes of one image allow (see strata), the equal average is undefined: it would be that
+    of another set of classes, and lie to one side of the images' own.
     """
     num_classes = int(labels.max(initial=0)) + 1
     distinct, inverse = np.unique(predicted, axis=1, return_inverse=True)  # targets see the same images many times
     tables = [_class_counts(labels, cell, num_classes) for cell in distinct.T]
-    blocks = []
+    blocks, complete = [], np.zeros(len(tables))
     for counts in resamples(strata, num_resamples, seed):
-        block = np.empty((len(counts), len(tables), 2))
+        block, num_present = np.empty((len(counts), len(tables), 2)), np.empty((len(counts), len(tables)))
         for position, table in enumerate(tables):
             hits, support, answers = np.split((table @ counts.T).astype(float), 3)
             present = support > 0
@@ -92,6 +94,10 @@ def draw_f1(
             f1 = np.divide(2 * hits, support + answers, out=np.zeros_like(hits), where=present)
             block[:, position, 0] = ratio((f1 * support).sum(0), support.sum(0))
             block[:, position, 1] = ratio(f1.sum(0), present.sum(0))
+            num_present[:, position] = present.sum(0)
+        if not blocks:
+            complete = num_present[0]  # the images themselves
+        block[:, :, 1][num_present < complete] = np.nan
         blocks.append(block)
     return np.concatenate(blocks)[:, inverse.reshape(-1)]
 

@@ -131,11 +131,11 @@ def _caption(comparison: Comparison, cells: Frame, arm: str) -> str:
 def intervals_in_words(comparison: Comparison) -> str:
     """What an interval of this comparison is, in one sentence."""
     alone = (np.unique(comparison.labels, return_counts=True)[1] == 1).any()
-    together = ", classes of one image together" if alone else ""
+    together = ", classes of one image together (which leaves none of F1, macro)" if alone else ""
     return (
         f"{100 * LEVEL:.0f} % intervals: percentile bootstrap, {comparison.num_resamples:,} resamples of the images "
         f"within their class{together}; networks and maps are held fixed. One without width says "
-        "that no image, or every one, did so."
+        "that within every class all images are alike."
     )
 
 

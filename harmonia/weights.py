@@ -75,14 +75,20 @@ def _hub_file(name: str, arch: str) -> Path:
     except LocalEntryNotFoundError as error:
         raise InputError(
             f"{name}: {repository}/{filename} is not in the hub's cache and the hub cannot be reached; "
-            f"fetch that file elsewhere and give {name}'s weights=PATH"
+            f"fetch that file elsewhere and {_instead(name, arch)}"
         ) from error
     except (HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"{name}: {repository}/{filename} cannot be fetched ({reason}); fetch it elsewhere and give "
-            f"{name}'s weights=PATH"
+            f"{name}: {repository}/{filename} cannot be fetched ({reason}); "
+            f"fetch it elsewhere and {_instead(name, arch)}"
         ) from error
+
+
+def _instead(name: str, arch: str) -> str:
+    return (
+        f"give source.weights=PATH or target.{name}.weights=PATH, or paths.weights=FOLDER that has {arch}.safetensors"
+    )
 
 
 def _package_file(package: str, name: str) -> Path:

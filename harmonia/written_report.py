@@ -12,7 +12,8 @@ from rich.console import Console
 from harmonia.finished_jobs import Job
 from harmonia.illustrations import Illustration
 from harmonia.localisation_report import STEM
-from harmonia.page.write import INDEX
+from harmonia.page.write import INDEX, RANKING
+from harmonia.ranking_tables import RANKING_STEMS
 from harmonia.statistic_tables import HEADLINE, StatisticTable
 from harmonia.typeset import print_table
 
@@ -64,9 +65,12 @@ def print_report(report: Report) -> None:
     if report.folder is None:
         return
     say(f"report: {report.folder / INDEX}")
+    if any(made.stem in RANKING_STEMS for made in report.statistics):
+        say(f"ranking of methods by metrics of their maps: {report.folder / RANKING}")
     if report.jobs:
         tables = [f"table{number}" for number, _ in enumerate(report.tables, start=1)]
-        say(f"  tables (md, csv, tex): {', '.join(tables + [made.stem for made in report.statistics])}; {MATRIX}")
+        stems = tables + [made.stem for made in report.statistics]
+        say(f"  tables (md, csv, tex): {', '.join(stems)}{f'; {MATRIX}' if report.tables else ''}")
         say(f"  figures (png, pdf): {', '.join(figure.stem for figure in report.figures)}")
 
 

@@ -104,7 +104,9 @@ def test_a_report_of_mosaics_alone_has_their_table_and_figures(job, tmp_path):
     page = (folder / "index.html").read_text()
     assert page.index("Localisation on mosaics (Rao et al. 2022)") < page.index("localisation_boxes.png")
     assert 'href="localisation.csv"' in page
+    assert "<h1>Localisation on mosaics</h1>" in page
     assert "AggAtt, difull, lite0" in page
+    assert "Few cells: some bins have none." in page
 
 
 def test_an_earlier_reports_figures_of_mosaics_are_replaced(job, tmp_path):

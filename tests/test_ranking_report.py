@@ -1,4 +1,5 @@
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -69,6 +70,9 @@ def test_scores_alone_make_a_report_with_a_ranking_page(written):
     index, page = ((folder / name).read_text() for name in ("index.html", "ranking.html"))
     assert 'href="ranking.html"' in index
     assert 'href="ranking.csv"' in index
+    assert "<h1>Metrics of maps</h1>" in index
+    assert "transfer_matrix" not in index
+    assert not (folder / "transfer_matrix.csv").exists()
     assert "No number sums them up" not in index
     assert page.index("No number sums them up") < page.index("ranking.png") < page.index("metric_agreement.png")
     assert "nothing can be said about whether a metric foretells transfer" in page
@@ -190,7 +194,17 @@ def test_an_earlier_ranking_page_goes_with_its_scores(run):
             (folder / "error.txt").write_text("out of disk\n")
     write_report(run)
     assert not [path.name for path in (run / "report").glob("rank*")]
-    assert "ranking.html" not in (run / "report" / "index.html").read_text()
+    index = (run / "report" / "index.html").read_text()
+    assert "<h1>Nothing finished</h1>" in index
+    assert "ranking.html" not in index
+    assert ".csv" not in index
+
+
+def test_of_one_metric_no_spread_is_told(run):
+    for folder in run.iterdir():
+        if not folder.name.startswith("deletion"):
+            shutil.rmtree(folder)
+    assert [made.stem for made in write_report(run).statistics] == ["ranking"]
 
 
 def test_damaged_scores_hide_no_other_job(run):

@@ -216,6 +216,14 @@ def test_tables_of_an_earlier_larger_report_go_and_nothing_else_does(tmp_path):
     assert sorted(path.name for path in report.iterdir()) == sorted([*others, *FILES])
 
 
+def test_numbers_of_transfer_go_with_its_jobs(tmp_path):
+    plant(tmp_path / "0")
+    main([f"run={tmp_path}"])
+    (tmp_path / "0" / "error.txt").write_text("out of disk\n")
+    main([f"run={tmp_path}"])
+    assert not list((tmp_path / "report").glob("*.csv"))
+
+
 def test_tables_of_statistics_are_written_and_go_with_their_jobs(tmp_path):
     plant(tmp_path / "0", method={"name": "ss"})
     report = tmp_path / "report"

@@ -154,6 +154,17 @@ def test_f1_is_sklearns_on_every_resample():
             assert line[cell, int(average == "macro")] == pytest.approx(expected)
 
 
+def test_equally_averaged_f1_has_no_interval_where_classes_of_one_image_come_and_go():
+    labels = np.array([0, 1, 2, 3, 3])  # four classes, three of them in one stratum
+    predicted = np.array([[0, 1, 1, 3, 3]]).T
+    draws = draw_f1(labels, predicted, strata(labels), 200)
+    assert draws[0, 0, 1] == pytest.approx((1 + 2 / 3 + 0 + 1) / 4)
+    complete = [len(np.unique(labels[counts > 0])) == 4 for counts in drawn(200, strata(labels))]
+    assert np.isnan(draws[:, 0, 1]).tolist() == [not every for every in complete]
+    assert not np.isnan(draws[:, 0, 0]).any()
+    assert np.isnan(interval(draws)[0, 1, 1:]).all()
+
+
 def test_f1_leaves_out_what_a_cell_lacks_and_is_undefined_without_anything():
     labels = np.array([0, 0, 1, 1, -1])
     predicted = np.array([[0, 0, 1, -1, 0], [-1] * 5]).T

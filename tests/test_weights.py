@@ -219,20 +219,22 @@ def test_without_cache_and_hub_the_error_names_the_file_and_the_remedy(hub):
     started = time.monotonic()
     message = refusal(weights.locate, "hub", "m", ARCH)
     assert "timm/mobilenetv2_100.ra_in1k/model.safetensors is not in the hub's cache" in message
-    assert "give m's weights=PATH" in message
+    assert "give source.weights=PATH or target.m.weights=PATH, or paths.weights=FOLDER" in message
     assert time.monotonic() - started < 5
 
 
 def test_offline_mode_asks_nobody(hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert "give m's weights=PATH" in refusal(weights.locate, "hub", "m", ARCH)
+    assert "give source.weights=PATH or target.m.weights=PATH, or paths.weights=FOLDER" in refusal(
+        weights.locate, "hub", "m", ARCH
+    )
     assert not hub.requests
 
 
 def test_a_file_that_the_hub_lacks_is_named(hub):
     message = refusal(weights.locate, "hub", "m", "mobilenetv2_050.lamb_in1k")
     assert "timm/mobilenetv2_050.lamb_in1k/model.safetensors cannot be fetched" in message
-    assert "give m's weights=PATH" in message
+    assert "give source.weights=PATH or target.m.weights=PATH, or paths.weights=FOLDER" in message
 
 
 def test_an_architecture_without_published_weights_is_refused():

@@ -22,6 +22,16 @@ def test_the_terminal_names_the_page_and_every_file_in_a_few_lines(capsys):
     assert "table12; transfer_matrix.csv" in last[2]
 
 
+def test_the_terminal_names_the_ranking_page_and_no_matrix_of_a_report_without_transfer(capsys):
+    metrics = table(pd.DataFrame({"Source": ["e7"], "Method": ["SS"], "deletion": ["0.1"]}), "Methods by metrics", 2)
+    scored = report(statistics=[StatisticTable("ranking", metrics, metrics)])
+    scored.tables = []
+    print_report(scored)
+    printed = capsys.readouterr().out
+    assert f"metrics of their maps: {Path('sweep/report/ranking.html')}" in printed
+    assert "tables (md, csv, tex): ranking\n" in printed
+
+
 def test_the_main_tables_values_are_shown(capsys):
     print_report(report())
     assert capsys.readouterr().out.count("80.00") == 12
