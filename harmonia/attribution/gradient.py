@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from harmonia.attribution.contract import Explanation, Model, Request
 from harmonia.attribution.grad_cam import ClassGradient, from_gradient
 from harmonia.errors import InputError
+from harmonia.layers import VANISHED, uncancelled
 from harmonia.shapes import Maps
 
-VANISHED = 1e-5  # float32 leaves 1e-7, and channels that do not cancel 1e-2
 RECTIFIERS = (nn.ReLU, nn.ReLU6)
 GATES = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax)  # they weigh channels or tokens: their gradient passes as it is
 
@@ -89,13 +89,11 @@ def features_x_gradient(found: ClassGradient) -> Maps:
 
 
 def refuse_vanishing(contributions_BChw: Tensor) -> None:
-    """InputError where what the channels contribute cancels at every position: what is left is rounding.
+    """InputError where what the channels contribute cancels at nearly every position: what is left is rounding.
 
     So it is in front of a normalisation of each position, which takes no notice of scale (Euler's theorem).
     """
-    left = contributions_BChw.sum(1).abs() / contributions_BChw.abs().sum(1)
-    # nearly every: where all is next to nothing, its rounding is not
-    share = left.flatten(1).double().nanquantile(0.95, dim=1)
+    share = uncancelled(contributions_BChw, 1)
     if contributions_BChw.shape[1] > 1 and (share < VANISHED).any():
         raise InputError(
             "layer: features times gradients cancel at every position here, since the network normalises them next "
