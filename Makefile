@@ -79,12 +79,13 @@ METRICS = $(PY) -m harmonia.run -m experiment=metrics 'data.root="$(DATA)"' 'dat
   source=lite0,lite2,deit_tiny $(OPTIONS)
 TRANSFER = 'evaluation.areas=[0.3]' evaluation.controls.centre=[] evaluation.controls.same_class=[] \
   evaluation.controls.other_class=[] evaluation.controls.complement=[] evaluation.controls.silhouette=[]
-CHEAP = sparseness,complexity,boxes,insertion,deletion,completeness_soundness,infidelity
-COSTLY = road,irof,faithfulness_correlation
+CHEAP = sparseness,complexity,boxes,insertion,deletion
+COSTLY = completeness_soundness,infidelity,road,irof,faithfulness_correlation
 reproduce-metrics: .venv/quickstart  ## docs/metrics.md: DATA=BOXED BOXES=FILE WEIGHTS=FOLDER; repeat to resume
 	@$(METRICS) method=gc,grad,ig,ss,random,centre $(TRANSFER)
 	@$(METRICS) method=occ method.window=32 method.stride=16 $(TRANSFER)
 	@$(METRICS) method=gc,grad,ig,ss,random,centre evaluation=$(CHEAP)
 	@$(METRICS) method=occ method.window=32 method.stride=16 evaluation=$(CHEAP)
 	@$(METRICS) method=gc,grad,ig,ss,random,centre evaluation=$(COSTLY) data.per_class=5
-	@$(METRICS) method=gc,grad,ig,random,centre evaluation=max_sensitivity,mprt,efficient_mprt data.per_class=5
+	@$(METRICS) method=occ method.window=32 method.stride=16 evaluation=$(COSTLY) data.per_class=5
+	@$(METRICS) method=gc,grad,ig,random,centre evaluation=max_sensitivity,mprt,efficient_mprt data.per_class=2
