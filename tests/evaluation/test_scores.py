@@ -172,7 +172,7 @@ def test_what_is_undefined_is_counted_alike_whatever_shares_a_shard(cli, tmp_pat
         found.append({key: value for key, value in summary.items() if "completeness_soundness/" in key})
         rows.append(read_scores(job).sort_values(["metric", "image_id"]).reset_index(drop=True))
     assert found[0] == found[1]
-    assert found[0]["test_resnet/completeness_soundness/soundness_auc/least_undefined"] == 1
+    assert found[0]["test_resnet/completeness_soundness/soundness_auc_least_undefined"] == 1
     assert rows[0].astype(object).equals(rows[1].astype(object))
     assert set(rows[0].loc[rows[0]["image_id"] == f"{CLASSES[0]}/1.png", "reason"]) == {"zero"}
 

@@ -23,13 +23,14 @@ from harmonia.evaluation.metrics.perturbation import at_least, score, spent
 class CompletenessSoundness:
     """How much of its label's probability a map brings back, and how little more than the image has; each in [0, 1].
 
-    completeness_a = min(1, max(floor, AUC_a) / f_a), soundness_a = min(1, max(floor, f_a) / AUC_a). The scores without
-    a part are of a = the class that the map explains; /predicted, /runner_up, /wrong_mean (all but the predicted) and
-    /least (of all classes) read other labels off the same insertions. The authors make one map a label and take those
-    choices among their maps: that is label=predicted, runner_up, random.
+    completeness_a = min(1, max(floor, AUC_a) / f_a), soundness_a = min(1, max(floor, f_a) / AUC_a). The plain ones
+    are of a = the class that the map explains: its soundness is near 1 for nearly every map, since less of an image
+    hardly makes its class more probable. _least is the least over all classes, which the authors' code prints;
+    /predicted, /runner_up and /wrong_mean (all but the predicted) are its other label choices. All are read off the
+    insertions of one map; the authors make one a label: that is label=predicted, runner_up, random.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     steps: int = 28  # the authors'
     baseline: Baseline = "zero"
@@ -42,7 +43,8 @@ class CompletenessSoundness:
 
     @property
     def better(self) -> Mapping[str, str]:
-        return {"completeness_auc": "higher", "soundness_auc": "higher"}
+        names = ("completeness_auc", "completeness_auc_least", "soundness_auc", "soundness_auc_least")
+        return dict.fromkeys(names, "higher")
 
     def __call__(self, explained: Explained) -> Scores:
         baseline = baseline_of(self.baseline, explained)
@@ -68,9 +70,9 @@ class CompletenessSoundness:
         ):
             parts |= {
                 name: value_K[label],
+                f"{name}_least": value_K.min(),
                 f"{name}/predicted": value_K[predicted],
                 f"{name}/runner_up": value_K[runner_up],
                 f"{name}/wrong_mean": value_K[wrong].mean(),
-                f"{name}/least": value_K.min(),
             }
         return parts

@@ -96,8 +96,8 @@ class Noise:
 class Infidelity:
     """Mean of (beta I.Phi - (f(x) - f(x - I)))^2 over the draws: 0 or more, in squared logits.
 
-    beta is the scale that fits best, so that methods whose maps have different units can be compared; without
-    normalize it is 1.
+    beta is the scale that fits best, so that methods whose maps have different units can be compared; it may be
+    negative, so that a map and its negative have the same score. Without normalize it is 1.
     """
 
     version: ClassVar[int] = 1
@@ -113,7 +113,7 @@ class Infidelity:
             raise InputError(
                 f"evaluation.metric.perturbation must be Square or Noise, got {type(self.perturbation).__name__}"
             )
-        at_least(1, draws=self.draws)
+        at_least(2 if self.normalize else 1, draws=self.draws)  # of one draw some scale fits exactly
         at_least(0, seed=self.seed)
 
     @property

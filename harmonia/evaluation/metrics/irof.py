@@ -6,6 +6,7 @@ https://arxiv.org/abs/2003.08747. Superpixels are scikit-image's SLIC (R. Achant
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from skimage.segmentation import slic
 from torch import Tensor
 
+from harmonia.errors import InputError
 from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
 from harmonia.evaluation.metrics.contract import Explained, Scores
 from harmonia.evaluation.metrics.curve import area_under
@@ -40,7 +42,8 @@ class IROF:
 
     def __post_init__(self):
         at_least(2, segments=self.segments)
-        at_least(0, compactness=self.compactness)
+        if not 0 < self.compactness < inf:
+            raise InputError(f"evaluation.metric.compactness must be above 0 and finite, got {self.compactness}")
 
     @property
     def better(self) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ NeurIPS 2019, https://arxiv.org/abs/1901.09392, definition 3.1; radius and numbe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 import numpy as np
@@ -39,8 +40,8 @@ class MaxSensitivity:
     seed: int = 0
 
     def __post_init__(self):
-        if self.radius <= 0:
-            raise InputError(f"evaluation.metric.radius must be above 0, got {self.radius}")
+        if not 0 < self.radius < inf:
+            raise InputError(f"evaluation.metric.radius must be above 0 and finite, got {self.radius}")
         at_least(1, draws=self.draws)
         at_least(0, seed=self.seed)
 

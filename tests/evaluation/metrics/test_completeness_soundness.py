@@ -6,7 +6,7 @@ from perturbed import scored, small, value, varied
 from harmonia.evaluation.metrics.completeness_soundness import CompletenessSoundness
 
 SIZE = 8
-PARTS = ("", "/predicted", "/runner_up", "/wrong_mean", "/least")
+PARTS = ("", "/predicted", "/runner_up", "/wrong_mean", "_least")
 
 
 class Confident(torch.nn.Module):
@@ -43,7 +43,7 @@ def test_the_scores_are_what_the_probabilities_say():
     # and class 1, .07 of the image, gets .42 on the way there: below the floor of .1 the image's word counts as .1
     runner_up = (7 * 0.42 + 0.07) / 8
     assert value(found, "soundness_auc/runner_up").item() == pytest.approx(0.1 / runner_up, rel=1e-5)
-    assert value(found, "soundness_auc/least").item() == pytest.approx(0.1 / runner_up, rel=1e-5)
+    assert value(found, "soundness_auc_least").item() == pytest.approx(0.1 / runner_up, rel=1e-5)
     assert value(found, "completeness_auc/runner_up").item() == 1
     assert value(found, "completeness_auc/wrong_mean").item() == 1
 
@@ -79,3 +79,13 @@ def test_every_label_choice_equals_a_literal_re_write_of_the_release(floor):
             ]
             assert [value(found, name + part)[row].item() for part in PARTS] == pytest.approx(expected, abs=1e-5)
     assert found.passes.tolist() == [28] * 4
+
+
+def test_of_the_predicted_class_any_map_is_sound_and_the_least_label_tells_maps_apart():
+    """Random pixels never show the class better than the image; on the way they call for others."""
+    white = torch.full((1, 3, SIZE, SIZE), 255, dtype=torch.uint8)
+    model = explained_batch.classifier(Confident(), SIZE)
+    metric = CompletenessSoundness(steps=SIZE)
+    first, last = (scored(metric, model, white, rows_in_order(order)) for order in (range(SIZE), reversed(range(SIZE))))
+    assert value(first, "soundness_auc") == value(last, "soundness_auc") == pytest.approx(1)
+    assert value(first, "soundness_auc_least") > 2 * value(last, "soundness_auc_least")

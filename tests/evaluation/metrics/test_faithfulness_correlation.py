@@ -61,6 +61,20 @@ def test_a_model_that_does_not_care_leaves_it_undefined():
     assert found.scores[NAME].reasons == ("the logit drops alike for all subsets",) * 2
 
 
+def test_rounding_of_the_logit_is_no_drop():
+    class Rounds(torch.nn.Module):
+        """Says the same of every image, but for the last places of float32."""
+
+        def forward(self, images):
+            return 9 + 3e-6 * images.mean((2, 3)).sum(1, keepdim=True).sigmoid().expand(-1, 4)
+
+    model = explained_batch.classifier(Rounds(), SIZE)
+    metric, pixels = FaithfulnessCorrelation(subset=30), explained_batch.pixels(2, SIZE)
+    assert 0 < (model(pixels / 255) - 9).abs().max() < 4e-6
+    found = scored(metric, model, pixels, varied(2, SIZE))
+    assert found.scores[NAME].reasons == ("the logit drops alike for all subsets",) * 2
+
+
 def test_a_map_whose_sums_are_all_equal_leaves_it_undefined():
     maps = torch.zeros(1, SIZE, SIZE)
     maps[0, 0, 0] = 1
