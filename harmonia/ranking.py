@@ -6,6 +6,7 @@ held fixed.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -24,8 +25,10 @@ _NUMBERS_AT_ONCE = 250_000  # resamples times images, in memory
 
 def mean_draws(scores: ScoredMaps, num_resamples: int = NUM_RESAMPLES) -> Draws:
     """Draws of each cell's mean of each metric over the images that have it, (1 + resamples, cells, metrics)."""
-    values = scores.values.reshape(len(scores.image_ids), -1)
-    there = ~np.isnan(values)
+    columns = scores.values.reshape(len(scores.image_ids), -1)
+    # equal columns have the same mean, bit for bit: a product of matrices does not promise it, and ranks would follow
+    values, inverse = np.unique(np.nan_to_num(columns, nan=np.inf), axis=1, return_inverse=True)
+    there = np.isfinite(values)
     filled = np.where(there, values, 0)
     num_resamples = num_resamples if len(values) > 1 else 0
     blocks = []
@@ -33,7 +36,21 @@ def mean_draws(scores: ScoredMaps, num_resamples: int = NUM_RESAMPLES) -> Draws:
         counts = counts.astype(float)
         of_images = counts @ there.astype(float)
         blocks.append(np.divide(counts @ filled, of_images, out=np.full(of_images.shape, np.nan), where=of_images > 0))
-    return np.concatenate(blocks).reshape(-1, *scores.values.shape[1:])
+    return np.concatenate(blocks)[:, inverse.reshape(-1)].reshape(-1, *scores.values.shape[1:])
+
+
+def comparable(scores: ScoredMaps) -> ScoredMaps:
+    """The scores of the images that all of a source's methods have by the metric, NaN elsewhere.
+
+    Means over different images do not compare: a method without a score of the hard ones would win. Methods without
+    any score of the metric have no say.
+    """
+    values = scores.values.copy()
+    for places in scores.cells.groupby("source", sort=False).indices.values():
+        part = values[:, places]
+        lacking = (np.isnan(part) & ~np.isnan(part).all(0)).any(1)
+        values[:, places] = np.where(lacking[:, None], np.nan, part)
+    return replace(scores, values=values)
 
 
 def oriented(scores: ScoredMaps, numbers: np.ndarray) -> np.ndarray:
@@ -61,12 +78,12 @@ def rank_draws(scores: ScoredMaps, means: Draws) -> Draws:
 def ranking(scores: ScoredMaps) -> pd.DataFrame:
     """A line per cell and metric: value, rank (1 is best), their intervals, images with and without the score.
 
-    methods: how many the rank is among.
+    methods: how many the rank is among; rank_images: of how many images, those that all of these have.
     """
-    means = mean_draws(scores)
-    ranks = rank_draws(scores, means)
-    values, places = interval(means), interval(ranks)
-    defined = (~np.isnan(scores.values)).sum(0)
+    alike = comparable(scores)
+    ranks = rank_draws(alike, mean_draws(alike))
+    values, places = interval(mean_draws(scores)), interval(ranks)
+    defined, compared = ((~np.isnan(one.values)).sum(0) for one in (scores, alike))
     missing = scores.reasons.groupby(["cell", "metric"])["images"].sum().to_dict()
     lines = []
     for (cell, column), images in np.ndenumerate(defined):
@@ -79,7 +96,8 @@ def ranking(scores: ScoredMaps) -> pd.DataFrame:
         numbers = dict(zip(("value", "value_low", "value_high"), values[cell, column].tolist(), strict=True))
         numbers |= dict(zip(("rank", "rank_low", "rank_high"), places[cell, column].tolist(), strict=True))
         facts = {"metric": name, "better": scores.metrics["better"].iloc[column]}
-        counts = {"methods": int(ranked.sum()), "images": int(images), "undefined": int(undefined)}
+        counts = {"methods": int(ranked.sum()), "rank_images": int(compared[cell, column])}
+        counts |= {"images": int(images), "undefined": int(undefined)}
         lines.append({**scores.cells.iloc[cell][["source", "method", "variant"]], **facts, **numbers, **counts})
     return pd.DataFrame(lines)
 
@@ -114,10 +132,10 @@ def rank_spread(lines: pd.DataFrame) -> pd.DataFrame:
 def agreement_over_methods(scores: ScoredMaps) -> pd.DataFrame:
     """Spearman's rho of each two metrics over the methods of a source, a line per source and pair of metrics.
 
-    Means turned so that more is better. NaN where fewer than MIN_METHODS methods have both; the interval says what
-    other images would give, not other methods.
+    Means over comparable images, turned so that more is better. NaN where fewer than MIN_METHODS methods have both; the
+    interval says what other images would give, not other methods.
     """
-    means = oriented(scores, mean_draws(scores))
+    means = oriented(scores, mean_draws(comparable(scores)))
     lines = []
     for source, places in scores.cells.groupby("source", sort=False).indices.items():
         for one, other in combinations(range(means.shape[2]), 2):

@@ -45,11 +45,13 @@ def ranking_table(found: Sequence[ScoredMaps], lines: Sequence[Frame], linked: b
             printed = dict(zip(part[KEYS].itertuples(index=False, name=None), _values_and_ranks(part), strict=True))
             columns[f"{metric}{ARROWS[part['better'].iloc[0]]}"] = [printed.get(cell, MISSING) for cell in of_cells]
         blocks.append(_with_setting(found, scores, pd.DataFrame(columns)))
-        notes += [f"{DOUBLE_DAGGER} {line}" for line in blind.values()] + _undefined(scores)
+        notes += [f"{DOUBLE_DAGGER} {line}" for line in blind.values()]
+        notes += _images(frame) + _ranked_on_fewer(frame) + _undefined(scores)
     caption = (
         "Methods by metrics, which run on the source itself: mean over the images that have the score, its interval, "
-        "and the rank among the source's methods by that metric (1 is best). ↑ more is better, ↓ less is better; "
-        f"without an arrow a metric describes and ranks nothing. No number sums them up. {INTERVALS}"
+        "and the rank by that metric among the source's methods, on the images that all of them have (1 is best). "
+        "↑ more is better, ↓ less is better; without an arrow a metric describes and ranks nothing. No number sums "
+        f"them up. {INTERVALS}"
     )
     return _table(RANKING, blocks, caption, _varying(found) + 2, notes, _all(found, lines))
 
@@ -207,6 +209,29 @@ def _blind(scores: ScoredMaps) -> dict[tuple[str, str, str], str]:
             f"{_counted(int(worst['images']), 'image')}: no map changes when its parameters are drawn anew."
         )
     return found
+
+
+def _images(lines: Frame) -> list[str]:
+    """On how many images each metric ran, scored or not, where that differs."""
+    ran = (lines["images"] + lines["undefined"]).groupby(lines["metric"], sort=False).max()
+    if ran.nunique() == 1:
+        return []
+    by_count = [f"{count:,} ({', '.join(ran.index[ran == count])})" for count in ran.unique()]
+    return [f"Images: {', '.join(by_count)}."]
+
+
+def _ranked_on_fewer(lines: Frame) -> list[str]:
+    """Where a method lacks images that others of its source have, how many decide the ranks."""
+    ranked: Any = lines[lines["methods"] > 1]
+    said = []
+    for source, part in ranked.groupby("source", sort=False):
+        of_metrics = part.groupby("metric", sort=False).agg({"images": "max", "rank_images": "max"})
+        fewer = of_metrics[of_metrics["rank_images"] < of_metrics["images"]]
+        said += [
+            f"{source}: ranks by {', '.join(metrics)} are of the {_counted(count, 'image')} that all its methods have."
+            for count, metrics in fewer.groupby("rank_images", sort=False).groups.items()
+        ]
+    return said
 
 
 def _undefined(scores: ScoredMaps) -> list[str]:

@@ -20,7 +20,15 @@ from harmonia.cells import Frame, Rows
 from harmonia.comparison import Comparison
 from harmonia.contrasts import mean_transfer
 from harmonia.finished_jobs import Job, options_of
-from harmonia.ranking import MIN_IMAGES, MIN_METHODS, image_correlations, mean_over_cells, oriented, spearman
+from harmonia.ranking import (
+    MIN_IMAGES,
+    MIN_METHODS,
+    comparable,
+    image_correlations,
+    mean_over_cells,
+    oriented,
+    spearman,
+)
 from harmonia.results import matched_control
 from harmonia.scored_maps import ScoredMaps, maps_key
 from harmonia.statistics import LEVEL
@@ -105,11 +113,11 @@ def link(part: Transferred) -> pd.DataFrame:
     (jackknife, J. Tukey 1958, Student's t), since cells of one method are not independent; it is too narrow for few
     methods (of five independent ones it leaves 0 out in 13 % of draws), and NaN where no method changes rho.
     over_images: within a cell, mean over cells; images are drawn again, the
-    same for all cells. Metrics are turned so that more is better.
+    same for all cells. Metrics are turned so that more is better; their means are over comparable images.
     """
     scores = part.scores
     values = oriented(scores, scores.values)
-    means = oriented(scores, _means(scores.values))
+    means = oriented(scores, _means(comparable(scores).values))
     both = np.concatenate([values, part.of_images[..., None]], 2)
     rhos = image_correlations(scores.labels, both)[:, :, :-1, -1]
     lines = []
@@ -122,8 +130,11 @@ def link(part: Transferred) -> pd.DataFrame:
 
 
 def points(part: Transferred) -> pd.DataFrame:
-    """A line per cell and metric with both numbers: the metric's mean as it is, and transfer above control."""
-    means, cells = _means(part.scores.values), part.scores.cells
+    """A line per cell and metric with both numbers: the metric's mean as it is, and transfer above control.
+
+    The mean is over comparable images, as that of rho.
+    """
+    means, cells = _means(comparable(part.scores).values), part.scores.cells
     lines = [
         (*cells.iloc[cell][["source", "method", "variant"]], name, means[cell, column], above)
         for column, name in enumerate(part.scores.metrics["metric"])

@@ -9,6 +9,7 @@ from scored import scored_maps
 from harmonia.ranking import (
     agreement_over_images,
     agreement_over_methods,
+    comparable,
     image_correlations,
     mean_draws,
     mean_over_cells,
@@ -38,6 +39,37 @@ def test_rank_one_is_the_best_in_the_metrics_own_sense():
 def test_equal_means_share_a_rank():
     lines = ranking(scored_maps(constant((1,), (1,), (0,)), {"up": "higher"}))
     assert lines["rank"].tolist() == [1.5, 1.5, 3]
+
+
+@pytest.mark.parametrize("images", [20, 139, 216])
+def test_methods_with_the_same_scores_share_a_rank_and_correlate_with_nothing(images):
+    """A product of matrices rounds equal columns differently; a rank must not follow."""
+    generator = np.random.default_rng(images)
+    same = np.repeat(generator.integers(0, 50176, (images, 1)) / 50176, 7, axis=1)
+    scores = scored_maps(np.stack([same, generator.random((images, 7))], 2), {"same": "higher", "other": "higher"})
+    lines = ranking(scores)
+    of_same = lines[lines["metric"] == "same"]
+    assert (of_same[["rank", "rank_low", "rank_high"]] == 4).all(axis=None)
+    assert agreement_over_methods(scores)["rho"].isna().all()
+
+
+def test_ranks_are_of_the_images_that_all_methods_have():
+    """The second is better on every image; the third has the easy ones alone, on which it is the worst."""
+    hard = np.arange(40) < 20
+    first = np.where(hard, 0.1, 0.9)
+    values = np.stack([first, first + 0.01, np.where(hard, NAN, 0.85)], 1)[:, :, None]
+    lines = ranking(scored_maps(values, {"up": "higher"})).set_index("method")
+    assert lines["value"].idxmax() == lines.index[2]
+    assert lines["rank"].tolist() == [2, 1, 3]
+    assert lines["rank_images"].tolist() == [20] * 3
+    assert lines["images"].tolist() == [40, 40, 20]
+
+
+def test_a_method_without_any_score_has_no_say_in_which_images_rank():
+    values = np.stack([np.ones(10), np.zeros(10), np.full(10, NAN)], 1)[:, :, None]
+    scores = scored_maps(values, {"up": "higher"})
+    assert (comparable(scores).values[:, :2] == values[:, :2]).all()
+    assert ranking(scores)["rank"].tolist() == [1, 2]
 
 
 def test_sources_are_ranked_apart():

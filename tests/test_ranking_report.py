@@ -98,6 +98,8 @@ def test_the_table_has_values_intervals_and_ranks_and_its_csv_a_line_a_metric(wr
 def test_what_is_undefined_is_counted_with_its_reason_and_a_blind_method_is_marked(written):
     text = (written.folder / "ranking.md").read_text()
     assert "lite0, GC: 3 images without deletion, insertion, sparseness: zero." in text
+    assert "lite0: ranks by deletion, insertion are of the 17 images that all its methods have." in text
+    assert "Images: " not in text
     assert f"| lite0 | RANDOM {DOUBLE_DAGGER} |" in text
     assert "lite0, RANDOM: does not look at the model in 20 of 20 images" in text
     assert text.count(f"{DOUBLE_DAGGER} |") == 1
@@ -198,6 +200,14 @@ def test_an_earlier_ranking_page_goes_with_its_scores(run):
     assert "<h1>Nothing finished</h1>" in index
     assert "ranking.html" not in index
     assert ".csv" not in index
+
+
+def test_a_metric_that_ran_on_a_part_of_the_images_says_so(run):
+    for method in METHODS:
+        plant_scores(run / f"road-{method}", "lite0", method, {"road": [0.5] * 5}, "road", {"road": "higher"})
+    write_report(run)
+    text = (run / "report" / "ranking.md").read_text()
+    assert "Images: 20 (deletion, insertion, sparseness, mprt_ssim), 5 (road)." in text
 
 
 def test_of_one_metric_no_spread_is_told(run):
