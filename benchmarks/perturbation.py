@@ -1,4 +1,4 @@
-"""Seconds of deletion and insertion beside the bare forward passes of their steps, in one run.
+"""CPU seconds of deletion and insertion beside the bare forward passes of their steps, in one run.
 
     python benchmarks/perturbation.py --model lite0 --images 100
     python benchmarks/perturbation.py --model deit_tiny --weights random --precision bf16-mixed
@@ -9,6 +9,7 @@ more an image, the whole one: part of what it costs here. They take turns; any i
 
 import argparse
 import statistics
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -36,7 +37,7 @@ def main() -> None:
     }
     programs: dict[str, Callable[[], object]] = {BARE: lambda: bare(classifier, options.images * options.steps)}
     programs |= {name: lambda metric=metric: metric(explained) for name, metric in metrics.items()}
-    seconds = alternate(programs, options.repeats)
+    seconds = alternate(programs, options.repeats, time.process_time)
     print(
         f"{classifier.spec.arch} at {classifier.view.size} px, {options.precision}, {options.images} images x "
         f"{options.steps} steps, passes of {CPU_PASS}, median of {options.repeats} turns"

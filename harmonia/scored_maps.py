@@ -1,6 +1,7 @@
 """Scores of stored maps from several jobs side by side: images x cells x metrics. A cell is a source with a method.
 
-Metrics that describe a layer (NAME/LAYER) are left to scores.parquet; the flags NAME_looks_at_model are kept apart.
+Parts of a score (NAME/PART: a layer, a choice of label) are left to scores.parquet; the flags NAME_looks_at_model stand
+apart.
 """
 
 import json

@@ -9,6 +9,7 @@ import pytest
 import torch
 from perturbed import additive, scored, small, value, varied
 
+from harmonia.evaluation.metrics.baselines import baseline_of
 from harmonia.evaluation.metrics.deletion import Deletion
 from harmonia.evaluation.metrics.faithfulness_correlation import FaithfulnessCorrelation
 from harmonia.evaluation.metrics.irof import IROF
@@ -91,6 +92,41 @@ def test_its_black_is_the_images_minimum_so_that_the_linear_closed_form_fails():
     assert max(black) < 0.999
     found = scored(FaithfulnessCorrelation(subset=40), model, pixels, maps)
     assert value(found, "faithfulness_correlation").tolist() == pytest.approx([1.0] * 3, abs=1e-6)
+
+
+def test_its_irof_fails_on_coloured_images():
+    """It compares the shape of a mask without channels; ours scores them."""
+    model, pixels, maps = small(32), explained_batch.pixels(3, 32), varied(3, 32)
+    with pytest.raises(AssertionError, match="arr must be the same as the mask"):
+        theirs(quantus.IROF(perturb_baseline=0.0, **QUIET), model, pixels, maps)
+    assert value(scored(IROF(segments=9, compactness=100), model, pixels, maps, LABELS), "irof").isfinite().all()
+
+
+def test_its_irof_pads_the_curves_of_fewer_superpixels_so_that_a_score_depends_on_its_neighbours(monkeypatch):
+    rows = torch.arange(32)[:, None].expand(32, 32).numpy()
+    dark = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(2)) / 4
+    grey, maps, model = torch.cat([dark, 1 - dark]) * 255, varied(2, 32), small(32)
+    coloured = model.network.forward
+    monkeypatch.setattr(model.network, "forward", lambda images: coloured(images.expand(-1, 3, -1, -1)))
+    stripes = {True: rows // 8, False: rows // 2}  # 4 of the bright image, 16 of the dark one
+    monkeypatch.setattr(
+        quantus.helpers.utils, "get_superpixel_segments", lambda img, segmentation_method: stripes[img.mean() > 0]
+    )
+    irof = quantus.IROF(perturb_baseline=0.0, **QUIET)
+    together = theirs(irof, model, grey, maps, LABELS[:2])
+    alone = [theirs(irof, model, grey[[row]], maps[[row]], LABELS[[row]])[0] for row in range(2)]
+    assert together[0] == pytest.approx(alone[0], abs=1e-4)
+    assert abs(together[1] - alone[1]) > 0.1
+
+
+def test_its_mean_is_one_grey_for_all_channels():
+    image = explained_batch.pixels(1, SIZE)[0] / 255
+    image[0] = 0
+    grey = quantus.helpers.utils.get_baseline_value("mean", image.numpy(), (3,))
+    assert grey == pytest.approx([image.mean().item()] * 3)
+    explained = explained_batch.batch(small(SIZE), lambda model, images, rows: images[:, 0], image[None])
+    removed = baseline_of("mean", explained)(image)
+    assert removed[:, 0, 0].tolist() == pytest.approx(image.mean((1, 2)).tolist())
 
 
 def test_irof_is_quantus_with_the_point_that_it_omits_over_the_number_of_superpixels(monkeypatch):

@@ -240,3 +240,11 @@ def test_what_quantus_leaves_trained_is_drawn_here(model):
         for layer in layers.names:
             layers.randomise(layer)
         assert not torch.equal(model.network.place, trained)
+
+
+def test_the_unchanged_network_counts_in_quantus_mean():
+    """It leaves out "orig", but calls that network "original": of one layer with similarity 0 the mean is .5."""
+    quantus = pytest.importorskip("quantus", reason="Quantus is not installed")
+    theirs = quantus.MPRT(disable_warnings=True, return_average_correlation=True)
+    theirs.evaluation_scores = {"original": [1.0], "head": [0.0]}
+    assert theirs.recompute_average_correlation_per_sample() == [0.5]
