@@ -86,6 +86,6 @@ reproduce-metrics: .venv/quickstart  ## docs/metrics.md: DATA=BOXED BOXES=FILE W
 	@$(METRICS) method=occ method.window=32 method.stride=16 $(TRANSFER)
 	@$(METRICS) method=gc,grad,ig,ss,random,centre evaluation=$(CHEAP)
 	@$(METRICS) method=occ method.window=32 method.stride=16 evaluation=$(CHEAP)
-	@$(METRICS) method=gc,grad,ig,ss,random,centre evaluation=$(COSTLY) data.per_class=3
-	@$(METRICS) method=occ method.window=32 method.stride=16 evaluation=$(COSTLY) data.per_class=3
+	@$(METRICS) method=gc,grad,ig,ss,random,centre evaluation=$(COSTLY) data.per_class=2
+	@$(METRICS) method=occ method.window=32 method.stride=16 evaluation=$(COSTLY) data.per_class=2
 	@$(METRICS) method=gc,grad,ig,random,centre evaluation=max_sensitivity,mprt,efficient_mprt data.per_class=2
