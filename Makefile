@@ -80,7 +80,7 @@ METRICS = $(PY) -m harmonia.run -m experiment=metrics 'data.root="$(DATA)"' 'dat
 TRANSFER = 'evaluation.areas=[0.3]' evaluation.controls.centre=[] evaluation.controls.same_class=[] \
   evaluation.controls.other_class=[] evaluation.controls.complement=[] evaluation.controls.silhouette=[]
 CHEAP = sparseness,complexity,boxes,insertion,deletion
-COSTLY = completeness_soundness,infidelity,road,irof,faithfulness_correlation
+COSTLY = completeness_soundness,infidelity,road,irof
 reproduce-metrics: .venv/quickstart  ## docs/metrics.md: DATA=BOXED BOXES=FILE WEIGHTS=FOLDER; repeat to resume
 	@$(METRICS) method=gc,grad,ig,ss,random,centre $(TRANSFER)
 	@$(METRICS) method=occ method.window=32 method.stride=16 $(TRANSFER)
