@@ -48,8 +48,8 @@ def comparable(scores: ScoredMaps) -> ScoredMaps:
     values = scores.values.copy()
     for places in scores.cells.groupby("source", sort=False).indices.values():
         part = values[:, places]
-        lacking = (np.isnan(part) & ~np.isnan(part).all(0)).any(1)
-        values[:, places] = np.where(lacking[:, None], np.nan, part)
+        lacking = np.any(np.isnan(part) & ~np.all(np.isnan(part), axis=0), axis=1, keepdims=True)
+        values[:, places] = np.where(lacking, np.nan, part)
     return replace(scores, values=values)
 
 
