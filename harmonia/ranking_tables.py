@@ -9,7 +9,7 @@ import pandas as pd
 from harmonia.cells import Frame
 from harmonia.ranking import IMAGE_RESAMPLES, MIN_IMAGES, MIN_METHODS, rank_spread
 from harmonia.scored_maps import ScoredMaps
-from harmonia.statistic_tables import StatisticTable
+from harmonia.statistic_tables import StatisticTable, p_value
 from harmonia.statistics import LEVEL, NUM_RESAMPLES
 from harmonia.tables import method_label
 from harmonia.transfer_link import ARM, CONTROL, Transferred
@@ -109,7 +109,7 @@ def link_table(found: Sequence[ScoredMaps], links: Sequence[Transferred], lines:
     for part, frame in zip(links, lines, strict=True):
         columns = {"Fill": [part.fill] * len(frame)} if several else {}
         columns |= {"Metric": list(frame["metric"] + frame["better"].map(ARROWS))}
-        columns |= {"Over methods": _rhos(frame, "over_cells"), "p": _ps(frame["over_cells_p"])}
+        columns |= {"Over methods": _rhos(frame, "over_cells"), "p": p_value(frame, "over_cells_p")}
         columns |= {name.capitalize(): _counts(frame[name]) for name in ("cells", "methods", "sources")}
         columns |= {"Over images": _rhos(frame, "over_images"), "Cells of images": _counts(frame["image_cells"])}
         blocks.append(_with_setting(found, part.scores, pd.DataFrame(columns)))
@@ -188,10 +188,6 @@ def _rhos(lines: Frame, name: str) -> list[str]:
 
 def _ranges(fewest: Any, most: Any) -> list[str]:
     return [str(one) if one == other else f"{one}–{other}" for one, other in zip(fewest, most, strict=True)]
-
-
-def _ps(numbers: Any) -> list[str]:
-    return [MISSING if np.isnan(number) else f"{number:.3f}" for number in numbers]
 
 
 def _counts(numbers: Any) -> list[str]:

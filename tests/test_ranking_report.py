@@ -126,7 +126,7 @@ def test_with_transfer_it_is_said_which_metric_foretells_it(run, tmp_path):
     assert numbers.loc[["insertion", "deletion"], "over_cells"].tolist() == pytest.approx([1, -1])
     assert numbers.loc[["insertion", "deletion"], "over_cells_p"].tolist() == pytest.approx([2 / 120] * 2)
     printed = made.tables()[-1].printed.set_index("Metric")
-    assert printed.loc["insertion ↑", ["Over methods", "p"]].tolist() == ["1.00", "0.017"]  # no interval of no width
+    assert printed.loc["insertion ↑", ["Over methods", "p"]].tolist() == ["1.00", "0.0167"]  # no interval of no width
     assert numbers.loc[["insertion", "deletion"], "over_images"].tolist() == pytest.approx([1, -1])
     assert numbers["image_cells"].tolist() == [5, 5, 0, 5]  # a score of 1 for every image ranks none
     drawn = {figure.stem for figure in made.illustrate(tmp_path)}
