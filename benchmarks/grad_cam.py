@@ -21,8 +21,9 @@ from torch import Tensor
 
 from harmonia.attribution.contract import Request
 from harmonia.attribution.grad_cam import GradCAM
-from harmonia.memory import BatchSize
-from harmonia.models import Classifier, load
+from harmonia.attribution.passes import BatchSize
+from harmonia.models.classifier import Classifier
+from harmonia.models.load import load
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ def peak_mb(stage) -> float:
 def composed(folder: Path, *words: str):
     from hydra import compose, initialize_config_dir
 
-    from harmonia.run import conf_folder
+    from harmonia.cli.entry import conf_folder
 
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         places = [f"data.root={folder / 'images'}", f"paths.cache={folder / 'cache'}", f"paths.job={folder / 'job'}"]
@@ -59,10 +59,13 @@ def composed(folder: Path, *words: str):
 def measure(folder: Path) -> dict[str, float]:
     from omegaconf import OmegaConf
 
-    from harmonia import pipeline, report, results, tracked_rows, tracking
-    from harmonia.shrink import small_maps
-    from harmonia.small_maps import write_small_maps
-    from harmonia.summary import summarise_job
+    from harmonia.job import pipeline
+    from harmonia.job.pictures import small_maps
+    from harmonia.report import write as report
+    from harmonia.results import rows as results
+    from harmonia.results import tracked_rows, tracking
+    from harmonia.results.maps import write_small_maps
+    from harmonia.results.summary import summarise_job
 
     config = composed(folder, *ARMS)
     settings = OmegaConf.to_container(config, resolve=True)
@@ -93,7 +96,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def measure_report(folder: Path) -> dict[str, float]:
-    from harmonia import report
+    from harmonia.report import write as report
 
     return {"report, a process of its own": peak_mb(lambda: report.write_report(folder))}
 
@@ -106,7 +109,7 @@ def measure_scores(folder: Path) -> dict[str, float]:
 
 def measure_mosaics(folder: Path) -> dict[str, float]:
     """As many scored cells as images, of any images: a network with random weights is sure of none."""
-    from harmonia.evaluation.localisation import Localisation
+    from harmonia.evaluation.mosaics.localisation import Localisation
 
     class OfAnyImages(Localisation):
         def pool(self, job):
@@ -121,7 +124,7 @@ def measure_mosaics(folder: Path) -> dict[str, float]:
 def prepared(folder: Path, *words: str):
     from omegaconf import OmegaConf
 
-    from harmonia import pipeline
+    from harmonia.job import pipeline
 
     own = folder / f"job {words[0]}"  # the report measured is that of the first job alone
     own.mkdir()

@@ -19,9 +19,9 @@ import yaml
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from harmonia.report import write_report
-from harmonia.results import RowWriter, write_summary
-from harmonia.small_maps import SmallMaps, write_small_maps
+from harmonia.report.write import write_report
+from harmonia.results.maps import SmallMaps, write_small_maps
+from harmonia.results.rows import RowWriter, write_summary
 
 ARMS = {"image": 1.0, "soft": 0.4, "dim": 0.4, "area30": 0.3, "blobs30": 0.3}
 TARGETS = ("e7", "e6")

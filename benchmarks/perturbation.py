@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from side_by_side import alternate, header, ratio, spec_of
 
-from harmonia.attribution.contract import CPU_PASS
+from harmonia.attribution.passes import CPU_PASS, BatchSize
 from harmonia.evaluation.metrics.contract import Explained, Metric
 from harmonia.evaluation.metrics.deletion import Deletion
 from harmonia.evaluation.metrics.insertion import Insertion
-from harmonia.memory import BatchSize
-from harmonia.models import Classifier, load
+from harmonia.models.classifier import Classifier
+from harmonia.models.load import load
 
 BARE = "bare forwards"
 

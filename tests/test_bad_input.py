@@ -10,8 +10,8 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from harmonia import report
-from harmonia.results import read_summary
+from harmonia.report import __main__ as report
+from harmonia.results.rows import read_summary
 from harmonia.store import __main__ as store
 from harmonia.store.sets import ShardSet
 

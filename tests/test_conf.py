@@ -5,7 +5,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from harmonia.run import conf_folder, quote_true
+from harmonia.cli.entry import conf_folder, quote_true
 
 CONF = conf_folder()
 GROUPS = ["source", "target", "method", "data", "fill", "label", "evaluation", "trainer", "logger", "experiment"]

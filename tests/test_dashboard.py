@@ -6,11 +6,12 @@ import sys
 import pytest
 import wandb
 
-from harmonia.dashboard import Logged, main, workspace_of
-from harmonia.report import write_report
+from harmonia.dashboard import main
+from harmonia.report.workspace import Logged, workspace_of
+from harmonia.report.workspace_code import workspace_code
+from harmonia.report.write import write_report
 
 ws = pytest.importorskip("wandb_workspaces.workspaces", reason="the extra dashboard is not installed")
-from harmonia.workspace_code import workspace_code  # noqa: E402
 
 HOSTILE = "a'b\"c\\d\n{e}"
 LOGGED = Logged(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from harmonia.results import read_rows
+from harmonia.results.rows import read_rows
 
 NAMES = [
     b"'quote\".png",

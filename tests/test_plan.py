@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from harmonia import plan
-from harmonia.plan import Cost, Plan, Stage, duration
+from harmonia.job import plan as job_plan
+from harmonia.job.plan import Cost, Plan, Stage, duration
 
 WORDS = ["source=timm", "source.arch=test_resnet", "source.weights=random", "target=self", "data=folder", "trainer=cpu"]
 WORDS += ["data.root=images", "evaluation.controls=null", "evaluation.areas=[0.3]", "logger=none", "store.shard_size=2"]
@@ -145,13 +146,13 @@ def test_targets_of_one_name_and_other_inputs_are_sets_of_their_own(planned):
 
 
 def test_a_cost_is_that_of_the_models_input_size(planned, monkeypatch):
-    calibrated, found = plan._calibrated, []
+    calibrated, found = job_plan._calibrated, []
 
     def spy(*given):
         found.append(given[0]["source"]["input_size"])
         return calibrated(*given)
 
-    monkeypatch.setattr(plan, "_calibrated", spy)
+    monkeypatch.setattr(job_plan, "_calibrated", spy)
     code, _, err = planned("--images", "2", "-m", "method=gc", "source.input_size=32,64,32")
     assert code == 0, err
     assert found == [32, 64]

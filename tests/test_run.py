@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from harmonia.results import read_summary
+from harmonia.results.rows import read_summary
 
 FAST = ["data=samples", "data.limit=2", "target=self", "logger=none", "trainer=cpu"]
 

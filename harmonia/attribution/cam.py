@@ -11,8 +11,14 @@ from typing import ClassVar
 import torch
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.grad_cam import ClassGradient, at_final, from_gradient
-from harmonia.attribution.gradient import features_x_gradient, refuse_vanishing
+from harmonia.attribution.layer import (
+    ClassGradient,
+    at_final,
+    at_normalised,
+    features_x_gradient,
+    from_gradient,
+    refuse_vanishing,
+)
 from harmonia.shapes import Maps
 
 
@@ -74,11 +80,6 @@ def positive_gradients(found: ClassGradient) -> Maps:
     """Layer-CAM's raw maps."""
     refuse_vanishing(found.features * found.gradients)
     return (found.features * found.gradients.relu()).sum(1)
-
-
-def at_normalised(model: Model, layer: str) -> str:
-    """The module's name, auto being the last feature map, behind the normalisation that alone reads it."""
-    return model.layer_name("normalised" if layer == "auto" else layer)
 
 
 def plus_plus(found: ClassGradient) -> Maps:

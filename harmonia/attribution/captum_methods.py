@@ -15,8 +15,8 @@ from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.gradient import at_input, refuse_vanishing
 from harmonia.attribution.head import Explained, from_head, own_passes
+from harmonia.attribution.layer import at_input, refuse_vanishing
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 

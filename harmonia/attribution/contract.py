@@ -14,12 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harmonia.memory import BatchSize
+from harmonia.attribution.passes import CPU_PASS, BatchSize, fill_up
 from harmonia.shapes import Images, Labels, Logits, Maps
-
-# Images of a pass on a CPU whose result must not depend on the batch: kernels round differently for another number of
-# inputs, and an optimisation makes tenths of 1e-7. Passes of 4 cost up to 3 % more than of 8 (docs/benchmarks.md).
-CPU_PASS = 4
 
 
 class Model(Protocol):
@@ -102,11 +98,6 @@ class Request:
             parts.append(self.batch_size.fit(attempt))
             first += len(parts[-1][0])
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
-
-
-def fill_up(rows: Tensor, slots: int) -> Tensor:
-    """Rows (n, ...), the last one repeated until there are so many."""
-    return torch.cat([rows, rows[-1:].expand(slots - len(rows), *rows.shape[1:])])
 
 
 @dataclass(frozen=True, kw_only=True)

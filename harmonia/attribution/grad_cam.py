@@ -5,17 +5,12 @@ Deep Networks via Gradient-based Localization", ICCV 2017, https://arxiv.org/abs
 The map is kept before the paper's ReLU: clipping belongs to the normalisation.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-from torch import Tensor, nn
-
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.errors import InputError
-from harmonia.shapes import Labels, Logits, Maps
+from harmonia.attribution.layer import ClassGradient, at_final, from_gradient
+from harmonia.shapes import Maps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,98 +33,7 @@ class GradCAM:
         return at_final(model, self.layer)
 
 
-def at_final(model: Model, layer: str) -> str:
-    """The module's name, auto being the last feature map."""
-    return model.layer_name("final" if layer == "auto" else layer)
-
-
 def weighted_channels(found: "ClassGradient") -> Maps:
     """Grad-CAM's raw maps."""
     weights_BC11 = found.gradients.mean((2, 3), keepdim=True)
     return (weights_BC11 * found.features).sum(1).float()
-
-
-def from_gradient(request: Request, layer: str, to_maps: Callable[["ClassGradient"], Maps]) -> Explanation:
-    """Maps made of a layer's feature maps and the class's gradient there, one pass an image."""
-
-    def explain(part: Request) -> tuple[Maps, Logits, Labels]:
-        found = class_gradient(request.model, layer, part)
-        part.count_finished()
-        return to_maps(found), found.logits, found.labels
-
-    return Explanation.in_passes(1, *request.in_batches(explain))
-
-
-@dataclass(frozen=True)
-class ClassGradient:
-    """A layer's feature maps and the explained class's gradient there, both (B, C, h, w), after one pass."""
-
-    features: Tensor
-    gradients: Tensor
-    logits: Logits
-    labels: Labels
-
-
-def class_gradient(model: Model, layer: str, request: Request) -> ClassGradient:
-    """Of one micro-batch, on its device; only the part of the network behind the layer is differentiated."""
-    with torch.no_grad(), graph_from(model.layer(layer)) as found:
-        logits = model(request.images())
-        labels = request.choose_labels(logits.detach(), request.positions)
-        if found.activations is None or not logits.requires_grad:
-            raise beside_the_way(layer)
-        score = logits.gather(1, labels[:, None]).sum()
-        (gradients,) = torch.autograd.grad(score, found.activations, allow_unused=True)
-    if gradients is None:  # parameters that are not frozen give the logits a graph of their own
-        raise beside_the_way(layer)
-    features_BChw = spatial_of(model, layer, found.activations.detach(), len(logits))
-    return ClassGradient(features_BChw, model.spatial(gradients), logits.detach(), labels)
-
-
-def spatial_of(model: Model, layer: str, activations: Tensor, images: int) -> Tensor:
-    """A layer's activations as square feature maps, one an image, (B, C, h, w)."""
-    maps_BChw = model.spatial(activations)
-    if len(maps_BChw) != images:
-        raise InputError(
-            f"layer {layer!r} gives {len(maps_BChw)} maps for {images} images; "
-            "choose a layer that keeps one map an image, not windows or heads"
-        )
-    height, width = maps_BChw.shape[-2:]
-    if height != width:  # every view is square
-        raise InputError(
-            f"layer {layer!r} gives maps of {height} x {width} for a square image: their axes are not those of the "
-            "network's feature maps; choose another layer"
-        )
-    return maps_BChw
-
-
-def beside_the_way(layer: str) -> InputError:
-    return InputError(f"layer {layer!r} does not feed the logits; choose a layer on the way from image to classes")
-
-
-class Found:
-    """A layer's output, the leaf of the graph that grows behind it."""
-
-    activations: Tensor | None = None
-
-
-@contextmanager
-def graph_from(layer: nn.Module) -> Iterator[Found]:
-    """Forward passes inside record a graph from the layer's output on, and none before it.
-
-    To be entered under no_grad, which also ends the recording; the layer's hook is removed on the way out.
-    """
-    found = Found()
-
-    def start_graph(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
-        if not isinstance(output, Tensor):
-            raise InputError(f"a {type(module).__name__} gives no single tensor; choose another layer for the map")
-        found.activations = output.detach().requires_grad_()
-        torch.set_grad_enabled(True)
-        # a clone, because layers behind may work in place and a leaf does not allow it
-        return found.activations.clone()
-
-    hook = layer.register_forward_hook(start_graph)
-    try:
-        yield found
-    finally:
-        hook.remove()

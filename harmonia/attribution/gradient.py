@@ -15,10 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.grad_cam import ClassGradient, from_gradient
+from harmonia.attribution.layer import at_input, features_x_gradient, from_gradient
 from harmonia.errors import InputError
-from harmonia.layers import VANISHED, uncancelled
-from harmonia.shapes import Maps
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6)
 GATES = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax)  # they weigh channels or tokens: their gradient passes as it is
@@ -74,32 +72,6 @@ class GuidedBackprop:
 
     def layer_of(self, model: Model) -> str:
         return at_input(model, self.layer)
-
-
-def at_input(model: Model, layer: str) -> str:
-    """The module's name, auto being the input."""
-    return model.layer_name("input" if layer == "auto" else layer)
-
-
-def features_x_gradient(found: ClassGradient) -> Maps:
-    """Sum over channels of features times gradients."""
-    products = found.features * found.gradients
-    refuse_vanishing(products)
-    return products.sum(1)
-
-
-def refuse_vanishing(contributions_BChw: Tensor) -> None:
-    """InputError where what the channels contribute cancels at nearly every position: what is left is rounding.
-
-    So it is in front of a normalisation of each position, which takes no notice of scale (Euler's theorem).
-    """
-    share = uncancelled(contributions_BChw, 1)
-    if contributions_BChw.shape[1] > 1 and (share < VANISHED).any():
-        raise InputError(
-            "layer: features times gradients cancel at every position here, since the network normalises them next "
-            f"(share left {share.nan_to_num(torch.inf).min():.0e}); take the layer behind the normalisation, "
-            "layer=normalised in a ViT"
-        )
 
 
 @contextmanager

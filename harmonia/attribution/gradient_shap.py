@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 
 from harmonia.attribution.contract import Backgrounds, Explanation, Model, Request
-from harmonia.attribution.gradient import at_input
 from harmonia.attribution.head import Explained, features_of, from_head, own_passes
-from harmonia.counter import uniform
+from harmonia.attribution.layer import at_input
+from harmonia.draws import uniform
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 

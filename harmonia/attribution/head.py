@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.grad_cam import beside_the_way, spatial_of
+from harmonia.attribution.layer import beside_the_way, spatial_of
 from harmonia.errors import InputError
 from harmonia.shapes import Images, Labels, Logits, Maps
 

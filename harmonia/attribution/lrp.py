@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.gradient import at_input
 from harmonia.attribution.head import Explained, from_head
+from harmonia.attribution.layer import at_input
 from harmonia.errors import InputError
 from harmonia.shapes import Images, Maps
 

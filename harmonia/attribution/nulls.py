@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from harmonia.attribution.contract import Explanation, Request
-from harmonia.counter import uniform
+from harmonia.draws import uniform
 from harmonia.errors import InputError
 from harmonia.shapes import Labels, Logits, Maps
 

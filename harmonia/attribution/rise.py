@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.gradient import at_input
 from harmonia.attribution.head import Explained, from_head, own_passes
-from harmonia.counter import uniform
+from harmonia.attribution.layer import at_input
+from harmonia.draws import uniform
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 

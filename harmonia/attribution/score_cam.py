@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.grad_cam import at_final
 from harmonia.attribution.head import Explained, Head, from_head, own_passes
+from harmonia.attribution.layer import at_final
 from harmonia.shapes import Maps
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.gradient import at_input
 from harmonia.attribution.head import Explained, from_head, own_passes
-from harmonia.counter import normal
+from harmonia.attribution.layer import at_input
+from harmonia.draws import normal
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 

@@ -24,11 +24,13 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from harmonia.attribution.contract import Backgrounds, Explanation, Request, fill_up
-from harmonia.attribution.grad_cam import GradCAM, class_gradient, weighted_channels
+from harmonia.attribution.contract import Backgrounds, Explanation, Request
+from harmonia.attribution.grad_cam import GradCAM, weighted_channels
+from harmonia.attribution.layer import class_gradient
 from harmonia.attribution.objectives import OBJECTIVES
+from harmonia.attribution.passes import fill_up
 from harmonia.errors import InputError
-from harmonia.geometry import upsampling_matrix
+from harmonia.features.resample import upsampling_matrix
 from harmonia.shapes import Images, Keep, Labels, Logits, Maps
 
 FACTS = ("area", "p_composite", "p_complement", "p_hadamard")

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from harmonia.data import imagenet
+from harmonia.data.view import View
 from harmonia.errors import InputError
-from harmonia.geometry import View
 
 COLUMNS = ("path", "class_index", "x0", "y0", "x1", "y1")
 BEYOND_PX = 1.0  # annotations that count pixels from 1, both ends included, leave the image by so much

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harmonia.counter import counter_hash, image_key
 from harmonia.data.boxes import Boxes, read_boxes
+from harmonia.draws import counter_hash, image_key
 from harmonia.errors import InputError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})

@@ -10,11 +10,11 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2 as transforms
 
-from harmonia.counter import counter_hash, image_key
 from harmonia.data.decode import UnreadableImage, open_rgb
 from harmonia.data.manifest import ImageRecord, ImageSet, add_digests
+from harmonia.data.view import View
+from harmonia.draws import counter_hash, image_key
 from harmonia.errors import InputError
-from harmonia.geometry import View
 
 log = logging.getLogger(__name__)
 

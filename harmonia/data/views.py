@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from harmonia.data.decode import UnreadableImage, open_rgb
 from harmonia.data.manifest import ImageRecord
+from harmonia.data.view import WHOLE_IMAGE, View
 from harmonia.errors import InputError
-from harmonia.geometry import WHOLE_IMAGE, View
 
 log = logging.getLogger(__name__)
 

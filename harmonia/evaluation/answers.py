@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from harmonia.completion import complete
 from harmonia.data.views import ViewBatch
-from harmonia.evaluation.contract import Job
-from harmonia.labels import best_classes
-from harmonia.maps import UNREADABLE
-from harmonia.models import Classifier, class_indices
-from harmonia.progress import Stage
+from harmonia.features.maps import UNREADABLE
+from harmonia.job.completion import complete
+from harmonia.job.contract import Job
+from harmonia.job.progress import Stage
+from harmonia.job.target import ImageTarget
+from harmonia.models.classifier import Classifier, class_indices
+from harmonia.models.labels import best_classes
 from harmonia.shapes import Logits
-from harmonia.target import ImageTarget
 
 Answers = Mapping[str, np.ndarray]
 

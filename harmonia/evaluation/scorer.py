@@ -11,16 +11,16 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from harmonia.attribution.contract import Model, Request
+from harmonia.attribution.passes import BatchSize
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.views import ViewBatch
-from harmonia.evaluation.contract import Job
 from harmonia.evaluation.metrics.contract import Explained, Metric, Scores
-from harmonia.maps import UNREADABLE, unpack
-from harmonia.memory import BatchSize
-from harmonia.models import class_indices
-from harmonia.progress import Stage
+from harmonia.features.maps import UNREADABLE, unpack
+from harmonia.job.contract import Job
+from harmonia.job.progress import Stage
+from harmonia.job.source import Draws
+from harmonia.models.classifier import class_indices
 from harmonia.shapes import Images, Labels, Maps
-from harmonia.source import Draws
 
 REASONS = "reasons"  # the fact of an image that holds, as JSON, why which of its scores is undefined
 

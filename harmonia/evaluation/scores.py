@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,17 +10,26 @@ from typing import Any, ClassVar
 import numpy as np
 
 from harmonia.attribution.smoothing import Smoothed
-from harmonia.completion import complete
-from harmonia.evaluation.contract import Job
 from harmonia.evaluation.metrics.contract import Metric
 from harmonia.evaluation.scorer import REASONS, Scorer, reads_boxes
-from harmonia.identity import fingerprint
-from harmonia.maps import UNREADABLE
-from harmonia.results import SUMMARY
-from harmonia.score_rows import read_scores, reasons, summarise_scores, write_scores
+from harmonia.features.maps import UNREADABLE
+from harmonia.job.completion import complete
+from harmonia.job.contract import Job
+from harmonia.job.plan import Cost, _size
+from harmonia.results.rows import SUMMARY
+from harmonia.results.scores import read_scores, reasons, summarise_scores, write_scores
+from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
+
+
+def _score_costs(job: Any) -> Iterator[Cost]:
+    scores = job.open_scores(job.evaluation.scoring(job))
+    started = time.monotonic()
+    passes = job.evaluation(job)[f"network_passes/{job.source.name}"]
+    count = job.maps.count
+    yield Cost((time.monotonic() - started) / count, passes / count, _size(scores) / count)
 
 
 @dataclass(frozen=True, kw_only=True)

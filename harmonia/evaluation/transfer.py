@@ -4,8 +4,9 @@ M. A. Kadir, G. Addluri, D. Sonntag, "Harmonizing Feature Attributions Across De
 2023, https://arxiv.org/abs/2307.02150, section 3; beyond it, equal-area arms beside the soft map, and controls.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -13,22 +14,40 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.completion import complete
-from harmonia.controls import Controls, Partners
-from harmonia.counter import counter_hash
 from harmonia.data.views import ViewBatch
+from harmonia.draws import counter_hash
 from harmonia.errors import InputError
 from harmonia.evaluation import answers
-from harmonia.evaluation.contract import Job
-from harmonia.identity import fingerprint
-from harmonia.keep import Explanations, KeepArms, check_areas, normalisation
-from harmonia.maps import UNREADABLE, unpack
-from harmonia.models import Classifier
-from harmonia.representations import write_representations
-from harmonia.results import ROWS, SUMMARY, RowWriter
+from harmonia.features.areas import check_areas
+from harmonia.features.arms import Explanations, KeepArms
+from harmonia.features.controls import Controls, Partners
+from harmonia.features.maps import UNREADABLE, unpack
+from harmonia.features.normalise import normalisation
+from harmonia.job.completion import complete
+from harmonia.job.contract import Job
+from harmonia.job.plan import Cost, _size
+from harmonia.job.target import FeatureTarget
+from harmonia.models.classifier import Classifier
+from harmonia.results.representations import write_representations
+from harmonia.results.rows import ROWS, SUMMARY, RowWriter
 from harmonia.shapes import Logits, Maps
+from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
-from harmonia.target import FeatureTarget
+
+
+def _target_costs(job: Any) -> Iterator[Cost]:
+    count = job.maps.count
+    for target in job.targets.values():
+        alone = replace(job, targets={target.name: target})
+        started = time.monotonic()
+        passes = job.evaluation(alone)[f"network_passes/{target.name}"]
+        a_pass = (time.monotonic() - started) / max(passes, 1)
+        stored = [(job.open_predictions(target), 1.0)]
+        if hasattr(job.evaluation, "reading"):
+            features = job.open_features(target, job.evaluation.reading(job))
+            stored.append((features, passes / count - 1))
+        yield from (Cost(a_pass * number, number, _size(one) / count) for one, number in stored)
+
 
 REPRESENTATION_STEP = 2**36  # purpose of a draw, numbered as those of controls.py
 

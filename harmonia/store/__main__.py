@@ -16,10 +16,11 @@ from rich.table import Table
 
 from harmonia.errors import InputError
 from harmonia.store import claims
+from harmonia.store.files import storage_errors
 from harmonia.store.index import INDEX
 from harmonia.store.manifest import SCHEMA, Manifest, stored_schema
 from harmonia.store.sets import ShardSet, default_cache
-from harmonia.store.shards import TEMPORARY, CorruptShard, storage_errors
+from harmonia.store.shards import TEMPORARY, CorruptShard
 
 _SET_FOLDER = re.compile(r".+-[0-9a-f]{16}")
 _EMPTY_S = 3600  # between opening a set and claiming its first shard a job holds no lock on it, for far less than this

@@ -14,10 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from harmonia.errors import InputError
-from harmonia.store.shards import storage_errors
+from harmonia.store.files import storage_errors, try_lock
 
 log = logging.getLogger(__name__)
 
@@ -61,22 +58,6 @@ def claim(
 
 def say_waiting(shards: int) -> None:
     log.info("waiting for %d shards that other processes compute", shards)
-
-
-def try_lock(path: Path, timeout_s: float = 0) -> FileLock | None:
-    """The lock, held; None when another holder keeps it. A negative timeout waits as long as it takes."""
-    # thread_local=False: a generator may be closed by another thread than the one that ran it
-    lock = FileLock(path, timeout=timeout_s, thread_local=False, fallback_to_soft=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        return None
-    except (OSError, NotImplementedError) as error:
-        raise InputError(
-            f"{path}: the map store needs a writable disk with file locks, got "
-            f"{getattr(error, 'strerror', None) or error}; choose another folder with paths.cache=PATH"
-        ) from error
-    return lock
 
 
 @contextmanager

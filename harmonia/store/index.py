@@ -5,9 +5,6 @@ from typing import TYPE_CHECKING
 
 from harmonia.store.shards import Facts
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 INDEX = "index.parquet"
 
 
@@ -54,3 +51,7 @@ def is_index(path: Path, table: "pa.Table") -> bool:
     # damage may show as anything: a value, a length, a code of compression
     except (OSError, ValueError, KeyError, IndexError, pa.ArrowException):
         return False
+
+
+if TYPE_CHECKING:
+    import pyarrow as pa

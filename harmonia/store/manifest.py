@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 from harmonia.store import claims
-from harmonia.store.shards import SHARD, CorruptShard, read_shard, storage_errors, write_atomically
+from harmonia.store.files import storage_errors, write_atomically
+from harmonia.store.shards import SHARD, CorruptShard, read_shard
 
 SCHEMA = 1
 

@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from harmonia.errors import InputError
-from harmonia.store import claims, shards
+from harmonia.store import claims, files, shards
+from harmonia.store.files import storage_errors, write_atomically
 from harmonia.store.index import INDEX, encode_index, index_table, is_index
 from harmonia.store.manifest import Manifest, new_manifest, set_key, write_manifest
-from harmonia.store.shards import CorruptShard, Facts, read_shard, storage_errors, write_atomically
+from harmonia.store.shards import CorruptShard, Facts, read_shard
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +187,7 @@ class ShardSet:
 
     def discard_if(self, shard: int, unwanted: Callable[[list[Facts]], object]) -> bool:
         """Make the shard missing if its facts, as they are now, are unwanted; not while somebody computes it."""
-        lock = claims.try_lock(self.folder / "locks" / f"shard-{shard:05d}.lock")
+        lock = files.try_lock(self.folder / "locks" / f"shard-{shard:05d}.lock")
         if lock is None:
             return False
         try:

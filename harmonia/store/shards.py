@@ -4,14 +4,10 @@ The header's metadata holds the facts as JSON and the SHA-256 of everything that
 neither a flipped bit nor a file copied from another set passes for a result.
 """
 
-import errno
 import hashlib
 import json
-import os
 import re
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from harmonia.errors import InputError
+from harmonia.store.files import storage_errors
 
 SHARD = re.compile(r"shard-(\d{5,})\.safetensors")
 TEMPORARY = ".*.tmp"
@@ -102,35 +99,6 @@ def read_shard(path: Path, *, key: str, shard: int, n: int | None = None) -> Sha
     return Shard(arrays, facts_json, digest, shard_size)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """All of the file or nothing, also after a crash or a full disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    with storage_errors(path):
-        try:
-            with open(temporary, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Operating system errors as one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{path}: the map store must be readable, writable and have space, got "
-            f"{error.strerror or error}; free space, rerun, or choose another folder with paths.cache=PATH"
-        ) from error
-
-
 def _digest(arrays: Mapping[str, np.ndarray], facts_json: str, key: str, shard: int, shard_size: int) -> str:
     described = [[name, str(arrays[name].dtype), arrays[name].shape] for name in sorted(arrays)]
     seal = hashlib.sha256(json.dumps([key, shard, shard_size, described, facts_json]).encode())
@@ -143,14 +111,3 @@ def _plain(value: object) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise ValueError(f"facts hold JSON values, got {value!r} of {type(value).__name__}; convert it first")
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network disks cannot sync a folder
-            raise
-    finally:
-        os.close(handle)

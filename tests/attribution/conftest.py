@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from harmonia.attribution.contract import Request
-from harmonia.geometry import View
-from harmonia.memory import BatchSize
-from harmonia.models import Classifier, ModelSpec
+from harmonia.attribution.passes import BatchSize
+from harmonia.data.view import View
+from harmonia.models.classifier import Classifier, ModelSpec
 
 
 class Linear(nn.Module):

@@ -8,11 +8,13 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from harmonia.attribution.cam import GradCAMPlusPlus, HiResCAM, LayerCAM, plus_plus
 from harmonia.attribution.captum_methods import IntegratedGradients
-from harmonia.attribution.grad_cam import ClassGradient, GradCAM
+from harmonia.attribution.grad_cam import GradCAM
 from harmonia.attribution.gradient import InputXGradient
+from harmonia.attribution.layer import ClassGradient
 from harmonia.errors import InputError
-from harmonia.evaluation.presentation import PartHead, on_mosaics
-from harmonia.models import ModelSpec, load
+from harmonia.evaluation.mosaics.presentation import PartHead, on_mosaics
+from harmonia.models.classifier import ModelSpec
+from harmonia.models.load import load
 
 LABELS = torch.tensor([3, 0, 2])
 

@@ -1,19 +1,19 @@
 """What every method in conf/method owes its caller, whatever it computes; the presets of ss have their own suites."""
 
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
 from omegaconf import OmegaConf
+from planted import CONF
 
-from harmonia.attribution.contract import CPU_PASS
-from harmonia.configured import build
+from harmonia.attribution.passes import CPU_PASS
+from harmonia.cli.options import build
 
-CONF = Path(__file__).parents[2] / "conf" / "method"
-NAMES = sorted(path.stem for path in CONF.glob("*.yaml") if not path.stem.startswith("ss"))
+METHODS = CONF / "method"
+NAMES = sorted(path.stem for path in METHODS.glob("*.yaml") if not path.stem.startswith("ss"))
 FEWER = {"rise": {"masks": 20}, "gshap": {"draws": 3}, "sg": {"draws": 3}, "ig": {"steps": 4}}  # enough to tell
 NETWORK = {"lrp": "chain", "rollout": "vit", "gradrollout": "vit"}  # small for the others
 BESIDE = {"lrp": 1}  # inputs shown once for all images
@@ -23,7 +23,7 @@ LABELS = torch.tensor([3, 0, 2])
 
 
 def method_of(name, layer="auto"):
-    settings = OmegaConf.load(CONF / f"{name}.yaml")
+    settings = OmegaConf.load(METHODS / f"{name}.yaml")
     settings = OmegaConf.merge({"layer": layer, "seed": 0}, {"method": OmegaConf.merge(settings, FEWER.get(name, {}))})
     return build("method", OmegaConf.to_container(settings, resolve=True)["method"])
 
@@ -96,7 +96,7 @@ def test_no_pass_takes_more_inputs_than_the_batch_size_so_that_memory_stays_flat
 def test_passes_are_what_the_classifying_layer_counts_at_every_layer(asked, request):
     model, call = asked
     name = request.node.callspec.params["asked"]
-    has_layer = "layer" in OmegaConf.load(CONF / f"{name}.yaml")
+    has_layer = "layer" in OmegaConf.load(METHODS / f"{name}.yaml")
     others = ["input", INSIDE[NETWORK.get(name, "small")]] if has_layer else []
     for layer in ("auto", *others):
         with classified(model) as counts:

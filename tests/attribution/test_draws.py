@@ -10,7 +10,7 @@ from harmonia.attribution.gradient import Gradient
 from harmonia.attribution.gradient_shap import STEP, GradientSHAP
 from harmonia.attribution.rise import RISE
 from harmonia.attribution.smooth_grad import SmoothGrad
-from harmonia.counter import normal, uniform
+from harmonia.draws import normal, uniform
 from harmonia.errors import InputError
 
 LABELS = torch.tensor([3, 0, 2])

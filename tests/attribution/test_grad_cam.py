@@ -1,7 +1,6 @@
 import importlib.util
 import math
 from functools import cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from captum.attr import LayerGradCam
+from planted import SHARED
 from pytorch_grad_cam import GradCAM as OracleCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from timm.models.deit import VisionTransformerDistilled
@@ -19,18 +19,19 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.transforms.functional import normalize
 
-from harmonia.attribution.contract import CPU_PASS, Request
+from harmonia.attribution.contract import Request
 from harmonia.attribution.grad_cam import GradCAM
+from harmonia.attribution.passes import CPU_PASS, BatchSize
 from harmonia.data.decode import open_rgb
 from harmonia.data.samples import samples
+from harmonia.data.view import View
 from harmonia.errors import InputError
-from harmonia.geometry import View
-from harmonia.keep import positive_minmax
-from harmonia.memory import BatchSize
-from harmonia.models import Classifier, ModelSpec, load
+from harmonia.features.normalise import positive_minmax
+from harmonia.models.classifier import Classifier, ModelSpec
+from harmonia.models.load import load
 
 # tests/attribution/FILE: the project is two folders up, the shared weights lie beside it
-DEIT_TINY = Path(__file__).parents[3] / "shared" / "weights" / "deit_tiny_patch16_224.safetensors"
+DEIT_TINY = SHARED / "weights" / "deit_tiny_patch16_224.safetensors"
 LITE0 = ModelSpec(
     name="lite0",
     arch="tf_efficientnet_lite0",

@@ -3,7 +3,7 @@
 import pytest
 from planted import preset
 
-from harmonia.identity import fingerprint
+from harmonia.store.identity import fingerprint
 from harmonia.store.manifest import set_key
 
 KEYS = {

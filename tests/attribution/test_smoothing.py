@@ -5,7 +5,7 @@ from torchvision.transforms.functional import gaussian_blur
 from harmonia.attribution.gradient import InputXGradient
 from harmonia.attribution.smoothing import Smoothed, smooth
 from harmonia.errors import InputError
-from harmonia.identity import fingerprint
+from harmonia.store.identity import fingerprint
 
 
 @pytest.mark.parametrize("k", [9, 33, 129])

@@ -31,7 +31,7 @@ from torch import nn
 from harmonia.attribution.grad_cam import GradCAM
 from harmonia.attribution.objectives import OBJECTIVES
 from harmonia.attribution.soundness import SoundnessSaliency, composite, total_variation
-from harmonia.geometry import upsampling_matrix
+from harmonia.features.resample import upsampling_matrix
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -22,11 +22,11 @@ from planted import (
     upsampled,
 )
 
-from harmonia.attribution.contract import CPU_PASS, Request
+from harmonia.attribution.contract import Request
 from harmonia.attribution.grad_cam import GradCAM
+from harmonia.attribution.passes import CPU_PASS, BatchSize
 from harmonia.attribution.soundness import SoundnessSaliency, composite
 from harmonia.errors import InputError
-from harmonia.memory import BatchSize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -24,12 +24,13 @@ from scipy.stats import spearmanr
 from harmonia.attribution.contract import Backgrounds
 from harmonia.attribution.grad_cam import GradCAM
 from harmonia.attribution.soundness import SoundnessSaliency, composite
-from harmonia.counter import image_key
 from harmonia.data.decode import open_rgb
 from harmonia.data.replacements import Replacements
 from harmonia.data.samples import samples
+from harmonia.draws import image_key
 from harmonia.errors import InputError
-from harmonia.models import ModelSpec, load
+from harmonia.models.classifier import ModelSpec
+from harmonia.models.load import load
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from planted import SHARED
 
 Tree = Callable[[Path, dict[str, int]], Path]
 
@@ -25,7 +26,7 @@ def tree() -> Tree:
 @pytest.fixture
 def shared_data() -> Path:
     """Real images beside the project, which users do not have."""
-    path = Path(__file__).parents[3] / "shared" / "data"
+    path = SHARED / "data"
     if not path.is_dir():
         pytest.skip("the shared trial data does not lie beside the project")
     return path

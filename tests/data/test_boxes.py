@@ -7,8 +7,8 @@ from PIL import Image
 
 from harmonia.data.boxes import LabelledBox, read_boxes
 from harmonia.data.folder import folder
+from harmonia.data.view import View
 from harmonia.errors import InputError
-from harmonia.geometry import View
 
 HEADER = "path,class_index,x0,y0,x1,y1\n"
 DOG = "n02102040"

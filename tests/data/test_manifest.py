@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmonia.counter import image_key
 from harmonia.data.manifest import ImageRecord, ImageSet, add_digests, choose_pool, find_images, is_image_file, select
+from harmonia.draws import image_key
 from harmonia.errors import InputError
 
 

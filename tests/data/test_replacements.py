@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 from scipy.stats import chisquare
 
-from harmonia.counter import image_key
 from harmonia.data.decode import open_rgb
 from harmonia.data.manifest import ImageRecord, ImageSet, add_digests
 from harmonia.data.replacements import Replacements
+from harmonia.data.view import View
+from harmonia.draws import image_key
 from harmonia.errors import InputError
-from harmonia.geometry import View
 
 VIEW = View(size=8, crop_pct=1.0, crop_mode="center", interpolation="bilinear", mean=(0.5,) * 3, std=(0.5,) * 3)
 CLASSES = ("a", "b", "c")

@@ -14,9 +14,9 @@ from PIL import Image
 from harmonia.data import views
 from harmonia.data.decode import UnreadableImage, open_rgb
 from harmonia.data.manifest import ImageRecord, add_digests
+from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError
-from harmonia.geometry import View
 
 SIZES = [(20, 31), (40, 17), (24, 24), (9, 50), (33, 20), (16, 16)]
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from harmonia.attribution.gradient import Gradient
 from harmonia.evaluation.metrics.contract import Explained, Score, Scores
-from harmonia.score_rows import SCORES, read_scores
+from harmonia.results.scores import SCORES, read_scores
 
 WORDS = ["source=timm", "source.arch=test_resnet", "source.weights=random", "target=self", "data=folder", "label=true"]
 WORDS += ["data.root=images", "logger=none", "trainer=cpu", "store.shard_size=2", "hydra.run.dir=job"]

@@ -1,31 +1,31 @@
 """Laws of the transfer protocol: its rows hold the numbers worked by hand, and no image is classified twice."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from PIL import Image
+from planted import CONF
 from torch import nn
 
-from harmonia import results
-from harmonia.controls import Controls
+from harmonia import arms
 from harmonia.data.manifest import ImageRecord, ImageSet, add_digests
+from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError
-from harmonia.evaluation.contract import Job
 from harmonia.evaluation.transfer import Transfer
-from harmonia.fill import Black, Mean
-from harmonia.geometry import View
-from harmonia.labels import predicted
-from harmonia.maps import pack
-from harmonia.models import Classifier, ModelSpec
-from harmonia.representations import read_representations
+from harmonia.features.controls import Controls
+from harmonia.features.fill import Black, Mean
+from harmonia.features.maps import pack
+from harmonia.job.contract import Job
+from harmonia.models.classifier import Classifier, ModelSpec
+from harmonia.models.labels import predicted
+from harmonia.results.representations import read_representations
+from harmonia.results.rows import ROWS, read_rows
 from harmonia.store.sets import ShardSet
 
-TRAINER = {**OmegaConf.load(Path(__file__).parents[2] / "conf" / "trainer" / "auto.yaml"), "accelerator": "cpu"}
+TRAINER = {**OmegaConf.load(CONF / "trainer" / "auto.yaml"), "accelerator": "cpu"}
 COLOURS = np.array([[200, 40, 10], [30, 220, 90], [0, 0, 0], [60, 70, 250]]) / 255  # of the four images
 LABELS, EXPLAINED = ["red", "green", "red", "blue"], ["red", "green", "red", "red"]
 SOFT = [0.8, 0.5, 0.1, 0.2]  # the constant value of each map
@@ -143,7 +143,7 @@ def by_hand(name: str, image: int, kept: float) -> np.ndarray:
 def test_rows_hold_the_numbers_worked_by_hand(job):
     made = job("job")
     Transfer(areas=(0.25,))(made)
-    rows = results.read_rows(made.folder)
+    rows = read_rows(made.folder)
     assert len(rows) == 2 * 3 * 3
     expected = [(name, image, arm) for name in ("near", "far") for image in READABLE for arm in ARMS]
     for row, (name, image, arm) in zip(rows.to_dict("records"), expected, strict=True):
@@ -179,7 +179,7 @@ def test_a_second_job_takes_the_predictions_of_the_first(job):
     Transfer(areas=(0.25,))(first)
     counts = Transfer(areas=(0.25,))(second)
     assert counts == {"network_passes/near": 0, "network_passes/far": 0}
-    assert results.read_rows(second.folder).equals(results.read_rows(first.folder))
+    assert read_rows(second.folder).equals(read_rows(first.folder))
 
 
 def test_a_target_that_is_new_classifies_the_images_and_the_known_one_does_not(job):
@@ -191,11 +191,11 @@ def test_a_target_that_is_new_classifies_the_images_and_the_known_one_does_not(j
 def test_the_normalisation_of_the_configuration_goes_before_the_methods(job):
     made = job("job")
     Transfer(areas=(), normalise="minmax")(made)  # a constant map ranks nothing
-    rows = results.read_rows(made.folder)
+    rows = read_rows(made.folder)
     assert (rows[rows.arm == "soft"].kept_area == 0).all()
     with pytest.raises(InputError, match="got 'nonsense'"):
         Transfer(normalise="nonsense")(job("other"))
-    assert not (made.folder.parent / "other" / results.ROWS).exists()
+    assert not (made.folder.parent / "other" / ROWS).exists()
 
 
 # --- controls -----------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def ranked(job, tmp_path):
 
 def rows_of(job, **settings):
     Transfer(areas=(0.25,), **settings)(job)
-    return results.read_rows(job.folder)
+    return read_rows(job.folder)
 
 
 def test_controls_change_no_number_of_the_other_arms(ranked):
@@ -238,7 +238,7 @@ def test_controls_change_no_number_of_the_other_arms(ranked):
 def test_controls_have_the_numbers_worked_by_hand(ranked):
     rows = rows_of(ranked("job"), controls=ALL)
     soft = rows[rows.arm == "soft"].set_index(["target", "image_id"]).kept_area
-    for row in rows[rows.arm.map(results.is_control)].to_dict("records"):
+    for row in rows[rows.arm.map(arms.is_control)].to_dict("records"):
         image, name, arm = int(row["image_id"][0]), row["target"], row["arm"]
         kept = {"dim": soft[name, row["image_id"]], "complement25": 0.75}.get(arm, 0.25)
         assert row["kept_area"] == pytest.approx(kept, abs=1e-5), arm
@@ -250,7 +250,7 @@ def test_controls_have_the_numbers_worked_by_hand(ranked):
 def test_an_image_without_a_partner_has_no_row_of_that_arm_and_costs_no_pass(ranked):
     made = ranked("job")
     counts = Transfer(areas=(0.25,), controls=ALL)(made)
-    rows = results.read_rows(made.folder)
+    rows = read_rows(made.folder)
     having = rows.groupby("arm").image_id.unique().map(sorted).to_dict()
     assert having["same_class25"] == ["0.png", "3.png"]  # green is explained once
     assert having["other_class25"] == having["image"] == ["0.png", "1.png", "3.png"]

@@ -3,11 +3,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from planted import REPOSITORY
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "memory.py"
+BENCHMARK = REPOSITORY / "benchmarks" / "memory.py"
 
 
 @pytest.mark.slow

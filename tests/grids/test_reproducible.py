@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from harmonia.results import read_rows
+from harmonia.results.rows import read_rows
 
 METHODS = [
     ["method=gc"],

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from harmonia.localisation_rows import read_localisation
-from harmonia.results import read_rows, read_summary
-from harmonia.score_rows import read_scores
+from harmonia.results.localisation import read_localisation
+from harmonia.results.rows import read_rows, read_summary
+from harmonia.results.scores import read_scores
 
 IMAGES, TARGETS = 8, 2
 

@@ -18,13 +18,14 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from harmonia import models, pipeline, run, tracking  # noqa: F401 (imported before the forks)
-from harmonia.evaluation.grid_source import GridSource
+from harmonia import run
+from harmonia.evaluation.mosaics.explain import GridSource
 from harmonia.evaluation.scorer import Scorer
-from harmonia.models import Classifier
-from harmonia.report import write_report  # noqa: F401 (imported before the forks)
-from harmonia.source import Source
-from harmonia.target import FeatureTarget, ImageTarget
+from harmonia.job.source import Source
+from harmonia.job.target import FeatureTarget, ImageTarget
+from harmonia.models import load as models
+from harmonia.models.classifier import Classifier
+from harmonia.results import tracking
 
 
 def count_in(ledger: str) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import Explained, Score, Scores
-from harmonia.keep import in_view, top_fractions
+from harmonia.features.areas import in_view, top_fractions
 
 NO_BOX = "no box of the explained class in the view"
 NO_MASS = "no positive attribution"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harmonia.attribution.contract import Model
-from harmonia.memory import BatchSize
+from harmonia.attribution.passes import BatchSize
 from harmonia.shapes import Images, Labels, Maps
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import Explained
 from harmonia.evaluation.metrics.perturbation import answers
-from harmonia.keep import descending, in_view
+from harmonia.features.areas import descending, in_view
 from harmonia.shapes import Labels, Logits
 
 

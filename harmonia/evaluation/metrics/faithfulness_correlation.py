@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.counter import counter_hash
+from harmonia.draws import counter_hash
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
 from harmonia.evaluation.metrics.contract import Explained, Scores
 from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, score, spent
-from harmonia.keep import in_view
+from harmonia.features.areas import in_view
 
 STEP = 2**43  # purpose of a draw, numbered as those of controls.py
 ROUNDING = 2.0**-21  # of float32 logits, four units in the last place; what a bf16 network rounds cannot be told apart

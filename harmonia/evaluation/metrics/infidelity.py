@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.counter import normal, uniform
+from harmonia.draws import normal, uniform
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
 from harmonia.evaluation.metrics.contract import Explained, Scores
@@ -25,7 +25,7 @@ from harmonia.evaluation.metrics.perturbation import (
     score,
     spent,
 )
-from harmonia.keep import in_view
+from harmonia.features.areas import in_view
 
 STEP = 2**42  # purpose of a draw, numbered as those of controls.py
 

@@ -19,7 +19,7 @@ from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
 from harmonia.evaluation.metrics.contract import Explained, Scores
 from harmonia.evaluation.metrics.curve import area_under
 from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, score, spent
-from harmonia.keep import descending, in_view
+from harmonia.features.areas import descending, in_view
 
 ONE_SEGMENT = "SLIC finds one superpixel only"
 NOT_POSITIVE = "the class's {reading} is not above 0 on the whole image"

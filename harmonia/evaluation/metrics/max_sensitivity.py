@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.attribution.contract import CPU_PASS
-from harmonia.counter import uniform
+from harmonia.attribution.passes import CPU_PASS
+from harmonia.draws import uniform
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import Explained, Scores
 from harmonia.evaluation.metrics.perturbation import at_least, score

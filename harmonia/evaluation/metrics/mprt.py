@@ -17,12 +17,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from harmonia.evaluation.metrics.contract import Explained, Score, Scores
 from harmonia.evaluation.metrics.randomisation import Granularity, randomised
-from harmonia.evaluation.metrics.reexplained import (
-    IMAGES_AT_ONCE,
-    explain_again,
-    flags,
-    in_the_view,
-)
+from harmonia.evaluation.metrics.reexplained import IMAGES_AT_ONCE, explain_again, flags, in_the_view
 from harmonia.shapes import Maps
 
 MEASURES = ("spearman", "ssim")

@@ -8,8 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from harmonia.attribution.contract import CPU_PASS, Model, fill_up
+from harmonia.attribution.contract import Model
 from harmonia.attribution.head import features_of
+from harmonia.attribution.passes import CPU_PASS, fill_up
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import Explained, Score
 from harmonia.shapes import Labels, Logits

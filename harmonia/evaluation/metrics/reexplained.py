@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.attribution.contract import CPU_PASS
+from harmonia.attribution.passes import CPU_PASS
 from harmonia.evaluation.metrics.contract import Explained
-from harmonia.maps import flag_of
+from harmonia.features.maps import flag_of
 from harmonia.shapes import Maps
 
 IMAGES_AT_ONCE = 4 * CPU_PASS  # bounds the memory of images as floats, whatever the shard

@@ -16,7 +16,7 @@ from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import Explained, Scores
 from harmonia.evaluation.metrics.curve import pixel_order
 from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, score, spent
-from harmonia.fill import NoisyLinear
+from harmonia.features.fill import NoisyLinear
 
 
 @dataclass(frozen=True, kw_only=True)

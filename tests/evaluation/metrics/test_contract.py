@@ -2,23 +2,22 @@
 
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from explained_batch import batch, by, classifier, pixels
 from omegaconf import OmegaConf
+from planted import CONF
 from torch import nn
 
-from harmonia.attribution.contract import CPU_PASS
 from harmonia.attribution.gradient import Gradient
-from harmonia.configured import build
+from harmonia.attribution.passes import CPU_PASS, BatchSize
+from harmonia.cli.options import build
 from harmonia.evaluation.metrics.contract import Score
-from harmonia.memory import BatchSize
 
-CONF = Path(__file__).parents[3] / "conf" / "evaluation"
-YAMLS = {path.stem: OmegaConf.load(path) for path in CONF.glob("*.yaml")}
+EVALUATIONS = CONF / "evaluation"
+YAMLS = {path.stem: OmegaConf.load(path) for path in EVALUATIONS.glob("*.yaml")}
 NAMES = sorted(name for name, settings in YAMLS.items() if "metric" in settings)
 FEWER = {  # enough to tell
     "completeness_soundness": {"steps": 3},

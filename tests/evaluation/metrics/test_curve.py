@@ -6,7 +6,7 @@ import torch
 from perturbed import small
 
 from harmonia.evaluation.metrics.curve import area_under, exchanged, pixel_order, step_counts
-from harmonia.keep import descending, in_view, top_fractions
+from harmonia.features.areas import descending, in_view, top_fractions
 
 
 def given(maps, size):

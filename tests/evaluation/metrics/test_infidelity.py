@@ -6,8 +6,8 @@ from perturbed import additive, scored, small, value, varied
 
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.infidelity import Infidelity, Noise, Square
-from harmonia.fill import Black
-from harmonia.keep import in_view
+from harmonia.features.areas import in_view
+from harmonia.features.fill import Black
 
 SIZE = 8
 LABELS = torch.tensor([2, 0, 3])

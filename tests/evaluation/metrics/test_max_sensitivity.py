@@ -4,7 +4,7 @@ import torch
 from captum.metrics import sensitivity_max
 from perturbed import additive, scored, small, value, varied
 
-from harmonia.attribution.contract import CPU_PASS
+from harmonia.attribution.passes import CPU_PASS
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.max_sensitivity import NOT_FINITE, ZERO, MaxSensitivity
 

@@ -12,7 +12,7 @@ from harmonia.attribution.gradient import Gradient
 from harmonia.attribution.nulls import Edges, Random
 from harmonia.evaluation.metrics.mprt import Mprt, similarity, spearman
 from harmonia.evaluation.metrics.randomisation import randomised
-from harmonia.ranking import ranking
+from harmonia.statistics.ranking import ranking
 
 SIZE = 16
 

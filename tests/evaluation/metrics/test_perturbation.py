@@ -3,7 +3,7 @@ import pytest
 import torch
 from perturbed import additive, scored, small, value, varied
 
-from harmonia.attribution.contract import CPU_PASS
+from harmonia.attribution.passes import CPU_PASS, BatchSize
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics import perturbation
 from harmonia.evaluation.metrics.completeness_soundness import CompletenessSoundness
@@ -14,7 +14,6 @@ from harmonia.evaluation.metrics.insertion import Insertion
 from harmonia.evaluation.metrics.irof import IROF
 from harmonia.evaluation.metrics.perturbation import NOT_FINITE, Normalisation
 from harmonia.evaluation.metrics.road import ROAD
-from harmonia.memory import BatchSize
 
 METRICS = [
     Insertion(steps=5),

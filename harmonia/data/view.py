@@ -1,0 +1,112 @@
+"""Which part of an image a model sees, and how a map moves from one model's view to another's.
+
+Coordinates are relative to the stored image: (0, 0) is its top left corner, (1, 1) its bottom right.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from timm.data.transforms_factory import transforms_imagenet_eval
+from torch import Tensor
+
+from harmonia.errors import InputError
+
+
+class Box(NamedTuple):
+    """An axis-parallel rectangle in relative image coordinates; may reach beyond the image."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+WHOLE_IMAGE = Box(0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class View:
+    """A model's evaluation transform: timm's own, pixel for pixel."""
+
+    size: int  # side of the square that the network receives, pixels
+    crop_pct: float  # share of the resized side that survives the crop
+    crop_mode: str  # center, squash or border, as timm names them
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self):
+        if not 0 < self.crop_pct <= 1:
+            raise InputError(f"crop_pct must lie in (0, 1], got {self.crop_pct}; 1 sees the whole shorter side")
+        if self.interpolation not in INTERPOLATIONS:
+            known = ", ".join(INTERPOLATIONS)
+            raise InputError(f"interpolation must be one of {known}, got {self.interpolation!r}")
+        if self.crop_mode not in ("center", "squash", "border"):
+            raise InputError(f"crop_mode must be center, squash or border, got {self.crop_mode!r}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise InputError(f"mean and std must be three numbers each, std positive, got {self.mean} and {self.std}")
+        if self.size < 1:
+            raise InputError(f"input_size must be at least 1 pixel, got {self.size}")
+
+    @cached_property
+    def _transform(self):
+        # use_prefetcher: timm stops at uint8 and leaves scaling and normalising to the device
+        return transforms_imagenet_eval(
+            img_size=self.size,
+            crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+            interpolation=self.interpolation,
+            mean=self.mean,
+            use_prefetcher=True,
+        )
+
+    def look(self, image: Image.Image) -> Tensor:
+        """The view's pixels, uint8 (3, size, size)."""
+        if self.crop_mode == "border" and 0 in self._with_border(*image.size):
+            # timm would resize it to no pixels; this thick, it becomes a line
+            thick = math.ceil(max(image.size) / self._side)
+            image = image.resize((max(image.width, thick), max(image.height, thick)))
+        return torch.as_tensor(self._transform(image))
+
+    def box(self, width: int, height: int) -> Box:
+        """The part of a width x height image that the view shows."""
+        resized_width, resized_height = self._resized(width, height)
+        left, top = self._margin(resized_width), self._margin(resized_height)
+        return Box(
+            left / resized_width,
+            top / resized_height,
+            (left + self.size) / resized_width,
+            (top + self.size) / resized_height,
+        )
+
+    def _margin(self, resized: int) -> int:
+        """Pixels cut off before the view begins, negative where a border is added: rounded as timm does."""
+        if resized < self.size:
+            return -((self.size - resized) // 2)
+        return round((resized - self.size) / 2.0)
+
+    @property
+    def _side(self) -> int:
+        """What timm resizes to before it crops, pixels."""
+        return math.floor(self.size / self.crop_pct)
+
+    def _with_border(self, width: int, height: int) -> tuple[int, int]:
+        """timm's size of an image that is to be seen whole: 0 pixels where it is very thin."""
+        ratio = max(width, height) / self._side
+        return round(width / ratio), round(height / ratio)
+
+    def _resized(self, width: int, height: int) -> tuple[int, int]:
+        side = self._side
+        if self.crop_mode == "squash":
+            return side, side
+        if self.crop_mode == "border":
+            resized_width, resized_height = self._with_border(width, height)
+            return max(1, resized_width), max(1, resized_height)
+        if width <= height:
+            return side, int(side * height / width)
+        return int(side * width / height), side

@@ -1,0 +1,184 @@
+"""Three ways of showing a mosaic of images to a classifier: whole (GridPG), cell by cell (DiFull), in part (DiPart).
+
+S. Rao, M. Böhle, B. Schiele, "Towards Better Understanding Attribution Methods", CVPR 2022, section 3,
+https://arxiv.org/abs/2205.10435. Each is a model as an attribution method sees one; its images are mosaics.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from harmonia.errors import InputError
+from harmonia.models.classifier import Classifier
+from harmonia.shapes import Images, Logits
+
+# what a network with position embeddings does with a mosaic: they are resampled to it (timm), repeated in every cell,
+# or the mosaic is reduced to the network's own size
+Positions = Literal["interpolated", "tiled", "downscaled"]
+
+
+class Presentation(nn.Module):
+    """A classifier, asked about mosaics; layers keep their names and their feature maps cover the mosaic."""
+
+    def __init__(self, classifier: Classifier, n: int):
+        super().__init__()
+        self.classifier, self.n = classifier, n
+
+    def forward(self, images: Images) -> Logits:
+        return self.classifier(images)
+
+    def layer(self, name: str) -> nn.Module:
+        return self.classifier.layer(name)
+
+    def default_layer(self) -> str:
+        return self.classifier.default_layer()
+
+    def layer_name(self, asked: str) -> str:
+        return self.classifier.layer_name(asked)
+
+    def spatial(self, activations: Tensor) -> Tensor:
+        return self.classifier.spatial(activations)
+
+    def unspatial(self, maps: Tensor, like: Tensor) -> Tensor:
+        return self.classifier.unspatial(maps, like)
+
+
+class Enlarged(Classifier):
+    """A classifier whose network takes mosaics; its default layer is found at the size that it was trained for."""
+
+    def __init__(self, native: Classifier, network: nn.Module):
+        super().__init__(network, native.spec, native.view, native.classes, native.digest, native.precision)
+        # not the module itself, which would be a part of this one
+        self._default_of_native, self._normalised_of_native = native.default_layer, native.normalised_layer
+
+    def _find_default_layer(self) -> str:
+        return self._default_of_native()
+
+    def _find_normalised_layer(self) -> str:
+        return self._normalised_of_native()
+
+
+class Downscaled(Presentation):
+    """The mosaic at the network's own size."""
+
+    def forward(self, images: Images) -> Logits:
+        size = self.classifier.view.size
+        return self.classifier(interpolate(images, size=(size, size), mode="bilinear", antialias=True))
+
+
+class PerCell(Presentation):
+    """DiFull: every cell goes through the network alone, with its own borders, positions and class token.
+
+    The logits are those of one cell: nothing outside of it can reach them. A layer's feature maps are computed cell by
+    cell and put side by side.
+    """
+
+    def __init__(self, classifier: Classifier, n: int, cell: int):
+        super().__init__(classifier, n)
+        self.cell = cell
+
+    def forward(self, images: Images) -> Logits:
+        return self.classifier(cut(images, self.n)).unflatten(0, (-1, self.n**2))[:, self.cell]
+
+    def spatial(self, activations: Tensor) -> Tensor:
+        return paste(self.classifier.spatial(activations), self.n)
+
+    def unspatial(self, maps: Tensor, like: Tensor) -> Tensor:
+        return self.classifier.unspatial(cut(maps, self.n), like)
+
+
+class PartHead(Presentation):
+    """DiPart: the network sees the whole mosaic, its head only the last feature map of one cell.
+
+    Where the network has no head over feature maps but tokens, the head reads their mean over the cell.
+    """
+
+    def __init__(self, classifier: Classifier, n: int, cell: int):
+        super().__init__(classifier, n)
+        self.cell = cell
+
+    def layer_name(self, asked: str) -> str:
+        # the head reads the cell's tokens themselves: their scale matters
+        return super().layer_name("final" if asked == "normalised" else asked)
+
+    def forward(self, images: Images) -> Logits:
+        classifier = self.classifier
+        features = classifier.features(images)
+        maps = classifier.spatial(features)
+        if maps.shape[-1] % self.n:
+            raise InputError(
+                f"dipart: {classifier.name}'s last feature map has {maps.shape[-1]} cells a side for {self.n} images a "
+                "side; give a source.input_size that its stride divides"
+            )
+        cells = cut(maps, self.n).unflatten(0, (-1, self.n**2))[:, self.cell]
+        if features.ndim == 3:
+            # whichever token the head reads, class or patch, it is the mean of the cell's
+            prefix = features.shape[1] - maps.shape[-1] ** 2
+            return classifier.head(cells.mean((2, 3))[:, None].expand(-1, prefix + 1, -1))
+        return classifier.head(classifier.unspatial(cells, features))
+
+
+def cut(images: Tensor, n: int) -> Tensor:
+    """Mosaics (B, C, n h, n w) as their cells (B n n, C, h, w), row by row."""
+    rows = images.unflatten(3, (n, -1)).unflatten(2, (n, -1))
+    return rows.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+
+
+def paste(cells: Tensor, n: int) -> Tensor:
+    """The way back from cut."""
+    rows = cells.unflatten(0, (-1, n, n))
+    return rows.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
+def on_mosaics(classifier: Classifier, n: int, positions: Positions) -> Presentation:
+    """GridPG: the network on the whole mosaic, n times its side. Convolutional networks take it as they are."""
+    if positions == "downscaled":
+        return Downscaled(classifier, n)
+    enlarged = classifier
+    if hasattr(classifier.network, "set_input_size"):
+        enlarged = _enlarge(classifier, n, positions)
+    side = n * classifier.view.size
+    try:
+        with torch.no_grad():
+            enlarged(torch.zeros(1, 3, side, side, device=classifier.mean.device))
+    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"evaluation: {classifier.spec.arch} must take a mosaic of {side} x {side}, got: {reason}; use "
+            "evaluation=difull, or ++evaluation.positions=downscaled in gridpg"
+        ) from error
+    return Presentation(enlarged, n)
+
+
+def _enlarge(classifier: Classifier, n: int, positions: Positions) -> Classifier:
+    network = copy.deepcopy(classifier.network)
+    size = n * classifier.view.size
+    # of Swin, which would enlarge its windows with the image
+    windows = getattr(network, "_ref_window_sizes", None)
+    keeps = windows and "window_size" in inspect.signature(network.set_input_size).parameters
+    network.set_input_size(img_size=(size, size), **({"window_size": windows} if keeps else {}))
+    if positions == "tiled":
+        tile_positions(network, classifier, n)
+    return Enlarged(classifier, network).to(classifier.mean.device)
+
+
+def tile_positions(network: Any, classifier: Classifier, n: int) -> None:
+    """Every cell of the mosaic has the position embeddings of a whole image."""
+    embedding = getattr(classifier.network, "pos_embed", None)
+    if not isinstance(embedding, Tensor):
+        raise InputError(
+            f"evaluation.positions=tiled: {classifier.spec.arch} adds no position embeddings; use interpolated"
+        )
+    rows, columns = classifier.network.patch_embed.grid_size
+    prefix = embedding.shape[1] - rows * columns
+    patches = embedding[:, prefix:].unflatten(1, (rows, columns)).repeat(1, n, n, 1).flatten(1, 2)
+    tiled = torch.cat([embedding[:, :prefix], patches], 1)
+    network.pos_embed = nn.Parameter(tiled, requires_grad=False)
+
+
+Present = Callable[[Classifier, int, int], Presentation]  # classifier, n, scored cell

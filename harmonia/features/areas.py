@@ -1,0 +1,86 @@
+"""Regions of exactly a given share of the pixels, the highest of a map first; the only place that defines them."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from harmonia.errors import InputError
+from harmonia.features.resample import enlarged
+from harmonia.shapes import Keep, Maps
+
+
+def top_fractions(maps_BHW: Maps, fractions: Sequence[float]) -> Keep:
+    """For each fraction the round(fraction * H * W) highest pixels of each map, as 0/1 weights (B, A, H, W).
+
+    Equal values are ordered by one fixed random permutation of the pixels, so that a constant map keeps
+    scattered pixels and not the top rows.
+    """
+    pixels = maps_BHW.shape[-2] * maps_BHW.shape[-1]
+    counts = torch.tensor([[round(fraction * pixels) for fraction in fractions]], device=maps_BHW.device)
+    return _highest(maps_BHW, counts.expand(len(maps_BHW), -1))
+
+
+def descending(maps_BHW: Maps) -> Tensor:
+    """The pixels of each map from the highest to the lowest, (B, H * W) indices; ties as top_fractions orders them."""
+    values_BP = maps_BHW.flatten(1)
+    order = _tie_order(values_BP.shape[1]).to(values_BP.device)
+    return order[values_BP[:, order].argsort(dim=1, descending=True, stable=True)]
+
+
+def in_view(maps: Maps, size: int) -> Maps:
+    """Maps that lie over a view, at its resolution: (B, size, size).
+
+    float64 on the way: equal cells stay equal, so that rounding does not rank a constant map by its columns.
+    """
+    return enlarged(maps.double(), size).float()
+
+
+def whole_pixels(cover_BHW: Keep) -> Keep:
+    """A region that covers pixels partly (weights in [0, 1]) as that many whole pixels, the most covered first.
+
+    A threshold would not do: of scattered grains no larger pixel is covered to the half.
+    """
+    if ((cover_BHW == 0) | (cover_BHW == 1)).all():  # the same view: spares the sort
+        return cover_BHW
+    return _highest(cover_BHW, cover_BHW.sum((1, 2))[:, None].round())[:, 0]
+
+
+def _highest(maps_BHW: Maps, counts_BA: Tensor) -> Keep:
+    """Of each map the so many highest pixels as 0/1 weights (B, A, H, W)."""
+    values_BP = maps_BHW.flatten(1)
+    order = _tie_order(values_BP.shape[1]).to(values_BP.device)
+    keep_BAP = torch.zeros(*counts_BA.shape, len(order), dtype=values_BP.dtype, device=values_BP.device)
+    for values, counts, keep in zip(values_BP, counts_BA.long().tolist(), keep_BAP, strict=True):
+        # selected and not sorted: on a CPU a sort of all pixels costs a network pass
+        candidates = values
+        for count, arm in sorted(zip(counts, range(len(counts)), strict=True), reverse=True):
+            if count == 0:
+                break
+            lowest = candidates.kthvalue(len(candidates) - count + 1).values
+            candidates = candidates[candidates >= lowest]  # those to keep, and what equals the last of them
+            keep[arm] = values >= lowest
+            if surplus := len(candidates) - count:
+                keep[arm, order[(values == lowest)[order]][-surplus:]] = 0
+    return keep_BAP.unflatten(2, maps_BHW.shape[-2:])
+
+
+@cache
+def _tie_order(pixels: int) -> Tensor:
+    return torch.randperm(pixels, generator=torch.Generator().manual_seed(0))
+
+
+def check_areas(key: str, areas: Sequence[float]) -> None:
+    """Areas name their arms in whole percents."""
+    for area in areas:
+        if not 0 < area < 1:
+            raise InputError(f"{key} must be fractions between 0 and 1, got {area}; 0.3 keeps 30 %")
+        if percent(area) < 1 or abs(100 * area - percent(area)) > 1e-6:
+            raise InputError(f"{key} must be whole percents, got {area}; 0.12 keeps 12 %")
+    if len({percent(area) for area in areas}) < len(areas):
+        raise InputError(f"{key} must differ, got {list(areas)}; leave one out")
+
+
+def percent(area: float) -> int:
+    return round(100 * area)

@@ -1,0 +1,140 @@
+"""From a raw map to keep weights: 1 keeps a pixel, 0 drops it.
+
+A raw map is signed and has the resolution its method really has. Two readings exist: *soft* (the map
+itself brought into [0, 1], the paper's Hadamard factor) and *equal area* (the top fraction of the
+pixels by rank, all or nothing), which alone compares methods at the same amount of image. Controls
+(controls.py) are keep arms that know less than the map.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harmonia.features.areas import check_areas, in_view, percent, top_fractions, whole_pixels
+from harmonia.features.resample import enlarged, resample
+from harmonia.shapes import Keep, Maps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanations:
+    """Raw maps of some images, and what a control may draw on besides."""
+
+    maps: Maps
+    explained: Sequence[str]  # the class that each map is about
+    keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them
+    # the map of another image whose explained class is the same, or differs; NaN for an image that has no such other
+    another: Callable[[bool], Maps]
+
+    def to(self, device: torch.device) -> "Explanations":
+        """The same with maps on another device."""
+        return replace(self, maps=self.maps.to(device), another=lambda same: self.another(same).to(device))
+
+
+class Projection:
+    """Maps and regions on their way from the source's view to a target's.
+
+    Ranks are taken in the source's view at its own resolution: an image has one region per arm, and every target
+    looks at that same region. Outside the source's box nothing is kept.
+    """
+
+    def __init__(
+        self, explanations: Explanations, soft: Keep, source: Tensor, target: Tensor, source_size: int, size: int
+    ):
+        self.explanations = explanations
+        self._soft = soft  # at the map's own resolution
+        self._source, self._target = source, target
+        self.source_size, self._size = source_size, size  # pixels
+        self._best: dict[float, Keep] = {}
+
+    @cached_property
+    def inside(self) -> Keep:
+        """1 where the source looks, (B, H, W)."""
+        return resample(torch.ones_like(self._soft[:, :1, :1]), self._source, self._target, self._size)
+
+    @cached_property
+    def soft(self) -> Keep:
+        """The soft map, (B, H, W)."""
+        return resample(self._soft, self._source, self._target, self._size)
+
+    @property
+    def soft_mean(self) -> Tensor:
+        """Mean weight of each soft map over the source's view, (B,)."""
+        return enlarged(self._soft, self.source_size).mean((1, 2))
+
+    def best(self, areas: Sequence[float]) -> Keep:
+        """The top of each image's own map, (B, A, H, W)."""
+        if new := [area for area in areas if area not in self._best]:
+            self._best.update(zip(new, self.top(self.explanations.maps, new).unbind(1), strict=True))
+        return torch.stack([self._best[area] for area in areas], 1)
+
+    def top(self, scores: Maps, areas: Sequence[float]) -> Keep:
+        """Regions of exactly the areas of the source's view, the highest scores first: 0/1 weights (B, A, H, W).
+
+        Scores of any resolution lie over the source's view; one map serves all images. An image whose scores are NaN
+        has no region, its weights are NaN.
+        """
+        fine = in_view(scores, self.source_size)
+        regions = [
+            # still all or nothing after the change of view
+            whole_pixels(resample(region, self._source, self._target, self._size))
+            for region in top_fractions(fine.nan_to_num(), areas).unbind(1)
+        ]
+        return torch.where(fine.isnan().any(2).any(1)[:, None, None, None], torch.nan, torch.stack(regions, 1))
+
+
+@dataclass(frozen=True)
+class Control:
+    """Keep arms that know less than the map; names and weights (B, len(names), H, W) belong together."""
+
+    names: tuple[str, ...]
+    weights: Callable[[Projection], Keep]
+    shows_image: bool = True  # False: the kept region is white and the rest black, without any of the image
+
+
+@dataclass(frozen=True)
+class KeepArms:
+    """The readings of one map that go to a target: soft, then one per area, then the controls."""
+
+    normalise: Callable[[Maps], Keep]
+    areas: tuple[float, ...]
+    controls: tuple[Control, ...] = ()
+
+    def __post_init__(self):
+        check_areas("evaluation.areas", self.areas)
+
+    @property
+    def names(self) -> list[str]:
+        own = ["soft", *(f"area{percent(area)}" for area in self.areas)]
+        return own + [name for control in self.controls for name in control.names]
+
+    @property
+    def show_image(self) -> list[bool]:
+        """Of each arm whether it shows anything of the image."""
+        own = [True] * (1 + len(self.areas))
+        return own + [control.shows_image for control in self.controls for _ in control.names]
+
+    def soft(self, maps: Maps, source: Tensor, target: Tensor, size: int) -> Keep:
+        """Keep weights of the soft arm alone, (B, size, size)."""
+        return resample(self.normalise(_finite(maps)), source, target, size)
+
+    def weights(self, explanations: Explanations, source: Tensor, target: Tensor, source_size: int, size: int) -> Keep:
+        """Keep weights of every arm in the target's view, (B, A, size, size); NaN where an image lacks the arm."""
+        maps = _finite(explanations.maps)
+        finite = replace(explanations, maps=maps)
+        view = Projection(finite, self.normalise(maps), source, target, source_size, size)
+        own = [view.soft[:, None], *([view.best(self.areas)] if self.areas else [])]
+        return torch.cat([*own, *(control.weights(view) for control in self.controls)], 1)
+
+
+def _finite(maps: Maps) -> Maps:
+    """Non-finite maps are flagged in the store; they rank nothing."""
+    return maps.nan_to_num(0.0, 0.0, 0.0)
+
+
+def kept_area(keep: Keep) -> Tensor:
+    """Mean keep weight of each mask over the view: the share of the image's light that is let through."""
+    return keep.mean((-2, -1))

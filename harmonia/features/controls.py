@@ -1,0 +1,135 @@
+"""Controls: keep arms that know less than the map, and so say what any mask of that kind would carry.
+
+A control is a function of a Projection and of areas that gives keep weights in the target's view, (B, A, H, W),
+NaN for an image that has no such arm. Whatever is drawn is a hash of (seed, image, purpose): batch size, order,
+neighbours and restarts have no say.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+
+from harmonia.draws import counter_hash
+from harmonia.errors import InputError
+from harmonia.features.areas import check_areas, percent
+from harmonia.features.arms import Control, Projection
+from harmonia.shapes import Keep
+
+# Purposes of draws; numbered far from the steps of methods and fills, so that none shares its numbers.
+PARTNER_STEP = 2**37
+BLOB_STEP = 2**35
+
+BLOB_CELLS = 64  # of the side of a noise field: a tenth of the side is drawn smoothly
+BLOB_SIGMA = 0.1  # of the side; ours: about the grain of a 7x7 map
+
+
+def dim(view: Projection, areas: Sequence[float]) -> Keep:
+    """The whole of the source's view, dimmed to the soft map's own mean; has no area."""
+    return (view.inside * view.soft_mean[:, None, None])[:, None]
+
+
+def blobs(view: Projection, areas: Sequence[float], *, seed: int) -> Keep:
+    """Random smooth blobs, each image its own; the smaller areas lie in the larger, as those of a map do."""
+    fields = np.stack([_smooth_noise(seed, key) for key in view.explanations.keys.tolist()])
+    return view.top(torch.from_numpy(fields).to(view.inside.device), areas)
+
+
+def _smooth_noise(seed: int, key: int) -> np.ndarray:
+    """White noise behind a Gaussian that wraps around, so that no part of the view is preferred."""
+    white = counter_hash(seed, key, BLOB_STEP, np.arange(BLOB_CELLS**2)) / 2.0**64
+    return gaussian_filter(white.reshape(BLOB_CELLS, BLOB_CELLS), BLOB_SIGMA * BLOB_CELLS, mode="wrap")
+
+
+def centre(view: Projection, areas: Sequence[float]) -> Keep:
+    """A box of the view's own aspect in its middle; where its side is no whole number, its last ring is scattered."""
+    side = view.source_size
+    offsets = (torch.arange(side, device=view.inside.device) - (side - 1) / 2).abs()
+    return view.top(-torch.maximum(offsets[:, None], offsets)[None], areas).expand(len(view.inside), -1, -1, -1)
+
+
+def same_class(view: Projection, areas: Sequence[float]) -> Keep:
+    """The top of the map of another image whose explained class is the same."""
+    return view.top(view.explanations.another(True), areas)
+
+
+def other_class(view: Projection, areas: Sequence[float]) -> Keep:
+    """The top of the map of another image whose explained class is another."""
+    return view.top(view.explanations.another(False), areas)
+
+
+def complement(view: Projection, areas: Sequence[float]) -> Keep:
+    """Everything that the source sees but the top of the map."""
+    return view.inside[:, None] - view.best(areas)
+
+
+def silhouette(view: Projection, areas: Sequence[float]) -> Keep:
+    """The top of the map, to be shown as a white shape on black."""
+    return view.best(areas)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controls:
+    """Which controls run, and at which areas of the source's view; an empty list switches one off."""
+
+    dim: bool = False
+    blobs: tuple[float, ...] = ()
+    centre: tuple[float, ...] = ()
+    same_class: tuple[float, ...] = ()
+    other_class: tuple[float, ...] = ()
+    complement: tuple[float, ...] = ()
+    silhouette: tuple[float, ...] = ()
+    seed: int = 0  # of the blobs and of the choice of other images
+
+    def arms(self) -> tuple[Control, ...]:
+        """The controls that are on; InputError where their options cannot be.
+
+        Checked here and not when they are made: where they follow evaluation.areas, that is what is to be mended.
+        """
+        if self.seed < 0:
+            raise InputError(f"evaluation.controls.seed must not be negative, got {self.seed}")
+        of_areas = [
+            _at("blobs", self.blobs, partial(blobs, seed=self.seed)),
+            _at("centre", self.centre, centre),
+            _at("same_class", self.same_class, same_class),
+            _at("other_class", self.other_class, other_class),
+            _at("complement", self.complement, complement),
+            _at("silhouette", self.silhouette, silhouette, shows_image=False),
+        ]
+        dimmed = [Control(("dim",), partial(dim, areas=()))] if self.dim else []
+        return (*dimmed, *(control for control in of_areas if control.names))
+
+
+def _at(name: str, areas: Sequence[float], weights: Callable[..., Keep], shows_image: bool = True) -> Control:
+    check_areas(f"evaluation.controls.{name}", areas)
+    names = tuple(f"{name}{percent(area)}" for area in areas)
+    return Control(names, partial(weights, areas=tuple(areas)), shows_image)
+
+
+@dataclass(frozen=True)
+class Partners:
+    """For each image another one whose map stands in for its own.
+
+    Each pair of images has a number of its own and the usable partner with the lowest is taken: it changes
+    with the images there are, but not with their order.
+    """
+
+    keys: np.ndarray  # N, uint64
+    explained: np.ndarray  # N, the class that each map is about
+    usable: np.ndarray  # N, bool: the image could be read, and its map ranks something
+    contents: np.ndarray  # N, digests of the files: a copy is no other image
+    seed: int
+
+    def of(self, index: int, same_class: bool) -> int | None:
+        """The partner of an image, its explained class the same or another; None where there is none."""
+        same = self.explained == self.explained[index]
+        allowed = self.usable & (same == same_class) & (self.contents != self.contents[index])
+        allowed[index] = False
+        candidates = np.flatnonzero(allowed)
+        if not len(candidates):
+            return None
+        numbers = counter_hash(self.seed, int(self.keys[index]), PARTNER_STEP, self.keys[candidates])
+        return int(candidates[numbers.argmin()])

@@ -1,0 +1,94 @@
+"""A stage that completes a set in the store, sharing the work with whoever else needs the same set."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, Protocol
+
+import numpy as np
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import BasePredictionWriter
+from torch.utils.data import DataLoader
+
+from harmonia.data.view import View
+from harmonia.data.views import ViewBatch
+from harmonia.features.maps import UNREADABLE
+from harmonia.job.progress import Stage, stage
+from harmonia.store.sets import ShardSet
+
+log = logging.getLogger(__name__)
+
+Stored = tuple[dict[str, np.ndarray], list[dict]]
+
+
+class Items(Protocol):
+    """What a stage reads: images of a data set, or mosaics of them. Batches have indices and readable."""
+
+    def batch(self, indices: Sequence[int], view: View) -> Any: ...
+    def loader(self, batches: Iterable[Sequence[int]], count: int, view: View) -> DataLoader: ...
+
+
+class ShardWriter(BasePredictionWriter):
+    """Puts every finished batch into the store under the shard that it was claimed as."""
+
+    def __init__(self, shards: ShardSet, as_stored: Callable[[Any, ViewBatch], Stored]):
+        super().__init__(write_interval="batch")
+        self._shards = shards
+        self._as_stored = as_stored
+
+    def write_on_batch_end(
+        self, trainer, pl_module, prediction, batch_indices, batch: ViewBatch, batch_idx, dataloader_idx
+    ) -> None:
+        self._shards.write(self._shards.shard_of(int(batch.indices[0])), *self._as_stored(prediction, batch))
+
+
+def _forget_recovered(shards: ShardSet, viewed: Items, view: View) -> None:
+    """A shard with an image that could not be read then and can be now is computed again."""
+    for shard in range(shards.num_shards):
+        first = shards.shard_items(shard).start
+        lost = [first + row for row in _unreadable(shards.shard_facts(shard) or [])]
+        # another process may have computed it anew since
+        if lost and viewed.batch(lost, view).readable.any() and shards.discard_if(shard, _unreadable):
+            log.info("%s: an image of shard %d can be read again; it is computed anew", shards.folder, shard)
+
+
+def _unreadable(facts: Sequence[Mapping]) -> list[int]:
+    return [row for row, fact in enumerate(facts) if fact["flag"] == UNREADABLE]
+
+
+def complete(
+    shards: ShardSet,
+    viewed: Items,
+    view: View,
+    make_module: Callable[[Stage], LightningModule],
+    make_trainer: Callable[..., Trainer],
+    title: str,
+    as_stored: Callable[[Any, ViewBatch], Stored] = lambda prediction, batch: prediction,
+) -> int:
+    """Compute what the set lacks, sharing the work with whoever else does; returns the images computed here.
+
+    as_stored makes a shard's arrays and facts of what the module predicts, where that is something else.
+    """
+    _forget_recovered(shards, viewed, view)
+    missing = shards.missing()
+    if not missing:
+        log.info("%s: all %d images are in the store (%s); nothing computed", title, shards.count, shards.folder)
+        shards.finish()
+        return 0
+    computed: list[int] = []
+
+    def claimed() -> Iterator[Sequence[int]]:
+        for shard in claims:
+            items = shards.shard_items(shard)
+            computed.append(len(items))
+            yield items
+
+    # closing: an exception must not keep a claim alive for as long as somebody holds its traceback
+    images = sum(len(shards.shard_items(shard)) for shard in missing)
+    with closing(shards.claims()) as claims, stage(title, images) as progress:
+        trainer = make_trainer(callbacks=[ShardWriter(shards, as_stored)])
+        loader = viewed.loader(claimed(), len(missing), view)
+        trainer.predict(make_module(progress), loader, return_predictions=False)
+    shards.finish()
+    log.info("%s: %d of %d images computed here, kept in %s", title, sum(computed), shards.count, shards.folder)
+    return sum(computed)

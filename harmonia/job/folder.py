@@ -1,0 +1,153 @@
+"""What a job leaves in its folder besides rows and summary: config.yaml, environment.json, error.txt."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import secrets
+import shutil
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from harmonia.errors import InputError
+from harmonia.results.localisation import AGGATT, LOCALISATION, MOSAICS
+from harmonia.results.maps import MAPS
+from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, REPRESENTATIONS, ROWS, SUMMARY
+from harmonia.results.scores import SCORES
+from harmonia.store.files import locked as _locked
+from harmonia.store.files import write_text
+
+LOCK = ".lock"
+HELPER = ".helper-"
+PACKAGES = (
+    "harmonia",
+    "torch",
+    "torchvision",
+    "timm",
+    "pytorch-lightning",
+    "torchmetrics",
+    "hydra-core",
+    "numpy",
+    "pillow",
+)
+
+
+@contextmanager
+def ours(folder: Path, wait: bool = False) -> Iterator[bool]:
+    """Whether this process alone writes the job's folder; False while another live process does (or wait for it)."""
+    with _locked(folder / LOCK, wait) as alone:
+        yield alone
+
+
+@contextmanager
+def beside(folder: Path) -> Iterator[Path]:
+    """A folder in the job's for a process that only helps its writer; begin removes those of helpers that died."""
+    own = folder / f"{HELPER}{secrets.token_hex(8)}"
+    lock = own.with_suffix(".lock")
+    with _locked(lock):
+        try:
+            own.mkdir()
+            yield own
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+
+
+def holds(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether the folder holds the finished job of these settings; where it was logged is no matter."""
+    if (folder / ERROR).exists() or not (folder / SUMMARY).exists():
+        return False
+    try:
+        found = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    # the group is a folder named by the time, which differs between processes of one command
+    return isinstance(found, dict) and _without_logging(found) == _without_logging(settings)
+
+
+def _without_logging(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in ("logger", "tracking")}
+
+
+def begin(folder: Path, settings: Mapping[str, Any]) -> None:
+    """The resolved configuration is there before anything is computed; an earlier attempt's result is not.
+
+    A finished job's stays until the new one takes its place: a sweep that is repeated and stopped again loses none.
+    What killed processes left half-written goes. The folder must be ours.
+    """
+    _remove_leftovers(folder)
+    if not holds(folder, settings):
+        for stale in (ERROR, ROWS, SUMMARY, REPRESENTATIONS, MAPS, LOCALISATION, AGGATT, MOSAICS, SCORES):
+            (folder / stale).unlink(missing_ok=True)
+    write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for temporary in folder.glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
+    for lock in folder.glob(f"{HELPER}*.lock"):
+        with _locked(lock) as dead:
+            if dead:
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                lock.unlink(missing_ok=True)
+
+
+def record_failure(folder: Path, error: Exception) -> None:
+    """error.txt: one line for the report; below it the traceback, unless the user is to mend it."""
+    if isinstance(error, InputError):
+        text = " ".join(str(error).split())
+    else:
+        line = " ".join(f"{type(error).__name__}: {error}".split())
+        text = "\n".join([line, "", *traceback.format_exception(error)])
+    write_text(folder / ERROR, f"{text}\n")
+
+
+def write_environment(folder: Path, device: torch.device, networks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Versions, commit, machine and command, and what is known of each network by its name."""
+    cuda = device.type == "cuda"
+    facts = {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _commit(),
+        "device": torch.cuda.get_device_name(device) if cuda else device.type,
+        "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),  # what a launcher gave this job
+        "host": platform.node(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "threads": torch.get_num_threads(),
+        "networks": {name: dict(known) for name, known in networks.items()},
+    }
+    write_text(folder / ENVIRONMENT, json.dumps(facts, indent=2, sort_keys=True) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The checkout's commit, with a + where it has uncommitted changes; None outside a checkout."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        return _git(checkout, "rev-parse", "HEAD") + ("+" if _git(checkout, "status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(checkout: Path, *words: str) -> str:
+    command = ["git", "-C", str(checkout), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

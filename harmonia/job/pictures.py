@@ -1,0 +1,66 @@
+"""Pictures of a few images: the image, its map and its feature, side by side, as in the paper's Fig. 1."""
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+
+from harmonia.data.imagenet import readable
+from harmonia.features.arms import KeepArms
+from harmonia.features.fill import compose
+from harmonia.features.maps import unpack
+from harmonia.features.normalise import minmax
+from harmonia.features.resample import enlarged
+from harmonia.job.contract import Job
+from harmonia.results.maps import SIDE, SmallMaps
+from harmonia.shapes import Images, Keep
+
+
+def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.ndarray]]:
+    """Titles and pictures (S, 3 S, 3) uint8 of at most ``count`` readable images, evenly spread over the data set."""
+    viewed, view = job.viewed, job.source.view
+    spread = np.linspace(0, len(viewed) - 1, min(count, len(viewed))).round().astype(int)
+    batch = viewed.batch(sorted(set(spread.tolist())), view)
+    indices = batch.indices[batch.readable].tolist()
+    if not indices:
+        return []
+    arrays, facts = job.maps.read_items(indices)
+    boxes = batch.boxes[batch.readable]
+    images = batch.pixels[batch.readable].float() / 255
+    soft = arms.soft(torch.from_numpy(unpack(arrays)), boxes, boxes, view.size)[:, None]
+
+    def another() -> Images:
+        explained = [fact["explained"] for fact in facts]
+        return job.replacements(view).stand_ins(job.images, indices, explained, images.device)
+
+    features = compose(images, soft, job.fill(images, soft, another))
+    heat = torch.from_numpy(colormaps["viridis"](soft[:, 0].numpy())[..., :3]).permute(0, 3, 1, 2).float()
+    pictures = torch.cat([images, heat, features], 3).permute(0, 2, 3, 1).mul(255).round().byte().numpy()
+    titles = [f"{fact['image_id']}: {readable(fact['explained'])} ({fact['p_source']:.2f})" for fact in facts]
+    return list(zip(titles, pictures, strict=True))
+
+
+BATCH_IMAGES = 256
+
+
+def small_maps(job: Job) -> SmallMaps:
+    """Of every readable image the soft arm's weights as evaluated, and the raw map that the equal areas rank."""
+    normalise = job.evaluation.arms(job).normalise
+    soft, ranked = [], []
+    readable = job.viewed.readable
+    for start in range(0, len(readable), BATCH_IMAGES):
+        arrays, _ = job.maps.read_items(readable[start : start + BATCH_IMAGES])
+        raw = torch.from_numpy(unpack(arrays)).nan_to_num(0.0, 0.0, 0.0)  # as keep.KeepArms reads them
+        soft.append(_to_bytes(normalise(raw)))
+        ranked.append(_to_bytes(minmax(raw)))
+    return SmallMaps(
+        [job.images.records[index].image_id for index in readable],
+        np.concatenate(soft) if soft else np.zeros((0, 1, 1), np.uint8),
+        np.concatenate(ranked) if ranked else np.zeros((0, 1, 1), np.uint8),
+        job.viewed.boxes(readable, job.source.view).numpy(),
+    )
+
+
+def _to_bytes(keep: Keep) -> np.ndarray:
+    if max(keep.shape[1:]) > SIDE:
+        keep = enlarged(keep, SIDE)
+    return keep.mul(255).round().clamp(0, 255).byte().numpy()

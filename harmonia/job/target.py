@@ -1,0 +1,167 @@
+"""A target model on whole images and on features."""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from harmonia.attribution.passes import CPU_PASS, BatchSize, fill_up
+from harmonia.data.manifest import ImageSet
+from harmonia.data.replacements import Replacements
+from harmonia.data.view import View
+from harmonia.data.views import ViewBatch
+from harmonia.features.arms import Explanations, KeepArms, kept_area
+from harmonia.features.fill import Fill, compose
+from harmonia.features.maps import UNREADABLE, pack
+from harmonia.job.progress import Stage
+from harmonia.models.classifier import Classifier, refuse_non_finite
+from harmonia.shapes import Images, Logits
+
+
+class Target(LightningModule):
+    """A classifier that counts what goes through it."""
+
+    def __init__(self, classifier: Classifier, batch_size: int, progress: Stage):
+        super().__init__()
+        self.classifier = classifier
+        self.batch_size = BatchSize(batch_size)
+        self.passes = 0  # inputs that went through the network, without what fills up a pass
+        self._progress = progress
+
+    def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
+        """A batch stays on the CPU as uint8; its micro-batches move."""
+        return batch
+
+    def parts(self, rows: Tensor, compute: Callable[[Tensor], Any]) -> Iterator[tuple[Tensor, Any]]:
+        """The rows in parts of whole passes that fit into memory, each with what compute gives for it."""
+
+        def attempt(size: int, rest: Tensor) -> tuple[Tensor, Any]:
+            slots = self._pass_size(size)
+            part = rest[: math.ceil(size / slots) * slots]
+            return part, compute(part)
+
+        while len(rows):
+            # compute may be called again for fewer of them
+            part, found = self.batch_size.fit(partial(attempt, rest=rows))
+            yield part, found
+            self._progress.advance(len(part))
+            rows = rows[len(part) :]
+
+    def show(self, network: Callable[[Images], tuple[Tensor, ...]], images: Images) -> tuple[Tensor, ...]:
+        """What the network gives for images, in passes whose size on a CPU depends on no batch size (ADR 9)."""
+        slots = self._pass_size(len(images))
+        shown = [images[first : first + slots] for first in range(0, len(images), slots)]
+        found = [[tensor[: len(part)] for tensor in network(fill_up(part, slots))] for part in shown]
+        return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+    def _pass_size(self, size: int) -> int:
+        return CPU_PASS if self.device.type == "cpu" and not self.batch_size.halved else size
+
+    def count(self, logits: Logits) -> Logits:
+        """The logits on the CPU, counted, and refused where they are not finite."""
+        self.passes += len(logits)
+        logits = logits.cpu()
+        refuse_non_finite(logits, self.classifier.name)
+        return logits
+
+
+class ImageTarget(Target):
+    """Logits and penultimate representations of whole images, once per target and data set."""
+
+    def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
+        """The shard's arrays and facts, as the store takes them; an unreadable image has NaN.
+
+        logits (B, K); representation (B, D), float16 in -1..1, times representation_scale (B,).
+        """
+        rows = batch.readable.nonzero()[:, 0]
+        logits = torch.full((len(batch.pixels), len(self.classifier.classes)), torch.nan)
+        representations = torch.full((len(batch.pixels), self.classifier.representation_size), torch.nan)
+
+        def represent(part: Tensor) -> tuple[Logits, Tensor]:
+            images = batch.pixels[part].to(self.device).float() / 255
+            part_logits, part_representations = self.show(self.classifier.represent, images)
+            return self.count(part_logits), part_representations.cpu()
+
+        for part, found in self.parts(rows, represent):
+            logits[part], representations[part] = found
+        self._progress.advance(len(batch.pixels) - len(rows))
+        facts: list[dict] = [{"flag": "" if readable else UNREADABLE} for readable in batch.readable.tolist()]
+        packed = pack(representations[:, None].numpy())
+        arrays = {
+            "logits": logits.numpy(),
+            "representation": packed["maps"][:, 0],
+            "representation_scale": packed["scale"],
+        }
+        return arrays, facts
+
+
+class FeatureTarget(Target):
+    """Logits of features. Inputs of one arm go through together, so that the other arms change none of its numbers."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        batch_size: int,
+        progress: Stage,
+        *,
+        arms: KeepArms,
+        fill: Fill,
+        source_view: View,
+        explanations: Callable[[list[int]], Explanations],
+        images: ImageSet,
+        replacements: Callable[[], Replacements],
+    ):
+        super().__init__(classifier, batch_size, progress)
+        self._arms = arms
+        self._fill = fill
+        self._source_view = source_view
+        self._explanations = explanations
+        self._images = images
+        self._replacements = replacements
+
+    def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[Tensor, Logits, Tensor]:
+        """Of the readable images of a batch: positions in the data set, logits (B, A, K), kept area (B, A).
+
+        Where an image lacks an arm, both are NaN.
+        """
+        rows = batch.readable.nonzero()[:, 0]
+        self._progress.advance(len(batch.pixels) - len(rows))
+        logits = torch.full((len(rows), len(self._arms.names), len(self.classifier.classes)), torch.nan)
+        areas = torch.full(logits.shape[:2], torch.nan)
+        for part, found in self.parts(torch.arange(len(rows)), lambda part: self._features(batch, rows[part])):
+            logits[part], areas[part] = found
+        return batch.indices[rows], logits, areas
+
+    def _features(self, batch: ViewBatch, part: Tensor) -> tuple[Logits, Tensor]:
+        indices = batch.indices[part].tolist()
+        view, device = self.classifier.view, self.device
+        images_B3HW = batch.pixels[part].to(device).float() / 255
+        source_boxes = torch.tensor(
+            [self._source_view.box(*size) for size in batch.sizes[part].tolist()], device=device
+        )
+        explanations = self._explanations(indices)
+        keep_BAHW = self._arms.weights(
+            explanations.to(device),
+            source_boxes,
+            batch.boxes[part].to(device),
+            self._source_view.size,
+            view.size,
+        )
+        areas_BA = kept_area(keep_BAHW).cpu()
+        logits_BAK = torch.full((*areas_BA.shape, len(self.classifier.classes)), torch.nan)
+        another = cache(lambda: self._replacements().stand_ins(self._images, indices, explanations.explained, device))
+        for arm, shows_image in enumerate(self._arms.show_image):
+            keep_B1HW, present = keep_BAHW[:, arm, None], ~areas_BA[:, arm].isnan()
+            if shows_image:
+                features = compose(images_B3HW, keep_B1HW, self._fill(images_B3HW, keep_B1HW, another))
+            else:
+                features = keep_B1HW.expand_as(images_B3HW)
+            if present.any():
+                (logits_PK,) = self.show(lambda shown: (self.classifier(shown),), features[present.to(device)])
+                logits_BAK[present, arm] = self.count(logits_PK)
+        return logits_BAK, areas_BA

@@ -1,0 +1,129 @@
+"""From a spec to a classifier: timm's network, its weights, its view and its classes."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import timm
+import torch
+from timm.data.config import resolve_data_config
+from torch import nn
+
+from harmonia.data.imagenet import wnids
+from harmonia.data.view import View
+from harmonia.errors import InputError
+from harmonia.models import weights as weights_file
+from harmonia.models.classifier import Classifier, ModelSpec
+
+
+def load(spec: ModelSpec, seed: int = 0, precision: str = "32-true") -> Classifier:
+    """The classifier of a spec, frozen, in evaluation mode, on the CPU."""
+    arch = spec.arch.removeprefix("timm/")
+    bare = arch.split(".")[0]
+    if not timm.is_model(bare):
+        near = difflib.get_close_matches(bare, timm.list_models(), n=3, cutoff=0.5)
+        hint = f"; did you mean {', '.join(near)}?" if near else "; see timm.list_models()"
+        raise InputError(f"{spec.name}: timm {timm.__version__} has no model {bare!r}{hint}")
+    _refuse_unknown_tag(spec, arch)
+    if spec.weights == "random":
+        network, digest = _random(arch, spec, seed), f"random-{seed}"
+    else:
+        path = weights_file.locate(spec.weights, spec.name, arch, spec.weights_folder)
+        network, digest = _pretrained(arch, spec, path), weights_file.digest(path)
+    view = _view(network, spec)
+    classes = _classes(spec, cast(int, network.num_classes))
+    return Classifier(network, spec, view, classes, digest, precision)
+
+
+def _refuse_unknown_tag(spec: ModelSpec, arch: str) -> None:
+    try:
+        timm.get_pretrained_cfg(arch)
+    except RuntimeError as error:  # timm: "Invalid pretrained tag (...) for ..."
+        known = timm.list_pretrained(f"{arch.split('.')[0]}.*") or ["none"]
+        raise InputError(f"{spec.name}: {str(error).splitlines()[0].rstrip('.')}; known: {', '.join(known)}") from error
+
+
+def _random(arch: str, spec: ModelSpec, seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        classes = len(_class_file(spec)) if spec.classes else 1000
+        return timm.create_model(arch, num_classes=classes)
+
+
+def _pretrained(arch: str, spec: ModelSpec, path: Path) -> nn.Module:
+    state = weights_file.read(path, spec.name)
+    network = timm.create_model(arch)
+    if spec.names_in_order:
+        state = weights_file.in_order(state, network.state_dict(), spec.name)
+    head = cast(dict, network.pretrained_cfg).get("classifier")
+    head = state.get(f"{head}.weight") if isinstance(head, str) else None
+    if head is not None and len(head) != network.num_classes:
+        network = timm.create_model(arch, num_classes=len(head))
+    weights_file.load_strictly(network, state, spec.name, path)
+    return network
+
+
+def _view(network: nn.Module, spec: ModelSpec) -> View:
+    config = resolve_data_config({}, pretrained_cfg=cast(dict, network.pretrained_cfg)) | spec.overrides()
+    channels, height, width = config["input_size"]
+    if channels != 3 or height != width:
+        raise InputError(f"{spec.name}: harmonia needs a square RGB input, {spec.arch} has {config['input_size']}")
+    return View(
+        size=height,
+        crop_pct=config["crop_pct"],
+        crop_mode=config["crop_mode"],
+        interpolation=config["interpolation"],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )
+
+
+def _classes(spec: ModelSpec, count: int) -> tuple[str, ...]:
+    if spec.classes is None:
+        if count != 1000:
+            raise InputError(
+                f"{spec.name}: its {count} classes need names; give classes=FILE with one class name a line, "
+                "in the order of the model's outputs"
+            )
+        return wnids()
+    names = _class_file(spec)
+    if len(names) != count:
+        raise InputError(f"{spec.name}: {spec.classes} names {len(names)} classes, the weights have {count}")
+    return names
+
+
+def _class_file(spec: ModelSpec) -> tuple[str, ...]:
+    path = Path(str(spec.classes)).expanduser()
+    if not path.is_file():
+        raise InputError(f"{spec.name}: class file {path} does not exist; give a text file with one class name a line")
+    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{spec.name}: class names must differ, {path} holds {twice!r} twice")
+    return names
+
+
+def load_job(
+    source: Mapping, targets: Mapping[str, Mapping], seed: int, precision: str = "32-true"
+) -> tuple[Classifier, dict[str, Classifier]]:
+    """A job's source and its targets by name; equal specs are loaded once and are the same object."""
+    loaded: dict[ModelSpec, Classifier] = {}
+
+    def once(config: Mapping) -> Classifier:
+        hashable: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in config.items()
+        }
+        spec = ModelSpec(**hashable)
+        if spec not in loaded:
+            loaded[spec] = load(spec, seed, precision)
+        return loaded[spec]
+
+    first = once(source)
+    by_name, asked = {first.name: first}, []
+    for config in targets.values():
+        target = once(config)
+        if by_name.setdefault(target.name, target) is not target:
+            raise InputError(f"two different models are named {target.name!r}; give one of them another name=")
+        asked.append(target.name)
+    return first, {name: by_name[name] for name in asked}

@@ -1,0 +1,68 @@
+"""The command line: python -m harmonia.report run=FOLDER."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from harmonia.cli.arguments import keyword_arguments
+from harmonia.errors import InputError
+from harmonia.report.wandb_run import track_report
+from harmonia.report.write import MODULE, THUMBNAILS, write_report
+from harmonia.report.written import print_report
+
+HELP = """\
+Tables, figures and pages to browse from finished jobs; open index.html in any browser.
+
+    python -m harmonia.report run=FOLDER [arm=soft] [out=FOLDER] [images=ID,ID] [thumbnails=5000] [logger=wandb]
+
+run         a sweep's folder, one job's folder, or any folder above them
+arm         what stands under (F): soft, area10, area20, area30, area50 or a control's name
+out         where the report goes; by default FOLDER/report; an earlier report there is replaced
+images      what Fig. 1 shows: ids of images (image_id in the rows); without it the typical ones
+thumbnails  of how many images at most, evenly spread; all or 0 are possible; numbers are there for every image
+logger      none (default), or wandb: tables and figures in a W&B run too, offline unless WANDB_MODE says otherwise
+
+Exit code: 0, or 1 if no job was finished, or 2 if the command line was wrong.
+"""
+
+ARGUMENTS = ("run", "arm", "out", "images", "thumbnails", "logger")
+
+
+def _arguments(words: Sequence[str]) -> dict[str, Any]:
+    arguments: dict[str, Any] = dict(keyword_arguments(words, ARGUMENTS, MODULE))
+    if "images" in arguments:
+        arguments["images"] = arguments["images"].split(",")
+    if "thumbnails" in arguments:
+        arguments["thumbnails"] = _count(arguments["thumbnails"])
+    if (logger := arguments.get("logger", "none")) not in ("none", "wandb"):
+        raise InputError(f"logger must be none or wandb, got {logger!r}; the files are written in any case")
+    return arguments
+
+
+def _count(text: str) -> int | None:
+    if text != "all" and not text.isdecimal():
+        raise InputError(f"thumbnails must be a number of images or all, got {text!r}; {THUMBNAILS} is usual")
+    return None if text == "all" else int(text)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    words = sys.argv[1:] if words is None else words
+    if {"-h", "--help"} & set(words):
+        print(HELP, end="")
+        return 0
+    try:
+        arguments = _arguments(words)
+        logger = arguments.pop("logger", "none")
+        report = write_report(**arguments)
+    except InputError as error:
+        print(f"harmonia: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print_report(report)
+    if logger == "wandb":
+        track_report(report)
+    return 0 if report.jobs else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""The report that a sweep writes when its last job has ended, well or badly, and a single run that went well."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+log = logging.getLogger(__name__)
+
+_due: list[tuple[Path, str]] = []
+
+
+class ReportAfterSweep(Callback):
+    """Hydra callback that remembers which sweep has started or which run is done; report_sweep does the rest."""
+
+    def __init__(self, arm: str = "soft") -> None:
+        self._arm = arm
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self._remember(config, config.hydra.sweep.dir)
+
+    def on_run_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        # not on_run_start: a refused configuration leaves the folder with an earlier run's rows, or none
+        if job_return.status is JobStatus.COMPLETED:
+            self._remember(config, config.hydra.run.dir)
+
+    def _remember(self, config: DictConfig, folder: str) -> None:
+        start = OmegaConf.select(config, "hydra.runtime.cwd", throw_on_missing=False) or "."
+        _due.append((Path(start, folder), self._arm))
+
+
+def report_sweep() -> None:
+    """The report of the sweep that has started in this process or of the run that is done, if there is one.
+
+    A report that fails is a logged error, because the jobs' rows are safe on disk.
+    """
+    while _due:
+        folder, arm = _due.pop()
+        if not folder.is_dir():
+            continue  # refused before it could be made, and said so
+        try:
+            # pandas takes a second to import: --help must not pay for it
+            from harmonia.report.wandb_run import track_report
+            from harmonia.report.write import write_report
+            from harmonia.report.written import print_report
+            from harmonia.results.jobs import logged_to_wandb
+
+            # processes that share a sweep's folder end together: one report at a time
+            with FileLock(folder / ".report.lock", fallback_to_soft=False):
+                report = write_report(folder, arm=arm)
+                print_report(report)
+                if logged_to_wandb(report.jobs):
+                    track_report(report)
+        except Exception:
+            log.exception("the report failed; make it again with python -m harmonia.report run=%s", folder)

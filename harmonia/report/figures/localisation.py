@@ -1,0 +1,75 @@
+"""Figures of localisation in mosaics: box plots of the scores, and AggAtt."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from harmonia.report.figures.style import PALETTE, TEXT_WIDTH, short
+from harmonia.report.tables.localisation import PROTOCOLS, Cells
+
+BINS = ("0–2", "2–5", "5–50", "50–95", "95–98", "98–100")  # percent of the ranks
+CLIPPED = 99.5  # percent of a method's values below the end of its colour scale
+
+
+def box_plots(found: Sequence[Cells]) -> Figure:
+    """A column per protocol, a box per source and method."""
+    protocols = [name for name in PROTOCOLS if any(cells.rows["protocol"].iloc[0] == name for cells in found)]
+    names = list(dict.fromkeys((cells.rows["source"].iloc[0], cells.name) for cells in found))
+    figure = Figure(figsize=(TEXT_WIDTH, 0.6 + 0.22 * len(names)), layout="constrained")
+    axes = figure.subplots(1, len(protocols), squeeze=False, sharey=True)[0]
+    for panel, protocol in zip(axes, protocols, strict=True):
+        for cells in found:
+            rows = cells.rows
+            if rows["protocol"].iloc[0] == protocol:
+                at = names.index((rows["source"].iloc[0], cells.name))
+                _box(panel, rows["localisation"].to_numpy(), at)
+                panel.axvline(1 / rows["cells"].iloc[0], color="#767676", linestyle=":", linewidth=0.8)
+        panel.set(title=protocol, xlabel="Localisation", xlim=(-0.02, 1.02))
+    axes[0].set_yticks(range(len(names)), [short(f"{source} {name}", 36) for source, name in names])
+    axes[0].invert_yaxis()
+    return figure
+
+
+def _box(panel: Axes, scores: np.ndarray, at: int) -> None:
+    """A horizontal box plot; matplotlib's own changed the name of the option for it between the versions we take."""
+    low, median, high = np.quantile(scores, [0.25, 0.5, 0.75])
+    inside = scores[(scores >= low - 1.5 * (high - low)) & (scores <= high + 1.5 * (high - low))]
+    panel.hlines(at, inside.min(), inside.max(), color=PALETTE[0], linewidth=0.8)
+    panel.barh(at, high - low, left=low, height=0.6, facecolor="white", edgecolor=PALETTE[0], linewidth=0.8)
+    panel.vlines(median, at - 0.3, at + 0.3, color=PALETTE[1], linewidth=1.5)
+    outside = scores[(scores < inside.min()) | (scores > inside.max())]
+    panel.plot(outside, np.full(len(outside), at), ".", color=PALETTE[0], markersize=1.5)
+
+
+def aggatt_figure(arrays: dict[str, np.ndarray], n: int) -> Figure:
+    """Rows: mean map, example, its map; columns: bins of ranks. Lines part the n x n cells."""
+    means, places = arrays["means"], arrays["bins"].tolist()
+    shown = means[~np.isnan(means).any((1, 2))]
+    high = float(np.percentile(shown, CLIPPED)) if shown.size else 0.0
+    figure = Figure(figsize=(TEXT_WIDTH, TEXT_WIDTH / 2 + 0.3), layout="constrained")
+    axes = figure.subplots(3, len(BINS), squeeze=False)
+    for panel in axes.ravel():
+        panel.set(xticks=[], yticks=[])
+        for spine in panel.spines.values():
+            spine.set_visible(False)
+    for place, name in enumerate(BINS):
+        axes[0, place].set_title(f"{name} %")
+        if place not in places:
+            continue
+        example = places.index(place)
+        pictures = arrays["pictures"][example].transpose(1, 2, 0)
+        # an example has its own scale: a mean of many maps is flatter than any of them
+        own = float(np.percentile(arrays["examples"][example], CLIPPED))
+        axes[0, place].imshow(means[place], cmap="viridis", vmin=0, vmax=high or 1)
+        axes[1, place].imshow(pictures)
+        axes[2, place].imshow(arrays["examples"][example], cmap="viridis", vmin=0, vmax=own or 1)
+        axes[2, place].set_xlabel(f"L = {arrays['scores'][example]:.2f}")
+        for panel in axes[:, place]:
+            for border in np.arange(1, n) * means.shape[1] / n - 0.5:
+                panel.axhline(border, color="white", linewidth=0.6)
+                panel.axvline(border, color="white", linewidth=0.6)
+    for line, name in enumerate(("Mean map", "Example", "Its map")):
+        axes[line, 0].set_ylabel(name)
+    return figure

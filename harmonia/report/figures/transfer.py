@@ -1,0 +1,283 @@
+"""Figures of numbers, drawn from rows or lines of tables.transfer_matrix; percent here.
+
+Fig. 2 follows M. A. Kadir, G. Addluri, D. Sonntag 2023 (arXiv 2307.02150), the others go beyond it.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from harmonia.arms import IMAGE_ARM
+from harmonia.report.figures.style import (
+    COLUMN_WIDTH,
+    CONTROL_COLOUR,
+    DASHES,
+    FEATURE_COLOUR,
+    IMAGE_COLOUR,
+    MARKERS,
+    PALETTE,
+    TEXT_WIDTH,
+    grid,
+    short,
+    style,
+)
+
+LINE = ["source", "method", "variant"]  # what a curve or a row of panels stands for
+OF_CELLS = [*LINE, "target", "arm"]  # of the rows that figures are drawn from: of cells, of each row
+OF_ROWS = ["image_id", "p_label", "p_explained", "kept_area"]
+
+
+def line_name(key: Sequence[str]) -> str:
+    """What a legend calls a source, a method and perhaps a variant."""
+    source, method, variant = key
+    return f"{short(source)} · {method.upper()}" + (f"\n({short(variant)})" if variant else "")
+
+
+def models_of(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Sources in their order of appearance, and targets: the sources among them first, in the same order."""
+    sources = list(dict.fromkeys(rows["source"]))
+    targets = list(dict.fromkeys(rows["target"]))
+    return sources, [name for name in sources if name in targets] + [name for name in targets if name not in sources]
+
+
+def class_probabilities(rows: pd.DataFrame, arm: str = "soft", lines_a_figure: int = 6) -> list[Figure]:
+    """Fig. 2: histograms of the class probability on the image (I) and on the feature (F), a panel per target.
+
+    The class is the label or, where no image has one, the explained class. Only images with both are counted.
+    """
+    p_label: Any = rows["p_label"]
+    column = "p_label" if p_label.notna().any() else "p_explained"
+    shown: Any = rows[rows["arm"].isin([IMAGE_ARM, arm])]
+    lines = [(line_name(key), part) for key, part in shown.groupby(LINE, sort=False, observed=True)]
+    targets = models_of(rows)[1]
+    with style():
+        return [
+            _histograms(lines[start : start + lines_a_figure], targets, column, arm)
+            for start in range(0, len(lines), lines_a_figure)
+        ]
+
+
+def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, arm: str) -> Figure:
+    width = max(1.25, min(2.3, TEXT_WIDTH / len(targets)))
+    height = 1.1 + 0.7 / len(lines)  # inches; legend and labels take .7 whatever the number of lines
+    figure, axes = grid(len(lines) * len(targets), len(targets), width, height, sharey="row")
+    edges = np.linspace(0, 1, 21)
+    for place, panel in enumerate(axes):
+        (name, part), target = lines[place // len(targets)], targets[place % len(targets)]
+        pairs: Any = part[part["target"] == target].pivot(index="image_id", columns="arm", values=column)
+        pairs = pairs.reindex(columns=[IMAGE_ARM, arm]).dropna()
+        if place < len(targets):
+            panel.set_title(short(target))
+        if place % len(targets) == 0:
+            panel.set_ylabel(name)
+        panel.set_xlim(0, 1)
+        panel.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        if pairs.empty:
+            panel.text(0.5, 0.5, "not run", ha="center", va="center", transform=panel.transAxes, color=CONTROL_COLOUR)
+            continue
+        whole, feature = (100 * np.histogram(pairs[one], edges)[0] / len(pairs) for one in (IMAGE_ARM, arm))
+        panel.stairs(whole, edges, fill=True, color=IMAGE_COLOUR, alpha=0.35, lw=0, label="image (I)")
+        panel.stairs(feature, edges, color=FEATURE_COLOUR, lw=1.3, label="feature (F)")
+        before, after = pairs[IMAGE_ARM].mean(), pairs[arm].mean()
+        text = f"mean I {before:.2f}, F {after:.2f}\nn = {len(pairs):,}"
+        panel.text(0.5, 0.97, text, ha="center", va="top", fontsize=6.5, transform=panel.transAxes)
+    for first in axes[:: len(targets)]:
+        first.set_ylim(0, 1.35 * first.get_ylim()[1])  # room for the text
+    which = "label" if column == "p_label" else "explained class"
+    figure.supxlabel(f"probability of the {which}", fontsize=8)
+    figure.supylabel("images (%)", fontsize=8)
+    _legend_above(figure, axes)
+    return figure
+
+
+def accuracy_by_area(cells: pd.DataFrame) -> Figure:
+    """Accuracy against kept area at equal area, a panel per target, a line per source and method.
+
+    cells: lines as tables.transfer_matrix gives them, of one setting. The band is the interval; a hollow marker is the
+    soft arm at its own mean area, tied to the image dimmed by as much; grey is the image and, where they were run,
+    random blobs of the same area, averaged over sources.
+    """
+    sources, targets = models_of(cells)
+    methods = list(dict.fromkeys(cells["method"]))
+    points: Any = cells[[re.fullmatch(r"soft|dim|(area|blobs)\d+", arm) is not None for arm in cells["arm"]]].copy()
+    columns = {"accuracy_feature": "accuracy", "accuracy_feature_low": "low", "accuracy_feature_high": "high"}
+    for column, name in {"kept_area": "area", **columns}.items():
+        points[name] = 100 * points[column]
+    lines = len(points.groupby(LINE))
+    alpha = 0.15 if lines <= 4 else 0.08  # of bands that lie over one another
+    with style():
+        num_rows = -(-len(targets) // 3)
+        num_columns = -(-len(targets) // num_rows)  # at most three, and no row nearly empty
+        height = 1.9 + 0.1 * lines / num_rows  # inches; the legend takes some of it
+        figure, axes = grid(len(targets), num_columns, TEXT_WIDTH / max(num_columns, 2), height)
+        for panel, target in zip(axes, targets, strict=True):
+            here = points[points["target"] == target]
+            for key, part in here.groupby(LINE, sort=False):
+                look: dict[str, Any] = {
+                    "color": PALETTE[sources.index(key[0]) % len(PALETTE)],
+                    "marker": MARKERS[methods.index(key[1]) % len(MARKERS)],
+                }
+                line = part[part["arm"].str.startswith("area")].sort_values("area")
+                dashes = DASHES[methods.index(key[1]) % len(DASHES)]
+                panel.plot(line["area"], line["accuracy"], ls=dashes, label=line_name(key), **look)
+                panel.fill_between(line["area"], line["low"], line["high"], color=look["color"], alpha=alpha, lw=0)
+                soft, dim = (part.loc[part["arm"] == arm, ["area", "accuracy"]] for arm in ("soft", "dim"))
+                if len(soft) and len(dim):
+                    panel.plot(*np.vstack([soft, dim]).T, color=look["color"], lw=0.6)
+                panel.plot(*dim.to_numpy().T, "_", color=look["color"], ms=6, mew=1.2)
+                panel.plot(*soft.to_numpy().T, ls="none", mfc="white", ms=5, **look)
+            blobs = here[here["arm"].str.startswith("blobs")].groupby("arm")[["area", "accuracy"]].mean()
+            if len(blobs):
+                blobs = blobs.sort_values("area")
+                panel.plot(blobs["area"], blobs["accuracy"], ":", color=CONTROL_COLOUR, label="random blobs")
+            of_target: Any = cells[cells["target"] == target]
+            level = 100 * of_target["accuracy_image"].mean()  # the same images: lines differ where one lacks some
+            if not np.isnan(level):
+                panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
+            panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
+            if (here["arm"] == "dim").any():
+                panel.plot([], [], "_", color=CONTROL_COLOUR, ms=6, mew=1.2, label="image dimmed as much")
+            fewest, most = here["images"].min(), here["images"].max()
+            panel.set_title(f"{short(target)} (n = {fewest:,}" + (f" to {most:,})" if most > fewest else ")"))
+            panel.set_xlim(0, None)
+            panel.set_ylim(0, 100)
+        figure.supxlabel("kept area (%)", fontsize=8)
+        figure.supylabel("accuracy of the target (%)", fontsize=8)
+        _legend_above(figure, axes)
+        return figure
+
+
+def area_distributions(rows: pd.DataFrame) -> Figure:
+    """How much of the image's light each soft map lets through, image by image.
+
+    In its source's own view or, where the source is no target, in the first target's.
+    """
+    soft: Any = rows[rows["arm"] == "soft"]
+    lines = []
+    for key, part in soft.groupby(LINE, sort=False, observed=True):
+        target = key[0] if (part["target"] == key[0]).any() else part["target"].iloc[0]
+        lines.append((line_name(key), 100 * part.loc[part["target"] == target, "kept_area"].dropna().to_numpy()))
+    with style():
+        figure, (panel,) = grid(1, 1, COLUMN_WIDTH, 0.75 + 0.33 * max(1, len(lines)))
+        for height, (_, areas) in enumerate(lines):
+            if len(areas) > 1 and np.ptp(areas) > 0:
+                parts = panel.violinplot(areas, [height], orientation="horizontal", widths=0.85, showextrema=False)
+                bodies: Any = parts["bodies"]
+                for body in bodies:
+                    body.set(facecolor=IMAGE_COLOUR, alpha=0.35, lw=0)
+            low, middle, high = np.quantile(areas, [0.25, 0.5, 0.75]) if len(areas) else [np.nan] * 3
+            panel.plot([low, high], [height, height], color=IMAGE_COLOUR, lw=2.2, solid_capstyle="butt")
+            panel.plot(middle, height, "o", color="white", mec=IMAGE_COLOUR, ms=4)
+        panel.set_yticks(range(len(lines)), [f"{name}\n(n = {len(areas):,})" for name, areas in lines])
+        panel.set_ylim(len(lines) - 0.4, -0.6)
+        panel.set_xlim(0, 100)
+        panel.set_xlabel("kept area of the soft map (%)")
+        return figure
+
+
+def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "retention") -> Figure:
+    """Sources by targets with numbers in percent, a panel per method; the source's own cell is framed.
+
+    cells: lines as tables.transfer_matrix gives them, of one setting; value: one of its columns of fractions. Where
+    some are negative the colours diverge from 0.
+    """
+    chosen: Any = cells[cells["arm"] == arm]
+    sources, targets = models_of(chosen)
+    panels = list(chosen.groupby(["method", "variant"], sort=False))
+    side = 0.42  # inches, of a cell
+    margin = 0.07 * max(len(short(name)) for name in sources) + 1.1  # names of sources, colour bar; once a row
+    columns = max(1, min(len(panels), int((TEXT_WIDTH - margin) / (side * len(targets) + 0.15))))
+    rows = -(-len(panels) // columns)
+    width = max(side * len(targets) + 0.15 + margin / columns, 2.4 / columns)
+    height = side * len(sources) + 0.35 + (0.05 * max(len(short(name)) for name in targets) + 0.4) / rows
+    colours, low, high = "viridis", 0, 100
+    if (chosen[value] < 0).any():
+        high = 10 * np.ceil(10 * chosen[value].abs().max())
+        colours, low = "PuOr", -high
+    with style():
+        figure, axes = grid(len(panels), columns, width, height)
+        drawn = None
+        for panel, ((method, variant), part) in zip(axes, panels, strict=True):
+            table = part.pivot_table(index="source", columns="target", values=value).reindex(sources, columns=targets)
+            percent = 100 * table.to_numpy(float)
+            drawn = panel.imshow(percent, cmap=colours, vmin=low, vmax=high, aspect="equal")
+            for (row, column), number in np.ndenumerate(percent):
+                text = "–" if np.isnan(number) else f"{round(number) + 0:.0f}"  # no -0
+                ink = "black" if np.isnan(number) else _ink(np.asarray(drawn.cmap(drawn.norm(number))))
+                panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7.5)
+                if sources[row] == targets[column]:
+                    panel.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, ec=ink, lw=1))
+            panel.set_title(method.upper() + (f"\n({short(variant)})" if variant else ""))
+            panel.set_xticks(
+                range(len(targets)), [short(name) for name in targets], rotation=40, ha="right", rotation_mode="anchor"
+            )
+            panel.set_yticks(range(len(sources)), [short(name) for name in sources])
+            panel.spines[:].set_visible(False)
+        figure.supylabel("source", fontsize=8)
+        figure.supxlabel("target", fontsize=8)
+        if drawn is not None:
+            bar = figure.colorbar(drawn, ax=axes, shrink=0.9, aspect=18, pad=0.02)
+            bar.set_label(f"{value.replace('_', ' ')} ({'%' if value == 'retention' else 'points'})")
+            bar.outline.set_visible(False)
+        if engine := figure.get_layout_engine():
+            engine.execute(figure)  # squares need a pass more than the one of save, or their titles are cut
+        return figure
+
+
+def _ink(colour: np.ndarray) -> str:
+    """Black or white, whichever stands out more on a colour (WCAG 2, relative luminance)."""
+    channels = colour[:3]
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"
+
+
+def transfer_against_likeness(pairs: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
+    """What is left above control against how alike two models are; a panel per line of correlations.
+
+    pairs: lines as model_pairs gives them, of one setting and arm. correlations: a method, variant and measure a line,
+    with rho, low, high, p and the numbers of pairs and models, as likeness.correlations gives them.
+    """
+    lines: Any = list(correlations.itertuples(index=False))
+    measures = len(set(correlations["measure"]))
+    with style():
+        figure, axes = grid(len(lines), measures, TEXT_WIDTH / 2, 2.6, sharex="none")  # percent and a share
+        for panel, found in zip(axes, lines, strict=True):
+            chosen = pairs[(pairs["method"] == found.method) & (pairs["variant"] == found.variant)]
+            factor = 100 if found.measure == "agreement" else 1
+            for within, marker, fill in ((True, "o", FEATURE_COLOUR), (False, "s", "white")):
+                part = chosen[chosen["within_family"].astype(bool) == within]
+                edge = FEATURE_COLOUR if within else IMAGE_COLOUR
+                name = "within families" if within else "between families"
+                x, y = factor * part[found.measure], 100 * part["above_control"]
+                panel.scatter(x, y, marker=marker, c=fill, ec=edge, s=22, label=name)
+            panel.set_title(found.method.upper() + (f"\n({short(found.variant)})" if found.variant else ""))
+            panel.set_xlabel(
+                {"agreement": "agreement of predictions (%)", "cka": "linear CKA of penultimate features"}[
+                    found.measure
+                ]
+            )
+            panel.set_ylabel("retention above control (points)")
+            bounds = f" [{found.low:.2f}, {found.high:.2f}]" if not np.isnan(found.low) else ""
+            rho = "undefined" if np.isnan(found.rho) else f"{found.rho:.2f}{bounds}"
+            p = "" if np.isnan(found.p) else f"p {found.p:.2f}, "
+            note = f"Spearman's ρ {rho}\n{p}{found.pairs} pairs of {found.models} models"
+            panel.margins(y=0.28)  # room for the note
+            panel.text(0.02, 0.98, note, transform=panel.transAxes, va="top", fontsize=7)
+        _legend_above(figure, axes)
+        return figure
+
+
+def _legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all panels, each entry once."""
+    entries = {
+        label: handle for panel in axes for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    if entries:
+        columns = max(1, int(figure.get_figwidth() / (0.55 + 0.068 * max(map(len, entries)))))
+        figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=min(columns, len(entries)))

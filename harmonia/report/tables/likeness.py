@@ -1,0 +1,59 @@
+"""Whether more carries over between models that are alike: the table of pairs and its rank correlations."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from harmonia.report.tables.columns import (
+    ABOVE,
+    METHOD,
+    RETENTION,
+    SOURCE,
+    TARGET,
+    StatisticTable,
+    method_label,
+    percent,
+    statistic_table,
+)
+from harmonia.report.tables.typeset import MISSING
+from harmonia.results.jobs import Job
+from harmonia.statistics.comparison import Comparison, Frame
+from harmonia.statistics.likeness import MEASURES, correlations, model_pairs
+
+LIKENESS = "likeness"  # of the table's and the figure's files
+
+
+def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[Job], arm: str) -> StatisticTable | None:
+    """The pairs, printed of this arm, with the correlations beneath; None where there are too few for any."""
+    made = statistic_table(
+        LIKENESS,
+        f"How alike source and target are on the whole images, and what is left of arm {arm} above its control: share "
+        "of images with the same prediction, debiased linear CKA of penultimate features.",
+        [SOURCE, METHOD, TARGET],
+        [("Agreement (%)", "agreement", percent), ("CKA", "cka", _two_decimals), RETENTION, ABOVE],
+        comparisons,
+        lambda comparison: model_pairs(comparison, jobs),
+        lambda frame: frame["arm"] == arm,
+    )
+    found: Any = correlations(made.numbers, arm) if len(made.printed) else pd.DataFrame()
+    if found.empty:
+        return None
+    notes = [_in_words(line) for line in found.to_dict("records")]
+    made.printed.attrs["footnotes"] = notes
+    return made
+
+
+def _two_decimals(frame: Frame, column: str) -> list[str]:
+    return [MISSING if pd.isna(value) else f"{value:.2f}" for value in frame[column]]
+
+
+def _in_words(line: dict[str, Any]) -> str:
+    rho, low, high = (MISSING if pd.isna(line[name]) else f"{line[name]:.2f}" for name in ("rho", "low", "high"))
+    p = "undefined" if pd.isna(line["p"]) else f"{line['p']:.3f}"
+    return (
+        f"{method_label(line['method'], line['variant'])}, {MEASURES[line['measure']]} and what is left above control: "
+        f"Spearman's rho {rho} [{low}, {high}], p {p}, over {line['pairs']} pairs of {line['models']} models "
+        f"({line['label_policy']}, {line['fill']}, {line['data']}). Models are the units: a jackknife over them, and p "
+        "by giving them each other's likenesses."
+    )

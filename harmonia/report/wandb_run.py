@@ -1,0 +1,95 @@
+"""A report's tables and figures as a W&B run of its own, beside those of its jobs: a copy of what the rows gave."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harmonia.report.tables.contrasts import HEADLINE
+from harmonia.report.written import Report
+from harmonia.results.jobs import logged_to_wandb, section
+from harmonia.results.tracking import only_warns, wandb_table
+
+
+def track_report(report: Report) -> None:
+    """The report in W&B, and how to send it on if it was kept offline."""
+    # takes torch, and so seconds, which no other report must pay
+
+    if kept := log_report(report):
+        print(f"W&B: kept offline; send it later with {shlex.join([sys.executable, '-m', 'wandb', 'sync', str(kept)])}")
+
+
+def log_report(report: Report) -> Path | None:
+    """The report's tables, figures and headline numbers in one W&B run; the run's folder if it was kept offline.
+
+    Project and group are those of the first job that logged to W&B. A failure of W&B is a warning.
+    """
+    if report.folder is None or not report.jobs:
+        return None
+    os.environ.setdefault("WANDB_SILENT", "true")
+    with only_warns("W&B did not take the whole report"):
+        import wandb
+
+        mode: Any = os.environ.get("WANDB_MODE", "offline")  # W&B names those it knows
+        run = wandb.init(
+            dir=report.folder,
+            job_type="report",
+            name=f"report {report.arm}",
+            config={"run": report.run.resolve().name, "arm": report.arm, "jobs": len(report.jobs)},
+            mode=mode,
+            settings=wandb.Settings(init_timeout=30, finish_timeout=300),  # s, as conf/logger/wandb.yaml
+            **_place(report),
+        )
+        try:
+            run.log(_content(report))
+        finally:
+            folder = Path(run.dir).parent
+            offline = run.offline and not run.disabled
+            run.finish()
+        return folder if offline else None
+    return None  # it has warned
+
+
+def _place(report: Report) -> dict[str, Any]:
+    """Project, group and tags."""
+    first, *_ = [*logged_to_wandb(report.jobs), *report.jobs]
+    logger, tracking = (section(first.config, name) for name in ("logger", "tracking"))
+    named = [section(job.config, name).get("name") for name in ("source", "method", "data") for job in report.jobs]
+    return {
+        "project": str(logger.get("project") or "harmonia"),
+        "entity": logger.get("entity"),
+        "group": str(tracking.get("group") or report.run.resolve().name),
+        "tags": list(dict.fromkeys(str(name) for name in named if name)),
+    }
+
+
+def _content(report: Report) -> dict[str, Any]:
+    import wandb
+
+    folder = report.folder or Path()
+    tables: dict[str, pd.DataFrame] = {
+        **{f"table{number}": table for number, table in enumerate(report.tables, start=1)},
+        **{made.stem: made.numbers for made in report.statistics},
+        "transfer_matrix": report.matrix,
+    }
+    content: dict[str, Any] = {f"tables/{stem}": wandb_table(table) for stem, table in tables.items()}
+    for figure in report.figures:
+        caption = f"{figure.title} {figure.caption}"
+        content[f"figures/{figure.stem}"] = wandb.Image(str(folder / f"{figure.stem}.png"), caption=caption)
+    for made in report.statistics:
+        if made.stem == HEADLINE:
+            content |= _headline(made.numbers)
+    return content
+
+
+def _headline(numbers: pd.DataFrame) -> dict[str, float]:
+    """Transfer above control as `<source>/<method>/<arm>/above_control`; that of several settings is in the table."""
+    one_setting: Any = numbers.groupby(["source", "method", "arm"]).filter(lambda part: len(part) == 1)
+    return {
+        f"{line['source']}/{line['method']}/{line['arm']}/above_control": line["above_control"]
+        for line in one_setting.to_dict("records")
+        if pd.notna(line["above_control"])
+    }

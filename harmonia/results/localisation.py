@@ -1,0 +1,118 @@
+"""What a job on mosaics leaves: localisation.parquet (scored cells), aggatt.safetensors (mean maps), mosaics.json."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from harmonia.errors import InputError
+from harmonia.store.files import replacing, utf8, write_text
+
+LOCALISATION = "localisation.parquet"
+AGGATT = "aggatt.safetensors"
+AGGATT_ARRAYS = ("means", "examples", "pictures", "bins", "scores")
+MOSAICS = "mosaics.json"  # which image stands where, unscored cells too
+
+SCHEMA = pa.schema(
+    [
+        ("grid", pa.int32()),  # mosaics are counted from 0
+        ("cell", pa.int32()),  # row by row, the scored one
+        ("cells", pa.int32()),  # n * n
+        ("image_id", pa.string()),
+        ("path", pa.string()),
+        ("source", pa.string()),
+        ("method", pa.string()),
+        ("protocol", pa.string()),  # gridpg, difull, dipart
+        ("layer", pa.string()),  # "": the method has none
+        ("label", pa.string()),  # of the cell's image, the class explained
+        ("predicted", pa.string()),  # by the network so presented
+        ("p_explained", pa.float32()),
+        ("in_top", pa.bool_()),  # the label is among the n * n most probable classes
+        ("localisation", pa.float64()),  # positive attribution inside over all of it; 0 where that is 0
+        ("undefined", pa.bool_()),  # no positive attribution, or a map that is not finite
+        ("mass", pa.float64()),  # positive attribution inside
+    ]
+)
+
+
+def write_localisation(job_folder: str | Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """All rows, whole or not at all."""
+    arrays = [
+        pa.array([utf8(value) for value in columns[name]] if name in ("image_id", "path") else columns[name], kind)
+        for name, kind in zip(SCHEMA.names, SCHEMA.types, strict=True)
+    ]
+    with replacing(Path(job_folder) / LOCALISATION) as temporary:
+        pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), temporary, compression="zstd")
+
+
+def read_localisation(job_folder: str | Path) -> pd.DataFrame:
+    """What write_localisation wrote."""
+    path = Path(job_folder) / LOCALISATION
+    try:
+        # not read_table: it takes a folder called source=e7 for a column
+        with pq.ParquetFile(path) as file:
+            return file.read(columns=SCHEMA.names).to_pandas()
+    except (OSError, pa.ArrowException, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} must be this version's Parquet, got: {reason}; run the job again") from error
+
+
+def summarise_localisation(rows: pd.DataFrame) -> dict[str, float | int | None]:
+    """One job's metrics, `<source>/<protocol>/<metric>`: localisation's mean, median and quartiles, and counts."""
+    columns: dict[str, Any] = {name: rows[name] for name in rows.columns}
+    scores = columns["localisation"]
+    key = f"{columns['source'].iloc[0]}/{columns['protocol'].iloc[0]}"
+    quartiles = {f"localisation_{name}": float(scores.quantile(at)) for name, at in QUARTILES.items()}
+    return {
+        f"{key}/{metric}": value
+        for metric, value in {
+            "localisation": float(scores.mean()),
+            **quartiles,
+            "undefined": int(columns["undefined"].sum()),
+            "in_top": float(columns["in_top"].mean()),
+            "cells": len(rows),
+        }.items()
+    }
+
+
+QUARTILES = {"q25": 0.25, "median": 0.5, "q75": 0.75}
+
+
+def write_mosaics(job_folder: str | Path, n: int, scored: Sequence[int], mosaics: Sequence[Sequence[str]]) -> None:
+    """The image ids of every mosaic of n x n, row by row, and the places of the scored cells."""
+    lines = ",\n  ".join(json.dumps(list(ids)) for ids in mosaics)
+    text = f'{{"n": {n}, "scored": {json.dumps(list(scored))}, "mosaics": [\n  {lines}\n]}}\n'
+    write_text(Path(job_folder) / MOSAICS, text)
+
+
+def write_aggatt(job_folder: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Mean maps by rank bin and examples, whole or not at all."""
+    with replacing(Path(job_folder) / AGGATT) as temporary:
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+
+
+def read_aggatt(job_folder: str | Path) -> dict[str, np.ndarray]:
+    """What write_aggatt wrote: means (6, P, P); of B cells examples (B, P, P), pictures (B, 3, P, P), bins, scores."""
+    path = Path(job_folder) / AGGATT
+    try:
+        arrays = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} must be readable safetensors, got: {error}; run the job again") from error
+    shapes = {name: arrays[name].shape if name in arrays else () for name in AGGATT_ARRAYS}
+    side, count = (0, *shapes["means"])[-1], (0, *shapes["bins"])[-1]
+    if shapes != {
+        "means": (6, side, side),
+        "examples": (count, side, side),
+        "pictures": (count, 3, side, side),
+        "bins": (count,),
+        "scores": (count,),
+    }:
+        raise InputError(f"{path} must hold AggAtt's arrays, got shapes {shapes}; run the job again")
+    return arrays

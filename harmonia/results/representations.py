@@ -1,0 +1,54 @@
+"""representations.parquet: what the last layer of a job's targets sees of each image, to tell how alike models are.
+
+One column of image ids, one for each model, `representation/<name>`, a list of float16 an image. A model's
+values are divided by one number, the largest magnitude, so that they fit: measures of likeness are blind to it.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harmonia.errors import InputError
+from harmonia.results.rows import REPRESENTATIONS
+from harmonia.store.files import replacing, utf8
+
+_COLUMN = "representation/"
+
+
+def write_representations(
+    job_folder: str | Path, image_ids: Sequence[str], representations: Mapping[str, np.ndarray]
+) -> None:
+    """The file, whole or not at all; representations are (N, D) by model name, rows in the order of the ids."""
+    columns: dict[str, pa.Array] = {"image_id": pa.array([utf8(one) for one in image_ids], pa.string())}
+    for name, values in representations.items():
+        if len(values) != len(image_ids):
+            raise ValueError(f"{name} must have a row for each of {len(image_ids)} images, got {len(values)}")
+        scale = np.abs(values).max(initial=0) or 1
+        flat = pa.array((values / scale).astype(np.float16).ravel())
+        columns[_COLUMN + name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    with replacing(Path(job_folder) / REPRESENTATIONS) as temporary:
+        pq.write_table(pa.table(columns), temporary, compression="zstd", use_dictionary=False)
+
+
+def read_representations(job_folder: str | Path) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Image ids, and by model name float32 (N, D) up to a factor; nothing where the job left none."""
+    path = Path(job_folder) / REPRESENTATIONS
+    if not path.is_file():
+        return [], {}
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        image_ids = table["image_id"].to_pylist()
+        found = {}
+        for name in table.column_names:
+            if name.startswith(_COLUMN):
+                column = table[name].combine_chunks()
+                values = column.flatten().to_numpy().reshape(len(image_ids), column.type.list_size)
+                found[name.removeprefix(_COLUMN)] = values.astype(np.float32)
+    except (OSError, KeyError, ValueError, AttributeError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} must be readable Parquet, got: {reason}; run the job again") from error
+    return image_ids, found

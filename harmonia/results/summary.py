@@ -1,0 +1,165 @@
+"""A job's metrics, computed from its rows: accuracy, F1, retention, calibration of every target and arm."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harmonia.arms import IMAGE_ARM, matched_control
+from harmonia.errors import InputError
+from harmonia.results.rows import read_pieces, with_categories
+
+NUM_BINS = 15  # of the calibration error; Guo et al. 2017
+
+
+def summarise_job(job_folder: str | Path) -> dict[str, float | int | None]:
+    """summarise of a job's rows, one target at a time and names as numbers: they need not fit into memory as text."""
+    targets: dict[str, None] = {}
+    for piece in read_pieces(job_folder, ["target"]):
+        targets |= dict.fromkeys(piece["target"])
+    summary: dict[str, float | int | None] = {}
+    for target in targets:
+        summary |= summarise(_measured_rows(job_folder, target))
+    return summary
+
+
+def _measured_rows(job_folder: str | Path, target: str) -> pd.DataFrame:
+    """The columns that metrics are made of; in_top5, whether the label is among them, in place of the five names."""
+    names = ["target", "arm", "image_id", "label", "predicted"]
+    numbers = ["p_label", "p_explained", "p_predicted", "kept_area"]
+
+    def pieces() -> Iterator[pd.DataFrame]:
+        for piece in read_pieces(job_folder, [*names, *numbers, "top5"]):
+            rows: Any = piece[piece["target"] == target]
+            yield rows.assign(in_top5=_in_top5(rows)).drop(columns="top5")
+
+    return with_categories(pieces(), {"label": "class", "predicted": "class"})
+
+
+def _in_top5(rows: Any) -> list[bool]:
+    return [label in five for label, five in zip(rows["label"], rows["top5"], strict=True)]
+
+
+def summarise(rows: pd.DataFrame) -> dict[str, float | int | None]:
+    """One job's metrics, `<target>/<arm>/<metric>`: fractions, and None where one is undefined, never 0.
+
+    accuracy, top5, f1_weighted, f1_macro: over the images that have a label. F1 takes the argmax over all
+        the target's classes and averages over the classes present among the labels, by support or equally.
+    p_label, p_explained: means over the images whose class the target has.
+    ece: gap between the confidence and the accuracy of the top-1 class, 15 bins, l1.
+    kept_area, images: the mean keep weight and the number of rows.
+    retention: accuracy over the image arm's on the same images; undefined if that is 0.
+    above_control: retention less that of the arm's matched control, where that has run.
+    drop_p_explained: mean over images of p_explained of the image arm less that of the arm.
+
+    Without the column top5 (or in_top5, whether the label is among them) its metric is left out.
+    """
+    key = ["target", "arm", "image_id"]
+    if (repeats := rows.duplicated(key)).any():
+        first = rows.loc[repeats, key].iloc[0].to_dict()
+        raise InputError(f"rows must be one per image, target and arm, got another {first}; summarise one job")
+    groups: dict[Any, pd.DataFrame] = dict(iter(rows.groupby(["target", "arm"], sort=False, observed=True)))
+    measured = {names: _measure(group) for names, group in groups.items()}
+    for (target, arm), metrics in measured.items():
+        if arm != IMAGE_ARM:
+            whole, feature = groups.get((target, IMAGE_ARM)), groups[target, arm]
+            metrics["retention"] = _ratio(metrics["accuracy"], _accuracy(whole, feature))
+            metrics["drop_p_explained"] = _paired_drop(whole, feature)
+    for (target, arm), metrics in measured.items():
+        if control := measured.get((target, matched_control(arm))):
+            metrics["above_control"] = _difference(metrics["retention"], control["retention"])
+    return {
+        f"{target}/{arm}/{metric}": value
+        for (target, arm), metrics in measured.items()
+        for metric, value in metrics.items()
+    }
+
+
+def _measure(group: pd.DataFrame) -> dict[str, float | int | None]:
+    rows: Any = group  # pandas' annotations do not tell a column from a frame
+    labelled = rows[rows["label"].notna()]
+    correct = labelled["predicted"] == labelled["label"]
+    f1_weighted, f1_macro = _f1(labelled["label"], labelled["predicted"])
+    metrics = {
+        "accuracy": _number(correct.mean()),
+        "f1_weighted": f1_weighted,
+        "f1_macro": f1_macro,
+        "p_label": _mean(rows["p_label"].dropna()),
+        "p_explained": _mean(rows["p_explained"].dropna()),
+        "ece": calibration_error(labelled["p_predicted"], correct),
+        "kept_area": _mean(rows["kept_area"]),
+        "images": len(rows),
+    }
+    if "top5" in rows or "in_top5" in rows:
+        hits = labelled["in_top5"].to_list() if "in_top5" in rows else _in_top5(labelled)
+        metrics["top5"] = _number(np.mean(hits)) if hits else None
+    return metrics
+
+
+def _f1(labels: pd.Series, predicted: pd.Series) -> tuple[float | None, float | None]:
+    """Support-weighted and equal mean of the F1 of the classes present in the labels."""
+    if labels.empty:
+        return None, None
+    import torch
+    from torchmetrics.functional.classification import multiclass_f1_score
+
+    # A class that is neither a label nor predicted changes no F1 of a present class, so names are enough.
+    codes, names = pd.factorize(pd.concat([labels, predicted], ignore_index=True), use_na_sentinel=False)
+    truth, answer = torch.from_numpy(codes).long().split(len(labels))
+    num_classes = max(2, len(names))
+    scores = multiclass_f1_score(answer, truth, num_classes=num_classes, average=None).double()
+    support = torch.bincount(truth, minlength=num_classes).double()
+    present = support > 0
+    return float((scores * support).sum() / support.sum()), float(scores[present].mean())
+
+
+def calibration_error(confidence: pd.Series, correct: pd.Series) -> float | None:
+    """Expected calibration error of the top class in [0, 1]; None without images or if a confidence is NaN.
+
+    Guo et al. 2017, equation 3, over NUM_BINS bins.
+    """
+    if confidence.empty or confidence.isna().any():
+        return None
+    import torch
+    from torchmetrics.functional.classification import binary_calibration_error
+
+    # torchmetrics takes anything outside [0, 1] for logits, and a softmax may round to 1 + 1e-7. Its bins
+    # leave out their upper end, so that exactly 1 would get a sixteenth.
+    probability = torch.from_numpy(confidence.to_numpy(np.float64, copy=True)).clamp(0, 1 - 1e-12)
+    hit = torch.from_numpy(correct.to_numpy(np.int64, copy=True))
+    return float(binary_calibration_error(probability, hit, n_bins=NUM_BINS, norm="l1"))
+
+
+def _paired_drop(whole: pd.DataFrame | None, arm: pd.DataFrame) -> float | None:
+    if whole is None:
+        return None
+    after: Any
+    before, after = (rows.set_index("image_id")["p_explained"].astype(float) for rows in (whole, arm))
+    return _mean((before - after).dropna())
+
+
+def _accuracy(rows: Any, same_images: Any) -> float | None:
+    """Over the labelled images that are among those of the other rows."""
+    if rows is None:
+        return None
+    chosen = rows[rows["label"].notna() & rows["image_id"].isin(same_images["image_id"])]
+    return _number((chosen["predicted"] == chosen["label"]).mean())
+
+
+def _mean(values: pd.Series) -> float | None:
+    return _number(values.astype(float).mean(skipna=False)) if len(values) else None
+
+
+def _ratio(part: float | None, whole: float | None) -> float | None:
+    return None if part is None or not whole else part / whole
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None

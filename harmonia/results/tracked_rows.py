@@ -1,0 +1,99 @@
+"""What a logger is given of a finished job, all of it from the job's rows and the summary that was made of them."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from harmonia.arms import IMAGE_ARM, is_control, matched_control
+from harmonia.results.rows import read_pieces, with_categories
+
+AREA, CURVES = "curves/kept_area", "curves/{target}/{metric}"
+IMAGES = "images"  # the table with a line per image and target
+CELLS = "cells"  # the table with a line per scored cell of a mosaic
+_OF_IMAGE = ["image_id", "target", "label", "explained", "source_predicted", "flag"]
+_OF_ARM = ["predicted", "p_label", "p_explained", "kept_area"]
+_NAMES = [*_OF_IMAGE, "arm", "predicted"]
+TABLE_IMAGES = 1000  # W&B builds its table in memory
+
+
+def tracked_rows(job_folder: str | Path) -> pd.DataFrame:
+    """What is read here of a job's rows: none of the controls', names as categories."""
+    pieces: Iterator[Any] = read_pieces(job_folder, [*_OF_IMAGE, "arm", *_OF_ARM])
+    return with_categories(piece[~piece["arm"].map(is_control).astype(bool)] for piece in pieces)
+
+
+def metrics(summary: Mapping[str, float | int | None]) -> dict[str, float | int | None]:
+    """The summary; of the controls only accuracy and retention, since a dashboard draws a chart for each metric."""
+    return {
+        name: value
+        for name, value in summary.items()
+        if name.count("/") < 2 or not is_control(name.split("/")[-2]) or name.endswith(("/accuracy", "/retention"))
+    }
+
+
+def histograms(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Probabilities of the label by `<target>/<arm>/p_label`."""
+    return {
+        "/".join([*cast(tuple[str, str], group), "p_label"]): of_group["p_label"].to_numpy()
+        for group, of_group in rows.groupby(["target", "arm"], observed=True)
+    }
+
+
+def area_curves(summary: Mapping[str, float | int | None], rows: pd.DataFrame) -> list[dict[str, float]]:
+    """A point per equal-area arm, areas rising: the area that is kept of the source's view, and each target's numbers.
+
+    accuracy, retention and above_control are the arm's, control the accuracy of the random regions of that area.
+    Fractions; what is undefined or has not run is left out.
+    """
+    areas = sorted({int(arm[4:]) for arm in rows["arm"].unique() if arm.startswith("area")})
+    points = []
+    for area in areas:
+        arm = f"area{area}"
+        point: dict[str, float] = {AREA: area / 100}
+        for target in rows["target"].unique():
+            named = {name: f"{target}/{arm}/{name}" for name in ("accuracy", "retention", "above_control")}
+            named["control"] = f"{target}/{matched_control(arm)}/accuracy"
+            for metric, name in named.items():
+                if (value := summary.get(name)) is not None:
+                    point[CURVES.format(target=target, metric=metric)] = value
+        points.append(point)
+    return points
+
+
+def image_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """A line per image and target, in the rows' order; per arm the prediction and the probabilities.
+
+    Of more images than TABLE_IMAGES as many, evenly spread.
+    """
+    shown: Any = rows[rows["image_id"].isin(_spread(rows))].astype(dict.fromkeys(_NAMES, "str"))
+    lines = shown.drop_duplicates(["image_id", "target"])[_OF_IMAGE].set_index(["image_id", "target"])
+    for arm, part in shown.groupby("arm", sort=False):
+        of_arm = [name for name in _OF_ARM if arm != IMAGE_ARM or name != "kept_area"]  # the image arm keeps all
+        columns = part.set_index(["image_id", "target"])[of_arm].add_prefix(f"{arm}/")
+        lines = lines.join(columns)
+    return lines.reset_index()
+
+
+def score_histograms(scores: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Counts and edges of 20 bins by `<evaluation>/<metric>`, over the values that are defined."""
+    groups = scores.dropna(subset="value").groupby(["evaluation", "metric"], sort=False, observed=True)
+    return {"/".join(map(str, cast(tuple, names))): np.histogram(group["value"], bins=20) for names, group in groups}
+
+
+def score_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """A line an image: its facts, a column a score (NaN where undefined), why; of too many images as image_table."""
+    rows: Any = scores[scores["image_id"].isin(_spread(scores))]
+    facts = rows.drop_duplicates("image_id").set_index("image_id")[["label", "explained", "p_explained"]]
+    values = rows.pivot(index="image_id", columns="metric", values="value")
+    why = rows[rows["reason"] != ""].drop_duplicates("image_id").set_index("image_id")["reason"]
+    return facts.astype({"label": "str", "explained": "str"}).join([values, why.astype("str")]).reset_index()
+
+
+def _spread(rows: Any) -> Any:
+    """Image ids, of more than TABLE_IMAGES as many, evenly spread."""
+    images = rows["image_id"].unique()
+    spread = np.linspace(0, len(images) - 1, min(len(images), TABLE_IMAGES)).round().astype(int)
+    return images[np.unique(spread)]

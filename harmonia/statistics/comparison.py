@@ -1,0 +1,252 @@
+"""Cells on the same images: what each got right there, how sure that is, and what is left above its control.
+
+A *cell* is a source, a method (with its variant), a target and an arm. *Retention* of an arm is its accuracy over
+that of the whole image, same target, same images; *above control* is the retention less that of the matched
+control, which shows as much of the image and knows nothing: random blobs of the same area for an equal-area arm,
+uniform dimming to the map's own mean for the soft one.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from harmonia.arms import IMAGE_ARM, matched_control
+from harmonia.results.gathered import CELL, CELL_COLUMN, SETTING, Frame, Rows
+from harmonia.results.rows import codes_of
+from harmonia.results.summary import calibration_error
+from harmonia.statistics.inference import NUM_RESAMPLES, Draws, draw_f1, draw_sums, interval, ratio, strata
+
+_OF_JOBS = ["job", "family", "target_family", "source_parameters", "target_parameters", "random_weights", "unreadable"]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The cells of one setting, and resamples of their images that all of them share.
+
+    Codes number the classes; -1 says that an image has no label or that a cell lacks the image.
+    """
+
+    setting: dict[str, str]
+    cells: Frame  # a line per cell: CELL, what is known of its models, and of its rows
+    class_names: np.ndarray  # (classes,) those of labels first
+    labels: np.ndarray  # (images,) codes
+    predicted: np.ndarray  # (images, cells) codes, by the target
+    source_predicted: np.ndarray  # (images, cells) codes, by the source on the whole image
+    confidence: np.ndarray  # (images, cells) the target's p of what it predicts, NaN where it lacks the image
+    has_class: np.ndarray  # (images, cells): whether the target has the label's class at all
+    num_resamples: int = NUM_RESAMPLES
+    seed: int = 0
+
+    @cached_property
+    def there(self) -> np.ndarray:
+        """Whether the cell has the image and the image a label, (images, cells)."""
+        return (self.predicted >= 0) & (self.labels >= 0)[:, None]
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """Whether the target names the label, (images, cells)."""
+        return self.there & (self.predicted == self.labels[:, None])
+
+    @cached_property
+    def strata(self) -> np.ndarray:
+        return strata(self.labels.astype(str))
+
+    @property
+    def accuracy(self) -> Draws:
+        return self._accuracy_and_retention[0]
+
+    @property
+    def retention(self) -> Draws:
+        """NaN for the image arm and where the target has no image arm or no image right."""
+        return self._accuracy_and_retention[1]
+
+    @cached_property
+    def _accuracy_and_retention(self) -> tuple[Draws, Draws]:
+        image = self.image_position
+        paired = self.there & self.there[:, image] & (image >= 0)
+        hits, images, kept, whole = self.sums(
+            self.right, self.there, self.right & paired, self.right[:, image] & paired
+        )
+        retention = ratio(kept, whole)
+        retention[:, self.cells["arm"] == IMAGE_ARM] = np.nan
+        return ratio(hits, images), retention
+
+    @cached_property
+    def above_control(self) -> Draws:
+        """NaN for arms without a matched control, and where that has not run."""
+        control = self.control_position
+        return np.where(control >= 0, self.retention - self.retention[:, control], np.nan)
+
+    @cached_property
+    def image_position(self) -> np.ndarray:
+        """Each cell's whole image, -1 for none."""
+        return self.positions(self.cells.assign(arm=IMAGE_ARM))
+
+    @cached_property
+    def control_position(self) -> np.ndarray:
+        """Each cell's matched control, -1 for none."""
+        return self.positions(self.cells.assign(arm=self.cells["arm"].map(matched_control)))
+
+    def positions(self, keys: Frame) -> np.ndarray:
+        """Where the cells of these CELL columns stand, -1 for none."""
+        index = pd.MultiIndex.from_frame(self.cells[CELL])
+        return index.get_indexer(pd.MultiIndex.from_frame(keys[CELL]))
+
+    def sums(self, *columns: np.ndarray) -> list[Draws]:
+        """Draws of how many images are true, for several blocks of columns in one pass."""
+        # an only image never varies: no resample, so that its interval is undefined
+        num_resamples = self.num_resamples if len(self.labels) > 1 else 0
+        widths = np.cumsum([block.shape[1] for block in columns])[:-1]
+        return np.split(draw_sums(np.hstack(columns), self.strata, num_resamples, self.seed), widths, axis=1)
+
+    def f1(self, positions: Sequence[int] | np.ndarray) -> Draws:
+        """Draws of F1 of these cells, averaged by support and equally, (1 + resamples, cells, 2)."""
+        predicted = np.where(self.there[:, positions], self.predicted[:, positions], -1)
+        num_resamples = self.num_resamples if len(self.labels) > 1 else 0
+        return draw_f1(self.labels, predicted, self.strata, num_resamples, self.seed)
+
+    def calibration_errors(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Expected calibration error of each of these cells over its labelled images, NaN without one."""
+        errors = []
+        for at in positions:
+            used = self.there[:, at]
+            error = calibration_error(pd.Series(self.confidence[used, at]), pd.Series(self.right[used, at]))
+            errors.append(np.nan if error is None else error)
+        return np.array(errors)
+
+
+def compare(rows: Rows, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> list[Comparison]:
+    """A comparison per setting, for rows as harmonia.gathering.gather gives them."""
+    cells = rows.cells
+    setting_of, settings = pd.factorize(pd.MultiIndex.from_frame(cells[SETTING]))
+    place = np.zeros(len(cells), int)
+    built = []
+    for number in range(len(settings)):
+        here = np.flatnonzero(setting_of == number)
+        place[here] = np.arange(len(here))
+        jobs = dict.fromkeys(cells["job"].iloc[here])
+        images = dict.fromkeys(name for job in jobs for name in rows.image_ids[job])
+        built.append(_Building(cells.iloc[here][CELL + _OF_JOBS].reset_index(drop=True), list(images)))
+    for piece in rows.read(_COMPARED):
+        setting = setting_of[piece[CELL_COLUMN]]
+        for number in np.unique(setting).tolist():
+            part = piece[setting == number]
+            built[number].add(part, place[part[CELL_COLUMN]])
+    return [
+        of_setting.comparison(dict(zip(SETTING, setting, strict=True)), num_resamples, seed)
+        for of_setting, setting in zip(built, settings, strict=True)
+    ]
+
+
+_COMPARED = ["image_id", "label", "predicted", "source_predicted", "p_label", "p_predicted", "kept_area", "flag"]
+
+
+class _Building:
+    """The arrays of a comparison while its rows come in; codes are in the order in which names are met."""
+
+    def __init__(self, cells: Frame, image_ids: list[str]):
+        self.cells = cells
+        self._image = {name: number for number, name in enumerate(image_ids)}
+        shape = (len(image_ids), len(cells))
+        self._codes: dict[str, int] = {}
+        # labels number the classes that F1 is averaged over, so they come first in the end
+        self._met: dict[str, dict[str, None]] = {name: {} for name in ("label", "predicted", "source_predicted")}
+        self._labels = np.full(len(image_ids), -1, np.int32)
+        self._predicted, self._source_predicted = (np.full(shape, -1, np.int32) for _ in range(2))
+        self._confidence = np.full(shape, np.nan, np.float32)
+        self._has_class = np.zeros(shape, bool)
+        self._count, self._flagged, self._lacking = (np.zeros(len(cells), int) for _ in range(3))
+        self._kept = np.zeros(len(cells))
+
+    def add(self, rows: Frame, cell: np.ndarray) -> None:
+        """Rows of this setting, each with its cell's position."""
+        image = codes_of(rows["image_id"], self._image)
+        codes = {}
+        for name, met in self._met.items():
+            codes[name] = codes_of(rows[name], self._codes)
+            met |= dict.fromkeys(rows[name].dropna().unique())
+        has_class = rows["p_label"].notna().to_numpy()
+        self._labels[image] = codes["label"]
+        self._predicted[image, cell] = codes["predicted"]
+        self._source_predicted[image, cell] = codes["source_predicted"]
+        self._confidence[image, cell] = rows["p_predicted"]
+        self._has_class[image, cell] = has_class
+        self._count += np.bincount(cell, minlength=len(self.cells))
+        self._flagged += np.bincount(cell[rows["flag"].ne("")], minlength=len(self.cells))
+        self._lacking += np.bincount(cell[(codes["label"] >= 0) & ~has_class], minlength=len(self.cells))
+        # row after row, so that the pieces change no rounding
+        np.add.at(self._kept, cell, rows["kept_area"].to_numpy(float))
+
+    def comparison(self, setting: dict[str, str], num_resamples: int, seed: int) -> Comparison:
+        names = list(dict.fromkeys(name for met in self._met.values() for name in met))
+        renumbered = np.full(len(names) + 1, -1, np.int32)
+        renumbered[[self._codes[name] for name in names]] = np.arange(len(names))
+        for codes in (self._labels, *self._predicted.T, *self._source_predicted.T):
+            codes[:] = renumbered[codes]
+        return Comparison(
+            setting=setting,
+            cells=self.cells.assign(
+                kept_area=self._kept / self._count,
+                images=self._count,
+                flagged=self._flagged,
+                lacking=self._lacking,
+            ),
+            class_names=np.asarray(names, dtype=object),
+            labels=self._labels,
+            predicted=self._predicted,
+            source_predicted=self._source_predicted,
+            confidence=self._confidence,
+            has_class=self._has_class,
+            num_resamples=num_resamples,
+            seed=seed,
+        )
+
+
+def estimates(**draws: Draws) -> dict[str, np.ndarray]:
+    """NAME, NAME_low and NAME_high of each of several draws (1 + resamples, lines): 95 % intervals."""
+    columns: dict[str, np.ndarray] = {}
+    for name, of_lines in draws.items():
+        columns |= dict(zip((name, f"{name}_low", f"{name}_high"), interval(of_lines).T, strict=True))
+    return columns
+
+
+def cell_estimates(comparison: Comparison) -> Frame:
+    """A line per cell but those of the image arm, fractions: accuracy, retention, control, above_control.
+
+    lacking: images whose class the target lacks; they count as wrong. reason: why a number is undefined, else "".
+    """
+    shown = np.flatnonzero(comparison.cells["arm"] != IMAGE_ARM)
+    cells = comparison.cells.iloc[shown].reset_index(drop=True)
+    image, control = comparison.image_position[shown], comparison.control_position[shown]
+    whole = np.where(image >= 0, comparison.accuracy[:, image], np.nan)
+    of_control = np.where(control >= 0, comparison.retention[:, control], np.nan)
+    columns = estimates(
+        accuracy_image=whole,
+        accuracy_feature=comparison.accuracy[:, shown],
+        retention=comparison.retention[:, shown],
+        control_retention=of_control,
+        above_control=comparison.above_control[:, shown],
+    )
+    frame = cells.assign(control=cells["arm"].map(matched_control), **columns)
+    there = comparison.there[:, shown].any(0)
+    checks = [
+        (~there, "no image has a label"),
+        (image < 0, "no whole images have run"),
+        (frame["accuracy_image"] == 0, "no whole image is right"),
+        (frame["retention_low"].isna(), "too few images for an interval"),
+        ((control < 0) & frame["control"].notna(), "the matched control has not run"),
+    ]
+    return frame.assign(reason=np.select([np.asarray(met) for met, _ in checks], [why for _, why in checks], ""))
+
+
+def mean_draws(draws: Draws, groups: Iterable[np.ndarray]) -> tuple[Draws, np.ndarray]:
+    """Draws of the mean over each group of positions, and how many of them are defined; the others are left out."""
+    means, counts = [], []
+    for group in groups:
+        defined = group[~np.isnan(draws[0, group])]
+        means.append(draws[:, defined].mean(1) if len(defined) else np.full(len(draws), np.nan))
+        counts.append(len(defined))
+    return np.stack(means, 1) if means else draws[:, :0], np.array(counts, dtype=int)

@@ -1,0 +1,285 @@
+"""What the cells of one comparison say together: arms and controls, targets, methods, families, sizes.
+
+Every function gives a frame of fractions, NaN where a number is undefined; NAME_low and NAME_high bound the 95 %
+interval of NAME over images. The networks are those that ran: no interval speaks of others.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from harmonia.arms import is_feature, matched_control
+from harmonia.results.gathered import LINE
+from harmonia.statistics.comparison import Comparison, Frame, cell_estimates, estimates, mean_draws
+from harmonia.statistics.inference import Draws, exact_mcnemar, holm, ratio
+
+ALL_SOURCES = "all"
+
+
+def mean_transfer(comparison: Comparison) -> pd.DataFrame:
+    """Retention, the control's and the difference, mean over the other targets: of every source, and of all of them.
+
+    above_centre: the difference from the centre box of the same area, which knows where photographers point.
+
+    Random-weight sources have lines of their own and are no part of the mean over trained ones. `cells` says how many
+    a mean is over, `images` of how many images each is at most; where some cells have a matched control and others
+    none, it is over those that have.
+    """
+    cells = comparison.cells
+    transfers = cells[(cells["target"] != cells["source"]) & cells["arm"].map(is_feature)]
+    key = ["source", "method", "variant", "arm", "random_weights"]
+    grouped = [
+        (names, group)
+        for frame in (transfers.assign(source=ALL_SOURCES), transfers)
+        for names, group in frame.groupby(key, sort=False)
+    ]
+    positions = [_with_control(comparison, group.index.to_numpy()) for _, group in grouped]
+    control = comparison.control_position
+    of_control = np.where(control >= 0, comparison.retention[:, control], np.nan)
+    retention, counts = mean_draws(comparison.retention, positions)
+    columns = estimates(
+        retention=retention,
+        control_retention=mean_draws(of_control, positions)[0],
+        above_control=mean_draws(comparison.above_control, positions)[0],
+        above_centre=mean_draws(_above_centre(comparison), positions)[0],
+    )
+    kept_area = [cells["kept_area"].iloc[group].mean() for group in positions]
+    images = [cells["images"].iloc[group].max() for group in positions]
+    keys = pd.DataFrame([names for names, _ in grouped], columns=key)
+    return keys.assign(cells=counts, images=images, kept_area=kept_area, **columns)
+
+
+def _above_centre(comparison: Comparison) -> Draws:
+    """Retention less that of the centre box of the same area; NaN where that has not run."""
+    arms = comparison.cells["arm"].str.replace(r"^area", "centre", regex=True)
+    at = comparison.positions(comparison.cells.assign(arm=arms.where(arms != comparison.cells["arm"])))
+    return np.where(at >= 0, comparison.retention - comparison.retention[:, at], np.nan)
+
+
+def _with_control(comparison: Comparison, positions: np.ndarray) -> np.ndarray:
+    controlled = positions[~np.isnan(comparison.above_control[0, positions])]
+    return controlled if len(controlled) else positions
+
+
+def paired_tests(comparison: Comparison) -> pd.DataFrame:
+    """Exact McNemar tests between cells of one source and method, Holm-corrected within each kind of question.
+
+    kind: "arm, control": a feature against its matched control; "arm, image": against the whole image; "target,
+    target": one feature in two targets. difference: accuracy of the first less that of the second.
+    """
+    cells, kinds = comparison.cells, {}
+    features = np.flatnonzero(cells["arm"].map(is_feature))
+    for kind, others in (("arm, control", comparison.control_position), ("arm, image", comparison.image_position)):
+        kinds[kind] = [(position, others[position]) for position in features if others[position] >= 0]
+    same_feature = cells.iloc[features].groupby([*LINE, "arm"], sort=False).indices.values()
+    kinds["target, target"] = [pair for group in same_feature for pair in combinations(features[group], 2)]
+    frames = [_paired(comparison, pairs).assign(kind=kind) for kind, pairs in kinds.items() if pairs]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def _paired(comparison: Comparison, pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
+    """One line per pair of cells, over the images that both have; the Holm family is all of them."""
+    first, second = np.array(pairs).T
+    cells = comparison.cells
+    hits = np.where(comparison.there, comparison.right, np.nan)
+    found = [exact_mcnemar(hits[:, one], hits[:, other]) for one, other in pairs]
+    frame = cells.iloc[first][LINE].reset_index(drop=True)
+    for name, chosen in (("first", first), ("second", second)):
+        for column in ("target", "arm", "method", "variant", "kept_area"):
+            frame[f"{name}_{column}"] = cells[column].to_numpy()[chosen]
+    frame = frame.assign(**estimates(difference=_accuracy_differences(comparison, first, second)))
+    frame[["only_first", "only_second", "p"]] = found
+    return frame.assign(p_holm=holm(frame["p"]))
+
+
+def _accuracy_differences(comparison: Comparison, first: np.ndarray, second: np.ndarray) -> Draws:
+    both = comparison.there[:, first] & comparison.there[:, second]
+    images, one, other = comparison.sums(both, comparison.right[:, first] & both, comparison.right[:, second] & both)
+    return ratio(one - other, images)
+
+
+def _retention_differences(comparison: Comparison, first: np.ndarray, second: np.ndarray) -> Draws:
+    """Of cells with one target, over the images that both have; NaN where the whole image has not run or is wrong."""
+    image = comparison.image_position[first]
+    both = comparison.there[:, first] & comparison.there[:, second] & comparison.there[:, image] & (image >= 0)
+    whole, one, other = comparison.sums(
+        *(comparison.right[:, shown] & both for shown in (image, first, second)),
+    )
+    return ratio(one - other, whole)
+
+
+def methods(comparison: Comparison) -> pd.DataFrame:
+    """Method against method on the same source, target, arm and images: first less second, accuracy and retention.
+
+    Behind the single targets comes their mean, the source itself left out: target "others", no test.
+    """
+    cells = comparison.cells
+    shown = cells[cells["arm"].map(is_feature)]
+    pairs = []
+    for _, group in shown.groupby(["source", "target", "arm", "random_weights"], sort=False):
+        order = group.sort_values(["method", "variant"], ascending=False).index
+        pairs += combinations(order, 2)
+    if not pairs:
+        return pd.DataFrame()
+    first, second = np.array(pairs).T
+    accuracy, retention = (
+        of_pairs(comparison, first, second) for of_pairs in (_accuracy_differences, _retention_differences)
+    )
+    single = _paired(comparison, pairs).assign(**estimates(retention_difference=retention))
+    transfers = single[single["first_target"] != single["source"]].assign(first_target="others", second_target="others")
+    key = [*LINE, "first_target", "second_target", "first_arm", "second_arm"]
+    key += ["first_method", "first_variant", "second_method", "second_variant"]
+    grouped = transfers.groupby(key, sort=False)
+    kept: Frame = grouped[["first_kept_area", "second_kept_area"]].mean()
+    positions = [group.index.to_numpy() for _, group in grouped]
+    columns = estimates(
+        difference=mean_draws(accuracy, positions)[0], retention_difference=mean_draws(retention, positions)[0]
+    )
+    return pd.concat([single, kept.reset_index().assign(**columns)], ignore_index=True)
+
+
+def capacity(comparison: Comparison) -> pd.DataFrame:
+    """Retention from the smaller to the larger network of a family, the way back, and the first less the second.
+
+    above_NAME: the same of what is left above control; area_NAME: what the features keep, different on the two ways.
+    Size is the number of parameters, as recorded by the jobs; pairs of which one size is unknown are left out.
+    """
+    cells = comparison.cells
+    shown = cells[
+        cells["arm"].map(is_feature)
+        & (cells["family"] == cells["target_family"])
+        & (cells["source_parameters"] != cells["target_parameters"])
+        & cells[["source_parameters", "target_parameters"]].notna().all(axis=1)
+        & ~cells["random_weights"]
+    ]
+    up = shown["source_parameters"] < shown["target_parameters"]
+    ends = {"small": shown["source"].where(up, shown["target"]), "large": shown["target"].where(up, shown["source"])}
+    key = ["family", "small", "large", "method", "variant", "arm"]
+    lines = []
+    for names, group in shown.assign(up=up, **ends).groupby(key, sort=False):
+        ways = [group.index[group["up"] == way].to_numpy() for way in (True, False)]
+        lines.append((names, ways))
+    if not lines:
+        return pd.DataFrame()
+    frame = pd.DataFrame([names for names, _ in lines], columns=key)
+    for prefix, draws in (("", comparison.retention), ("above_", comparison.above_control)):
+        rising, falling = (mean_draws(draws, [ways[way] for _, ways in lines])[0] for way in (0, 1))
+        columns = {"to_larger": rising, "to_smaller": falling, "difference": rising - falling}
+        frame = frame.assign(**estimates(**{prefix + name: of_lines for name, of_lines in columns.items()}))
+    areas = [[cells["kept_area"].iloc[way].mean() for way in ways] for _, ways in lines]
+    return frame.assign(area_to_larger=[up for up, _ in areas], area_to_smaller=[down for _, down in areas])
+
+
+def families(comparison: Comparison) -> pd.DataFrame:
+    """Mean retention of each method and arm to the source itself, to other networks of its family, to other families.
+
+    kinship, above_kinship: what a common family adds to retention, and to what is left above control, between networks
+    of whatever strength: in retention = source + target + kinship, by least squares over the cells of different
+    networks. The plain means differ also because other sources and targets stand behind them. NaN where the cells do
+    not tell the three apart. Random-weight sources are left out.
+    """
+    cells = comparison.cells
+    shown = cells[cells["arm"].map(is_feature) & ~cells["random_weights"]]
+    itself = shown["source"] == shown["target"]
+    kin = (shown["family"] == shown["target_family"]) & (shown["family"] != "")
+    key = ["method", "variant", "arm"]
+    groups: dict[str, list[np.ndarray]] = {"itself": [], "within": [], "between": []}
+    names, added = [], []
+    for name, group in shown.groupby(key, sort=False):
+        names.append(name)
+        for kind, mask in (("itself", itself), ("within", kin & ~itself), ("between", ~kin & ~itself)):
+            groups[kind].append(group.index[mask[group.index]].to_numpy())
+        pairs = group[~itself[group.index]]
+        added.append(
+            [
+                _kinship(pairs, kin[pairs.index], draws[:, pairs.index])
+                for draws in (comparison.retention, comparison.above_control)
+            ]
+        )
+    means = {kind: mean_draws(comparison.retention, positions) for kind, positions in groups.items()}
+    draws = {kind: of_kind for kind, (of_kind, _) in means.items()}
+    counts = {f"{kind}_cells": count for kind, (_, count) in means.items()}
+    if not names:
+        return pd.DataFrame()
+    kinship, above = (np.stack(of_lines, 1) for of_lines in zip(*added, strict=True))
+    columns = estimates(**draws, kinship=kinship, above_kinship=above)
+    return pd.DataFrame(names, columns=key).assign(**counts, **columns)
+
+
+def _kinship(pairs: Frame, kin: Frame, draws: Draws) -> np.ndarray:
+    """Draws of the coefficient of kin in draws = source + target + kin, over the pairs that are defined."""
+    known = ~np.isnan(draws[0])
+    pairs, kin, draws = pairs[known], kin[known], draws[:, known]
+    models = np.hstack([pd.get_dummies(pairs[end]).to_numpy(float) for end in ("source", "target")])
+    design = np.hstack([models, kin.to_numpy(float)[:, None]])
+    if not len(pairs) or np.linalg.matrix_rank(design) == np.linalg.matrix_rank(models):
+        return np.full(len(draws), np.nan)
+    return draws @ np.linalg.pinv(design)[-1]
+
+
+def controls(comparison: Comparison) -> pd.DataFrame:
+    """Every feature arm beside the controls of its area: lines of cell_estimates, and KIND_retention of each kind."""
+    lines: Frame = cell_estimates(comparison)
+    features = lines[lines["arm"].map(is_feature)].reset_index(drop=True)
+    named = lines["arm"].str.extract(r"^(?P<kind>.*?)(?P<area>\d*)$")
+    kinds = [kind for kind in named["kind"].unique() if kind not in ("soft", "area", "dim", "blobs")]
+    for kind in kinds:
+        arms = features["arm"].str.replace("area", kind) if kind else features["arm"]
+        at = comparison.positions(features.assign(arm=arms.where(features["arm"] != "soft", kind)))
+        retention = np.where(at >= 0, comparison.retention[:, at], np.nan)
+        features = features.assign(**estimates(**{f"{kind}_retention": retention}))
+    return features
+
+
+def model_order(comparison: Comparison) -> list[str]:
+    """The models of a comparison by family, size and name."""
+    cells, head = comparison.cells, ["name", "family", "size"]
+    sources = cells[["source", "family", "source_parameters"]].set_axis(head, axis=1)
+    targets = cells[["target", "target_family", "target_parameters"]].set_axis(head, axis=1)
+    models: Frame = pd.concat([sources, targets]).drop_duplicates("name")
+    return models.sort_values(["family", "size", "name"])["name"].tolist()
+
+
+def matrix(comparison: Comparison, arm: str, above_control: bool = False) -> pd.DataFrame:
+    """Retention of an arm, a line per method and source, a column per target with its bounds; NaN where none has run.
+
+    above_control: what is left of it above the matched control instead. Models stand by family, size and name, in the
+    same order on both axes.
+    """
+    order = model_order(comparison)
+    chosen = comparison.cells[comparison.cells["arm"] == arm]
+    lines = chosen[[*LINE, "random_weights"]].drop_duplicates().assign(arm=arm)
+    lines = lines.sort_values("source", key=lambda names: names.map(order.index), kind="stable")
+    lines = lines.sort_values(["method", "variant"], kind="stable", ignore_index=True)
+    targets = set(comparison.cells["target"])
+    draws = comparison.above_control if above_control else comparison.retention
+    for target in [name for name in order if name in targets]:
+        at = comparison.positions(lines.assign(target=target))
+        lines = lines.assign(**estimates(**{target: np.where(at >= 0, draws[:, at], np.nan)}))
+    # where no control has run there is nothing above it
+    return lines[lines[[name for name in order if name in targets]].notna().any(axis=1)] if above_control else lines
+
+
+def missing(comparison: Comparison) -> list[str]:
+    """What others of the grid have and a cell lacks, a line each: methods and targets of a source, arms of a method.
+
+    A target is missed where another source has it, unless that is itself the target: self is no target of others.
+    """
+    cells = comparison.cells
+    said = []
+    common = cells.loc[cells["source"] != cells["target"], "target"]
+    for source, of_source in cells.groupby("source", sort=False):
+        for method in [name for name in cells["method"].unique() if name not in set(of_source["method"])]:
+            said.append(f"source {source}: method {method} has not run")
+        for method, part in of_source.groupby("method", sort=False):
+            wanted_targets = dict.fromkeys([*of_source["target"], *common])
+            for target in [name for name in wanted_targets if name not in set(part["target"])]:
+                said.append(f"source {source}, method {method}: target {target} has not run")
+            for target, of_target in part.groupby("target", sort=False):
+                has = set(of_target["arm"])
+                wanted = {control for arm in has if (control := matched_control(arm)) is not None}
+                if lacks := sorted((wanted | set(of_source["arm"])) - has):
+                    said.append(f"source {source}, method {method}, target {target}: no arms {', '.join(lacks)}")
+    return said

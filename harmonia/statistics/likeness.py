@@ -1,0 +1,135 @@
+"""Pairs of models: how alike they are, and how much of what explains one carries the other."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harmonia.arms import is_feature
+from harmonia.errors import InputError
+from harmonia.results.gathered import CELL, SETTING
+from harmonia.results.jobs import Job, section
+from harmonia.results.representations import read_representations
+from harmonia.statistics.cka import linear_cka
+from harmonia.statistics.comparison import Comparison, Frame, estimates
+from harmonia.statistics.ranks import rank_correlation
+
+MIN_PAIRS = 5  # of four, no order is significant at 5 %
+_FOUND = ("rho", "low", "high", "p", "pairs", "models")
+MEASURES = {"agreement": "agreement of predictions", "cka": "linear CKA"}
+
+
+def correlations(pairs: Frame, arm: str) -> pd.DataFrame:
+    """Spearman's rho (rho, low, high, p, pairs, models) of each measure of likeness with what is left above control.
+
+    A line per setting, method, variant and measure with MIN_PAIRS pairs or more. Random-weight sources are left out:
+    they resemble nothing and transfer nothing, and would decide the correlation alone.
+    """
+    shown: Frame = pairs[(pairs["arm"] == arm) & ~pairs["random_weights"].astype(bool)]
+    lines = []
+    for names, part in shown.groupby([*SETTING, "method", "variant"], sort=False):
+        for measure in MEASURES:
+            known = part[["source", "target", measure, "above_control"]].dropna()
+            if len(known) >= MIN_PAIRS:
+                ends = list(zip(known["source"], known["target"], strict=True))
+                alike, above = (dict(zip(ends, known[name], strict=True)) for name in (measure, "above_control"))
+                found = rank_correlation(alike, above)
+                lines.append((*names, measure, *(getattr(found, name) for name in _FOUND)))
+    return pd.DataFrame(lines, columns=[*SETTING, "method", "variant", "measure", *_FOUND])
+
+
+def model_pairs(comparison: Comparison, jobs: Sequence[Job]) -> pd.DataFrame:
+    """One line per source, other target, method and feature arm: how alike the two are, and how much transfers.
+
+    jobs: those that wrote the rows. agreement: share of the whole images for which both predict the same class. cka:
+    debiased linear CKA of their penultimate representations, NaN where no job has left both for the same images.
+    retention, control_retention and above_control as in harmonia.comparison, with their intervals. within_family:
+    whether both models name the same family. Fractions; pairs whose whole images have not run are left out.
+    """
+    cells = comparison.cells
+    others = (cells["source"] != cells["target"]) & cells["arm"].map(is_feature).astype(bool)
+    shown = np.flatnonzero(others.to_numpy() & (comparison.image_position >= 0))
+    image, control = comparison.image_position[shown], comparison.control_position[shown]
+    seen = comparison.predicted[:, image] >= 0
+    same = (comparison.predicted[:, image] == comparison.source_predicted[:, image]) & seen
+    pairs: Any = cells.iloc[shown].reset_index(drop=True)
+    likeness = _Likeness(jobs)
+    ends = cells.iloc[image][["job", "source", "target"]].itertuples(index=False)
+    return pairs[[*CELL, "random_weights"]].assign(
+        within_family=pairs["family"] == pairs["target_family"],
+        agreement=same.sum(0) / seen.sum(0),
+        cka=[likeness.cka(job, source, target) for job, source, target in ends],
+        images=seen.sum(0),
+        **estimates(
+            retention=comparison.retention[:, shown],
+            control_retention=np.where(control >= 0, comparison.retention[:, control], np.nan),
+            above_control=comparison.above_control[:, shown],
+        ),
+    )
+
+
+class _Likeness:
+    """CKA of models by job and name; a model that a job does not show images to may have seen them in another job."""
+
+    def __init__(self, jobs: Sequence[Job]):
+        self._jobs = {str(job.folder): job for job in jobs}
+        self._of_model: dict[str, list[str]] = {}  # the jobs that have it as a target
+        for folder, job in self._jobs.items():
+            for name in _targets(job):
+                self._of_model.setdefault(_identity(job, name), []).append(folder)
+        self._read: dict[str, tuple[list[str], dict[str, np.ndarray]]] = {}
+        self._known: dict[str, float] = {}
+
+    def cka(self, job: str, source: str, target: str) -> float:
+        one, other = (self._representation(job, name) for name in (source, target))
+        if one is None or other is None:
+            return math.nan
+        identities = sorted(_identity(self._jobs[job], name) for name in (source, target))
+        key = json.dumps([identities, section(self._jobs[job].config, "data")], default=str)
+        if key not in self._known:
+            shared = one.index.intersection(other.index)
+            both = (frame.loc[shared].to_numpy() for frame in (one, other))
+            self._known[key] = linear_cka(*both) if len(shared) >= 4 else math.nan
+        return self._known[key]
+
+    def _representation(self, job: str, name: str) -> pd.DataFrame | None:
+        if name not in _models(self._jobs[job]):
+            return None
+        data = section(self._jobs[job].config, "data")
+        others = self._of_model.get(_identity(self._jobs[job], name), [])
+        for folder in sorted(others, key=lambda folder: folder != job):
+            if section(self._jobs[folder].config, "data") == data:
+                if folder not in self._read:
+                    self._read[folder] = _representations(folder)
+                image_ids, found = self._read[folder]
+                if name in found:
+                    return pd.DataFrame(found[name], index=image_ids).dropna()
+        return None
+
+
+def _representations(folder: str) -> tuple[list[str], dict[str, np.ndarray]]:
+    try:
+        return read_representations(folder)
+    except InputError:
+        return [], {}  # a torn file costs a job its likeness, and the report nothing
+
+
+def _targets(job: Job) -> list[str]:
+    return [str(entry.get("name")) for entry in section(job.config, "target").values() if isinstance(entry, dict)]
+
+
+def _models(job: Job) -> dict[str, Mapping[str, Any]]:
+    """The configurations of a job's models by name."""
+    entries = [section(job.config, "source"), *section(job.config, "target").values()]
+    return {str(entry.get("name")): entry for entry in entries if isinstance(entry, dict)}
+
+
+def _identity(job: Job, name: str) -> str:
+    """What two jobs share exactly when their models of this name give the same numbers."""
+    model = _models(job)[name]
+    seed = job.config.get("seed") if model.get("weights") == "random" else None
+    precision = section(job.config, "trainer").get("precision")
+    return json.dumps([model, seed, precision], sort_keys=True, default=str)

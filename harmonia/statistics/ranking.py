@@ -1,0 +1,162 @@
+"""How metrics order attribution methods, and whether they agree: means, ranks, rank correlations, with intervals.
+
+Nothing here makes one number of several metrics. Intervals are those of harmonia.statistics: the images of a setting
+are drawn again within their classes, the same resamples for every cell and metric; methods, networks and maps are
+held fixed.
+"""
+
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from harmonia.results.gathered_scores import ScoredMaps
+from harmonia.statistics.inference import NUM_RESAMPLES, Draws, interval, resamples, strata
+from harmonia.statistics.ranks import image_correlations, mean_over_cells, spearman
+
+MIN_METHODS = 5  # of four, no order is significant at 5 %
+
+
+def mean_draws(scores: ScoredMaps, num_resamples: int = NUM_RESAMPLES) -> Draws:
+    """Draws of each cell's mean of each metric over the images that have it, (1 + resamples, cells, metrics)."""
+    columns = scores.values.reshape(len(scores.image_ids), -1)
+    # equal columns have the same mean, bit for bit: a product of matrices does not promise it, and ranks would follow
+    values, inverse = np.unique(np.nan_to_num(columns, nan=np.inf), axis=1, return_inverse=True)
+    there = np.isfinite(values)
+    filled = np.where(there, values, 0)
+    num_resamples = num_resamples if len(values) > 1 else 0
+    blocks = []
+    for counts in resamples(strata(scores.labels), num_resamples):
+        counts = counts.astype(float)
+        of_images = counts @ there.astype(float)
+        blocks.append(np.divide(counts @ filled, of_images, out=np.full(of_images.shape, np.nan), where=of_images > 0))
+    return np.concatenate(blocks)[:, inverse.reshape(-1)].reshape(-1, *scores.values.shape[1:])
+
+
+def comparable(scores: ScoredMaps) -> ScoredMaps:
+    """The scores of the images that all of a source's methods have by the metric, NaN elsewhere.
+
+    Means over different images do not compare: a method without a score of the hard ones would win. Methods without
+    any score of the metric have no say.
+    """
+    values = scores.values.copy()
+    for places in scores.cells.groupby("source", sort=False).indices.values():
+        part = values[:, places]
+        lacking = np.any(np.isnan(part) & ~np.all(np.isnan(part), axis=0), axis=1, keepdims=True)
+        values[:, places] = np.where(lacking, np.nan, part)
+    return replace(scores, values=values)
+
+
+def oriented(scores: ScoredMaps, numbers: np.ndarray) -> np.ndarray:
+    """Numbers (..., metrics) turned so that more is better; those of metrics that judge nothing stay."""
+    return numbers * np.where(scores.metrics["better"] == "lower", -1.0, 1.0)
+
+
+def rank_draws(scores: ScoredMaps, means: Draws) -> Draws:
+    """Draws of each cell's rank among its source's methods by each metric: 1 is best, ties share a mean rank.
+
+    NaN for metrics that describe and do not judge, without a mean, and where a source has one method.
+    """
+    ranks = np.full(means.shape, np.nan)
+    judging = (scores.metrics["better"] != "").to_numpy()
+    for places in scores.cells.groupby("source", sort=False).indices.values():
+        for metric in np.flatnonzero(judging):
+            ran = places[~np.isnan(means[0, places, metric])]
+            if len(ran) > 1:
+                part = -oriented(scores, means[..., ran, :])[..., metric]
+                # a resample without any defined image of one method ranks nothing
+                ranks[:, ran, metric] = rankdata(part, axis=1, nan_policy="propagate")
+    return ranks
+
+
+def ranking(scores: ScoredMaps) -> pd.DataFrame:
+    """A line per cell and metric: value, rank (1 is best), their intervals, images with and without the score.
+
+    methods: how many the rank is among; rank_images: of how many images, those that all of these have.
+    """
+    alike = comparable(scores)
+    ranks = rank_draws(alike, mean_draws(alike))
+    values, places = interval(mean_draws(scores)), interval(ranks)
+    defined, compared = ((~np.isnan(one.values)).sum(0) for one in (scores, alike))
+    missing = scores.reasons.groupby(["cell", "metric"])["images"].sum().to_dict()
+    lines = []
+    for (cell, column), images in np.ndenumerate(defined):
+        name = scores.metrics["metric"].iloc[column]
+        undefined = missing.get((cell, name), 0)
+        if images + undefined == 0:
+            continue  # has not run
+        source = scores.cells["source"].iloc[cell]
+        ranked = ~np.isnan(ranks[0, (scores.cells["source"] == source).to_numpy(), column])
+        numbers = dict(zip(("value", "value_low", "value_high"), values[cell, column].tolist(), strict=True))
+        numbers |= dict(zip(("rank", "rank_low", "rank_high"), places[cell, column].tolist(), strict=True))
+        facts = {"metric": name, "better": scores.metrics["better"].iloc[column]}
+        counts = {"methods": int(ranked.sum()), "rank_images": int(compared[cell, column])}
+        counts |= {"images": int(images), "undefined": int(undefined)}
+        lines.append({**scores.cells.iloc[cell][["source", "method", "variant"]], **facts, **numbers, **counts})
+    return pd.DataFrame(lines)
+
+
+def rank_spread(lines: pd.DataFrame) -> pd.DataFrame:
+    """Of each source's method its best and worst place over the metrics, and which metrics these are; no mean of them.
+
+    lines: as ranking gives them. A place is (rank - 1) / (methods - 1), 0 the best and 1 the last, for metrics may have
+    ranked different numbers of methods: of fewest_methods to most_methods. spread: worst less best, 0 where all agree.
+    """
+    ranked: Any = lines[lines["rank"].notna()]
+    ranked = ranked.assign(place=(ranked["rank"] - 1) / (ranked["methods"] - 1))
+    found = []
+    for names, part in ranked.groupby(["source", "method", "variant"], sort=False):
+        best, worst = part["place"].min(), part["place"].max()
+        found.append(
+            {
+                **dict(zip(("source", "method", "variant"), names, strict=True)),
+                "best": best,
+                "worst": worst,
+                "spread": worst - best,
+                "best_by": ", ".join(part.loc[part["place"] == best, "metric"]),
+                "worst_by": ", ".join(part.loc[part["place"] == worst, "metric"]),
+                "fewest_methods": part["methods"].min(),
+                "most_methods": part["methods"].max(),
+                "metrics": len(part),
+            }
+        )
+    return pd.DataFrame(found)
+
+
+def agreement_over_methods(scores: ScoredMaps) -> pd.DataFrame:
+    """Spearman's rho of each two metrics over the methods of a source, a line per source and pair of metrics.
+
+    Means over comparable images, turned so that more is better. NaN where fewer than MIN_METHODS methods have both; the
+    interval says what other images would give, not other methods.
+    """
+    means = oriented(scores, mean_draws(comparable(scores)))
+    lines = []
+    for source, places in scores.cells.groupby("source", sort=False).indices.items():
+        for one, other in combinations(range(means.shape[2]), 2):
+            both = places[~np.isnan(means[0][places][:, [one, other]]).any(1)]
+            draws = (
+                spearman(means[:, both, one], means[:, both, other])
+                if len(both) >= MIN_METHODS
+                else np.full(len(means), np.nan)
+            )
+            value, low, high = interval(draws).tolist()
+            names = scores.metrics["metric"].iloc[[one, other]]
+            lines.append((source, *names, value, low, high, len(both)))
+    return pd.DataFrame(lines, columns=["source", "first", "second", "rho", "rho_low", "rho_high", "methods"])
+
+
+def agreement_over_images(scores: ScoredMaps) -> pd.DataFrame:
+    """Spearman's rho of each two metrics over the images of a cell, its mean over cells; a line per pair of metrics.
+
+    cells: in how many MIN_IMAGES images or more have both.
+    """
+    rhos = image_correlations(scores.labels, oriented(scores, scores.values))
+    lines = []
+    for one, other in combinations(range(len(scores.metrics)), 2):
+        value, low, high, cells = mean_over_cells(rhos[:, :, one, other])
+        names = scores.metrics["metric"].iloc[[one, other]]
+        lines.append((*names, value, low, high, cells))
+    return pd.DataFrame(lines, columns=["first", "second", "rho", "rho_low", "rho_high", "cells"])

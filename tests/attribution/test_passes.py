@@ -1,0 +1,74 @@
+"""Laws of a batch size that gives way: halved until it fits, for good, and nothing else is swallowed."""
+
+import pytest
+import torch
+
+from harmonia.attribution.passes import BatchSize
+from harmonia.errors import InputError
+
+# as torch words them
+ON_A_CPU = (
+    "[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte"
+)
+ON_A_GPU = "CUDA out of memory. Tried to allocate 20.00 MiB"
+
+
+@pytest.mark.parametrize("message", [ON_A_CPU, ON_A_GPU])
+def test_the_size_is_halved_until_the_inputs_fit_and_stays_so(message, caplog):
+    batch_size, asked = BatchSize(16), []
+
+    def compute(size: int) -> str:
+        asked.append(size)
+        if size > 5:
+            raise RuntimeError(message)
+        return "done"
+
+    assert batch_size.fit(compute) == "done"
+    assert batch_size.fit(compute) == "done"
+    assert asked == [16, 8, 4, 4]
+    assert "going on with batch_size 4" in caplog.text
+
+
+def test_memory_that_torch_cannot_give_is_recognised():
+    sizes = []
+
+    def compute(size: int) -> torch.Tensor:
+        sizes.append(size)
+        return torch.empty(2**58 if size > 1 else 1)  # an exabyte
+
+    assert BatchSize(4).fit(compute).shape == (1,)
+    assert sizes == [4, 2, 1]
+
+
+def test_another_error_is_not_taken_for_missing_memory():
+    calls = []
+
+    def compute(size: int) -> None:
+        calls.append(size)
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        BatchSize(8).fit(compute)
+    assert calls == [8]
+
+
+def test_one_input_that_does_not_fit_is_refused_with_a_remedy():
+    def compute(size: int) -> None:
+        raise RuntimeError(ON_A_GPU)
+
+    with pytest.raises(InputError, match=r"one input must fit into memory.*batch_size 1"):
+        BatchSize(3).fit(compute)
+
+
+def test_a_batch_of_one_that_was_filled_up_gets_a_second_try_without():
+    batch_size, tried = BatchSize(1), []
+
+    def compute(size: int) -> str:
+        tried.append(batch_size.halved)
+        if not batch_size.halved:
+            raise RuntimeError(ON_A_CPU)
+        return "done"
+
+    assert batch_size.fit(compute) == "done"
+    assert tried == [False, True]
+    assert batch_size.size == 1

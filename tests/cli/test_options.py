@@ -1,0 +1,320 @@
+"""Options against signatures: what is refused, in which words, and what comes through."""
+
+import sys
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Optional, Protocol
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+
+from harmonia.cli.entry import conf_folder
+from harmonia.cli.options import build, build_function, check, check_root
+from harmonia.errors import InputError
+
+
+class Shape(Protocol):
+    def area(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Start:
+    layer: str = "auto"
+
+    def __post_init__(self):
+        if self.layer == "refused":
+            raise InputError("layer 'refused' is not a module")
+        if self.layer == "defect":
+            raise ZeroDivisionError("a defect")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    steps: int = 60
+    rate: float = 0.2
+    objective: str = "nll"
+    fast: bool = False
+    limit: int | None = None
+    root: str | Path | None = None
+    folder: Path = Path()
+    size: Literal["auto"] | int = "auto"
+    mode: Literal["a", "b"] = "a"
+    areas: tuple[float, ...] = (0.1,)
+    mean: Sequence[float] | None = None
+    pair: tuple[int, int] = (1, 2)
+    names: list[str] | None = None
+    bare: list | None = None
+    either: int | float = 1
+    old: Optional[str] = None  # noqa: UP045
+    start: Start | None = None
+    starts: list[Start] | None = None
+    anything: Any = None
+    shape: Shape | None = None
+    many: dict[str, int] | None = None
+
+
+def strings(steps: "int", unknown: "Nowhere" = None):  # noqa: F821
+    return steps, unknown
+
+
+def policy(logits, true, *, seed: int, start: Start | None = None):
+    return logits, true, seed, start
+
+
+def takes_any(number: int = 1, **others):
+    return {"number": number} | others
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    """Hydra finds targets by import, and pytest's name for this module is no import path."""
+    planted = types.ModuleType("planted")
+    for thing in (Method, Start, strings, policy, takes_any):
+        setattr(planted, thing.__name__, thing)
+    planted.constant = 3
+    monkeypatch.setitem(sys.modules, "planted", planted)
+
+
+def method(**options):
+    return build("method", {"_target_": "planted.Method", "name": "m", **options})
+
+
+def start(**options):
+    return {"_target_": "planted.Start", **options}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("steps", 3),
+        ("rate", 1),
+        ("rate", 0.5),
+        ("rate", float("inf")),
+        ("objective", "soft"),
+        ("fast", True),
+        ("limit", None),
+        ("limit", 3),
+        ("root", None),
+        ("root", "data"),
+        ("folder", "data"),
+        ("size", "auto"),
+        ("size", 8),
+        ("mode", "b"),
+        ("mean", None),
+        ("mean", [0.5, 1]),
+        ("areas", [0.1, 1]),
+        ("areas", []),
+        ("pair", [3, 4]),
+        ("names", ["a"]),
+        ("bare", ["a", 1]),
+        ("either", 2.5),
+        ("old", "x"),
+        ("anything", "x"),
+        ("anything", [1]),
+        ("shape", "x"),  # neither a Protocol nor a dict is checked
+        ("many", "x"),
+    ],
+)
+def test_a_value_that_fits_comes_through_unchanged(option, value):
+    assert getattr(method(**{option: value}), option) == value
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("steps", "abc", "method.steps must be a whole number, got 'abc'"),
+        ("steps", True, "method.steps must be a whole number, got true"),
+        ("steps", None, "method.steps must be a whole number, got null"),
+        ("steps", 2.5, "method.steps must be a whole number, got 2.5"),
+        ("steps", 60.0, "method.steps must be a whole number, got 60.0; write method.steps=60"),
+        ("steps", [3], "method.steps must be a whole number, got [3]"),
+        ("rate", "abc", "method.rate must be a number, got 'abc'"),
+        ("rate", False, "method.rate must be a number, got false"),
+        ("rate", float("nan"), "method.rate must be a number, got nan"),
+        ("objective", 3, "method.objective must be text, got 3; write method.objective=\"'3'\""),
+        ("objective", True, "method.objective must be text, got true; write method.objective=\"'true'\""),
+        ("objective", None, "method.objective must be text, got null"),
+        ("fast", "yes", "method.fast must be true or false, got 'yes'"),
+        ("fast", 1, "method.fast must be true or false, got 1"),
+        ("limit", "all", "method.limit must be a whole number or null, got 'all'"),
+        ("root", 2020, "method.root must be a file or folder path or null, got 2020; write method.root=./2020"),
+        ("folder", None, "method.folder must be a file or folder path, got null"),
+        ("size", "big", "method.size must be auto or a whole number, got 'big'"),
+        ("size", True, "method.size must be auto or a whole number, got true"),
+        ("mode", "c", "method.mode must be one of a, b, got 'c'"),
+        ("areas", 0.3, "method.areas must be a list of numbers, got 0.3; write method.areas=[0.3]"),
+        ("areas", [0.3, "x"], "method.areas must be a list of numbers, got [0.3, 'x']"),
+        ("areas", "0.3", "method.areas must be a list of numbers, got '0.3'"),
+        ("areas", [float("nan")], "method.areas must be a list of numbers, got [nan]"),
+        ("mean", "x", "method.mean must be a list of numbers or null, got 'x'"),
+        ("pair", [1], "method.pair must be a list of 2 whole numbers, got [1]"),
+        ("names", "a", "method.names must be a list of texts or null, got 'a'; write method.names=[a]"),
+        ("bare", 1, "method.bare must be a list of values or null, got 1"),
+        ("either", "x", "method.either must be a number, got 'x'"),
+        ("old", 3, "method.old must be text or null, got 3; write method.old=\"'3'\""),
+        ("start", "gc", "method.start must be Start (its _target_ and options) or null, got 'gc'"),
+        ("stepz", 3, "method has no option 'stepz'; did you mean method.steps?"),
+        ("zzz", 3, "method has no option 'zzz'; --cfg job prints the ones it has"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_in_words(option, value, message):
+    with pytest.raises(InputError) as refusal:
+        method(**{option: value})
+    assert str(refusal.value) == message
+
+
+def test_a_nested_object_is_built_and_checked_under_its_own_key():
+    assert method(start=start(layer="bn2")).start == Start("bn2")
+    assert method(starts=[start(), start(layer="bn2")]).starts == [Start(), Start("bn2")]
+    with pytest.raises(InputError, match=r"^method\.start\.layer must be text, got null$"):
+        method(start=start(layer=None))
+    with pytest.raises(InputError, match=r"^method\.starts\.layer must be text, got null$"):
+        method(starts=[start(), start(layer=None)])
+    with pytest.raises(InputError, match=r"^method\.start has no option 'depth'"):
+        method(start=start(depth=3))
+
+
+def test_lists_and_mappings_arrive_as_python_has_them():
+    built = build("logger", {"_target_": "planted.takes_any", "settings": {"silent": True}, "tags": ["a"]})
+    assert type(built["settings"]) is dict
+    assert type(built["tags"]) is list
+
+
+def test_what_a_constructor_refuses_comes_as_it_was_raised():
+    with pytest.raises(InputError, match=r"^layer 'refused' is not a module$"):
+        build("method", start(layer="refused"))
+    with pytest.raises(InputError, match=r"^layer 'refused' is not a module$"):
+        method(start=start(layer="refused"))
+
+
+@pytest.mark.parametrize(
+    "options", [start(layer="defect"), {"_target_": "planted.Method", "start": start(layer="defect")}]
+)
+def test_a_defect_of_a_constructor_stays_what_it_is(options):
+    with pytest.raises(ZeroDivisionError, match="a defect") as defect:
+        build("method", options)
+    assert defect.value.__cause__ is None
+    assert defect.value.__context__ is None
+    assert any(entry.name == "__post_init__" for entry in defect.traceback)
+
+
+def test_objects_beside_the_options_go_to_the_constructor():
+    objects = [Start()]
+    built = build("trainer", {"_target_": "planted.takes_any", "number": 3}, callbacks=objects)
+    assert built["callbacks"][0] is objects[0]
+    assert built["number"] == 3
+
+
+def test_a_function_is_bound_to_its_options_and_to_nothing_else():
+    options = {"_target_": "planted.policy", "name": "random", "seed": 3, "start": start(layer="bn2")}
+    assert build_function("label", options)("logits", "true") == ("logits", "true", 3, Start("bn2"))
+    with pytest.raises(InputError, match=r"^label\.seed must be a whole number, got 'x'$"):
+        build_function("label", {**options, "seed": "x"})
+    with pytest.raises(InputError, match=r"^label\.seed must be given, it has no default; add label\.seed=VALUE$"):
+        build_function("label", {"_target_": "planted.policy"})
+    with pytest.raises(InputError, match=r"^label has no option 'logits'"):
+        build_function("label", {**options, "logits": 3})
+
+
+@pytest.mark.parametrize("make", [build, build_function])
+def test_a_group_set_to_null_is_refused(make):
+    with pytest.raises(InputError, match=r"^method must be one of its options, got null"):
+        make("method", None)
+
+
+@pytest.mark.parametrize("path", ["planted.Nothing", "planted.constant", "no_such_module.Thing", "..", "", None, 3])
+def test_a_target_that_cannot_be_called_is_refused(path):
+    with pytest.raises(InputError, match=r"^method\._target_ must name"):
+        build("method", {"_target_": path})
+
+
+def test_a_target_whose_module_does_not_import_is_a_defect(tmp_path, monkeypatch):
+    (tmp_path / "broken_for_harmonia.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match="division by zero"):
+        build("method", {"_target_": "broken_for_harmonia.Method"})
+
+
+def test_string_annotations_are_read_where_they_can_be():
+    assert build("method", {"_target_": "planted.strings", "steps": "abc"}) == ("abc", None)  # Nowhere spoils them all
+    with pytest.raises(InputError, match=r"^method\.steps must be given"):
+        build("method", {"_target_": "planted.strings"})
+
+
+def test_check_alone_knows_every_parameter_and_builds_nothing():
+    check("source", Method, {"objective": "x", "start": start(layer="defect")})
+    with pytest.raises(InputError, match=r"^source has no option 'name'"):
+        check("source", Method, {"name": "e7"})
+    check("logger", takes_any, {"whatever": 3})
+    with pytest.raises(InputError, match=r"^logger\.number must be a whole number"):
+        check("logger", takes_any, {"number": "x"})
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        # what Hydra itself sets in a job
+        config = compose("config", [*overrides, "paths.job=job", "tracking.group=sweep"])
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=7", "batch_size=1", "num_threads=2", "crop_pct=1", "crop_pct=0.9", "paths.weights=w", "store.spool_gb=0.5"],
+)
+def test_root_keys_that_fit_pass(override):
+    check_root(composed(override))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=abc", "seed must be a whole number, got 'abc'"),
+        ("seed=null", "seed must be a whole number, got null"),
+        ("seed=[1]", "seed must be a whole number, got [1]"),
+        ("seed=-1", "seed must be at least 0, got -1"),
+        ("batch_size=0", "batch_size must be at least 1, got 0"),
+        ("batch_size=true", "batch_size must be auto or a whole number, got true"),
+        ("num_threads=0", "num_threads must be at least 1, got 0"),
+        ("num_threads=two", "num_threads must be a whole number or null, got 'two'"),
+        ("unreadable=null", "unreadable must be text, got null"),
+        ("crop_pct=wide", "crop_pct must be a number or null, got 'wide'"),
+        ("store.shard_size=0", "store.shard_size must be at least 1, got 0"),
+        ("store.shard_size=2.5", "store.shard_size must be a whole number, got 2.5"),
+        ("store.spool_gb=-1", "store.spool_gb must be at least 0, got -1"),
+        ("store.spool_gb=inf", "store.spool_gb must be finite and at least 0, got inf"),
+        ("store.spool_gb=nan", "store.spool_gb must be a number, got nan"),
+        ("store=null", "store.shard_size must be given, got none"),
+        ("~store.spool_gb", "store.spool_gb must be given, got none"),
+        ("tracking.panel_images=-1", "tracking.panel_images must be at least 0, got -1"),
+        ("paths.cache=3", "paths.cache must be text, got 3; write paths.cache=\"'3'\""),
+        ("paths.weights=3", "paths.weights must be text or null, got 3"),
+        ("method.name=3", "method.name must be text, got 3"),
+        ("target=[]", "target must name at least one model, got none; add target=[self]"),
+        ("target.e6=null", "target.e6 must be one of its options, got null"),
+        ("~fill", "fill must be one of its options, got null"),
+        ("~label", "label must be one of its options, got null"),
+        ("~trainer.precision", "trainer.precision must be given, got none"),
+    ],
+)
+def test_root_keys_that_do_not_fit_are_refused(override, message):
+    with pytest.raises(InputError) as refusal:
+        check_root(composed(override))
+    assert str(refusal.value).startswith(message)
+
+
+def options_of(*groups):
+    return [(group, path.stem) for group in groups for path in sorted((conf_folder() / group).glob("*.yaml"))]
+
+
+@pytest.mark.parametrize(("group", "name"), options_of("method", "data", "fill", "evaluation", "trainer", "label"))
+def test_every_option_of_conf_fits_its_target(group, name):
+    options = composed(f"{group}='{name}'")[group]
+    target = get_object(options["_target_"])
+    if group == "label":
+        build_function(group, options)
+    else:
+        check(group, target, {key: value for key, value in options.items() if key != "name"})

@@ -1,0 +1,221 @@
+"""One line for what a user can mend, none for a defect."""
+
+import errno
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harmonia.cli.entry import Refused, conf_folder, sweep_first
+from harmonia.cli.refusal import refusal
+from harmonia.errors import InputError
+
+METHODS = ", ".join(sorted(path.stem for path in (conf_folder() / "method").glob("*.yaml")))
+
+
+def raised(error, cause=None):
+    """The error as Python has it once raised from its cause."""
+    try:
+        raise error from cause
+    except BaseException as caught:
+        return caught
+
+
+def line(error, *words):
+    return refusal(error, conf_folder(), words)
+
+
+def composed(*overrides):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("config", [*overrides, "paths.job=job", "tracking.group=sweep"])
+    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+def refused(*overrides):
+    """The line for overrides that do not compose or do not resolve."""
+    with pytest.raises((HydraException, OmegaConfBaseException, ValueError)) as error:
+        composed(*overrides)
+    found = line(error.value, *overrides)
+    assert found is not None, repr(error.value)
+    assert "\n" not in found
+    return found
+
+
+@pytest.mark.parametrize("wrap", [RuntimeError, InstantiationException, ConfigCompositionException, Refused])
+def test_an_input_error_is_its_message_on_one_line_whatever_wraps_it(wrap):
+    error = InputError("seed must be\n   a number")
+    assert line(error) == "seed must be a number"
+    assert line(raised(wrap("around"), error)) == "seed must be a number"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("a defect"),
+        KeyError("key"),
+        raised(InstantiationException("Error in call to target"), TypeError("a defect")),
+        InstantiationException("no cause"),
+        OSError("a reason alone"),
+        ConnectionError(errno.ECONNREFUSED, "Connection refused"),
+    ],
+)
+def test_a_defect_has_no_line(error):
+    assert line(error) is None
+
+
+def test_what_was_being_handled_when_a_defect_came_up_does_not_hide_it():
+    defect = TypeError("a defect")
+    defect.__context__ = FileNotFoundError(errno.ENOENT, "No such file or directory", "expected.json")
+    assert line(defect) is None
+
+
+def test_an_error_that_is_its_own_cause_ends():
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert line(first) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (errno.EACCES, "Permission denied"),
+        (errno.ENOENT, "No such file or directory"),
+        (errno.ENOTDIR, "Not a directory"),
+        (errno.EROFS, "Read-only file system"),
+        (errno.ENOSPC, "No space left on device"),
+        (errno.EEXIST, "File exists"),
+        (errno.EISDIR, "Is a directory"),
+    ],
+)
+@pytest.mark.parametrize("wrap", [None, RuntimeError, InstantiationException, Refused])
+def test_a_place_that_cannot_be_used_is_named_with_the_keys_that_move_it(code, reason, wrap):
+    error = OSError(code, reason, "/data/maps")
+    expected = f"/data/maps: {reason}; choose another place with hydra.run.dir=, hydra.sweep.dir= or paths.cache="
+    assert line(error if wrap is None else raised(wrap("around"), error)) == expected
+
+
+def test_a_real_failure_to_make_a_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file") as failure:
+        (tmp_path / "file" / "folder").mkdir()
+    assert line(failure.value).startswith(f"{tmp_path / 'file' / 'folder'}: Not a directory; choose another place")
+
+
+def test_a_full_disk_names_no_file():
+    assert line(OSError(errno.ENOSPC, "No space left on device")).startswith(
+        "the job's folder or the map store: No space left on device; choose another place with"
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            ["method=gc", "method.steps=3"],
+            "method.steps is no option of the chosen method; ig, ss, ss_cpu, ss_faithful, ss_paper have it",
+        ),
+        (
+            ["method=gc", "method.start.layer=x"],
+            "method.start is no option of the chosen method; ss, ss_cpu, ss_faithful, ss_paper have it",
+        ),
+        (
+            ["method=ss_faithful", "method.start.layer=x"],
+            "method.start.layer is no option of the chosen method; ss, ss_cpu have it",
+        ),
+        (["label.seed=3"], "label.seed is no option of the chosen label; random has it"),
+        (
+            ["target=self", "target.e7.weights=x"],
+            "target.e7: e7 is not among the chosen targets; add it as in target=[self,e7]",
+        ),
+        (["target=self", "target.self.weights=x"], "target.self is the source itself; set source.weights"),
+        (["target=[]", "target.e7.weights=x"], "target must name at least one model, got none; add target=[self]"),
+        (["method=null"], f"method must be one of {METHODS}, got null"),
+        (["seed=1", "fill=black", "method=3"], f"method must be one of {METHODS}, got 3"),
+        (["~method"], f"method must be one of {METHODS}, got none"),
+        (["+seed=3"], "seed is in the configuration already; write seed=VALUE without +"),
+        (["+method=gc"], "method has an option already; write method=OPTION"),
+        (["~foo"], "foo is not in the configuration; leave out ~foo"),
+        (["seed=${nope}"], "seed refers to nope, which the configuration lacks; --cfg job prints every key"),
+        (
+            ["seed=${oc.env:NO_SUCH_VARIABLE}"],
+            "seed refers to the environment variable NO_SUCH_VARIABLE, which must be set",
+        ),
+        (["source=timm"], "source.arch must be given, it has no default; add source.arch=VALUE"),
+        (["hydra.job.chdirr=1"], "the configuration has no key 'hydra.job.chdirr'; --cfg hydra prints every key"),
+    ],
+)
+def test_what_does_not_compose_says_what_to_write(overrides, expected):
+    assert refused(*overrides) == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "subject", "hint"),
+    [
+        (["target=self", "target.e77.weights=x"], "target must be one of", "got 'e77'; did you mean e7?"),
+        (["target=e6", "target.e6.weightz=x"], "no key 'target.e6.weightz'", "did you mean target.e6.weights"),
+        (["method=ss", "method.stepz=3"], "no key 'method.stepz'", "did you mean method.steps"),
+        (["source@foo=e7"], "no key 'source@foo'", "--cfg job"),
+        (["seed.x=3"], "no key 'seed.x'", "did you mean seed"),
+    ],
+)
+def test_a_key_that_does_not_exist_gets_a_near_one_and_never_itself(overrides, subject, hint):
+    found = refused(*overrides)
+    assert subject in found
+    assert hint in found
+    suggested = found.partition("did you mean ")[2].partition("?")[0].split(" or ")
+    assert subject.split("'")[1:2] != suggested[:1]
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("source=lite0,lite1", "source: several values need -m (a sweep), got 'lite0,lite1'"),
+        (
+            "target=self,e6",
+            "target: several values need -m (a sweep), got 'self,e6', or brackets for a list: target=[self,e6]",
+        ),
+    ],
+)
+def test_several_values_need_a_sweep(word, expected):
+    key, _, values = word.partition("=")
+    text = (  # as hydra/_internal/config_loader_impl.py has it
+        f"Ambiguous value for argument '{word}'\n1. To use it as a list, use {key}=[value1,value2]\n"
+        f"2. To use it as string, quote the value: {key}=\\'value1,value2\\'\n"
+        "3. To sweep over it, add --multirun to your command line"
+    )
+    assert line(ConfigCompositionException(text)) == expected
+    assert values in expected
+
+
+def test_any_other_text_of_hydra_is_one_line():
+    cause = ValueError("Value 'abc' is not a valid bool\n    full_key: hydra.job.chdir\n    object_type=JobConf")
+    error = raised(ConfigCompositionException("Error merging override\nhydra.job.chdir=abc"), cause)
+    assert line(error) == (
+        "hydra.job.chdir: Error merging override hydra.job.chdir=abc Value 'abc' is not a valid bool"
+    )
+    text = "Only one of --run, --multirun, --cfg, --info and --shell_completion can be specified"
+    assert line(ValueError(text)) == text
+
+
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+def test_a_sweep_s_flag_may_stand_between_overrides(flag):
+    assert sweep_first(["source=e7", flag, "method=gc,ss"]) == [flag, "source=e7", "method=gc,ss"]
+    assert sweep_first(["source=e7", "--cfg", "job"]) == ["source=e7", "--cfg", "job"]
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        (
+            "Unknown plugin class : 'hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher'",
+            "harmonia[joblib]",
+        ),
+        ("Unknown plugin class : 'hydra_plugins.hydra_submitit_launcher.x.SlurmLauncher'", "harmonia[slurm]"),
+        ('Could not detect "srun", are you indeed on a slurm cluster?', "hydra/launcher=ray"),
+    ],
+)
+def test_a_launcher_without_its_engine_says_what_to_install(text, remedy):
+    assert remedy in str(line(RuntimeError(text)))
+    assert line(RuntimeError(f"something else: {text}")) is None

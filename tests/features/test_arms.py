@@ -1,0 +1,230 @@
+"""Laws of keep weights: what normalisations give, and that an area arm keeps exactly its area's best pixels."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harmonia.data.view import WHOLE_IMAGE
+from harmonia.errors import InputError
+from harmonia.features.areas import top_fractions, whole_pixels
+from harmonia.features.arms import Explanations, KeepArms, kept_area
+from harmonia.features.normalise import (
+    NORMALISATIONS,
+    clamp,
+    minmax,
+    normalisation,
+    percentile,
+    positive_minmax,
+    sigmoid,
+)
+
+WHOLE = torch.tensor([WHOLE_IMAGE])
+AREAS = (0.1, 0.2, 0.3, 0.5)
+
+
+def map_of(*values: float) -> torch.Tensor:
+    return torch.tensor([values], dtype=torch.float32)[:, None]
+
+
+def explanations(maps: torch.Tensor, another=None) -> Explanations:
+    keys = np.arange(len(maps), dtype=np.uint64)
+    return Explanations(maps=maps, explained=["dog"] * len(maps), keys=keys, another=another)
+
+
+def weights(arms: KeepArms, maps: torch.Tensor, source_size: int = 32, size: int = 32) -> torch.Tensor:
+    whole = WHOLE.expand(len(maps), 4)
+    return arms.weights(explanations(maps), whole, whole, source_size, size)
+
+
+# --- normalisations -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "values", "expected"),
+    [
+        (positive_minmax, (-2, 0, 1, 4), (0, 0, 0.25, 1)),
+        (positive_minmax, (1, 2, 3, 5), (0, 0.25, 0.5, 1)),
+        (positive_minmax, (-3, -2, -1, -4), (0, 0, 0, 0)),
+        (positive_minmax, (7, 7, 7, 7), (0, 0, 0, 0)),
+        (positive_minmax, (0, 0, 0, 0), (0, 0, 0, 0)),
+        (minmax, (-2, 0, 1, 2), (0, 0.5, 0.75, 1)),
+        (minmax, (-3, -2, -1, -5), (0.5, 0.75, 1, 0)),
+        (minmax, (7, 7, 7, 7), (0, 0, 0, 0)),
+        (minmax, (1e-12, 3e-12, 5e-12, 2e-12), (0, 0.5, 1, 0.25)),
+        (percentile, (-1, 0, 2, 2), (0, 0, 1, 1)),
+        (percentile, (7, 7, 7, 7), (1, 1, 1, 1)),
+        (percentile, (-1, -2, -3, -4), (0, 0, 0, 0)),
+        (percentile, (0, 0, 0, 0), (0, 0, 0, 0)),
+        (sigmoid, (0, np.log(3), -np.log(3), 100), (0.5, 0.75, 0.25, 1)),
+        (clamp, (-0.5, 0.25, 1, 7), (0, 0.25, 1, 1)),
+    ],
+)
+def test_a_normalisation_gives_the_numbers_worked_by_hand(function, values, expected):
+    torch.testing.assert_close(function(map_of(*values)), map_of(*expected), atol=1e-6, rtol=1e-6)
+
+
+def test_one_outlier_does_not_dim_the_rest_under_percentile():
+    map_ = torch.ones(1, 20, 20)
+    map_[0, 0, 0] = 1e6
+    assert torch.equal(percentile(map_), torch.ones(1, 20, 20))
+    assert positive_minmax(map_).sum() == 1
+
+
+def test_where_the_percentile_is_zero_positive_pixels_are_kept_whole():
+    map_ = torch.zeros(1, 20, 20)
+    map_[0, 3, 4], map_[0, 5, 6] = 1e-3, 5.0
+    keep = percentile(map_)
+    assert keep.nonzero().tolist() == [[0, 3, 4], [0, 5, 6]]
+    assert keep[0, 3, 4] == keep[0, 5, 6] == 1
+
+
+@pytest.mark.parametrize("name", NORMALISATIONS)
+def test_an_image_is_normalised_as_it_is_alone(name):
+    maps = torch.randn(4, 5, 6) * torch.tensor([1, 1e-6, 1e6, 0]).view(4, 1, 1)
+    alone = torch.cat([normalisation(name)(map_[None]) for map_ in maps])
+    torch.testing.assert_close(normalisation(name)(maps), alone, atol=1e-6, rtol=0)
+
+
+def test_an_unknown_normalisation_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match=r"positive_minmax, minmax, percentile, sigmoid, clamp, got 'softmax'"):
+        normalisation("softmax")
+
+
+# --- the top of a map ---------------------------------------------------------------------------
+
+fractions = st.lists(st.floats(0, 1), min_size=1, max_size=4)
+
+
+@settings(deadline=None, database=None)
+@given(st.integers(1, 12), st.integers(1, 12), fractions, st.integers(0, 2**32 - 1), st.booleans())
+def test_the_top_fraction_holds_exactly_its_share_and_the_largest_values(height, width, fractions, seed, tied):
+    generator = torch.Generator().manual_seed(seed)
+    maps = torch.randn(2, height, width, generator=generator)
+    if tied:
+        maps = maps.round()
+    keep = top_fractions(maps, fractions)
+    assert keep.shape == (2, len(fractions), height, width)
+    for map_, arms in zip(maps, keep, strict=True):
+        for fraction, arm in zip(fractions, arms, strict=True):
+            count = round(fraction * height * width)
+            assert sorted(arm.unique().tolist()) in ([0], [1], [0, 1])
+            assert arm.sum() == count
+            by_hand = sorted(map_.flatten().tolist(), reverse=True)[:count]
+            assert sorted(map_[arm == 1].tolist(), reverse=True) == by_hand
+
+
+@settings(deadline=None, database=None)
+@given(st.integers(1, 12), st.integers(1, 12), fractions, st.integers(0, 2**32 - 1), st.booleans())
+def test_the_top_is_that_of_a_stable_sort_in_the_order_of_ties(height, width, fractions, seed, tied):
+    maps = torch.randn(2, height, width, generator=torch.Generator().manual_seed(seed))
+    maps = maps.round() if tied else maps
+    pixels = height * width
+    order = torch.randperm(pixels, generator=torch.Generator().manual_seed(0))
+    for map_, arms in zip(maps, top_fractions(maps, fractions), strict=True):
+        best_first = sorted(order.tolist(), key=lambda pixel, map_=map_: -map_.flatten()[pixel].item())
+        for fraction, arm in zip(fractions, arms, strict=True):
+            assert set(arm.flatten().nonzero()[:, 0].tolist()) == set(best_first[: round(fraction * pixels)])
+
+
+def test_a_larger_area_contains_the_smaller():
+    keep = top_fractions(torch.randn(3, 16, 16).round(), AREAS)
+    assert (keep[:, 1:] >= keep[:, :-1]).all()
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -0.7])
+@pytest.mark.parametrize(("cells", "size"), [(1, 224), (7, 224), (10, 300), (224, 224)])
+def test_a_constant_map_keeps_scattered_pixels(value, cells, size):
+    keep = weights(KeepArms(clamp, (0.3,)), torch.full((1, cells, cells), value), size, size)[0, 1]
+    spread = (0.3 * 0.7 / size) ** 0.5  # of the mean of a row of independent pixels
+    for lines in (keep.mean(0), keep.mean(1)):
+        assert (lines - 0.3).abs().max() < 5 * spread
+        assert lines.std().item() == pytest.approx(spread, rel=0.3)
+
+
+def test_ties_are_broken_alike_in_every_image_and_every_call():
+    one, other = torch.zeros(2, 9, 9), torch.full((1, 9, 9), 5.0)
+    first = top_fractions(one, [0.4])
+    torch.rand(7)  # the global generator has no say
+    assert torch.equal(first, top_fractions(one, [0.4]))
+    assert torch.equal(first[0], first[1])
+    assert torch.equal(first[0], top_fractions(other, [0.4])[0])
+
+
+# --- arms ---------------------------------------------------------------------------------------
+
+
+def test_arms_are_soft_and_then_the_areas_as_given():
+    arms = KeepArms(clamp, (0.3, 0.1, 0.5))
+    assert arms.names == ["soft", "area30", "area10", "area50"]
+    keep = weights(arms, torch.rand(2, 7, 7))
+    assert kept_area(keep)[:, 1:].tolist() == pytest.approx(np.tile([0.3, 0.1, 0.5], (2, 1)), abs=1 / 32**2)
+    assert KeepArms(clamp, ()).names == ["soft"]
+
+
+def test_the_soft_arm_is_the_normalised_map_interpolated():
+    maps = torch.randn(2, 7, 7)
+    expected = torch.nn.functional.interpolate(positive_minmax(maps)[:, None], size=32, mode="bilinear")[:, 0]
+    torch.testing.assert_close(weights(KeepArms(positive_minmax, AREAS), maps)[:, 0], expected, atol=1e-6, rtol=0)
+
+
+def test_area_arms_do_not_hear_of_the_normalisation():
+    maps = torch.randn(2, 7, 7)
+    of_each = [weights(KeepArms(function, AREAS), maps)[:, 1:] for function in NORMALISATIONS.values()]
+    assert all(torch.equal(of_each[0], other) for other in of_each[1:])
+
+
+@pytest.mark.parametrize("cells", ["one", 7, "every pixel"])
+@pytest.mark.parametrize(("source_size", "size"), [(224, 240), (240, 224), (600, 224), (64, 300)])
+def test_area_arms_stay_binary_and_keep_their_area_in_a_view_of_another_size(cells, source_size, size):
+    """Grains of one pixel too: at 600 -> 224 a threshold of one half would keep none of the best 10 %."""
+    cells = {"one": 1, "every pixel": source_size}.get(cells, cells)
+    keep = weights(KeepArms(clamp, AREAS), torch.randn(2, cells, cells), source_size, size)[:, 1:]
+    assert set(keep.unique().tolist()) == {0, 1}
+    np.testing.assert_allclose(kept_area(keep), np.tile(AREAS, (2, 1)), atol=0.001)
+
+
+def test_a_region_in_whole_pixels_is_where_it_covers_most():
+    cover = torch.tensor([[[1.0, 0.6], [0.4, 0.0]], [[0.5, 0.4], [0.0, 0.2]], [[0.1, 0.0], [0.0, 0.0]]])
+    expected = [[[1, 1], [0, 0]], [[1, 0], [0, 0]], [[0, 0], [0, 0]]]
+    assert whole_pixels(cover).tolist() == expected
+    assert whole_pixels(whole_pixels(cover)).tolist() == expected
+
+
+def test_every_target_looks_at_the_same_region():
+    """The left half is the best; a target that sees only the right of the source's view keeps nothing."""
+    maps = torch.linspace(1, 0, 8).expand(1, 8, 8).contiguous()
+    arms = KeepArms(clamp, (0.5,))
+    left, right = torch.tensor([[0, 0, 0.5, 1.0]]), torch.tensor([[0.5, 0, 1, 1.0]])
+    assert arms.weights(explanations(maps), WHOLE, left, 64, 32)[0, 1].all()
+    assert not arms.weights(explanations(maps), WHOLE, right, 64, 32)[0, 1].any()
+
+
+@pytest.mark.parametrize("name", NORMALISATIONS)
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])
+def test_a_non_finite_map_gives_finite_weights_and_whole_areas(name, broken):
+    maps = torch.randn(2, 7, 7)
+    maps[0] = broken
+    maps[1, 2, 3] = broken
+    keep = weights(KeepArms(normalisation(name), AREAS), maps)
+    assert torch.isfinite(keep).all()
+    assert ((keep >= 0) & (keep <= 1)).all()
+    assert kept_area(keep)[:, 1:].tolist() == pytest.approx(np.tile(AREAS, (2, 1)), abs=1 / 32**2)
+
+
+@pytest.mark.parametrize("areas", [(0.0,), (1.0,), (-0.1,), (30,), (0.1, 1.5)])
+def test_areas_outside_0_to_1_are_refused(areas):
+    with pytest.raises(InputError, match="fractions between 0 and 1"):
+        KeepArms(clamp, areas)
+
+
+@pytest.mark.parametrize(("areas", "rule"), [((0.1, 0.1), "differ"), ((0.301,), "whole percents"), ((1e-9,), "whole")])
+def test_areas_that_their_names_would_not_tell_apart_are_refused(areas, rule):
+    with pytest.raises(InputError, match=rule):
+        KeepArms(clamp, areas)
+
+
+def test_the_kept_area_is_the_mean_weight_of_each_mask():
+    keep = torch.tensor([[[[0, 1], [1, 1]], [[0.25, 0.25], [0, 0.5]]]])
+    assert kept_area(keep).tolist() == [[0.75, 0.25]]

@@ -1,0 +1,59 @@
+"""Laws of a job's folder: whose result it holds, and how long."""
+
+import pytest
+import yaml
+
+from harmonia.job.folder import begin, beside, holds, ours, record_failure
+from harmonia.results.rows import CONFIG, ROWS, SUMMARY, write_summary
+
+SETTINGS = {"source": {"name": "e7"}, "seed": 0, "tracking": {"group": "first"}, "logger": None}
+
+
+@pytest.fixture
+def finished(tmp_path):
+    begin(tmp_path, SETTINGS)
+    (tmp_path / ROWS).write_bytes(b"rows")
+    write_summary(tmp_path, {"images": 8})
+    return tmp_path
+
+
+@pytest.mark.parametrize("changes", [{}, {"tracking": {"group": "second"}}, {"logger": {"mode": "offline"}}])
+def test_a_finished_jobs_result_stays_until_that_of_the_same_settings_takes_its_place(finished, changes):
+    assert holds(finished, SETTINGS | changes)
+    begin(finished, SETTINGS | changes)
+    assert (finished / ROWS).read_bytes() == b"rows"
+    assert holds(finished, SETTINGS)  # killed now, it has lost nothing
+    assert yaml.safe_load((finished / CONFIG).read_text()) == SETTINGS | changes
+
+
+def test_a_result_of_other_settings_is_gone_before_anything_is_computed(finished):
+    begin(finished, SETTINGS | {"seed": 1})
+    assert not (finished / ROWS).exists()
+    assert not (finished / SUMMARY).exists()
+    assert not holds(finished, SETTINGS | {"seed": 1})
+
+
+def test_what_failed_or_was_not_finished_is_no_result(finished):
+    record_failure(finished, RuntimeError("no memory"))
+    assert not holds(finished, SETTINGS)
+    begin(finished, SETTINGS)
+    assert [path.name for path in finished.iterdir()] == [CONFIG]
+    (finished / ROWS).write_bytes(b"rows")
+    begin(finished, SETTINGS)
+    assert not (finished / ROWS).exists()
+
+
+def test_what_killed_processes_left_half_written_goes_and_a_living_helpers_folder_stays(tmp_path):
+    (tmp_path / ".rows.parquet.4194304.tmp").write_bytes(b"half")
+    dead = tmp_path / ".helper-dead"
+    dead.mkdir()
+    (dead / ROWS).write_bytes(b"rows")
+    (tmp_path / ".helper-dead.lock").touch()  # the system has freed it
+    with beside(tmp_path) as alive, ours(tmp_path) as alone:
+        assert alone
+        (alive / ROWS).write_bytes(b"rows")
+        begin(tmp_path, SETTINGS)
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {CONFIG, ".lock", alive.name, f"{alive.name}.lock"}
+        assert (alive / ROWS).exists()
+    assert {path.name for path in tmp_path.iterdir()} <= {CONFIG, ".lock"}

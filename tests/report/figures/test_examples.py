@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from harmonia.errors import InputError
+from harmonia.report.figures.examples import check_names, draw_examples, keep_weights, named_images, typical_images
+from harmonia.report.page.collection import NONE, PROBABILITIES, Block, Cell, Collection, ImageList
+from harmonia.results.maps import SmallMaps
+
+
+def collection(drops, labels, paths=None):
+    """One cell and target whose drop of p_explained under soft is as given."""
+    count = len(drops)
+    images = ImageList(
+        "woof", [f"i{number}" for number in range(count)], np.array(labels, np.uint32), paths or [""] * count
+    )
+    p = np.stack([np.ones(count), 1 - np.array(drops, float)], 1).astype(np.float32)
+    numbers = {name: p for name in PROBABILITIES}
+    block = Block("t", ["image", "soft"], np.zeros((count, 2), np.uint32), np.zeros((count, 2, 5), np.uint32), numbers)
+    key = {"source": "s", "method": "gc", "label_policy": "predicted", "fill": "black", "data": "woof", "variant": ""}
+    ramp = np.tile(np.linspace(0, 255, 8).astype(np.uint8), (count, 8, 1))
+    maps = SmallMaps(images.ids, ramp, ramp, np.tile(np.array([[0.25, 0, 0.75, 1]], np.float32), (count, 1)))
+    codes = np.zeros(count, np.uint32)
+    cell = Cell(key, codes, codes, codes, {"t": block}, maps, np.arange(count))
+    return Collection({"woof": images}, [cell], ["dog", "cat", "owl"], [""])
+
+
+def test_typical_images_are_nearest_to_the_median_drop_one_a_class():
+    drops = [0.5, 0.625, 0.75, 0.25, 0.5, 0.0, 1.0]  # median 0.5
+    found = collection(drops, [0, 0, 1, 1, 0, 2, 2])
+    # 0 is nearest (a tie with 4 goes by order), then the nearest of the other classes, then the seconds
+    assert typical_images(found, found.sets["woof"], "soft", 7) == [0, 2, 5, 4, 3, 6, 1]
+
+
+def test_an_image_without_a_number_is_never_typical():
+    found = collection([np.nan, 0.2, np.nan], [0, 0, 1])
+    assert typical_images(found, found.sets["woof"], "soft", 4) == [1]
+    assert typical_images(found, found.sets["woof"], "area30", 4) == []
+
+
+def test_named_images_come_in_the_order_of_their_names_and_unknown_ones_are_refused():
+    found = collection([0.1, 0.2, 0.3], [0, 0, NONE])
+    assert named_images(found.sets["woof"], ["i2", "i0"]) == [2, 0]
+    check_names(found, ["i2", "i0"])
+    with pytest.raises(InputError, match="got 'i9'; there is 'i"):
+        check_names(found, ["i0", "i9"])
+
+
+def test_keep_weights_of_equal_area_keep_exactly_that_area():
+    generator = np.random.default_rng(0)
+    cells = generator.integers(0, 255, (7, 7), np.uint8)
+    for percent in (10, 30, 50):
+        keep = keep_weights(cells, cells, f"area{percent}")
+        assert set(np.unique(keep)) == {0, 1}
+        assert keep.sum() == round(percent / 100 * keep.size)
+    assert keep_weights(cells, cells, "blobs30") is None
+
+
+def test_the_soft_weights_are_the_map():
+    assert keep_weights(np.full((7, 7), 51, np.uint8), np.zeros((7, 7), np.uint8), "soft") == pytest.approx(0.2)
+
+
+def test_a_drawn_feature_is_what_the_source_sees_times_its_map(tmp_path):
+    picture = np.zeros((100, 200, 3), np.uint8)
+    picture[:, 50:150] = 255  # the box of the source
+    Image.fromarray(picture).save(tmp_path / "i.png")
+    found = collection([0.5], [0], [str(tmp_path / "i.png")])
+    figure = draw_examples(found.cells, found.sets["woof"], [0], {0: "dog"}, "soft")
+    image, heat, feature = (panel.get_images()[0].get_array() for panel in figure.axes)
+    assert image.mean() == 1  # the largest central square
+    assert np.allclose(feature[..., 0], heat)
+    assert (heat[:, 0] == 0).all()
+    assert (heat[:, -1] == 1).all()
+    assert figure.axes[0].get_title() == "dog"
+
+
+def test_an_image_that_is_gone_and_a_map_that_was_not_kept_are_said():
+    found = collection([0.5], [0], ["/nowhere.jpg"])
+    figure = draw_examples(found.cells, found.sets["woof"], [0], {}, "soft")
+    said = [text.get_text() for panel in figure.axes for text in panel.texts]
+    assert said == ["image not at hand", "not drawn"]
+    found.cells[0].maps = None
+    figure = draw_examples(found.cells, found.sets["woof"], [0], {}, "soft")
+    assert "no map\nkept" in [text.get_text() for panel in figure.axes for text in panel.texts]

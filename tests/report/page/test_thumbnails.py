@@ -1,0 +1,55 @@
+from PIL import Image
+
+from harmonia.report.page.thumbnails import SIDE, make_thumbnails, spread
+
+
+def test_spread_takes_all_or_both_ends_and_even_steps_between():
+    assert spread(5, 9) == [0, 1, 2, 3, 4]
+    assert spread(101, 5) == [0, 25, 50, 75, 100]
+    assert spread(10, 0) == []
+    assert spread(0, 10) == []
+    assert len(spread(10000, 5000)) == 5000
+
+
+def test_thumbnails_fit_keep_the_aspect_and_are_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.new("RGB", (800, 400), "red").save(tmp_path / "a.jpg", exif=exif)
+    Image.new("RGB", (40, 20)).save(tmp_path / "small.png")
+    names, missing = make_thumbnails({3: str(tmp_path / "a.jpg"), 7: str(tmp_path / "small.png")}, tmp_path / "out")
+    assert missing == {}
+    assert Image.open(tmp_path / "out" / names[3]).size == (SIDE // 2, SIDE)
+    assert Image.open(tmp_path / "out" / names[7]).size == (40, 20)
+
+
+def test_a_second_report_makes_none_again_and_removes_what_is_no_longer_shown(tmp_path):
+    for number in range(2):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+    paths = {number: str(tmp_path / f"{number}.png") for number in range(2)}
+    names, _ = make_thumbnails(paths, tmp_path / "out")
+    kept = tmp_path / "out" / names[0]
+    written = kept.stat().st_mtime_ns
+    again, _ = make_thumbnails({0: paths[0]}, tmp_path / "out")
+    assert again == {0: names[0]}
+    assert kept.stat().st_mtime_ns == written
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [names[0]]
+
+
+def test_an_image_that_changed_gets_another_thumbnail(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    before, _ = make_thumbnails({0: str(tmp_path / "a.png")}, tmp_path / "out")
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    after, _ = make_thumbnails({0: str(tmp_path / "a.png")}, tmp_path / "out")
+    assert before != after
+
+
+def test_what_cannot_be_read_has_a_reason_and_costs_no_other_its_thumbnail(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "good.png")
+    (tmp_path / "empty.png").touch()
+    paths = ["good.png", "empty.png", "gone.png", "nul\0.png", "dog\udcff.png"]
+    names, missing = make_thumbnails({n: str(tmp_path / name) for n, name in enumerate(paths)}, tmp_path / "out")
+    assert list(names) == [0]
+    assert list(missing) == [1, 2, 3, 4]
+    assert "empty" in missing[1]
+    assert "No such file" in missing[2]
+    assert all(missing.values())

@@ -1,0 +1,200 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from safetensors.numpy import load_file, save_file
+
+from harmonia.report.figures.localisation import aggatt_figure
+from harmonia.report.tables.localisation import scored_cells, told_apart
+from harmonia.report.workspace import find_logged, workspace_of
+from harmonia.report.write import write_report
+from harmonia.results.jobs import find_jobs
+from harmonia.results.localisation import read_localisation, summarise_localisation, write_aggatt, write_localisation
+
+SCORES = [0.0, 0.2, 0.5, 1.0]
+
+
+@pytest.fixture
+def job(tmp_path):
+    """job("0", scores, ...): a finished job's folder with these localisations."""
+
+    def make(name, scores=SCORES, protocol="gridpg", method="grad", layer="input", k=None, undefined=None):
+        folder = tmp_path / "run" / name
+        folder.mkdir(parents=True)
+        count = len(scores)
+        constant = {
+            "cells": 4,
+            "path": "a.png",
+            "source": "lite0",
+            "method": method,
+            "protocol": protocol,
+            "layer": layer,
+            "label": "dog",
+            "predicted": "dog",
+            "p_explained": 0.5,
+            "mass": 1.0,
+        }
+        write_localisation(
+            folder,
+            {key: [value] * count for key, value in constant.items()}
+            | {
+                "grid": list(range(count)),
+                "cell": [0] * count,
+                "image_id": [f"n{number}" for number in range(count)],
+                "in_top": [number > 0 for number in range(count)],
+                "localisation": scores,
+                "undefined": undefined or [False] * count,
+            },
+        )
+        config = {"source": {"name": "lite0"}, "smooth": {"k": k, "padding": "reflect"}, "evaluation": {"n": 2}}
+        config |= {"logger": {"_target_": "pytorch_lightning.loggers.WandbLogger", "project": "harmonia"}}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        (folder / "summary.json").write_text(json.dumps(summarise_localisation(read_localisation(folder))))
+        means = np.stack([np.full((8, 8), value, np.float32) for value in (6, 5, 4, 3, 2, np.nan)])
+        write_aggatt(
+            folder,
+            {
+                "means": means,
+                "examples": np.ones((2, 8, 8), np.float32),
+                "pictures": np.zeros((2, 3, 8, 8), np.uint8),
+                "bins": np.array([0, 2]),
+                "scores": np.array([1.0, 0.5]),
+            },
+        )
+        return folder
+
+    return make
+
+
+def test_the_summary_has_mean_quartiles_and_counts(job):
+    rows = read_localisation(job("0", undefined=[True, False, False, False]))
+    assert summarise_localisation(rows) == {
+        "lite0/gridpg/localisation": pytest.approx(0.425),
+        "lite0/gridpg/localisation_q25": pytest.approx(0.15),
+        "lite0/gridpg/localisation_median": pytest.approx(0.35),
+        "lite0/gridpg/localisation_q75": pytest.approx(0.625),
+        "lite0/gridpg/undefined": 1,
+        "lite0/gridpg/in_top": 0.75,
+        "lite0/gridpg/cells": 4,
+    }
+
+
+def test_a_report_of_mosaics_alone_has_their_table_and_figures(job, tmp_path):
+    job("0")
+    job("1", protocol="difull", method="ig", k=129)
+    report = write_report(tmp_path / "run")
+    assert ([job.folder.name for job in report.jobs], report.left_out) == (["0", "1"], {})
+    folder = tmp_path / "run" / "report"
+    for name in ("localisation.md", "localisation.csv", "localisation.tex", "localisation_boxes.png", "aggatt_2.pdf"):
+        assert (folder / name).stat().st_size > 0
+    numbers = pd.read_csv(folder / "localisation.csv")
+    assert numbers[["protocol", "method", "smooth_k", "median"]].fillna(0).to_numpy().tolist() == [
+        ["gridpg", "grad", 0, pytest.approx(0.35)],
+        ["difull", "ig", 129, pytest.approx(0.35)],
+    ]
+    printed = (folder / "localisation.md").read_text()
+    assert "| gridpg 2 x 2 | lite0 | grad at input | 42.5 | 35.0 | 15.0 – 62.5 | 0 | 75 | 4 |" in printed
+    assert "ig at input, K = 129" in printed
+    page = (folder / "index.html").read_text()
+    assert page.index("Localisation on mosaics (Rao et al. 2022)") < page.index("localisation_boxes.png")
+    assert 'href="localisation.csv"' in page
+    assert "<h1>Localisation on mosaics</h1>" in page
+    assert "AggAtt, difull, lite0" in page
+    assert "Few cells: some bins have none." in page
+
+
+def test_an_earlier_reports_figures_of_mosaics_are_replaced(job, tmp_path):
+    job("0")
+    second = job("1")
+    write_report(tmp_path / "run")
+    (second / "error.txt").write_text("out of disk\n")
+    report = write_report(tmp_path / "run")
+    assert report.left_out == {"1": "out of disk"}
+    assert not (tmp_path / "run" / "report" / "aggatt_2.png").exists()
+
+
+def test_aggatt_has_one_scale_for_all_bins_and_leaves_an_empty_one_blank(job):
+    from harmonia.results.localisation import read_aggatt
+
+    figure = aggatt_figure(read_aggatt(job("0")), 2)
+    top = [axes for axes in figure.axes[:6] if axes.images]
+    assert len(top) == 2
+    assert len({axes.images[0].get_clim() for axes in top}) == 1
+    assert top[0].images[0].get_clim()[1] == pytest.approx(6, rel=0.01)
+
+
+def test_jobs_of_one_name_are_told_apart_by_their_options_and_a_repeated_one_counts_once(job, tmp_path):
+    folders = [job(str(number)) for number in range(3)]
+    for folder, grids in zip(folders, (100, 25, 100), strict=True):
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        config["evaluation"]["grids"] = grids
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    cells = told_apart([scored_cells(one) for one in find_jobs(tmp_path / "run")])
+    found = {one.name: one.job.folder.name for one in cells}
+    assert found == {"grad at input, evaluation.grids=100": "2", "grad at input, evaluation.grids=25": "1"}
+    assert write_report(tmp_path / "run").left_out == {"0": "replaced by a later job of the same cells"}
+
+
+def test_jobs_on_mosaics_and_on_whole_images_share_a_report_and_a_workspace(job, logged_job, tmp_path):
+    job("0")
+    logged_job(tmp_path / "run" / "1")
+    report = write_report(tmp_path / "run")
+    assert [one.folder.name for one in report.jobs] == ["0", "1"]
+    assert {"table1.md", "localisation.md", "fig2.png", "aggatt_1.png"} <= {
+        path.name for path in report.folder.iterdir()
+    }
+    logged = find_logged(str(tmp_path / "run"))
+    assert (logged.targets, logged.cells) == (["e6"], True)
+    assert {"localisation_boxes", "aggatt_1"} <= set(logged.figures)
+
+
+def test_mosaics_alone_have_a_workspace_of_their_figures_and_cells(job, tmp_path):
+    pytest.importorskip("wandb_workspaces.workspaces", reason="the extra dashboard is not installed")
+    job("0")
+    write_report(tmp_path / "run")
+    (shown,) = (one for one in workspace_of(find_logged(str(tmp_path / "run"))).sections if one.name == "Localisation")
+    keys = [key for panel in shown.panels for key in getattr(panel, "media_keys", [])]
+    assert keys == ["figures/localisation_boxes", "figures/aggatt_1"]
+    assert shown.panels[-1].table_name == "cells"
+
+
+def test_a_job_whose_rows_cannot_be_read_is_left_out_with_the_reason(job, tmp_path):
+    job("0")
+    (job("1") / "localisation.parquet").write_bytes(b"no")
+    report = write_report(tmp_path / "run")
+    assert [one.folder.name for one in report.jobs] == ["0"]
+    assert "localisation.parquet must be this version's Parquet" in report.left_out["1"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"rubbish"),
+        lambda path: path.write_bytes(path.read_bytes()[:-40]),
+        lambda path: save_file({"means": np.zeros((6, 8, 8), np.float32)}, path),
+        lambda path: save_file({**load_file(path), "scores": np.zeros(1)}, path),
+    ],
+    ids=["rubbish", "cut short", "arrays missing", "of another number of examples"],
+)
+def test_a_damaged_picture_of_a_job_costs_that_picture_alone(job, tmp_path, damage):
+    damage(job("0") / "aggatt.safetensors")
+    job("1", method="ig")
+    report = write_report(tmp_path / "run")
+    assert [one.folder.name for one in report.jobs] == ["0", "1"]
+    ((name, reason),) = report.left_out.items()
+    assert name == "0: AggAtt"
+    assert "aggatt.safetensors must" in reason
+    assert [figure.stem for figure in report.figures] == ["localisation_boxes", "aggatt_2"]
+    assert "0: AggAtt" in (tmp_path / "run" / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize("content", [b"PAR1 torn", b""])
+def test_damaged_rows_of_cells_hide_no_other_job(job, tmp_path, content):
+    (job("0") / "localisation.parquet").write_bytes(content)
+    job("1", method="ig")
+    report = write_report(tmp_path / "run")
+    assert [one.folder.name for one in report.jobs] == ["1"]
+    assert list(report.left_out) == ["0"]
+    assert "Parquet" in report.left_out["0"]

@@ -1,0 +1,85 @@
+"""Laws of a report's W&B run, read from the file that wandb writes offline."""
+
+import json
+import logging
+
+import pandas as pd
+import pytest
+import wandb
+from PIL import Image
+
+from harmonia.report.__main__ import main
+from harmonia.report.wandb_run import log_report
+from harmonia.report.write import write_report
+from harmonia.results.jobs import find_jobs
+
+pytestmark = pytest.mark.usefixtures("offline")
+
+
+def test_a_reports_run_holds_its_tables_figures_and_headline(
+    tmp_path, logged_job, history, logged_table, records, capsys
+):
+    logged_job(tmp_path / "0")
+    assert main([f"run={tmp_path}", "logger=wandb"]) == 0
+    report = tmp_path / "report"
+    said = [line for line in capsys.readouterr().out.splitlines() if "wandb sync" in line]
+    assert len(said) == 1
+    assert str(next(report.glob("wandb/offline-run-*"))) in said[0]
+
+    logged = history(report)
+    written = {path.stem for path in report.glob("*.csv")}
+    tables = {name.removeprefix("tables/").partition("//")[0] for name in logged if name.startswith("tables/")}
+    assert tables == written
+    matrix = pd.read_csv(report / "transfer_matrix.csv")
+    pd.testing.assert_frame_equal(
+        logged_table(report, "tables/transfer_matrix")[["arm", "retention", "above_control"]],
+        matrix[["arm", "retention", "above_control"]],
+        check_dtype=False,
+    )
+    assert logged["e7/ss/soft/above_control"] == matrix.set_index("arm").loc["soft", "above_control"] == 0.25
+
+    figures = {name.removeprefix("figures/").partition("//")[0] for name in logged if name.startswith("figures/")}
+    assert figures == {path.stem for path in report.glob("*.png")}
+    (kept,) = report.glob(f"wandb/offline-run-*/files/{logged['figures/transfer_matrix//path']}")
+    with Image.open(kept) as copy, Image.open(report / "transfer_matrix.png") as drawn:
+        assert copy.tobytes() == drawn.tobytes()
+
+    found = records(report)
+    (run,) = (record.run for record in found if record.HasField("run"))
+    assert (run.project, run.run_group, run.job_type, list(run.tags)) == (
+        "harmonia",
+        "sweep",
+        "report",
+        ["e7", "ss", "woof"],
+    )
+    config = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert config["arm"] == "soft"
+
+
+def test_wandb_that_fails_costs_the_report_one_warning(tmp_path, logged_job, monkeypatch, caplog):
+    logged_job(tmp_path / "0")
+
+    def unreachable(**kwargs):
+        raise wandb.errors.CommError("no route to host")
+
+    monkeypatch.setattr(wandb, "init", unreachable)
+    report = write_report(tmp_path)
+    with caplog.at_level(logging.WARNING, "harmonia"):
+        assert log_report(report) is None
+    (warning,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
+    assert "no route to host" in warning.getMessage()
+    assert (tmp_path / "report" / "table1.md").is_file()
+
+
+def test_a_wandb_run_beneath_a_report_is_no_job(tmp_path, logged_job):
+    logged_job(tmp_path / "0")
+    files = tmp_path / "report" / "wandb" / "run-1" / "files"
+    files.mkdir(parents=True)
+    (files / "config.yaml").write_text("wandb_version: 1")
+    assert [job.folder.name for job in find_jobs(tmp_path)] == ["0"]
+
+
+def test_an_unknown_logger_is_refused(tmp_path, logged_job, capsys):
+    logged_job(tmp_path / "0")
+    assert main([f"run={tmp_path}", "logger=csv"]) == 2
+    assert "logger must be none or wandb, got 'csv'" in capsys.readouterr().err
