@@ -3,11 +3,9 @@ import os
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
+from planted import REPOSITORY as ROOT
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +44,8 @@ def run(installed, cwd, *words):
 
 def test_the_wheel_ships_every_module_and_every_yaml_and_the_pages_and_nothing_else(wheel):
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    modules = {
-        path.relative_to(ROOT).as_posix()
-        for top in ("harmonia", "hydra_plugins")
-        for path in (ROOT / top).rglob("*.py")
-    }
-    page = ROOT / "harmonia" / "page"
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "harmonia").rglob("*.py")}
+    page = ROOT / "harmonia" / "report" / "page"
     pages = {path.relative_to(ROOT).as_posix() for kind in ("templates", "assets") for path in (page / kind).iterdir()}
     yamls = {f"harmonia/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert shipped == modules | pages | yamls
