@@ -1,0 +1,83 @@
+"""Documents name files, links and modules that exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+YAMLS = sorted((ROOT / "conf").rglob("*.yaml"))
+PATH = r"(?<![\w/.-])(?:harmonia|conf|docs|tests|benchmarks)/[\w./-]*\w"
+DOTTED = r"(?<![\w.])harmonia(?:\.[a-zA-Z]\w*)+"
+
+
+def title(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture(params=PAGES, ids=title)
+def page(request):
+    return request.param
+
+
+def prose(text):
+    """The text without its code blocks, and without the names of files that a reader is to write: alone on a line."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^(    .*|`[\w./-]+`)$", "", text, flags=re.MULTILINE)
+
+
+def anchors(path):
+    headings = re.findall(r"^#+ (.*)$", path.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def defines(path, name):
+    return re.search(rf"^\s*(?:(?:async )?def |class )?{name}\b", path.read_text(), flags=re.MULTILINE) is not None
+
+
+def exists(dotted):
+    """Whether a dotted name is a package or a module, or something that a module defines."""
+    place, names = ROOT, dotted.split(".")
+    while names and (place / names[0]).is_dir():
+        place /= names.pop(0)
+    if names and place.joinpath(f"{names[0]}.py").is_file():
+        place /= f"{names.pop(0)}.py"
+    return not names or (place.is_file() and all(defines(place, name) for name in names))
+
+
+def test_every_path_exists(page):
+    paths = re.findall(PATH, prose(page.read_text()))
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_every_module_is_named_by_its_path(page):
+    modules = re.findall(r"(?<![\w/.>])[\w./-]+\.py\b", re.sub(r"\]\([^)]*\)", "]", prose(page.read_text())))
+    assert [module for module in modules if not (ROOT / module).is_file()] == []
+
+
+def test_every_link_leads_to_a_page_and_to_a_heading_of_it(page):
+    links = re.findall(r"\]\((?!https?:)([^)]*)\)", page.read_text())
+    for file, _, anchor in [link.partition("#") for link in links]:
+        target = (page.parent / file).resolve() if file else page
+        assert target.exists(), file
+        assert not anchor or anchor in anchors(target), f"{file}#{anchor}"
+
+
+def test_every_name_lies_in_the_module_that_it_is_said_to_lie_in(page):
+    named = re.findall(r"`(\w+)` in \[[^]]*\]\(([^)]*\.py)\)", page.read_text())
+    assert [(name, file) for name, file in named if not defines(page.parent / file, name)] == []
+
+
+@pytest.mark.parametrize("path", [*PAGES, *YAMLS], ids=title)
+def test_every_dotted_name_exists(path):
+    text = path.read_text()
+    to_write = tuple(name.replace("/", ".") for name in re.findall(r"^`(harmonia/[\w/]+)\.py`$", text, re.MULTILINE))
+    names = [dotted for dotted in re.findall(DOTTED, text) if not (to_write and dotted.startswith(to_write))]
+    assert [dotted for dotted in names if not exists(dotted)] == []
+
+
+def test_every_command_is_a_door(page):
+    for module in re.findall(r"python -m (harmonia[\w.]*)", page.read_text()):
+        place = ROOT / module.replace(".", "/")
+        assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file(), module
