@@ -11,7 +11,7 @@ from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
 
 # Raised whenever views, labels, replacement draws or the reading of images change stored numbers: part of every key.
-ARITHMETIC = 1
+ARITHMETIC = 2
 
 OpenSet = Callable[..., ShardSet]
 
@@ -23,7 +23,7 @@ def open_maps(
     identity = {
         "source": source.identity(),
         "method": fingerprint(method),
-        "label": {key: value for key, value in settings["label"].items() if key != "name"},
+        "label": _label_policy(settings["label"]),
         "data": images.digest,
         "arithmetic": ARITHMETIC,
     }
@@ -32,6 +32,12 @@ def open_maps(
     name = f"{source.name}-{settings['method']['name']}"
     shard_size = settings["store"]["shard_size"]
     return opened("maps", name, identity, len(images.records), shard_size)
+
+
+def _label_policy(options: Mapping) -> dict:
+    """The function's name and its options; neither where its code lives (ADR 11) nor what the yaml calls it."""
+    name = options["_target_"].rpartition(".")[2]
+    return {"function": name, **{key: value for key, value in options.items() if key not in ("name", "_target_")}}
 
 
 def open_grid_maps(

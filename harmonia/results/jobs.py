@@ -157,7 +157,8 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             flat |= _flat(value, f"{prefix}{name}.")
         else:
             text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
-            flat[prefix + name] = text
+            # a class by its name: jobs of versions that kept it in another module are no variants
+            flat[prefix + name] = text.rpartition(".")[2] if name == "_target_" else text
     return flat
 
 

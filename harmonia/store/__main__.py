@@ -192,8 +192,7 @@ def _damage(folder: Path) -> str:
 def _label(part: object) -> str:
     """A short name for a piece of the identity, which may be text or a resolved configuration."""
     if isinstance(part, Mapping):
-        named = part.get("name") or part.get("arch") or part.get("_target_")
-        part = named or str(part.get("class", "")).rpartition(".")[2]
+        part = part.get("name") or part.get("arch") or part.get("class")
     return "" if part is None else str(part)
 
 

@@ -5,11 +5,14 @@ from typing import Any
 
 
 def fingerprint(value: Any) -> Any:
-    """JSON-able: a dataclass by its class, the class's arithmetic version and its fields, all the way down."""
+    """JSON-able: a dataclass by its class's name and version and by its fields, all the way down.
+
+    Where the class lives is left out: code may move, and what it computed stays found (ADR 11).
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
         fields = {field.name: fingerprint(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"class": f"{kind.__module__}.{kind.__qualname__}", "version": getattr(kind, "version", 0), **fields}
+        return {"class": kind.__name__, "version": getattr(kind, "version", 0), **fields}
     if isinstance(value, list | tuple):
         return [fingerprint(item) for item in value]
     return value

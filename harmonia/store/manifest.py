@@ -12,7 +12,7 @@ from harmonia.store import claims
 from harmonia.store.files import storage_errors, write_atomically
 from harmonia.store.shards import SHARD, CorruptShard, read_shard
 
-SCHEMA = 1
+SCHEMA = 2  # 1: keys held the modules of classes (ADR 11)
 
 
 def set_key(identity: Mapping) -> str:

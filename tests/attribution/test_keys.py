@@ -7,11 +7,11 @@ from harmonia.store.identity import fingerprint
 from harmonia.store.manifest import set_key
 
 KEYS = {
-    "gc": "591b42418ad00302",
-    "ss": "1536226ab534b678",
-    "ss_cpu": "92cce2276f811301",
-    "ss_paper": "33d254598835be10",
-    "ss_faithful": "c39244279c1eac7e",
+    "gc": "5649516d0071921b",
+    "ss": "20afe63cce9be44b",
+    "ss_cpu": "c5309f5098cb72c2",
+    "ss_paper": "467752b118225b6c",
+    "ss_faithful": "7aca91e6813234fb",
 }
 
 

@@ -22,3 +22,12 @@ def test_boxes_tell_scores_apart_and_neither_transfer_nor_data_sets():
     assert told_apart(SCORES | first, SCORES | second)
     assert not told_apart(TRANSFER | first, TRANSFER | second)
     assert len({data_options(options_of(SCORES | boxes)[0]) for boxes in (first, second, {})}) == 1
+
+
+def test_a_class_that_moved_between_versions_makes_no_variant_and_another_class_does():
+    old, new, another = (
+        TRANSFER | {"fill": {"_target_": path, "name": "black"}, "method": {"inner": {"_target_": f"{path}.Cam"}}}
+        for path in ("harmonia.fill.Black", "harmonia.features.fill.Black", "harmonia.features.fill.Mean")
+    )
+    assert not told_apart(old, new)
+    assert told_apart(new, another)

@@ -682,7 +682,7 @@ def test_list_shows_every_set_with_its_progress(tmp_path):
 
 
 def test_list_names_the_method_of_maps_and_the_model_of_predictions(tmp_path):
-    method = {"class": "harmonia.attribution.grad_cam.GradCAM", "version": 1, "layer": "auto"}
+    method = {"class": "GradCAM", "version": 1, "layer": "auto"}
     open_set(tmp_path, identity={"source": {"arch": "tf_b7"}, "method": method})
     open_set(tmp_path, kind="predictions", name="e6", identity={"model": {"arch": "tf_b6"}})
     lines = store("list", "--cache", tmp_path).stdout.splitlines()
