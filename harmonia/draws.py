@@ -5,6 +5,7 @@ a hash of (seed, image, step, draw), so results do not depend on batch size, ord
 restarts or the number of processes.
 """
 
+import enum
 import hashlib
 
 import numpy as np
@@ -13,6 +14,31 @@ from scipy.special import ndtri
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+@enum.unique
+class Purpose(enum.IntEnum):
+    """What a number is drawn for: a word of its hash. A purpose with many draws adds the draw's number, below 2**32.
+
+    Steps of a method that asks for replacement images are their own words, 0 and up.
+    """
+
+    HELD_OUT = 2**32  # replacement images that judge a mask
+    FILL = 2**32 + 1  # replacement images behind a feature
+    POOL_CROP = 2**32 + 2
+    POOL_ORDER = 2**32 + 3
+    BLOBS = 2**35
+    REPRESENTATIONS = 2**36  # which images' representations a job keeps
+    PARTNERS = 2**37  # whose map stands in for an image's own
+    GRADIENT_SHAP = 2**38
+    RISE = 2**39
+    RANDOM_MAP = 2**40
+    MOSAICS = 2**41
+    MOSAIC_PLACES = 2**41 + 1
+    INFIDELITY = 2**42
+    FAITHFULNESS_CORRELATION = 2**43
+    MAX_SENSITIVITY = 2**44
+    SMOOTH_GRAD = 2**45
 
 
 def image_key(image_id: str) -> int:

@@ -1,10 +1,14 @@
 """Laws of counter-based numbers: the published hash, whatever the order, shape and company."""
 
+import ast
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from harmonia.draws import counter_hash, image_key
+import harmonia
+from harmonia.draws import Purpose, counter_hash, image_key
 
 MASK = 2**64 - 1
 
@@ -63,3 +67,36 @@ def test_an_images_key_is_a_published_hash_of_its_id():
     assert image_key("") == int.from_bytes(bytes.fromhex("e3b0c44298fc1c14"), "little")  # SHA-256 of nothing
     assert image_key("abc") == int.from_bytes(bytes.fromhex("ba7816bf8f01cfea"), "little")  # FIPS 180-2, B.1
     assert image_key("caf\udce9.jpg") != image_key("café.jpg")  # a file name that is not UTF-8 has a key too
+
+
+def modules() -> dict[str, ast.Module]:
+    """Every module but draws.py, by its place."""
+    root = Path(harmonia.__path__[0])
+    paths = {path.relative_to(root).as_posix(): path for path in root.rglob("*.py")}
+    return {place: ast.parse(path.read_text("utf-8")) for place, path in paths.items() if place != "draws.py"}
+
+
+def test_every_purpose_of_a_draw_has_a_number_and_a_module_of_its_own():
+    assert len(Purpose.__members__) == len(set(Purpose))
+    users: dict[str, set[str]] = {}
+    for place, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Purpose":
+                users.setdefault(node.attr, set()).add(place)
+    assert users.keys() == Purpose.__members__.keys()
+    assert [places for places in users.values() if len(places) > 1] == []
+
+
+# what draws without a purpose: numbers of two words (seed, key), and replacement images, whose word is a step
+WITHOUT = {"models/labels.py": 1, "data/manifest.py": 1, "data/replacements.py": 1}
+
+
+def test_no_module_draws_for_a_purpose_that_draws_does_not_name():
+    without: dict[str, int] = {}
+    for place, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"counter_hash", "uniform", "normal"}:
+                names = [part.id for argument in node.args for part in ast.walk(argument) if isinstance(part, ast.Name)]
+                if "Purpose" not in names:
+                    without[place] = without.get(place, 0) + 1
+    assert without == WITHOUT

@@ -13,11 +13,9 @@ import torch
 from harmonia.attribution.contract import Backgrounds, Explanation, Model, Request
 from harmonia.attribution.head import Explained, features_of, from_head, own_passes
 from harmonia.attribution.layer import at_input
-from harmonia.draws import uniform
+from harmonia.draws import Purpose, uniform
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
-
-STEP = 2**38  # purpose of a draw, numbered as those of controls.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +50,8 @@ class GradientSHAP:
             steps = torch.full_like(request.positions, draw)
             others = request.replacements(request.positions, part.labels.cpu(), steps, 1)[:, 0]
             base = features_of(request.model, layer, others)
-            share = torch.from_numpy(uniform(self.seed, request.keys, STEP + draw)).to(features)[:, None, None, None]
-            total += (features - base) * part.gradient(torch.lerp(base, features, share))
+            share = torch.from_numpy(uniform(self.seed, request.keys, Purpose.GRADIENT_SHAP + draw)).to(features)
+            total += (features - base) * part.gradient(torch.lerp(base, features, share[:, None, None, None]))
         return (total / self.draws).sum(1)
 
     def layer_of(self, model: Model) -> str:

@@ -8,11 +8,9 @@ import numpy as np
 import torch
 
 from harmonia.attribution.contract import Explanation, Request
-from harmonia.draws import uniform
+from harmonia.draws import Purpose, uniform
 from harmonia.errors import InputError
 from harmonia.shapes import Labels, Logits, Maps
-
-STEP = 2**40  # purpose of a draw, numbered as those of controls.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +30,7 @@ class Random:
 
     def __call__(self, request: Request) -> Explanation:
         def of(part: Request) -> Maps:
-            numbers = uniform(self.seed, part.keys[:, None], STEP, np.arange(self.cells**2))
+            numbers = uniform(self.seed, part.keys[:, None], Purpose.RANDOM_MAP, np.arange(self.cells**2))
             return torch.from_numpy(numbers).view(-1, self.cells, self.cells)
 
         return blind(request, of)

@@ -16,11 +16,9 @@ from torch.nn.functional import interpolate
 from harmonia.attribution.contract import Explanation, Model, Request
 from harmonia.attribution.head import Explained, from_head, own_passes
 from harmonia.attribution.layer import at_input
-from harmonia.draws import uniform
+from harmonia.draws import Purpose, uniform
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
-
-STEP = 2**39  # purpose of a draw, numbered as those of controls.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +60,7 @@ class RISE:
 
     def mask(self, keys: np.ndarray, draw: int, side: int) -> Tensor:
         """The draw's mask of every image, (B, side, side): cells kept or not, enlarged, cut out at random."""
-        numbers = uniform(self.seed, keys[:, None], STEP + draw, side, np.arange(self.grid**2 + 2))
+        numbers = uniform(self.seed, keys[:, None], Purpose.RISE + draw, side, np.arange(self.grid**2 + 2))
         cells = torch.from_numpy(numbers[:, 2:] < self.keep).double().view(-1, 1, self.grid, self.grid)
         cell = ceil(side / self.grid)
         large = interpolate(cells, size=(self.grid + 1) * cell, mode="bilinear", align_corners=False)[:, 0]

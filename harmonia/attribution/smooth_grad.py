@@ -13,11 +13,9 @@ import torch
 from harmonia.attribution.contract import Explanation, Model, Request
 from harmonia.attribution.head import Explained, from_head, own_passes
 from harmonia.attribution.layer import at_input
-from harmonia.draws import normal
+from harmonia.draws import Purpose, normal
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
-
-STEP = 2**37  # purpose of a draw, numbered as those of controls.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +25,7 @@ class SmoothGrad:
     The noise is a hash of (seed, image, draw, feature).
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
 
@@ -50,7 +48,7 @@ class SmoothGrad:
         cells = np.arange(features[0].numel(), dtype=np.uint64)
         total = torch.zeros_like(features)
         for draw in range(self.draws):
-            white = normal(self.seed, part.request.keys[:, None], STEP + draw, cells)
+            white = normal(self.seed, part.request.keys[:, None], Purpose.SMOOTH_GRAD + draw, cells)
             noise = torch.from_numpy(white).to(features).view_as(features)
             total += part.gradient(features + spread * noise)
         return (total / self.draws).abs().sum(1)

@@ -13,13 +13,11 @@ from torchvision.transforms import v2 as transforms
 from harmonia.data.decode import UnreadableImage, open_rgb
 from harmonia.data.manifest import ImageRecord, ImageSet, add_digests
 from harmonia.data.view import View
-from harmonia.draws import counter_hash, image_key
+from harmonia.draws import Purpose, counter_hash, image_key
 from harmonia.errors import InputError
 
 log = logging.getLogger(__name__)
 
-# Numbers of draws that belong to no step of a method.
-HELD_OUT, FILL, CROP, ORDER = (2**32 + number for number in range(4))
 ONE_IN = 5  # of the images allowed are held out
 
 
@@ -52,7 +50,7 @@ class Replacements:
         self._classes = np.array([record.class_name or "" for record in records])
         self._digests = np.array([record.digest for record in records])
         self._seed = seed
-        self._order = np.array([counter_hash(seed, image_key(digest), ORDER) for digest in self._digests])
+        self._order = np.array([counter_hash(seed, image_key(digest), Purpose.POOL_ORDER) for digest in self._digests])
         self._allowed: dict[tuple[str, str | None], tuple[np.ndarray, np.ndarray]] = {}
 
     def draw(
@@ -69,13 +67,13 @@ class Replacements:
         draws from the images held out.
         """
         held_out = steps is None
-        return self._draw(images, keys, avoid, HELD_OUT if steps is None else steps, draws, held_out)
+        return self._draw(images, keys, avoid, Purpose.HELD_OUT if steps is None else steps, draws, held_out)
 
     def stand_ins(self, images: ImageSet, indices: Sequence[int], avoid: Sequence[str], device: torch.device) -> Tensor:
         """One held-out image for each, for a fill: always the same one; (B, 3, S, S) in [0, 1]."""
         records = [images.records[index] for index in indices]
         keys = np.array([images.key(index) for index in indices], np.uint64)
-        return self.take(self._draw(records, keys, avoid, FILL, 1, held_out=True)[:, 0], device)
+        return self.take(self._draw(records, keys, avoid, Purpose.FILL, 1, held_out=True)[:, 0], device)
 
     def _draw(
         self,
@@ -126,5 +124,5 @@ def _random_crop(image: Image.Image, record: ImageRecord, view: View, seed: int)
         ]
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(counter_hash(seed, image_key(record.image_id), CROP)))
+        torch.manual_seed(int(counter_hash(seed, image_key(record.image_id), Purpose.POOL_CROP)))
         return crop(image)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from harmonia.data.views import ViewBatch
-from harmonia.draws import counter_hash
+from harmonia.draws import Purpose, counter_hash
 from harmonia.errors import InputError
 from harmonia.evaluation import answers
 from harmonia.features.areas import check_areas
@@ -47,9 +47,6 @@ def _target_costs(job: Any) -> Iterator[Cost]:
             features = job.open_features(target, job.evaluation.reading(job))
             stored.append((features, passes / count - 1))
         yield from (Cost(a_pass * number, number, _size(one) / count) for one, number in stored)
-
-
-REPRESENTATION_STEP = 2**36  # purpose of a draw, numbered as those of controls.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +176,7 @@ def _leave_representations(job: Job, most: int) -> None:
     sets = {name: job.open_predictions(target) for name, target in job.targets.items()}
     readable = np.all([[fact["flag"] == "" for fact in predictions.facts()] for predictions in sets.values()], 0)
     keys = np.array([job.images.key(index) for index in range(len(readable))], np.uint64)
-    order = np.argsort(counter_hash(0, keys, REPRESENTATION_STEP), kind="stable")
+    order = np.argsort(counter_hash(0, keys, Purpose.REPRESENTATIONS), kind="stable")
     positions = np.sort(order[readable[order]][:most]).tolist()
 
     def of(predictions: ShardSet) -> np.ndarray:

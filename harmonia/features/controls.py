@@ -13,15 +13,11 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from harmonia.draws import counter_hash
+from harmonia.draws import Purpose, counter_hash
 from harmonia.errors import InputError
 from harmonia.features.areas import check_areas, percent
 from harmonia.features.arms import Control, Projection
 from harmonia.shapes import Keep
-
-# Purposes of draws; numbered far from the steps of methods and fills, so that none shares its numbers.
-PARTNER_STEP = 2**37
-BLOB_STEP = 2**35
 
 BLOB_CELLS = 64  # of the side of a noise field: a tenth of the side is drawn smoothly
 BLOB_SIGMA = 0.1  # of the side; ours: about the grain of a 7x7 map
@@ -40,7 +36,7 @@ def blobs(view: Projection, areas: Sequence[float], *, seed: int) -> Keep:
 
 def _smooth_noise(seed: int, key: int) -> np.ndarray:
     """White noise behind a Gaussian that wraps around, so that no part of the view is preferred."""
-    white = counter_hash(seed, key, BLOB_STEP, np.arange(BLOB_CELLS**2)) / 2.0**64
+    white = counter_hash(seed, key, Purpose.BLOBS, np.arange(BLOB_CELLS**2)) / 2.0**64
     return gaussian_filter(white.reshape(BLOB_CELLS, BLOB_CELLS), BLOB_SIGMA * BLOB_CELLS, mode="wrap")
 
 
@@ -131,5 +127,5 @@ class Partners:
         candidates = np.flatnonzero(allowed)
         if not len(candidates):
             return None
-        numbers = counter_hash(self.seed, int(self.keys[index]), PARTNER_STEP, self.keys[candidates])
+        numbers = counter_hash(self.seed, int(self.keys[index]), Purpose.PARTNERS, self.keys[candidates])
         return int(candidates[numbers.argmin()])

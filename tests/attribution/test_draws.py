@@ -7,7 +7,7 @@ from captum.attr import GradientShap as CaptumGradientShap
 from captum.attr import NoiseTunnel, Saliency
 
 from harmonia.attribution.gradient import Gradient
-from harmonia.attribution.gradient_shap import STEP, GradientSHAP
+from harmonia.attribution.gradient_shap import GradientSHAP
 from harmonia.attribution.rise import RISE
 from harmonia.attribution.smooth_grad import SmoothGrad
 from harmonia.draws import normal, uniform
@@ -79,7 +79,7 @@ def test_smooth_grad_equals_captums_noise_tunnel_given_the_same_noise(toy, noise
     model, pixels = toy("small"), noise(1, 16)
     image = normalised(model, pixels)
     found = explain(SmoothGrad(draws=3, noise=0.2), model, pixels, LABELS[:1], keys=KEYS[:1])
-    white = np.stack([normal(0, KEYS[0], 2**37 + draw, np.arange(3 * 256)) for draw in range(3)])
+    white = np.stack([normal(0, KEYS[0], 2**45 + draw, np.arange(3 * 256)) for draw in range(3)])
     spread = 0.2 * (image.max() - image.min())
     drawn = spread * torch.from_numpy(white).float().view(3, 3, 16, 16)
     monkeypatch.setattr(torch, "normal", lambda mean, stdev: drawn)
@@ -95,7 +95,7 @@ def test_smooth_grad_is_the_mean_gradient_of_the_noisy_images_written_out(toy, n
     image = normalised(model, pixels)[0]
     total = 0
     for draw in range(4):
-        white = torch.from_numpy(normal(3, KEYS[1], 2**37 + draw, np.arange(3 * 256))).view(1, 3, 16, 16).float()
+        white = torch.from_numpy(normal(3, KEYS[1], 2**45 + draw, np.arange(3 * 256))).view(1, 3, 16, 16).float()
         noisy = (image + 0.2 * (image.max() - image.min()) * white).requires_grad_()
         total = total + torch.autograd.grad(model.network(noisy)[0, 2], noisy)[0]
     found = explain(SmoothGrad(draws=4, noise=0.2, seed=3), model, pixels, LABELS[2:], keys=KEYS[1:2])
@@ -120,7 +120,7 @@ def test_gradient_shap_equals_captums_given_the_same_background_and_coefficient(
     found = explain(
         GradientSHAP(draws=1, seed=3), model, pixels, LABELS[:1], keys=KEYS[:1], replacements=others_of(pool)
     )
-    share = uniform(3, np.array(KEYS[:1], np.uint64), STEP)
+    share = uniform(3, np.array(KEYS[:1], np.uint64), 2**38)
     monkeypatch.setattr(np.random, "uniform", lambda low, high, size: np.full(size, share[0]))
     base = (pool - model.mean) / model.std
     theirs = CaptumGradientShap(model.network).attribute(

@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.draws import counter_hash
+from harmonia.draws import Purpose, counter_hash
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
 from harmonia.evaluation.metrics.contract import Explained, Scores
 from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, score, spent
 from harmonia.features.areas import in_view
 
-STEP = 2**43  # purpose of a draw, numbered as those of controls.py
 ROUNDING = 2.0**-21  # of float32 logits, four units in the last place; what a bf16 network rounds cannot be told apart
 
 
@@ -73,7 +72,7 @@ class FaithfulnessCorrelation:
 
     def pixels(self, key: int, draw: int, count: int) -> Tensor:
         """The subset of a draw, ascending indices."""
-        numbers = counter_hash(self.seed, key, STEP + draw, np.arange(count))
+        numbers = counter_hash(self.seed, key, Purpose.FAITHFULNESS_CORRELATION + draw, np.arange(count))
         return torch.from_numpy(np.sort(np.argpartition(numbers, self.subset)[: self.subset]))
 
 

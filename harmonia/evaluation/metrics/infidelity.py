@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.draws import normal, uniform
+from harmonia.draws import Purpose, normal, uniform
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
 from harmonia.evaluation.metrics.contract import Explained, Scores
@@ -26,8 +26,6 @@ from harmonia.evaluation.metrics.perturbation import (
     spent,
 )
 from harmonia.features.areas import in_view
-
-STEP = 2**42  # purpose of a draw, numbered as those of controls.py
 
 # (image (3, H, W), map (H, W), the image's key, number of the draw) -> the perturbed image, and the map's word for the
 # drop: I times Phi
@@ -59,7 +57,7 @@ class Square:
         def perturb(image: Tensor, phi: Tensor, key: int, draw: int) -> tuple[Tensor, Tensor]:
             size = len(phi)
             side = max(1, round(self.side * size))
-            top, left = (uniform(seed, key, STEP + draw, np.arange(2)) * (size - side + 1)).astype(int)
+            top, left = (uniform(seed, key, Purpose.INFIDELITY + draw, np.arange(2)) * (size - side + 1)).astype(int)
             place = (..., slice(top, top + side), slice(left, left + side))
             perturbed = image.clone()
             perturbed[place] = baseline(image)[place]
@@ -85,7 +83,7 @@ class Noise:
         std = Normalisation.of(explained.model, explained.device).std
 
         def perturb(image: Tensor, phi: Tensor, key: int, draw: int) -> tuple[Tensor, Tensor]:
-            numbers = self.sigma * normal(seed, key, STEP + draw, np.arange(phi.numel()))
+            numbers = self.sigma * normal(seed, key, Purpose.INFIDELITY + draw, np.arange(phi.numel()))
             noise = torch.from_numpy(numbers).view_as(phi).to(phi)
             return image - (noise * std).to(image), (noise * phi).sum()
 

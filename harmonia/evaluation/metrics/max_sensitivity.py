@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from harmonia.attribution.passes import CPU_PASS
-from harmonia.draws import uniform
+from harmonia.draws import Purpose, uniform
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import Explained, Scores
 from harmonia.evaluation.metrics.perturbation import at_least, score
 from harmonia.shapes import Images
 
-STEP = 2**44  # purpose of a draw, numbered as those of controls.py
 ZERO = "the map that is made anew of the image is zero"
 NOT_FINITE = "a map of a perturbed image is not finite"
 
@@ -73,9 +72,8 @@ class MaxSensitivity:
         norms = whole.norm(dim=1)
         worst = torch.zeros_like(norms)
         for draw in range(self.draws):
-            numbers = uniform(
-                self.seed, explained.keys[rows.numpy()][:, None], STEP + draw, np.arange(images[0].numel())
-            )
+            keys, cells = explained.keys[rows.numpy()][:, None], np.arange(images[0].numel())
+            numbers = uniform(self.seed, keys, Purpose.MAX_SENSITIVITY + draw, cells)
             shift = torch.from_numpy(self.radius * (2 * numbers - 1)).float().view_as(images)
             worst = torch.maximum(worst, (explain(images + shift) - whole).norm(dim=1) / norms)
             explained.on_progress(len(rows) / self.draws)

@@ -19,11 +19,9 @@ from torch import Tensor
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
-from harmonia.draws import counter_hash, image_key, uniform
+from harmonia.draws import Purpose, counter_hash, image_key, uniform
 from harmonia.errors import InputError
 from harmonia.evaluation.mosaics.presentation import paste
-
-STEP = 2**41  # purpose of a draw, numbered as those of controls.py
 
 
 @dataclass(frozen=True)
@@ -63,14 +61,16 @@ def draw_grids(
     labels and keys: of every image of the data set. repeat: the last cell has the first one's class.
     """
     waiting: dict[str, list[int]] = {}
-    for image in sorted(pool, key=lambda image: int(counter_hash(seed, int(keys[image]), STEP))):
+    for image in sorted(pool, key=lambda image: int(counter_hash(seed, int(keys[image]), Purpose.MOSAICS))):
         waiting.setdefault(labels[image], []).append(image)
     drawn = []
     while len(drawn) < most:
         # classes with more images left come up more often, so that few are left over; Efraimidis, Spirakis 2006
         order = sorted(
             (name for name, images in waiting.items() if images),
-            key=lambda name: float(np.log(uniform(seed, len(drawn), image_key(name), STEP))) / len(waiting[name]),
+            key=lambda name: (
+                float(np.log(uniform(seed, len(drawn), image_key(name), Purpose.MOSAICS))) / len(waiting[name])
+            ),
             reverse=True,
         )
         first = next((name for name in order if len(waiting[name]) > 1), None) if repeat else None
@@ -81,7 +81,7 @@ def draw_grids(
         if repeat:
             classes.append(classes[0])
         else:  # in the order drawn the commonest class would stand first
-            classes.sort(key=lambda name: int(counter_hash(seed, len(drawn), image_key(name), STEP + 1)))
+            classes.sort(key=lambda name: int(counter_hash(seed, len(drawn), image_key(name), Purpose.MOSAIC_PLACES)))
         drawn.append([waiting[name].pop(0) for name in classes])
     if not drawn:
         needed = f"{n * n - repeat} classes" + (", one of them twice," if repeat else ",")
