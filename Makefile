@@ -42,7 +42,7 @@ test: .venv/dev  ## set up, then every test
 	@$(PY) -m pytest $(PYTEST_FLAGS)
 
 torture: .venv/dev  ## 200 times kill -9 and every other fault, on real processes: about an hour
-	@HARMONIA_KILLS=200 $(PY) -m pytest tests/grids $(PYTEST_FLAGS)
+	@HARMONIA_KILLS=200 $(PY) -m pytest tests/job/processes $(PYTEST_FLAGS)
 
 check: .venv/dev  ## ruff, pyright, import rules and the fast tests
 	@$(PY) -m ruff check .

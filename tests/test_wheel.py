@@ -5,7 +5,7 @@ import sys
 import zipfile
 
 import pytest
-from planted import REPOSITORY as ROOT
+from paths import REPOSITORY as ROOT
 
 
 @pytest.fixture(scope="module")

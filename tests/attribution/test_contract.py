@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from omegaconf import OmegaConf
-from planted import CONF
+from paths import CONF
 
 from harmonia.attribution.passes import CPU_PASS
 from harmonia.cli.options import build

@@ -8,7 +8,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from captum.attr import LayerGradCam
-from planted import SHARED
+from paths import SHARED
 from pytorch_grad_cam import GradCAM as OracleCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from timm.models.deit import VisionTransformerDistilled

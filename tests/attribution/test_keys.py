@@ -1,7 +1,7 @@
 """Stored maps are found by what a method is: hours of results hang on these digests."""
 
 import pytest
-from planted import preset
+from planted_patterns import preset
 
 from harmonia.store.identity import fingerprint
 from harmonia.store.manifest import set_key

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from planted import (
+from planted_patterns import (
     AREA,
     CLASSES,
     SIZE,

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from planted import (
+from planted_patterns import (
     SIZE,
     TOY,
     MatchedFilters,

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from planted import (
+from planted_patterns import (
     SPOTS,
     explain,
     inside,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from paths import SHARED
 from PIL import Image
-from planted import SHARED
 
 Tree = Callable[[Path, dict[str, int]], Path]
 

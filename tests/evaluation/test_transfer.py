@@ -5,8 +5,8 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from paths import CONF
 from PIL import Image
-from planted import CONF
 from torch import nn
 
 from harmonia import arms

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from planted import CONF
+from paths import CONF
 
 from harmonia.errors import InputError
 from harmonia.features.fill import AnotherImage, Black, Blur, Mean, NoisyLinear

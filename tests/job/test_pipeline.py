@@ -12,8 +12,8 @@ import torch
 import yaml
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from matplotlib import colormaps
+from paths import SHARED
 from PIL import Image
-from planted import SHARED
 from safetensors.torch import load_file
 from timm.data import ImageNetInfo, create_transform, resolve_model_data_config
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from paths import SHARED
 from PIL import Image
-from planted import SHARED
 from safetensors.torch import load_file, save_file
 from timm.data import create_transform, resolve_data_config
 

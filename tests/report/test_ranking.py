@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from scored import plant_scores, plant_transfer, scored_maps
+from planted_jobs import plant_scores, plant_transfer, scored_maps
 
 from harmonia.report.figures.ranking import transfer_scatter
 from harmonia.report.ranking import RankingReport

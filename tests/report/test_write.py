@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
-from planted import REPOSITORY
+from paths import REPOSITORY
 
 from harmonia.errors import InputError
 from harmonia.report.__main__ import main

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scored import plant_scores, plant_transfer
+from planted_jobs import plant_scores, plant_transfer
 
 from harmonia.results.gathered_scores import gather_scores, job_scores, maps_key
 from harmonia.results.jobs import find_jobs, options_of

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from in_memory import columns_of
+from rows_in_memory import columns_of
 
 from harmonia.arms import is_control, matched_control
 from harmonia.errors import InputError

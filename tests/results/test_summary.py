@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from in_memory import frame
+from rows_in_memory import frame
 from sklearn.metrics import f1_score
 
 from harmonia.errors import InputError

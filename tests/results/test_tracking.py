@@ -8,7 +8,7 @@ import pytest
 import wandb
 import yaml
 from omegaconf import OmegaConf
-from planted import CONF
+from paths import CONF
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from harmonia.results.rows import read_summary, write_summary

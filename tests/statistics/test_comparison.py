@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from in_memory import as_gathered
+from rows_in_memory import as_gathered
 
 from harmonia.arms import is_feature, matched_control
 from harmonia.results.summary import summarise

@@ -2,7 +2,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from in_memory import as_gathered
+from rows_in_memory import as_gathered
 from scipy.stats import binomtest
 
 from harmonia.statistics.comparison import compare

@@ -2,8 +2,8 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from planted_jobs import plant_scores, plant_transfer, scored_maps
 from scipy.stats import spearmanr, t
-from scored import plant_scores, plant_transfer, scored_maps
 
 from harmonia.results.gathered import gather, job_rows
 from harmonia.results.gathered_scores import gather_scores, job_scores

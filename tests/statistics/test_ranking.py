@@ -3,8 +3,8 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from planted_jobs import scored_maps
 from scipy.stats import spearmanr
-from scored import scored_maps
 
 from harmonia.statistics.inference import interval, resamples, strata
 from harmonia.statistics.ranking import (

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from planted import REPOSITORY
+from paths import REPOSITORY
 
 from harmonia.errors import InputError
 from harmonia.store import shards as shard_files

@@ -3,11 +3,11 @@
 Run with Quantus 0.6.0, which calls np.trapz; NumPy 2.4 has only np.trapezoid.
 """
 
-import explained_batch
+import metric_batch
 import numpy as np
 import pytest
 import torch
-from perturbed import additive, scored, small, value, varied
+from metric_batch import additive, scored, small, value, varied
 
 from harmonia.evaluation.metrics.baselines import baseline_of
 from harmonia.evaluation.metrics.deletion import Deletion
@@ -43,7 +43,7 @@ def test_deletion_is_pixel_flipping_with_the_point_that_it_omits_over_the_steps(
     """PixelFlipping flips channels of pixels one by one, 24 of them being 8 pixels here. Its curve starts after the
     first step and its area is not normalised: ours is (theirs + (p0 + p1) / 2) / steps.
     """
-    model, pixels, maps = small(24), explained_batch.pixels(3, 24), varied(3, 24)
+    model, pixels, maps = small(24), metric_batch.pixels(3, 24), varied(3, 24)
     metric = quantus.PixelFlipping(features_in_step=24, perturb_baseline=0.0, return_auc_per_sample=False, **QUIET)
     curves = np.array(theirs(metric, model, pixels, maps))
     with torch.no_grad():
@@ -56,7 +56,7 @@ def test_deletion_is_pixel_flipping_with_the_point_that_it_omits_over_the_steps(
 
 def test_faithfulness_correlation_is_quantus_on_the_same_whole_pixels(monkeypatch):
     """Quantus draws channels of pixels one by one, which a map without channels cannot foretell; here it draws ours."""
-    model, pixels, maps = small(SIZE), explained_batch.pixels(3, SIZE), varied(3, SIZE)
+    model, pixels, maps = small(SIZE), metric_batch.pixels(3, SIZE), varied(3, SIZE)
     ours = FaithfulnessCorrelation(draws=20, subset=40)
     subsets = (ours.pixels(row, draw, SIZE * SIZE).numpy() for draw in range(20) for row in range(3))
 
@@ -75,7 +75,7 @@ def test_faithfulness_correlation_is_quantus_on_the_same_whole_pixels(monkeypatc
 def test_its_black_is_the_images_minimum_so_that_the_linear_closed_form_fails():
     """Input times gradient has correlation 1 at the baseline 0 only; "black" is no such baseline in Quantus."""
     weights = torch.randn(3, SIZE, SIZE, generator=torch.Generator().manual_seed(5)).abs()
-    model, pixels = additive(weights), explained_batch.pixels(3, SIZE)
+    model, pixels = additive(weights), metric_batch.pixels(3, SIZE)
     maps = ((pixels / 255 - model.mean) / model.std * weights).sum(1)
     labels = torch.zeros(3, dtype=torch.long)
     metric = quantus.FaithfulnessCorrelation(nr_runs=50, subset_size=40, perturb_baseline="black", **QUIET)
@@ -96,7 +96,7 @@ def test_its_black_is_the_images_minimum_so_that_the_linear_closed_form_fails():
 
 def test_its_irof_fails_on_coloured_images():
     """It compares the shape of a mask without channels; ours scores them."""
-    model, pixels, maps = small(32), explained_batch.pixels(3, 32), varied(3, 32)
+    model, pixels, maps = small(32), metric_batch.pixels(3, 32), varied(3, 32)
     with pytest.raises(AssertionError, match="arr must be the same as the mask"):
         theirs(quantus.IROF(perturb_baseline=0.0, **QUIET), model, pixels, maps)
     assert value(scored(IROF(segments=9, compactness=100), model, pixels, maps, LABELS), "irof").isfinite().all()
@@ -120,11 +120,11 @@ def test_its_irof_pads_the_curves_of_fewer_superpixels_so_that_a_score_depends_o
 
 
 def test_its_mean_is_one_grey_for_all_channels():
-    image = explained_batch.pixels(1, SIZE)[0] / 255
+    image = metric_batch.pixels(1, SIZE)[0] / 255
     image[0] = 0
     grey = quantus.helpers.utils.get_baseline_value("mean", image.numpy(), (3,))
     assert grey == pytest.approx([image.mean().item()] * 3)
-    explained = explained_batch.batch(small(SIZE), lambda model, images, rows: images[:, 0], image[None])
+    explained = metric_batch.batch(small(SIZE), lambda model, images, rows: images[:, 0], image[None])
     removed = baseline_of("mean", explained)(image)
     assert removed[:, 0, 0].tolist() == pytest.approx(image.mean((1, 2)).tolist())
 
@@ -135,7 +135,7 @@ def test_irof_is_quantus_with_the_point_that_it_omits_over_the_number_of_superpi
     pads the curves of fewer superpixels with 0 and adds the triangle down to it.
     """
     size = 32
-    grey = explained_batch.pixels(3, 4)[:, :1].repeat_interleave(8, 2).repeat_interleave(8, 3)
+    grey = metric_batch.pixels(3, 4)[:, :1].repeat_interleave(8, 2).repeat_interleave(8, 3)
     pixels, model = grey.expand(-1, 3, -1, -1).contiguous(), small(size)
     maps = torch.rand(3, size, size, generator=torch.Generator().manual_seed(1))  # no two means are equal
     coloured = model.network.forward

@@ -1,7 +1,7 @@
-import explained_batch
+import metric_batch
 import pytest
 import torch
-from perturbed import small
+from metric_batch import small
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
@@ -10,7 +10,7 @@ from harmonia.evaluation.metrics.baselines import baseline_of, rise_kernel
 
 @pytest.fixture
 def image():
-    return explained_batch.pixels(1, 224)[0].float() / 255
+    return metric_batch.pixels(1, 224)[0].float() / 255
 
 
 def of(name, image):
@@ -18,7 +18,7 @@ def of(name, image):
     model = small(size)
     model.mean.copy_(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
     model.std.copy_(torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
-    given = explained_batch.batch(model, lambda *args: torch.rand(1, 2, 2), explained_batch.pixels(1, size))
+    given = metric_batch.batch(model, lambda *args: torch.rand(1, 2, 2), metric_batch.pixels(1, size))
     return model, baseline_of(name, given)(image)
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from explained_batch import batch, classifier, pixels
+from metric_batch import batch, classifier, pixels
 from torch import nn
 
 from harmonia.errors import InputError

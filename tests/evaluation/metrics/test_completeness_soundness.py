@@ -1,7 +1,7 @@
-import explained_batch
+import metric_batch
 import pytest
 import torch
-from perturbed import scored, small, value, varied
+from metric_batch import scored, small, value, varied
 
 from harmonia.evaluation.metrics.completeness_soundness import CompletenessSoundness
 
@@ -28,7 +28,7 @@ def rows_in_order(order):
 
 def test_the_scores_are_what_the_probabilities_say():
     white = torch.full((1, 3, SIZE, SIZE), 255, dtype=torch.uint8)
-    model = explained_batch.classifier(Confident(), SIZE)
+    model = metric_batch.classifier(Confident(), SIZE)
     first, last = rows_in_order(range(SIZE)), rows_in_order(reversed(range(SIZE)))
     metric = CompletenessSoundness(steps=SIZE)
     # the row that carries the class is inserted first: the class is whole from the first step on
@@ -51,7 +51,7 @@ def test_the_scores_are_what_the_probabilities_say():
 @pytest.mark.parametrize("floor", [0.01, 0.1])
 def test_every_label_choice_equals_a_literal_re_write_of_the_release(floor):
     """f_a and AUC_a as in the authors' code: 28 equal insertions into grey, mean, no point without a pixel."""
-    model, pixels, maps = small(14, gain=20.0), explained_batch.pixels(4, 14), varied(4, 14)
+    model, pixels, maps = small(14, gain=20.0), metric_batch.pixels(4, 14), varied(4, 14)
     labels = torch.tensor([3, 1, 0, 2])
     found = scored(CompletenessSoundness(floor=floor), model, pixels, maps, labels)
     for row in range(4):
@@ -84,7 +84,7 @@ def test_every_label_choice_equals_a_literal_re_write_of_the_release(floor):
 def test_of_the_predicted_class_any_map_is_sound_and_the_least_label_tells_maps_apart():
     """Random pixels never show the class better than the image; on the way they call for others."""
     white = torch.full((1, 3, SIZE, SIZE), 255, dtype=torch.uint8)
-    model = explained_batch.classifier(Confident(), SIZE)
+    model = metric_batch.classifier(Confident(), SIZE)
     metric = CompletenessSoundness(steps=SIZE)
     first, last = (scored(metric, model, white, rows_in_order(order)) for order in (range(SIZE), reversed(range(SIZE))))
     assert value(first, "soundness_auc") == value(last, "soundness_auc") == pytest.approx(1)

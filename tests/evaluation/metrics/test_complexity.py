@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from explained_batch import batch, classifier, pixels
+from metric_batch import batch, classifier, pixels
 from torch import nn
 
 from harmonia.evaluation.metrics.complexity import Complexity, entropy

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from explained_batch import batch, by, classifier, pixels
+from metric_batch import batch, by, classifier, pixels
 from omegaconf import OmegaConf
-from planted import CONF
+from paths import CONF
 from torch import nn
 
 from harmonia.attribution.gradient import Gradient

@@ -1,16 +1,16 @@
 import itertools
 
-import explained_batch
+import metric_batch
 import pytest
 import torch
-from perturbed import small
+from metric_batch import small
 
 from harmonia.evaluation.metrics.curve import area_under, exchanged, pixel_order, step_counts
 from harmonia.features.areas import descending, in_view, top_fractions
 
 
 def given(maps, size):
-    return explained_batch.batch(small(size), lambda *args: maps, explained_batch.pixels(len(maps), size))
+    return metric_batch.batch(small(size), lambda *args: maps, metric_batch.pixels(len(maps), size))
 
 
 def test_the_order_keeps_what_the_area_arms_keep_at_every_area_with_ties():

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from explained_batch import batch, by, classifier, pixels
+from metric_batch import batch, by, classifier, pixels
 from torch import nn
 
 from harmonia.attribution.gradient import Gradient

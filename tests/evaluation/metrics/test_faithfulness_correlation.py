@@ -1,8 +1,8 @@
-import explained_batch
+import metric_batch
 import numpy as np
 import pytest
 import torch
-from perturbed import additive, scored, small, value, varied
+from metric_batch import additive, scored, small, value, varied
 
 from harmonia.evaluation.metrics.faithfulness_correlation import FaithfulnessCorrelation
 
@@ -17,7 +17,7 @@ def input_times_gradient(model, pixels, weights):
 
 def test_of_a_linear_model_input_times_gradient_has_correlation_one_at_the_true_zero():
     weights = torch.randn(3, SIZE, SIZE, generator=torch.Generator().manual_seed(5))
-    model, pixels = additive(weights), explained_batch.pixels(3, SIZE)
+    model, pixels = additive(weights), metric_batch.pixels(3, SIZE)
     maps = input_times_gradient(model, pixels, weights)
     for sign in (1, -1):
         found = scored(FaithfulnessCorrelation(subset=30), model, pixels, sign * maps)
@@ -29,7 +29,7 @@ def test_of_a_linear_model_input_times_gradient_has_correlation_one_at_the_true_
 
 
 def test_it_is_the_correlation_of_sums_and_drops_over_the_subsets():
-    model, pixels, maps = small(SIZE), explained_batch.pixels(3, SIZE), varied(3, SIZE)
+    model, pixels, maps = small(SIZE), metric_batch.pixels(3, SIZE), varied(3, SIZE)
     metric = FaithfulnessCorrelation(draws=12, subset=40, baseline="black")
     found = value(scored(metric, model, pixels, maps, LABELS), NAME)
     for row, label in enumerate(LABELS.tolist()):
@@ -56,7 +56,7 @@ def test_subsets_are_distinct_pixels_and_every_pixel_is_as_likely():
 
 def test_a_model_that_does_not_care_leaves_it_undefined():
     careless = additive(torch.zeros(3, SIZE, SIZE))
-    found = scored(FaithfulnessCorrelation(subset=30), careless, explained_batch.pixels(2, SIZE), varied(2, SIZE))
+    found = scored(FaithfulnessCorrelation(subset=30), careless, metric_batch.pixels(2, SIZE), varied(2, SIZE))
     assert value(found, NAME).isnan().all()
     assert found.scores[NAME].reasons == ("the logit drops alike for all subsets",) * 2
 
@@ -68,8 +68,8 @@ def test_rounding_of_the_logit_is_no_drop():
         def forward(self, images):
             return 9 + 3e-6 * images.mean((2, 3)).sum(1, keepdim=True).sigmoid().expand(-1, 4)
 
-    model = explained_batch.classifier(Rounds(), SIZE)
-    metric, pixels = FaithfulnessCorrelation(subset=30), explained_batch.pixels(2, SIZE)
+    model = metric_batch.classifier(Rounds(), SIZE)
+    metric, pixels = FaithfulnessCorrelation(subset=30), metric_batch.pixels(2, SIZE)
     assert 0 < (model(pixels / 255) - 9).abs().max() < 4e-6
     found = scored(metric, model, pixels, varied(2, SIZE))
     assert found.scores[NAME].reasons == ("the logit drops alike for all subsets",) * 2
@@ -80,5 +80,5 @@ def test_a_map_whose_sums_are_all_equal_leaves_it_undefined():
     maps[0, 0, 0] = 1
     metric = FaithfulnessCorrelation(draws=3, subset=2, seed=0)
     assert not any((metric.pixels(0, draw, SIZE * SIZE) == 0).any() for draw in range(3))
-    found = scored(metric, small(SIZE), explained_batch.pixels(1, SIZE), maps)
+    found = scored(metric, small(SIZE), metric_batch.pixels(1, SIZE), maps)
     assert found.scores[NAME].reasons == ("all sums of the map are equal",)

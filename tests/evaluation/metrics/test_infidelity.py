@@ -1,8 +1,8 @@
-import explained_batch
+import metric_batch
 import pytest
 import torch
 from captum.metrics import infidelity as captum_infidelity
-from perturbed import additive, scored, small, value, varied
+from metric_batch import additive, scored, small, value, varied
 
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.infidelity import Infidelity, Noise, Square
@@ -22,14 +22,14 @@ def test_of_a_linear_model_the_gradient_foretells_noise_exactly(normalize):
     """Noise is the same in all channels, so that a map that is summed over channels can say all of it."""
     maps = weights().sum(0, keepdim=True).expand(3, -1, -1)
     metric = Infidelity(perturbation=Noise(), normalize=normalize)
-    found = scored(metric, additive(weights()), explained_batch.pixels(3, SIZE), maps)
+    found = scored(metric, additive(weights()), metric_batch.pixels(3, SIZE), maps)
     assert value(found, "infidelity").tolist() == pytest.approx([0.0] * 3, abs=1e-9)
     assert found.passes.tolist() == [33] * 3
 
 
 @pytest.mark.parametrize("normalize", [True, False])
 def test_of_a_linear_model_input_times_gradient_foretells_every_square(normalize):
-    model, pixels = additive(weights()), explained_batch.pixels(3, SIZE)
+    model, pixels = additive(weights()), metric_batch.pixels(3, SIZE)
     maps = ((pixels / 255 - model.mean) / model.std * weights()).sum(1)
     found = scored(Infidelity(normalize=normalize), model, pixels, maps)
     assert value(found, "infidelity").tolist() == pytest.approx([0.0] * 3, abs=1e-9)
@@ -37,7 +37,7 @@ def test_of_a_linear_model_input_times_gradient_foretells_every_square(normalize
 
 def test_a_map_that_is_wrong_is_off_by_what_the_model_does():
     """A map of zeros, which never gets here, would foretell nothing; a map that is not asked, neither."""
-    model, pixels = additive(weights()), explained_batch.pixels(1, SIZE)
+    model, pixels = additive(weights()), metric_batch.pixels(1, SIZE)
     right = weights().sum(0, keepdim=True)
     metric = Infidelity(perturbation=Noise(), normalize=False, draws=64)
     half = value(scored(metric, model, pixels, right / 2), "infidelity")
@@ -50,7 +50,7 @@ def test_a_map_that_is_wrong_is_off_by_what_the_model_does():
 
 @pytest.mark.parametrize("perturbation", [Noise(), Square()])
 def test_the_unit_of_a_map_and_its_sign_do_not_matter_once_it_is_scaled(perturbation):
-    model, pixels, maps = small(SIZE), explained_batch.pixels(3, SIZE), varied(3, SIZE)
+    model, pixels, maps = small(SIZE), metric_batch.pixels(3, SIZE), varied(3, SIZE)
     metric = Infidelity(perturbation=perturbation)
     one, other = (value(scored(metric, model, pixels, scale * maps), "infidelity") for scale in (1, -1000))
     torch.testing.assert_close(one, other)
@@ -62,11 +62,11 @@ def test_every_value_is_captums_on_the_same_perturbations(kind, normalize):
     """Captum's map has three channels, ours is their sum: with noise its part is the same in each, and of a square
     I / (x - baseline), which its decorator for maps times input hands over, is 1 in one channel and 0 in the others.
     """
-    model, pixels, maps = small(SIZE), explained_batch.pixels(3, SIZE), varied(3, 4) / 16
+    model, pixels, maps = small(SIZE), metric_batch.pixels(3, SIZE), varied(3, 4) / 16
     metric = Infidelity(perturbation=kind(), normalize=normalize, draws=5)
     found = value(scored(metric, model, pixels, maps, LABELS), "infidelity")
     images = pixels.float() / 255
-    given = explained_batch.batch(model, lambda *args: maps, pixels)
+    given = metric_batch.batch(model, lambda *args: maps, pixels)
     perturb = kind().of(given, 0)
 
     def same(expanded):
@@ -90,7 +90,7 @@ def test_every_value_is_captums_on_the_same_perturbations(kind, normalize):
 
 def test_squares_have_their_side_and_every_place():
     pixels = torch.full((1, 3, SIZE, SIZE), 255, dtype=torch.uint8)
-    given = explained_batch.batch(small(SIZE), lambda *args: varied(1, SIZE), pixels)
+    given = metric_batch.batch(small(SIZE), lambda *args: varied(1, SIZE), pixels)
     perturb = Square(side=0.5, baseline="black").of(given, 0)
     corners = set()
     for draw in range(300):

@@ -1,8 +1,8 @@
-import explained_batch
+import metric_batch
 import numpy as np
 import pytest
 import torch
-from perturbed import additive, scored, small, value, varied
+from metric_batch import additive, scored, small, value, varied
 
 from harmonia.evaluation.metrics.deletion import Deletion
 from harmonia.evaluation.metrics.insertion import Insertion
@@ -52,7 +52,7 @@ def test_equal_weights_give_a_half_in_any_order(seed):
 
 
 def test_whatever_the_order_deletion_and_insertion_of_reversed_maps_meet():
-    model, pixels, maps = small(SIZE), explained_batch.pixels(3, SIZE), varied(3, SIZE)
+    model, pixels, maps = small(SIZE), metric_batch.pixels(3, SIZE), varied(3, SIZE)
     inserted = scored(Insertion(steps=N, baseline="black"), model, pixels, maps)
     deleted = scored(Deletion(steps=N, baseline="black"), model, pixels, -maps)
     torch.testing.assert_close(value(inserted, "insertion"), value(deleted, "deletion"))
@@ -62,7 +62,7 @@ def test_whatever_the_order_deletion_and_insertion_of_reversed_maps_meet():
 @pytest.mark.parametrize("steps", [8, 64])
 def test_both_equal_rises_own_loop(mode, steps):
     """CausalMetric.single_run of RISE's evaluation.py, re-written: step pixels at once, in the normalised image."""
-    model, pixels, maps = small(SIZE), explained_batch.pixels(3, SIZE), varied(3, SIZE)
+    model, pixels, maps = small(SIZE), metric_batch.pixels(3, SIZE), varied(3, SIZE)
     labels, step = torch.tensor([2, 0, 3]), N // steps
     expected = []
     for image, one, label in zip(pixels, maps, labels.tolist(), strict=True):

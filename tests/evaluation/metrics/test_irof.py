@@ -1,8 +1,8 @@
-import explained_batch
+import metric_batch
 import numpy as np
 import pytest
 import torch
-from perturbed import scored, small, value, varied
+from metric_batch import scored, small, value, varied
 from skimage.segmentation import slic
 
 from harmonia.evaluation.metrics.irof import IROF, NOT_POSITIVE, ONE_SEGMENT, by_relevance
@@ -13,7 +13,7 @@ LABELS = torch.tensor([2, 0, 3])
 
 def patches(count):
     """Images of 16 flat squares: superpixels that SLIC finds."""
-    return explained_batch.pixels(count, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    return metric_batch.pixels(count, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
 
 
 class Brightness(torch.nn.Module):
@@ -29,7 +29,7 @@ def test_equal_superpixels_of_equal_worth_give_a_half_whatever_the_map(monkeypat
     squares = torch.arange(16).view(4, 4).repeat_interleave(8, 0).repeat_interleave(8, 1)
     monkeypatch.setattr(IROF, "superpixels", lambda self, image: squares)
     pixels = torch.full((1, 3, SIZE, SIZE), 200, dtype=torch.uint8)
-    metric, model = IROF(baseline="black"), explained_batch.classifier(Brightness(), SIZE)
+    metric, model = IROF(baseline="black"), metric_batch.classifier(Brightness(), SIZE)
     for seed in range(3):
         found = scored(metric, model, pixels, varied(1, 4, seed))
         assert value(found, "irof").item() == pytest.approx(0.5, abs=1e-6)
@@ -59,7 +59,7 @@ def test_it_equals_a_literal_re_write():
 def test_the_best_order_scores_above_the_worst():
     pixels = patches(1)
     maps = pixels.float().mean(1)
-    metric, model = IROF(segments=16, baseline="black"), explained_batch.classifier(Brightness(), SIZE)
+    metric, model = IROF(segments=16, baseline="black"), metric_batch.classifier(Brightness(), SIZE)
     best, worst = (value(scored(metric, model, pixels, sign * maps), "irof").item() for sign in (1, -1))
     assert best > 0.55 > 0.45 > worst
 
@@ -79,7 +79,7 @@ def test_a_negative_logit_leaves_it_undefined_and_a_positive_one_orders_as_the_p
 
     pixels = patches(1)
     maps = pixels.float().mean(1)
-    metric, model = IROF(segments=16, baseline="black", reading="logit"), explained_batch.classifier(Logits(), SIZE)
+    metric, model = IROF(segments=16, baseline="black", reading="logit"), metric_batch.classifier(Logits(), SIZE)
     best, worst = (value(scored(metric, model, pixels, sign * maps), "irof").item() for sign in (1, -1))
     assert best > 0.55 > 0.45 > worst
     found = scored(metric, model, pixels, maps, torch.tensor([1]))
@@ -88,7 +88,7 @@ def test_a_negative_logit_leaves_it_undefined_and_a_positive_one_orders_as_the_p
 
 
 def test_one_superpixel_and_a_class_without_probability_leave_it_undefined(monkeypatch):
-    model, pixels = explained_batch.classifier(Brightness(), SIZE), patches(2)
+    model, pixels = metric_batch.classifier(Brightness(), SIZE), patches(2)
     found = scored(IROF(segments=16), model, pixels, varied(2, 8), torch.tensor([0, 2]))
     assert found.scores["irof"].reasons == ("", "the class's probability is not above 0 on the whole image")
     assert value(found, "irof").isnan().tolist() == [False, True]

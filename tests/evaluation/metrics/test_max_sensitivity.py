@@ -1,8 +1,8 @@
-import explained_batch
+import metric_batch
 import pytest
 import torch
 from captum.metrics import sensitivity_max
-from perturbed import additive, scored, small, value, varied
+from metric_batch import additive, scored, small, value, varied
 
 from harmonia.attribution.passes import CPU_PASS
 from harmonia.errors import InputError
@@ -20,7 +20,7 @@ def gradients(model, images, rows):
 
 
 def run(explain, model=None, count=3, **options):
-    pixels = explained_batch.pixels(count, SIZE)
+    pixels = metric_batch.pixels(count, SIZE)
     metric = MaxSensitivity(**options)
     return scored(metric, model or small(SIZE), pixels, varied(count, SIZE), explain=explain), pixels
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from explained_batch import batch, by, classifier, pixels
+from metric_batch import batch, by, classifier, pixels
+from planted_jobs import scored_maps
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
-from scored import scored_maps
 from torch import nn
 
 from harmonia.attribution.grad_cam import GradCAM

@@ -1,7 +1,7 @@
-import explained_batch
+import metric_batch
 import pytest
 import torch
-from perturbed import additive, scored, small, value, varied
+from metric_batch import additive, scored, small, value, varied
 
 from harmonia.attribution.passes import CPU_PASS, BatchSize
 from harmonia.errors import InputError
@@ -48,15 +48,15 @@ class Seen:
 @pytest.mark.parametrize("metric", [Insertion(), Deletion(), CompletenessSoundness()])
 def test_a_hundred_images_of_28_steps_cost_2800_forwards_and_at_most_a_tenth_more(metric):
     seen = Seen(small(16))
-    found = scored(metric, seen, explained_batch.pixels(100, 16), varied(100, 7))
+    found = scored(metric, seen, metric_batch.pixels(100, 16), varied(100, 7))
     assert 2800 <= sum(seen.passes) <= 1.1 * 2800
     assert set(seen.passes) == {CPU_PASS}
     assert 2800 <= found.passes.sum() <= sum(seen.passes)
 
 
 def test_inputs_are_made_for_one_pass_at_a_time():
-    pixels = explained_batch.pixels(5, 8)
-    given = explained_batch.batch(small(8), lambda *args: varied(5, 8), pixels)
+    pixels = metric_batch.pixels(5, 8)
+    given = metric_batch.batch(small(8), lambda *args: varied(5, 8), pixels)
     made, answered, waiting = 0, 0, []
 
     def inputs(row, image):
@@ -78,7 +78,7 @@ def test_inputs_are_made_for_one_pass_at_a_time():
 
 @pytest.mark.parametrize("metric", [Deletion(steps=5), IROF(segments=9, compactness=100)])
 def test_a_batch_that_does_not_fit_is_halved_and_changes_no_score(metric):
-    model, pixels, maps = small(16), explained_batch.pixels(3, 16), varied(3, 7)
+    model, pixels, maps = small(16), metric_batch.pixels(3, 16), varied(3, 7)
     size = BatchSize(8)
     found = scored(metric, Seen(model, at_most=2), pixels, maps, batch_size=size)
     whole = scored(metric, model, pixels, maps)
@@ -90,7 +90,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_changes_no_score(metric):
 
 @each_metric
 def test_an_answer_that_is_not_finite_leaves_that_image_undefined_and_no_other(metric):
-    pixels, maps = explained_batch.pixels(3, 16), varied(3, 16)
+    pixels, maps = metric_batch.pixels(3, 16), varied(3, 16)
     pixels[1] = 255  # the white image alone overflows
 
     class Overflowing(torch.nn.Module):
@@ -98,7 +98,7 @@ def test_an_answer_that_is_not_finite_leaves_that_image_undefined_and_no_other(m
             high = torch.where(images.amin((1, 2, 3)) == 1, torch.nan, images.sum((1, 2, 3)) / 50)
             return torch.stack([high, *[torch.zeros_like(high)] * 3], 1)
 
-    found = scored(metric, explained_batch.classifier(Overflowing(), 16), pixels, maps)
+    found = scored(metric, metric_batch.classifier(Overflowing(), 16), pixels, maps)
     for score in found.scores.values():
         assert score.values.isnan().tolist() == [False, True, False]
         assert score.reasons == ("", NOT_FINITE, "")
@@ -139,4 +139,4 @@ def test_settings_that_cannot_be_are_refused(make, message):
 @pytest.mark.parametrize("metric", [Insertion(steps=65), FaithfulnessCorrelation(subset=64)])
 def test_more_than_the_views_pixels_is_refused(metric):
     with pytest.raises(InputError, match="the view's 64 pixels"):
-        scored(metric, small(8), explained_batch.pixels(1, 8), varied(1, 8))
+        scored(metric, small(8), metric_batch.pixels(1, 8), varied(1, 8))

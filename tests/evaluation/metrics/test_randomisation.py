@@ -3,7 +3,7 @@ import copy
 import pytest
 import timm
 import torch
-from explained_batch import classifier
+from metric_batch import classifier
 from torch import nn
 
 from harmonia.errors import InputError

@@ -1,7 +1,7 @@
-import explained_batch
+import metric_batch
 import pytest
 import torch
-from perturbed import scored, small, value, varied
+from metric_batch import scored, small, value, varied
 
 from harmonia.evaluation.metrics.road import ROAD
 
@@ -32,7 +32,7 @@ def theirs(metric, model, pixels, maps):
 
 
 def test_without_noise_and_ties_all_three_are_those_of_pytorch_grad_cam(oracle):
-    model, pixels = small(SIZE), explained_batch.pixels(3, SIZE)
+    model, pixels = small(SIZE), metric_batch.pixels(3, SIZE)
     maps = varied(3, SIZE) / SIZE**2  # it takes 1 - map for the reverse order
     found = scored(ROAD(noise=0), model, pixels, maps, LABELS)
     for name, metric in (
@@ -46,7 +46,7 @@ def test_without_noise_and_ties_all_three_are_those_of_pytorch_grad_cam(oracle):
 
 def imputed(pixels, maps, percentile, size=SIZE):
     """What the model is shown when the best of the map are replaced, without noise."""
-    model = explained_batch.classifier(Pixels(), size)
+    model = metric_batch.classifier(Pixels(), size)
     scored(ROAD(noise=0, percentiles=(percentile,)), model, pixels, maps)
     return model.network.shown[1]  # the image, the best replaced, the worst replaced
 
@@ -58,7 +58,7 @@ def test_a_map_of_two_levels_loses_its_percentage_where_the_reference_removes_ev
     """
     maps = torch.zeros(1, SIZE, SIZE)
     maps.view(-1)[:50] = 1
-    pixels = explained_batch.pixels(1, SIZE)
+    pixels = metric_batch.pixels(1, SIZE)
     changed = (imputed(pixels, maps, 80) - pixels[0] / 255).abs().amax(0) > 1e-4
     assert changed.sum() == 80
     assert changed.view(-1)[:50].all()
@@ -83,14 +83,14 @@ def test_of_a_linear_ramp_the_interior_is_restored_exactly_and_the_border_is_not
 
 
 def test_the_combination_is_half_the_difference_and_turns_around_with_the_map():
-    model, pixels, maps = small(SIZE), explained_batch.pixels(3, SIZE), varied(3, SIZE)
+    model, pixels, maps = small(SIZE), metric_batch.pixels(3, SIZE), varied(3, SIZE)
     found, turned = (scored(ROAD(), model, pixels, sign * maps, LABELS) for sign in (1, -1))
     torch.testing.assert_close(value(found, "road"), (value(found, "road_lerf") - value(found, "road_morf")) / 2)
     torch.testing.assert_close(value(turned, "road"), -value(found, "road"))
 
 
 def test_noise_is_drawn_by_the_seed():
-    model, pixels, maps = small(SIZE), explained_batch.pixels(2, SIZE), varied(2, SIZE)
+    model, pixels, maps = small(SIZE), metric_batch.pixels(2, SIZE), varied(2, SIZE)
     one, again, other = (value(scored(ROAD(noise=0.2, seed=seed), model, pixels, maps), "road") for seed in (0, 0, 1))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)

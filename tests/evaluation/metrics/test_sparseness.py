@@ -1,6 +1,6 @@
 import pytest
 import torch
-from explained_batch import batch, classifier, pixels
+from metric_batch import batch, classifier, pixels
 from torch import nn
 
 from harmonia.evaluation.metrics.sparseness import Sparseness, gini

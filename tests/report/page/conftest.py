@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from scored import plant_scores
+from planted_jobs import plant_scores
 
 from harmonia.report.write import write_report
 from harmonia.results.maps import SmallMaps, write_small_maps

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from in_memory import as_gathered
+from rows_in_memory import as_gathered
 
 from harmonia.report.tables.likeness import likeness_table
 from harmonia.results.jobs import Job

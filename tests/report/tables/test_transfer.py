@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from in_memory import as_gathered
+from rows_in_memory import as_gathered
 
 from harmonia.report.tables.transfer import transfer_matrix, transfer_tables
 from harmonia.results.summary import summarise

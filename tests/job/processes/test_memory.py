@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from planted import REPOSITORY
+from paths import REPOSITORY
 
 BENCHMARK = REPOSITORY / "benchmarks" / "memory.py"
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from paths import CONF
 from torch import nn
 
 from harmonia.attribution.contract import Explanation, Request
@@ -17,9 +17,6 @@ from harmonia.attribution.passes import BatchSize
 from harmonia.attribution.soundness import SoundnessSaliency
 from harmonia.draws import counter_hash
 
-REPOSITORY = Path(__file__).parents[1]
-CONF = REPOSITORY / "conf"
-SHARED = REPOSITORY.parent / "shared"  # beside the project; absent for users
 SIZE, PATCH, CLASSES = 32, 12, 4
 SPOTS = [(4, 4), (16, 8), (8, 18), (20, 20), (0, 16), (12, 12), (18, 0), (6, 10)]
 # the release's smoothness, on cells of 2 px: the toy's patches have sharp edges, which a stronger weight rounds off
