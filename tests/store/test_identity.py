@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import util
 
 import pytest
-from planted import CONF
+from paths import CONF
 
 from harmonia.store.identity import fingerprint
 from harmonia.store.manifest import set_key
