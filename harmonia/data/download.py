@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import logging
-import os
 import shutil
 import ssl
 import tarfile
@@ -15,15 +14,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from harmonia.errors import InputError
+from harmonia.store.files import Disk, disk_errors, locked, move_into_place
 
 RETRY_WAITS_S = (1.0, 2.0, 4.0)
 TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 20
+_DOWNLOADS = Disk("the folder of downloads", "paths.cache=PATH")
 
 logger = logging.getLogger(__name__)
 
@@ -95,21 +95,15 @@ def extract(archive: Path, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the system frees the lock of a dead one."""
-    try:
+    """One process at a time."""
+    with disk_errors(path.parent, _DOWNLOADS):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f"{path.name}.lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.info("waiting for another process to download %s", path)
-            lock.acquire()
-    except OSError as error:
-        raise InputError(f"download folder {path.parent} cannot be written: {error}; set paths.cache=PATH") from error
-    try:
+
+    def say_waiting() -> None:
+        logger.info("waiting for another process to download %s", path)
+
+    with locked(path.with_name(f"{path.name}.lock"), _DOWNLOADS, wait=True, on_wait=say_waiting):
         yield
-    finally:
-        lock.release()
 
 
 def _fetch(url: str, destination: Path) -> None:
@@ -137,7 +131,7 @@ def _fetch(url: str, destination: Path) -> None:
                     ) from error
                 logger.info("%s: %s; trying again in %g s", url, _one_line(error), wait_s)
                 time.sleep(wait_s)
-    os.replace(part, destination)
+    move_into_place(part, destination)
 
 
 def _continue(url: str, part: Path, progress: Progress) -> None:
@@ -167,8 +161,6 @@ def _continue(url: str, part: Path, progress: Progress) -> None:
             while chunk := _read(response):
                 file.write(chunk)
                 progress.advance(task, len(chunk))
-            file.flush()
-            os.fsync(file.fileno())
     size = part.stat().st_size
     if expected is not None and size != expected:
         raise _Cut(f"the connection ended after {size:,} of {expected:,} bytes")

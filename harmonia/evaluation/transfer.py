@@ -29,7 +29,7 @@ from harmonia.job.plan import Cost, _size
 from harmonia.job.target import FeatureTarget
 from harmonia.models.classifier import Classifier
 from harmonia.results.representations import write_representations
-from harmonia.results.rows import ROWS, SUMMARY, RowWriter
+from harmonia.results.rows import SUMMARY, row_writer
 from harmonia.shapes import Logits, Maps
 from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
@@ -72,7 +72,7 @@ class Transfer:
         arms = self.arms(job)
         explanations = partial(_explanations, job, _partners(job, (self.controls or Controls()).seed))
         counts: dict[str, int] = {}
-        with RowWriter(job.folder / ROWS) as rows:
+        with row_writer(job.folder) as rows:
             for target in job.targets.values():
                 passes = answers.predict_images(job, target)
                 features, more = self._features(job, target, arms, explanations)

@@ -23,8 +23,7 @@ from harmonia.results.localisation import AGGATT, LOCALISATION, MOSAICS
 from harmonia.results.maps import MAPS
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, REPRESENTATIONS, ROWS, SUMMARY
 from harmonia.results.scores import SCORES
-from harmonia.store.files import locked as _locked
-from harmonia.store.files import write_text
+from harmonia.store.files import JOBS, TEMPORARY, locked, write_text
 
 LOCK = ".lock"
 HELPER = ".helper-"
@@ -44,7 +43,7 @@ PACKAGES = (
 @contextmanager
 def ours(folder: Path, wait: bool = False) -> Iterator[bool]:
     """Whether this process alone writes the job's folder; False while another live process does (or wait for it)."""
-    with _locked(folder / LOCK, wait) as alone:
+    with locked(folder / LOCK, JOBS, wait) as alone:
         yield alone
 
 
@@ -53,7 +52,7 @@ def beside(folder: Path) -> Iterator[Path]:
     """A folder in the job's for a process that only helps its writer; begin removes those of helpers that died."""
     own = folder / f"{HELPER}{secrets.token_hex(8)}"
     lock = own.with_suffix(".lock")
-    with _locked(lock):
+    with locked(lock, JOBS):
         try:
             own.mkdir()
             yield own
@@ -92,10 +91,10 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    for temporary in folder.glob(".*.tmp"):
+    for temporary in folder.glob(TEMPORARY):
         temporary.unlink(missing_ok=True)
     for lock in folder.glob(f"{HELPER}*.lock"):
-        with _locked(lock) as dead:
+        with locked(lock, JOBS) as dead:
             if dead:
                 shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                 lock.unlink(missing_ok=True)

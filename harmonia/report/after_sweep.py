@@ -4,10 +4,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+
+from harmonia.store.files import JOBS, locked
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def report_sweep() -> None:
             from harmonia.results.jobs import logged_to_wandb
 
             # processes that share a sweep's folder end together: one report at a time
-            with FileLock(folder / ".report.lock", fallback_to_soft=False):
+            with locked(folder / ".report.lock", JOBS, wait=True):
                 report = write_report(folder, arm=arm)
                 print_report(report)
                 if logged_to_wandb(report.jobs):

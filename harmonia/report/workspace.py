@@ -10,7 +10,7 @@ from harmonia.cli.arguments import did_you_mean
 from harmonia.errors import InputError
 from harmonia.results.jobs import find_jobs, logged_to_wandb, section
 from harmonia.results.localisation import LOCALISATION
-from harmonia.results.rows import read_table
+from harmonia.results.rows import read_rows
 
 MODULE = "harmonia.dashboard"
 
@@ -50,9 +50,9 @@ def find_logged(
     for job in jobs:
         if job in mosaics:
             continue
-        table = read_table(job.folder, ["target", "arm"])
-        targets |= dict.fromkeys(table["target"].unique().to_pylist())
-        arms |= dict.fromkeys(table["arm"].unique().to_pylist())
+        rows = read_rows(job.folder, ["target", "arm"])
+        targets |= dict.fromkeys(rows["target"])
+        arms |= dict.fromkeys(rows["arm"])
     arms.pop(IMAGE_ARM, None)
     if len(mosaics) < len(jobs) and arm not in arms:
         raise InputError(f"arm must be one of {', '.join(arms)}, got {arm!r}; {did_you_mean(arm, list(arms), MODULE)}")

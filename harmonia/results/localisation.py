@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from harmonia.errors import InputError
-from harmonia.store.files import replacing, utf8, write_text
+from harmonia.results.parquet import read, writing
+from harmonia.store.files import replacing, write_text
 
 LOCALISATION = "localisation.parquet"
 AGGATT = "aggatt.safetensors"
@@ -44,24 +44,13 @@ SCHEMA = pa.schema(
 
 def write_localisation(job_folder: str | Path, columns: Mapping[str, Sequence[Any]]) -> None:
     """All rows, whole or not at all."""
-    arrays = [
-        pa.array([utf8(value) for value in columns[name]] if name in ("image_id", "path") else columns[name], kind)
-        for name, kind in zip(SCHEMA.names, SCHEMA.types, strict=True)
-    ]
-    with replacing(Path(job_folder) / LOCALISATION) as temporary:
-        pq.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), temporary, compression="zstd")
+    with writing(Path(job_folder) / LOCALISATION, SCHEMA) as file:
+        file.append(columns)
 
 
 def read_localisation(job_folder: str | Path) -> pd.DataFrame:
     """What write_localisation wrote."""
-    path = Path(job_folder) / LOCALISATION
-    try:
-        # not read_table: it takes a folder called source=e7 for a column
-        with pq.ParquetFile(path) as file:
-            return file.read(columns=SCHEMA.names).to_pandas()
-    except (OSError, pa.ArrowException, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} must be this version's Parquet, got: {reason}; run the job again") from error
+    return read(Path(job_folder) / LOCALISATION, SCHEMA).to_pandas()
 
 
 def summarise_localisation(rows: pd.DataFrame) -> dict[str, float | int | None]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from harmonia.errors import InputError
-from harmonia.store.files import replacing, utf8
+from harmonia.results.parquet import reading, write_table
+from harmonia.store.files import utf8
 
 MAPS = "maps.parquet"
 SIDE = 32  # cells a side at most; Grad-CAM has 7 to 19, Soundness Saliency 14
@@ -40,8 +40,7 @@ def write_small_maps(job_folder: str | Path, maps: SmallMaps) -> None:
         *(pa.array(edges, pa.float32()) for edges in maps.boxes.T),
     ]
     table = pa.table(columns, names=_COLUMNS).replace_schema_metadata({"shape": f"{height} {width}"})
-    with replacing(Path(job_folder) / MAPS) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    write_table(Path(job_folder) / MAPS, table)
 
 
 def read_small_maps(job_folder: str | Path) -> SmallMaps:
@@ -49,10 +48,8 @@ def read_small_maps(job_folder: str | Path) -> SmallMaps:
     path = Path(job_folder) / MAPS
     if not path.is_file():
         raise InputError(f"{path} must be there for maps to be shown; run the job again, its maps are in the store")
-    try:
-        # not read_table: it takes a folder called source=e7 for a column
-        with pq.ParquetFile(path) as file:
-            table = file.read(columns=_COLUMNS)
+    with reading(path) as file:
+        table = file.read(columns=_COLUMNS)
         height, width = (int(number) for number in (table.schema.metadata or {})[b"shape"].split())
         soft, ranked = (
             np.frombuffer(b"".join(table[name].to_pylist()), np.uint8).reshape(-1, height, width)
@@ -60,6 +57,3 @@ def read_small_maps(job_folder: str | Path) -> SmallMaps:
         )
         boxes = np.stack([table[name].to_numpy() for name in _COLUMNS[3:]], axis=1)
         return SmallMaps(table["image_id"].to_pylist(), soft, ranked, boxes)
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{path} must be this version's Parquet, got: {reason}; run the job again") from error

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from harmonia.errors import InputError
+from harmonia.results.parquet import reading, write_table
 from harmonia.results.rows import REPRESENTATIONS
-from harmonia.store.files import replacing, utf8
+from harmonia.store.files import utf8
 
 _COLUMN = "representation/"
 
@@ -22,15 +21,14 @@ def write_representations(
     job_folder: str | Path, image_ids: Sequence[str], representations: Mapping[str, np.ndarray]
 ) -> None:
     """The file, whole or not at all; representations are (N, D) by model name, rows in the order of the ids."""
-    columns: dict[str, pa.Array] = {"image_id": pa.array([utf8(one) for one in image_ids], pa.string())}
+    columns: dict[str, pa.Array] = {"image_id": pa.array([utf8(image_id) for image_id in image_ids], pa.string())}
     for name, values in representations.items():
         if len(values) != len(image_ids):
             raise ValueError(f"{name} must have a row for each of {len(image_ids)} images, got {len(values)}")
         scale = np.abs(values).max(initial=0) or 1
         flat = pa.array((values / scale).astype(np.float16).ravel())
         columns[_COLUMN + name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    with replacing(Path(job_folder) / REPRESENTATIONS) as temporary:
-        pq.write_table(pa.table(columns), temporary, compression="zstd", use_dictionary=False)
+    write_table(Path(job_folder) / REPRESENTATIONS, pa.table(columns), use_dictionary=False)
 
 
 def read_representations(job_folder: str | Path) -> tuple[list[str], dict[str, np.ndarray]]:
@@ -38,17 +36,13 @@ def read_representations(job_folder: str | Path) -> tuple[list[str], dict[str, n
     path = Path(job_folder) / REPRESENTATIONS
     if not path.is_file():
         return [], {}
-    try:
-        with pq.ParquetFile(path) as file:
-            table = file.read()
+    representations = {}
+    with reading(path) as file:
+        table = file.read()
         image_ids = table["image_id"].to_pylist()
-        found = {}
         for name in table.column_names:
             if name.startswith(_COLUMN):
                 column = table[name].combine_chunks()
                 values = column.flatten().to_numpy().reshape(len(image_ids), column.type.list_size)
-                found[name.removeprefix(_COLUMN)] = values.astype(np.float32)
-    except (OSError, KeyError, ValueError, AttributeError, pa.ArrowException) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} must be readable Parquet, got: {reason}; run the job again") from error
-    return image_ids, found
+                representations[name.removeprefix(_COLUMN)] = values.astype(np.float32)
+    return image_ids, representations

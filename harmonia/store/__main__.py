@@ -16,11 +16,11 @@ from rich.table import Table
 
 from harmonia.errors import InputError
 from harmonia.store import claims
-from harmonia.store.files import storage_errors
+from harmonia.store.files import TEMPORARY, disk_errors
 from harmonia.store.index import INDEX
 from harmonia.store.manifest import SCHEMA, Manifest, stored_schema
 from harmonia.store.sets import ShardSet, default_cache
-from harmonia.store.shards import TEMPORARY, CorruptShard
+from harmonia.store.shards import CorruptShard
 
 _SET_FOLDER = re.compile(r".+-[0-9a-f]{16}")
 _EMPTY_S = 3600  # between opening a set and claiming its first shard a job holds no lock on it, for far less than this
@@ -99,7 +99,7 @@ def prune(options: argparse.Namespace) -> int:
         if options.dry_run and not locks.is_dir():
             _prune_set(folder, options)
             continue
-        with claims.gate(locks, timeout_s=0) as alone:
+        with claims.gate(locks, wait=False) as alone:
             if not alone or claims.in_use(locks):
                 print(f"kept {folder}: a process works on it")
                 continue
@@ -111,7 +111,7 @@ def _prune_set(folder: Path, options: argparse.Namespace) -> None:
     def remove(path: Path, reason: str, how: Callable[[Path], object] = Path.unlink) -> None:
         print(f"{'would remove' if options.dry_run else 'removed'} {path}: {reason}")
         if not options.dry_run:
-            with storage_errors(path):
+            with disk_errors(path):
                 how(path)
 
     reason = _unwanted(folder, options)
@@ -160,7 +160,7 @@ def _idle_s(folder: Path) -> float:
 
 
 def _set_folders(cache: Path) -> Iterator[Path]:
-    with storage_errors(cache):
+    with disk_errors(cache):
         for folder in sorted(cache.glob("*/*")):
             ours = (folder / "manifest.json").exists() or any(folder.glob("shard-*.safetensors"))
             if _SET_FOLDER.fullmatch(folder.name) and ours:

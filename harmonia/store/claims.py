@@ -11,10 +11,10 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from harmonia.store.files import storage_errors, try_lock
+from harmonia.store.files import disk_errors, locked
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +34,9 @@ def claim(
         while shards := missing():
             moved = False
             for shard in shards:
-                lock = try_lock(locks / f"shard-{shard:05d}.lock")
-                if lock is None:
-                    continue
-                moved = True
-                try:
-                    if is_done(shard):  # its last holder finished between our look and our lock
+                with shard_lock(locks, shard) as held:
+                    moved |= held
+                    if not held or is_done(shard):  # its last holder finished between our look and our lock
                         continue
                     yield shard
                     if not is_done(shard):
@@ -47,8 +44,6 @@ def claim(
                             f"shard {shard} in {locks.parent} was claimed but not written; "
                             "call write before asking for the next claim"
                         )
-                finally:
-                    lock.release()
             if not moved:
                 if waiting_for != len(shards):
                     waiting_for = len(shards)
@@ -60,17 +55,18 @@ def say_waiting(shards: int) -> None:
     log.info("waiting for %d shards that other processes compute", shards)
 
 
+def shard_lock(locks: Path, shard: int) -> AbstractContextManager[bool]:
+    """Whether this process alone may compute or remove the shard."""
+    return locked(locks / f"shard-{shard:05d}.lock")
+
+
 @contextmanager
-def gate(locks: Path, timeout_s: float = -1) -> Iterator[bool]:
+def gate(locks: Path, wait: bool = True) -> Iterator[bool]:
     """Whether the set's own short lock is held: for its manifest, for joining work, for pruning."""
-    with storage_errors(locks):
+    with disk_errors(locks):
         locks.mkdir(exist_ok=True)
-    lock = try_lock(locks / "set.lock", timeout_s)
-    try:
-        yield lock is not None
-    finally:
-        if lock is not None:
-            lock.release()
+    with locked(locks / "set.lock", wait=wait) as held:
+        yield held
 
 
 def in_use(locks: Path) -> bool:
@@ -78,9 +74,9 @@ def in_use(locks: Path) -> bool:
     for path in sorted(locks.glob("*.lock")):
         if path.name == "set.lock":
             continue
-        if (lock := try_lock(path)) is None:
-            return True
-        lock.release()
+        with locked(path) as free:
+            if not free:
+                return True
     return False
 
 
@@ -88,12 +84,11 @@ def in_use(locks: Path) -> bool:
 def _at_work(locks: Path) -> Iterator[None]:
     # A worker holds no shard between two claims; this lock tells prune that it is there nevertheless.
     name = f"worker-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.lock"
-    with gate(locks):
-        lock = try_lock(locks / name)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            (locks / name).unlink(missing_ok=True)
-        if lock is not None:
-            lock.release()
+    with ExitStack() as working:
+        with gate(locks):
+            working.enter_context(locked(locks / name))
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                (locks / name).unlink(missing_ok=True)

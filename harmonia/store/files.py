@@ -3,32 +3,64 @@
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
 from harmonia.errors import InputError
 
+TEMPORARY = ".*.tmp"  # what a killed process leaves of `replacing`
+
+
+class Disk(NamedTuple):
+    """What is kept on a disk, and the option that puts it on another."""
+
+    use: str
+    option: str
+
+
+STORE = Disk("the map store", "paths.cache=PATH")
+JOBS = Disk("a job's folder", "hydra.run.dir= or hydra.sweep.dir=")
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place only if the block succeeds."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def replacing(path: Path, lasting: bool = True) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place only if the block succeeds.
+
+    lasting: also after a crash of the machine, which costs a wait for the disk.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
+        move_into_place(temporary, path, lasting)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def move_into_place(temporary: Path, path: Path, lasting: bool = True) -> None:
+    """The finished file under its name, in the place of what had it."""
+    if lasting:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    os.replace(temporary, path)
+    if lasting:
+        _sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
     """The text in the file, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_stored(path: Path, content: bytes) -> None:
+    """The same for bytes in the map store."""
+    with disk_errors(path), replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def utf8(name: str) -> str:
@@ -38,51 +70,50 @@ def utf8(name: str) -> str:
 
 
 @contextmanager
-def locked(path: Path, wait: bool = False) -> Iterator[bool]:
-    lock = FileLock(path, timeout=-1 if wait else 0, thread_local=False, fallback_to_soft=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    except (OSError, NotImplementedError) as error:
-        raise InputError(
-            f"{path.parent}: a job's folder needs a writable disk with file locks, got "
-            f"{getattr(error, 'strerror', None) or error}; choose another with hydra.run.dir= or hydra.sweep.dir="
-        ) from error
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """All of the file or nothing, also after a crash or a full disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    with storage_errors(path):
-        try:
-            with open(temporary, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path, disk: Disk = STORE) -> Iterator[None]:
     """Operating system errors as one line that says what to do."""
     try:
         yield
     except OSError as error:
         raise InputError(
-            f"{path}: the map store must be readable, writable and have space, got "
-            f"{error.strerror or error}; free space, rerun, or choose another folder with paths.cache=PATH"
+            f"{path}: {disk.use} must be readable, writable and have space, got "
+            f"{error.strerror or error}; free space, rerun, or choose another folder with {disk.option}"
         ) from error
+
+
+@contextmanager
+def locked(
+    path: Path, disk: Disk = STORE, wait: bool = False, on_wait: Callable[[], None] | None = None
+) -> Iterator[bool]:
+    """Whether this process holds the lock during the block; False while another does, unless told to wait for it.
+
+    on_wait is called once if the wait begins.
+    """
+    # thread_local=False: a generator may be closed by another thread than the one that ran it
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False)
+    try:
+        held = _acquire(lock, 0)
+        if wait and not held:
+            if on_wait:
+                on_wait()
+            held = _acquire(lock, -1)
+    except (OSError, NotImplementedError) as error:
+        raise InputError(
+            f"{path}: {disk.use} needs a writable disk with file locks, got "
+            f"{getattr(error, 'strerror', None) or error}; choose another folder with {disk.option}"
+        ) from error
+    try:
+        yield held
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock, timeout_s: float) -> bool:
+    try:
+        lock.acquire(timeout=timeout_s)
+    except Timeout:
+        return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:
@@ -94,19 +125,3 @@ def _sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-def try_lock(path: Path, timeout_s: float = 0) -> FileLock | None:
-    """The lock, held; None when another holder keeps it. A negative timeout waits as long as it takes."""
-    # thread_local=False: a generator may be closed by another thread than the one that ran it
-    lock = FileLock(path, timeout=timeout_s, thread_local=False, fallback_to_soft=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        return None
-    except (OSError, NotImplementedError) as error:
-        raise InputError(
-            f"{path}: the map store needs a writable disk with file locks, got "
-            f"{getattr(error, 'strerror', None) or error}; choose another folder with paths.cache=PATH"
-        ) from error
-    return lock

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from harmonia.store import claims
-from harmonia.store.files import storage_errors, write_atomically
+from harmonia.store.files import disk_errors, write_stored
 from harmonia.store.shards import SHARD, CorruptShard, read_shard
 
 SCHEMA = 2  # 1: keys held the modules of classes (ADR 11)
@@ -63,7 +63,7 @@ def new_manifest(kind: str, name: str, identity: Mapping, count: int, shard_size
 
 
 def write_manifest(folder: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> Manifest:
-    with storage_errors(folder):
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with claims.gate(folder / "locks"):  # two first runs must agree on one shard_size
         if manifest := Manifest.read(folder):
@@ -71,7 +71,7 @@ def write_manifest(folder: Path, kind: str, name: str, identity: Mapping, count:
         surviving = _surviving_shard_size(folder, set_key(identity))
         manifest = new_manifest(kind, name, identity, count, surviving or shard_size)
         content = {**vars(manifest), "digest": _digest(vars(manifest))}
-        write_atomically(folder / "manifest.json", json.dumps(content, indent=1).encode())
+        write_stored(folder / "manifest.json", json.dumps(content, indent=1).encode())
         return manifest
 
 
@@ -89,7 +89,7 @@ def _surviving_shard_size(folder: Path, key: str) -> int | None:
 def _sealed(folder: Path) -> dict | None:
     """The manifest of any schema without its digest; None when they do not match."""
     path = folder / "manifest.json"
-    with storage_errors(path):
+    with disk_errors(path):
         try:
             written = path.read_bytes()
         except FileNotFoundError:

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from harmonia.errors import InputError
-from harmonia.store import claims, files, shards
-from harmonia.store.files import storage_errors, write_atomically
+from harmonia.store import claims, shards
+from harmonia.store.files import disk_errors, write_stored
 from harmonia.store.index import INDEX, encode_index, index_table, is_index
 from harmonia.store.manifest import Manifest, new_manifest, set_key, write_manifest
 from harmonia.store.shards import CorruptShard, Facts, read_shard
@@ -117,7 +117,7 @@ class ShardSet:
             arrays, facts, key=self.key, shard=shard, shard_size=self.shard_size, n=n
         )
         path = self.shard_path(shard)
-        write_atomically(path, content)
+        write_stored(path, content)
         self._checked[shard] = (_stamp(path), (digest, facts_json))
         self._loaded.pop(shard, None)
 
@@ -152,7 +152,7 @@ class ShardSet:
         # Listed first: a network disk remembers that a name is absent until its folder is read again
         if not self.folder.exists():  # peeked at
             return list(range(self.num_shards))
-        with storage_errors(self.folder):
+        with disk_errors(self.folder):
             there = {entry.name for entry in os.scandir(self.folder)}
         return [
             shard
@@ -181,23 +181,18 @@ class ShardSet:
     def discard(self, shard: int) -> None:
         """Make the shard missing."""
         path = self.shard_path(shard)
-        with storage_errors(path):
+        with disk_errors(path):
             path.unlink(missing_ok=True)
         self._loaded.pop(shard, None)
 
     def discard_if(self, shard: int, unwanted: Callable[[list[Facts]], object]) -> bool:
         """Make the shard missing if its facts, as they are now, are unwanted; not while somebody computes it."""
-        lock = files.try_lock(self.folder / "locks" / f"shard-{shard:05d}.lock")
-        if lock is None:
-            return False
-        try:
-            facts = self.shard_facts(shard)
-            gone = facts is not None and bool(unwanted(facts))
-            if gone:
-                self.discard(shard)
-            return gone
-        finally:
-            lock.release()
+        with claims.shard_lock(self.folder / "locks", shard) as held:
+            facts = self.shard_facts(shard) if held else None
+            if facts is None or not unwanted(facts):
+                return False
+            self.discard(shard)
+            return True
 
     def finish(self) -> Path:
         """index.parquet with one row for each item: its facts, shard and position. Safe to repeat."""
@@ -207,7 +202,7 @@ class ShardSet:
         path = self.folder / INDEX
         table = index_table(self.facts(), self.shard_size, seal)
         if not is_index(path, table):
-            write_atomically(path, encode_index(table))
+            write_stored(path, encode_index(table))
         return path
 
     def _complete(self, shard: int) -> tuple[str, str]:
@@ -221,7 +216,7 @@ class ShardSet:
     def _sound(self, shard: int) -> tuple[str, str] | None:
         """Digest and facts of a shard; the file is read again only after it changed."""
         path, n = self.shard_path(shard), len(self.shard_items(shard))
-        with storage_errors(path):
+        with disk_errors(path):
             try:
                 stamp = _stamp(path)
             except FileNotFoundError:

@@ -16,10 +16,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from harmonia.errors import InputError
-from harmonia.store.files import storage_errors
+from harmonia.store.files import disk_errors
 
 SHARD = re.compile(r"shard-(\d{5,})\.safetensors")
-TEMPORARY = ".*.tmp"
 RESERVED = {"shard", "position"}  # columns that the index adds to the facts
 
 Facts = dict[str, Any]
@@ -78,7 +77,7 @@ def encode(
 
 def read_shard(path: Path, *, key: str, shard: int, n: int | None = None) -> Shard:
     """The shard in a file, verified; with n also that it holds n items."""
-    with storage_errors(path):
+    with disk_errors(path):
         try:
             content = path.read_bytes()  # once: a file replaced meanwhile must not mix with its successor
         except FileNotFoundError:

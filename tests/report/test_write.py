@@ -16,7 +16,7 @@ from paths import REPOSITORY
 from harmonia.errors import InputError
 from harmonia.report.__main__ import main
 from harmonia.report.after_sweep import ReportAfterSweep, report_sweep
-from harmonia.results.rows import RowWriter, write_summary
+from harmonia.results.rows import row_writer, write_summary
 
 HOSTILE = "<script>alert('x')</script>"
 STATISTICS = ["transfer_above_control", "controls", "matrix", "families"]
@@ -58,7 +58,7 @@ def plant(folder, hits=8, target="e6", source="e7", arms=ARMS, weights=None, **o
     folder.mkdir(parents=True, exist_ok=True)
     config = {"source": {"name": source, "weights": weights}, "data": {"root": "/x/woof"}} | options
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    with RowWriter(folder / "rows.parquet") as writer:
+    with row_writer(folder) as writer:
         for arm, right in (arms | {"soft": hits}).items():
             constant = {
                 "path": "x.jpg",
@@ -289,7 +289,7 @@ def test_a_job_with_rows_twice_is_left_out_and_hides_no_other(tmp_path, capsys):
     plant(tmp_path / "0")
     plant(tmp_path / "1", target="e5")
     rows = pd.read_parquet(tmp_path / "1" / "rows.parquet")
-    with RowWriter(tmp_path / "1" / "rows.parquet") as writer:
+    with row_writer(tmp_path / "1") as writer:
         for _ in range(2):
             writer.append({name: rows[name].tolist() for name in rows})
     assert main([f"run={tmp_path}"]) == 0

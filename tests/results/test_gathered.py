@@ -8,10 +8,10 @@ import yaml
 
 from harmonia.errors import InputError
 from harmonia.report.tables.transfer import transfer_matrix, transfer_tables
-from harmonia.results import rows as results
+from harmonia.results import parquet
 from harmonia.results.gathered import gather, job_rows
 from harmonia.results.jobs import find_jobs
-from harmonia.results.rows import RowWriter, read_pieces, read_rows, write_summary
+from harmonia.results.rows import read_pieces, read_rows, row_writer, write_summary
 from harmonia.results.summary import summarise, summarise_job
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.contrasts import methods
@@ -52,7 +52,7 @@ def plant(folder, cells, *, source="e7", data=WOOF, unreadable=0, **options):
     folder.mkdir(parents=True)
     config = {"source": {"name": source, "family": FAMILIES[source]}, "data": data} | options
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    with RowWriter(folder / "rows.parquet") as writer:
+    with row_writer(folder) as writer:
         for columns in cells:
             writer.append(columns)
     write_summary(folder, {"images_unreadable": unreadable})
@@ -306,7 +306,7 @@ def test_pieces_of_any_size_give_the_same_numbers(tmp_path, monkeypatch):
     plant(tmp_path / "0", transfer({"e7": (9, 8), "e6": (8, 5)}))
     plant(tmp_path / "1", transfer({"e7": (9, 4)}, fill="mean"))
     whole, summary = matrix_of(gathered(tmp_path)), summarise_job(tmp_path / "0")
-    monkeypatch.setattr(results, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(parquet, "ROWS_AT_ONCE", 1)
     assert [len(piece) for piece in read_pieces(tmp_path / "0", ["arm"])] == [10] * 4  # row groups, as written
     pd.testing.assert_frame_equal(matrix_of(gathered(tmp_path)), whole, check_exact=True)
     assert summarise_job(tmp_path / "0") == summary

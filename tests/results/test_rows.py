@@ -9,7 +9,7 @@ from rows_in_memory import columns_of
 from harmonia.arms import is_control, matched_control
 from harmonia.errors import InputError
 from harmonia.results.jobs import find_jobs
-from harmonia.results.rows import SCHEMA, RowWriter, read_rows, read_summary, write_summary
+from harmonia.results.rows import SCHEMA, read_rows, read_summary, row_writer, write_summary
 
 
 def test_odd_names_come_back_as_they_were(tmp_path):
@@ -23,7 +23,7 @@ def test_odd_names_come_back_as_they_were(tmp_path):
         "nan",
     ]
     written = columns_of(names, names[::-1], path=names, image_id=names, top5=[names] * len(names))
-    with RowWriter(tmp_path / "rows.parquet") as writer:
+    with row_writer(tmp_path) as writer:
         writer.append(written)
         writer.append(columns_of(["x"], ["y"], p_label=[math.nan], label=[None]))
     rows = read_rows(tmp_path)
@@ -37,32 +37,32 @@ def test_odd_names_come_back_as_they_were(tmp_path):
 
 
 def test_a_file_name_that_is_not_utf8_is_kept_escaped(tmp_path):
-    with RowWriter(tmp_path / "rows.parquet") as writer:
+    with row_writer(tmp_path) as writer:
         writer.append(columns_of(["x"], ["x"], path=["dog\udcff.jpg"]))
     assert read_rows(tmp_path)["path"].tolist() == ["dog\\udcff.jpg"]
 
 
-def write_and_crash(path, error):
-    with RowWriter(path) as writer:
+def write_and_crash(folder, error):
+    with row_writer(folder) as writer:
         writer.append(columns_of(["new"], ["x"]))
         raise error
 
 
 def test_a_writer_that_crashes_leaves_the_folder_as_it_was(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        write_and_crash(tmp_path / "rows.parquet", KeyboardInterrupt)
+        write_and_crash(tmp_path, KeyboardInterrupt)
     assert list(tmp_path.iterdir()) == []
 
-    with RowWriter(tmp_path / "rows.parquet") as writer:
+    with row_writer(tmp_path) as writer:
         writer.append(columns_of(["old"], ["x"]))
     with pytest.raises(RuntimeError):
-        write_and_crash(tmp_path / "rows.parquet", RuntimeError)
+        write_and_crash(tmp_path, RuntimeError)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
     assert read_rows(tmp_path)["label"].tolist() == ["old"]
 
 
 def test_rows_are_invisible_until_the_block_ends(tmp_path):
-    with RowWriter(tmp_path / "rows.parquet") as writer:
+    with row_writer(tmp_path) as writer:
         writer.append(columns_of(["x"], ["x"]))
         assert not (tmp_path / "rows.parquet").exists()
     assert len(read_rows(tmp_path)) == 1
@@ -78,7 +78,7 @@ def test_rows_are_invisible_until_the_block_ends(tmp_path):
     ],
 )
 def test_columns_other_than_the_schema_are_refused(tmp_path, columns, named):
-    with pytest.raises(ValueError, match=named), RowWriter(tmp_path / "rows.parquet") as writer:
+    with pytest.raises(ValueError, match=named), row_writer(tmp_path) as writer:
         writer.append(columns)
     assert list(tmp_path.iterdir()) == []
 
@@ -86,7 +86,7 @@ def test_columns_other_than_the_schema_are_refused(tmp_path, columns, named):
 def test_a_folders_name_is_no_column(tmp_path):
     folder = tmp_path / "source=vit,method=gc"
     folder.mkdir()
-    with RowWriter(folder / "rows.parquet") as writer:
+    with row_writer(folder) as writer:
         writer.append(columns_of(["x"], ["x"]))
     assert read_rows(folder)["source"].tolist() == ["e7"]
 

@@ -40,7 +40,7 @@ def test_rows_are_read_as_they_were_written_and_an_undefined_value_is_no_number(
 def test_rows_that_fail_on_the_way_leave_the_earlier_ones(tmp_path):
     write_scores(tmp_path, [piece("road", [1.0])])
     before = (tmp_path / SCORES).read_bytes()
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="missing"):
         write_scores(tmp_path, [piece("road", [2.0]), {}])
     assert (tmp_path / SCORES).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [SCORES]

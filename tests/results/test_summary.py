@@ -11,7 +11,7 @@ from rows_in_memory import frame
 from sklearn.metrics import f1_score
 
 from harmonia.errors import InputError
-from harmonia.results.rows import ROWS, RowWriter, read_rows
+from harmonia.results.rows import read_rows, row_writer
 from harmonia.results.summary import summarise, summarise_job
 
 
@@ -176,7 +176,7 @@ def test_rows_of_two_jobs_are_not_summarised_as_one():
 
 def test_rows_on_disk_and_in_memory_give_the_same_summary(tmp_path):
     rows = two_arms()
-    with RowWriter(tmp_path / "rows.parquet") as writer:
+    with row_writer(tmp_path) as writer:
         for part in (rows.iloc[:3], rows.iloc[3:]):
             writer.append({name: part[name].tolist() for name in part})
     expected = {name: pytest.approx(value, abs=1e-6) for name, value in summarise(rows).items()}
@@ -186,7 +186,7 @@ def test_rows_on_disk_and_in_memory_give_the_same_summary(tmp_path):
 def test_a_job_is_summarised_target_by_target_as_its_rows_together(tmp_path):
     rng = np.random.default_rng(0)
     names = np.array(["cat", "dog", "owl", "fox", "emu", "gnu"])
-    with RowWriter(tmp_path / ROWS) as writer:
+    with row_writer(tmp_path) as writer:
         for target in ("e6", "e5"):
             for start in (0, 40):
                 images = [f"{start + number}.png" for number in range(40)]

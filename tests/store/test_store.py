@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from paths import REPOSITORY
 from harmonia.errors import InputError
 from harmonia.store import shards as shard_files
 from harmonia.store.__main__ import main
-from harmonia.store.files import try_lock
+from harmonia.store.claims import shard_lock
 from harmonia.store.manifest import Manifest, set_key
 from harmonia.store.sets import ShardSet, default_cache
 from harmonia.store.shards import CorruptShard
@@ -807,12 +807,13 @@ def test_prune_sees_a_worker_that_holds_no_shard_just_now(tmp_path, capsys):
     stored, others = open_set(tmp_path), []
 
     def on_wait(_: int) -> None:
-        others.pop().release()
+        others.pop().close()
         main(["prune", "--cache", str(tmp_path), "--set", "vit-ig"])
 
     for shard in stored.claims(poll_s=0, on_wait=on_wait):
         if shard == 2:
-            others.append(try_lock(stored.folder / "locks" / "shard-00003.lock"))
+            others.append(ExitStack())
+            assert others[0].enter_context(shard_lock(stored.folder / "locks", 3))
         stored.write(shard, *items_of(stored, shard))
     assert "kept" in capsys.readouterr().out
     assert stored.missing() == []

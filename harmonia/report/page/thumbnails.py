@@ -11,6 +11,7 @@ from PIL import Image
 
 from harmonia.data.decode import open_rgb
 from harmonia.errors import InputError
+from harmonia.store.files import replacing
 
 SIDE = 256  # pixels of the longer side
 
@@ -44,9 +45,8 @@ def _thumbnail(path: str, folder: Path) -> tuple[str, str]:
         if not (folder / name).is_file():
             picture = open_rgb(path)
             picture.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
-            temporary = folder / f".{name}.{os.getpid()}.tmp"
-            picture.save(temporary, "WEBP", quality=80, method=0)  # the slower methods save a tenth
-            os.replace(temporary, folder / name)
+            with replacing(folder / name, lasting=False) as temporary:
+                picture.save(temporary, "WEBP", quality=80, method=0)  # the slower methods save a tenth
         return name, ""
     except OSError as error:
         return "", f"the image's file cannot be read ({error.strerror or type(error).__name__})"

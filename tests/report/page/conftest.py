@@ -8,7 +8,7 @@ from planted_jobs import plant_scores
 
 from harmonia.report.write import write_report
 from harmonia.results.maps import SmallMaps, write_small_maps
-from harmonia.results.rows import RowWriter, write_summary
+from harmonia.results.rows import row_writer, write_summary
 
 ARMS = ["image", "soft", "area30"]
 HOSTILE = "</script><script>window.hacked = 1</script>\"'\u2028&amp;<img src=x onerror=window.hacked=1>"
@@ -51,7 +51,7 @@ def plant_job(run, source, method, targets, images, maps=True):
     folder.mkdir(parents=True)
     config = {"source": {"name": source}, "data": {"name": HOSTILE, "root": str(images)}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    with RowWriter(folder / "rows.parquet") as writer:
+    with row_writer(folder) as writer:
         for target in targets:
             writer.append(job_columns(images, source, method, target))
     write_summary(folder, {})

@@ -1,0 +1,37 @@
+"""Frames that modules hand on: a class names its columns once, and `checked` holds a DataFrame to them at the border.
+
+    class Cells(Frame):
+        source: str  # the network explained
+        above: float  # retention less its control's, fraction
+
+    def cells_of(job: FinishedJob) -> Cells:
+        return Cells.checked(frame)
+
+Annotate with the class what a function takes and gives: pyright refuses a DataFrame that nothing has checked. Inside it
+is a plain pandas DataFrame; a class that inherits has the columns of both.
+"""
+
+from typing import Any, Self, cast, get_type_hints
+
+import pandas as pd
+
+_KINDS = {str: "OUT", int: "iu", float: "fiu", bool: "b", object: "OUTiufbM"}  # numpy's letters for a column's type
+
+
+class Frame(Any):  # Any: pandas' own annotations do not tell a column from a frame
+    """A DataFrame with the columns that the class annotates, in any order, and no other.
+
+    str is text or categories of it, float may be NaN, object is whatever its comment says.
+    """
+
+    @classmethod
+    def checked(cls, frame: pd.DataFrame) -> Self:
+        """The frame itself; ValueError where it is no such one."""
+        kinds = get_type_hints(cls)
+        lacking, unknown = ([name for name in a if name not in b] for a, b in ((kinds, frame), (frame, kinds)))
+        if lacking or unknown:
+            raise ValueError(f"{cls.__name__} must have its class's columns, lacks {lacking}, has besides {unknown}")
+        for name, kind in kinds.items():
+            if len(frame) and frame[name].dtype.kind not in _KINDS[kind]:
+                raise ValueError(f"{cls.__name__}: column {name} must hold {kind.__name__}, got {frame[name].dtype}")
+        return cast(Self, frame)
