@@ -30,7 +30,7 @@ from harmonia.report.transfer import illustrate
 from harmonia.report.written import EQUAL_AREA, LEGEND, MATRIX, Report
 from harmonia.results.gathered import Rows, gather, job_rows
 from harmonia.results.gathered_scores import JobScores, gather_scores, job_scores
-from harmonia.results.jobs import Job, find_jobs
+from harmonia.results.jobs import JobFolder, find_jobs
 from harmonia.results.localisation import LOCALISATION
 from harmonia.results.scores import SCORES
 from harmonia.statistics.comparison import compare
@@ -167,6 +167,6 @@ def _remove_earlier(folder: Path) -> None:
                 path.unlink()
 
 
-def _name(job: Job, run: Path) -> str:
+def _name(job: JobFolder, run: Path) -> str:
     name = str(job.folder.relative_to(run))
     return run.resolve().name if name == "." else name

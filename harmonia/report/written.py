@@ -16,7 +16,7 @@ from harmonia.report.tables.contrasts import HEADLINE
 from harmonia.report.tables.localisation import STEM
 from harmonia.report.tables.ranking import RANKING_STEMS
 from harmonia.report.tables.typeset import print_table
-from harmonia.results.jobs import Job
+from harmonia.results.jobs import JobFolder
 
 LEGEND = "A soft map dims the image and may keep more of its light than another: compare methods at equal area."
 EQUAL_AREA = "python -m harmonia.report run=FOLDER arm=area30 out=FOLDER2"
@@ -31,7 +31,7 @@ class Report:
     run: Path
     arm: str
     folder: Path | None = None  # None: there was no job, and so no file
-    jobs: list[Job] = field(default_factory=list)  # the finished ones
+    jobs: list[JobFolder] = field(default_factory=list)  # the finished ones
     tables: list[pd.DataFrame] = field(default_factory=list)
     statistics: list[StatisticTable] = field(default_factory=list)
     matrix: pd.DataFrame = field(default_factory=pd.DataFrame)

@@ -25,6 +25,11 @@ class Frame(Any):  # Any: pandas' own annotations do not tell a column from a fr
     """
 
     @classmethod
+    def empty(cls) -> Self:
+        """No line."""
+        return cls.checked(pd.DataFrame(columns=list(get_type_hints(cls))))
+
+    @classmethod
     def checked(cls, frame: pd.DataFrame) -> Self:
         """The frame itself; ValueError where it is no such one."""
         kinds = get_type_hints(cls)

@@ -4,61 +4,71 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from harmonia.errors import InputError
-from harmonia.results.jobs import (
-    Job,
-    data_options,
-    differing,
-    image_set,
-    options_of,
-    recorded_networks,
-    recorded_start,
-    section,
-)
+from harmonia.results import frames
+from harmonia.results.jobs import JobFolder, data_options, differing, image_set, options_of, section
 from harmonia.results.rows import SCHEMA, codes_of, read_pieces, read_tables, with_categories
 
-Frame = Any  # a pandas DataFrame: its annotations do not tell a column from a frame
+Frame = Any  # of modules that do not yet name their columns with frames.Frame
 SETTING = ["label_policy", "fill", "data"]  # cells that differ in one of these answer different questions
-LINE = ["source", "method", "variant"]
-CELL = [*LINE, "target", "arm"]
+EXPLAINER = ["source", "method", "variant"]  # who explains: a network with a method
+CELL = [*EXPLAINER, "target", "arm"]
+CELL_COLUMN = "cell"  # of rows: the position of their cell among the cells
 
-_OF_ROWS = ["source", "method", "label_policy", "fill", "target", "arm"]  # one for all rows of a cell
-_FROM_JOB = [
-    "job",
-    "unreadable",
-    "data",
-    "image_set",
-    "data_options",
-    "images",
-    "started",
-    "options",
-    "target_options",
-    "variant",
-]
-_FROM_JOB += ["family", "target_family", "source_parameters", "target_parameters", "random_weights"]
+_OF_ROWS = ["source", "method", "label_policy", "fill", "target", "arm"]  # the same in all rows of a cell
 
-Read = Callable[[Sequence[str]], Iterable[Frame]]
+
+class JobCells(frames.Frame):
+    """A line for each cell of a job: all rows of one target under one arm."""
+
+    source: str  # the network explained
+    method: str
+    label_policy: str  # which class is explained
+    fill: str  # what the dropped part becomes
+    target: str  # the network asked
+    arm: str  # what it is shown
+    job: str  # its folder
+    unreadable: float  # images that the job could not read
+    data: str  # the data set's name
+    data_options: str  # what tells data sets of one name apart, JSON
+    images: int
+    started: str  # sorts by time; "" where none is recorded
+    options: str  # the job's that change numbers, JSON
+    target_options: str  # the target's own, JSON
+    family: str  # of the source; "" where the yaml names none
+    target_family: str
+    source_parameters: float  # how many; NaN where none is recorded
+    target_parameters: float
+    random_weights: bool  # the source's
+
+
+class Cells(JobCells):
+    """A line for each cell of several jobs that counts."""
+
+    image_set: str  # digest of the images
+    variant: str  # options in which the cell differs from others of its source and method; "" where in none
+
+
+Read = Callable[[Sequence[str]], Iterable[frames.Frame]]
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Rows by cell; every call of read goes through the files again."""
 
-    cells: Frame  # a line per cell: job, target, arm, and what else is the same for all of its rows
+    cells: JobCells
     image_ids: Mapping[str, list[str]] = field(default_factory=dict)  # by job, in the order of its rows
-    # parts of the rows with these columns and the cell's position among the cells
+    # parts of the rows with these columns and CELL_COLUMN
     read: Read = field(default=lambda columns: ())
 
     def frame(self, columns: Sequence[str], chosen: np.ndarray, of_cells: Sequence[str]) -> pd.DataFrame:
         """The rows of the cells that a mask chooses as one frame; names are categories."""
-        chosen_rows: Iterator[Frame] = (piece[chosen[piece[CELL_COLUMN]]] for piece in self.read(columns))
-        frame = with_categories(chosen_rows)
+        frame = with_categories(piece[chosen[piece[CELL_COLUMN]]] for piece in self.read(columns))
         cell = frame.pop(CELL_COLUMN)
         factorized = {name: pd.factorize(self.cells[name]) for name in of_cells}
         named = {name: pd.Categorical.from_codes(codes[cell], names) for name, (codes, names) in factorized.items()}
@@ -73,33 +83,22 @@ def gather(parts: Sequence[Rows]) -> Rows:
     counts as a variant, named by the options in which the variants differ.
     """
     if not parts:
-        return Rows(pd.DataFrame(columns=[*_OF_ROWS, *_FROM_JOB]))
+        return Rows(Cells.empty())
     parts = _in_order(parts)
-    line = ["source", "method", *SETTING]
-    given = [*line, "target", "arm", "options", "target_options", "image_set"]
-    cells: Frame = pd.concat([part.cells for part in parts], ignore_index=True)
-    cells["image_set"] = cells["job"].map(_image_sets(parts))
-    sets = cells.groupby("data")["image_set"].transform("nunique")
-    cells["data"] = cells["data"].where(sets == 1, cells["data"] + " [" + cells["image_set"] + "]")
-    ranked = cells.sort_values(["images", "started"], kind="stable")
-    chosen = ranked.groupby(given)["job"].transform("last")
-    used = (cells["job"] == chosen.reindex(cells.index)).to_numpy()
-    place = np.where(used, np.cumsum(used) - 1, -1)
-    cells = cells[used].reset_index(drop=True)
-    of_job = cells.groupby(line)["options"].transform(differing)
-    of_target = cells.groupby([*line, "target"])["target_options"].transform(differing)
-    both = zip(of_job, of_target, strict=True)
-    cells = cells.assign(variant=[", ".join(filter(None, parts)) for parts in both])
-    places = np.split(place, np.cumsum([len(part.cells) for part in parts])[:-1])
+    cells = _with_image_sets(parts)
+    counts = _counts(cells)
+    position = np.where(counts, np.cumsum(counts) - 1, -1)  # among the cells that count
+    positions = np.split(position, np.cumsum([len(part.cells) for part in parts])[:-1])
+    cells = _with_variants(cells[counts].reset_index(drop=True))
 
-    def read(columns: Sequence[str]) -> Iterator[Frame]:
-        for part, of_part in zip(parts, places, strict=True):
-            for piece in part.read(columns) if (of_part >= 0).any() else ():
-                cell = of_part[piece[CELL_COLUMN]]
+    def read(columns: Sequence[str]) -> Iterator[frames.Frame]:
+        for part, position_of in zip(parts, positions, strict=True):
+            for piece in part.read(columns) if (position_of >= 0).any() else ():
+                cell = position_of[piece[CELL_COLUMN]]
                 yield piece.assign(**{CELL_COLUMN: cell})[cell >= 0]
 
-    counted = set(cells["job"])
-    image_ids = {job: ids for part in parts for job, ids in part.image_ids.items() if job in counted}
+    jobs = set(cells["job"])
+    image_ids = {job: ids for part in parts for job, ids in part.image_ids.items() if job in jobs}
     return Rows(cells, image_ids, read)
 
 
@@ -111,72 +110,93 @@ def _in_order(parts: Sequence[Rows]) -> list[Rows]:
     return [parts[number] for number in order]
 
 
+def _with_image_sets(parts: Sequence[Rows]) -> Any:
+    """The cells of all parts; data that is several sets of images is named by their digests, too."""
+    cells: Any = pd.concat([part.cells for part in parts], ignore_index=True)
+    cells["image_set"] = cells["job"].map(_image_sets(parts))
+    sets = cells.groupby("data")["image_set"].transform("nunique")
+    cells["data"] = cells["data"].where(sets == 1, cells["data"] + " [" + cells["image_set"] + "]")
+    return cells
+
+
 def _image_sets(parts: Sequence[Rows]) -> dict[str, str]:
     """By job, a digest of its options of data and of the largest set of images with these that holds all of its own."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     wholes: dict[str, list[tuple[str, set[str]]]] = {}  # by options: sets of which none holds another
     jobs = [(job, ids, part.cells["data_options"].iloc[0]) for part in parts for job, ids in part.image_ids.items()]
     for job, ids, options in sorted(jobs, key=lambda of_job: -len(of_job[1])):
-        known = wholes.setdefault(options, [])
-        whole = next((digest for digest, held in known if held.issuperset(ids)), None)
-        if whole is None:
-            whole = image_set(ids, options)
-            known.append((whole, set(ids)))
-        found[job] = whole
-    return found
+        of_options = wholes.setdefault(options, [])
+        digest = next((digest for digest, held in of_options if held.issuperset(ids)), None)
+        if digest is None:
+            digest = image_set(ids, options)
+            of_options.append((digest, set(ids)))
+        digests[job] = digest
+    return digests
 
 
-def job_rows(job: Job) -> Rows:
+def _counts(cells: Any) -> np.ndarray:
+    """Whether each cell is the one that counts of those with the same options."""
+    same = ["source", "method", *SETTING, "target", "arm", "options", "target_options", "image_set"]
+    ranked = cells.sort_values(["images", "started"], kind="stable")
+    chosen = ranked.groupby(same)["job"].transform("last")
+    return (cells["job"] == chosen.reindex(cells.index)).to_numpy()
+
+
+def _with_variants(cells: Any) -> Cells:
+    line = ["source", "method", *SETTING]
+    of_job = cells.groupby(line)["options"].transform(differing)
+    of_target = cells.groupby([*line, "target"])["target_options"].transform(differing)
+    variants = [", ".join(filter(None, options)) for options in zip(of_job, of_target, strict=True)]
+    return Cells.checked(cells.assign(variant=variants))
+
+
+def job_rows(job: JobFolder) -> Rows:
     """A finished job's rows; of its cells also what else a table needs to know of the job."""
     cells, image_ids = _cells_and_images(job)
-    data, source = (section(job.config, name) for name in ("data", "source"))
+    source = section(job.config, "source")
     options, of_targets = options_of(job.config)
     entries = [entry for entry in section(job.config, "target").values() if isinstance(entry, dict)]
-    targets = {str(entry.get("name")): entry for entry in [*entries, source]}
-    networks = recorded_networks(job.folder)
+    families = {str(entry.get("name")): str(entry.get("family") or "") for entry in [*entries, source]}
     of_job = {
         "job": str(job.folder),
         "family": str(source.get("family") or ""),
-        "source_parameters": networks.get(str(source.get("name")), {}).get("parameters", np.nan),
-        "random_weights": source.get("weights") == "random",
+        "source_parameters": job.parameters(str(source.get("name"))),
+        "random_weights": job.random_weights,
         "unreadable": float(job.summary.get("images_unreadable") or 0),
-        "data": str(data.get("name") or Path(str(data.get("root") or "")).name or "unnamed data"),
+        "data": job.data_name,
         "data_options": data_options(options),
         "images": len(image_ids),
-        "started": recorded_start(job.folder),
+        "started": job.started,
         "options": json.dumps(options, sort_keys=True),
     }
-    of_target = [
-        {
-            "target_options": json.dumps(of_targets.get(name, {}), sort_keys=True),
-            "target_family": str(targets.get(name, {}).get("family") or ""),
-            "target_parameters": networks.get(name, {}).get("parameters", np.nan),
-        }
-        for name in cells["target"]
-    ]
-    cells = cells.assign(**of_job).join(pd.DataFrame(of_target))
-    return Rows(cells, {of_job["job"]: image_ids}, partial(read_cells, job.folder, cells))
+    of_target = {
+        "target_options": [json.dumps(of_targets.get(name, {}), sort_keys=True) for name in cells["target"]],
+        "target_family": [families.get(name, "") for name in cells["target"]],
+        "target_parameters": [job.parameters(name) for name in cells["target"]],
+    }
+    cells = JobCells.checked(cells.assign(**of_job, **of_target))
+    return Rows(cells, {of_job["job"]: image_ids}, partial(_read_cells, job, cells))
 
 
-def _cells_and_images(job: Job) -> tuple[Frame, list[str]]:
+def _cells_and_images(job: JobFolder) -> tuple[pd.DataFrame, list[str]]:
     """A line per target and arm, and the ids of the images, in the order of the rows; a row of each at most once."""
-    cells: list[Frame] = []
-    numbers: dict[tuple[str, str], int] = {}
+    cells: list[pd.DataFrame] = []
+    numbers: dict[tuple[str, str], int] = {}  # of cells
     images: dict[str, int] = {}
-    places: list[np.ndarray] = []
+    pairs: list[np.ndarray] = []  # numbers of cell and image, a column for each row
     # all columns: a file that is damaged anywhere is left out now, and does not end the report later
     for table in read_tables(job.folder, SCHEMA.names):
-        piece: Frame = table.select([*_OF_ROWS, "image_id"]).to_pandas()
-        if lacking := [name for name in (*_OF_ROWS, "image_id") if piece[name].isna().any()]:
+        piece: Any = table.select([*_OF_ROWS, "image_id"]).to_pandas()
+        if lacking := [name for name in piece if piece[name].isna().any()]:
             raise InputError(f"rows must name their {', '.join(lacking)}, got none in {job.folder}; run the job again")
-        known = len(numbers)
-        cell = cell_of_rows(piece, lambda pair: numbers.setdefault(pair, len(numbers)))
+        before = len(numbers)
+        cell = _cell_of_rows(piece, lambda pair: numbers.setdefault(pair, len(numbers)))
         new, first = np.unique(cell, return_index=True)
-        cells.append(piece[_OF_ROWS].iloc[first[new >= known]].astype("str"))
-        places.append(np.stack([cell, codes_of(piece["image_id"], images)]))
+        cells.append(piece[_OF_ROWS].iloc[first[new >= before]].astype("str"))
+        pairs.append(np.stack([cell, codes_of(piece["image_id"], images)]))
     if not images:
         raise InputError(f"rows must be one per image, target and arm, got none in {job.folder}; run the job again")
-    cell, image = np.concatenate(places, axis=1)
+    cell, image = np.concatenate(pairs, axis=1)
     if len(repeats := np.flatnonzero(np.bincount(cell * len(images) + image) > 1)):
         of_cell, of_image = divmod(int(repeats[0]), len(images))
         target, arm = list(numbers)[of_cell]
@@ -185,26 +205,20 @@ def _cells_and_images(job: Job) -> tuple[Frame, list[str]]:
     return pd.concat(cells, ignore_index=True), list(images)
 
 
-CELL_COLUMN = "cell"
-_OF_CELL = ["target", "arm"]
+def _read_cells(job: JobFolder, cells: JobCells, columns: Sequence[str]) -> Iterator[frames.Frame]:
+    """Parts of a job's rows, each with its cell's position; rows of no cell are left out."""
+    positions = {pair: position for position, pair in enumerate(zip(cells["target"], cells["arm"], strict=True))}
+    for piece in read_pieces(job.folder, ["target", "arm", *columns]):
+        cell = _cell_of_rows(piece, lambda pair: positions.get(pair, -1))
+        yield piece.drop(columns=["target", "arm"]).assign(**{CELL_COLUMN: cell})[cell >= 0]
 
 
-def read_cells(job_folder: Path, cells: Frame, columns: Sequence[str]) -> Iterator[Frame]:
-    """Parts of a job's rows, each with the position of its cell among cells (target, arm); other rows are left out."""
-    places = {pair: place for place, pair in enumerate(cells[_OF_CELL].itertuples(index=False, name=None))}
-    pieces: Iterable[Frame] = read_pieces(job_folder, [*_OF_CELL, *columns])
-    for piece in pieces:
-        cell = cell_of_rows(piece, lambda pair: places.get(pair, -1))
-        yield piece.drop(columns=_OF_CELL).assign(**{CELL_COLUMN: cell})[cell >= 0]
-
-
-def cell_of_rows(piece: Frame, place_of: Callable[[tuple[str, str]], int]) -> np.ndarray:
-    """What place_of makes of each row's target and arm; asked once for each pair, in the order of the rows."""
-    target, arm = (piece[name].cat for name in _OF_CELL)
+def _cell_of_rows(piece: frames.Frame, number_of: Callable[[tuple[str, str]], int]) -> np.ndarray:
+    """The number of each row's target and arm; asked once for each pair, in the order of the rows."""
+    target, arm = piece["target"].cat, piece["arm"].cat
     pair = target.codes.to_numpy(int) * len(arm.categories) + arm.codes.to_numpy(int)
     codes, pairs = pd.factorize(pair)
-    of_pair = [
-        place_of((target.categories[one // len(arm.categories)], arm.categories[one % len(arm.categories)]))
-        for one in pairs.tolist()
-    ]
-    return np.array(of_pair, np.int32)[codes]
+    numbers = []
+    for target_code, arm_code in (divmod(code, len(arm.categories)) for code in pairs.tolist()):
+        numbers.append(number_of((target.categories[target_code], arm.categories[arm_code])))
+    return np.array(numbers, np.int32)[codes]

@@ -7,14 +7,14 @@ apart.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harmonia.results.gathered import Frame
-from harmonia.results.jobs import Job, data_options, differing, options_of, recorded_start, section
+from harmonia.results.frames import Frame
+from harmonia.results.gathered import EXPLAINER
+from harmonia.results.jobs import JobFolder, data_options, differing, options_of
 from harmonia.results.scores import read_scores
 
 FLAG = "_looks_at_model"
@@ -25,9 +25,42 @@ _NO_METRIC = ("evaluation.name", "evaluation._target_", "evaluation.metric._targ
 class JobScores:
     """What one job left, and what tells it from others."""
 
-    job: Job
+    job: JobFolder
     rows: Frame
     facts: Mapping[str, str]
+
+
+class ScoredCells(Frame):
+    """A line for each source with a method."""
+
+    source: str
+    method: str
+    variant: str  # options in which its maps differ from others of the source and method; "" where in none
+    maps: str  # what made them, see maps_key
+    random_weights: bool  # the source's
+
+
+class Metrics(Frame):
+    metric: str  # with the options in which it differs from others of the name
+    better: str  # higher, lower, or "": it describes and does not judge
+
+
+class Reasons(Frame):
+    """Why so many of a cell's images have no score."""
+
+    cell: int  # its position
+    metric: str
+    reason: str
+    images: int
+
+
+class Looks(Frame):
+    """For how many images no map changed with the network's parameters."""
+
+    cell: int  # its position
+    flag: str  # NAME_looks_at_model
+    images: int  # for which it is known
+    blind: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,110 +70,105 @@ class ScoredMaps:
     setting: Mapping[str, str]  # label_policy, data
     image_ids: list[str]
     labels: np.ndarray  # (images,) the images' classes, "" where they have none
-    cells: Frame  # a line per cell: source, method, variant, maps (what made them), random_weights
-    metrics: Frame  # a line per metric: metric, better
+    cells: ScoredCells
+    metrics: Metrics
     values: np.ndarray  # (images, cells, metrics), NaN where undefined or not run
-    reasons: Frame  # cell, metric, reason, images: why so many of a cell's images have no score
-    looks: Frame  # cell, flag, images, blind: for how many of the images no map changed with the network's parameters
+    reasons: Reasons
+    looks: Looks
 
 
 def maps_key(options: Mapping[str, str]) -> str:
     """Of a job's options those that its maps depend on, as text: what a job of scores shares with one of transfer."""
-    other = ("evaluation.", "fill.", "data.boxes")
-    return json.dumps({key: value for key, value in options.items() if not key.startswith(other)}, sort_keys=True)
+    of_no_map = ("evaluation.", "fill.", "data.boxes")
+    return json.dumps({key: value for key, value in options.items() if not key.startswith(of_no_map)}, sort_keys=True)
 
 
-def job_scores(job: Job) -> JobScores:
+def job_scores(job: JobFolder) -> JobScores:
     """A finished job's scores."""
-    rows: Frame = read_scores(job.folder)
+    rows = read_scores(job.folder)
     options, _ = options_of(job.config)
-    data = section(job.config, "data")
     first = rows.iloc[0] if len(rows) else {}
     of_metric = {key: value for key, value in options.items() if key.startswith("evaluation.")}
     facts = {
         **{name: str(first.get(name, "")) for name in ("source", "method", "label_policy")},
-        "data": str(data.get("name") or Path(str(data.get("root") or "")).name or "unnamed data"),
+        "data": job.data_name,
         "data_options": data_options(options),
         "maps": maps_key(options),
         "metric_options": json.dumps({key: value for key, value in of_metric.items() if key not in _NO_METRIC}),
-        "random_weights": "random" if section(job.config, "source").get("weights") == "random" else "",
-        "started": recorded_start(job.folder),
+        "random_weights": "random" if job.random_weights else "",
+        "started": job.started,
     }
     return JobScores(job, rows, facts)
 
 
-def gather_scores(found: Sequence[JobScores]) -> tuple[list[ScoredMaps], list[Job]]:
+def gather_scores(scores_of_jobs: Sequence[JobScores]) -> tuple[list[ScoredMaps], list[JobFolder]]:
     """A ScoredMaps per setting, and the jobs of which nothing is in them.
 
     A metric that ran twice on the same maps with the same options counts once, on the most images, the later job's;
     with other options it is another metric, named by what differs, as other maps are another variant of their method.
     """
-    found = [scores for scores in found if len(scores.rows)]
-    if not found:
+    scored = [scores for scores in scores_of_jobs if len(scores.rows)]
+    if not scored:
         return [], []
-    jobs: Frame = pd.DataFrame([scores.facts for scores in found])
+    jobs: Any = pd.DataFrame([scores.facts for scores in scored])
     same_name = jobs.groupby("data")["data_options"].transform("nunique")
     number = jobs.groupby("data")["data_options"].transform(lambda options: pd.factorize(options)[0] + 1)
     jobs["data"] = jobs["data"].where(same_name == 1, jobs["data"] + " [" + number.astype(str) + "]")
     jobs["variant"] = jobs.groupby(["label_policy", "data", "source", "method"])["maps"].transform(differing)
-    made, used = [], set()
-    for names, part in jobs.groupby(["label_policy", "data"], sort=False):
-        policy, data = names  # type: ignore[misc]
-        setting = {"label_policy": str(policy), "data": str(data)}
-        scores, counted = _of_setting(setting, part, [found[place].rows for place in part.index])
-        made.append(scores)
-        used |= {part.index[place] for place in counted}
-    return made, [scores.job for place, scores in enumerate(found) if place not in used]
+    settings, used = [], set()
+    for (policy, data), of_setting in jobs.groupby(["label_policy", "data"], sort=False):
+        parts = _parts(of_setting, scored)
+        settings.append(_scored_maps({"label_policy": policy, "data": data}, parts))
+        used |= set(parts["job"])
+    return settings, [scores.job for number, scores in enumerate(scored) if number not in used]
 
 
-def _of_setting(setting: Mapping[str, str], jobs: Frame, rows: Sequence[Frame]) -> tuple[ScoredMaps, set[int]]:
-    """jobs: a line for each of the frames of rows. Also the places of those that count."""
-    jobs = jobs.reset_index(drop=True)
+def _parts(jobs: Any, scored: Sequence[JobScores]) -> Any:
+    """A line for each job and metric that counts: what is known of the job, and the metric's rows."""
     groups = [
-        {"job": place, "metric": str(name), "better": str(part["better"].iloc[0]), "rows": part, "images": len(part)}
-        for place, frame in enumerate(rows)
-        for name, part in frame.groupby("metric", sort=False, observed=True)
+        {"job": job, "metric": str(name), "better": str(rows["better"].iloc[0]), "rows": rows, "images": len(rows)}
+        for job in jobs.index
+        for name, rows in scored[job].rows.groupby("metric", sort=False, observed=True)
         if "/" not in str(name)
     ]
-    parts: Frame = pd.DataFrame(groups).join(jobs, on="job")
+    parts: Any = pd.DataFrame(groups).join(jobs, on="job")
     parts["options"] = parts.groupby("metric")["metric_options"].transform(differing)
     parts["metric"] += parts["options"].map(lambda options: f" ({options})" if options else "")
-    cell = ["source", "method", "variant"]
     ranked = parts.sort_values(["images", "started"], kind="stable")
-    parts = parts.loc[sorted(ranked.drop_duplicates([*cell, "metric"], keep="last").index)]
-    cells = parts[[*cell, "maps", "random_weights"]].drop_duplicates(cell).sort_values(["source"], kind="stable")
-    cells = cells.assign(random_weights=cells["random_weights"] != "").reset_index(drop=True)
-    place_of = {tuple(line): place for place, line in enumerate(cells[cell].itertuples(index=False))}
-    flags = parts["metric"].str.contains(FLAG, regex=False)
-    metrics = parts.loc[~flags, ["metric", "better"]].drop_duplicates("metric").reset_index(drop=True)
-    column_of = {name: place for place, name in enumerate(metrics["metric"])}
-    images: dict[str, str] = {}
-    for part in parts["rows"]:
-        images |= dict(
-            zip(part["image_id"].astype(str), part["label"].astype(object).fillna("").astype(str), strict=True)
-        )
-    row_of = {name: place for place, name in enumerate(images)}
-    values = np.full((len(images), len(cells), len(metrics)), np.nan)
+    return parts.loc[sorted(ranked.drop_duplicates([*EXPLAINER, "metric"], keep="last").index)]
+
+
+def _scored_maps(setting: Mapping[str, str], parts: Any) -> ScoredMaps:
+    cells = parts.drop_duplicates(EXPLAINER).sort_values(["source"], kind="stable").reset_index(drop=True)
+    cells = cells[[*EXPLAINER, "maps"]].assign(random_weights=cells["random_weights"] != "")
+    cell_of = {tuple(line): number for number, line in enumerate(cells[EXPLAINER].itertuples(index=False))}
+    is_flag = parts["metric"].str.contains(FLAG, regex=False)
+    metrics = parts.loc[~is_flag, ["metric", "better"]].drop_duplicates("metric").reset_index(drop=True)
+    column_of = {name: number for number, name in enumerate(metrics["metric"])}
+    labels: dict[str, str] = {}  # by image
+    for rows in parts["rows"]:
+        classes = rows["label"].astype(object).fillna("").astype(str)
+        labels |= dict(zip(rows["image_id"].astype(str), classes, strict=True))
+    image_of = {name: number for number, name in enumerate(labels)}
+    values = np.full((len(labels), len(cells), len(metrics)), np.nan)
     reasons, looks = [], []
-    for line in parts.itertuples(index=False):
-        of_part: Any = line.rows
-        place = place_of[line.source, line.method, line.variant]
-        if FLAG in line.metric:
-            seen = of_part["value"].dropna()
-            looks.append((place, line.metric, len(seen), int((seen == 0).sum())))
+    for part in parts.itertuples(index=False):
+        rows, cell = part.rows, cell_of[part.source, part.method, part.variant]
+        if FLAG in part.metric:
+            looked = rows["value"].dropna()
+            looks.append((cell, part.metric, len(looked), int((looked == 0).sum())))
             continue
-        at = [row_of[name] for name in of_part["image_id"].astype(str)]
-        values[at, place, column_of[line.metric]] = of_part["value"].to_numpy()
-        undefined = of_part.loc[of_part["value"].isna(), "reason"].astype(str).value_counts()
-        reasons += [(place, line.metric, reason or "undefined", int(count)) for reason, count in undefined.items()]
-    made = ScoredMaps(
+        images = [image_of[name] for name in rows["image_id"].astype(str)]
+        values[images, cell, column_of[part.metric]] = rows["value"].to_numpy()
+        undefined = rows.loc[rows["value"].isna(), "reason"].astype(str).value_counts()
+        reasons += [(cell, part.metric, reason or "undefined", int(count)) for reason, count in undefined.items()]
+    return ScoredMaps(
         setting,
-        list(images),
-        np.array(list(images.values())),
-        cells,
-        metrics,
+        list(labels),
+        np.array(list(labels.values())),
+        ScoredCells.checked(cells),
+        Metrics.checked(metrics),
         values,
-        pd.DataFrame(reasons, columns=["cell", "metric", "reason", "images"]),
-        pd.DataFrame(looks, columns=["cell", "flag", "images", "blind"]),
+        Reasons.checked(pd.DataFrame(reasons, columns=["cell", "metric", "reason", "images"])),
+        Looks.checked(pd.DataFrame(looks, columns=["cell", "flag", "images", "blind"])),
     )
-    return made, set(parts["job"])

@@ -1,4 +1,4 @@
-"""The jobs below a folder, finished or not, and which options tell one from another."""
+"""The folders of jobs below a folder, finished or not, and which options tell one job from another."""
 
 import hashlib
 import json
@@ -19,17 +19,41 @@ from harmonia.results.scores import SCORES
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a job's folder says about it; `error` is one line and None exactly when it is finished."""
+class JobFolder:
+    """What a job's folder says about it; `error` is one line and None exactly when the job is finished."""
 
     folder: Path
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, float | int | None] = field(default_factory=dict)
-    finished: bool = False
+    environment: dict[str, Any] = field(default_factory=dict)  # lacks what an earlier version did not record
     error: str | None = None
 
+    @property
+    def finished(self) -> bool:
+        return self.error is None
 
-def find_jobs(folder: str | Path) -> list[Job]:
+    @property
+    def started(self) -> str:
+        """As text that sorts by time; empty where none is recorded."""
+        return str(self.environment.get("started") or "")
+
+    @property
+    def data_name(self) -> str:
+        data = section(self.config, "data")
+        return str(data.get("name") or Path(str(data.get("root") or "")).name or "unnamed data")
+
+    @property
+    def random_weights(self) -> bool:
+        """Whether the source knows nothing."""
+        return section(self.config, "source").get("weights") == "random"
+
+    def parameters(self, network: str) -> float:
+        """The number of a network's parameters; NaN where none is recorded."""
+        known = section(section(self.environment, "networks"), network).get("parameters")
+        return float(known) if isinstance(known, int | float) else float("nan")
+
+
+def find_jobs(folder: str | Path) -> list[JobFolder]:
     """Every job in the folder or below it, finished or not, job 10 after job 9."""
     jobs = []
     for path, folders, files in os.walk(folder):
@@ -39,26 +63,35 @@ def find_jobs(folder: str | Path) -> list[Job]:
         else:
             # a report's W&B run, unless it was kept offline, has a config.yaml of its own
             folders[:] = [name for name in folders if not name.startswith(".") and name != "wandb"]
-    return sorted(jobs, key=lambda job: _natural(str(job.folder)))
+    return sorted(jobs, key=lambda job: _by_number(str(job.folder)))
 
 
-def _natural(text: str) -> list[tuple[int, str]]:
+def _by_number(text: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
-def _read_job(folder: Path) -> Job:
+def _read_job(folder: Path) -> JobFolder:
     config: dict[str, Any] = {}
     try:
         config = _read_config(folder)
         if (folder / ERROR).is_file():
             lines = (folder / ERROR).read_text(encoding="utf-8", errors="replace").split("\n")
-            return Job(folder, config, error=lines[0].strip() or f"failed; {ERROR} is empty")
-        rows = next((name for name in (ROWS, LOCALISATION, SCORES) if (folder / name).is_file()), "rows")
-        if lacking := [name for name in (CONFIG, rows, SUMMARY) if not (folder / name).is_file()]:
-            return Job(folder, config, error=f"unfinished: no {', '.join(lacking)}")
-        return Job(folder, config, read_summary(folder), finished=True)
+            return JobFolder(folder, config, error=lines[0].strip() or f"failed; {ERROR} is empty")
+        environment = _read_environment(folder)
+        required = (CONFIG, _rows_file(folder, environment), SUMMARY)
+        if lacking := [name for name in required if not (folder / name).is_file()]:
+            return JobFolder(folder, config, error=f"unfinished: no {', '.join(lacking)}")
+        return JobFolder(folder, config, read_summary(folder), environment)
     except InputError as error:
-        return Job(folder, config, error=str(error))
+        return JobFolder(folder, config, error=str(error))
+
+
+def _rows_file(folder: Path, environment: Mapping[str, Any]) -> str:
+    """The first of the files that the job records; of a version that recorded none, whichever it left."""
+    match environment.get("files"):
+        case [str(name), *_] if Path(name).name == name:
+            return name
+    return next((name for name in (ROWS, LOCALISATION, SCORES) if (folder / name).is_file()), "rows")
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -71,35 +104,27 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
+def _read_environment(folder: Path) -> dict[str, Any]:
+    try:
+        environment = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return environment if isinstance(environment, dict) else {}
+
+
 _NO_NUMBERS = {"data.cache", "data.download", "data.url"}  # where the same images come from
 _NO_NUMBERS |= {"evaluation.representations"}
+_NO_NUMBERS |= {"data.per_class", "data.limit"}  # how many of the same images; which they are, the rows say
 _CONTROLS = "evaluation.controls"  # which of them run changes no number of another arm; their seed does
-_OF_A_PART = {"data.per_class", "data.limit"}  # how many of the same images; which they are, the rows say
 _NOT_SHOWN = {"data.pool", "data.pool_size", "data.seed", "data.boxes"}  # of replacement images, or known of images
 _WANDB = "pytorch_lightning.loggers.WandbLogger"  # as conf/logger/wandb.yaml has it
 _FOLLOWED = {"seed": "seed", "crop_pct": "crop_pct", "weights_folder": "paths.weights"}  # as conf/ interpolates them
 
 
-def recorded_networks(folder: Path) -> dict[str, dict[str, float]]:
-    """The numbers that a job recorded of each of its networks (parameters, input_px); empty where it recorded none."""
-    found = _recorded(folder, "networks")
-    return {
-        name: {fact: float(value) for fact, value in known.items() if isinstance(value, int | float)}
-        for name, known in (found.items() if isinstance(found, dict) else ())
-        if isinstance(known, dict)
-    }
-
-
-def recorded_start(folder: Path) -> str:
-    """When a job began, as text that sorts by time; empty where it recorded none."""
-    return str(_recorded(folder, "started") or "")
-
-
-def _recorded(folder: Path, name: str) -> Any:
-    try:
-        return json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))[name]
-    except (OSError, ValueError, LookupError, TypeError):
-        return None  # a job of an earlier version
+def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A group of a job's configuration; empty where there is none."""
+    group = config.get(name)
+    return group if isinstance(group, dict) else {}
 
 
 def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
@@ -111,7 +136,7 @@ def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dic
     data = section(config, "data")
     if data.get("boxes") is None or "metric" not in section(config, "evaluation"):
         data = {name: value for name, value in data.items() if name != "boxes"}  # boxes change scores of maps alone
-    kept: dict[str, Any] = {
+    that_count: dict[str, Any] = {
         **{name: config.get(name) for name in ("source", "method", "label", "fill", "data", "evaluation")},
         "data": data,
         **{name: config.get(name) for name in ("seed", "crop_pct")},
@@ -119,35 +144,18 @@ def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dic
         "smooth": {} if section(config, "smooth").get("k") is None else section(config, "smooth"),
         "paths": {"weights": section(config, "paths").get("weights")},
     }
-    common = _flat(kept)
+    of_job = _flat(that_count)
     of_targets = {
-        str(entry.get("name")): _without_followers(_flat(entry, f"target.{key}."), common)
+        str(entry.get("name")): _without_followers(_flat(entry, f"target.{key}."), of_job)
         for key, entry in section(config, "target").items()
         if isinstance(entry, dict) and entry != config.get("source")  # the source itself has no others
     }
-    own = _without_followers(common, common)
-    return {key: value for key, value in own.items() if not _is_no_number(key)}, of_targets
+    own = _without_followers(of_job, of_job)
+    return {key: value for key, value in own.items() if not _changes_no_number(key)}, of_targets
 
 
-def differing(options: pd.Series) -> pd.Series:
-    """Of each row's options those that not all rows share, as text."""
-    known: dict[str, dict[str, str]] = {text: json.loads(text) for text in options.unique()}
-    shared = set.intersection(*(set(given.items()) for given in known.values()))
-    shown = {
-        text: ", ".join(f"{key}={value}" for key, value in given.items() if (key, value) not in shared)
-        for text, given in known.items()
-    }
-    return options.map(shown)
-
-
-def _is_no_number(key: str) -> bool:
-    return key in _NO_NUMBERS | _OF_A_PART or (key.startswith(_CONTROLS) and key != f"{_CONTROLS}.seed")
-
-
-def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A group of a job's configuration; empty where there is none."""
-    found = config.get(name)
-    return found if isinstance(found, dict) else {}
+def _changes_no_number(key: str) -> bool:
+    return key in _NO_NUMBERS or (key.startswith(_CONTROLS) and key != f"{_CONTROLS}.seed")
 
 
 def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -162,15 +170,26 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _without_followers(options: Mapping[str, str], common: Mapping[str, str]) -> dict[str, str]:
+def _without_followers(options: Mapping[str, str], of_job: Mapping[str, str]) -> dict[str, str]:
     def follows(key: str) -> bool:
         leader = _FOLLOWED.get(key.rpartition(".")[2])
-        return leader not in (None, key) and common.get(leader) == options[key]
+        return leader not in (None, key) and of_job.get(leader) == options[key]
 
     return {key: value for key, value in options.items() if not follows(key)}
 
 
-def logged_to_wandb(jobs: Sequence[Job]) -> list[Job]:
+def differing(options: pd.Series) -> pd.Series:
+    """Of each row's options those that not all rows share, as text."""
+    by_text: dict[str, dict[str, str]] = {text: json.loads(text) for text in options.unique()}
+    shared = set.intersection(*(set(of_row.items()) for of_row in by_text.values()))
+    shown = {
+        text: ", ".join(f"{key}={value}" for key, value in of_row.items() if (key, value) not in shared)
+        for text, of_row in by_text.items()
+    }
+    return options.map(shown)
+
+
+def logged_to_wandb(jobs: Sequence[JobFolder]) -> list[JobFolder]:
     """The jobs that were configured to log to W&B."""
     return [job for job in jobs if section(job.config, "logger").get("_target_") == _WANDB]
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from harmonia.errors import InputError
+from harmonia.results.frames import Frame
 from harmonia.results.parquet import read, writing
 from harmonia.store.files import replacing, write_text
 
@@ -48,7 +49,7 @@ def write_localisation(job_folder: str | Path, columns: Mapping[str, Sequence[An
         file.append(columns)
 
 
-def read_localisation(job_folder: str | Path) -> pd.DataFrame:
+def read_localisation(job_folder: str | Path) -> Frame:
     """What write_localisation wrote."""
     return read(Path(job_folder) / LOCALISATION, SCHEMA).to_pandas()
 

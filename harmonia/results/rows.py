@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 
 from harmonia.errors import InputError
+from harmonia.results.frames import Frame
 from harmonia.results.parquet import REPEATED, RowGroups, read, read_in_pieces, writing
 from harmonia.store.files import write_text
 
@@ -62,14 +63,14 @@ def row_writer(job_folder: str | Path) -> AbstractContextManager[RowGroups]:
     return writing(Path(job_folder) / ROWS, SCHEMA, "snappy")
 
 
-def read_rows(job_folder: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_rows(job_folder: str | Path, columns: Sequence[str] | None = None) -> Frame:
     """A job's rows, or some columns of them; names are plain strings."""
     table = read(Path(job_folder) / ROWS, SCHEMA, columns)
     plain = [(of.name, pa.string() if pa.types.is_dictionary(of.type) else of.type) for of in table.schema]
     return table.cast(pa.schema(plain)).to_pandas()
 
 
-def read_pieces(job_folder: str | Path, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+def read_pieces(job_folder: str | Path, columns: Sequence[str]) -> Iterator[Frame]:
     """Some columns of a job's rows, some ten thousand rows at a time; repeated names are categories."""
     return (table.to_pandas() for table in read_tables(job_folder, columns))
 

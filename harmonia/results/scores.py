@@ -7,6 +7,7 @@ from typing import Any, cast
 import pandas as pd
 import pyarrow as pa
 
+from harmonia.results.frames import Frame
 from harmonia.results.parquet import REPEATED, read, writing
 
 SCORES = "scores.parquet"
@@ -39,7 +40,7 @@ def write_scores(job_folder: str | Path, pieces: Iterable[Mapping[str, Sequence[
             file.append(columns)
 
 
-def read_scores(job_folder: str | Path) -> pd.DataFrame:
+def read_scores(job_folder: str | Path) -> Frame:
     """What write_scores wrote; text columns are categories."""
     return read(Path(job_folder) / SCORES, SCHEMA).to_pandas()
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from harmonia.arms import is_feature, matched_control
-from harmonia.results.gathered import LINE
+from harmonia.results.gathered import EXPLAINER
 from harmonia.statistics.comparison import Comparison, Frame, cell_estimates, estimates, mean_draws
 from harmonia.statistics.inference import Draws, exact_mcnemar, holm, ratio
 
@@ -73,7 +73,7 @@ def paired_tests(comparison: Comparison) -> pd.DataFrame:
     features = np.flatnonzero(cells["arm"].map(is_feature))
     for kind, others in (("arm, control", comparison.control_position), ("arm, image", comparison.image_position)):
         kinds[kind] = [(position, others[position]) for position in features if others[position] >= 0]
-    same_feature = cells.iloc[features].groupby([*LINE, "arm"], sort=False).indices.values()
+    same_feature = cells.iloc[features].groupby([*EXPLAINER, "arm"], sort=False).indices.values()
     kinds["target, target"] = [pair for group in same_feature for pair in combinations(features[group], 2)]
     frames = [_paired(comparison, pairs).assign(kind=kind) for kind, pairs in kinds.items() if pairs]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
@@ -85,7 +85,7 @@ def _paired(comparison: Comparison, pairs: Sequence[tuple[int, int]]) -> pd.Data
     cells = comparison.cells
     hits = np.where(comparison.there, comparison.right, np.nan)
     found = [exact_mcnemar(hits[:, one], hits[:, other]) for one, other in pairs]
-    frame = cells.iloc[first][LINE].reset_index(drop=True)
+    frame = cells.iloc[first][EXPLAINER].reset_index(drop=True)
     for name, chosen in (("first", first), ("second", second)):
         for column in ("target", "arm", "method", "variant", "kept_area"):
             frame[f"{name}_{column}"] = cells[column].to_numpy()[chosen]
@@ -129,7 +129,7 @@ def methods(comparison: Comparison) -> pd.DataFrame:
     )
     single = _paired(comparison, pairs).assign(**estimates(retention_difference=retention))
     transfers = single[single["first_target"] != single["source"]].assign(first_target="others", second_target="others")
-    key = [*LINE, "first_target", "second_target", "first_arm", "second_arm"]
+    key = [*EXPLAINER, "first_target", "second_target", "first_arm", "second_arm"]
     key += ["first_method", "first_variant", "second_method", "second_variant"]
     grouped = transfers.groupby(key, sort=False)
     kept: Frame = grouped[["first_kept_area", "second_kept_area"]].mean()
@@ -250,7 +250,7 @@ def matrix(comparison: Comparison, arm: str, above_control: bool = False) -> pd.
     """
     order = model_order(comparison)
     chosen = comparison.cells[comparison.cells["arm"] == arm]
-    lines = chosen[[*LINE, "random_weights"]].drop_duplicates().assign(arm=arm)
+    lines = chosen[[*EXPLAINER, "random_weights"]].drop_duplicates().assign(arm=arm)
     lines = lines.sort_values("source", key=lambda names: names.map(order.index), kind="stable")
     lines = lines.sort_values(["method", "variant"], kind="stable", ignore_index=True)
     targets = set(comparison.cells["target"])

@@ -11,7 +11,7 @@ import pandas as pd
 from harmonia.arms import is_feature
 from harmonia.errors import InputError
 from harmonia.results.gathered import CELL, SETTING
-from harmonia.results.jobs import Job, section
+from harmonia.results.jobs import JobFolder, section
 from harmonia.results.representations import read_representations
 from harmonia.statistics.cka import linear_cka
 from harmonia.statistics.comparison import Comparison, Frame, estimates
@@ -41,7 +41,7 @@ def correlations(pairs: Frame, arm: str) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=[*SETTING, "method", "variant", "measure", *_FOUND])
 
 
-def model_pairs(comparison: Comparison, jobs: Sequence[Job]) -> pd.DataFrame:
+def model_pairs(comparison: Comparison, jobs: Sequence[JobFolder]) -> pd.DataFrame:
     """One line per source, other target, method and feature arm: how alike the two are, and how much transfers.
 
     jobs: those that wrote the rows. agreement: share of the whole images for which both predict the same class. cka:
@@ -74,7 +74,7 @@ def model_pairs(comparison: Comparison, jobs: Sequence[Job]) -> pd.DataFrame:
 class _Likeness:
     """CKA of models by job and name; a model that a job does not show images to may have seen them in another job."""
 
-    def __init__(self, jobs: Sequence[Job]):
+    def __init__(self, jobs: Sequence[JobFolder]):
         self._jobs = {str(job.folder): job for job in jobs}
         self._of_model: dict[str, list[str]] = {}  # the jobs that have it as a target
         for folder, job in self._jobs.items():
@@ -117,17 +117,17 @@ def _representations(folder: str) -> tuple[list[str], dict[str, np.ndarray]]:
         return [], {}  # a torn file costs a job its likeness, and the report nothing
 
 
-def _targets(job: Job) -> list[str]:
+def _targets(job: JobFolder) -> list[str]:
     return [str(entry.get("name")) for entry in section(job.config, "target").values() if isinstance(entry, dict)]
 
 
-def _models(job: Job) -> dict[str, Mapping[str, Any]]:
+def _models(job: JobFolder) -> dict[str, Mapping[str, Any]]:
     """The configurations of a job's models by name."""
     entries = [section(job.config, "source"), *section(job.config, "target").values()]
     return {str(entry.get("name")): entry for entry in entries if isinstance(entry, dict)}
 
 
-def _identity(job: Job, name: str) -> str:
+def _identity(job: JobFolder, name: str) -> str:
     """What two jobs share exactly when their models of this name give the same numbers."""
     model = _models(job)[name]
     seed = job.config.get("seed") if model.get("weights") == "random" else None

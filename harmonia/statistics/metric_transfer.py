@@ -17,7 +17,7 @@ from scipy.stats import rankdata, t
 from harmonia.arms import matched_control
 from harmonia.results.gathered import Frame, Rows
 from harmonia.results.gathered_scores import ScoredMaps, maps_key
-from harmonia.results.jobs import Job, options_of
+from harmonia.results.jobs import JobFolder, options_of
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.contrasts import mean_transfer
 from harmonia.statistics.inference import LEVEL
@@ -39,7 +39,7 @@ class Transferred:
 
 
 def transferred(
-    found: Sequence[ScoredMaps], comparisons: Sequence[Comparison], rows: Rows, jobs: Sequence[Job]
+    found: Sequence[ScoredMaps], comparisons: Sequence[Comparison], rows: Rows, jobs: Sequence[JobFolder]
 ) -> list[Transferred]:
     """For each setting and fill in which there are both scores and rows of transfer of the same maps.
 

@@ -9,7 +9,7 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from harmonia.arms import is_feature
-from harmonia.results.gathered import LINE
+from harmonia.results.gathered import EXPLAINER
 from harmonia.statistics.comparison import Comparison, estimates
 from harmonia.statistics.inference import LEVEL, ratio
 
@@ -33,20 +33,20 @@ def classes(comparison: Comparison, arm: str) -> pd.DataFrame:
             bounds = proportion_confint(hits, np.maximum(images, 1), alpha=1 - LEVEL, method="wilson")
             for end, bound in zip(("low", "high"), bounds, strict=True):
                 columns[f"{name}_{end}"] = np.where(images > 0, bound, np.nan)
-        frame = comparison.cells.iloc[shown][[*LINE, "target"]].reset_index(drop=True)
+        frame = comparison.cells.iloc[shown][[*EXPLAINER, "target"]].reset_index(drop=True)
         columns["retention"] = ratio(columns["accuracy_feature"], columns["accuracy_image"])
         frames.append(frame.assign(label=comparison.class_names[code], images=images, **columns))
     if not frames:
         return pd.DataFrame()
     table = pd.concat(frames, ignore_index=True)
-    return table.sort_values([*LINE, "target"], kind="stable", ignore_index=True)
+    return table.sort_values([*EXPLAINER, "target"], kind="stable", ignore_index=True)
 
 
 def source_right(comparison: Comparison) -> pd.DataFrame:
     """Accuracy and retention where the source was right on the whole image and where it was wrong, for feature arms."""
     image = comparison.image_position
     shown = np.flatnonzero(comparison.cells["arm"].map(is_feature) & (image >= 0))
-    cells = comparison.cells.iloc[shown][[*LINE, "target", "arm"]].reset_index(drop=True)
+    cells = comparison.cells.iloc[shown][[*EXPLAINER, "target", "arm"]].reset_index(drop=True)
     was_right = comparison.source_predicted[:, shown] == comparison.labels[:, None]
     paired = comparison.there[:, shown] & comparison.there[:, image[shown]]
     blocks = []
@@ -60,7 +60,7 @@ def source_right(comparison: Comparison) -> pd.DataFrame:
         )
         frames.append(cells.assign(source_was=named, images=images[0].astype(int), **columns))
     table = pd.concat(frames, ignore_index=True)
-    return table.sort_values([*LINE, "target", "arm"], kind="stable", ignore_index=True)
+    return table.sort_values([*EXPLAINER, "target", "arm"], kind="stable", ignore_index=True)
 
 
 def agreement(comparison: Comparison) -> pd.DataFrame:
@@ -84,7 +84,7 @@ def agreement(comparison: Comparison) -> pd.DataFrame:
     sums = comparison.sums(*same, *there)
     draws = [ratio(part, whole) for part, whole in zip(sums[:3], sums[3:], strict=True)]
     columns = estimates(on_image=draws[0], kept=draws[1], on_feature=draws[2])
-    frame = cells.iloc[shown][[*LINE, "target", "arm"]].reset_index(drop=True)
+    frame = cells.iloc[shown][[*EXPLAINER, "target", "arm"]].reset_index(drop=True)
     used, at = np.unique(image[shown], return_inverse=True)
     ece_image = np.where(image[shown] >= 0, comparison.calibration_errors(used)[at], np.nan)
     return frame.assign(ece_image=ece_image, ece_feature=comparison.calibration_errors(shown), **columns)

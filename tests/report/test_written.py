@@ -5,12 +5,12 @@ import pandas as pd
 from harmonia.report.tables.columns import StatisticTable
 from harmonia.report.tables.typeset import table
 from harmonia.report.written import Report, print_report
-from harmonia.results.jobs import Job
+from harmonia.results.jobs import JobFolder
 
 
 def report(**given):
     cells = table(pd.DataFrame({"Method": ["SS"], "e6 (F)": ["80.00"]}), "Source e7", 1)
-    return Report(Path("sweep"), "soft", Path("sweep/report"), [Job(Path("sweep/0"))], [cells] * 12, **given)
+    return Report(Path("sweep"), "soft", Path("sweep/report"), [JobFolder(Path("sweep/0"))], [cells] * 12, **given)
 
 
 def test_the_terminal_names_the_page_and_every_file_in_a_few_lines(capsys):

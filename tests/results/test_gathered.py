@@ -349,6 +349,7 @@ def test_what_a_job_recorded_of_its_networks_stands_in_its_rows(tmp_path):
     (tmp_path / "0" / "environment.json").write_text(
         '{"networks": {"e7": {"parameters": 66}, "vit": {"parameters": 86}}}'
     )
+    (job,) = find_jobs(tmp_path)
     cells = job_rows(job).cells.set_index("target")
     assert set(cells["source_parameters"]) == {66}
     assert cells["target_parameters"].groupby("target").first().to_dict() == {"e7": 66, "vit": 86}

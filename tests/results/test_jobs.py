@@ -1,8 +1,10 @@
-"""Which options tell finished jobs apart."""
+"""Which jobs are finished, and which options tell them apart."""
+
+import json
 
 import pytest
 
-from harmonia.results.jobs import data_options, options_of
+from harmonia.results.jobs import data_options, find_jobs, options_of
 
 TRANSFER = {"source": {"name": "e7"}, "evaluation": {"name": "transfer", "areas": [0.3]}, "data": {"root": "woof"}}
 SCORES = TRANSFER | {"evaluation": {"name": "boxes", "metric": {"tolerance_px": 0.0}}}
@@ -31,3 +33,35 @@ def test_a_class_that_moved_between_versions_makes_no_variant_and_another_class_
     )
     assert not told_apart(old, new)
     assert told_apart(new, another)
+
+
+@pytest.mark.parametrize(
+    ("files", "error"),
+    [
+        (["hums.parquet", "more.json"], None),  # a kind of evaluation that no module here names
+        (["other.parquet", "hums.parquet"], "unfinished: no other.parquet"),
+        (["../job/hums.parquet"], "unfinished: no rows"),  # no plain name
+        ("hums.parquet", "unfinished: no rows"),
+        (None, "unfinished: no rows"),  # an earlier version's that died
+    ],
+)
+def test_a_job_is_finished_when_the_rows_that_it_records_are_there(tmp_path, files, error):
+    folder = tmp_path / "job"
+    folder.mkdir()
+    for name in ("config.yaml", "summary.json", "hums.parquet"):
+        (folder / name).write_text("{}")
+    (folder / "environment.json").write_text(json.dumps({"files": files}))
+    (job,) = find_jobs(tmp_path)
+    assert (job.finished, job.error) == (error is None, error)
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "localisation.parquet", "scores.parquet"])
+@pytest.mark.parametrize("environment", [None, "{}", "[]", "torn"])
+def test_a_job_of_a_version_that_recorded_no_files_is_finished_with_the_rows_of_its_kind(tmp_path, name, environment):
+    for file in ("config.yaml", "summary.json", name):
+        (tmp_path / file).write_text("{}")
+    if environment is not None:
+        (tmp_path / "environment.json").write_text(environment)
+    (job,) = find_jobs(tmp_path)
+    assert job.finished
+    assert job.started == ""

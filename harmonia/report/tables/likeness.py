@@ -17,14 +17,14 @@ from harmonia.report.tables.columns import (
     statistic_table,
 )
 from harmonia.report.tables.typeset import MISSING
-from harmonia.results.jobs import Job
+from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import Comparison, Frame
 from harmonia.statistics.likeness import MEASURES, correlations, model_pairs
 
 LIKENESS = "likeness"  # of the table's and the figure's files
 
 
-def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[Job], arm: str) -> StatisticTable | None:
+def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[JobFolder], arm: str) -> StatisticTable | None:
     """The pairs, printed of this arm, with the correlations beneath; None where there are too few for any."""
     made = statistic_table(
         LIKENESS,

@@ -15,7 +15,7 @@ from scipy.stats import rankdata
 
 from harmonia.report.tables.columns import StatisticTable
 from harmonia.report.tables.typeset import MISSING, table
-from harmonia.results.jobs import Job, options_of, section
+from harmonia.results.jobs import JobFolder, options_of, section
 from harmonia.results.localisation import QUARTILES, read_localisation
 from harmonia.statistics.inference import interval, resamples
 
@@ -29,10 +29,10 @@ class Cells:
 
     name: str  # method, layer, smoothing and what else tells it from the report's others
     rows: Any
-    job: Job
+    job: JobFolder
 
 
-def scored_cells(job: Job) -> Cells:
+def scored_cells(job: JobFolder) -> Cells:
     """What a finished job left of the cells that it scored."""
     rows = read_localisation(job.folder)
     k = section(job.config, "smooth").get("k")

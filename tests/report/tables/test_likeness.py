@@ -9,7 +9,7 @@ import pytest
 from rows_in_memory import as_gathered
 
 from harmonia.report.tables.likeness import likeness_table
-from harmonia.results.jobs import Job
+from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.likeness import MIN_PAIRS, correlations
 
@@ -55,7 +55,7 @@ def grid(gathered_cell, models):
 
 
 def test_the_table_prints_every_pair_once_and_the_correlation_beneath(gathered_cell):
-    made = likeness_table(grid(gathered_cell, MODELS), [Job(Path("0"))], "soft")
+    made = likeness_table(grid(gathered_cell, MODELS), [JobFolder(Path("0"))], "soft")
     assert made is not None
     assert len(made.printed) == 6
     line = made.printed[(made.printed["Source"] == "a") & (made.printed["Target"] == "b")].iloc[0]
@@ -68,4 +68,4 @@ def test_the_table_prints_every_pair_once_and_the_correlation_beneath(gathered_c
 @pytest.mark.parametrize(("models", "arm"), [(("a", "b"), "soft"), (MODELS, "area30"), ((), "soft")])
 def test_no_table_without_pairs_enough(gathered_cell, models, arm):
     comparisons = grid(gathered_cell, models) if models else []
-    assert likeness_table(comparisons, [Job(Path("0"))], arm) is None
+    assert likeness_table(comparisons, [JobFolder(Path("0"))], arm) is None
