@@ -59,40 +59,33 @@ def composed(folder: Path, *words: str):
 def measure(folder: Path) -> dict[str, float]:
     from omegaconf import OmegaConf
 
-    from harmonia.job import pipeline
-    from harmonia.job.pictures import small_maps
+    from harmonia.job.prepare import prepare
+    from harmonia.job.settings import settings_of
     from harmonia.report import write as report
-    from harmonia.results import rows as results
-    from harmonia.results import tracked_rows, tracking
-    from harmonia.results.maps import write_small_maps
-    from harmonia.results.summary import summarise_job
+    from harmonia.results import rows, tracking
 
     config = composed(folder, *ARMS)
-    settings = OmegaConf.to_container(config, resolve=True)
+    settings = settings_of(config)
     job_folder = folder / "job"
     job_folder.mkdir()
     (job_folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
-    found, made = {}, {}
-
-    def prepare():
-        made["job"], _ = pipeline.prepare(settings, job_folder)
-
-    found["list images, load models"] = peak_mb(prepare)
-    job = made["job"]
-    found["maps"] = peak_mb(lambda: pipeline.make_maps(job))
-    found["images, features, rows"] = peak_mb(lambda: job.evaluation(job))
-    found["small maps"] = peak_mb(lambda: write_small_maps(job_folder, small_maps(job)))
-    found["summary"] = peak_mb(lambda: results.write_summary(job_folder, summarise_job(job_folder)))
+    peaks, jobs, summary = {}, [], {}
+    peaks["list images, load models"] = peak_mb(lambda: jobs.append(prepare(settings, job_folder)))
+    (job,) = jobs
+    stages = job.evaluation.stages(job)
+    peaks["maps"] = peak_mb(lambda: next(stages).complete())
+    peaks["images, features"] = peak_mb(lambda: [stage.complete() for stage in stages])
+    peaks["rows, small maps, summary"] = peak_mb(lambda: summary.update(job.evaluation.write(job)))
+    rows.write_summary(job_folder, summary)
 
     def track():
-        logger = tracking.make_logger(settings["logger"])
-        rows = tracked_rows.tracked_rows(job_folder)
-        tracking.publish(logger, results.read_summary(job_folder), settings, rows)
+        logger = tracking.make_logger(settings.logger)
+        job.evaluation.publish(job, logger, summary)
         tracking.finish(logger)
 
-    found["W&B, offline"] = peak_mb(track)
-    found["report"] = peak_mb(lambda: report.write_report(folder))
-    return found
+    peaks["W&B, offline"] = peak_mb(track)
+    peaks["report"] = peak_mb(lambda: report.write_report(folder))
+    return peaks
 
 
 def measure_report(folder: Path) -> dict[str, float]:
@@ -103,13 +96,18 @@ def measure_report(folder: Path) -> dict[str, float]:
 
 def measure_scores(folder: Path) -> dict[str, float]:
     """Of the maps that the job left in the store."""
+    from harmonia.job.pipeline import evaluate
+
     job = prepared(folder, "evaluation=deletion", "evaluation.metric.steps=4")
-    return {"scores of maps": peak_mb(lambda: job.evaluation(job))}
+    return {"scores of maps": peak_mb(lambda: evaluate(job))}
 
 
 def measure_mosaics(folder: Path) -> dict[str, float]:
     """As many scored cells as images, of any images: a network with random weights is sure of none."""
+    from dataclasses import replace
+
     from harmonia.evaluation.mosaics.localisation import Localisation
+    from harmonia.job.pipeline import evaluate
 
     class OfAnyImages(Localisation):
         def pool(self, job):
@@ -118,17 +116,16 @@ def measure_mosaics(folder: Path) -> dict[str, float]:
 
     job = prepared(folder, "evaluation=gridpg")
     evaluation = OfAnyImages(protocol="gridpg", grids=len(job.images.records))
-    return {"mosaics: sure images, maps, cells, AggAtt": peak_mb(lambda: evaluation(job))}
+    return {"mosaics: sure images, maps, cells, AggAtt": peak_mb(lambda: evaluate(replace(job, evaluation=evaluation)))}
 
 
 def prepared(folder: Path, *words: str):
-    from omegaconf import OmegaConf
-
-    from harmonia.job import pipeline
+    from harmonia.job.prepare import prepare
+    from harmonia.job.settings import settings_of
 
     own = folder / f"job {words[0]}"  # the report measured is that of the first job alone
     own.mkdir()
-    return pipeline.prepare(OmegaConf.to_container(composed(folder, *words), resolve=True), own)[0]
+    return prepare(settings_of(composed(folder, *words)), own)
 
 
 # in this order: the later ones find the earlier ones' store

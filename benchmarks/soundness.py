@@ -21,7 +21,7 @@ from torch import Tensor
 from harmonia.attribution.contract import Request
 from harmonia.attribution.passes import BatchSize
 from harmonia.attribution.soundness import Optimisation, SoundnessSaliency
-from harmonia.cli.options import build
+from harmonia.cli.options import Group
 from harmonia.data.decode import open_rgb
 from harmonia.data.replacements import Replacements
 from harmonia.data.samples import samples
@@ -76,7 +76,8 @@ def compare(method: SoundnessSaliency, classifiers: dict[str, Classifier], count
 def preset() -> SoundnessSaliency:
     """conf/method/ss.yaml."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return build("method", OmegaConf.to_container(compose("config", overrides=["method=ss"]).method, resolve=True))
+        options = OmegaConf.to_container(compose("config", overrides=["method=ss"]).method, resolve=True)
+        return Group("method", options.pop("name"), options).build()
 
 
 def request_for(classifier: Classifier, count: int, batch: int) -> Request:

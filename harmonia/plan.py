@@ -8,28 +8,30 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import Any, cast
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from harmonia.cli.entry import Interrupted, Refused, conf_folder, interruptible, quote_true, sweep_first
 from harmonia.cli.refusal import refusal
 from harmonia.errors import InputError
-from harmonia.job.plan import Plan, duration
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0: planned; 2: the user can mend it, in one line; 130: interrupted."""
     options, words = _parser().parse_known_args(argv)
     words = quote_true(sweep_first(words))
+    # torch takes seconds to import: --help must not pay for it
+    from harmonia.job.plan import Plan, duration
+    from harmonia.job.settings import settings_of
+
     plan = Plan(options.images)
 
     @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
     def look(config: DictConfig) -> None:
         try:
-            plan.add(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True)))
+            plan.add(settings_of(config))
         except Exception as error:
             raise Refused from error  # out of Hydra's hands, which would print lines of its own first
 

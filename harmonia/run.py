@@ -19,9 +19,10 @@ from harmonia.report.after_sweep import report_sweep
 def job(config: DictConfig) -> None:
     # torch takes seconds to import: --help and --cfg must not pay for it
     from harmonia.job import pipeline
+    from harmonia.job.settings import settings_of
 
     try:
-        pipeline.run(config)
+        pipeline.run(settings_of(config))
     except Exception as error:
         if HydraConfig.get().mode is RunMode.RUN and refusal(error, conf_folder()) is not None:
             # out of Hydra's hands, which would print a line of its own first; in a sweep it must go on with the rest

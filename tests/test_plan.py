@@ -146,16 +146,16 @@ def test_targets_of_one_name_and_other_inputs_are_sets_of_their_own(planned):
 
 
 def test_a_cost_is_that_of_the_models_input_size(planned, monkeypatch):
-    calibrated, found = job_plan._calibrated, []
+    calibrated, sizes = job_plan.calibrated, []
 
-    def spy(*given):
-        found.append(given[0]["source"]["input_size"])
-        return calibrated(*given)
+    def spy(settings, *given):
+        sizes.append(settings.source.input_size)
+        return calibrated(settings, *given)
 
-    monkeypatch.setattr(job_plan, "_calibrated", spy)
+    monkeypatch.setattr(job_plan, "calibrated", spy)
     code, _, err = planned("--images", "2", "-m", "method=gc", "source.input_size=32,64,32")
     assert code == 0, err
-    assert found == [32, 64]
+    assert sizes == [32, 64]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -1,12 +1,17 @@
-"""From a group of the configuration to its object; every option is first held against its target's signature."""
+"""From a configuration to typed settings and the objects that they describe.
+
+Every value is first held against the annotation of what takes it: a field of a settings dataclass, or a parameter of
+the class or function that a group's _target_ names.
+"""
 
 import difflib
 import inspect
 import math
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, is_typeddict
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, is_typeddict
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
@@ -24,87 +29,81 @@ _WORDS = {
 _PLURALS = {int: "whole numbers", float: "numbers", str: "texts", bool: "true or false", Path: "file or folder paths"}
 _LISTS = (list, tuple, Sequence)
 
-_GROUPS = ("source", "method", "data", "label", "fill", "evaluation", "trainer")
-# keys that the pipeline reads itself: their types, and the least number
-_ROOT: dict[str, tuple[Any, int | None]] = {
-    "seed": (int, 0),
-    "batch_size": (Literal["auto"] | int, 1),
-    "num_threads": (int | None, 1),
-    "unreadable": (str, None),
-    "crop_pct": (float | None, None),
-    "layer": (str, None),
-    "smooth.k": (int | None, 1),
-    "smooth.padding": (Literal["reflect", "zero", "replicate"], None),
-    "paths.cache": (str, None),
-    "paths.job": (str, None),
-    "paths.weights": (str | None, None),
-    "store.shard_size": (int, 1),
-    "store.spool_gb": (float, 0),
-    "tracking.panel_images": (int, 0),
-    "method.name": (str, None),
-    "data.name": (str, None),
-    "label.name": (str, None),
-    "fill.name": (str, None),
-    "evaluation.name": (str, None),
-    "trainer.precision": (Any, None),
-}
+T = TypeVar("T")
 
 
-def build(group: str, options: Mapping[str, Any] | None, **objects: Any) -> Any:
-    """The object that a group's options describe; what its constructor raises comes as it was raised.
+@dataclass(frozen=True)
+class AtLeast:
+    """In Annotated: the least number that an option may be. Infinity is never one."""
 
-    objects are further arguments, which no configuration can hold.
+    least: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """The chosen option of one group of conf/: what it builds, and its name in tables and tags."""
+
+    key: str  # the group's, as on the command line
+    name: str
+    options: Mapping[str, Any]  # _target_ and its parameters
+
+    def build(self, **objects: Any) -> Any:
+        """The object that the options describe; what its constructor raises comes as it was raised.
+
+        objects are further arguments, which no configuration can hold.
+        """
+        self.check()
+        return _bound(self.options)(**objects)
+
+    def check(self) -> None:
+        """Refuses options that what they are for does not take."""
+        _check(self.key, _locate(self.key, self.options), self.options, keywords_only=False)
+
+    def function(self) -> Callable[..., Any]:
+        """The function that the group names, its keyword-only parameters bound to the options."""
+        _check(self.key, _locate(self.key, self.options), self.options, keywords_only=True)
+        return _bound(self.options)
+
+    def having(self, **options: Any) -> "Group":
+        """The same with other values of some options."""
+        return replace(self, options={**self.options, **options})
+
+
+def read(settings: type[T], values: Any, key: str = "") -> T:
+    """A frozen dataclass of settings from a mapping of a configuration, each value held against its field's type.
+
+    A field may be a Group, another such dataclass, a dict of them, or anything that a value is checked against. key:
+    of the mapping itself, "" at the root.
     """
-    return _bound(_checked(group, options, keywords_only=False))(**objects)
+    if not isinstance(values, Mapping):
+        raise InputError(f"{key} must be one of its options, got {_shown(values)}; --help lists them")
+    arguments = _arguments(key, settings, values, keywords_only=False)
+    return settings(**{name: _typed(_dotted(key, name), annotation, values[name]) for name, annotation in arguments})
 
 
-def build_function(group: str, options: Mapping[str, Any] | None) -> Callable[..., Any]:
-    """The function that a group names, its keyword-only parameters bound to the options."""
-    return _bound(_checked(group, options, keywords_only=True))
+def _typed(key: str, annotation: Any, value: Any) -> Any:
+    if annotation is Group:
+        return _group(key, value)
+    if is_dataclass(annotation):
+        return read(cast(type, annotation), value, key)
+    if get_origin(annotation) is dict and is_dataclass(entry := get_args(annotation)[1]):
+        return {name: read(cast(type, entry), options, f"{key}.{name}") for name, options in (value or {}).items()}
+    _check_value(key, annotation, value)
+    return tuple(value) if isinstance(value, list) else value  # settings can be hashed
 
 
-def check(group: str, signature_of: Callable[..., Any], options: Mapping[str, Any] | None) -> None:
-    """Every option must be a parameter of signature_of and fit its annotation; annotations unknown here fit all."""
-    _check(group, signature_of, _mapping(group, options), keywords_only=False)
+def _group(key: str, value: Any) -> Group:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{key} must be one of its options, got {_shown(value)}; --help lists them")
+    options = {name: option for name, option in value.items() if name != "name"}
+    _check_value(f"{key}.name", str, value.get("name"))
+    return Group(key, value["name"], options)
 
 
-def check_root(settings: Mapping[str, Any]) -> None:
-    """The keys outside the groups, and that every group has an option."""
-    for group in _GROUPS:
-        _mapping(group, settings.get(group))
-    if not settings.get("target"):
-        raise InputError("target must name at least one model, got none; add target=[self]")
-    for name, model in _mapping("target", settings["target"]).items():
-        _mapping(f"target.{name}", model)
-    for key, (annotation, least) in _ROOT.items():
-        value: Any = settings
-        for part in key.split("."):
-            if not isinstance(value, Mapping) or part not in value:
-                raise InputError(f"{key} must be given, got none; keep the key that conf/ has")
-            value = value[part]
-        _check_value(key, annotation, value)
-        if least is not None and isinstance(value, int | float) and not least <= value < math.inf:
-            finite = "finite and " if value == math.inf else ""
-            raise InputError(f"{key} must be {finite}at least {least}, got {value}")
-
-
-def _mapping(group: str, options: Any) -> Mapping[str, Any]:
-    if not isinstance(options, Mapping):
-        raise InputError(f"{group} must be one of its options, got {_shown(options)}; --help lists them")
-    return options
-
-
-def _checked(group: str, options: Mapping[str, Any] | None, keywords_only: bool) -> dict[str, Any]:
-    # the name is for tables and tags
-    given = {key: value for key, value in _mapping(group, options).items() if key != "name"}
-    _check(group, _locate(group, given), given, keywords_only)
-    return given
-
-
-def _bound(options: dict[str, Any]) -> Callable[..., Any]:
+def _bound(options: Mapping[str, Any]) -> Callable[..., Any]:
     """The target with its options, nested objects made; not called: Hydra would wrap what it raises."""
     try:
-        return instantiate(options, _convert_="all", _partial_=True)
+        return instantiate(dict(options), _convert_="all", _partial_=True)
     except InstantiationException as error:
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
@@ -131,29 +130,41 @@ def _locate(group: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     return found
 
 
-def _check(group: str, target: Callable[..., Any], options: Mapping[str, Any], keywords_only: bool) -> None:
+def _check(key: str, target: Callable[..., Any], options: Mapping[str, Any], keywords_only: bool) -> None:
+    for name, annotation in _arguments(key, target, options, keywords_only):
+        _check_value(_dotted(key, name), annotation, options[name])
+
+
+def _arguments(
+    key: str, target: Callable[..., Any], options: Mapping[str, Any], keywords_only: bool
+) -> Iterator[tuple[str, Any]]:
+    """The options that are parameters, with their annotations; none may be unknown, none without a default lack."""
     parameters = _parameters(target)
     if parameters is None:
         return
-    kinds = {parameter.kind for parameter in parameters}
     named = {
         parameter.name: parameter
         for parameter in parameters
         if parameter.kind is parameter.KEYWORD_ONLY
         or (parameter.kind is parameter.POSITIONAL_OR_KEYWORD and not keywords_only)
     }
-    for name, value in options.items():
-        if name.startswith("_") and name.endswith("_"):  # Hydra's own: _target_, _args_
-            continue
-        if name in named:
-            _check_value(f"{group}.{name}", named[name].annotation, value)
-        elif inspect.Parameter.VAR_KEYWORD not in kinds:
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    for name in options:
+        hydras = name.startswith("_") and name.endswith("_")  # _target_, _args_
+        if not (name in named or takes_any or hydras):
             near = difflib.get_close_matches(name, named, n=1)
-            remedy = f"did you mean {group}.{near[0]}?" if near else "--cfg job prints the ones it has"
-            raise InputError(f"{group} has no option {name!r}; {remedy}")
+            remedy = f"did you mean {_dotted(key, near[0])}?" if near else "--cfg job prints the ones it has"
+            raise InputError(f"{key or 'the configuration'} has no option {name!r}; {remedy}")
     for name, parameter in named.items():
-        if parameter.default is parameter.empty and name not in options and "_args_" not in options:
-            raise InputError(f"{group}.{name} must be given, it has no default; add {group}.{name}=VALUE")
+        if name in options:
+            yield name, parameter.annotation
+        elif parameter.default is parameter.empty and "_args_" not in options:
+            option = _dotted(key, name)
+            raise InputError(f"{option} must be given, it has no default; add {option}=VALUE")
+
+
+def _dotted(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
 
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:
@@ -169,13 +180,16 @@ def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:
 
 
 def _check_value(key: str, annotation: Any, value: Any) -> None:
-    nested = value if isinstance(value, list | tuple) else [value]
-    for one in nested:
-        if _is_object(one):
-            _check(key, _locate(key, one), one, keywords_only=False)
+    for item in value if isinstance(value, list | tuple) else [value]:
+        if _is_object(item):
+            _check(key, _locate(key, item), item, keywords_only=False)
     if not _fits(annotation, value):
         expected = _in_words(annotation)
         raise InputError(f"{key} must be {expected}, got {_shown(value)}{_remedy(key, annotation, value)}")
+    for limit in getattr(annotation, "__metadata__", ()):
+        if isinstance(value, int | float) and not limit.least <= value < math.inf:
+            finite = "finite and " if value == math.inf else ""
+            raise InputError(f"{key} must be {finite}at least {limit.least}, got {value}")
 
 
 def _is_object(value: Any) -> bool:

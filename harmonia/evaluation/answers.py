@@ -7,28 +7,12 @@ import torch
 
 from harmonia.data.views import ViewBatch
 from harmonia.features.maps import UNREADABLE
-from harmonia.job.completion import complete
 from harmonia.job.contract import Job
-from harmonia.job.progress import Stage
-from harmonia.job.target import ImageTarget
 from harmonia.models.classifier import Classifier, class_indices
 from harmonia.models.labels import best_classes
 from harmonia.shapes import Logits
 
 Answers = Mapping[str, np.ndarray]
-
-
-def predict_images(job: Job, target: Classifier) -> int:
-    """The target's answers on whole images, complete in the store; gives the network passes spent here."""
-    modules: list[ImageTarget] = []
-
-    def module(progress: Stage) -> ImageTarget:
-        modules.append(ImageTarget(target, job.batch_size, progress))
-        return modules[0]
-
-    title = f"images on {target.name}"
-    complete(job.open_predictions(target), job.viewed, target.view, module, job.make_trainer, title)
-    return modules[0].passes if modules else 0
 
 
 def answers(target: Classifier, logits_BAK: Logits, labels: Sequence[str], explained: Sequence[str]) -> Answers:
@@ -94,9 +78,9 @@ def rows(
         "path": per_image([str(record.path) for record in records]),
         "source": constant(job.source.name),
         "method": constant(job.method_name),
-        "label_policy": constant(job.label_name),
+        "label_policy": constant(job.settings.label.name),
         "arm": np.array(arms, dtype=object)[arm_R],
-        "fill": constant(job.fill_name),
+        "fill": constant(job.settings.fill.name),
         "target": constant(target.name),
         "label": per_image([record.class_name for record in records]),
         "predicted": names[of_row["top"][:, 0]],

@@ -3,11 +3,9 @@
 import json
 import time
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from harmonia.attribution.contract import Model, Request
@@ -16,9 +14,10 @@ from harmonia.data.manifest import ImageRecord
 from harmonia.data.views import ViewBatch
 from harmonia.evaluation.metrics.contract import Explained, Metric, Scores
 from harmonia.features.maps import UNREADABLE, unpack
+from harmonia.job.completion import CountingModule
 from harmonia.job.contract import Job
-from harmonia.job.progress import Stage
-from harmonia.job.source import Draws
+from harmonia.job.progress import ProgressBar
+from harmonia.job.source import batch_images
 from harmonia.models.classifier import class_indices
 from harmonia.shapes import Images, Labels, Maps
 
@@ -30,19 +29,14 @@ def reads_boxes(metric: Metric) -> bool:
     return getattr(metric, "needs_boxes", False)
 
 
-class Scorer(LightningModule):
+class Scorer(CountingModule):
     """A source and a metric; a predict batch is a shard of images."""
 
-    def __init__(self, job: Job, metric: Metric, progress: Stage):
+    def __init__(self, job: Job, metric: Metric, progress: ProgressBar):
         super().__init__()
         self.classifier = job.source
         self.batch_size = BatchSize(job.batch_size)  # one for all shards: what memory allowed once, it allows again
-        self.passes = 0
         self._job, self._metric, self._progress = job, metric, progress
-
-    def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
-        """A batch stays on the CPU as uint8; its micro-batches move."""
-        return batch
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
         """The shard's arrays, one float64 for each score and image, and facts, as the store takes them.
@@ -65,10 +59,9 @@ class Scorer(LightningModule):
 
     def _score(self, batch: ViewBatch, usable: Tensor, maps: Maps, labels: Labels) -> Scores:
         job = self._job
-        pool = partial(job.replacements, job.source.view)
-        draws = Draws(job.source, job.method, job.images, pool, batch.indices[usable], self.device)
+        shown = batch_images(job, batch.indices[usable], self.device)
         positions = torch.arange(len(usable))
-        keys = draws.keys(positions)
+        keys = shown.keys(positions)
         names = [self.classifier.classes[label] for label in labels.tolist()]
 
         again = torch.zeros(len(usable), dtype=torch.long)  # passes of maps that the metric had made
@@ -79,7 +72,7 @@ class Scorer(LightningModule):
                     model=model,
                     pixels=_levels(images),
                     choose_labels=lambda logits, positions: labels[positions].to(logits.device),
-                    replacements=draws.replacements,
+                    replacements=shown.replacements,
                     device=self.device,
                     batch_size=self.batch_size,
                     positions=rows,
@@ -96,7 +89,7 @@ class Scorer(LightningModule):
                 pixels=batch.pixels[usable],
                 maps=maps,
                 labels=labels,
-                boxes=self._boxes(batch, usable, draws.records(positions), names),
+                boxes=self._boxes(batch, usable, shown.records(positions), names),
                 keys=keys,
                 device=self.device,
                 batch_size=self.batch_size,

@@ -2,78 +2,86 @@
 
 import json
 import logging
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+from pytorch_lightning.loggers import Logger
 
 from harmonia.attribution.smoothing import Smoothed
+from harmonia.data.manifest import ImageSet
+from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import Metric
 from harmonia.evaluation.scorer import REASONS, Scorer, reads_boxes
 from harmonia.features.maps import UNREADABLE
-from harmonia.job.completion import complete
-from harmonia.job.contract import Job
-from harmonia.job.plan import Cost, _size
+from harmonia.job.completion import Completed, complete
+from harmonia.job.contract import Evaluation, Job, Stage
+from harmonia.job.progress import ProgressBar
+from harmonia.job.stages import as_text, counted, explained_by, map_stage, stored_stage
+from harmonia.results import tracking
 from harmonia.results.rows import SUMMARY
-from harmonia.results.scores import read_scores, reasons, summarise_scores, write_scores
+from harmonia.results.scores import SCORES, read_scores, reasons, summarise_scores, write_scores
 from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
 
 
-def _score_costs(job: Any) -> Iterator[Cost]:
-    scores = job.open_scores(job.evaluation.scoring(job))
-    started = time.monotonic()
-    passes = job.evaluation(job)[f"network_passes/{job.source.name}"]
-    count = job.maps.count
-    yield Cost((time.monotonic() - started) / count, passes / count, _size(scores) / count)
-
-
 @dataclass(frozen=True, kw_only=True)
-class MapScores:
+class MapScores(Evaluation):
     """One row an image and score. Targets and fill play no part."""
 
-    of_images: ClassVar[bool] = True
-    on_targets: ClassVar[bool] = False
+    section: ClassVar[str] = "harmonia.report.sections.ranking"
+    files: ClassVar[tuple[str, ...]] = (SCORES,)
 
     metric: Metric
 
-    def __call__(self, job: Job) -> dict[str, Any]:
-        """Writes the job's rows; returns its metrics."""
-        scores = job.open_scores(self.scoring(job))
-        modules: list[Scorer] = []
+    def check(self, images: ImageSet) -> None:
+        """A metric that reads boxes needs images that come with some."""
+        if reads_boxes(self.metric) and images.boxes is None:
+            raise InputError(
+                f"evaluation: {type(self.metric).__name__} needs boxes of the images, got none; give data.boxes=FILE, "
+                "a CSV file with the columns path,class_index,x0,y0,x1,y1"
+            )
 
-        def module(progress) -> Scorer:
-            modules.append(Scorer(job, self.metric, progress))
-            return modules[0]
+    def stages(self, job: Job) -> Iterator[Stage]:
+        """The maps, then their scores."""
+        yield map_stage(job)
+        scoring = self._scoring(job)
+        scores = job.keys.scores(scoring)
+        title = f"{job.method_name} of {job.source.name}: {job.settings.evaluation.name}"
+        priced_by = ("scores", *explained_by(job), as_text(scoring["metric"]))
+        yield stored_stage("scores", title, scores, priced_by, partial(self._score, job, scores))
 
-        title = f"{job.evaluation_name}: {job.method_name} maps of {job.source.name}"
-        computed = complete(scores, job.viewed, job.source.view, module, job.make_trainer, title)
-        write_scores(job.folder, self._rows(job, scores))
+    def write(self, job: Job) -> dict[str, Any]:
+        """The rows, one an image and score."""
+        write_scores(job.folder, self._rows(job, job.keys.scores(self._scoring(job))))
         # an earlier run's, which would pass for that of the rows that have taken their name
         (job.folder / SUMMARY).unlink(missing_ok=True)
         rows = read_scores(job.folder)
         for reason, images in reasons(rows).items():
-            log.warning("%s: %d of %d images have no score: %s", title, images, rows["image_id"].nunique(), reason)
-        return {
-            **summarise_scores(rows),
-            "scores_computed": computed,
-            "scores_cached": scores.count - computed,
-            f"network_passes/{job.source.name}": modules[0].passes if modules else 0,
-        }
+            total = rows["image_id"].nunique()
+            log.warning("%s: %d of %d images have no score: %s", _title(job), images, total, reason)
+        return summarise_scores(rows)
 
-    @property
-    def needs_boxes(self) -> bool:
-        """Whether the data set must come with boxes."""
-        return reads_boxes(self.metric)
+    def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:
+        """Numbers; with W&B histograms and a table of images too."""
+        tracking.publish_scores(logger, summary, dict(job.settings.resolved), read_scores(job.folder))
 
-    def scoring(self, job: Job) -> dict[str, Any]:
+    def _score(self, job: Job, scores: ShardSet) -> Completed:
+        def module(progress: ProgressBar) -> Scorer:
+            return Scorer(job, self.metric, progress)
+
+        completed = complete(scores, job.viewed, job.source.view, module, job.make_trainer, _title(job))
+        cached = scores.count - completed.items
+        return counted(job.source, completed, scores_computed=completed.items, scores_cached=cached)
+
+    def _scoring(self, job: Job) -> dict[str, Any]:
         """What tells these scores of the job's maps apart."""
         boxes = job.images.boxes
-        against = {"boxes": boxes.digest} if self.needs_boxes and boxes is not None else {}
+        against = {"boxes": boxes.digest} if reads_boxes(self.metric) and boxes is not None else {}
         return {"metric": fingerprint(self.metric), **against}
 
     def _rows(self, job: Job, scores: ShardSet) -> Iterator[dict[str, list]]:
@@ -97,14 +105,13 @@ class MapScores:
         better = self.metric.better
         maps = job.maps.read_items(positions)[1]
         records = [job.images.records[index] for index in positions]
-        describe = getattr(job.method, "layer_of", None)
         constant = {
             "source": job.source.name,
             "method": job.method_name,
-            "layer": (describe(job.source) if describe else None) or "",
+            "layer": job.layer,
             "smooth": job.method.k if isinstance(job.method, Smoothed) else 0,
-            "label_policy": job.label_name,
-            "evaluation": job.evaluation_name,
+            "label_policy": job.settings.label.name,
+            "evaluation": job.settings.evaluation.name,
         }
         of_image = {
             "image_id": [record.image_id for record in records],
@@ -122,3 +129,7 @@ class MapScores:
             "value": [value for array in values.values() for value in array.tolist()],
             "reason": [of_map.get(name, "") for name in values for of_map in why],
         }
+
+
+def _title(job: Job) -> str:
+    return f"{job.settings.evaluation.name}: {job.method_name} maps of {job.source.name}"

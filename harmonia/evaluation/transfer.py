@@ -4,14 +4,14 @@ M. A. Kadir, G. Addluri, D. Sonntag, "Harmonizing Feature Attributions Across De
 2023, https://arxiv.org/abs/2307.02150, section 3; beyond it, equal-area arms beside the soft map, and controls.
 """
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
 from harmonia.data.views import ViewBatch
@@ -23,38 +23,31 @@ from harmonia.features.arms import Explanations, KeepArms
 from harmonia.features.controls import Controls, Partners
 from harmonia.features.maps import UNREADABLE, unpack
 from harmonia.features.normalise import normalisation
-from harmonia.job.completion import complete
-from harmonia.job.contract import Job
-from harmonia.job.plan import Cost, _size
+from harmonia.job.completion import Completed, complete
+from harmonia.job.contract import Evaluation, Job, Stage
+from harmonia.job.pictures import sample_panel, small_maps
+from harmonia.job.progress import ProgressBar
+from harmonia.job.stages import as_text, counted, explained_by, image_stage, later_stage, map_stage, stored_stage
 from harmonia.job.target import FeatureTarget
 from harmonia.models.classifier import Classifier
+from harmonia.results import tracking
+from harmonia.results.maps import MAPS, write_small_maps
 from harmonia.results.representations import write_representations
-from harmonia.results.rows import SUMMARY, row_writer
+from harmonia.results.rows import REPRESENTATIONS, ROWS, SUMMARY, row_writer
+from harmonia.results.summary import summarise_job
+from harmonia.results.tracked_rows import tracked_rows
 from harmonia.shapes import Logits, Maps
 from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
 
 
-def _target_costs(job: Any) -> Iterator[Cost]:
-    count = job.maps.count
-    for target in job.targets.values():
-        alone = replace(job, targets={target.name: target})
-        started = time.monotonic()
-        passes = job.evaluation(alone)[f"network_passes/{target.name}"]
-        a_pass = (time.monotonic() - started) / max(passes, 1)
-        stored = [(job.open_predictions(target), 1.0)]
-        if hasattr(job.evaluation, "reading"):
-            features = job.open_features(target, job.evaluation.reading(job))
-            stored.append((features, passes / count - 1))
-        yield from (Cost(a_pass * number, number, _size(one) / count) for one, number in stored)
-
-
 @dataclass(frozen=True, kw_only=True)
-class Transfer:
+class Transfer(Evaluation):
     """Keep arms of every map, through every target, one row for each image and arm that the image has."""
 
-    of_images: ClassVar[bool] = True
-    on_targets: ClassVar[bool] = True
+    section: ClassVar[str] = "harmonia.report.sections.transfer"
+    files: ClassVar[tuple[str, ...]] = (ROWS, MAPS, REPRESENTATIONS)
+    uses_targets: ClassVar[bool] = True
 
     areas: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5)
     normalise: str = "auto"  # how a soft map comes into [0, 1]; auto: as its method declares
@@ -67,28 +60,39 @@ class Transfer:
         check_areas("evaluation.areas", self.areas)
         self._arms("clamp" if self.normalise == "auto" else self.normalise)
 
-    def __call__(self, job: Job) -> dict[str, int]:
-        """Writes the job's rows and representations; returns counts for the summary."""
+    def stages(self, job: Job) -> Iterator[Stage]:
+        """The maps, then each target on images and on features of them."""
+        yield map_stage(job)
+        for target in job.targets.values():
+            yield image_stage(job, target)
+            yield self._feature_stage(job, target)
+
+    def write(self, job: Job) -> dict[str, Any]:
+        """The rows, small maps and representations."""
         arms = self.arms(job)
-        explanations = partial(_explanations, job, _partners(job, (self.controls or Controls()).seed))
-        counts: dict[str, int] = {}
         with row_writer(job.folder) as rows:
             for target in job.targets.values():
-                passes = answers.predict_images(job, target)
-                features, more = self._features(job, target, arms, explanations)
-                counts[f"network_passes/{target.name}"] = passes + more
-                _append_rows(job, target, arms.names, features, rows.append)
+                _append_rows(job, target, arms.names, job.keys.features(target, self._reading(job)), rows.append)
             # an earlier run's, which would pass for that of the rows that now take their name
             (job.folder / SUMMARY).unlink(missing_ok=True)
         if self.representations:
             _leave_representations(job, self.representations)
-        return counts
+        write_small_maps(job.folder, small_maps(job, arms.normalise))
+        return summarise_job(job.folder)
+
+    def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:
+        """Numbers; with W&B a panel of samples, curves, histograms and a table of images too."""
+        panel: list = []
+        rows = tracked_rows(job.folder)
+        with tracking.only_warns("no sample panel"):
+            panel = sample_panel(job, self.arms(job), job.settings.tracking.panel_images)
+        tracking.publish(logger, summary, dict(job.settings.resolved), rows, panel)
 
     def arms(self, job: Job) -> KeepArms:
         """How the job's maps are read."""
         return self._arms(job.method.normalise if self.normalise == "auto" else self.normalise)
 
-    def reading(self, job: Job) -> dict[str, Any]:
+    def _reading(self, job: Job) -> dict[str, Any]:
         """What of these settings tells answers on features apart."""
         arms = self.arms(job)
         return {"arms": arms.names, "normalise": arms.normalise.__name__, "controls": fingerprint(self.controls)}
@@ -96,38 +100,45 @@ class Transfer:
     def _arms(self, normalise: str) -> KeepArms:
         return KeepArms(normalisation(normalise), tuple(self.areas), (self.controls or Controls()).arms())
 
-    def _features(self, job: Job, target: Classifier, arms: KeepArms, explanations: Callable) -> tuple[ShardSet, int]:
-        """The target's answers on the features, complete, and the inputs that went through the network here."""
-        features = job.open_features(target, self.reading(job))
-        modules: list[FeatureTarget] = []
+    def _feature_stage(self, job: Job, target: Classifier) -> Stage:
+        """A target's answers on features; of maps that are not all there, it lacks every one."""
+        reading = self._reading(job)
+        answered_by = (as_text(target.identity()), as_text(reading), as_text(fingerprint(job.fill)))
+        title = f"{job.method_name} of {job.source.name} on {target.name}"
+        priced_by = ("features", *explained_by(job), *answered_by)
+        if not job.maps.missing():
+            features = job.keys.features(target, reading)
+            return stored_stage("features", title, features, priced_by, partial(self._answer, job, target, features))
+        key = ("features", job.maps.key, *answered_by, job.images.pool_digest)
+        return later_stage("features", title, key, priced_by, job.maps.count, job.maps.shard_size)
 
-        def module(progress):
-            modules.append(
-                FeatureTarget(
-                    target,
-                    job.batch_size,
-                    progress,
-                    arms=arms,
-                    fill=job.fill,
-                    source_view=job.source.view,
-                    explanations=explanations,
-                    images=job.images,
-                    replacements=lambda: job.replacements(target.view),
-                )
+    def _answer(self, job: Job, target: Classifier, features: ShardSet) -> Completed:
+        explanations = partial(_explanations, job, _partners(job, (self.controls or Controls()).seed))
+
+        def module(progress: ProgressBar) -> FeatureTarget:
+            return FeatureTarget(
+                target,
+                job.batch_size,
+                progress,
+                arms=self.arms(job),
+                fill=job.fill,
+                source_view=job.source.view,
+                explanations=explanations,
+                images=job.images,
+                replacements=lambda: job.pool(target.view, False),
             )
-            return modules[0]
 
         def as_stored(prediction: tuple[Tensor, Logits, Tensor], batch: ViewBatch):
             return answers.as_shard(job, target, batch, *prediction[1:])
 
         title = f"features on {target.name}"
-        complete(features, job.viewed, target.view, module, job.make_trainer, title, as_stored)
-        return features, modules[0].passes if modules else 0
+        completed = complete(features, job.viewed, target.view, module, job.make_trainer, title, as_stored)
+        return counted(target, completed)
 
 
 def _append_rows(job: Job, target: Classifier, arms: list[str], features: ShardSet, append: Callable) -> None:
     """The rows of one target, a shard at a time."""
-    predictions = job.open_predictions(target)
+    predictions = job.keys.predictions(target)
     for shard in range(features.num_shards):
         found, facts = features.read(shard)
         readable = [row for row, fact in enumerate(facts) if fact["flag"] != UNREADABLE]
@@ -173,7 +184,7 @@ def _explanations(job: Job, partners: Partners, indices: list[int]) -> Explanati
 
 def _leave_representations(job: Job, most: int) -> None:
     """Representations of the same images by every target, in every job of a data set, so that they can be compared."""
-    sets = {name: job.open_predictions(target) for name, target in job.targets.items()}
+    sets = {name: job.keys.predictions(target) for name, target in job.targets.items()}
     readable = np.all([[fact["flag"] == "" for fact in predictions.facts()] for predictions in sets.values()], 0)
     keys = np.array([job.images.key(index) for index in range(len(readable))], np.uint64)
     order = np.argsort(counter_hash(0, keys, Purpose.REPRESENTATIONS), kind="stable")

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
 from torch.utils.data import DataLoader
@@ -13,7 +15,7 @@ from torch.utils.data import DataLoader
 from harmonia.data.view import View
 from harmonia.data.views import ViewBatch
 from harmonia.features.maps import UNREADABLE
-from harmonia.job.progress import Stage, stage
+from harmonia.job.progress import ProgressBar, progress_bar
 from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,27 @@ class Items(Protocol):
 
     def batch(self, indices: Sequence[int], view: View) -> Any: ...
     def loader(self, batches: Iterable[Sequence[int]], count: int, view: View) -> DataLoader: ...
+
+
+class CountingModule(LightningModule):
+    """A module that counts the inputs that go through its network, without what fills up a pass."""
+
+    def __init__(self):
+        super().__init__()
+        self.passes = 0
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """A batch stays on the CPU as uint8; its micro-batches move."""
+        return batch
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What this process computed of a set."""
+
+    items: int
+    passes: int  # network passes
+    counts: Mapping[str, int] = field(default_factory=dict)  # for summary.json, added up over the job's stages
 
 
 class ShardWriter(BasePredictionWriter):
@@ -60,12 +83,12 @@ def complete(
     shards: ShardSet,
     viewed: Items,
     view: View,
-    make_module: Callable[[Stage], LightningModule],
+    make_module: Callable[[ProgressBar], CountingModule],
     make_trainer: Callable[..., Trainer],
     title: str,
     as_stored: Callable[[Any, ViewBatch], Stored] = lambda prediction, batch: prediction,
-) -> int:
-    """Compute what the set lacks, sharing the work with whoever else does; returns the images computed here.
+) -> Completed:
+    """Computes what the set lacks, sharing the work with whoever else does.
 
     as_stored makes a shard's arrays and facts of what the module predicts, where that is something else.
     """
@@ -74,21 +97,23 @@ def complete(
     if not missing:
         log.info("%s: all %d images are in the store (%s); nothing computed", title, shards.count, shards.folder)
         shards.finish()
-        return 0
-    computed: list[int] = []
+        return Completed(0, 0)
+    computed = 0
 
     def claimed() -> Iterator[Sequence[int]]:
+        nonlocal computed
         for shard in claims:
             items = shards.shard_items(shard)
-            computed.append(len(items))
+            computed += len(items)
             yield items
 
     # closing: an exception must not keep a claim alive for as long as somebody holds its traceback
     images = sum(len(shards.shard_items(shard)) for shard in missing)
-    with closing(shards.claims()) as claims, stage(title, images) as progress:
+    with closing(shards.claims()) as claims, progress_bar(title, images) as progress:
+        module = make_module(progress)
         trainer = make_trainer(callbacks=[ShardWriter(shards, as_stored)])
         loader = viewed.loader(claimed(), len(missing), view)
-        trainer.predict(make_module(progress), loader, return_predictions=False)
+        trainer.predict(module, loader, return_predictions=False)
     shards.finish()
-    log.info("%s: %d of %d images computed here, kept in %s", title, sum(computed), shards.count, shards.folder)
-    return sum(computed)
+    log.info("%s: %d of %d images computed here, kept in %s", title, computed, shards.count, shards.folder)
+    return Completed(computed, module.passes)

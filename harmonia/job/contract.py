@@ -1,61 +1,100 @@
-"""What an evaluation protocol is and is given: a frozen dataclass of its settings, called with a Job."""
+"""What a job is, and what an evaluation says of itself: its stages, the files it leaves, its part of the report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
+import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import Logger
 
 from harmonia.attribution.contract import Attribution
 from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
+from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
-from harmonia.features.arms import KeepArms
 from harmonia.features.fill import Fill
+from harmonia.job.completion import Completed
+from harmonia.job.keys import Keys
+from harmonia.job.settings import Settings
 from harmonia.models.classifier import Classifier
 from harmonia.models.labels import LabelPolicy
 from harmonia.store.sets import ShardSet
-
-
-class Evaluation(Protocol):
-    """One that reads the images' boxes has needs_boxes, true: without boxes it is refused."""
-
-    of_images: ClassVar[bool]  # whether it evaluates the maps of whole images; else it makes maps of its own
-    on_targets: ClassVar[bool]  # whether it shows their features to targets and leaves rows.parquet
-
-    def __call__(self, job: "Job") -> dict[str, Any]:
-        """Writes the job's rows; returns counts, and metrics that are not those of rows.parquet, for the summary."""
-        ...
-
-    def arms(self, job: "Job") -> KeepArms: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One cell of the grid: a source, a method, the targets, the images and what else their maps depend on."""
 
-    folder: Path  # where rows.parquet goes
+    settings: Settings
+    folder: Path  # where its files go
     images: ImageSet
     viewed: ViewedImages
     source: Classifier
     targets: dict[str, Classifier]  # by model name, in the order asked for; the source alone where none are
-    maps: ShardSet
     method: Attribution
-    method_name: str
     label_policy: LabelPolicy
-    label_name: str
     fill: Fill
-    fill_name: str
-    replacements: Callable[..., Replacements]  # (view, random_crops=False)
-    open_predictions: Callable[[Classifier], ShardSet]  # of whole images
-    # (target, how its features are made of the maps): of features; the rest of their identity is known to the job
-    open_features: Callable[[Classifier, Mapping[str, Any]], ShardSet]
-    # (method, protocol's name, what it shows, number of maps): of mosaics
-    open_grid_maps: Callable[[Attribution, str, Mapping[str, Any], int], ShardSet]
-    # (how the maps are scored): of the scores; the rest of their identity is known to the job
-    open_scores: Callable[[Mapping[str, Any]], ShardSet]
-    evaluation: Evaluation
-    evaluation_name: str
+    evaluation: "Evaluation"
+    keys: Keys
+    pool: Callable[[View, bool], Replacements]  # replacement images in a view, randomly cropped or not
     make_trainer: Callable[..., Trainer]
+    device: torch.device
     batch_size: int
+
+    @property
+    def maps(self) -> ShardSet:
+        """The source's maps of whole images."""
+        return self.keys.maps
+
+    @property
+    def method_name(self) -> str:
+        return self.settings.method.name
+
+    @property
+    def layer(self) -> str:
+        """Where in the source the method looks; "" of one that looks at no layer."""
+        describe = getattr(self.method, "layer_of", None)
+        return (describe(self.source) if describe else None) or ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One set of the store that a job completes: maps, answers on images, answers on features, scores."""
+
+    kind: str  # a plain noun, for the plan's table
+    title: str
+    key: tuple  # what makes it the same set for any jobs
+    priced_by: tuple  # what the cost of an item goes by
+    count: int  # items
+    missing: tuple[int, ...]  # items of each shard that is not there
+    shards: ShardSet | None  # None while it is not known which set it will be
+    complete: Callable[[], Completed]  # computes what is missing
+
+
+class Evaluation:
+    """What a job is for: a frozen dataclass of its settings in one module, named by one yaml of conf/evaluation."""
+
+    section: ClassVar[str]  # the module that shows it in a report
+    files: ClassVar[tuple[str, ...]]  # what it leaves in the job's folder, its rows first
+    uses_targets: ClassVar[bool] = False  # else the targets are not even loaded
+
+    def check(self, images: ImageSet) -> None:
+        """Refuses images that it cannot be done on, before any model is loaded."""
+
+    def stages(self, job: Job) -> Iterator[Stage]:
+        """The sets that it needs, in order. A job completes each before it asks for the next; a plan completes none."""
+        raise NotImplementedError
+
+    def write(self, job: Job) -> dict[str, Any]:
+        """Writes its files, all stages being complete; returns metrics for summary.json."""
+        raise NotImplementedError
+
+    def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:
+        """Gives the finished job's numbers and pictures to its logger."""
+        raise NotImplementedError
+
+    def on_any_images(self) -> "Evaluation":
+        """The same on images that it would pass over, for a plan that tries it on a few."""
+        return self

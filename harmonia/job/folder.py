@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +19,7 @@ import torch
 import yaml
 
 from harmonia.errors import InputError
-from harmonia.results.localisation import AGGATT, LOCALISATION, MOSAICS
-from harmonia.results.maps import MAPS
-from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, REPRESENTATIONS, ROWS, SUMMARY
-from harmonia.results.scores import SCORES
+from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, SUMMARY
 from harmonia.store.files import JOBS, TEMPORARY, locked, write_text
 
 LOCK = ".lock"
@@ -77,17 +74,26 @@ def _without_logging(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in ("logger", "tracking")}
 
 
-def begin(folder: Path, settings: Mapping[str, Any]) -> None:
+def begin(folder: Path, settings: Mapping[str, Any], files: Sequence[str]) -> None:
     """The resolved configuration is there before anything is computed; an earlier attempt's result is not.
 
     A finished job's stays until the new one takes its place: a sweep that is repeated and stopped again loses none.
-    What killed processes left half-written goes. The folder must be ours.
+    What killed processes left half-written goes. The folder must be ours. files: those that this job will leave.
     """
     _remove_leftovers(folder)
     if not holds(folder, settings):
-        for stale in (ERROR, ROWS, SUMMARY, REPRESENTATIONS, MAPS, LOCALISATION, AGGATT, MOSAICS, SCORES):
+        for stale in (ERROR, SUMMARY, *files, *_files_of_earlier(folder)):
             (folder / stale).unlink(missing_ok=True)
     write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+
+
+def _files_of_earlier(folder: Path) -> list[str]:
+    """The files that an earlier job in this folder has left, by its own record."""
+    try:
+        names = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    return [name for name in names if isinstance(name, str) and Path(name).name == name]
 
 
 def _remove_leftovers(folder: Path) -> None:
@@ -110,8 +116,10 @@ def record_failure(folder: Path, error: Exception) -> None:
     write_text(folder / ERROR, f"{text}\n")
 
 
-def write_environment(folder: Path, device: torch.device, networks: Mapping[str, Mapping[str, Any]]) -> None:
-    """Versions, commit, machine and command, and what is known of each network by its name."""
+def write_environment(
+    folder: Path, device: torch.device, networks: Mapping[str, Mapping[str, Any]], files: Sequence[str]
+) -> None:
+    """Versions, commit, machine and command; what is known of each network by its name; the files that will be left."""
     cuda = device.type == "cuda"
     facts = {
         "command": sys.argv,
@@ -125,6 +133,7 @@ def write_environment(folder: Path, device: torch.device, networks: Mapping[str,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "threads": torch.get_num_threads(),
         "networks": {name: dict(known) for name, known in networks.items()},
+        "files": list(files),  # of the evaluation, its rows first
     }
     write_text(folder / ENVIRONMENT, json.dumps(facts, indent=2, sort_keys=True) + "\n")
 

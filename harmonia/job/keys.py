@@ -1,11 +1,15 @@
 """Which set in the store each stage of a job has: what changes a number stands in its key (ADR 3)."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from harmonia.attribution.contract import Attribution
 from harmonia.data.manifest import ImageSet
 from harmonia.features.fill import Fill
 from harmonia.features.maps import UNREADABLE
+from harmonia.job.settings import Settings
 from harmonia.models.classifier import Classifier
 from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
@@ -13,90 +17,68 @@ from harmonia.store.sets import ShardSet
 # Raised whenever views, labels, replacement draws or the reading of images change stored numbers: part of every key.
 ARITHMETIC = 2
 
-OpenSet = Callable[..., ShardSet]
 
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """A method a kind of set; asking for a set opens it."""
 
-def open_maps(
-    opened: OpenSet, settings: Mapping, images: ImageSet, source: Classifier, method: Attribution
-) -> ShardSet:
-    """The set of maps that exactly this source, method, label policy and data have; never the targets."""
-    identity = {
-        "source": source.identity(),
-        "method": fingerprint(method),
-        "label": _label_policy(settings["label"]),
-        "data": images.digest,
-        "arithmetic": ARITHMETIC,
-    }
-    if method.backgrounds is not None:
-        identity |= {"pool": images.pool_digest, "seed": settings["seed"]}
-    name = f"{source.name}-{settings['method']['name']}"
-    shard_size = settings["store"]["shard_size"]
-    return opened("maps", name, identity, len(images.records), shard_size)
+    # ShardSet.open of the cache's folder, or ShardSet.peek where nothing may be written
+    open_set: Callable[[str, str, Mapping[str, Any], int, int], ShardSet]
+    settings: Settings
+    images: ImageSet
+    source: Classifier
+    method: Attribution
+    fill: Fill
 
+    @cached_property
+    def maps(self) -> ShardSet:
+        """The maps that exactly this source, method, label policy and data have; never the targets."""
+        options = dict(self.settings.label.options)
+        # the policy's name and options, not where its code lives (ADR 11)
+        label = {"function": options.pop("_target_").rpartition(".")[2], **options}
+        identity = {"label": label, "data": self.images.digest, **self._explained_by(self.method)}
+        return self._open("maps", f"{self.source.name}-{self.settings.method.name}", identity)
 
-def _label_policy(options: Mapping) -> dict:
-    """The function's name and its options; neither where its code lives (ADR 11) nor what the yaml calls it."""
-    name = options["_target_"].rpartition(".")[2]
-    return {"function": name, **{key: value for key, value in options.items() if key not in ("name", "_target_")}}
+    def mosaics(self, method: Attribution, protocol: str, shown: Mapping[str, Any], count: int) -> ShardSet:
+        """The maps that exactly this source and method have of so many cells of mosaics, shown so."""
+        name = f"{self.source.name}-{self.settings.method.name}-{protocol}"
+        return self._open("maps", name, {**self._explained_by(method), **shown}, count)
 
+    def predictions(self, model: Classifier) -> ShardSet:
+        """What exactly this model answers on exactly these whole images."""
+        identity = {
+            "model": model.identity(),
+            "arrays": ["logits", "representation"],  # a set of before there were representations is no such set
+            "data": self.images.digest,
+        }
+        return self._open("predictions", model.name, identity)
 
-def open_grid_maps(
-    opened: OpenSet,
-    settings: Mapping,
-    images: ImageSet,
-    source: Classifier,
-    method: Attribution,
-    protocol: str,
-    shown: Mapping,
-    count: int,
-) -> ShardSet:
-    """The set of maps that exactly this source and method have of these mosaics."""
-    identity = {"source": source.identity(), "method": fingerprint(method), **shown, "arithmetic": ARITHMETIC}
-    if method.backgrounds is not None:
-        identity |= {"pool": images.pool_digest, "seed": settings["seed"]}
-    name = f"{source.name}-{settings['method']['name']}-{protocol}"
-    return opened("maps", name, identity, count, settings["store"]["shard_size"])
+    def features(self, target: Classifier, reading: Mapping[str, Any]) -> ShardSet:
+        """What a target answers on features of the maps, read so and filled so; the maps must be complete."""
+        identity = {
+            "maps": self.maps.key,
+            "model": target.identity(),
+            "reading": dict(reading),
+            "fill": fingerprint(self.fill),
+            "pool": self.images.pool_digest,
+            "seed": self.settings.seed,
+            # maps of other images are controls: what stands in for which depends on the images that could be read
+            "unreadable": [index for index, fact in enumerate(self.maps.facts()) if fact["flag"] == UNREADABLE],
+        }
+        return self._open("features", f"{self.maps.manifest.name}-on-{target.name}", identity)
 
+    def scores(self, scoring: Mapping[str, Any]) -> ShardSet:
+        """Scores of the maps; the maps' key holds the source, the method, the labels and the images."""
+        name = f"{self.maps.manifest.name}-{self.settings.evaluation.name}"
+        return self._open("scores", name, {"maps": self.maps.key, **scoring})
 
-def open_predictions(opened: OpenSet, settings: Mapping, images: ImageSet, target: Classifier) -> ShardSet:
-    """What exactly this target answers on exactly these whole images."""
-    identity = {
-        "model": target.identity(),
-        "arrays": ["logits", "representation"],  # named: a set from before there were representations is no such set
-        "data": images.digest,
-        "arithmetic": ARITHMETIC,
-    }
-    shard_size = settings["store"]["shard_size"]
-    return opened("predictions", target.name, identity, len(images.records), shard_size)
+    def _explained_by(self, method: Attribution) -> dict[str, Any]:
+        identity = {"source": self.source.identity(), "method": fingerprint(method)}
+        if method.backgrounds is not None:
+            identity |= {"pool": self.images.pool_digest, "seed": self.settings.seed}
+        return identity
 
-
-def open_features(
-    opened: OpenSet,
-    settings: Mapping,
-    images: ImageSet,
-    maps: ShardSet,
-    fill: Fill,
-    target: Classifier,
-    reading: Mapping,
-) -> ShardSet:
-    """What a target answers on features of these maps, read so and filled so."""
-    identity = {
-        "maps": maps.key,
-        "model": target.identity(),
-        "reading": dict(reading),
-        "fill": fingerprint(fill),
-        "pool": images.pool_digest,
-        "seed": settings["seed"],
-        # the maps of other images are controls: what stands in for which depends on the images that could be read
-        "unreadable": [index for index, fact in enumerate(maps.facts()) if fact["flag"] == UNREADABLE],
-        "arithmetic": ARITHMETIC,
-    }
-    name = f"{maps.manifest.name}-on-{target.name}"
-    return opened("features", name, identity, len(images.records), settings["store"]["shard_size"])
-
-
-def open_scores(opened: OpenSet, settings: Mapping, maps: ShardSet, scoring: Mapping) -> ShardSet:
-    """Scores of these maps; the maps' key holds the source, the method, the labels and the images."""
-    identity = {"maps": maps.key, **scoring, "arithmetic": ARITHMETIC}
-    name = f"{maps.manifest.name}-{settings['evaluation']['name']}"
-    return opened("scores", name, identity, maps.count, settings["store"]["shard_size"])
+    def _open(self, kind: str, name: str, identity: dict[str, Any], count: int | None = None) -> ShardSet:
+        images = len(self.images.records) if count is None else count
+        key = identity | {"arithmetic": ARITHMETIC}
+        return self.open_set(kind, name, key, images, self.settings.store.shard_size)

@@ -1,5 +1,7 @@
 """Pictures of a few images: the image, its map and its feature, side by side, as in the paper's Fig. 1."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from matplotlib import colormaps
@@ -12,7 +14,7 @@ from harmonia.features.normalise import minmax
 from harmonia.features.resample import enlarged
 from harmonia.job.contract import Job
 from harmonia.results.maps import SIDE, SmallMaps
-from harmonia.shapes import Images, Keep
+from harmonia.shapes import Images, Keep, Maps
 
 
 def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.ndarray]]:
@@ -30,7 +32,7 @@ def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.nda
 
     def another() -> Images:
         explained = [fact["explained"] for fact in facts]
-        return job.replacements(view).stand_ins(job.images, indices, explained, images.device)
+        return job.pool(view, False).stand_ins(job.images, indices, explained, images.device)
 
     features = compose(images, soft, job.fill(images, soft, another))
     heat = torch.from_numpy(colormaps["viridis"](soft[:, 0].numpy())[..., :3]).permute(0, 3, 1, 2).float()
@@ -42,9 +44,8 @@ def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.nda
 BATCH_IMAGES = 256
 
 
-def small_maps(job: Job) -> SmallMaps:
+def small_maps(job: Job, normalise: Callable[[Maps], Keep]) -> SmallMaps:
     """Of every readable image the soft arm's weights as evaluated, and the raw map that the equal areas rank."""
-    normalise = job.evaluation.arms(job).normalise
     soft, ranked = [], []
     readable = job.viewed.readable
     for start in range(0, len(readable), BATCH_IMAGES):

@@ -19,8 +19,8 @@ class Rate(ProgressColumn):
         return Text(f"{speed:.1f} images/s" if speed else "– images/s")
 
 
-class Stage:
-    """A running stage; ``advance`` may be given fractions of an image."""
+class ProgressBar:
+    """Of a running stage; ``advance`` may be given fractions of an image."""
 
     def __init__(self, progress: Progress, task):
         self._progress, self._task = progress, task
@@ -30,7 +30,7 @@ class Stage:
 
 
 @contextmanager
-def stage(title: str, images: int) -> Iterator[Stage]:
+def progress_bar(title: str, images: int) -> Iterator[ProgressBar]:
     """A progress bar over so many images, and a line in the log at the end."""
     columns = (
         TextColumn("{task.description}"),
@@ -41,6 +41,6 @@ def stage(title: str, images: int) -> Iterator[Stage]:
     )
     started = time.monotonic()
     with Progress(*columns) as progress:
-        yield Stage(progress, progress.add_task(title, total=images))
+        yield ProgressBar(progress, progress.add_task(title, total=images))
     seconds = time.monotonic() - started
     log.info("%s: %d images in %.1f s (%.1f images/s)", title, images, seconds, images / max(seconds, 1e-9))

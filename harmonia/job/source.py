@@ -7,7 +7,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningModule
 
 from harmonia.attribution.contract import Attribution, Explanation, Request
 from harmonia.attribution.passes import BatchSize
@@ -15,66 +14,55 @@ from harmonia.data.manifest import ImageRecord, ImageSet
 from harmonia.data.replacements import Replacements
 from harmonia.data.views import ViewBatch
 from harmonia.features.maps import UNREADABLE, flag_of, pack
-from harmonia.job.progress import Stage
+from harmonia.job.completion import CountingModule
+from harmonia.job.contract import Job
+from harmonia.job.progress import ProgressBar
 from harmonia.models.classifier import Classifier, class_indices, refuse_non_finite
-from harmonia.models.labels import LabelPolicy
 from harmonia.shapes import Labels, Logits
 
 
-class Source(LightningModule):
-    """A classifier and an attribution method; a predict batch is a shard of images.
+class Source(CountingModule):
+    """A job's classifier and attribution method; a predict batch is a shard of images.
 
     Needs Trainer(inference_mode=False): inside inference mode no graph can be built.
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        method: Attribution,
-        images: ImageSet,
-        label_policy: LabelPolicy,
-        replacements: Callable[[bool], Replacements],  # randomly cropped or not
-        batch_size: int,
-        progress: Stage,
-    ):
+    def __init__(self, job: Job, progress: ProgressBar):
         super().__init__()
-        self.classifier = classifier
-        self.method = method
-        self.batch_size = BatchSize(batch_size)  # one for all shards: what memory allowed once, it allows again
-        self._images = images
-        self._label_policy = label_policy
-        self.replacements = replacements
+        self.classifier = job.source
+        self.batch_size = BatchSize(job.batch_size)  # one for all shards: what memory allowed once, it allows again
+        self._job = job
         self._progress = progress
-
-    def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
-        """A batch stays on the CPU as uint8; its micro-batches move."""
-        return batch
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
         """The shard's arrays and facts, as the store takes them."""
         started = time.monotonic()
-        draws = Draws(self.classifier, self.method, self._images, self.replacements, batch.indices, self.device)
-        explanation = self.method(
+        images = batch_images(self._job, batch.indices, self.device)
+        positions = torch.arange(len(batch.pixels))
+        explanation = self._job.method(
             Request(
                 model=self.classifier,
                 pixels=batch.pixels,
-                choose_labels=partial(self._choose_labels, draws, batch.readable),
-                replacements=draws.replacements,
+                choose_labels=partial(self._choose_labels, images, batch.readable),
+                replacements=images.replacements,
                 device=self.device,
                 batch_size=self.batch_size,
-                positions=torch.arange(len(batch.pixels)),
-                keys=draws.keys(torch.arange(len(batch.pixels))),
+                positions=positions,
+                keys=images.keys(positions),
                 on_progress=self._progress.advance,
             )
         )
+        self.passes += int(explanation.passes.sum())
         return self._shard(batch, explanation, time.monotonic() - started)
 
-    def _choose_labels(self, draws: "Draws", readable: torch.Tensor, logits: Logits, positions: torch.Tensor) -> Labels:
+    def _choose_labels(
+        self, images: "BatchImages", readable: torch.Tensor, logits: Logits, positions: torch.Tensor
+    ) -> Labels:
         refuse_non_finite(logits, self.classifier.name)
-        true = class_indices(self.classifier, [record.class_name or "" for record in draws.records(positions)])
+        true = class_indices(self.classifier, [record.class_name or "" for record in images.records(positions)])
         # an unreadable image must not stop a policy that needs the class of every image: its map is dropped anyway
         true = torch.where(readable[positions], true, true.clamp(min=0))
-        return self._label_policy(logits, true, draws.keys(positions)).to(logits.device)
+        return self._job.label_policy(logits, true, images.keys(positions)).to(logits.device)
 
     def _shard(
         self, batch: ViewBatch, explanation: Explanation, seconds: float
@@ -84,7 +72,7 @@ class Source(LightningModule):
         classes = self.classifier.classes
         facts = []
         for row, index in enumerate(batch.indices.tolist()):
-            record = self._images.records[index]
+            record = self._job.images.records[index]
             facts.append(
                 {
                     "image_id": record.image_id,
@@ -103,9 +91,14 @@ class Source(LightningModule):
         return pack(maps), facts
 
 
+def batch_images(job: Job, indices: torch.Tensor, device: torch.device) -> "BatchImages":
+    """The images at these positions in a job's data set, as its source sees them."""
+    return BatchImages(job.source, job.method, job.images, partial(job.pool, job.source.view), indices, device)
+
+
 @dataclass(frozen=True)
-class Draws:
-    """What a method asks of some images beside their pixels, by position among them."""
+class BatchImages:
+    """What a method asks of a batch's images beside their pixels, by position in the batch."""
 
     classifier: Classifier
     method: Attribution

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from harmonia.attribution.passes import CPU_PASS, BatchSize, fill_up
@@ -18,24 +17,20 @@ from harmonia.data.views import ViewBatch
 from harmonia.features.arms import Explanations, KeepArms, kept_area
 from harmonia.features.fill import Fill, compose
 from harmonia.features.maps import UNREADABLE, pack
-from harmonia.job.progress import Stage
+from harmonia.job.completion import CountingModule
+from harmonia.job.progress import ProgressBar
 from harmonia.models.classifier import Classifier, refuse_non_finite
 from harmonia.shapes import Images, Logits
 
 
-class Target(LightningModule):
+class Target(CountingModule):
     """A classifier that counts what goes through it."""
 
-    def __init__(self, classifier: Classifier, batch_size: int, progress: Stage):
+    def __init__(self, classifier: Classifier, batch_size: int, progress: ProgressBar):
         super().__init__()
         self.classifier = classifier
         self.batch_size = BatchSize(batch_size)
-        self.passes = 0  # inputs that went through the network, without what fills up a pass
         self._progress = progress
-
-    def transfer_batch_to_device(self, batch: ViewBatch, device: torch.device, dataloader_idx: int) -> ViewBatch:
-        """A batch stays on the CPU as uint8; its micro-batches move."""
-        return batch
 
     def parts(self, rows: Tensor, compute: Callable[[Tensor], Any]) -> Iterator[tuple[Tensor, Any]]:
         """The rows in parts of whole passes that fit into memory, each with what compute gives for it."""
@@ -47,17 +42,17 @@ class Target(LightningModule):
 
         while len(rows):
             # compute may be called again for fewer of them
-            part, found = self.batch_size.fit(partial(attempt, rest=rows))
-            yield part, found
+            part, computed = self.batch_size.fit(partial(attempt, rest=rows))
+            yield part, computed
             self._progress.advance(len(part))
             rows = rows[len(part) :]
 
     def show(self, network: Callable[[Images], tuple[Tensor, ...]], images: Images) -> tuple[Tensor, ...]:
         """What the network gives for images, in passes whose size on a CPU depends on no batch size (ADR 9)."""
         slots = self._pass_size(len(images))
-        shown = [images[first : first + slots] for first in range(0, len(images), slots)]
-        found = [[tensor[: len(part)] for tensor in network(fill_up(part, slots))] for part in shown]
-        return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+        parts = [images[first : first + slots] for first in range(0, len(images), slots)]
+        results = [[tensor[: len(part)] for tensor in network(fill_up(part, slots))] for part in parts]
+        return tuple(torch.cat(of_parts) for of_parts in zip(*results, strict=True))
 
     def _pass_size(self, size: int) -> int:
         return CPU_PASS if self.device.type == "cpu" and not self.batch_size.halved else size
@@ -87,8 +82,8 @@ class ImageTarget(Target):
             part_logits, part_representations = self.show(self.classifier.represent, images)
             return self.count(part_logits), part_representations.cpu()
 
-        for part, found in self.parts(rows, represent):
-            logits[part], representations[part] = found
+        for part, answers in self.parts(rows, represent):
+            logits[part], representations[part] = answers
         self._progress.advance(len(batch.pixels) - len(rows))
         facts: list[dict] = [{"flag": "" if readable else UNREADABLE} for readable in batch.readable.tolist()]
         packed = pack(representations[:, None].numpy())
@@ -107,7 +102,7 @@ class FeatureTarget(Target):
         self,
         classifier: Classifier,
         batch_size: int,
-        progress: Stage,
+        progress: ProgressBar,
         *,
         arms: KeepArms,
         fill: Fill,
@@ -133,8 +128,8 @@ class FeatureTarget(Target):
         self._progress.advance(len(batch.pixels) - len(rows))
         logits = torch.full((len(rows), len(self._arms.names), len(self.classifier.classes)), torch.nan)
         areas = torch.full(logits.shape[:2], torch.nan)
-        for part, found in self.parts(torch.arange(len(rows)), lambda part: self._features(batch, rows[part])):
-            logits[part], areas[part] = found
+        for part, answers in self.parts(torch.arange(len(rows)), lambda part: self._features(batch, rows[part])):
+            logits[part], areas[part] = answers
         return batch.indices[rows], logits, areas
 
     def _features(self, batch: ViewBatch, part: Tensor) -> tuple[Logits, Tensor]:

@@ -1,9 +1,9 @@
 """From a spec to a classifier: timm's network, its weights, its view and its classes."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import timm
 import torch
@@ -105,24 +105,20 @@ def _class_file(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def load_job(
-    source: Mapping, targets: Mapping[str, Mapping], seed: int, precision: str = "32-true"
+    source: ModelSpec, targets: Iterable[ModelSpec], seed: int, precision: str = "32-true"
 ) -> tuple[Classifier, dict[str, Classifier]]:
     """A job's source and its targets by name; equal specs are loaded once and are the same object."""
     loaded: dict[ModelSpec, Classifier] = {}
 
-    def once(config: Mapping) -> Classifier:
-        hashable: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in config.items()
-        }
-        spec = ModelSpec(**hashable)
+    def once(spec: ModelSpec) -> Classifier:
         if spec not in loaded:
             loaded[spec] = load(spec, seed, precision)
         return loaded[spec]
 
     first = once(source)
     by_name, asked = {first.name: first}, []
-    for config in targets.values():
-        target = once(config)
+    for spec in targets:
+        target = once(spec)
         if by_name.setdefault(target.name, target) is not target:
             raise InputError(f"two different models are named {target.name!r}; give one of them another name=")
         asked.append(target.name)

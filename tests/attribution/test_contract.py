@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 from paths import CONF
 
 from harmonia.attribution.passes import CPU_PASS
-from harmonia.cli.options import build
+from harmonia.cli.options import Group
 
 METHODS = CONF / "method"
 NAMES = sorted(path.stem for path in METHODS.glob("*.yaml") if not path.stem.startswith("ss"))
@@ -25,7 +25,8 @@ LABELS = torch.tensor([3, 0, 2])
 def method_of(name, layer="auto"):
     settings = OmegaConf.load(METHODS / f"{name}.yaml")
     settings = OmegaConf.merge({"layer": layer, "seed": 0}, {"method": OmegaConf.merge(settings, FEWER.get(name, {}))})
-    return build("method", OmegaConf.to_container(settings, resolve=True)["method"])
+    options = OmegaConf.to_container(settings, resolve=True)["method"]
+    return Group("method", options.pop("name"), options).build()
 
 
 @pytest.fixture(params=NAMES)

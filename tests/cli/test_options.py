@@ -5,16 +5,15 @@ import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Optional, Protocol
+from typing import Annotated, Any, Literal, Optional, Protocol
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_object
-from omegaconf import OmegaConf
 
 from harmonia.cli.entry import conf_folder
-from harmonia.cli.options import build, build_function, check, check_root
+from harmonia.cli.options import AtLeast, Group, read
 from harmonia.errors import InputError
+from harmonia.job.settings import settings_of
 
 
 class Shape(Protocol):
@@ -79,8 +78,16 @@ def _importable(monkeypatch):
     monkeypatch.setitem(sys.modules, "planted", planted)
 
 
+def build(key, options, **objects):
+    return Group(key, "m", options).build(**objects)
+
+
+def build_function(key, options):
+    return Group(key, "m", options).function()
+
+
 def method(**options):
-    return build("method", {"_target_": "planted.Method", "name": "m", **options})
+    return build("method", {"_target_": "planted.Method", **options})
 
 
 def start(**options):
@@ -210,7 +217,7 @@ def test_objects_beside_the_options_go_to_the_constructor():
 
 
 def test_a_function_is_bound_to_its_options_and_to_nothing_else():
-    options = {"_target_": "planted.policy", "name": "random", "seed": 3, "start": start(layer="bn2")}
+    options = {"_target_": "planted.policy", "seed": 3, "start": start(layer="bn2")}
     assert build_function("label", options)("logits", "true") == ("logits", "true", 3, Start("bn2"))
     with pytest.raises(InputError, match=r"^label\.seed must be a whole number, got 'x'$"):
         build_function("label", {**options, "seed": "x"})
@@ -220,10 +227,49 @@ def test_a_function_is_bound_to_its_options_and_to_nothing_else():
         build_function("label", {**options, "logits": 3})
 
 
-@pytest.mark.parametrize("make", [build, build_function])
-def test_a_group_set_to_null_is_refused(make):
-    with pytest.raises(InputError, match=r"^method must be one of its options, got null"):
-        make("method", None)
+@dataclass(frozen=True)
+class Disk:
+    gigabytes: Annotated[float, AtLeast(0)]
+    names: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    method: Group
+    disk: Disk
+    disks: dict[str, Disk]
+
+
+def asked(**changes):
+    disk = {"gigabytes": 1}
+    return {"method": {"_target_": "planted.Method", "name": "m"}, "disk": disk, "disks": {"a": disk}} | changes
+
+
+def test_settings_are_read_all_the_way_down():
+    disk = {"gigabytes": 2, "names": ["x", "y"]}
+    settings = read(Asked, asked(disk=disk, disks={"b": disk}))
+    assert settings.method == Group("method", "m", {"_target_": "planted.Method"})
+    assert settings.disk == Disk(2, ("x", "y")) == settings.disks["b"]
+    assert settings.method.having(steps=3).build() == Method(steps=3)
+    assert settings.method.build() == Method()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": None}, "method must be one of its options, got null; --help lists them"),
+        ({"method": {"name": 3}}, "method.name must be text, got 3; write method.name=\"'3'\""),
+        ({"disk": {}}, "disk.gigabytes must be given, it has no default; add disk.gigabytes=VALUE"),
+        ({"disk": {"gigabytes": -1}}, "disk.gigabytes must be at least 0, got -1"),
+        ({"disk": {"gigabytes": 1, "gigabits": 1}}, "disk has no option 'gigabits'; did you mean disk.gigabytes?"),
+        ({"disks": {"a": {"gigabytes": True}}}, "disks.a.gigabytes must be a number, got true"),
+        ({"disc": 1}, "the configuration has no option 'disc'; did you mean disk?"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_in_words(changes, message):
+    with pytest.raises(InputError) as refusal:
+        read(Asked, asked(**changes))
+    assert str(refusal.value) == message
 
 
 @pytest.mark.parametrize("path", ["planted.Nothing", "planted.constant", "no_such_module.Thing", "..", "", None, 3])
@@ -245,20 +291,16 @@ def test_string_annotations_are_read_where_they_can_be():
         build("method", {"_target_": "planted.strings"})
 
 
-def test_check_alone_knows_every_parameter_and_builds_nothing():
-    check("source", Method, {"objective": "x", "start": start(layer="defect")})
-    with pytest.raises(InputError, match=r"^source has no option 'name'"):
-        check("source", Method, {"name": "e7"})
-    check("logger", takes_any, {"whatever": 3})
+def test_a_target_that_takes_any_option_takes_any_and_checks_the_ones_it_names():
+    assert build("logger", {"_target_": "planted.takes_any", "whatever": 3}) == {"number": 1, "whatever": 3}
     with pytest.raises(InputError, match=r"^logger\.number must be a whole number"):
-        check("logger", takes_any, {"number": "x"})
+        build("logger", {"_target_": "planted.takes_any", "number": "x"})
 
 
 def composed(*overrides):
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         # what Hydra itself sets in a job
-        config = compose("config", [*overrides, "paths.job=job", "tracking.group=sweep"])
-    return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        return compose("config", [*overrides, "paths.job=job", "tracking.group=sweep"])
 
 
 @pytest.mark.parametrize(
@@ -266,7 +308,8 @@ def composed(*overrides):
     ["seed=7", "batch_size=1", "num_threads=2", "crop_pct=1", "crop_pct=0.9", "paths.weights=w", "store.spool_gb=0.5"],
 )
 def test_root_keys_that_fit_pass(override):
-    check_root(composed(override))
+    settings = settings_of(composed(override))
+    assert settings.resolved["seed"] == settings.seed
 
 
 @pytest.mark.parametrize(
@@ -287,8 +330,11 @@ def test_root_keys_that_fit_pass(override):
         ("store.spool_gb=-1", "store.spool_gb must be at least 0, got -1"),
         ("store.spool_gb=inf", "store.spool_gb must be finite and at least 0, got inf"),
         ("store.spool_gb=nan", "store.spool_gb must be a number, got nan"),
-        ("store=null", "store.shard_size must be given, got none"),
-        ("~store.spool_gb", "store.spool_gb must be given, got none"),
+        ("store=null", "store must be one of its options, got null"),
+        ("~store.spool_gb", "store.spool_gb must be given, it has no default; add store.spool_gb=VALUE"),
+        ("+store.speed=1", "store has no option 'speed'"),
+        ("source.crop_pct=wide", "source.crop_pct must be a number or null, got 'wide'"),
+        ("+target.e6.archi=x", "target.e6 has no option 'archi'; did you mean target.e6.arch?"),
         ("tracking.panel_images=-1", "tracking.panel_images must be at least 0, got -1"),
         ("paths.cache=3", "paths.cache must be text, got 3; write paths.cache=\"'3'\""),
         ("paths.weights=3", "paths.weights must be text or null, got 3"),
@@ -297,12 +343,12 @@ def test_root_keys_that_fit_pass(override):
         ("target.e6=null", "target.e6 must be one of its options, got null"),
         ("~fill", "fill must be one of its options, got null"),
         ("~label", "label must be one of its options, got null"),
-        ("~trainer.precision", "trainer.precision must be given, got none"),
+        ("~trainer.precision", "trainer.precision must be given, it has no default"),
     ],
 )
 def test_root_keys_that_do_not_fit_are_refused(override, message):
     with pytest.raises(InputError) as refusal:
-        check_root(composed(override))
+        settings_of(composed(override))
     assert str(refusal.value).startswith(message)
 
 
@@ -312,9 +358,9 @@ def options_of(*groups):
 
 @pytest.mark.parametrize(("group", "name"), options_of("method", "data", "fill", "evaluation", "trainer", "label"))
 def test_every_option_of_conf_fits_its_target(group, name):
-    options = composed(f"{group}='{name}'")[group]
-    target = get_object(options["_target_"])
+    chosen = getattr(settings_of(composed(f"{group}='{name}'")), group)
+    assert chosen.name == name
     if group == "label":
-        build_function(group, options)
+        chosen.function()
     else:
-        check(group, target, {key: value for key, value in options.items() if key != "name"})
+        chosen.check()

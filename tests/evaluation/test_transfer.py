@@ -1,5 +1,8 @@
 """Laws of the transfer protocol: its rows hold the numbers worked by hand, and no image is classified twice."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -19,6 +22,7 @@ from harmonia.features.controls import Controls
 from harmonia.features.fill import Black, Mean
 from harmonia.features.maps import pack
 from harmonia.job.contract import Job
+from harmonia.job.pipeline import evaluate
 from harmonia.models.classifier import Classifier, ModelSpec
 from harmonia.models.labels import predicted
 from harmonia.results.representations import read_representations
@@ -26,8 +30,11 @@ from harmonia.results.rows import ROWS, read_rows
 from harmonia.store.sets import ShardSet
 
 TRAINER = {**OmegaConf.load(CONF / "trainer" / "auto.yaml"), "accelerator": "cpu"}
+del TRAINER["name"]
 COLOURS = np.array([[200, 40, 10], [30, 220, 90], [0, 0, 0], [60, 70, 250]]) / 255  # of the four images
 LABELS, EXPLAINED = ["red", "green", "red", "blue"], ["red", "green", "red", "red"]
+BLACK = ("black", Black())
+MADE = {"passes": 1, "converged": True}  # facts of every map
 SOFT = [0.8, 0.5, 0.1, 0.2]  # the constant value of each map
 BROKEN = 2
 READABLE = [0, 1, 3]
@@ -91,47 +98,50 @@ def job(tmp_path):
                 "explained": EXPLAINED[i],
                 "predicted": "blue" if i == 3 else LABELS[i],
                 "flag": "unreadable" if i == BROKEN else "constant",
+                **MADE,
             }
             for i in items
         ]
         maps.write(shard, pack(values[items]), facts)
 
-    def make(folder: str, **changes) -> Job:
+    def make(folder: str, maps=maps, fill=BLACK, targets=None) -> Job:
         (tmp_path / folder).mkdir()
-        given = dict(
+        identity = {"maps": maps.key, "fill": fill[0], "data": images.digest}
+        keys = SimpleNamespace(
+            maps=maps,
+            predictions=lambda target: stored("predictions", target, {"data": images.digest}),
+            features=lambda target, reading: stored("features", target, {**identity, **reading}),
+        )
+        named = {group: SimpleNamespace(name=group) for group in ("method", "evaluation")}
+        named |= {"label": SimpleNamespace(name="predicted"), "fill": SimpleNamespace(name=fill[0])}
+        return Job(
+            settings=SimpleNamespace(**named),  # pyright: ignore
             folder=tmp_path / folder,
             images=images,
             viewed=ViewedImages(images.records, [near.view]),
             source=near,
-            targets={"near": near, "far": far},
-            maps=maps,
-            method=Method(),
-            method_name="method",
+            targets=targets or {"near": near, "far": far},
+            method=Method(),  # pyright: ignore
             label_policy=predicted,
-            label_name="predicted",
-            fill=Black(),
-            fill_name="black",
-            replacements=None,
-            open_predictions=lambda target: ShardSet.open(
-                tmp_path, "predictions", target.name, {"model": target.digest, "data": images.digest}, 4, 3
-            ),
-            open_features=lambda target, reading: ShardSet.open(
-                tmp_path, "features", target.name, features_identity(given | changes, target, reading), 4, 3
-            ),
-            open_grid_maps=None,
-            open_scores=None,
-            evaluation=None,
-            evaluation_name="transfer",
+            fill=fill[1],
+            evaluation=Transfer(),
+            keys=keys,  # pyright: ignore
+            pool=None,  # pyright: ignore
             make_trainer=lambda **more: instantiate(TRAINER, **more, _convert_="all"),
+            device=torch.device("cpu"),
             batch_size=4,
         )
-        return Job(**(given | changes))
+
+    def stored(kind: str, target: Classifier, identity: dict) -> ShardSet:
+        return ShardSet.open(tmp_path, kind, target.name, {"model": target.digest, **identity}, 4, 3)
 
     return make
 
 
-def features_identity(given: dict, target: Classifier, reading: dict) -> dict:
-    return {"maps": given["maps"].key, "model": target.digest, "fill": given["fill_name"], **reading}
+def passes(job: Job, **settings) -> dict[str, int]:
+    """Runs Transfer of these settings on the job; gives the inputs that went through each network."""
+    summary = evaluate(replace(job, evaluation=Transfer(**settings)))
+    return {name: value for name, value in summary.items() if name in ("network_passes/near", "network_passes/far")}
 
 
 def by_hand(name: str, image: int, kept: float) -> np.ndarray:
@@ -142,7 +152,7 @@ def by_hand(name: str, image: int, kept: float) -> np.ndarray:
 
 def test_rows_hold_the_numbers_worked_by_hand(job):
     made = job("job")
-    Transfer(areas=(0.25,))(made)
+    passes(made, areas=(0.25,))
     rows = read_rows(made.folder)
     assert len(rows) == 2 * 3 * 3
     expected = [(name, image, arm) for name in ("near", "far") for image in READABLE for arm in ARMS]
@@ -170,31 +180,31 @@ def test_rows_hold_the_numbers_worked_by_hand(job):
 
 
 def test_a_target_sees_each_image_once_and_each_of_its_arms_once(job):
-    counts = Transfer(areas=(0.25, 0.5))(job("job"))
+    counts = passes(job("job"), areas=(0.25, 0.5))
     assert counts == {"network_passes/near": 3 * (1 + 3), "network_passes/far": 3 * (1 + 3)}
 
 
 def test_a_second_job_takes_the_predictions_of_the_first(job):
     first, second = job("first"), job("second")
-    Transfer(areas=(0.25,))(first)
-    counts = Transfer(areas=(0.25,))(second)
+    passes(first, areas=(0.25,))
+    counts = passes(second, areas=(0.25,))
     assert counts == {"network_passes/near": 0, "network_passes/far": 0}
     assert read_rows(second.folder).equals(read_rows(first.folder))
 
 
 def test_a_target_that_is_new_classifies_the_images_and_the_known_one_does_not(job):
     first = job("first")
-    Transfer(areas=())(job("only near", targets={"near": first.targets["near"]}))
-    assert Transfer(areas=())(first) == {"network_passes/near": 0, "network_passes/far": 3 * 2}
+    passes(job("only near", targets={"near": first.targets["near"]}), areas=())
+    assert passes(first, areas=()) == {"network_passes/near": 0, "network_passes/far": 3 * 2}
 
 
 def test_the_normalisation_of_the_configuration_goes_before_the_methods(job):
     made = job("job")
-    Transfer(areas=(), normalise="minmax")(made)  # a constant map ranks nothing
+    passes(made, areas=(), normalise="minmax")  # a constant map ranks nothing
     rows = read_rows(made.folder)
     assert (rows[rows.arm == "soft"].kept_area == 0).all()
     with pytest.raises(InputError, match="got 'nonsense'"):
-        Transfer(normalise="nonsense")(job("other"))
+        passes(job("other"), normalise="nonsense")
     assert not (made.folder.parent / "other" / ROWS).exists()
 
 
@@ -215,7 +225,7 @@ def ranked(job, tmp_path):
         values = np.random.default_rng(0).normal(size=(4, 5, 5)).astype(np.float32)
         for shard in maps.claims():
             items = list(maps.shard_items(shard))
-            facts = [{"explained": EXPLAINED[i], "predicted": LABELS[i], "flag": flags[i]} for i in items]
+            facts = [{"explained": EXPLAINED[i], "predicted": LABELS[i], "flag": flags[i], **MADE} for i in items]
             maps.write(shard, pack(values[items]), facts)
         return job(folder, maps=maps, **changes)
 
@@ -223,7 +233,7 @@ def ranked(job, tmp_path):
 
 
 def rows_of(job, **settings):
-    Transfer(areas=(0.25,), **settings)(job)
+    passes(job, areas=(0.25,), **settings)
     return read_rows(job.folder)
 
 
@@ -249,7 +259,7 @@ def test_controls_have_the_numbers_worked_by_hand(ranked):
 
 def test_an_image_without_a_partner_has_no_row_of_that_arm_and_costs_no_pass(ranked):
     made = ranked("job")
-    counts = Transfer(areas=(0.25,), controls=ALL)(made)
+    counts = passes(made, areas=(0.25,), controls=ALL)
     rows = read_rows(made.folder)
     having = rows.groupby("arm").image_id.unique().map(sorted).to_dict()
     assert having["same_class25"] == ["0.png", "3.png"]  # green is explained once
@@ -265,7 +275,7 @@ def test_a_map_that_ranks_nothing_stands_in_for_none(ranked):
 def test_a_silhouette_does_not_depend_on_the_fill(ranked):
     black, mean = (
         rows_of(ranked("black"), controls=ALL),
-        rows_of(ranked("mean", fill=Mean(), fill_name="mean"), controls=ALL),
+        rows_of(ranked("mean", fill=("mean", Mean())), controls=ALL),
     )
     for arm in ("silhouette25", "complement25"):
         one, other = (rows[rows.arm == arm].p_predicted.to_numpy() for rows in (black, mean))
@@ -277,7 +287,7 @@ def test_a_silhouette_does_not_depend_on_the_fill(ranked):
 
 def test_the_representations_of_every_target_are_left_for_the_readable_images(job):
     made = job("job")
-    Transfer(areas=())(made)
+    passes(made, areas=())
     image_ids, found = read_representations(made.folder)
     assert image_ids == ["0.png", "1.png", "3.png"]
     for name in ("near", "far"):
@@ -288,12 +298,12 @@ def test_so_many_images_are_chosen_alike_for_every_job(job):
     chosen = []
     for number, more in enumerate(({}, {"targets": {"far": classifier("far")}})):
         made = job(f"job {number}", **more)
-        Transfer(areas=(), representations=2)(made)
+        passes(made, areas=(), representations=2)
         chosen.append(read_representations(made.folder)[0])
     assert len(chosen[0]) == 2
     assert chosen[0] == chosen[1]
     none = job("none")
-    Transfer(areas=(), representations=0)(none)
+    passes(none, areas=(), representations=0)
     assert read_representations(none.folder) == ([], {})
     with pytest.raises(InputError, match=r"evaluation\.representations must not be negative, got -1"):
         Transfer(representations=-1)

@@ -9,7 +9,7 @@ import torch
 
 from harmonia.attribution.contract import Backgrounds
 from harmonia.data.manifest import ImageRecord
-from harmonia.job.source import Draws
+from harmonia.job.source import BatchImages
 
 RECORDS = [ImageRecord(f"image {number}", Path(f"{number}.png"), "a", f"digest {number}") for number in range(3)]
 
@@ -32,7 +32,7 @@ class AskedPool:
 @pytest.mark.parametrize("steps", [None, torch.tensor([4, 7])])
 def test_a_methods_backgrounds_decide_the_pool_and_the_class_to_avoid(random_crops, any_class, steps):
     pools = {False: AskedPool(), True: AskedPool()}
-    draws = Draws(
+    batch = BatchImages(
         classifier=SimpleNamespace(classes=["cat", "dog", "owl"]),  # pyright: ignore
         method=SimpleNamespace(backgrounds=Backgrounds(random_crops=random_crops, any_class=any_class)),  # pyright: ignore
         images=SimpleNamespace(records=RECORDS, key=lambda index: 10 + index),  # pyright: ignore
@@ -40,7 +40,7 @@ def test_a_methods_backgrounds_decide_the_pool_and_the_class_to_avoid(random_cro
         indices=torch.tensor([2, 0, 1]),
         device=torch.device("cpu"),
     )
-    shown = draws.replacements(torch.tensor([0, 2]), torch.tensor([1, 2]), steps, 5)
+    shown = batch.replacements(torch.tensor([0, 2]), torch.tensor([1, 2]), steps, 5)
     assert shown.shape == (2, 5, 3, 2, 2)
     asked = pools[random_crops].asked
     assert not hasattr(pools[not random_crops], "asked")

@@ -4,7 +4,6 @@ import time
 
 import numpy as np
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from harmonia.attribution.contract import Attribution, Explanation, Request
@@ -12,28 +11,25 @@ from harmonia.attribution.passes import BatchSize
 from harmonia.evaluation.mosaics.grids import Grids, MosaicBatch
 from harmonia.evaluation.mosaics.presentation import Present, paste
 from harmonia.features.maps import flag_of, pack
+from harmonia.job.completion import CountingModule
 from harmonia.job.contract import Job
-from harmonia.job.progress import Stage
+from harmonia.job.progress import ProgressBar
 from harmonia.models.classifier import class_indices, refuse_non_finite
 from harmonia.shapes import Labels, Logits
 
 
-class GridSource(LightningModule):
+class GridSource(CountingModule):
     """The explained class of a scored cell is its image's label. A predict batch is a shard of scored cells.
 
     Needs Trainer(inference_mode=False): inside inference mode no graph can be built.
     """
 
-    def __init__(self, job: Job, method: Attribution, grids: Grids, present: Present, progress: Stage):
+    def __init__(self, job: Job, method: Attribution, grids: Grids, present: Present, progress: ProgressBar):
         super().__init__()
         self.classifier = job.source
         self.presented = torch.nn.ModuleDict({str(cell): present(job.source, grids.n, cell) for cell in grids.scored})
         self.batch_size = BatchSize(max(1, job.batch_size // grids.n**2))  # a mosaic is n * n images
         self._job, self._method, self._grids, self._progress = job, method, grids, progress
-
-    def transfer_batch_to_device(self, batch: MosaicBatch, device: torch.device, dataloader_idx: int) -> MosaicBatch:
-        """A batch stays on the CPU as uint8; its micro-batches move."""
-        return batch
 
     def predict_step(self, batch: MosaicBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
         """The shard's arrays and facts, as the store takes them."""
@@ -54,6 +50,7 @@ class GridSource(LightningModule):
         seconds = (time.monotonic() - started) / len(items)
         for fact, map_ in zip(facts, maps.numpy(), strict=True):
             fact |= {"seconds": seconds, "flag": flag_of(map_)}
+        self.passes += sum(fact["passes"] for fact in facts)
         return pack(maps.numpy()), facts
 
     def _explain(
@@ -77,7 +74,7 @@ class GridSource(LightningModule):
         def replacements(positions: Tensor, explained: Labels, steps: Tensor | None, draws: int) -> Tensor:
             backgrounds = self._method.backgrounds
             assert backgrounds is not None, "a method that draws replacement images declares its backgrounds"
-            pool = self._job.replacements(self.classifier.view, backgrounds.random_crops)
+            pool = self._job.pool(self.classifier.view, backgrounds.random_crops)
             classes = self.classifier.classes
             avoid = [None if backgrounds.any_class else classes[label] for label in explained.tolist()]
             chosen = positions.tolist()

@@ -5,28 +5,32 @@ Differences in Attribution Methods via Systematic Evaluations", 2023, https://ar
 """
 
 import logging
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from pytorch_lightning.loggers import Logger
 
 from harmonia.attribution.contract import Attribution
 from harmonia.attribution.smoothing import Smoothed
 from harmonia.errors import InputError
-from harmonia.evaluation.answers import predict_images
 from harmonia.evaluation.mosaics import aggatt
 from harmonia.evaluation.mosaics.explain import GridSource
 from harmonia.evaluation.mosaics.grids import Grids, Mosaics, draw_grids
 from harmonia.evaluation.mosaics.presentation import PartHead, PerCell, Positions, Present, on_mosaics
 from harmonia.features.maps import unpack
-from harmonia.job.completion import complete
-from harmonia.job.contract import Job
-from harmonia.job.plan import Cost, Stage, _map_cost, _missing, _of_images, _same, _size
+from harmonia.job.completion import Completed, complete
+from harmonia.job.contract import Evaluation, Job, Stage
+from harmonia.job.stages import explained_by, image_stage, later_stage, stage_of_maps
 from harmonia.models.classifier import class_indices
+from harmonia.results import tracking
 from harmonia.results.localisation import (
+    AGGATT,
+    LOCALISATION,
+    MOSAICS,
     read_localisation,
     summarise_localisation,
     write_aggatt,
@@ -39,60 +43,16 @@ from harmonia.store.sets import ShardSet
 log = logging.getLogger(__name__)
 
 
-def _mosaic_stages(job: Any, label: str) -> Iterator[tuple[tuple, tuple, Stage]]:
-    """At most: how many mosaics there are is known once the source has classified the images."""
-    from harmonia.store.identity import fingerprint
-
-    evaluation, predictions = job.evaluation, job.open_predictions(job.source)
-    yield _of_images(job, job.source)
-    if predictions.missing():
-        count = evaluation.most_mosaics(predictions.count) * len(evaluation.scored)
-        size = predictions.manifest.shard_size
-        lacking = tuple(min(size, count - first) for first in range(0, count, size))
-        # what else stands in the key of the maps is known: that of one mosaic stands for it
-        alike = evaluation.open_maps(job, _any_mosaics(job, 1)).key
-        key = ("mosaics", alike, predictions.key, evaluation.grids, evaluation.confidence, evaluation.seed)
-    else:
-        maps = evaluation.open_maps(job, evaluation.draw(job, evaluation.pool(job)))
-        count, lacking, key = maps.count, _missing(maps), ("mosaics", maps.key)
-    shown = (evaluation.protocol, evaluation.n, evaluation.positions)
-    stage = Stage("mosaics", f"{label}: {job.evaluation_name}", count, lacking)
-    yield key, ("mosaics", _same(job.source.identity()), _same(fingerprint(job.method)), job.batch_size, *shown), stage
-
-
-def _any_mosaics(job: Any, number: int) -> Any:
-    """Of the first images, sure or not."""
-    import numpy as np
-
-    from harmonia.evaluation.mosaics.grids import Grids
-
-    evaluation = job.evaluation
-    placed = np.resize(np.arange(len(job.images.records)), (number, evaluation.n**2))
-    return Grids(evaluation.n, placed, evaluation.scored)
-
-
-def _mosaic_costs(job: Any) -> Iterator[Cost]:
-    """Of mosaics of any images, sure or not: the maps cost the same."""
-    evaluation, count = job.evaluation, len(job.images.records)
-    started = time.monotonic()
-    passes = evaluation.predict(job)
-    predictions = job.open_predictions(job.source)
-    yield Cost((time.monotonic() - started) / count, passes / count, _size(predictions) / count)
-    grids = _any_mosaics(job, max(1, count // evaluation.n**2))
-    maps = evaluation.open_maps(job, grids)
-    yield _map_cost(maps, lambda: evaluation.explain(job, grids, maps))
-
-
 BATCH_MAPS = 32  # maps that are read at once
 FIGURE_PX = 224  # side of AggAtt's maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Localisation:
+class Localisation(Evaluation):
     """One row a scored cell. The source's own maps of whole images are not needed, nor are targets."""
 
-    of_images: ClassVar[bool] = False
-    on_targets: ClassVar[bool] = False
+    section: ClassVar[str] = "harmonia.report.sections.localisation"
+    files: ClassVar[tuple[str, ...]] = (LOCALISATION, AGGATT, MOSAICS)
 
     protocol: Literal["gridpg", "difull", "dipart"]
     n: int = 2  # images a side
@@ -107,78 +67,85 @@ class Localisation:
         if not 0 <= self.confidence < 1:
             raise InputError(f"evaluation.confidence must lie in [0, 1), got {self.confidence}")
 
-    def __call__(self, job: Job) -> dict[str, Any]:
-        """Writes the job's rows and mean maps; returns its metrics."""
-        passes = self.predict(job)
-        pool = self.pool(job)
-        grids = self.draw(job, pool)
-        if describe := getattr(job.method, "layer_of", None):
-            log.info("%s on %s looks at layer %s", job.method_name, job.source.name, describe(job.source))
-        found = f"{len(grids.images)} mosaics of {self.n} x {self.n} from {len(pool)} sure images"
-        log.info("%s: %s", self.protocol, found)
-        if len(grids.images) < self.grids:
-            log.warning("%s: %d mosaics were asked for, the images make %s", self.protocol, self.grids, found)
-        maps = self.open_maps(job, grids)
+    def stages(self, job: Job) -> Iterator[Stage]:
+        """The source on whole images, then its maps of the mosaics that the images it is sure of make."""
+        yield image_stage(job, job.source)
+        predictions = job.keys.predictions(job.source)
+        name = job.settings.evaluation.name
+        priced_by = ("mosaics", *explained_by(job), self.protocol, self.n, self.positions)
+        if not predictions.missing():
+            drawn = self.draw(job)
+            maps = self._maps(job, drawn.grids)
+            compute = partial(self._explain, job, drawn, maps)
+            yield stage_of_maps(job, "mosaics", maps, priced_by, compute, name)
+            return
+        # at most so many; what else stands in the key of the maps is known: that of one mosaic stands for it
+        count = min(self.grids, predictions.count // self.n**2) * len(self.scored)
+        alike = self._maps(job, self.any_mosaics(job, 1)).key
+        key = ("mosaics", alike, predictions.key, self.grids, self.confidence, self.seed)
+        title = f"{job.method_name} of {job.source.name}: {name}"
+        yield later_stage("mosaics", title, key, priced_by, count, predictions.shard_size)
+
+    def write(self, job: Job) -> dict[str, Any]:
+        """The rows, which image stands where, and AggAtt's mean maps."""
+        drawn = self.draw(job)
+        grids, maps = drawn.grids, self._maps(job, drawn.grids)
         write_mosaics(job.folder, grids.n, grids.scored, grids.shown(job.images.records))
-        computed = self.explain(job, grids, maps)
-        self._write(job, grids, maps)
-        facts = maps.facts()
-        return {
-            **summarise_localisation(read_localisation(job.folder)),
-            "maps_computed": computed,
-            "maps_cached": len(grids) - computed,
-            "maps_flagged": sum(fact["flag"] != "" for fact in facts),
-            "maps_not_converged": sum(not fact["converged"] for fact in facts),
-            "network_passes/maps": sum(fact["passes"] for fact in facts),
-            f"network_passes/{job.source.name}": passes,
-            "grids": len(grids.images),
-            "pool": len(pool),
-        }
+        self._write_rows(job, grids, maps)
+        rows = read_localisation(job.folder)
+        return {**summarise_localisation(rows), "grids": len(grids.images), "pool": drawn.sure}
+
+    def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:
+        """Numbers; with W&B a histogram and a table of cells too."""
+        tracking.publish_cells(logger, summary, dict(job.settings.resolved), read_localisation(job.folder))
+
+    def on_any_images(self) -> "Localisation":
+        """On mosaics of the first images, sure or not: their maps cost the same."""
+        return _OnAnyImages(**{field.name: getattr(self, field.name) for field in fields(self)})
 
     @property
     def scored(self) -> tuple[int, ...]:
         """Cells of a mosaic, row by row, whose maps are made: of GridPG all, else those of the repeated class."""
         return tuple(range(self.n**2)) if self.protocol == "gridpg" else (0, self.n**2 - 1)
 
-    def most_mosaics(self, images: int) -> int:
-        """That so many images can make, were the source sure of all."""
-        return min(self.grids, images // self.n**2)
-
-    def predict(self, job: Job) -> int:
-        """The source's predictions of whole images, complete in the store; gives the network passes spent."""
-        return predict_images(job, job.source)
+    def draw(self, job: Job) -> "Drawn":
+        """The mosaics that every method sees; the source's predictions must be complete."""
+        pool = self.pool(job)
+        labels = [record.class_name or "" for record in job.images.records]
+        keys = np.array([job.images.key(index) for index in range(len(labels))], np.uint64)
+        repeat = self.protocol != "gridpg"
+        return Drawn(draw_grids(pool, labels, keys, self.n, self.grids, repeat, self.seed), len(pool))
 
     def pool(self, job: Job) -> list[int]:
-        """The images of which the source names the right class with that probability; predict comes first."""
-        predictions = job.open_predictions(job.source)
+        """The images of which the source names the right class with that probability."""
+        predictions = job.keys.predictions(job.source)
         labels = class_indices(job.source, [record.class_name or "" for record in job.images.records])
-        found = []
+        pool = []
         for shard in range(predictions.num_shards):  # all images' logits at once would grow with their number
             items = predictions.shard_items(shard)
             logits = torch.from_numpy(predictions.read(shard)[0]["logits"]).double()
             p, predicted = logits.softmax(1).max(1)
             sure = (predicted == labels[items.start : items.stop]) & (p >= self.confidence)
-            found += [items[row] for row in sure.nonzero()[:, 0].tolist()]  # NaN, of an unreadable image, is not sure
-        return found
+            pool += [items[row] for row in sure.nonzero()[:, 0].tolist()]  # NaN, of an unreadable image, is not sure
+        return pool
 
-    def draw(self, job: Job, pool: list[int]) -> Grids:
-        """The mosaics that every method sees."""
-        labels = [record.class_name or "" for record in job.images.records]
-        keys = np.array([job.images.key(index) for index in range(len(labels))], np.uint64)
-        return draw_grids(pool, labels, keys, self.n, self.grids, self.protocol != "gridpg", self.seed)
+    def any_mosaics(self, job: Job, number: int) -> Grids:
+        """So many mosaics of the first images, sure or not."""
+        images = np.resize(np.arange(len(job.images.records)), (number, self.n**2))
+        return Grids(self.n, images, self.scored)
 
-    def open_maps(self, job: Job, grids: Grids) -> ShardSet:
+    def _maps(self, job: Job, grids: Grids) -> ShardSet:
         """The set of these mosaics' maps; smoothing is done on reading, so that one set serves all K."""
         shown = {"protocol": self.protocol, "positions": self._positions(job)}
-        return job.open_grid_maps(
-            _unsmoothed(job.method),
-            f"{self.protocol}-{self.n}x{self.n}",
-            {**shown, "grids": grids.digest(job.images.records)},
-            len(grids),
-        )
+        shown["grids"] = grids.digest(job.images.records)
+        return job.keys.mosaics(_unsmoothed(job.method), f"{self.protocol}-{self.n}x{self.n}", shown, len(grids))
 
-    def explain(self, job: Job, grids: Grids, maps: ShardSet) -> int:
-        """The maps that the store lacks; gives the number computed here."""
+    def _explain(self, job: Job, drawn: "Drawn", maps: ShardSet) -> Completed:
+        grids = drawn.grids
+        extent = f"{len(grids.images)} mosaics of {self.n} x {self.n} from {drawn.sure} sure images"
+        log.info("%s: %s", self.protocol, extent)
+        if len(grids.images) < self.grids:
+            log.warning("%s: %d mosaics were asked for, the images make %s", self.protocol, self.grids, extent)
         return complete(
             maps,
             Mosaics(grids, job.viewed),
@@ -204,7 +171,7 @@ class Localisation:
             return "tiled" if adds else None  # a cell's patches must have the positions of a whole image
         return self.positions if self.protocol == "gridpg" and (adds or self.positions == "downscaled") else None
 
-    def _write(self, job: Job, grids: Grids, maps: ShardSet) -> None:
+    def _write_rows(self, job: Job, grids: Grids, maps: ShardSet) -> None:
         size = grids.n * job.source.view.size
         inside, total = np.zeros(len(grids)), np.zeros(len(grids))
         for start in range(0, len(grids), BATCH_MAPS):
@@ -216,13 +183,12 @@ class Localisation:
         facts = maps.facts()
         where = [grids.item(item) for item in range(len(grids))]
         shown = [job.images.records[int(grids.images[grid, cell])] for grid, cell in where]
-        describe = getattr(job.method, "layer_of", None)
         constant = {
             "cells": grids.n**2,
             "source": job.source.name,
             "method": job.method_name,
             "protocol": self.protocol,
-            "layer": (describe(job.source) if describe else None) or "",
+            "layer": job.layer,
         }
         write_localisation(
             job.folder,
@@ -261,6 +227,20 @@ class Localisation:
                 "scores": scores[chosen],
             },
         )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Mosaics, and of how many images the source is sure enough to stand in one."""
+
+    grids: Grids
+    sure: int
+
+
+class _OnAnyImages(Localisation):
+    def draw(self, job: Job) -> Drawn:
+        count = len(job.images.records)
+        return Drawn(self.any_mosaics(job, max(1, count // self.n**2)), count)
 
 
 def _unsmoothed(method: Attribution) -> Attribution:

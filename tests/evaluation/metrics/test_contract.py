@@ -13,7 +13,7 @@ from torch import nn
 
 from harmonia.attribution.gradient import Gradient
 from harmonia.attribution.passes import CPU_PASS, BatchSize
-from harmonia.cli.options import build
+from harmonia.cli.options import Group
 from harmonia.evaluation.metrics.contract import Score
 
 EVALUATIONS = CONF / "evaluation"
@@ -57,7 +57,7 @@ def asked(request):
     options = OmegaConf.to_container(settings, resolve=True)["evaluation"]["metric"]
     few = FEWER.get(request.param, {})
     assert few.keys() <= options.keys()
-    metric = build("evaluation", options | few)
+    metric = Group("evaluation", request.param, options | few).build()
     torch.manual_seed(0)
     model, images = classifier(Net(), SIZE), pixels(COUNT, SIZE)
     gradient = by(Gradient())

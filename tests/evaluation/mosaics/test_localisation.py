@@ -2,9 +2,9 @@
 
 import dataclasses
 import tracemalloc
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ from harmonia.evaluation.mosaics.grids import Grids, draw_grids
 from harmonia.evaluation.mosaics.localisation import Localisation, masses
 from harmonia.evaluation.mosaics.presentation import PartHead, PerCell, cut, on_mosaics, paste
 from harmonia.features.maps import pack
-from harmonia.job.keys import open_grid_maps
+from harmonia.job.keys import Keys
 from harmonia.models.classifier import Classifier, ModelSpec
 from harmonia.results.localisation import read_localisation, summarise_localisation
 from harmonia.store.sets import ShardSet
@@ -465,11 +465,12 @@ def test_other_bytes_or_classes_under_the_same_names_are_other_mosaics(changes):
 
 def test_maps_of_mosaics_are_kept_by_the_pool_and_the_seed_where_a_method_draws_from_it():
     def identity(method, pool_digest, seed):
-        settings = {"seed": seed, "method": {"name": "m"}, "store": {"shard_size": 4}}
-        images = SimpleNamespace(pool_digest=pool_digest)
+        settings = SimpleNamespace(seed=seed, method=SimpleNamespace(name="m"), store=SimpleNamespace(shard_size=4))
+        images = SimpleNamespace(pool_digest=pool_digest, records=())
         source = SimpleNamespace(name="net", identity=dict)
-        opened = partial(open_grid_maps, lambda *given: given[2], settings, images, source)
-        return opened(method, "gridpg", {"grids": "g"}, 8)
+        given = {"settings": settings, "images": images, "source": source, "method": method, "fill": None}
+        keys: Any = Keys(open_set=lambda kind, name, identity, *sizes: identity, **given)
+        return keys.mosaics(method, "gridpg", {"grids": "g"}, 8)
 
     drawing, plain = GradientSHAP(), GradCAM()
     assert identity(drawing, "p", 0) != identity(drawing, "q", 0)
@@ -502,7 +503,7 @@ def test_the_sure_images_are_found_shard_by_shard(tmp_path):
         arrays = {"logits": logits[items.start : items.stop].numpy(), "representation": representation}
         predictions.write(shard, arrays, [{}] * shard_size)
     job = SimpleNamespace(
-        open_predictions=lambda source: predictions,
+        keys=SimpleNamespace(predictions=lambda source: predictions),
         source=SimpleNamespace(class_index=int),
         images=SimpleNamespace(records=[SimpleNamespace(class_name=str(number)) for number in range(count)]),
     )

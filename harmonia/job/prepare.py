@@ -1,0 +1,157 @@
+"""From settings to a job: everything is checked that can be before time is spent, then images and models are loaded."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from pytorch_lightning import Trainer
+
+from harmonia.attribution.contract import Attribution
+from harmonia.attribution.smoothing import Smoothed
+from harmonia.data.manifest import ImageSet
+from harmonia.data.replacements import Replacements
+from harmonia.data.view import View
+from harmonia.data.views import ViewedImages
+from harmonia.errors import InputError
+from harmonia.job.contract import Evaluation, Job
+from harmonia.job.keys import Keys
+from harmonia.job.settings import Settings
+from harmonia.models import load
+from harmonia.models.classifier import Classifier
+from harmonia.store.sets import ShardSet
+
+log = logging.getLogger(__name__)
+
+
+def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] = ShardSet.open) -> Job:
+    """Images, models and what is done with them; every stage is still to come.
+
+    open_set: ShardSet.peek where nothing may be written.
+    """
+    _quiet_lightning()
+    # classifiers take their precision from the settings: Lightning's would reach the masks and keep weights too
+    trainer = settings.trainer.having(precision="32-true")
+    # Lightning would take the tasks of `srun` for ranks of one job
+    make_trainer = partial(trainer.build, plugins=[LightningEnvironment()])
+    device = _device(make_trainer)
+    method = _method(settings)
+    evaluation = settings.evaluation.build()
+    if not isinstance(evaluation, Evaluation):
+        raise InputError(f"evaluation._target_ must name an Evaluation (harmonia.job.contract), got {evaluation!r}")
+    fill = settings.fill.build()
+    label_policy = settings.label.function()
+    # from here on it takes time
+    images: ImageSet = settings.data.build()
+    evaluation.check(images)
+    asked = settings.target if evaluation.uses_targets else {"self": settings.source}
+    source, targets = load.load_job(settings.source, asked.values(), settings.seed, settings.precision)
+    _check_classes(images, source, targets.values())
+    cache_root = Path(settings.paths.cache).expanduser()
+    viewed = ViewedImages(
+        images.records,
+        [model.view for model in (source, *targets.values())],
+        unreadable=settings.unreadable,
+        spool_folder=cache_root / "spool",
+        spool_limit_bytes=int(settings.store.spool_gb * 2**30),
+    )
+    keys = Keys(
+        open_set=partial(open_set, cache_root),
+        settings=settings,
+        images=images,
+        source=source,
+        method=method,
+        fill=fill,
+    )
+
+    @cache
+    def pool(view: View, random_crops: bool) -> Replacements:
+        return Replacements(images.pool, view, settings.seed, random_crops)
+
+    return Job(
+        settings=settings,
+        folder=folder,
+        images=images,
+        viewed=viewed,
+        source=source,
+        targets=targets,
+        method=method,
+        label_policy=label_policy,
+        fill=fill,
+        evaluation=evaluation,
+        keys=keys,
+        pool=pool,
+        make_trainer=make_trainer,
+        device=device,
+        # beyond 8, a CPU's activations leave the cache and every pass pays for fresh memory; 16 fits B7 on a large GPU
+        batch_size=(8 if device.type == "cpu" else 16) if settings.batch_size == "auto" else settings.batch_size,
+    )
+
+
+def _device(make_trainer: Callable[..., Trainer]) -> torch.device:
+    """Where the job computes; one device, a CPU or a CUDA GPU."""
+    try:
+        trainer = make_trainer()
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise InputError(f"trainer: Lightning takes no such options: {error}; see conf/trainer") from error
+    if trainer.world_size > 1:
+        raise InputError(
+            f"trainer: a job uses one device, got {trainer.world_size}; let -m hydra/launcher=ray or slurm place it, "
+            "or start the same command once for each device: the processes divide the work among them"
+        )
+    device = trainer.strategy.root_device
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"trainer: a device must be a CPU or a CUDA GPU, got {device}; use trainer=cpu")
+    return device
+
+
+def _method(settings: Settings) -> Attribution:
+    """The method, behind a Gaussian where one is asked for."""
+    method: Attribution = settings.method.build()
+    if settings.layer != "auto" and not hasattr(method, "layer_of"):
+        raise InputError(f"layer: {settings.method.name} explains at no chosen layer, got {settings.layer!r}")
+    smooth = settings.smooth
+    return method if smooth.k is None else Smoothed(inner=method, k=smooth.k, padding=smooth.padding)
+
+
+def _check_classes(images: ImageSet, source: Classifier, targets: Iterable[Classifier]) -> None:
+    """A data set whose classes a target does not know would score 0 without a word."""
+    asked = list(targets)
+    for model in dict.fromkeys((*asked, source)):
+        unknown = [name for name in images.class_names if model.class_index(name) is None]
+        if len(unknown) == len(images.class_names) and model in asked:
+            raise InputError(
+                f"data: {model.name} knows no class of {images.name} (first: {unknown[0]!r}); name the folders by "
+                f"WordNet id or ImageNet index, give data.class_map=FILE, or name {model.name}'s classes=FILE"
+            )
+        if unknown:
+            log.warning("%s lacks %d classes of %s, first %r", model.name, len(unknown), images.name, unknown[0])
+    nameless = sum(source.class_index(record.class_name or "") is None for record in images.pool)
+    if nameless:
+        log.warning(
+            "%d of %d replacement images have none of the source's classes: they may show the explained one",
+            nameless,
+            len(images.pool),
+        )
+
+
+def _quiet_lightning() -> None:
+    """Lightning's hints are about training; harmonia's own lines say what its user needs."""
+    rank_zero_only.rank = 0  # every process is a job of its own: `srun` numbers its tasks, and only the first would log
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    hints = (
+        "does not have many workers",
+        "IterableDataset",
+        "infer the batch indices",
+        "LeafSpec",
+        "GPU available but",
+        "The `srun` command is available",
+    )
+    for hint in hints:
+        warnings.filterwarnings("ignore", f".*{hint}")

@@ -1,0 +1,85 @@
+"""What a job is asked to do: every key of conf/config.yaml, typed once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from omegaconf import DictConfig, OmegaConf
+
+from harmonia.cli.options import AtLeast, Group, read
+from harmonia.errors import InputError
+from harmonia.models.classifier import ModelSpec
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """A Gaussian on raw maps."""
+
+    k: Annotated[int | None, AtLeast(1)]  # the kernel's side in cells of the map; None: no smoothing
+    padding: Literal["reflect", "zero", "replicate"]
+
+
+@dataclass(frozen=True)
+class Paths:
+    cache: str  # the store, downloads, decoded images
+    job: str  # the job's folder
+    weights: str | None
+
+
+@dataclass(frozen=True)
+class Store:
+    shard_size: Annotated[int, AtLeast(1)]  # images
+    spool_gb: Annotated[float, AtLeast(0)]  # disk for decoded images, GiB
+
+
+@dataclass(frozen=True)
+class Tracking:
+    name: str | None
+    group: str | None
+    job_type: str | None
+    tags: list[str]
+    panel_images: Annotated[int, AtLeast(0)]  # images in the panel of samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Held against their types in this order: a model's option may repeat one of the keys before it."""
+
+    seed: Annotated[int, AtLeast(0)]
+    batch_size: Annotated[Literal["auto"] | int, AtLeast(1)]
+    num_threads: Annotated[int | None, AtLeast(1)]
+    unreadable: str
+    crop_pct: float | None
+    layer: str
+    smooth: Smooth
+    paths: Paths
+    store: Store
+    source: ModelSpec
+    target: dict[str, ModelSpec]
+    method: Group
+    data: Group
+    label: Group
+    fill: Group
+    evaluation: Group
+    trainer: Group
+    logger: Mapping[str, Any] | None
+    tracking: Tracking
+    resolved: Mapping[str, Any]  # all of it as config.yaml and the logger have it
+
+    def __post_init__(self):
+        if not self.target:
+            raise InputError("target must name at least one model, got none; add target=[self]")
+        if "precision" not in self.trainer.options:
+            raise InputError("trainer.precision must be given, it has no default; add trainer.precision=32-true")
+
+    @property
+    def precision(self) -> Any:
+        """Inside the networks."""
+        return self.trainer.options["precision"]
+
+
+def settings_of(config: DictConfig) -> Settings:
+    """A composed configuration, resolved; what does not fit is refused in one line."""
+    values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    groups = ("source", "target", "method", "data", "label", "fill", "evaluation", "trainer")
+    return read(Settings, {**dict.fromkeys(groups), **values, "resolved": values})
