@@ -18,7 +18,7 @@ from harmonia.errors import InputError
 from harmonia.store import claims
 from harmonia.store.files import TEMPORARY, disk_errors
 from harmonia.store.index import INDEX
-from harmonia.store.manifest import SCHEMA, Manifest, stored_schema
+from harmonia.store.manifest import FILE, SCHEMA, Manifest, stored_schema
 from harmonia.store.sets import ShardSet, default_cache
 from harmonia.store.shards import CorruptShard
 
@@ -42,19 +42,9 @@ def list_sets(options: argparse.Namespace) -> int:
     table = Table("kind", "name", "key", "items", "shards", "size", "created", "source", "method")
     for folder in _set_folders(options.cache):
         size = decimal(sum(stat.st_size for _, stat in _files(folder)))
-        manifest = Manifest.read(folder)
+        manifest, damage = _manifest(folder)
         if manifest is None:
-            row = [
-                folder.parent.name,
-                folder.name[:-17],
-                folder.name[-16:],
-                "?",
-                "?",
-                size,
-                _damage(folder),
-                "",
-                "",
-            ]
+            row = [folder.parent.name, folder.name[:-17], folder.name[-16:], "?", "?", size, damage, "", ""]
         else:
             stored = ShardSet(folder, manifest)
             done = sum(stored.shard_path(shard).exists() for shard in range(stored.num_shards))
@@ -72,9 +62,9 @@ def verify(options: argparse.Namespace) -> int:
     """One line for each bad file; the exit code is 1 if there is any."""
     bad = sound = 0
     for folder in _set_folders(options.cache):
-        manifest = Manifest.read(folder)
+        manifest, damage = _manifest(folder)
         if manifest is None:
-            print(f"{folder}: {_damage(folder)}")
+            print(f"{folder}: {damage}")
             bad += stored_schema(folder) in (None, SCHEMA)
             continue
         stored = ShardSet(folder, manifest)
@@ -116,7 +106,7 @@ def _prune_set(folder: Path, options: argparse.Namespace) -> None:
 
     reason = _unwanted(folder, options)
     if not reason and stored_schema(folder) not in (None, SCHEMA):
-        reason = _damage(folder)
+        reason = _manifest(folder)[1]
     if not reason and not any(folder.glob("shard-*.safetensors")) and _idle_s(folder) > _EMPTY_S:
         reason = "it holds no shard, and no process works on it"
     if reason:
@@ -124,9 +114,9 @@ def _prune_set(folder: Path, options: argparse.Namespace) -> None:
         return
     for path in (*folder.glob(TEMPORARY), *folder.glob("locks/worker-*.lock")):
         remove(path, "left by a process that died")
-    manifest = Manifest.read(folder)
+    manifest, damage = _manifest(folder)
     if manifest is None:
-        print(f"kept {folder}: {_damage(folder)}")
+        print(f"kept {folder}: {damage}")
         return
     stored, sound = ShardSet(folder, manifest), 0
     for shard in _shards_there(stored):
@@ -162,7 +152,7 @@ def _idle_s(folder: Path) -> float:
 def _set_folders(cache: Path) -> Iterator[Path]:
     with disk_errors(cache):
         for folder in sorted(cache.glob("*/*")):
-            ours = (folder / "manifest.json").exists() or any(folder.glob("shard-*.safetensors"))
+            ours = (folder / FILE).exists() or any(folder.glob("shard-*.safetensors"))
             if _SET_FOLDER.fullmatch(folder.name) and ours:
                 yield folder
 
@@ -182,11 +172,17 @@ def _names(folder: Path) -> tuple[str, str]:
     return folder.name, folder.name[:-17]
 
 
-def _damage(folder: Path) -> str:
+def _manifest(folder: Path) -> tuple[Manifest | None, str]:
+    """The manifest, or why there is none."""
+    try:
+        if manifest := Manifest.read(folder):
+            return manifest, ""
+    except InputError as error:
+        return None, str(error).removeprefix(f"{folder}/")
     schema = stored_schema(folder)
     if schema in (None, SCHEMA):
-        return "manifest.json is missing or damaged; rerun to write it again"
-    return f"schema {schema}, this version reads {SCHEMA}; prune removes it"
+        return None, f"{FILE} is missing or damaged; rerun to write it again"
+    return None, f"schema {schema}, this version reads {SCHEMA}; prune removes it"
 
 
 def _label(part: object) -> str:

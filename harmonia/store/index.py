@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 
 from harmonia.store.shards import Facts
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 INDEX = "index.parquet"
 
 
@@ -44,14 +47,10 @@ def is_index(path: Path, table: "pa.Table") -> bool:
 
     try:
         with pq.ParquetFile(path) as file:
-            found = file.read()
+            stored = file.read()
         # as text NaN is NaN
-        same = str(found.to_pydict()) == str(table.to_pydict())
-        return same and found.schema.equals(table.schema, check_metadata=True)
+        same = str(stored.to_pydict()) == str(table.to_pydict())
+        return same and stored.schema.equals(table.schema, check_metadata=True)
     # damage may show as anything: a value, a length, a code of compression
     except (OSError, ValueError, KeyError, IndexError, pa.ArrowException):
         return False
-
-
-if TYPE_CHECKING:
-    import pyarrow as pa

@@ -3,15 +3,21 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+from pydantic import ConfigDict, PositiveInt, ValidationError
+from pydantic.dataclasses import dataclass
+
+from harmonia.errors import InputError
 from harmonia.store import claims
 from harmonia.store.files import disk_errors, write_stored
 from harmonia.store.shards import SHARD, CorruptShard, read_shard
 
+FILE = "manifest.json"
 SCHEMA = 2  # 1: keys held the modules of classes (ADR 11)
 
 
@@ -23,24 +29,35 @@ def set_key(identity: Mapping) -> str:
         raise ValueError(f"an identity is finite JSON, got {identity!r} ({error}); convert its values") from error
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", strict=True))
 class Manifest:
-    identity: dict
-    key: str
+    """What manifest.json holds beside its seal."""
+
+    identity: dict[str, Any]  # what made the numbers, in words
+    key: str  # set_key of the identity
     kind: str
     name: str
-    count: int
-    shard_size: int
+    count: PositiveInt  # items
+    shard_size: PositiveInt  # items of a shard; the last may have fewer
     schema: int
     created: str
-    harmonia: str
+    harmonia: str  # its version
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest | None":
-        """None when it is missing, damaged (open writes it again) or of another schema."""
+        """None when it is missing, damaged (open writes it again) or of another schema; InputError if it is sealed and
+        yet no manifest.
+        """
         if (content := _sealed(folder)) is None or content.get("schema") != SCHEMA:
             return None
-        return cls(**content)
+        try:
+            return cls(**content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(
+                f"{folder / FILE}: {'.'.join(map(str, first['loc']))} is no manifest's ({first['msg']}, got "
+                f"{first['input']!r}); remove the folder or choose another with paths.cache=PATH"
+            ) from error
 
 
 def stored_schema(folder: Path) -> int | None:
@@ -62,16 +79,16 @@ def new_manifest(kind: str, name: str, identity: Mapping, count: int, shard_size
     )
 
 
-def write_manifest(folder: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> Manifest:
+def write_manifest(folder: Path, wanted: Manifest) -> Manifest:
+    """The manifest that the folder has from now on: another process's, or the wanted with the size of its shards."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with claims.gate(folder / "locks"):  # two first runs must agree on one shard_size
         if manifest := Manifest.read(folder):
             return manifest
-        surviving = _surviving_shard_size(folder, set_key(identity))
-        manifest = new_manifest(kind, name, identity, count, surviving or shard_size)
+        manifest = replace(wanted, shard_size=_surviving_shard_size(folder, wanted.key) or wanted.shard_size)
         content = {**vars(manifest), "digest": _digest(vars(manifest))}
-        write_stored(folder / "manifest.json", json.dumps(content, indent=1).encode())
+        write_stored(folder / FILE, json.dumps(content, indent=1).encode())
         return manifest
 
 
@@ -88,7 +105,7 @@ def _surviving_shard_size(folder: Path, key: str) -> int | None:
 
 def _sealed(folder: Path) -> dict | None:
     """The manifest of any schema without its digest; None when they do not match."""
-    path = folder / "manifest.json"
+    path = folder / FILE
     with disk_errors(path):
         try:
             written = path.read_bytes()

@@ -22,7 +22,7 @@ from harmonia.errors import InputError
 from harmonia.store import claims, shards
 from harmonia.store.files import disk_errors, write_stored
 from harmonia.store.index import INDEX, encode_index, index_table, is_index
-from harmonia.store.manifest import Manifest, new_manifest, set_key, write_manifest
+from harmonia.store.manifest import Manifest, new_manifest, write_manifest
 from harmonia.store.shards import CorruptShard, Facts, read_shard
 
 log = logging.getLogger(__name__)
@@ -49,35 +49,25 @@ class ShardSet:
     @classmethod
     def open(cls, root: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> "ShardSet":
         """The set with this identity, made if absent. An existing set keeps its shard_size."""
-        folder, key = cls._place(root, kind, name, identity, count, shard_size)
-        manifest = Manifest.read(folder) or write_manifest(folder, kind, name, identity, count, shard_size)
-        return cls._of(folder, manifest, key, count, shard_size)
+        folder, wanted = _wanted(root, kind, name, identity, count, shard_size)
+        return cls._of(folder, Manifest.read(folder) or write_manifest(folder, wanted), wanted)
 
     @classmethod
     def peek(cls, root: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> "ShardSet":
         """The set that open would give, to be looked at: nothing is written, and an absent one lacks every shard."""
-        folder, key = cls._place(root, kind, name, identity, count, shard_size)
-        manifest = Manifest.read(folder) or new_manifest(kind, name, identity, count, shard_size)
-        return cls._of(folder, manifest, key, count, shard_size)
-
-    @staticmethod
-    def _place(root: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> tuple[Path, str]:
-        if count < 1 or shard_size < 1:
-            raise ValueError(f"a set needs count and shard_size of 1 or more, got {count} and {shard_size}")
-        key = set_key(identity)
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80] or "set"
-        return Path(root) / kind / f"{name}-{key[:16]}", key
+        folder, wanted = _wanted(root, kind, name, identity, count, shard_size)
+        return cls._of(folder, Manifest.read(folder) or wanted, wanted)
 
     @classmethod
-    def _of(cls, folder: Path, manifest: Manifest, key: str, count: int, shard_size: int) -> "ShardSet":
-        if (manifest.key, manifest.count) != (key, count):
+    def _of(cls, folder: Path, manifest: Manifest, wanted: Manifest) -> "ShardSet":
+        if (manifest.key, manifest.count) != (wanted.key, wanted.count):
             raise InputError(
                 f"{folder}: the set in a folder must have its key and count, got {manifest.key[:24]} of "
-                f"{manifest.count} items for {key[:24]} of {count}; remove the folder or choose another with "
-                "paths.cache=PATH"
+                f"{manifest.count} items for {wanted.key[:24]} of {wanted.count}; remove the folder or choose another "
+                "with paths.cache=PATH"
             )
-        if manifest.shard_size != shard_size:
-            log.info("%s keeps its shard_size %d; %d is ignored", folder, manifest.shard_size, shard_size)
+        if manifest.shard_size != wanted.shard_size:
+            log.info("%s keeps its shard_size %d; %d is ignored", folder, manifest.shard_size, wanted.shard_size)
         return cls(folder, manifest)
 
     @property
@@ -237,6 +227,13 @@ class ShardSet:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(shard)
         return self._loaded[shard]
+
+
+def _wanted(root: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> tuple[Path, Manifest]:
+    """A set's folder, and its manifest if it has none yet."""
+    wanted = new_manifest(kind, name, identity, count, shard_size)
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80] or "set"
+    return Path(root) / kind / f"{safe}-{wanted.key[:16]}", wanted
 
 
 def _stamp(path: Path) -> tuple[int, int]:
