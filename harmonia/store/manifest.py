@@ -20,6 +20,11 @@ from harmonia.store.shards import SHARD, CorruptShard, read_shard
 FILE = "manifest.json"
 SCHEMA = 2  # 1: keys held the modules of classes (ADR 11)
 
+try:
+    _VERSION = metadata.version("harmonia")
+except metadata.PackageNotFoundError:
+    _VERSION = "not installed"
+
 
 def set_key(identity: Mapping) -> str:
     """64 hex digits that change with every value of the identity, not with the order of its names."""
@@ -75,7 +80,7 @@ def new_manifest(kind: str, name: str, identity: Mapping, count: int, shard_size
         shard_size=int(shard_size),
         schema=SCHEMA,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        harmonia=_version(),
+        harmonia=_VERSION,
     )
 
 
@@ -122,10 +127,3 @@ def _digest(content: Mapping) -> str:
     plain = json.loads(json.dumps(content, allow_nan=False))  # numbers as names become text before sorting
     canonical = json.dumps(plain, sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _version() -> str:
-    try:
-        return metadata.version("harmonia")
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -1,0 +1,94 @@
+"""Laws of files that are written whole or not at all, and of locks; and that nobody else writes or locks them."""
+
+import re
+import subprocess
+import sys
+import threading
+
+import pytest
+from paths import REPOSITORY
+
+from harmonia.errors import InputError
+from harmonia.store.files import JOBS, TEMPORARY, disk_errors, locked, replacing, write_text
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_file_is_replaced_whole_and_what_fails_leaves_the_old_one(tmp_path, lasting):
+    path = tmp_path / "file"
+    write_text(path, "old\n")
+    with replacing(path, lasting) as temporary:
+        temporary.write_text("new")
+        assert temporary in list(tmp_path.glob(TEMPORARY))
+        assert path.read_text() == "old\n"
+    assert path.read_text() == "new"
+    with pytest.raises(UnicodeEncodeError), replacing(path, lasting) as temporary:
+        temporary.write_text("half" * 9999 + "\udcff", encoding="utf-8")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_writers_of_one_file_in_one_process_do_not_mix(tmp_path):
+    path = tmp_path / "file"
+    with replacing(path) as first, replacing(path) as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # the block that ended last
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_has_one_holder_and_is_free_after_the_block_or_death(tmp_path):
+    with locked(tmp_path / "lock") as held, locked(tmp_path / "lock") as held_twice:
+        assert (held, held_twice) == (True, False)
+    script = "import os, sys; from pathlib import Path; from harmonia.store.files import locked\n"
+    script += "with locked(Path(sys.argv[1])) as held: assert held; os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", script, str(tmp_path / "lock")], cwd=REPOSITORY).returncode == 9
+    with locked(tmp_path / "lock") as held:
+        assert held
+
+
+def test_who_waits_for_a_lock_says_so_once_and_gets_it(tmp_path):
+    waits, release = [], threading.Event()
+
+    def hold(held_elsewhere):
+        with locked(tmp_path / "lock"):
+            held_elsewhere.set()
+            release.wait(60)
+
+    held_elsewhere = threading.Event()
+    holder = threading.Thread(target=hold, args=[held_elsewhere])
+    holder.start()
+    assert held_elsewhere.wait(60)
+
+    def on_wait():
+        waits.append("waiting")
+        release.set()
+
+    with locked(tmp_path / "lock", wait=True, on_wait=on_wait) as held:
+        assert held
+    holder.join()
+    with locked(tmp_path / "lock", wait=True, on_wait=on_wait):
+        assert waits == ["waiting"]
+
+
+def test_an_error_names_what_lies_on_the_disk_and_the_option_that_moves_it(tmp_path):
+    (tmp_path / "file").touch()
+    for refused in (locked(tmp_path / "file" / "lock", JOBS), disk_errors(tmp_path, JOBS)):
+        with pytest.raises(InputError, match=r"a job's folder .*; .*hydra\.run\.dir=") as error, refused:
+            (tmp_path / "absent").rmdir()
+        assert "\n" not in str(error.value)
+
+
+PARQUET = r"ParquetWriter|pq\.write_table|ParquetFile|read_parquet|to_parquet|pq\.read_table"
+OWNERS = {
+    r"os\.replace|os\.rename|fsync": "store/files.py",
+    r"\bFileLock\b|import fcntl": "store/files.py",
+    PARQUET: "results/parquet.py store/index.py",
+}
+
+
+@pytest.mark.parametrize(("calls", "owners"), OWNERS.items())
+def test_whole_files_locks_and_parquet_have_one_owner(calls, owners):
+    package = REPOSITORY / "harmonia"
+    users = [str(path.relative_to(package)) for path in package.rglob("*.py") if re.search(calls, path.read_text())]
+    assert set(users) == set(owners.split())
