@@ -1,9 +1,14 @@
-"""Documents name files, links and modules that exist."""
+"""Documents name files, links and modules that exist, and their examples run."""
 
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+
+from harmonia.attribution.contract import Request
+from harmonia.attribution.passes import BatchSize
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -81,3 +86,25 @@ def test_every_command_is_a_door(page):
     for module in re.findall(r"python -m (harmonia[\w.]*)", page.read_text()):
         place = ROOT / module.replace(".", "/")
         assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file(), module
+
+
+def test_the_method_that_a_page_adds_explains_images():
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "adding-a-method.md").read_text(), re.M | re.S)
+    names = {"__name__": "brightness"}
+    exec(compile(code, "brightness.py", "exec", dont_inherit=True), names)
+    pixels = torch.arange(5 * 3 * 4, dtype=torch.uint8).view(5, 3, 2, 2)
+    request = Request(
+        model=lambda images: images.mean((2, 3)),
+        pixels=pixels,
+        choose_labels=lambda logits, positions: logits.argmax(1),
+        replacements=lambda *asked: pytest.fail("it asks for no other images"),
+        device=torch.device("cpu"),
+        batch_size=BatchSize(2),
+        positions=torch.arange(5),
+        keys=np.arange(5, dtype=np.uint64),
+        on_progress=lambda images: None,
+    )
+    explanation = names["Brightness"]()(request)
+    torch.testing.assert_close(explanation.maps, (pixels.float() / 255).mean(1))
+    assert explanation.explained.tolist() == [2] * 5
+    assert explanation.passes.tolist() == [1] * 5
