@@ -69,10 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     def counts(text: str) -> list[int]:
-        found = [int(part) for part in text.split(",")]
-        if min(found) < 1:
+        numbers = [int(part) for part in text.split(",")]
+        if min(numbers) < 1:
             raise argparse.ArgumentTypeError(f"must be positive numbers parted by commas, got {text}")
-        return found
+        return numbers
 
     def number(text: str) -> int:
         if not text.isdecimal():

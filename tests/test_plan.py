@@ -9,7 +9,9 @@ from PIL import Image
 
 from harmonia import plan
 from harmonia.job import plan as job_plan
-from harmonia.job.plan import Cost, Plan, Stage, duration
+from harmonia.job.completion import Completed
+from harmonia.job.contract import Stage
+from harmonia.job.plan import Cost, Plan, PlannedStage, duration
 
 WORDS = ["source=timm", "source.arch=test_resnet", "source.weights=random", "target=self", "data=folder", "trainer=cpu"]
 WORDS += ["data.root=images", "evaluation.controls=null", "evaluation.areas=[0.3]", "logger=none", "store.shard_size=2"]
@@ -192,16 +194,30 @@ def test_what_cannot_be_run_cannot_be_planned(planned):
     assert len(err.splitlines()) == 1
 
 
+def stage(kind: str, missing: tuple[int, ...]) -> Stage:
+    """Of ten items."""
+    return Stage(
+        kind=kind,
+        title="x",
+        key=(kind,),
+        priced_by=(kind,),
+        count=10,
+        missing=missing,
+        shards=None,
+        complete=lambda: Completed(0, 0),
+    )
+
+
 def test_the_bound_is_grahams():
-    stage = Stage("maps", "x", 10, (4, 4, 2), Cost(seconds=2.0, passes=1.0, num_bytes=5.0))
-    assert stage.total("seconds") == stage.bound_s(1) == 20
-    assert stage.total("num_bytes") == 50
-    assert stage.bound_s(2) == 20 / 2 + 8 / 2
-    assert stage.bound_s(10**9) == pytest.approx(8)  # a shard is nobody else's
-    done = Stage("maps", "y", 10, ())
+    costly = PlannedStage(stage("maps", (4, 4, 2)), Cost(seconds=2.0, passes=1.0, num_bytes=5.0))
+    assert costly.total("seconds") == costly.bound_s(1) == 20
+    assert costly.total("num_bytes") == 50
+    assert costly.bound_s(2) == 20 / 2 + 8 / 2
+    assert costly.bound_s(10**9) == pytest.approx(8)  # a shard is nobody else's
+    done = PlannedStage(stage("images", ()))
     assert done.bound_s(4) == done.total("seconds") == 0
-    both = Plan(0, stages={("a",): stage, ("b",): done})
-    assert both.bound_s(2) == 14
+    plan_of_two = Plan(0, stages={("a",): costly, ("b",): done})
+    assert plan_of_two.bound_s(2) == 14
 
 
 @pytest.mark.parametrize(

@@ -118,16 +118,16 @@ def _locate(group: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     if not isinstance(path, str):
         raise InputError(f"{group}._target_ must name a class or a function, got {_shown(path)}")
     try:
-        found = get_object(path)
+        target = get_object(path)
     except (ImportError, ValueError) as error:
         if error.__cause__ is not None and not isinstance(error.__cause__, ModuleNotFoundError | AttributeError):
             raise
         raise InputError(
             f"{group}._target_ must name an importable class or function, got {path!r} ({error})"
         ) from error
-    if not callable(found):
-        raise InputError(f"{group}._target_ must name a class or a function, got {path!r}, a {type(found).__name__}")
-    return found
+    if not callable(target):
+        raise InputError(f"{group}._target_ must name a class or a function, got {path!r}, a {type(target).__name__}")
+    return target
 
 
 def _check(key: str, target: Callable[..., Any], options: Mapping[str, Any], keywords_only: bool) -> None:

@@ -126,18 +126,18 @@ def _no_option(words: Sequence[str], conf: Path) -> str | None:
 def _composition(causes: Sequence[BaseException], conf: Path) -> str:
     lines = [line.strip() for cause in causes for line in str(cause).splitlines() if line.strip()]
     text = " ".join(dict.fromkeys(lines))
-    if found := re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text):
-        return _unknown_key(found[1], conf)
-    if found := re.search(r"Could not override '([^']+)'", text):
-        return _unknown_key(found[1], conf)
-    if found := re.search(r"Ambiguous value for argument '([^'=]+)=(.+?)' 1\.", text):
-        return _several_values(found[1], found[2], conf)
-    found = re.search(r"Interpolation key '([^'.]+)\.[^']*' not found", text)
-    if found and (options := _option_names(found[1], conf)):
-        return f"{_must_be_one_of(found[1], options)}, got none"
+    if match := re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text):
+        return _unknown_key(match[1], conf)
+    if match := re.search(r"Could not override '([^']+)'", text):
+        return _unknown_key(match[1], conf)
+    if match := re.search(r"Ambiguous value for argument '([^'=]+)=(.+?)' 1\.", text):
+        return _several_values(match[1], match[2], conf)
+    match = re.search(r"Interpolation key '([^'.]+)\.[^']*' not match", text)
+    if match and (options := _option_names(match[1], conf)):
+        return f"{_must_be_one_of(match[1], options)}, got none"
     for pattern, reading in _READINGS:
-        if found := re.search(pattern, text):
-            return reading.format(*found.groups())
+        if match := re.search(pattern, text):
+            return reading.format(*match.groups())
     # the key goes first, OmegaConf's types say nothing to a user
     plain = [line for line in dict.fromkeys(lines) if not re.match(r"(full_key|object_type|reference_type)[:=]", line)]
     key = re.search(r"full_key: (\S+)", text)

@@ -52,20 +52,20 @@ def as_shard(
 
 def of_images(job: Job, target: Classifier, logits_BK: Logits, positions: Sequence[int]) -> Answers:
     """The answers on whole images: one arm that keeps everything."""
-    found = answers(target, logits_BK[:, None], _labels(job, positions), _explained(job, positions))
-    return {**found, "kept_area": np.ones((len(positions), 1), np.float32)}
+    of_whole = answers(target, logits_BK[:, None], _labels(job, positions), _explained(job, positions))
+    return {**of_whole, "kept_area": np.ones((len(positions), 1), np.float32)}
 
 
 def rows(
-    job: Job, target: Classifier, positions: Sequence[int], arms: Sequence[str], found: Answers
+    job: Job, target: Classifier, positions: Sequence[int], arms: Sequence[str], given: Answers
 ) -> dict[str, np.ndarray | list]:
     """Columns of results.SCHEMA, images outermost, arms within; none for an arm that an image lacks (kept area NaN)."""
     facts = job.maps.read_items(positions)[1]
     records = [job.images.records[index] for index in positions]
     names = np.array(target.classes, dtype=object)
-    present_BA = ~np.isnan(found["kept_area"])
+    present_BA = ~np.isnan(given["kept_area"])
     image_R, arm_R = present_BA.nonzero()
-    of_row = {name: values[present_BA] for name, values in found.items()}
+    of_row = {name: values[present_BA] for name, values in given.items()}
 
     def per_image(values: list) -> np.ndarray:
         return np.array(values, dtype=object)[image_R]

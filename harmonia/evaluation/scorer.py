@@ -53,9 +53,9 @@ class Scorer(CountingModule):
         self._progress.advance(len(flags) - len(usable))
         explained = [facts[row]["explained"] for row in usable.tolist()]
         maps = torch.from_numpy(unpack(arrays))[usable]
-        found = self._score(batch, usable, maps, class_indices(self.classifier, explained)) if explained else None
+        scores = self._score(batch, usable, maps, class_indices(self.classifier, explained)) if explained else None
         seconds = (time.monotonic() - started) / len(flags)
-        return self._shard(flags, usable, found, seconds)
+        return self._shard(flags, usable, scores, seconds)
 
     def _score(self, batch: ViewBatch, usable: Tensor, maps: Maps, labels: Labels) -> Scores:
         job = self._job
@@ -67,7 +67,7 @@ class Scorer(CountingModule):
         again = torch.zeros(len(usable), dtype=torch.long)  # passes of maps that the metric had made
 
         def explain(model: Model, images: Images, rows: Tensor) -> Maps:
-            found = job.method(
+            explanation = job.method(
                 Request(
                     model=model,
                     pixels=_levels(images),
@@ -80,10 +80,10 @@ class Scorer(CountingModule):
                     on_progress=lambda images: None,
                 )
             )
-            again[rows] += found.passes
-            return found.maps
+            again[rows] += explanation.passes
+            return explanation.maps
 
-        found = self._metric(
+        scores = self._metric(
             Explained(
                 model=self.classifier,
                 pixels=batch.pixels[usable],
@@ -97,7 +97,7 @@ class Scorer(CountingModule):
                 on_progress=self._progress.advance,
             )
         )
-        return replace(found, passes=found.passes + again)
+        return replace(scores, passes=scores.passes + again)
 
     def _boxes(
         self, batch: ViewBatch, rows: Tensor, records: list[ImageRecord], names: list[str]
@@ -112,16 +112,16 @@ class Scorer(CountingModule):
         )
 
     def _shard(
-        self, flags: list[str], usable: Tensor, found: Scores | None, seconds: float
+        self, flags: list[str], usable: Tensor, scores: Scores | None, seconds: float
     ) -> tuple[dict[str, np.ndarray], list[dict]]:
-        names = dict.fromkeys([*self._metric.better, *(found.scores if found else ())])
+        names = dict.fromkeys([*self._metric.better, *(scores.scores if scores else ())])
         arrays = {name: np.full(len(flags), np.nan) for name in names}
         why = [dict.fromkeys(names, flag) if flag else {} for flag in flags]
         passes = np.zeros(len(flags), int)
-        if found is not None:
+        if scores is not None:
             rows = usable.numpy()
-            passes[rows] = found.passes.numpy()
-            for name, score in found.scores.items():
+            passes[rows] = scores.passes.numpy()
+            for name, score in scores.scores.items():
                 arrays[name][rows] = score.values.numpy()
                 for row, reason in zip(rows.tolist(), score.reasons, strict=True):
                     why[row] |= {name: reason} if reason else {}

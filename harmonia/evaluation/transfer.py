@@ -140,14 +140,14 @@ def _append_rows(job: Job, target: Classifier, arms: list[str], features: ShardS
     """The rows of one target, a shard at a time."""
     predictions = job.keys.predictions(target)
     for shard in range(features.num_shards):
-        found, facts = features.read(shard)
+        of_features, facts = features.read(shard)
         readable = [row for row, fact in enumerate(facts) if fact["flag"] != UNREADABLE]
         if readable:
             positions = [features.shard_items(shard)[row] for row in readable]
             logits = torch.from_numpy(predictions.read_items(positions)[0]["logits"])
             whole = answers.of_images(job, target, logits, positions)
-            both = {name: np.concatenate([whole[name], found[name][readable]], 1) for name in whole}
-            append(answers.rows(job, target, positions, ["image", *arms], both))
+            of_arms = {name: np.concatenate([whole[name], of_features[name][readable]], 1) for name in whole}
+            append(answers.rows(job, target, positions, ["image", *arms], of_arms))
 
 
 def _partners(job: Job, seed: int) -> Partners:
@@ -168,11 +168,11 @@ def _explanations(job: Job, partners: Partners, indices: list[int]) -> Explanati
     def another(same_class: bool) -> Maps:
         chosen = [partners.of(index, same_class) for index in indices]
         rows = [row for row, partner in enumerate(chosen) if partner is not None]
-        found = torch.full_like(maps, torch.nan)
+        partners_maps = torch.full_like(maps, torch.nan)
         if rows:
             arrays = job.maps.read_items([partner for partner in chosen if partner is not None])[0]
-            found[rows] = torch.from_numpy(unpack(arrays))
-        return found
+            partners_maps[rows] = torch.from_numpy(unpack(arrays))
+        return partners_maps
 
     return Explanations(
         maps=maps,

@@ -63,11 +63,11 @@ def holds(folder: Path, settings: Mapping[str, Any]) -> bool:
     if (folder / ERROR).exists() or not (folder / SUMMARY).exists():
         return False
     try:
-        found = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        finished = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return False
     # the group is a folder named by the time, which differs between processes of one command
-    return isinstance(found, dict) and _without_logging(found) == _without_logging(settings)
+    return isinstance(finished, dict) and _without_logging(finished) == _without_logging(settings)
 
 
 def _without_logging(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,18 +44,18 @@ def stage_of_maps(
     def completed() -> Completed:
         if job.layer:
             log.info("%s on %s looks at layer %s", job.method_name, job.source.name, job.layer)
-        here = compute()
+        computed = compute()
         facts = [fact for fact in maps.facts() if fact["flag"] != UNREADABLE]
         if unconverged := sum(not fact["converged"] for fact in facts):
             log.warning("%d of %d maps have not converged", unconverged, maps.count)
         counts = {
-            "maps_computed": here.items,
-            "maps_cached": maps.count - here.items,
+            "maps_computed": computed.items,
+            "maps_cached": maps.count - computed.items,
             "maps_flagged": sum(fact["flag"] != "" for fact in facts),
             "maps_not_converged": unconverged,
             "network_passes/maps": sum(fact["passes"] for fact in facts),
         }
-        return Completed(here.items, here.passes, counts)
+        return Completed(computed.items, computed.passes, counts)
 
     name = f"{job.method_name} of {job.source.name}"
     return stored_stage(kind, f"{name}: {title}" if title else name, maps, priced_by, completed)

@@ -266,6 +266,7 @@ def test_a_map_without_positive_attribution_and_one_that_is_not_finite_score_0_a
         source=source,
         method=GradCAM(),
         method_name="gc",
+        layer="conv2",
         images=SimpleNamespace(records=records),
         viewed=SimpleNamespace(
             batch=lambda images, view: SimpleNamespace(
@@ -276,7 +277,7 @@ def test_a_map_without_positive_attribution_and_one_that_is_not_finite_score_0_a
         ),
     )
     grids = Grids(2, np.arange(4)[None], (0, 1, 2, 3))
-    Localisation(protocol="gridpg")._write(job, grids, store)
+    Localisation(protocol="gridpg")._write_rows(job, grids, store)
     rows = read_localisation(tmp_path)
     assert rows["undefined"].tolist() == [False, True, True, False]
     assert rows["localisation"].tolist() == [pytest.approx(0.25), 0, 0, 1]
