@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
+from harmonia.arms import IMAGE_ARM
 from harmonia.data.views import ViewBatch
 from harmonia.draws import Purpose, counter_hash
 from harmonia.errors import InputError
@@ -147,7 +148,7 @@ def _append_rows(job: Job, target: Classifier, arms: list[str], features: ShardS
             logits = torch.from_numpy(predictions.read_items(positions)[0]["logits"])
             whole = answers.of_images(job, target, logits, positions)
             of_arms = {name: np.concatenate([whole[name], of_features[name][readable]], 1) for name in whole}
-            append(answers.rows(job, target, positions, ["image", *arms], of_arms))
+            append(answers.rows(job, target, positions, [IMAGE_ARM, *arms], of_arms))
 
 
 def _partners(job: Job, seed: int) -> Partners:

@@ -6,6 +6,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from harmonia.arms import percent
 from harmonia.errors import InputError
 from harmonia.features.resample import enlarged
 from harmonia.shapes import Keep, Maps
@@ -80,7 +81,3 @@ def check_areas(key: str, areas: Sequence[float]) -> None:
             raise InputError(f"{key} must be whole percents, got {area}; 0.12 keeps 12 %")
     if len({percent(area) for area in areas}) < len(areas):
         raise InputError(f"{key} must differ, got {list(areas)}; leave one out")
-
-
-def percent(area: float) -> int:
-    return round(100 * area)

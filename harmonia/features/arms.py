@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.features.areas import check_areas, in_view, percent, top_fractions, whole_pixels
+from harmonia.arms import AREA, SOFT_ARM, arm_of
+from harmonia.features.areas import check_areas, in_view, top_fractions, whole_pixels
 from harmonia.features.resample import enlarged, resample
 from harmonia.shapes import Keep, Maps
 
@@ -108,7 +109,7 @@ class KeepArms:
 
     @property
     def names(self) -> list[str]:
-        own = ["soft", *(f"area{percent(area)}" for area in self.areas)]
+        own = [SOFT_ARM, *(arm_of(AREA, area) for area in self.areas)]
         return own + [name for control in self.controls for name in control.names]
 
     @property

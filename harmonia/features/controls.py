@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from harmonia.arms import BLOBS, CENTRE, DIM_ARM, arm_of
 from harmonia.draws import Purpose, counter_hash
 from harmonia.errors import InputError
-from harmonia.features.areas import check_areas, percent
+from harmonia.features.areas import check_areas
 from harmonia.features.arms import Control, Projection
 from harmonia.shapes import Keep
 
@@ -88,20 +89,20 @@ class Controls:
         if self.seed < 0:
             raise InputError(f"evaluation.controls.seed must not be negative, got {self.seed}")
         of_areas = [
-            _at("blobs", self.blobs, partial(blobs, seed=self.seed)),
-            _at("centre", self.centre, centre),
+            _at(BLOBS, self.blobs, partial(blobs, seed=self.seed)),
+            _at(CENTRE, self.centre, centre),
             _at("same_class", self.same_class, same_class),
             _at("other_class", self.other_class, other_class),
             _at("complement", self.complement, complement),
             _at("silhouette", self.silhouette, silhouette, shows_image=False),
         ]
-        dimmed = [Control(("dim",), partial(dim, areas=()))] if self.dim else []
+        dimmed = [Control((DIM_ARM,), partial(dim, areas=()))] if self.dim else []
         return (*dimmed, *(control for control in of_areas if control.names))
 
 
-def _at(name: str, areas: Sequence[float], weights: Callable[..., Keep], shows_image: bool = True) -> Control:
-    check_areas(f"evaluation.controls.{name}", areas)
-    names = tuple(f"{name}{percent(area)}" for area in areas)
+def _at(kind: str, areas: Sequence[float], weights: Callable[..., Keep], shows_image: bool = True) -> Control:
+    check_areas(f"evaluation.controls.{kind}", areas)
+    names = tuple(arm_of(kind, area) for area in areas)
     return Control(names, partial(weights, areas=tuple(areas)), shows_image)
 
 

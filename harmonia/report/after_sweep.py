@@ -8,6 +8,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from harmonia.arms import SOFT_ARM
 from harmonia.store.files import JOBS, locked
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ _due: list[tuple[Path, str]] = []
 class ReportAfterSweep(Callback):
     """Hydra callback that remembers which sweep has started or which run is done; report_sweep does the rest."""
 
-    def __init__(self, arm: str = "soft") -> None:
+    def __init__(self, arm: str = SOFT_ARM) -> None:
         self._arm = arm
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from harmonia.arms import IMAGE_ARM
+from harmonia.arms import IMAGE_ARM, SOFT_ARM
 from harmonia.report.figures.examples import draw_examples, named_images, typical_images
 from harmonia.report.figures.style import PIXELS_PER_INCH, Illustration, save
 from harmonia.report.figures.transfer import (
@@ -45,7 +45,9 @@ def illustrate(
     """
     made = []
     rows = replace(rows, cells=mark_random(rows.cells))
-    shown: Any = rows.frame(OF_ROWS, rows.cells["arm"].isin([IMAGE_ARM, arm, "soft"]).to_numpy(), [*SETTING, *OF_CELLS])
+    shown: Any = rows.frame(
+        OF_ROWS, rows.cells["arm"].isin([IMAGE_ARM, arm, SOFT_ARM]).to_numpy(), [*SETTING, *OF_CELLS]
+    )
     matrix = mark_random(matrix)
     settings = shown.groupby(SETTING, sort=False, observed=True)
     for number, (setting, part) in enumerate(settings, start=1):
@@ -107,7 +109,7 @@ def _figures(rows: Any, matrix: Any, collection: Collection, setting: Sequence[s
             "its mean area, and, tied to it, the image dimmed by as much.",
             accuracy_by_area(matrix),
         )
-    if (rows["arm"] == "soft").any():
+    if (rows["arm"] == SOFT_ARM).any():
         yield (
             "area_distributions",
             "Kept area of the soft maps.",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harmonia.arms import IMAGE_ARM, is_control
+from harmonia.arms import IMAGE_ARM, SOFT_ARM, is_control, is_equal_area
 from harmonia.cli.arguments import did_you_mean
 from harmonia.errors import InputError
 from harmonia.results.jobs import find_jobs, logged_to_wandb, section
@@ -34,7 +34,7 @@ class Logged:
 
 
 def find_logged(
-    run: str, arm: str = "soft", report: str | None = None, entity: str | None = None, project: str | None = None
+    run: str, arm: str = SOFT_ARM, report: str | None = None, entity: str | None = None, project: str | None = None
 ) -> Logged:
     """What the jobs below a folder and their report have logged to W&B."""
     folder = Path(run)
@@ -69,7 +69,7 @@ def find_logged(
         groups=list(dict.fromkeys(str(section(job.config, "tracking").get("group")) for job in jobs)),
         arm=arm,
         targets=list(targets),
-        areas=any(name.startswith("area") for name in arms),
+        areas=any(map(is_equal_area, arms)),
         tables=sorted([path.stem for path in written.glob("*.md")]),
         figures=sorted(path.stem for path in written.glob("*.png")),
         cells=bool(mosaics),

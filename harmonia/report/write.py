@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from harmonia.arms import IMAGE_ARM
+from harmonia.arms import IMAGE_ARM, SOFT_ARM
 from harmonia.cli.arguments import did_you_mean
 from harmonia.errors import InputError
 from harmonia.report.figures.examples import check_names
@@ -53,7 +53,7 @@ _OURS = re.compile(
 
 def write_report(
     run: str | Path,
-    arm: str = "soft",
+    arm: str = SOFT_ARM,
     out: str | Path | None = None,
     images: Sequence[str] = (),
     thumbnails: int | None = THUMBNAILS,

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from harmonia.arms import IMAGE_ARM, is_control, matched_control
+from harmonia.arms import IMAGE_ARM, area_of, is_control, is_equal_area, matched_control
 from harmonia.results.rows import read_pieces, with_categories
 
 AREA, CURVES = "curves/kept_area", "curves/{target}/{metric}"
@@ -48,11 +48,9 @@ def area_curves(summary: Mapping[str, float | int | None], rows: pd.DataFrame) -
     accuracy, retention and above_control are the arm's, control the accuracy of the random regions of that area.
     Fractions; what is undefined or has not run is left out.
     """
-    areas = sorted({int(arm[4:]) for arm in rows["arm"].unique() if arm.startswith("area")})
     points = []
-    for area in areas:
-        arm = f"area{area}"
-        point: dict[str, float] = {AREA: area / 100}
+    for area, arm in sorted((area_of(arm) or 0.0, arm) for arm in rows["arm"].unique() if is_equal_area(arm)):
+        point: dict[str, float] = {AREA: area}
         for target in rows["target"].unique():
             named = {name: f"{target}/{arm}/{name}" for name in ("accuracy", "retention", "above_control")}
             named["control"] = f"{target}/{matched_control(arm)}/accuracy"

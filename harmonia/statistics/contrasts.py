@@ -10,7 +10,17 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from harmonia.arms import is_feature, matched_control
+from harmonia.arms import (
+    BLOBS,
+    CENTRE,
+    DIM_ARM,
+    is_control,
+    is_equal_area,
+    is_feature,
+    kind_of,
+    matched_control,
+    same_area,
+)
 from harmonia.results.gathered import EXPLAINER
 from harmonia.statistics.comparison import Comparison, Frame, cell_estimates, estimates, mean_draws
 from harmonia.statistics.inference import Draws, exact_mcnemar, holm, ratio
@@ -53,8 +63,8 @@ def mean_transfer(comparison: Comparison) -> pd.DataFrame:
 
 def _above_centre(comparison: Comparison) -> Draws:
     """Retention less that of the centre box of the same area; NaN where that has not run."""
-    arms = comparison.cells["arm"].str.replace(r"^area", "centre", regex=True)
-    at = comparison.positions(comparison.cells.assign(arm=arms.where(arms != comparison.cells["arm"])))
+    centres = [same_area(arm, CENTRE) if is_equal_area(arm) else None for arm in comparison.cells["arm"]]
+    at = comparison.positions(comparison.cells.assign(arm=centres))
     return np.where(at >= 0, comparison.retention - comparison.retention[:, at], np.nan)
 
 
@@ -223,11 +233,9 @@ def controls(comparison: Comparison) -> pd.DataFrame:
     """Every feature arm beside the controls of its area: lines of cell_estimates, and KIND_retention of each kind."""
     lines: Frame = cell_estimates(comparison)
     features = lines[lines["arm"].map(is_feature)].reset_index(drop=True)
-    named = lines["arm"].str.extract(r"^(?P<kind>.*?)(?P<area>\d*)$")
-    kinds = [kind for kind in named["kind"].unique() if kind not in ("soft", "area", "dim", "blobs")]
-    for kind in kinds:
-        arms = features["arm"].str.replace("area", kind) if kind else features["arm"]
-        at = comparison.positions(features.assign(arm=arms.where(features["arm"] != "soft", kind)))
+    others = dict.fromkeys(kind_of(arm) for arm in lines["arm"] if is_control(arm))
+    for kind in [kind for kind in others if kind not in (DIM_ARM, BLOBS)]:
+        at = comparison.positions(features.assign(arm=[same_area(arm, kind) for arm in features["arm"]]))
         retention = np.where(at >= 0, comparison.retention[:, at], np.nan)
         features = features.assign(**estimates(**{f"{kind}_retention": retention}))
     return features

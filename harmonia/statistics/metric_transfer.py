@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata, t
 
-from harmonia.arms import matched_control
+from harmonia.arms import AREA, arm_of, matched_control
 from harmonia.results.gathered import Frame, Rows
 from harmonia.results.gathered_scores import ScoredMaps, maps_key
 from harmonia.results.jobs import JobFolder, options_of
@@ -24,7 +24,7 @@ from harmonia.statistics.inference import LEVEL
 from harmonia.statistics.ranking import MIN_METHODS, comparable, oriented
 from harmonia.statistics.ranks import MIN_IMAGES, image_correlations, mean_over_cells, permutation_p, spearman
 
-ARM = "area30"
+ARM = arm_of(AREA, 0.3)
 CONTROL = str(matched_control(ARM))
 
 

@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 from rows_in_memory import as_gathered
 
-from harmonia.arms import is_feature, matched_control
 from harmonia.results.summary import summarise
 from harmonia.statistics.comparison import cell_estimates, compare, mean_draws
 from harmonia.statistics.inference import resamples
@@ -12,23 +11,6 @@ from harmonia.statistics.inference import resamples
 def compared(*cells, num_resamples=500, **options):
     (comparison,) = compare(as_gathered(*cells), num_resamples=num_resamples, **options)
     return comparison
-
-
-@pytest.mark.parametrize(
-    ("arm", "feature", "control"),
-    [
-        ("soft", True, "dim"),
-        ("area30", True, "blobs30"),
-        ("image", False, None),
-        ("dim", False, None),
-        ("blobs30", False, None),
-        ("complement30", False, None),
-        ("silhouette10", False, None),
-    ],
-)
-def test_features_are_soft_and_area_arms_and_have_the_control_that_shows_as_much(arm, feature, control):
-    assert is_feature(arm) is feature
-    assert matched_control(arm) == control
 
 
 def test_accuracy_and_retention_are_the_summarys(gathered_cell):

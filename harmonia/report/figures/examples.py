@@ -6,13 +6,13 @@ the nearest of each class first, ties in the order of the images. Nobody picks t
 """
 
 import difflib
-import re
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from harmonia.arms import SOFT_ARM, area_of, is_equal_area
 from harmonia.data.decode import open_rgb
 from harmonia.errors import InputError
 from harmonia.report.figures.style import TEXT_WIDTH, short, style
@@ -110,12 +110,12 @@ def _pair(figure, slots, row: int, column: int, cell: Cell, place: int, picture:
 
 def keep_weights(soft: np.ndarray, ranked: np.ndarray, arm: str) -> np.ndarray | None:
     """Keep weights (224, 224) of the arm over the source's view; None for arms whose region a map does not give."""
-    if arm == "soft":
+    if arm == SOFT_ARM:
         return _upsampled(soft)
-    if not (area := re.fullmatch(r"area(\d+)", arm)):
+    if not is_equal_area(arm):
         return None
     values = _upsampled(ranked)
-    count = round(int(area[1]) / 100 * values.size)
+    count = round((area_of(arm) or 0) * values.size)
     order = np.argsort(-values, axis=None, kind="stable")
     keep = np.zeros(values.size)
     keep[order[:count]] = 1

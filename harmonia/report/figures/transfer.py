@@ -3,7 +3,6 @@
 Fig. 2 follows M. A. Kadir, G. Addluri, D. Sonntag 2023 (arXiv 2307.02150), the others go beyond it.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from harmonia.arms import IMAGE_ARM
+from harmonia.arms import AREA, BLOBS, DIM_ARM, IMAGE_ARM, SOFT_ARM, kind_of
 from harmonia.report.figures.style import (
     COLUMN_WIDTH,
     CONTROL_COLOUR,
@@ -46,7 +45,7 @@ def models_of(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
     return sources, [name for name in sources if name in targets] + [name for name in targets if name not in sources]
 
 
-def class_probabilities(rows: pd.DataFrame, arm: str = "soft", lines_a_figure: int = 6) -> list[Figure]:
+def class_probabilities(rows: pd.DataFrame, arm: str = SOFT_ARM, lines_a_figure: int = 6) -> list[Figure]:
     """Fig. 2: histograms of the class probability on the image (I) and on the feature (F), a panel per target.
 
     The class is the label or, where no image has one, the explained class. Only images with both are counted.
@@ -105,9 +104,10 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
     """
     sources, targets = models_of(cells)
     methods = list(dict.fromkeys(cells["method"]))
-    points: Any = cells[[re.fullmatch(r"soft|dim|(area|blobs)\d+", arm) is not None for arm in cells["arm"]]].copy()
+    points: Any = cells.assign(kind=cells["arm"].map(kind_of))
+    points = points[points["kind"].isin([SOFT_ARM, DIM_ARM, AREA, BLOBS])].copy()
     columns = {"accuracy_feature": "accuracy", "accuracy_feature_low": "low", "accuracy_feature_high": "high"}
-    for column, name in {"kept_area": "area", **columns}.items():
+    for column, name in {"kept_area": "kept", **columns}.items():
         points[name] = 100 * points[column]
     lines = len(points.groupby(LINE))
     alpha = 0.15 if lines <= 4 else 0.08  # of bands that lie over one another
@@ -123,25 +123,25 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
                     "color": PALETTE[sources.index(key[0]) % len(PALETTE)],
                     "marker": MARKERS[methods.index(key[1]) % len(MARKERS)],
                 }
-                line = part[part["arm"].str.startswith("area")].sort_values("area")
+                line = part[part["kind"] == AREA].sort_values("kept")
                 dashes = DASHES[methods.index(key[1]) % len(DASHES)]
-                panel.plot(line["area"], line["accuracy"], ls=dashes, label=line_name(key), **look)
-                panel.fill_between(line["area"], line["low"], line["high"], color=look["color"], alpha=alpha, lw=0)
-                soft, dim = (part.loc[part["arm"] == arm, ["area", "accuracy"]] for arm in ("soft", "dim"))
+                panel.plot(line["kept"], line["accuracy"], ls=dashes, label=line_name(key), **look)
+                panel.fill_between(line["kept"], line["low"], line["high"], color=look["color"], alpha=alpha, lw=0)
+                soft, dim = (part.loc[part["arm"] == arm, ["kept", "accuracy"]] for arm in (SOFT_ARM, DIM_ARM))
                 if len(soft) and len(dim):
                     panel.plot(*np.vstack([soft, dim]).T, color=look["color"], lw=0.6)
                 panel.plot(*dim.to_numpy().T, "_", color=look["color"], ms=6, mew=1.2)
                 panel.plot(*soft.to_numpy().T, ls="none", mfc="white", ms=5, **look)
-            blobs = here[here["arm"].str.startswith("blobs")].groupby("arm")[["area", "accuracy"]].mean()
+            blobs = here[here["kind"] == BLOBS].groupby("arm")[["kept", "accuracy"]].mean()
             if len(blobs):
-                blobs = blobs.sort_values("area")
-                panel.plot(blobs["area"], blobs["accuracy"], ":", color=CONTROL_COLOUR, label="random blobs")
+                blobs = blobs.sort_values("kept")
+                panel.plot(blobs["kept"], blobs["accuracy"], ":", color=CONTROL_COLOUR, label="random blobs")
             of_target: Any = cells[cells["target"] == target]
             level = 100 * of_target["accuracy_image"].mean()  # the same images: lines differ where one lacks some
             if not np.isnan(level):
                 panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
             panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
-            if (here["arm"] == "dim").any():
+            if (here["arm"] == DIM_ARM).any():
                 panel.plot([], [], "_", color=CONTROL_COLOUR, ms=6, mew=1.2, label="image dimmed as much")
             fewest, most = here["images"].min(), here["images"].max()
             panel.set_title(f"{short(target)} (n = {fewest:,}" + (f" to {most:,})" if most > fewest else ")"))
@@ -158,7 +158,7 @@ def area_distributions(rows: pd.DataFrame) -> Figure:
 
     In its source's own view or, where the source is no target, in the first target's.
     """
-    soft: Any = rows[rows["arm"] == "soft"]
+    soft: Any = rows[rows["arm"] == SOFT_ARM]
     lines = []
     for key, part in soft.groupby(LINE, sort=False, observed=True):
         target = key[0] if (part["target"] == key[0]).any() else part["target"].iloc[0]
@@ -181,7 +181,7 @@ def area_distributions(rows: pd.DataFrame) -> Figure:
         return figure
 
 
-def transfer_heat_maps(cells: pd.DataFrame, arm: str = "soft", value: str = "retention") -> Figure:
+def transfer_heat_maps(cells: pd.DataFrame, arm: str = SOFT_ARM, value: str = "retention") -> Figure:
     """Sources by targets with numbers in percent, a panel per method; the source's own cell is framed.
 
     cells: lines as tables.transfer_matrix gives them, of one setting; value: one of its columns of fractions. Where

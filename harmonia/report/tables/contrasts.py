@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from harmonia.arms import SOFT_ARM
 from harmonia.report.tables.columns import (
     ABOVE,
     ARM,
@@ -48,7 +49,7 @@ STEMS = (
 )
 
 
-def statistic_tables(comparisons: Sequence[Comparison], arm: str = "soft") -> list[StatisticTable]:
+def statistic_tables(comparisons: Sequence[Comparison], arm: str = SOFT_ARM) -> list[StatisticTable]:
     """Every table for which there are cells; where a table would be long, its printed form shows this arm alone."""
     return [made for made in _tables(comparisons, arm) if len(made.printed)]
 

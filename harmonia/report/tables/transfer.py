@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from harmonia.arms import IMAGE_ARM
+from harmonia.arms import IMAGE_ARM, SOFT_ARM
 from harmonia.report.tables.columns import intervals_in_words, method_label
 from harmonia.report.tables.paper import FOOTNOTES, SOURCE, printed
 from harmonia.report.tables.typeset import MISSING, table
@@ -22,7 +22,7 @@ Figure = np.ndarray  # value, lower and upper bound of its 95 % interval
 _UNDEFINED = np.full(3, np.nan)
 
 
-def transfer_tables(comparisons: Sequence[Comparison], arm: str = "soft") -> list[pd.DataFrame]:
+def transfer_tables(comparisons: Sequence[Comparison], arm: str = SOFT_ARM) -> list[pd.DataFrame]:
     """A printed table per source and setting, sources by family and name; none for a source without the arm."""
     parts = []
     for comparison in comparisons:
@@ -73,7 +73,7 @@ def _transfer_table(
 
 def _quoted(source: str, method: str, target: str, arm: str) -> dict[str, str | None]:
     """The paper's accuracy and F1 of a cell, for the arms that the paper has."""
-    part = {IMAGE_ARM: "image", "soft": "feature"}.get(arm)
+    part = {IMAGE_ARM: "image", SOFT_ARM: "feature"}.get(arm)
     return {name: printed(source, method, target, f"{name}_{part}") for name in ("accuracy", "f1")} if part else {}
 
 

@@ -1,0 +1,65 @@
+"""Laws of the names of arms, and that no other module builds or reads one."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from harmonia import arms
+
+NAMES = r"soft|dim|blobs|centre|area"
+# what else these words are: columns of small maps and their page's, an optimiser's fact, a way to resize
+OTHER_MEANINGS = {
+    ("results/maps.py", "soft"),
+    ("report/page/write.py", "soft"),
+    ("attribution/soundness.py", "area"),
+    ("evaluation/mosaics/aggatt.py", "area"),
+    ("evaluation/mosaics/localisation.py", "area"),
+}
+
+
+@pytest.mark.parametrize(
+    ("arm", "feature", "control"),
+    [
+        ("soft", True, "dim"),
+        ("area30", True, "blobs30"),
+        ("image", False, None),
+        ("dim", False, None),
+        ("blobs30", False, None),
+        ("complement30", False, None),
+        ("silhouette10", False, None),
+    ],
+)
+def test_features_are_soft_and_area_arms_and_have_the_control_that_shows_as_much(arm, feature, control):
+    assert arms.is_feature(arm) is feature
+    assert arms.is_control(arm) is (not feature and arm != "image")
+    assert arms.matched_control(arm) == control
+
+
+def test_what_a_name_is_made_of_is_read_from_it():
+    for kind in ("area", "same_class"):
+        for area in (0.01, 0.12, 0.29, 0.3, 0.57):
+            arm = arms.arm_of(kind, area)
+            assert (arms.kind_of(arm), arms.area_of(arm)) == (kind, area)
+    assert (arms.arm_of("area", 0.3), arms.same_area("area30", "centre")) == ("area30", "centre30")
+    assert (arms.kind_of("soft"), arms.area_of("soft"), arms.same_area("soft", "centre")) == ("soft", None, "centre")
+    assert [arm for arm in ("soft", "area", "area5", "blobs5", "image") if arms.is_equal_area(arm)] == ["area5"]
+
+
+def words_of(path: Path) -> set[str]:
+    """Every text in a module, parts of f-strings and patterns among them."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def test_no_other_module_writes_the_name_of_an_arm_out():
+    room = Path(arms.__file__).parent
+    written = {
+        (path.relative_to(room).as_posix(), word)
+        for path in room.rglob("*.py")
+        if path != room / "arms.py"
+        for word in words_of(path)
+        if re.fullmatch(rf"({NAMES})(\d+|\\d.*)?|.*({NAMES})\)?\\d.*", word)
+    }
+    assert written <= OTHER_MEANINGS, "ask harmonia.arms for it"
