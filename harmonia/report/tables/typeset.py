@@ -18,32 +18,45 @@ MISSING = "\N{EN DASH}"  # as printed tables have it
 DAGGER, DOUBLE_DAGGER = "\N{DAGGER}", "\N{DOUBLE DAGGER}"
 
 
+_MARKDOWN = str.maketrans({"\\": "\\\\", "|": "\\|", "&": "&amp;", "<": "&lt;"})
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        MISSING: "--",
+        DAGGER: r"\textdagger{}",
+        DOUBLE_DAGGER: r"\textdaggerdbl{}",
+        "↑": r"$\uparrow$",
+        "↓": r"$\downarrow$",
+        **{character: "\\" + character for character in "&%$#_{}"},
+    }
+)
+ROWS_A_PAGE = 40  # of a LaTeX float
+
+
 def table(cells: pd.DataFrame, caption: str, text_columns: int, footnotes: Sequence[str] = ()) -> pd.DataFrame:
     """The frame with what its printed forms need."""
-    made = cells.copy()
-    made.attrs = {"caption": caption, "text_columns": text_columns, "footnotes": list(footnotes)}
-    return made
+    printed = cells.copy()
+    printed.attrs = {"caption": caption, "text_columns": text_columns, "footnotes": list(footnotes)}
+    return printed
 
 
 def to_markdown(table: pd.DataFrame) -> str:
     """The table in GitHub's Markdown, its caption above it and its footnotes below."""
     text_columns = table.attrs["text_columns"]
-    lines = [
-        _markdown_line(list(table.columns)),
-        _markdown_line(["---"] * text_columns + ["---:"] * (table.shape[1] - text_columns)),
-    ]
-    lines += [_markdown_line(line) for line in table.itertuples(index=False)]
-    notes = "".join(f"\n{_markdown_text(note)}\n" for note in table.attrs["footnotes"])
-    return f"{_markdown_text(table.attrs['caption'])}\n\n" + "\n".join(lines) + "\n" + notes
+    marks = ["---"] * text_columns + ["---:"] * (table.shape[1] - text_columns)
+    lines = [[_markdown(cell) for cell in line] for line in (table.columns, *table.itertuples(index=False))]
+    printed = "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], marks, *lines[1:]))
+    notes = "".join(f"\n{_markdown(note)}\n" for note in table.attrs["footnotes"])
+    return f"{_markdown(table.attrs['caption'])}\n\n{printed}{notes}"
 
 
-def _markdown_line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(_markdown_text(cell) for cell in cells) + " |"
-
-
-def _markdown_text(text: str) -> str:
-    text = " ".join(text.split())
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("&", "&amp;").replace("<", "&lt;")
+def _markdown(text: str) -> str:
+    return " ".join(text.split()).translate(_MARKDOWN)
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -51,60 +64,35 @@ def to_csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, lineterminator="\n")
 
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    MISSING: "--",
-    DAGGER: r"\textdagger{}",
-    DOUBLE_DAGGER: r"\textdaggerdbl{}",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    **{character: "\\" + character for character in "&%$#_{}"},
-}
-
-ROWS_A_PAGE = 40  # of a LaTeX float
-
-
 def to_latex(table: pd.DataFrame) -> str:
     """The table as floats, one page at most each and no wider; the document needs booktabs and graphicx."""
     text_columns = table.attrs["text_columns"]
-    caption = _latex_text(table.attrs["caption"])
-    notes = [rf"\par\smallskip {_latex_text(note)}" for note in table.attrs["footnotes"]]
+    alignment = "l" * text_columns + "r" * (table.shape[1] - text_columns)
+    notes = [rf"\par\smallskip {_latex(note)}" for note in table.attrs["footnotes"]]
     floats = ["% needs \\usepackage{booktabs,graphicx}"]
     for start in range(0, max(1, len(table)), ROWS_A_PAGE):
-        part = table.iloc[start : start + ROWS_A_PAGE]
-        head, *body = (_latex_line(line) for line in [tuple(table.columns), *part.itertuples(index=False)])
+        part = table.iloc[start : start + ROWS_A_PAGE].reset_index(drop=True)
+        style = part.style.hide(axis="index").format(_latex).format_index(_latex, axis=1)
+        # braces: a line that begins with a bracket would be taken for an option of the \\ before it
+        tabular = style.to_latex(column_format=alignment, hrules=True).replace("[", "{[}")
         floats += [
             r"\begin{table}",
             r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
             # a continued float keeps its number
-            rf"\caption{{{caption}}}" if start == 0 else r"\addtocounter{table}{-1}\caption{(continued)}",
+            rf"\caption{{{_latex(table.attrs['caption'])}}}"
+            if start == 0
+            else r"\addtocounter{table}{-1}\caption{(continued)}",
             # shrunk to the line where it is wider
             r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{{'l' * text_columns}{'r' * (table.shape[1] - text_columns)}}}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}}",
+            tabular.rstrip("\n") + "}",
             *(notes if start + ROWS_A_PAGE >= len(table) else ()),
             r"\end{table}",
         ]
     return "\n".join(floats) + "\n"
 
 
-def _latex_line(cells: Sequence[str]) -> str:
-    # braces: a line that begins with a bracket would be taken for an option of the \\ before it
-    return " & ".join(_latex_text(cell) for cell in cells).replace("[", "{[}") + r" \\"
-
-
-def _latex_text(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+def _latex(text: str) -> str:
+    return " ".join(text.split()).translate(_LATEX)
 
 
 def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
