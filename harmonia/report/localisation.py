@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 from harmonia.errors import InputError
 from harmonia.report.figures.localisation import BINS, aggatt_figure, box_plots
 from harmonia.report.figures.style import PIXELS_PER_INCH, Illustration, save, style
-from harmonia.report.tables.localisation import Cells
 from harmonia.results.localisation import AGGATT, read_aggatt
+from harmonia.statistics.localisation import MosaicScores
 
 
-def illustrate_localisation(found: Sequence[Cells], folder: Path) -> tuple[list[Illustration], dict[Path, str]]:
+def illustrate_localisation(found: Sequence[MosaicScores], folder: Path) -> tuple[list[Illustration], dict[Path, str]]:
     """Box plots of every job and AggAtt of each, drawn and written; and why AggAtt of a job's folder is left out."""
     with style():
         pictures, lost = _pictures(found)
@@ -26,7 +26,7 @@ def illustrate_localisation(found: Sequence[Cells], folder: Path) -> tuple[list[
     return made, lost
 
 
-def _pictures(found: Sequence[Cells]) -> tuple[list[tuple[str, str, str, Figure]], dict[Path, str]]:
+def _pictures(found: Sequence[MosaicScores]) -> tuple[list[tuple[str, str, str, Figure]], dict[Path, str]]:
     """Stem, title, caption and figure of each; folders whose mean maps are damaged, with the reason."""
     lost = {}
     pictures = [

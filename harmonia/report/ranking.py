@@ -20,9 +20,9 @@ from harmonia.report.tables.ranking import (
     LINK,
     METRIC_AGREEMENT,
     RANKING,
-    agreement_table,
     labels,
     link_table,
+    metric_agreement_table,
     ranking_table,
     spread_table,
 )
@@ -48,7 +48,7 @@ class RankingReport:
         made = [
             ranking_table(self._found, self._lines, linked=bool(self._links)),
             spread_table(self._found, self._lines),
-            agreement_table(self._found, self._over_methods, self._over_images),
+            metric_agreement_table(self._found, self._over_methods, self._over_images),
             link_table(self._found, self._links, self._of_transfer),
         ]
         return [one for one in made if len(one.printed)]

@@ -12,7 +12,6 @@ from harmonia.arms import IMAGE_ARM, SOFT_ARM
 from harmonia.report.figures.examples import draw_examples, named_images, typical_images
 from harmonia.report.figures.style import PIXELS_PER_INCH, Illustration, save
 from harmonia.report.figures.transfer import (
-    OF_CELLS,
     OF_ROWS,
     accuracy_by_area,
     area_distributions,
@@ -22,7 +21,7 @@ from harmonia.report.figures.transfer import (
 )
 from harmonia.report.page.collection import Collection
 from harmonia.report.tables.likeness import LIKENESS
-from harmonia.results.gathered import SETTING, Rows
+from harmonia.results.gathered import CELL, SETTING, Rows
 from harmonia.statistics.likeness import correlations
 
 TYPICAL_IMAGES = 4
@@ -45,9 +44,7 @@ def illustrate(
     """
     made = []
     rows = replace(rows, cells=mark_random(rows.cells))
-    shown: Any = rows.frame(
-        OF_ROWS, rows.cells["arm"].isin([IMAGE_ARM, arm, SOFT_ARM]).to_numpy(), [*SETTING, *OF_CELLS]
-    )
+    shown: Any = rows.frame(OF_ROWS, rows.cells["arm"].isin([IMAGE_ARM, arm, SOFT_ARM]).to_numpy(), [*SETTING, *CELL])
     matrix = mark_random(matrix)
     settings = shown.groupby(SETTING, sort=False, observed=True)
     for number, (setting, part) in enumerate(settings, start=1):

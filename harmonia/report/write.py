@@ -17,11 +17,8 @@ from harmonia.report.tables.likeness import LIKENESS, likeness_table
 from harmonia.report.tables.localisation import (
     AGREEMENT,
     STEM,
-    Cells,
-    agreement_table,
+    localisation_agreement_table,
     localisation_table,
-    scored_cells,
-    told_apart,
 )
 from harmonia.report.tables.ranking import LINK, METRIC_AGREEMENT, RANKING, RANKING_STEMS
 from harmonia.report.tables.transfer import transfer_matrix, transfer_tables
@@ -35,6 +32,7 @@ from harmonia.results.localisation import LOCALISATION
 from harmonia.results.scores import SCORES
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.contrasts import missing
+from harmonia.statistics.localisation import MosaicScores, mosaic_scores, without_repeats
 from harmonia.statistics.metric_transfer import transferred
 from harmonia.store.files import write_text
 
@@ -72,7 +70,7 @@ def write_report(
         )
     report = Report(run, arm)
     parts: dict[str, Rows] = {}
-    scored: dict[str, Cells] = {}
+    scored: dict[str, MosaicScores] = {}
     of_maps: dict[str, JobScores] = {}
     jobs = find_jobs(run)
     if not jobs:
@@ -82,7 +80,7 @@ def write_report(
             if job.error is not None:
                 raise InputError(job.error)
             if (job.folder / LOCALISATION).is_file():
-                scored[_name(job, run)] = scored_cells(job)
+                scored[_name(job, run)] = mosaic_scores(job)
             elif (job.folder / SCORES).is_file():
                 of_maps[_name(job, run)] = job_scores(job)
             else:
@@ -91,7 +89,7 @@ def write_report(
             report.left_out[_name(job, run)] = str(error)
         except Exception as error:  # damage that nobody thought of must not hide the other jobs
             report.left_out[_name(job, run)] = f"unreadable: {type(error).__name__}: {error}; run the job again"
-    mosaics = told_apart(list(scored.values()))
+    mosaics = without_repeats(list(scored.values()))
     scores, repeated = gather_scores(list(of_maps.values()))
     rows = gather(list(parts.values()))
     arms = sorted(set(rows.cells["arm"]) - {IMAGE_ARM})
@@ -110,7 +108,7 @@ def write_report(
     likeness = likeness_table(comparisons, jobs, arm)
     report.statistics = statistic_tables(comparisons, arm) + ([likeness] if likeness else [])
     if mosaics:
-        agreement = agreement_table(mosaics)
+        agreement = localisation_agreement_table(mosaics)
         report.statistics += [localisation_table(mosaics), *([agreement] if agreement else [])]
     ranks = RankingReport(scores, transferred(scores, comparisons, rows, jobs))
     report.statistics += ranks.tables()

@@ -17,6 +17,7 @@ from harmonia.report.tables.localisation import STEM
 from harmonia.report.tables.ranking import RANKING_STEMS
 from harmonia.report.tables.typeset import print_table
 from harmonia.results.jobs import JobFolder
+from harmonia.statistics.contrasts import ALL_SOURCES
 
 LEGEND = "A soft map dims the image and may keep more of its light than another: compare methods at equal area."
 EQUAL_AREA = "python -m harmonia.report run=FOLDER arm=area30 out=FOLDER2"
@@ -76,8 +77,12 @@ def print_report(report: Report) -> None:
 
 
 def _main_lines(headline: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """Of transfer above control the means over sources, and each source's line of the arm that the report is about."""
-    main: Any = headline[headline["Source"].str.startswith("all") | (headline["Arm"] == arm)]
+    """Of transfer above control the means over sources, and each source's line of the arm that the report is about.
+
+    All of it where no mean over sources stands above its parts.
+    """
+    means: Any = headline["Source"].str.startswith(ALL_SOURCES)
+    main: Any = headline[means | (headline["Arm"] == arm) | ~means.any()]
     main.attrs = headline.attrs
     return main
 

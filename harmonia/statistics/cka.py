@@ -1,4 +1,4 @@
-"""How alike two models are on the same images, and how a likeness goes with another number.
+"""How alike two models represent the same images.
 
 S. Kornblith, M. Norouzi, H. Lee, G. Hinton, "Similarity of Neural Network Representations Revisited", 2019,
 https://arxiv.org/abs/1905.00414, section 3 (linear CKA); here with the unbiased estimator of HSIC (HSIC_1 of
@@ -7,17 +7,8 @@ the biased one calls independent representations alike when they have as many di
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
-
-
-def agreement(p: Sequence[str], q: Sequence[str]) -> float:
-    """Share of the images on which two models predict the same class; NaN without an image."""
-    one, other = np.asarray(p, object), np.asarray(q, object)
-    if one.shape != other.shape:
-        raise ValueError(f"predictions must be about the same images, got {len(one)} and {len(other)}")
-    return float((one == other).mean()) if len(one) else math.nan
 
 
 def linear_cka(x: np.ndarray, y: np.ndarray) -> float:

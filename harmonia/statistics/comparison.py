@@ -17,7 +17,15 @@ from harmonia.arms import IMAGE_ARM, matched_control
 from harmonia.results.gathered import CELL, CELL_COLUMN, SETTING, Frame, Rows
 from harmonia.results.rows import codes_of
 from harmonia.results.summary import calibration_error
-from harmonia.statistics.inference import NUM_RESAMPLES, Draws, draw_f1, draw_sums, interval, ratio, strata
+from harmonia.statistics.inference import (
+    NUM_RESAMPLES,
+    Resampled,
+    interval,
+    ratio,
+    resampled_f1,
+    resampled_sums,
+    strata,
+)
 
 _OF_JOBS = ["job", "family", "target_family", "source_parameters", "target_parameters", "random_weights", "unreadable"]
 
@@ -38,47 +46,45 @@ class Comparison:
     confidence: np.ndarray  # (images, cells) the target's p of what it predicts, NaN where it lacks the image
     has_class: np.ndarray  # (images, cells): whether the target has the label's class at all
     num_resamples: int = NUM_RESAMPLES
-    seed: int = 0
 
     @cached_property
-    def there(self) -> np.ndarray:
+    def judged(self) -> np.ndarray:
         """Whether the cell has the image and the image a label, (images, cells)."""
         return (self.predicted >= 0) & (self.labels >= 0)[:, None]
 
     @cached_property
     def right(self) -> np.ndarray:
         """Whether the target names the label, (images, cells)."""
-        return self.there & (self.predicted == self.labels[:, None])
+        return self.judged & (self.predicted == self.labels[:, None])
 
     @cached_property
     def strata(self) -> np.ndarray:
         return strata(self.labels.astype(str))
 
     @property
-    def accuracy(self) -> Draws:
+    def accuracy(self) -> Resampled:
         return self._accuracy_and_retention[0]
 
     @property
-    def retention(self) -> Draws:
+    def retention(self) -> Resampled:
         """NaN for the image arm and where the target has no image arm or no image right."""
         return self._accuracy_and_retention[1]
 
     @cached_property
-    def _accuracy_and_retention(self) -> tuple[Draws, Draws]:
+    def _accuracy_and_retention(self) -> tuple[Resampled, Resampled]:
         image = self.image_position
-        paired = self.there & self.there[:, image] & (image >= 0)
+        paired = self.judged & self.judged[:, image] & (image >= 0)
         hits, images, kept, whole = self.sums(
-            self.right, self.there, self.right & paired, self.right[:, image] & paired
+            self.right, self.judged, self.right & paired, self.right[:, image] & paired
         )
         retention = ratio(kept, whole)
         retention[:, self.cells["arm"] == IMAGE_ARM] = np.nan
         return ratio(hits, images), retention
 
     @cached_property
-    def above_control(self) -> Draws:
+    def above_control(self) -> Resampled:
         """NaN for arms without a matched control, and where that has not run."""
-        control = self.control_position
-        return np.where(control >= 0, self.retention - self.retention[:, control], np.nan)
+        return self.retention - at_positions(self.retention, self.control_position)
 
     @cached_property
     def image_position(self) -> np.ndarray:
@@ -95,56 +101,56 @@ class Comparison:
         index = pd.MultiIndex.from_frame(self.cells[CELL])
         return index.get_indexer(pd.MultiIndex.from_frame(keys[CELL]))
 
-    def sums(self, *columns: np.ndarray) -> list[Draws]:
-        """Draws of how many images are true, for several blocks of columns in one pass."""
+    def sums(self, *columns: np.ndarray) -> list[Resampled]:
+        """For how many images each column is true, for several blocks of boolean columns (images, m) in one pass."""
         # an only image never varies: no resample, so that its interval is undefined
         num_resamples = self.num_resamples if len(self.labels) > 1 else 0
         widths = np.cumsum([block.shape[1] for block in columns])[:-1]
-        return np.split(draw_sums(np.hstack(columns), self.strata, num_resamples, self.seed), widths, axis=1)
+        return np.split(resampled_sums(np.hstack(columns), self.strata, num_resamples), widths, axis=1)
 
-    def f1(self, positions: Sequence[int] | np.ndarray) -> Draws:
-        """Draws of F1 of these cells, averaged by support and equally, (1 + resamples, cells, 2)."""
-        predicted = np.where(self.there[:, positions], self.predicted[:, positions], -1)
+    def f1(self, positions: Sequence[int] | np.ndarray) -> Resampled:
+        """F1 of these cells, averaged by support and equally, (1 + resamples, cells, 2)."""
+        predicted = np.where(self.judged[:, positions], self.predicted[:, positions], -1)
         num_resamples = self.num_resamples if len(self.labels) > 1 else 0
-        return draw_f1(self.labels, predicted, self.strata, num_resamples, self.seed)
+        return resampled_f1(self.labels, predicted, self.strata, num_resamples)
 
     def calibration_errors(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Expected calibration error of each of these cells over its labelled images, NaN without one."""
         errors = []
         for at in positions:
-            used = self.there[:, at]
+            used = self.judged[:, at]
             error = calibration_error(pd.Series(self.confidence[used, at]), pd.Series(self.right[used, at]))
             errors.append(np.nan if error is None else error)
         return np.array(errors)
 
 
-def compare(rows: Rows, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> list[Comparison]:
-    """A comparison per setting, for rows as harmonia.gathering.gather gives them."""
+def compare(rows: Rows, num_resamples: int = NUM_RESAMPLES) -> list[Comparison]:
+    """A comparison per setting, for rows as results.gathered.gather gives them."""
     cells = rows.cells
     setting_of, settings = pd.factorize(pd.MultiIndex.from_frame(cells[SETTING]))
     place = np.zeros(len(cells), int)
-    built = []
+    builders = []
     for number in range(len(settings)):
-        here = np.flatnonzero(setting_of == number)
-        place[here] = np.arange(len(here))
-        jobs = dict.fromkeys(cells["job"].iloc[here])
+        members = np.flatnonzero(setting_of == number)
+        place[members] = np.arange(len(members))
+        jobs = dict.fromkeys(cells["job"].iloc[members])
         images = dict.fromkeys(name for job in jobs for name in rows.image_ids[job])
-        built.append(_Building(cells.iloc[here][CELL + _OF_JOBS].reset_index(drop=True), list(images)))
+        builders.append(_ComparisonBuilder(cells.iloc[members][CELL + _OF_JOBS].reset_index(drop=True), list(images)))
     for piece in rows.read(_COMPARED):
         setting = setting_of[piece[CELL_COLUMN]]
         for number in np.unique(setting).tolist():
             part = piece[setting == number]
-            built[number].add(part, place[part[CELL_COLUMN]])
+            builders[number].add(part, place[part[CELL_COLUMN]])
     return [
-        of_setting.comparison(dict(zip(SETTING, setting, strict=True)), num_resamples, seed)
-        for of_setting, setting in zip(built, settings, strict=True)
+        builder.comparison(dict(zip(SETTING, setting, strict=True)), num_resamples)
+        for builder, setting in zip(builders, settings, strict=True)
     ]
 
 
 _COMPARED = ["image_id", "label", "predicted", "source_predicted", "p_label", "p_predicted", "kept_area", "flag"]
 
 
-class _Building:
+class _ComparisonBuilder:
     """The arrays of a comparison while its rows come in; codes are in the order in which names are met."""
 
     def __init__(self, cells: Frame, image_ids: list[str]):
@@ -180,7 +186,7 @@ class _Building:
         # row after row, so that the pieces change no rounding
         np.add.at(self._kept, cell, rows["kept_area"].to_numpy(float))
 
-    def comparison(self, setting: dict[str, str], num_resamples: int, seed: int) -> Comparison:
+    def comparison(self, setting: dict[str, str], num_resamples: int) -> Comparison:
         names = list(dict.fromkeys(name for met in self._met.values() for name in met))
         renumbered = np.full(len(names) + 1, -1, np.int32)
         renumbered[[self._codes[name] for name in names]] = np.arange(len(names))
@@ -201,12 +207,11 @@ class _Building:
             confidence=self._confidence,
             has_class=self._has_class,
             num_resamples=num_resamples,
-            seed=seed,
         )
 
 
-def estimates(**draws: Draws) -> dict[str, np.ndarray]:
-    """NAME, NAME_low and NAME_high of each of several draws (1 + resamples, lines): 95 % intervals."""
+def estimates(**draws: Resampled) -> dict[str, np.ndarray]:
+    """NAME, NAME_low and NAME_high of each resampled statistic (1 + resamples, lines): 95 % intervals."""
     columns: dict[str, np.ndarray] = {}
     for name, of_lines in draws.items():
         columns |= dict(zip((name, f"{name}_low", f"{name}_high"), interval(of_lines).T, strict=True))
@@ -221,19 +226,16 @@ def cell_estimates(comparison: Comparison) -> Frame:
     shown = np.flatnonzero(comparison.cells["arm"] != IMAGE_ARM)
     cells = comparison.cells.iloc[shown].reset_index(drop=True)
     image, control = comparison.image_position[shown], comparison.control_position[shown]
-    whole = np.where(image >= 0, comparison.accuracy[:, image], np.nan)
-    of_control = np.where(control >= 0, comparison.retention[:, control], np.nan)
     columns = estimates(
-        accuracy_image=whole,
+        accuracy_image=at_positions(comparison.accuracy, image),
         accuracy_feature=comparison.accuracy[:, shown],
         retention=comparison.retention[:, shown],
-        control_retention=of_control,
+        control_retention=at_positions(comparison.retention, control),
         above_control=comparison.above_control[:, shown],
     )
     frame = cells.assign(control=cells["arm"].map(matched_control), **columns)
-    there = comparison.there[:, shown].any(0)
     checks = [
-        (~there, "no image has a label"),
+        (~comparison.judged[:, shown].any(0), "no image has a label"),
         (image < 0, "no whole images have run"),
         (frame["accuracy_image"] == 0, "no whole image is right"),
         (frame["retention_low"].isna(), "too few images for an interval"),
@@ -242,8 +244,13 @@ def cell_estimates(comparison: Comparison) -> Frame:
     return frame.assign(reason=np.select([np.asarray(met) for met, _ in checks], [why for _, why in checks], ""))
 
 
-def mean_draws(draws: Draws, groups: Iterable[np.ndarray]) -> tuple[Draws, np.ndarray]:
-    """Draws of the mean over each group of positions, and how many of them are defined; the others are left out."""
+def at_positions(draws: Resampled, positions: np.ndarray) -> Resampled:
+    """The draws of the cells at these positions, NaN where a position is -1."""
+    return np.where(positions >= 0, draws[:, positions], np.nan)
+
+
+def group_means(draws: Resampled, groups: Iterable[np.ndarray]) -> tuple[Resampled, np.ndarray]:
+    """The mean over each group of positions, and how many of them are defined; the others are left out."""
     means, counts = [], []
     for group in groups:
         defined = group[~np.isnan(draws[0, group])]

@@ -21,39 +21,39 @@ from harmonia.arms import (
     matched_control,
     same_area,
 )
-from harmonia.results.gathered import EXPLAINER
-from harmonia.statistics.comparison import Comparison, Frame, cell_estimates, estimates, mean_draws
-from harmonia.statistics.inference import Draws, exact_mcnemar, holm, ratio
+from harmonia.results.gathered import EXPLAINER, Frame
+from harmonia.statistics.comparison import Comparison, at_positions, cell_estimates, estimates, group_means
+from harmonia.statistics.inference import Resampled, exact_mcnemar, holm, ratio
 
 ALL_SOURCES = "all"
 
 
 def mean_transfer(comparison: Comparison) -> pd.DataFrame:
-    """Retention, the control's and the difference, mean over the other targets: of every source, and of all of them.
+    """Retention, the control's and the difference, mean over the other targets: of all sources, and of each.
 
     above_centre: the difference from the centre box of the same area, which knows where photographers point.
 
-    Random-weight sources have lines of their own and are no part of the mean over trained ones. `cells` says how many
-    a mean is over, `images` of how many images each is at most; where some cells have a matched control and others
-    none, it is over those that have.
+    Random-weight sources have lines of their own and are no part of the mean over trained ones; of a source alone there
+    is no mean over all. `cells` says how many a mean is over, `images` of how many images each is at most; where some
+    cells have a matched control and others none, it is over those that have.
     """
     cells = comparison.cells
     transfers = cells[(cells["target"] != cells["source"]) & cells["arm"].map(is_feature)]
-    key = ["source", "method", "variant", "arm", "random_weights"]
+    several = transfers.groupby("random_weights")["source"].transform("nunique") > 1
+    key = [*EXPLAINER, "arm", "random_weights"]
     grouped = [
         (names, group)
-        for frame in (transfers.assign(source=ALL_SOURCES), transfers)
+        for frame in (transfers[several].assign(source=ALL_SOURCES), transfers)
         for names, group in frame.groupby(key, sort=False)
     ]
     positions = [_with_control(comparison, group.index.to_numpy()) for _, group in grouped]
-    control = comparison.control_position
-    of_control = np.where(control >= 0, comparison.retention[:, control], np.nan)
-    retention, counts = mean_draws(comparison.retention, positions)
+    retention, counts = group_means(comparison.retention, positions)
+    of_control = at_positions(comparison.retention, comparison.control_position)
     columns = estimates(
         retention=retention,
-        control_retention=mean_draws(of_control, positions)[0],
-        above_control=mean_draws(comparison.above_control, positions)[0],
-        above_centre=mean_draws(_above_centre(comparison), positions)[0],
+        control_retention=group_means(of_control, positions)[0],
+        above_control=group_means(comparison.above_control, positions)[0],
+        above_centre=group_means(_above_centre(comparison), positions)[0],
     )
     kept_area = [cells["kept_area"].iloc[group].mean() for group in positions]
     images = [cells["images"].iloc[group].max() for group in positions]
@@ -61,11 +61,11 @@ def mean_transfer(comparison: Comparison) -> pd.DataFrame:
     return keys.assign(cells=counts, images=images, kept_area=kept_area, **columns)
 
 
-def _above_centre(comparison: Comparison) -> Draws:
+def _above_centre(comparison: Comparison) -> Resampled:
     """Retention less that of the centre box of the same area; NaN where that has not run."""
     centres = [same_area(arm, CENTRE) if is_equal_area(arm) else None for arm in comparison.cells["arm"]]
     at = comparison.positions(comparison.cells.assign(arm=centres))
-    return np.where(at >= 0, comparison.retention - comparison.retention[:, at], np.nan)
+    return comparison.retention - at_positions(comparison.retention, at)
 
 
 def _with_control(comparison: Comparison, positions: np.ndarray) -> np.ndarray:
@@ -93,31 +93,28 @@ def _paired(comparison: Comparison, pairs: Sequence[tuple[int, int]]) -> pd.Data
     """One line per pair of cells, over the images that both have; the Holm family is all of them."""
     first, second = np.array(pairs).T
     cells = comparison.cells
-    hits = np.where(comparison.there, comparison.right, np.nan)
-    found = [exact_mcnemar(hits[:, one], hits[:, other]) for one, other in pairs]
+    hits = np.where(comparison.judged, comparison.right, np.nan)
     frame = cells.iloc[first][EXPLAINER].reset_index(drop=True)
     for name, chosen in (("first", first), ("second", second)):
         for column in ("target", "arm", "method", "variant", "kept_area"):
             frame[f"{name}_{column}"] = cells[column].to_numpy()[chosen]
     frame = frame.assign(**estimates(difference=_accuracy_differences(comparison, first, second)))
-    frame[["only_first", "only_second", "p"]] = found
+    frame[["only_first", "only_second", "p"]] = [exact_mcnemar(hits[:, a], hits[:, b]) for a, b in pairs]
     return frame.assign(p_holm=holm(frame["p"]))
 
 
-def _accuracy_differences(comparison: Comparison, first: np.ndarray, second: np.ndarray) -> Draws:
-    both = comparison.there[:, first] & comparison.there[:, second]
-    images, one, other = comparison.sums(both, comparison.right[:, first] & both, comparison.right[:, second] & both)
-    return ratio(one - other, images)
+def _accuracy_differences(comparison: Comparison, first: np.ndarray, second: np.ndarray) -> Resampled:
+    judged = comparison.judged[:, first] & comparison.judged[:, second]
+    images, *hits = comparison.sums(judged, *(comparison.right[:, cells] & judged for cells in (first, second)))
+    return ratio(hits[0] - hits[1], images)
 
 
-def _retention_differences(comparison: Comparison, first: np.ndarray, second: np.ndarray) -> Draws:
+def _retention_differences(comparison: Comparison, first: np.ndarray, second: np.ndarray) -> Resampled:
     """Of cells with one target, over the images that both have; NaN where the whole image has not run or is wrong."""
     image = comparison.image_position[first]
-    both = comparison.there[:, first] & comparison.there[:, second] & comparison.there[:, image] & (image >= 0)
-    whole, one, other = comparison.sums(
-        *(comparison.right[:, shown] & both for shown in (image, first, second)),
-    )
-    return ratio(one - other, whole)
+    judged = comparison.judged[:, first] & comparison.judged[:, second] & comparison.judged[:, image] & (image >= 0)
+    whole, *hits = comparison.sums(*(comparison.right[:, cells] & judged for cells in (image, first, second)))
+    return ratio(hits[0] - hits[1], whole)
 
 
 def methods(comparison: Comparison) -> pd.DataFrame:
@@ -134,9 +131,7 @@ def methods(comparison: Comparison) -> pd.DataFrame:
     if not pairs:
         return pd.DataFrame()
     first, second = np.array(pairs).T
-    accuracy, retention = (
-        of_pairs(comparison, first, second) for of_pairs in (_accuracy_differences, _retention_differences)
-    )
+    retention = _retention_differences(comparison, first, second)
     single = _paired(comparison, pairs).assign(**estimates(retention_difference=retention))
     transfers = single[single["first_target"] != single["source"]].assign(first_target="others", second_target="others")
     key = [*EXPLAINER, "first_target", "second_target", "first_arm", "second_arm"]
@@ -145,7 +140,8 @@ def methods(comparison: Comparison) -> pd.DataFrame:
     kept: Frame = grouped[["first_kept_area", "second_kept_area"]].mean()
     positions = [group.index.to_numpy() for _, group in grouped]
     columns = estimates(
-        difference=mean_draws(accuracy, positions)[0], retention_difference=mean_draws(retention, positions)[0]
+        difference=group_means(_accuracy_differences(comparison, first, second), positions)[0],
+        retention_difference=group_means(retention, positions)[0],
     )
     return pd.concat([single, kept.reset_index().assign(**columns)], ignore_index=True)
 
@@ -167,19 +163,18 @@ def capacity(comparison: Comparison) -> pd.DataFrame:
     up = shown["source_parameters"] < shown["target_parameters"]
     ends = {"small": shown["source"].where(up, shown["target"]), "large": shown["target"].where(up, shown["source"])}
     key = ["family", "small", "large", "method", "variant", "arm"]
-    lines = []
-    for names, group in shown.assign(up=up, **ends).groupby(key, sort=False):
-        ways = [group.index[group["up"] == way].to_numpy() for way in (True, False)]
-        lines.append((names, ways))
-    if not lines:
+    grouped = list(shown.assign(up=up, **ends).groupby(key, sort=False))
+    if not grouped:
         return pd.DataFrame()
-    frame = pd.DataFrame([names for names, _ in lines], columns=key)
+    frame = pd.DataFrame([names for names, _ in grouped], columns=key)
+    rising, falling = ([group.index[group["up"] == way].to_numpy() for _, group in grouped] for way in (True, False))
     for prefix, draws in (("", comparison.retention), ("above_", comparison.above_control)):
-        rising, falling = (mean_draws(draws, [ways[way] for _, ways in lines])[0] for way in (0, 1))
-        columns = {"to_larger": rising, "to_smaller": falling, "difference": rising - falling}
+        to_larger, to_smaller = (group_means(draws, way)[0] for way in (rising, falling))
+        columns = {"to_larger": to_larger, "to_smaller": to_smaller, "difference": to_larger - to_smaller}
         frame = frame.assign(**estimates(**{prefix + name: of_lines for name, of_lines in columns.items()}))
-    areas = [[cells["kept_area"].iloc[way].mean() for way in ways] for _, ways in lines]
-    return frame.assign(area_to_larger=[up for up, _ in areas], area_to_smaller=[down for _, down in areas])
+    for name, ways in (("area_to_larger", rising), ("area_to_smaller", falling)):
+        frame[name] = [cells["kept_area"].iloc[way].mean() for way in ways]
+    return frame
 
 
 def families(comparison: Comparison) -> pd.DataFrame:
@@ -195,31 +190,21 @@ def families(comparison: Comparison) -> pd.DataFrame:
     itself = shown["source"] == shown["target"]
     kin = (shown["family"] == shown["target_family"]) & (shown["family"] != "")
     key = ["method", "variant", "arm"]
-    groups: dict[str, list[np.ndarray]] = {"itself": [], "within": [], "between": []}
-    names, added = [], []
-    for name, group in shown.groupby(key, sort=False):
-        names.append(name)
-        for kind, mask in (("itself", itself), ("within", kin & ~itself), ("between", ~kin & ~itself)):
-            groups[kind].append(group.index[mask[group.index]].to_numpy())
-        pairs = group[~itself[group.index]]
-        added.append(
-            [
-                _kinship(pairs, kin[pairs.index], draws[:, pairs.index])
-                for draws in (comparison.retention, comparison.above_control)
-            ]
-        )
-    means = {kind: mean_draws(comparison.retention, positions) for kind, positions in groups.items()}
-    draws = {kind: of_kind for kind, (of_kind, _) in means.items()}
-    counts = {f"{kind}_cells": count for kind, (_, count) in means.items()}
-    if not names:
+    grouped = list(shown.groupby(key, sort=False))
+    if not grouped:
         return pd.DataFrame()
-    kinship, above = (np.stack(of_lines, 1) for of_lines in zip(*added, strict=True))
-    columns = estimates(**draws, kinship=kinship, above_kinship=above)
-    return pd.DataFrame(names, columns=key).assign(**counts, **columns)
+    draws, counts = {}, {}
+    for kind, chosen in (("itself", itself), ("within", kin & ~itself), ("between", ~kin & ~itself)):
+        positions = [group.index[chosen[group.index]].to_numpy() for _, group in grouped]
+        draws[kind], counts[f"{kind}_cells"] = group_means(comparison.retention, positions)
+    pairs = [group[~itself[group.index]] for _, group in grouped]
+    for name, of_cells in (("kinship", comparison.retention), ("above_kinship", comparison.above_control)):
+        draws[name] = np.stack([_kinship(part, kin[part.index], of_cells[:, part.index]) for part in pairs], 1)
+    return pd.DataFrame([names for names, _ in grouped], columns=key).assign(**counts, **estimates(**draws))
 
 
-def _kinship(pairs: Frame, kin: Frame, draws: Draws) -> np.ndarray:
-    """Draws of the coefficient of kin in draws = source + target + kin, over the pairs that are defined."""
+def _kinship(pairs: Frame, kin: Frame, draws: Resampled) -> Resampled:
+    """The coefficient of kin in draws = source + target + kin, over the pairs that are defined, (1 + resamples,)."""
     known = ~np.isnan(draws[0])
     pairs, kin, draws = pairs[known], kin[known], draws[:, known]
     models = np.hstack([pd.get_dummies(pairs[end]).to_numpy(float) for end in ("source", "target")])
@@ -236,8 +221,7 @@ def controls(comparison: Comparison) -> pd.DataFrame:
     others = dict.fromkeys(kind_of(arm) for arm in lines["arm"] if is_control(arm))
     for kind in [kind for kind in others if kind not in (DIM_ARM, BLOBS)]:
         at = comparison.positions(features.assign(arm=[same_area(arm, kind) for arm in features["arm"]]))
-        retention = np.where(at >= 0, comparison.retention[:, at], np.nan)
-        features = features.assign(**estimates(**{f"{kind}_retention": retention}))
+        features = features.assign(**estimates(**{f"{kind}_retention": at_positions(comparison.retention, at)}))
     return features
 
 
@@ -261,13 +245,13 @@ def matrix(comparison: Comparison, arm: str, above_control: bool = False) -> pd.
     lines = chosen[[*EXPLAINER, "random_weights"]].drop_duplicates().assign(arm=arm)
     lines = lines.sort_values("source", key=lambda names: names.map(order.index), kind="stable")
     lines = lines.sort_values(["method", "variant"], kind="stable", ignore_index=True)
-    targets = set(comparison.cells["target"])
+    targets = [name for name in order if name in set(comparison.cells["target"])]
     draws = comparison.above_control if above_control else comparison.retention
-    for target in [name for name in order if name in targets]:
+    for target in targets:
         at = comparison.positions(lines.assign(target=target))
-        lines = lines.assign(**estimates(**{target: np.where(at >= 0, draws[:, at], np.nan)}))
+        lines = lines.assign(**estimates(**{target: at_positions(draws, at)}))
     # where no control has run there is nothing above it
-    return lines[lines[[name for name in order if name in targets]].notna().any(axis=1)] if above_control else lines
+    return lines[lines[targets].notna().any(axis=1)] if above_control else lines
 
 
 def missing(comparison: Comparison) -> list[str]:
@@ -276,18 +260,18 @@ def missing(comparison: Comparison) -> list[str]:
     A target is missed where another source has it, unless that is itself the target: self is no target of others.
     """
     cells = comparison.cells
-    said = []
+    lines = []
     common = cells.loc[cells["source"] != cells["target"], "target"]
     for source, of_source in cells.groupby("source", sort=False):
         for method in [name for name in cells["method"].unique() if name not in set(of_source["method"])]:
-            said.append(f"source {source}: method {method} has not run")
+            lines.append(f"source {source}: method {method} has not run")
         for method, part in of_source.groupby("method", sort=False):
             wanted_targets = dict.fromkeys([*of_source["target"], *common])
             for target in [name for name in wanted_targets if name not in set(part["target"])]:
-                said.append(f"source {source}, method {method}: target {target} has not run")
+                lines.append(f"source {source}, method {method}: target {target} has not run")
             for target, of_target in part.groupby("target", sort=False):
                 has = set(of_target["arm"])
                 wanted = {control for arm in has if (control := matched_control(arm)) is not None}
                 if lacks := sorted((wanted | set(of_source["arm"])) - has):
-                    said.append(f"source {source}, method {method}, target {target}: no arms {', '.join(lacks)}")
-    return said
+                    lines.append(f"source {source}, method {method}, target {target}: no arms {', '.join(lacks)}")
+    return lines

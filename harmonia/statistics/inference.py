@@ -4,8 +4,8 @@ Bootstrap: B. Efron, R. Tibshirani, "An Introduction to the Bootstrap", 1993, ch
 Every class is resampled within itself at its own size, as the data sets were drawn, and one resample of the
 images serves every cell, so that differences and ratios between cells are paired.
 
-Draws are arrays whose first line is the statistic of the images themselves; each further line is that of one
-resample. Any function of draws, line by line, is again draws.
+A resampled statistic is an array whose first line is that of the images themselves, each further line that of one
+resample. Any function of it, line by line, is a resampled statistic again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ NUM_RESAMPLES = 10_000
 LEVEL = 0.95
 _COUNTS_AT_ONCE = 2_000_000  # bounds the memory of a pass whatever the number of images
 
-Draws = np.ndarray  # (1 + resamples, ...)
+Resampled = np.ndarray  # (1 + resamples, ...)
 
 
 def strata(labels: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -37,17 +37,17 @@ def strata(labels: Sequence[str] | np.ndarray) -> np.ndarray:
     return np.unique(codes, return_inverse=True)[1]
 
 
-def resamples(strata: np.ndarray, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Iterator[np.ndarray]:
+def resamples(strata: np.ndarray, num_resamples: int = NUM_RESAMPLES) -> Iterator[np.ndarray]:
     """How often each image occurs, float32 (lines, images), in blocks; the first line is all ones.
 
-    The same strata and seed give the same resamples, so that several passes over them stay paired.
+    The same strata give the same resamples, so that several passes over them stay paired.
     """
     num_images = len(strata)
     yield np.ones((1, num_images), np.float32)
     order = np.argsort(strata, kind="stable")
     sizes = np.bincount(strata)
     of_image, starts = np.repeat(sizes, sizes), np.repeat(np.cumsum(sizes) - sizes, sizes)
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     step = max(1, _COUNTS_AT_ONCE // max(1, num_images))
     for first in range(0, num_resamples, step):
         lines = min(step, num_resamples - first)
@@ -57,27 +57,23 @@ def resamples(strata: np.ndarray, num_resamples: int = NUM_RESAMPLES, seed: int 
         yield counts.reshape(lines, num_images).astype(np.float32)
 
 
-def draw_sums(columns: np.ndarray, strata: np.ndarray, num_resamples: int = NUM_RESAMPLES, seed: int = 0) -> Draws:
-    """Draws of the number of images for which each boolean column is true; columns (images, m)."""
+def resampled_sums(columns: np.ndarray, strata: np.ndarray, num_resamples: int = NUM_RESAMPLES) -> Resampled:
+    """For how many images each boolean column is true, (1 + resamples, m); columns (images, m)."""
     if columns.dtype != bool:
         raise ValueError(f"columns must be boolean, whose float32 sums are exact, got {columns.dtype}")
     distinct, inverse = np.unique(np.packbits(columns, axis=0), axis=1, return_index=True, return_inverse=True)[1:]
     numbers = columns[:, distinct].astype(np.float32)
-    sums = np.concatenate([counts @ numbers for counts in resamples(strata, num_resamples, seed)])
+    sums = np.concatenate([counts @ numbers for counts in resamples(strata, num_resamples)])
     return sums[:, inverse.reshape(-1)]
 
 
-def draw_f1(
-    labels: np.ndarray,
-    predicted: np.ndarray,
-    strata: np.ndarray,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
-) -> Draws:
-    """Draws of F1 of several classifiers, (1 + resamples, cells, 2): averaged by support, and equally.
+def resampled_f1(
+    labels: np.ndarray, predicted: np.ndarray, strata: np.ndarray, num_resamples: int = NUM_RESAMPLES
+) -> Resampled:
+    """F1 of several classifiers, (1 + resamples, cells, 2): averaged by support, and equally.
 
     labels (images,) and predicted (images, cells) are codes of classes; -1 leaves an image out. The averages go over
-    the classes present among the (resampled) labels, as in harmonia.summary.summarise. Of a resample that lacks a class
+    the classes present among the (resampled) labels, as in results.summary.summarise. Of a resample that lacks a class
     of the images, which only classes of one image allow (see strata), the equal average is undefined: it would be that
     of another set of classes, and lie to one side of the images' own.
     """
@@ -85,7 +81,7 @@ def draw_f1(
     distinct, inverse = np.unique(predicted, axis=1, return_inverse=True)  # targets see the same images many times
     tables = [_class_counts(labels, cell, num_classes) for cell in distinct.T]
     blocks, complete = [], np.zeros(len(tables))
-    for counts in resamples(strata, num_resamples, seed):
+    for counts in resamples(strata, num_resamples):
         block, num_present = np.empty((len(counts), len(tables), 2)), np.empty((len(counts), len(tables)))
         for position, table in enumerate(tables):
             hits, support, answers = np.split((table @ counts.T).astype(float), 3)
@@ -119,7 +115,7 @@ def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole != 0)
 
 
-def interval(draws: Draws, level: float = LEVEL) -> np.ndarray:
+def interval(draws: Resampled) -> np.ndarray:
     """Value, lower and upper bound of the percentile interval along the last axis; NaN where it is undefined.
 
     One undefined resample makes both bounds NaN: leaving it out would condition on luck. So do draws
@@ -127,11 +123,10 @@ def interval(draws: Draws, level: float = LEVEL) -> np.ndarray:
     """
     value, resampled = draws[0], draws[1:]
     if not len(resampled):
-        return np.stack([value, np.full_like(value, np.nan), np.full_like(value, np.nan)], -1)
-    tails = (1 - level) / 2
-    low, high = np.quantile(resampled, [tails, 1 - tails], axis=0)
-    undefined = np.isnan(value)
-    return np.stack([value, np.where(undefined, np.nan, low), np.where(undefined, np.nan, high)], -1)
+        return np.stack([value, *[np.full_like(value, np.nan)] * 2], -1)
+    tails = (1 - LEVEL) / 2
+    bounds = np.quantile(resampled, [tails, 1 - tails], axis=0)
+    return np.stack([value, *np.where(np.isnan(value), np.nan, bounds)], -1)
 
 
 def exact_mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, float]:
@@ -140,11 +135,11 @@ def exact_mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, floa
     Q. McNemar 1947. first and second are 1, 0, or NaN where an image is missing; images missing in either are left
     out, and without any image p is NaN. No discordant image gives p = 1.
     """
-    both = ~np.isnan(first) & ~np.isnan(second)
-    if not both.any():
+    paired = ~np.isnan(first) & ~np.isnan(second)
+    if not paired.any():
         return 0, 0, float("nan")
-    one, other = first[both] > 0, second[both] > 0
-    only_first, only_second = int((one & ~other).sum()), int((~one & other).sum())
+    first_right, second_right = first[paired] > 0, second[paired] > 0
+    only_first, only_second = int((first_right & ~second_right).sum()), int((~first_right & second_right).sum())
     discordant = only_first + only_second
     p = binomtest(only_first, discordant).pvalue if discordant else 1.0
     return only_first, only_second, float(p)

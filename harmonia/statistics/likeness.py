@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple, fields
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,10 @@ from harmonia.results.gathered import CELL, SETTING
 from harmonia.results.jobs import JobFolder, section
 from harmonia.results.representations import read_representations
 from harmonia.statistics.cka import linear_cka
-from harmonia.statistics.comparison import Comparison, Frame, estimates
-from harmonia.statistics.ranks import rank_correlation
+from harmonia.statistics.comparison import Comparison, Frame, at_positions, estimates
+from harmonia.statistics.ranks import RankCorrelation, rank_correlation
 
 MIN_PAIRS = 5  # of four, no order is significant at 5 %
-_FOUND = ("rho", "low", "high", "p", "pairs", "models")
 MEASURES = {"agreement": "agreement of predictions", "cka": "linear CKA"}
 
 
@@ -36,9 +36,9 @@ def correlations(pairs: Frame, arm: str) -> pd.DataFrame:
             if len(known) >= MIN_PAIRS:
                 ends = list(zip(known["source"], known["target"], strict=True))
                 alike, above = (dict(zip(ends, known[name], strict=True)) for name in (measure, "above_control"))
-                found = rank_correlation(alike, above)
-                lines.append((*names, measure, *(getattr(found, name) for name in _FOUND)))
-    return pd.DataFrame(lines, columns=[*SETTING, "method", "variant", "measure", *_FOUND])
+                lines.append((*names, measure, *astuple(rank_correlation(alike, above))))
+    numbers = [field.name for field in fields(RankCorrelation)]
+    return pd.DataFrame(lines, columns=[*SETTING, "method", "variant", "measure", *numbers])
 
 
 def model_pairs(comparison: Comparison, jobs: Sequence[JobFolder]) -> pd.DataFrame:
@@ -46,13 +46,13 @@ def model_pairs(comparison: Comparison, jobs: Sequence[JobFolder]) -> pd.DataFra
 
     jobs: those that wrote the rows. agreement: share of the whole images for which both predict the same class. cka:
     debiased linear CKA of their penultimate representations, NaN where no job has left both for the same images.
-    retention, control_retention and above_control as in harmonia.comparison, with their intervals. within_family:
+    retention, control_retention and above_control as in statistics.comparison, with their intervals. within_family:
     whether both models name the same family. Fractions; pairs whose whole images have not run are left out.
     """
     cells = comparison.cells
     others = (cells["source"] != cells["target"]) & cells["arm"].map(is_feature).astype(bool)
     shown = np.flatnonzero(others.to_numpy() & (comparison.image_position >= 0))
-    image, control = comparison.image_position[shown], comparison.control_position[shown]
+    image = comparison.image_position[shown]
     seen = comparison.predicted[:, image] >= 0
     same = (comparison.predicted[:, image] == comparison.source_predicted[:, image]) & seen
     pairs: Any = cells.iloc[shown].reset_index(drop=True)
@@ -65,7 +65,7 @@ def model_pairs(comparison: Comparison, jobs: Sequence[JobFolder]) -> pd.DataFra
         images=seen.sum(0),
         **estimates(
             retention=comparison.retention[:, shown],
-            control_retention=np.where(control >= 0, comparison.retention[:, control], np.nan),
+            control_retention=at_positions(comparison.retention, comparison.control_position[shown]),
             above_control=comparison.above_control[:, shown],
         ),
     )
@@ -84,15 +84,15 @@ class _Likeness:
         self._known: dict[str, float] = {}
 
     def cka(self, job: str, source: str, target: str) -> float:
-        one, other = (self._representation(job, name) for name in (source, target))
-        if one is None or other is None:
+        of_source, of_target = (self._representation(job, name) for name in (source, target))
+        if of_source is None or of_target is None:
             return math.nan
         identities = sorted(_identity(self._jobs[job], name) for name in (source, target))
         key = json.dumps([identities, section(self._jobs[job].config, "data")], default=str)
         if key not in self._known:
-            shared = one.index.intersection(other.index)
-            both = (frame.loc[shared].to_numpy() for frame in (one, other))
-            self._known[key] = linear_cka(*both) if len(shared) >= 4 else math.nan
+            shared = of_source.index.intersection(of_target.index)
+            pair = (frame.loc[shared].to_numpy() for frame in (of_source, of_target))
+            self._known[key] = linear_cka(*pair) if len(shared) >= 4 else math.nan
         return self._known[key]
 
     def _representation(self, job: str, name: str) -> pd.DataFrame | None:
@@ -104,9 +104,9 @@ class _Likeness:
             if section(self._jobs[folder].config, "data") == data:
                 if folder not in self._read:
                     self._read[folder] = _representations(folder)
-                image_ids, found = self._read[folder]
-                if name in found:
-                    return pd.DataFrame(found[name], index=image_ids).dropna()
+                image_ids, of_models = self._read[folder]
+                if name in of_models:
+                    return pd.DataFrame(of_models[name], index=image_ids).dropna()
         return None
 
 

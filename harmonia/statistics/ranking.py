@@ -1,8 +1,8 @@
 """How metrics order attribution methods, and whether they agree: means, ranks, rank correlations, with intervals.
 
-Nothing here makes one number of several metrics. Intervals are those of harmonia.statistics: the images of a setting
-are drawn again within their classes, the same resamples for every cell and metric; methods, networks and maps are
-held fixed.
+Nothing here makes one number of several metrics. Intervals are those of statistics.inference: the images of a
+setting are drawn again within their classes, the same resamples for every cell and metric; methods, networks and maps
+are held fixed.
 """
 
 from dataclasses import replace
@@ -11,28 +11,26 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from harmonia.results.gathered_scores import ScoredMaps
-from harmonia.statistics.inference import NUM_RESAMPLES, Draws, interval, resamples, strata
-from harmonia.statistics.ranks import image_correlations, mean_over_cells, spearman
+from harmonia.statistics.inference import NUM_RESAMPLES, Resampled, interval, ratio, resamples, strata
+from harmonia.statistics.ranks import image_correlations, mean_over_cells, mean_ranks, spearman
 
 MIN_METHODS = 5  # of four, no order is significant at 5 %
 
 
-def mean_draws(scores: ScoredMaps, num_resamples: int = NUM_RESAMPLES) -> Draws:
-    """Draws of each cell's mean of each metric over the images that have it, (1 + resamples, cells, metrics)."""
+def resampled_means(scores: ScoredMaps, num_resamples: int = NUM_RESAMPLES) -> Resampled:
+    """Each cell's mean of each metric over the images that have it, (1 + resamples, cells, metrics)."""
     columns = scores.values.reshape(len(scores.image_ids), -1)
     # equal columns have the same mean, bit for bit: a product of matrices does not promise it, and ranks would follow
     values, inverse = np.unique(np.nan_to_num(columns, nan=np.inf), axis=1, return_inverse=True)
-    there = np.isfinite(values)
-    filled = np.where(there, values, 0)
+    has_value = np.isfinite(values)
+    filled = np.where(has_value, values, 0)
     num_resamples = num_resamples if len(values) > 1 else 0
     blocks = []
     for counts in resamples(strata(scores.labels), num_resamples):
         counts = counts.astype(float)
-        of_images = counts @ there.astype(float)
-        blocks.append(np.divide(counts @ filled, of_images, out=np.full(of_images.shape, np.nan), where=of_images > 0))
+        blocks.append(ratio(counts @ filled, counts @ has_value.astype(float)))
     return np.concatenate(blocks)[:, inverse.reshape(-1)].reshape(-1, *scores.values.shape[1:])
 
 
@@ -55,8 +53,8 @@ def oriented(scores: ScoredMaps, numbers: np.ndarray) -> np.ndarray:
     return numbers * np.where(scores.metrics["better"] == "lower", -1.0, 1.0)
 
 
-def rank_draws(scores: ScoredMaps, means: Draws) -> Draws:
-    """Draws of each cell's rank among its source's methods by each metric: 1 is best, ties share a mean rank.
+def resampled_ranks(scores: ScoredMaps, means: Resampled) -> Resampled:
+    """Each cell's rank among its source's methods by each metric: 1 is best, ties share a mean rank.
 
     NaN for metrics that describe and do not judge, without a mean, and where a source has one method.
     """
@@ -68,7 +66,7 @@ def rank_draws(scores: ScoredMaps, means: Draws) -> Draws:
             if len(ran) > 1:
                 part = -oriented(scores, means[..., ran, :])[..., metric]
                 # a resample without any defined image of one method ranks nothing
-                ranks[:, ran, metric] = rankdata(part, axis=1, nan_policy="propagate")
+                ranks[:, ran, metric] = mean_ranks(part)
     return ranks
 
 
@@ -78,14 +76,14 @@ def ranking(scores: ScoredMaps) -> pd.DataFrame:
     methods: how many the rank is among; rank_images: of how many images, those that all of these have.
     """
     alike = comparable(scores)
-    ranks = rank_draws(alike, mean_draws(alike))
-    values, places = interval(mean_draws(scores)), interval(ranks)
-    defined, compared = ((~np.isnan(one.values)).sum(0) for one in (scores, alike))
-    missing = scores.reasons.groupby(["cell", "metric"])["images"].sum().to_dict()
+    ranks = resampled_ranks(alike, resampled_means(alike))
+    values, places = interval(resampled_means(scores)), interval(ranks)
+    defined, compared = ((~np.isnan(of_all.values)).sum(0) for of_all in (scores, alike))
+    unscored = scores.reasons.groupby(["cell", "metric"])["images"].sum().to_dict()
     lines = []
     for (cell, column), images in np.ndenumerate(defined):
         name = scores.metrics["metric"].iloc[column]
-        undefined = missing.get((cell, name), 0)
+        undefined = unscored.get((cell, name), 0)
         if images + undefined == 0:
             continue  # has not run
         source = scores.cells["source"].iloc[cell]
@@ -107,10 +105,10 @@ def rank_spread(lines: pd.DataFrame) -> pd.DataFrame:
     """
     ranked: Any = lines[lines["rank"].notna()]
     ranked = ranked.assign(place=(ranked["rank"] - 1) / (ranked["methods"] - 1))
-    found = []
+    spread = []
     for names, part in ranked.groupby(["source", "method", "variant"], sort=False):
         best, worst = part["place"].min(), part["place"].max()
-        found.append(
+        spread.append(
             {
                 **dict(zip(("source", "method", "variant"), names, strict=True)),
                 "best": best,
@@ -123,7 +121,7 @@ def rank_spread(lines: pd.DataFrame) -> pd.DataFrame:
                 "metrics": len(part),
             }
         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(spread)
 
 
 def agreement_over_methods(scores: ScoredMaps) -> pd.DataFrame:
@@ -132,19 +130,16 @@ def agreement_over_methods(scores: ScoredMaps) -> pd.DataFrame:
     Means over comparable images, turned so that more is better. NaN where fewer than MIN_METHODS methods have both; the
     interval says what other images would give, not other methods.
     """
-    means = oriented(scores, mean_draws(comparable(scores)))
+    means = oriented(scores, resampled_means(comparable(scores)))
     lines = []
     for source, places in scores.cells.groupby("source", sort=False).indices.items():
-        for one, other in combinations(range(means.shape[2]), 2):
-            both = places[~np.isnan(means[0][places][:, [one, other]]).any(1)]
-            draws = (
-                spearman(means[:, both, one], means[:, both, other])
-                if len(both) >= MIN_METHODS
-                else np.full(len(means), np.nan)
-            )
-            value, low, high = interval(draws).tolist()
-            names = scores.metrics["metric"].iloc[[one, other]]
-            lines.append((source, *names, value, low, high, len(both)))
+        for pair in combinations(range(means.shape[2]), 2):
+            methods = places[~np.isnan(means[0][places][:, pair]).any(1)]
+            rhos = np.full(len(means), np.nan)
+            if len(methods) >= MIN_METHODS:
+                rhos = spearman(*(means[:, methods, metric] for metric in pair))
+            names = scores.metrics["metric"].iloc[list(pair)]
+            lines.append((source, *names, *interval(rhos).tolist(), len(methods)))
     return pd.DataFrame(lines, columns=["source", "first", "second", "rho", "rho_low", "rho_high", "methods"])
 
 
@@ -155,8 +150,7 @@ def agreement_over_images(scores: ScoredMaps) -> pd.DataFrame:
     """
     rhos = image_correlations(scores.labels, oriented(scores, scores.values))
     lines = []
-    for one, other in combinations(range(len(scores.metrics)), 2):
-        value, low, high, cells = mean_over_cells(rhos[:, :, one, other])
-        names = scores.metrics["metric"].iloc[[one, other]]
-        lines.append((*names, value, low, high, cells))
+    for pair in combinations(range(len(scores.metrics)), 2):
+        names = scores.metrics["metric"].iloc[list(pair)]
+        lines.append((*names, *mean_over_cells(rhos[:, :, *pair])))
     return pd.DataFrame(lines, columns=["first", "second", "rho", "rho_low", "rho_high", "cells"])

@@ -27,7 +27,7 @@ def classes(comparison: Comparison, arm: str) -> pd.DataFrame:
         members = comparison.labels == code
         columns: dict[str, np.ndarray] = {}
         for name, positions in (("accuracy_image", image[shown]), ("accuracy_feature", shown)):
-            images = (comparison.there & known)[np.ix_(members, positions)].sum(0)
+            images = (comparison.judged & known)[np.ix_(members, positions)].sum(0)
             hits = comparison.right[np.ix_(members, positions)].sum(0)
             columns[name] = ratio(hits, images)
             bounds = proportion_confint(hits, np.maximum(images, 1), alpha=1 - LEVEL, method="wilson")
@@ -48,7 +48,7 @@ def source_right(comparison: Comparison) -> pd.DataFrame:
     shown = np.flatnonzero(comparison.cells["arm"].map(is_feature) & (image >= 0))
     cells = comparison.cells.iloc[shown][[*EXPLAINER, "target", "arm"]].reset_index(drop=True)
     was_right = comparison.source_predicted[:, shown] == comparison.labels[:, None]
-    paired = comparison.there[:, shown] & comparison.there[:, image[shown]]
+    paired = comparison.judged[:, shown] & comparison.judged[:, image[shown]]
     blocks = []
     for part in (was_right, ~was_right):
         chosen = part & paired
@@ -79,9 +79,9 @@ def agreement(comparison: Comparison) -> pd.DataFrame:
         (target[:, shown], source[:, shown]),
         (target[:, shown], np.where(itself >= 0, target[:, itself], -1)),
     ]
-    there = [(answer >= 0) & (reference >= 0) for answer, reference in named]
-    same = [both & (answer == reference) for both, (answer, reference) in zip(there, named, strict=True)]
-    sums = comparison.sums(*same, *there)
+    known = [(answer >= 0) & (reference >= 0) for answer, reference in named]
+    same = [both & (answer == reference) for both, (answer, reference) in zip(known, named, strict=True)]
+    sums = comparison.sums(*same, *known)
     draws = [ratio(part, whole) for part, whole in zip(sums[:3], sums[3:], strict=True)]
     columns = estimates(on_image=draws[0], kept=draws[1], on_feature=draws[2])
     frame = cells.iloc[shown][[*EXPLAINER, "target", "arm"]].reset_index(drop=True)

@@ -7,11 +7,11 @@ import yaml
 from safetensors.numpy import load_file, save_file
 
 from harmonia.report.figures.localisation import aggatt_figure
-from harmonia.report.tables.localisation import scored_cells, told_apart
 from harmonia.report.workspace import find_logged, workspace_of
 from harmonia.report.write import write_report
 from harmonia.results.jobs import find_jobs
 from harmonia.results.localisation import read_localisation, summarise_localisation, write_aggatt, write_localisation
+from harmonia.statistics.localisation import mosaic_scores, without_repeats
 
 SCORES = [0.0, 0.2, 0.5, 1.0]
 
@@ -131,7 +131,7 @@ def test_jobs_of_one_name_are_told_apart_by_their_options_and_a_repeated_one_cou
         config = yaml.safe_load((folder / "config.yaml").read_text())
         config["evaluation"]["grids"] = grids
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    cells = told_apart([scored_cells(one) for one in find_jobs(tmp_path / "run")])
+    cells = without_repeats([mosaic_scores(one) for one in find_jobs(tmp_path / "run")])
     found = {one.name: one.job.folder.name for one in cells}
     assert found == {"grad at input, evaluation.grids=100": "2", "grad at input, evaluation.grids=25": "1"}
     assert write_report(tmp_path / "run").left_out == {"0": "replaced by a later job of the same cells"}

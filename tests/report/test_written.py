@@ -57,3 +57,11 @@ def test_of_transfer_above_control_only_the_means_and_the_reports_arm_are_shown(
     printed = capsys.readouterr().out
     assert [value for value in cells["Above"] if value in printed] == ["0.5", "1.5", "2.5", "4.5"]
     assert len(headline.printed) == 6
+
+
+def test_of_a_source_alone_every_arm_is_shown(capsys):
+    cells = pd.DataFrame([("e7", "soft", "0.5"), ("e7", "area30", "1.5")], columns=["Source", "Arm", "Above"])
+    headline = StatisticTable("transfer_above_control", table(cells, "Transfer", 2), cells)
+    print_report(report(statistics=[headline]))
+    printed = capsys.readouterr().out
+    assert [value for value in cells["Above"] if value in printed] == ["0.5", "1.5"]

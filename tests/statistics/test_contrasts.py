@@ -44,7 +44,8 @@ def test_transfer_above_control_is_the_mean_over_the_other_targets(transfer):
         *transfer({"area30": 6, "blobs30": 2}, target="e6"),
         *transfer({"area30": 5, "blobs30": 3}, target="e5"),
     )
-    line = mean_transfer(comparison).set_index("source").loc["all"]
+    (line,) = mean_transfer(comparison).to_dict("records")
+    assert line["source"] == "e7"
     assert line["cells"] == 2
     assert line["retention"] == pytest.approx(0.55)
     assert line["control_retention"] == pytest.approx(0.25)
@@ -55,9 +56,9 @@ def test_transfer_above_control_is_the_mean_over_the_other_targets(transfer):
 def test_above_the_centre_is_the_retention_less_that_of_the_box_of_the_same_area(transfer):
     arms = {"soft": 9, "dim": 9, "area30": 6, "blobs30": 2, "centre30": 5, "area50": 8}
     lines = mean_transfer(compared(*transfer(arms))).set_index(["source", "arm"])["above_centre"]
-    assert lines["all", "area30"] == pytest.approx(0.1)
-    assert np.isnan(lines["all", "area50"])
-    assert np.isnan(lines["all", "soft"])
+    assert lines["e7", "area30"] == pytest.approx(0.1)
+    assert np.isnan(lines["e7", "area50"])
+    assert np.isnan(lines["e7", "soft"])
 
 
 def test_the_difference_is_that_of_the_two_numbers_beside_it_where_one_target_has_no_control(transfer):
@@ -67,13 +68,22 @@ def test_the_difference_is_that_of_the_two_numbers_beside_it_where_one_target_ha
     assert line["above_control"] == pytest.approx(line["retention"] - line["control_retention"])
 
 
+def test_a_source_alone_has_one_block_and_no_mean_over_all_sources(transfer):
+    arms = {"soft": 8, "dim": 2, "area30": 6, "blobs30": 1}
+    lines = mean_transfer(compared(*transfer(arms), *transfer(arms, method="ss")))
+    assert lines[["source", "method", "arm"]].to_numpy().tolist() == [
+        ["e7", method, arm] for method in ("gc", "ss") for arm in ("soft", "area30")
+    ]
+    both = mean_transfer(compared(*transfer(arms), *transfer(arms, source="vit")))
+    assert both["source"].tolist() == ["all", "all", "e7", "e7", "vit", "vit"]
+
+
 def test_random_weights_are_no_part_of_the_mean_of_trained_sources(transfer):
-    comparison = compared(
-        *transfer({"soft": 8, "dim": 2}), *transfer({"soft": 2, "dim": 2}, source="noise", random_weights=True)
-    )
-    lines = mean_transfer(comparison).set_index(["source", "random_weights"])
-    assert lines["above_control"].to_dict() == pytest.approx(
-        {("all", False): 0.6, ("all", True): 0, ("e7", False): 0.6, ("noise", True): 0}
+    noise = transfer({"soft": 2, "dim": 2}, source="noise", random_weights=True)
+    other = transfer({"soft": 4, "dim": 2}, source="vit")
+    lines = mean_transfer(compared(*transfer({"soft": 8, "dim": 2}), *other, *noise))
+    assert lines.set_index(["source", "random_weights"])["above_control"].to_dict() == pytest.approx(
+        {("all", False): 0.4, ("e7", False): 0.6, ("vit", False): 0.2, ("noise", True): 0}
     )
 
 

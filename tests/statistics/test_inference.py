@@ -8,13 +8,22 @@ from scipy.stats import bootstrap, norm
 from sklearn.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar as oracle_mcnemar
 
-from harmonia.statistics.inference import draw_f1, draw_sums, exact_mcnemar, holm, interval, ratio, resamples, strata
+from harmonia.statistics.inference import (
+    exact_mcnemar,
+    holm,
+    interval,
+    ratio,
+    resampled_f1,
+    resampled_sums,
+    resamples,
+    strata,
+)
 
 CLASSES = np.repeat([0, 1, 2], [30, 50, 20])
 
 
-def drawn(number, of=CLASSES, seed=0):
-    return np.concatenate(list(resamples(of, number, seed)))
+def drawn(number, of=CLASSES):
+    return np.concatenate(list(resamples(of, number)))
 
 
 def test_the_first_line_is_the_images_themselves():
@@ -43,31 +52,30 @@ def test_an_image_is_drawn_as_a_multinomial_has_it():
     assert np.cov(first, second)[0, 1] == pytest.approx(-1 / 30, abs=0.03)
 
 
-def test_the_seed_alone_decides_and_blocks_do_not(monkeypatch):
+def test_every_pass_has_the_same_resamples_and_blocks_do_not_matter(monkeypatch):
     whole = drawn(50)
     monkeypatch.setattr("harmonia.statistics.inference._COUNTS_AT_ONCE", 700)
     assert (drawn(50) == whole).all()
-    assert (drawn(50, seed=1) != whole).any()
 
 
 def test_sums_are_those_of_a_slow_literal_resampling():
     columns = np.random.default_rng(0).random((100, 5)) < 0.4
-    sums = draw_sums(columns, CLASSES, 30, seed=2)
-    for line, counts in zip(sums, drawn(30, seed=2), strict=True):
+    sums = resampled_sums(columns, CLASSES, 30)
+    for line, counts in zip(sums, drawn(30), strict=True):
         images = [image for image, count in enumerate(counts) for _ in range(int(count))]
         assert line.tolist() == [sum(columns[image, column] for image in images) for column in range(5)]
 
 
 def test_equal_columns_have_equal_draws_so_that_their_difference_is_certain():
     column = np.random.default_rng(0).random((100, 1)) < 0.4
-    sums = draw_sums(np.hstack([column, ~column, column]), CLASSES, 100)
+    sums = resampled_sums(np.hstack([column, ~column, column]), CLASSES, 100)
     assert (sums[:, 0] == sums[:, 2]).all()
     assert (sums[:, 0] + sums[:, 1] == 100).all()
 
 
 def test_columns_must_be_boolean():
     with pytest.raises(ValueError, match="must be boolean"):
-        draw_sums(np.ones((4, 1)), np.zeros(4, int))
+        resampled_sums(np.ones((4, 1)), np.zeros(4, int))
 
 
 def test_the_interval_of_an_accuracy_is_the_stratified_binomials():
@@ -77,7 +85,7 @@ def test_the_interval_of_an_accuracy_is_the_stratified_binomials():
     classes = np.repeat(np.arange(10), 400)
     p = np.arange(10) / 10
     deviation = np.sqrt((400 * p * (1 - p)).sum()) / 4000
-    value, low, high = interval(draw_sums(right, classes) / 4000)[0]
+    value, low, high = interval(resampled_sums(right, classes) / 4000)[0]
     assert value == pytest.approx(p.mean())
     assert (low, high) == pytest.approx(
         (value - norm.ppf(0.975) * deviation, value + norm.ppf(0.975) * deviation), abs=6e-4
@@ -88,7 +96,7 @@ def test_a_paired_ratio_has_the_interval_that_scipy_gives_it():
     generator = np.random.default_rng(1)
     image = generator.random(300) < 0.8
     feature = image & (generator.random(300) < 0.6)
-    sums = draw_sums(np.stack([feature, image], 1), np.zeros(300, int), 10_000)
+    sums = resampled_sums(np.stack([feature, image], 1), np.zeros(300, int), 10_000)
     value, low, high = interval(ratio(sums[:, :1], sums[:, 1:]))[0]
     ours = value, low, high
     found = bootstrap(
@@ -135,8 +143,8 @@ def test_f1_is_sklearns_on_every_resample():
     generator = np.random.default_rng(3)
     labels = generator.integers(0, 4, 80)
     predicted = np.where(generator.random((80, 2)) < 0.6, labels[:, None], generator.integers(0, 9, (80, 2)))
-    draws = draw_f1(labels, predicted, labels, 20, seed=5)
-    for line, counts in zip(draws, drawn(20, labels, seed=5), strict=True):
+    draws = resampled_f1(labels, predicted, labels, 20)
+    for line, counts in zip(draws, drawn(20, labels), strict=True):
         images = np.repeat(np.arange(80), counts.astype(int))
         for cell, average in itertools.product(range(2), ("weighted", "macro")):
             expected = f1_score(
@@ -148,7 +156,7 @@ def test_f1_is_sklearns_on_every_resample():
 def test_equally_averaged_f1_has_no_interval_where_classes_of_one_image_come_and_go():
     labels = np.array([0, 1, 2, 3, 3])  # four classes, three of them in one stratum
     predicted = np.array([[0, 1, 1, 3, 3]]).T
-    draws = draw_f1(labels, predicted, strata(labels), 200)
+    draws = resampled_f1(labels, predicted, strata(labels), 200)
     assert draws[0, 0, 1] == pytest.approx((1 + 2 / 3 + 0 + 1) / 4)
     complete = [len(np.unique(labels[counts > 0])) == 4 for counts in drawn(200, strata(labels))]
     assert np.isnan(draws[:, 0, 1]).tolist() == [not every for every in complete]
@@ -159,7 +167,7 @@ def test_equally_averaged_f1_has_no_interval_where_classes_of_one_image_come_and
 def test_f1_leaves_out_what_a_cell_lacks_and_is_undefined_without_anything():
     labels = np.array([0, 0, 1, 1, -1])
     predicted = np.array([[0, 0, 1, -1, 0], [-1] * 5]).T
-    draws = draw_f1(labels, predicted, np.zeros(5, int), 10)
+    draws = resampled_f1(labels, predicted, np.zeros(5, int), 10)
     assert draws[0, 0].tolist() == [1, 1]
     assert np.isnan(draws[:, 1]).all()
 

@@ -1,5 +1,3 @@
-from itertools import permutations
-
 import numpy as np
 import pytest
 from planted_jobs import plant_scores, plant_transfer, scored_maps
@@ -12,7 +10,6 @@ from harmonia.results.localisation import LOCALISATION
 from harmonia.results.rows import ROWS
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.metric_transfer import Transferred, link, points, transferred
-from harmonia.statistics.ranks import permutation_p
 
 IMAGES = 20
 
@@ -128,44 +125,6 @@ def test_five_methods_in_perfect_order_have_two_orders_of_120_and_no_interval():
         found = link(planted(5, sources)).set_index("metric")
         assert found.loc[["good", "bad"], "over_cells_p"].tolist() == pytest.approx([2 / 120] * 2)
         assert found.loc[["good", "bad"], ["over_cells_low", "over_cells_high"]].isna().all(axis=None)
-
-
-@pytest.mark.parametrize(("methods", "draws"), [(5, 1000), (7, 400), (9, 400)])
-def test_of_independent_methods_p_is_below_a_twentieth_at_most_once_in_twenty(methods, draws):
-    generator = np.random.default_rng(methods)
-
-    def drawn():
-        """Of two sources, on which one method is nearly the same."""
-        return generator.normal(size=(methods, 1)) + 0.2 * generator.normal(size=(methods, 2))
-
-    found = np.array([permutation_p(drawn(), drawn()) for _ in range(draws)])
-    assert (found <= 0.05).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / draws)
-    assert (found <= 0.05).mean() > 0.02  # it does reject
-
-
-def test_p_is_that_of_whole_methods_in_every_order_written_out():
-    metric, above = np.random.default_rng(3).normal(size=(2, 5, 2))
-    rhos = [
-        np.mean([spearmanr(metric[list(order), source], above[:, source])[0] for source in range(2)])
-        for order in permutations(range(5))
-    ]
-    assert permutation_p(metric, above) == pytest.approx(np.mean(np.abs(rhos) >= abs(rhos[0]) - 1e-9))
-
-
-def test_a_method_changes_places_only_with_those_that_ran_on_the_same_sources():
-    numbers = np.stack([np.arange(10.0)] * 2, 1)
-    numbers[5:, 1] = np.nan
-    rhos = []
-    for first in permutations(range(5)):
-        for second in permutations(range(5, 10)):
-            both = numbers[[*first, *second]]
-            rhos.append(np.corrcoef(both[:, 0], numbers[:, 0])[0, 1] + np.corrcoef(both[:5, 1], numbers[:5, 1])[0, 1])
-    assert permutation_p(numbers, numbers) == np.mean(np.abs(rhos) >= abs(rhos[0]) - 1e-9) == 1 / 14400
-
-
-def test_a_metric_that_is_the_same_of_every_method_has_no_p():
-    above = np.arange(5.0)[:, None]
-    assert np.isnan(permutation_p(np.ones((5, 1)), above))
 
 
 def test_four_methods_are_too_few():

@@ -1,21 +1,17 @@
-from itertools import combinations
-
 import numpy as np
 import pandas as pd
 import pytest
 from planted_jobs import scored_maps
-from scipy.stats import spearmanr
 
-from harmonia.statistics.inference import interval, resamples, strata
+from harmonia.statistics.inference import resamples, strata
 from harmonia.statistics.ranking import (
     agreement_over_images,
     agreement_over_methods,
     comparable,
-    mean_draws,
     rank_spread,
     ranking,
+    resampled_means,
 )
-from harmonia.statistics.ranks import image_correlations, mean_over_cells
 
 NAN = np.nan
 
@@ -99,7 +95,7 @@ def test_a_mean_is_over_the_images_that_have_the_score_and_undefined_is_not_zero
 def test_intervals_are_those_of_the_paired_bootstrap_written_out():
     values = np.random.default_rng(0).normal(size=(12, 2, 1))
     labels = ["dog"] * 6 + ["owl"] * 6
-    draws = mean_draws(scored_maps(values, {"up": "higher"}, labels=labels), 200)
+    draws = resampled_means(scored_maps(values, {"up": "higher"}, labels=labels), 200)
     counts = np.concatenate(list(resamples(strata(labels), 200)))
     for cell in range(2):
         expected = [np.repeat(values[:, cell, 0], line.astype(int)).mean() for line in counts]
@@ -146,53 +142,6 @@ def test_four_methods_are_too_few_for_a_correlation_over_methods():
     found = agreement_over_methods(scored_maps(constant(*[(n, n) for n in range(4)]), {"a": "higher", "b": "higher"}))
     assert found["rho"].isna().all()
     assert found["methods"].tolist() == [4]
-
-
-def planted(images=60, cells=2, metrics=4, seed=0):
-    generator = np.random.default_rng(seed)
-    values = generator.normal(size=(images, cells, metrics)) + generator.normal(size=(images, 1, 1))
-    values[:, :, 3] = values[:, :, 3].round()  # ties
-    values[generator.random((images, cells)) < 0.1] = NAN  # flagged maps
-    values[: images // 3, 0, 1] = NAN  # a metric that some images lack
-    return values
-
-
-def test_over_images_rho_is_spearmans_of_the_images_that_have_both():
-    values = planted()
-    found = image_correlations(np.array(["dog"] * 60), values, 0)
-    for cell in range(2):
-        for one, other in combinations(range(4), 2):
-            expected = spearmanr(values[:, cell, one], values[:, cell, other], nan_policy="omit")[0]
-            assert found[0, cell, one, other] == pytest.approx(expected)
-            assert found[0, cell, other, one] == pytest.approx(expected)
-
-
-def test_a_resample_of_images_is_ranked_anew():
-    values, labels = planted(), np.array(["dog"] * 30 + ["owl"] * 30)
-    found = image_correlations(labels, values, 30)
-    counts = np.concatenate(list(resamples(strata(labels), 30)))
-    for line in (1, 17, 30):
-        again = np.repeat(values, counts[line].astype(int), axis=0)
-        for cell, (one, other) in [(0, (0, 1)), (0, (1, 3)), (1, (2, 3))]:
-            expected = spearmanr(again[:, cell, one], again[:, cell, other], nan_policy="omit")[0]
-            assert found[line, cell, one, other] == pytest.approx(expected)
-
-
-def test_nine_images_are_too_few_and_a_constant_score_ranks_nothing():
-    values = planted(9, 1, 4)
-    values[:] = np.random.default_rng(0).normal(size=values.shape)
-    assert np.isnan(image_correlations(np.array(["dog"] * 9), values, 3)).all()
-    values = np.random.default_rng(0).normal(size=(20, 1, 2))
-    values[:, :, 1] = 7
-    assert np.isnan(image_correlations(np.array(["dog"] * 20), values, 3)).all()
-
-
-def test_the_mean_over_cells_leaves_out_undefined_ones_and_resamples_images_for_all_cells_at_once():
-    rhos = np.array([[0.2, NAN, 0.4], [0.1, NAN, 0.1], [0.5, NAN, 0.3]])
-    value, low, high, cells = mean_over_cells(rhos)
-    assert (value, cells) == (pytest.approx(0.3), 2)
-    assert [value, low, high] == pytest.approx(interval(np.array([0.3, 0.1, 0.4])).tolist())
-    assert mean_over_cells(rhos[:, 1:2])[3] == 0
 
 
 def test_metrics_that_agree_image_by_image_are_seen_whatever_their_methods_means():

@@ -9,9 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -19,6 +17,7 @@ from harmonia.evaluation.metrics.contract import Explained, Score, Scores
 from harmonia.evaluation.metrics.randomisation import Granularity, randomised
 from harmonia.evaluation.metrics.reexplained import IMAGES_AT_ONCE, explain_again, flags, in_the_view
 from harmonia.shapes import Maps
+from harmonia.statistics.ranks import spearman
 
 MEASURES = ("spearman", "ssim")
 
@@ -97,7 +96,8 @@ def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str
         assert isinstance(alike, Tensor)
         # float32's rounding would tell methods that never look at the model apart, and rank them
         equal = (first == second).flatten(1).all(1)
-        parts.append((spearman(first, second), alike.double().reshape(-1).masked_fill(equal, 1)))
+        rho = torch.from_numpy(spearman(first.flatten(1).numpy(), second.flatten(1).numpy()))
+        parts.append((rho, alike.double().reshape(-1).masked_fill(equal, 1)))
     undefined = torch.tensor([bool(reason) for reason in reasons])
     found = (torch.cat(values).masked_fill(undefined, torch.nan) for values in zip(*parts, strict=True))
     return {measure: Score(values, reasons) for measure, values in zip(MEASURES, found, strict=True)}
@@ -108,15 +108,6 @@ def _scaled(maps: Maps) -> Maps:
     maps = maps.nan_to_num(0, 0, 0)
     largest = maps.abs().amax((1, 2), keepdim=True)
     return maps / torch.where(largest > 0, largest, 1)
-
-
-def spearman(first: Maps, second: Maps) -> Tensor:
-    """Spearman's rho of each pair of maps (B,), float64, ties by their mean rank; NaN where one does not vary."""
-    one, other = (rankdata(maps.flatten(1).numpy(), axis=1) for maps in (first, second))
-    one, other = (ranks - ranks.mean(1, keepdims=True) for ranks in (one, other))
-    scale = np.sqrt((one**2).sum(1) * (other**2).sum(1))
-    found = np.divide((one * other).sum(1), scale, out=np.full(len(one), np.nan), where=scale > 0)
-    return torch.from_numpy(found)
 
 
 def mean_score(scores: list[Score]) -> Score:

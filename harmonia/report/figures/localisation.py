@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harmonia.report.figures.style import PALETTE, TEXT_WIDTH, short
-from harmonia.report.tables.localisation import PROTOCOLS, Cells
+from harmonia.statistics.localisation import PROTOCOLS, MosaicScores
 
 BINS = ("0–2", "2–5", "5–50", "50–95", "95–98", "98–100")  # percent of the ranks
 CLIPPED = 99.5  # percent of a method's values below the end of its colour scale
 
 
-def box_plots(found: Sequence[Cells]) -> Figure:
+def box_plots(found: Sequence[MosaicScores]) -> Figure:
     """A column per protocol, a box per source and method."""
     protocols = [name for name in PROTOCOLS if any(cells.rows["protocol"].iloc[0] == name for cells in found)]
     names = list(dict.fromkeys((cells.rows["source"].iloc[0], cells.name) for cells in found))

@@ -26,9 +26,9 @@ from harmonia.report.figures.style import (
     short,
     style,
 )
+from harmonia.results.gathered import EXPLAINER
 
-LINE = ["source", "method", "variant"]  # what a curve or a row of panels stands for
-OF_CELLS = [*LINE, "target", "arm"]  # of the rows that figures are drawn from: of cells, of each row
+# what figures are drawn from, besides the columns of a cell
 OF_ROWS = ["image_id", "p_label", "p_explained", "kept_area"]
 
 
@@ -53,7 +53,7 @@ def class_probabilities(rows: pd.DataFrame, arm: str = SOFT_ARM, lines_a_figure:
     p_label: Any = rows["p_label"]
     column = "p_label" if p_label.notna().any() else "p_explained"
     shown: Any = rows[rows["arm"].isin([IMAGE_ARM, arm])]
-    lines = [(line_name(key), part) for key, part in shown.groupby(LINE, sort=False, observed=True)]
+    lines = [(line_name(key), part) for key, part in shown.groupby(EXPLAINER, sort=False, observed=True)]
     targets = models_of(rows)[1]
     with style():
         return [
@@ -109,7 +109,7 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
     columns = {"accuracy_feature": "accuracy", "accuracy_feature_low": "low", "accuracy_feature_high": "high"}
     for column, name in {"kept_area": "kept", **columns}.items():
         points[name] = 100 * points[column]
-    lines = len(points.groupby(LINE))
+    lines = len(points.groupby(EXPLAINER))
     alpha = 0.15 if lines <= 4 else 0.08  # of bands that lie over one another
     with style():
         num_rows = -(-len(targets) // 3)
@@ -118,7 +118,7 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
         figure, axes = grid(len(targets), num_columns, TEXT_WIDTH / max(num_columns, 2), height)
         for panel, target in zip(axes, targets, strict=True):
             here = points[points["target"] == target]
-            for key, part in here.groupby(LINE, sort=False):
+            for key, part in here.groupby(EXPLAINER, sort=False):
                 look: dict[str, Any] = {
                     "color": PALETTE[sources.index(key[0]) % len(PALETTE)],
                     "marker": MARKERS[methods.index(key[1]) % len(MARKERS)],
@@ -160,7 +160,7 @@ def area_distributions(rows: pd.DataFrame) -> Figure:
     """
     soft: Any = rows[rows["arm"] == SOFT_ARM]
     lines = []
-    for key, part in soft.groupby(LINE, sort=False, observed=True):
+    for key, part in soft.groupby(EXPLAINER, sort=False, observed=True):
         target = key[0] if (part["target"] == key[0]).any() else part["target"].iloc[0]
         lines.append((line_name(key), 100 * part.loc[part["target"] == target, "kept_area"].dropna().to_numpy()))
     with style():

@@ -21,7 +21,7 @@ from harmonia.results.maps import SmallMaps, read_small_maps
 from harmonia.results.rows import read_tables
 
 NONE = np.uint32(2**32 - 1)  # no class: no label, or no row
-CELL = ["source", "method", "label_policy", "fill", "data", "variant"]
+KEY = ["source", "method", "label_policy", "fill", "data", "variant"]
 PROBABILITIES = ("p_label", "p_explained", "p_predicted", "kept_area")
 
 _TEXT = ("image_id", "path", "target", "arm", "label", "predicted", "explained", "source_predicted", "flag")
@@ -42,7 +42,7 @@ class Block:
 class Cell:
     """A source and a method under one setting."""
 
-    key: dict[str, str]  # by CELL
+    key: dict[str, str]  # by KEY
     explained: np.ndarray  # n, class codes
     source_predicted: np.ndarray  # n, class codes
     flags: np.ndarray  # n, numbers of Collection.flags
@@ -99,23 +99,23 @@ class _Codes(dict):
 
 def collect(rows: Rows) -> Collection:
     """The finished jobs' images for rows as gathering.gather gives them; what a job no longer shows is left out."""
-    shown = rows.cells[[*CELL, "job", "target", "arm", "random_weights"]]
+    shown = rows.cells[[*KEY, "job", "target", "arm", "random_weights"]]
     ids: dict[str, set[str]] = {}
     for name, job in shown[["data", "job"]].drop_duplicates().itertuples(index=False):
         ids.setdefault(name, set()).update(rows.image_ids[job])
     sets = {name: _image_list(name, sorted(found)) for name, found in ids.items()}
     classes, flags = _Codes(), _Codes()
     cells: dict[tuple, Cell] = {}
-    for key, of_cell in shown.groupby(CELL, sort=False):
-        images = sets[key[CELL.index("data")]]
-        cell = cells[key] = _cell(dict(zip(CELL, key, strict=True)), len(images.ids))
+    for key, of_cell in shown.groupby(KEY, sort=False):
+        images = sets[key[KEY.index("data")]]
+        cell = cells[key] = _cell(dict(zip(KEY, key, strict=True)), len(images.ids))
         cell.random_weights = bool(of_cell["random_weights"].any())
         for target, of_target in of_cell.groupby("target", sort=False):
             arms = list(dict.fromkeys(of_target["arm"]))
             cell.blocks[str(target)] = _block(str(target), arms, len(images.ids))
     for folder, of_job in shown.groupby("job", sort=False):
         of_cells = [
-            (cells[key], sets[key[CELL.index("data")]], of_cell) for key, of_cell in of_job.groupby(CELL, sort=False)
+            (cells[key], sets[key[KEY.index("data")]], of_cell) for key, of_cell in of_job.groupby(KEY, sort=False)
         ]
         for piece in read_tables(Path(str(folder)), [*_TEXT, "top5", *PROBABILITIES]):
             part = _JobTable(piece, classes, flags)

@@ -1,8 +1,7 @@
-"""Columns of the tables of statistics, and the table that they make."""
+"""Columns of the tables of statistics, how their cells are printed, and the table that they make."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,14 +33,15 @@ def count(frame: Frame, column: str) -> list[str]:
 
 def percent(frame: Frame, column: str) -> list[str]:
     """Percent, or percentage points of a difference, with the interval where the frame has one."""
-    bounds = [f"{column}_low", f"{column}_high"]
-    if bounds[0] not in frame:
-        return [MISSING if pd.isna(value) else f"{100 * value:.1f}" for value in frame[column]]
-    printed = []
-    for value, low, high in frame[[column, *bounds]].itertuples(index=False):
-        interval = "" if pd.isna(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"
-        printed.append(MISSING if pd.isna(value) else f"{100 * value:.1f}{interval}")
-    return printed
+    names = [column, f"{column}_low", f"{column}_high"]
+    numbers = 100 * frame.reindex(columns=names).astype(float)
+    return [bounded("{:.1f}", *line) for line in numbers.itertuples(index=False)]
+
+
+def bounded(form: str, value: float, low: float, high: float) -> str:
+    """A number with its interval, where that is defined."""
+    interval = "" if np.isnan(low) else f" [{form.format(low)}, {form.format(high)}]"
+    return MISSING if np.isnan(value) else form.format(value) + interval
 
 
 def percent_if_bounded(frame: Frame, column: str) -> list[str]:
@@ -65,6 +65,7 @@ RETENTION: Column = ("Retention (%)", "retention", percent)
 CONTROL: Column = ("Control's retention (%)", "control_retention", percent)
 ABOVE: Column = ("Above control (points)", "above_control", percent)
 CENTRE: Column = ("Above centre box (points)", "above_centre", percent)
+IMAGES: Column = ("Images", "images", count)
 
 
 def intervals_in_words(comparison: Comparison) -> str:
@@ -85,24 +86,29 @@ def statistic_table(
     numbers: list[Column],
     comparisons: Sequence[Comparison],
     frame_of: Callable[[Comparison], pd.DataFrame],
-    shown: Callable[[Frame], Any] | None = None,
-    intervals: Callable[[Comparison], str] = intervals_in_words,
+    printed_where: tuple[str, str] | None = None,
+    intervals: str | None = None,
 ) -> StatisticTable:
-    """The table of one kind of contrast over all settings; settings that vary have columns of their own."""
-    frame = labelled_frame(comparisons, frame_of)
+    """What frame_of says of every setting; settings that vary have columns of their own.
+
+    printed_where: a column and the value in it of the lines that are printed. intervals: what they are, where they
+    are not the comparison's.
+    """
+    frame = settings_together(comparisons, frame_of)
     if frame.empty:
         return StatisticTable(stem, pd.DataFrame(), frame)
-    part: Frame = _labelled(frame if shown is None else frame[shown(frame)])
+    part = _labelled(frame if printed_where is None else frame[frame[printed_where[0]] == printed_where[1]])
     varying: list[Column] = [
         (name.replace("_", " ").capitalize(), name, text) for name in SETTING if frame[name].nunique() > 1
     ]
     columns = [*varying, *texts, *numbers]
     printed = pd.DataFrame({heading: form(part, column) for heading, column, form in columns}, dtype=str)
-    said = " ".join(dict.fromkeys(intervals(comparison) for comparison in comparisons))
-    return StatisticTable(stem, table(printed, f"{caption} {said}", len(varying) + len(texts)), frame)
+    sentences = [intervals] if intervals else dict.fromkeys(map(intervals_in_words, comparisons))
+    return StatisticTable(stem, table(printed, " ".join([caption, *sentences]), len(varying) + len(texts)), frame)
 
 
-def labelled_frame(comparisons: Sequence[Comparison], frame_of: Callable[[Comparison], pd.DataFrame]) -> Frame:
+def settings_together(comparisons: Sequence[Comparison], frame_of: Callable[[Comparison], pd.DataFrame]) -> Frame:
+    """What frame_of says of every setting, with the setting in columns."""
     frames = [frame_of(comparison).assign(**comparison.setting) for comparison in comparisons]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
@@ -110,13 +116,12 @@ def labelled_frame(comparisons: Sequence[Comparison], frame_of: Callable[[Compar
 def _labelled(frame: Frame) -> Frame:
     """With printed names of methods, and of the two cells of a test."""
     frame = frame.copy()
-    for label, prefix in (("method_label", ""), ("first_label", "first_"), ("second_label", "second_")):
-        if f"{prefix}method" in frame:
-            pairs = zip(frame[f"{prefix}method"], frame[f"{prefix}variant"], strict=True)
-            frame[label] = [method_label(method, variant) for method, variant in pairs]
-    for side in ("first", "second"):
-        if f"{side}_target" in frame:
-            frame[f"{side}_cell"] = frame[f"{side}_target"] + "/" + frame[f"{side}_arm"]
+    for side in ("", "first_", "second_"):
+        if f"{side}method" in frame:
+            pairs = zip(frame[f"{side}method"], frame[f"{side}variant"], strict=True)
+            frame[f"{side}label" if side else "method_label"] = [method_label(*pair) for pair in pairs]
+        if side and f"{side}target" in frame:
+            frame[f"{side}cell"] = frame[f"{side}target"] + "/" + frame[f"{side}arm"]
     if "random_weights" in frame:
         frame["source"] = frame["source"].where(~frame["random_weights"], frame["source"] + " (random weights)")
     return frame

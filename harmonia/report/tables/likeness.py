@@ -26,7 +26,7 @@ LIKENESS = "likeness"  # of the table's and the figure's files
 
 def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[JobFolder], arm: str) -> StatisticTable | None:
     """The pairs, printed of this arm, with the correlations beneath; None where there are too few for any."""
-    made = statistic_table(
+    pairs = statistic_table(
         LIKENESS,
         f"How alike source and target are on the whole images, and what is left of arm {arm} above its control: share "
         "of images with the same prediction, debiased linear CKA of penultimate features.",
@@ -34,14 +34,13 @@ def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[JobFolder],
         [("Agreement (%)", "agreement", percent), ("CKA", "cka", _two_decimals), RETENTION, ABOVE],
         comparisons,
         lambda comparison: model_pairs(comparison, jobs),
-        lambda frame: frame["arm"] == arm,
+        printed_where=("arm", arm),
     )
-    found: Any = correlations(made.numbers, arm) if len(made.printed) else pd.DataFrame()
-    if found.empty:
+    measured: Any = correlations(pairs.numbers, arm) if len(pairs.printed) else pd.DataFrame()
+    if measured.empty:
         return None
-    notes = [_in_words(line) for line in found.to_dict("records")]
-    made.printed.attrs["footnotes"] = notes
-    return made
+    pairs.printed.attrs["footnotes"] = [_in_words(line) for line in measured.to_dict("records")]
+    return pairs
 
 
 def _two_decimals(frame: Frame, column: str) -> list[str]:

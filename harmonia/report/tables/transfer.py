@@ -1,6 +1,6 @@
 """Tables 1 and 2 of Kadir, Addluri, Sonntag 2023 (arXiv 2307.02150), from the rows of finished jobs.
 
-Fractions in rows become percent here and in harmonia.statistic_tables and nowhere earlier. Differs from the
+Fractions in rows become percent in report.tables and nowhere earlier. Differs from the
 paper: beneath each figure stand its 95 % interval and the printed value; F1 names its average; and a last line says
 how much of the image was kept, without which the others mean little.
 """
@@ -18,7 +18,7 @@ from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import Comparison, Frame, cell_estimates
 from harmonia.statistics.inference import interval
 
-Figure = np.ndarray  # value, lower and upper bound of its 95 % interval
+Estimate = np.ndarray  # value, lower and upper bound of its 95 % interval
 _UNDEFINED = np.full(3, np.nan)
 
 
@@ -27,14 +27,14 @@ def transfer_tables(comparisons: Sequence[Comparison], arm: str = SOFT_ARM) -> l
     parts = []
     for comparison in comparisons:
         shown = comparison.cells[comparison.cells["arm"].isin([IMAGE_ARM, arm])]
-        figures = _figures(comparison, shown.index.to_numpy())
+        estimates = _estimates(comparison, shown.index.to_numpy())
         for (family, source), cells in shown.groupby(["family", "source"], sort=False):
             order = (str(family).casefold(), str(source).casefold())
-            parts.append((order, _transfer_table(comparison, cells, figures, arm)))
-    return [made for _, made in sorted(parts, key=lambda part: part[0])]
+            parts.append((order, _transfer_table(comparison, cells, estimates, arm)))
+    return [printed_table for _, printed_table in sorted(parts, key=lambda part: part[0])]
 
 
-def _figures(comparison: Comparison, positions: np.ndarray) -> dict[int, dict[str, Figure]]:
+def _estimates(comparison: Comparison, positions: np.ndarray) -> dict[int, dict[str, Estimate]]:
     """Accuracy and F1 of each of these cells."""
     if not len(positions):
         return {}
@@ -48,9 +48,9 @@ def _figures(comparison: Comparison, positions: np.ndarray) -> dict[int, dict[st
 
 
 def _transfer_table(
-    comparison: Comparison, cells: Frame, figures: dict[int, dict[str, Figure]], arm: str
+    comparison: Comparison, cells: Frame, estimates: dict[int, dict[str, Estimate]], arm: str
 ) -> pd.DataFrame:
-    """One source's table. Per method, lines of figures; per target, the whole image (I) and the feature (F)."""
+    """One source's table. Per method, lines of numbers; per target, the whole image (I) and the feature (F)."""
     source = cells["source"].iloc[0]
     targets = sorted(cells["target"].unique(), key=lambda target: target != source)  # stable: self first
     columns = [(target, shown) for target in targets for shown in (IMAGE_ARM, arm)]
@@ -64,7 +64,7 @@ def _transfer_table(
             # random weights are not the paper's, and its features lie on black
             foreign = part["random_weights"].any() or (shown != IMAGE_ARM and comparison.setting["fill"] != "black")
             quoted = {} if foreign else _quoted(source, method, target, shown)
-            blocks.append(_block({} if at is None else figures[at], kept_area, quoted))
+            blocks.append(_block({} if at is None else estimates[at], kept_area, quoted))
         lines += [[method_label(method, variant), name, *(block[name] for block in blocks)] for name in blocks[0]]
     head = ["Method", "Metric", *(f"{target} ({'I' if shown == IMAGE_ARM else 'F'})" for target, shown in columns)]
     printed_cells = pd.DataFrame([line for line in lines if not _nothing_printed(line)], columns=head)
@@ -77,10 +77,10 @@ def _quoted(source: str, method: str, target: str, arm: str) -> dict[str, str | 
     return {name: printed(source, method, target, f"{name}_{part}") for name in ("accuracy", "f1")} if part else {}
 
 
-def _block(figures: dict[str, Figure], kept_area: float, quoted: dict[str, str | None]) -> dict[str, str]:
+def _block(estimates: dict[str, Estimate], kept_area: float, quoted: dict[str, str | None]) -> dict[str, str]:
     """One cell's lines."""
-    accuracy = 100 * figures.get("accuracy", _UNDEFINED)
-    weighted, macro = (figures.get(f"f1_{average}", _UNDEFINED) for average in ("weighted", "macro"))
+    accuracy = 100 * estimates.get("accuracy", _UNDEFINED)
+    weighted, macro = (estimates.get(f"f1_{average}", _UNDEFINED) for average in ("weighted", "macro"))
     return {
         "Accuracy (%)": _number(accuracy[0], 2),
         "Accuracy, 95 % interval": _bounds(accuracy, 2),
@@ -103,7 +103,7 @@ def _number(value: float, decimals: int) -> str:
     return MISSING if np.isnan(value) else f"{value:.{decimals}f}"
 
 
-def _bounds(figure: Figure, decimals: int) -> str:
+def _bounds(figure: Estimate, decimals: int) -> str:
     _, low, high = figure
     return MISSING if np.isnan(low) else f"[{low:.{decimals}f}, {high:.{decimals}f}]"
 

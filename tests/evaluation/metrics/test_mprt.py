@@ -10,7 +10,7 @@ from torch import nn
 from harmonia.attribution.grad_cam import GradCAM
 from harmonia.attribution.gradient import Gradient
 from harmonia.attribution.nulls import Edges, Random
-from harmonia.evaluation.metrics.mprt import Mprt, similarity, spearman
+from harmonia.evaluation.metrics.mprt import Mprt, similarity
 from harmonia.evaluation.metrics.randomisation import randomised
 from harmonia.statistics.ranking import ranking
 
@@ -172,14 +172,6 @@ def test_every_image_is_explained_once_a_network_and_progress_adds_up(model):
     Mprt()(given)
     assert sorted(rows) == sorted(6 * list(range(8)))  # the trained network and five others
     assert sum(done) == pytest.approx(8)
-
-
-def test_spearman_ties_by_mean_ranks_as_scipy():
-    generator = torch.Generator().manual_seed(0)
-    one, other = torch.randint(0, 5, (2, 3, 7, 7), generator=generator).double()
-    expected = [spearmanr(a.ravel(), b.ravel())[0] for a, b in zip(one.numpy(), other.numpy(), strict=True)]
-    assert spearman(one, other).numpy() == pytest.approx(expected)
-    assert spearman(one[:1], torch.ones(1, 7, 7)).isnan().all()
 
 
 def written_out_ssim(one, other, high):

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from harmonia.report.tables.localisation import Cells, agreement_table
+from harmonia.report.tables.localisation import localisation_agreement_table
+from harmonia.statistics.localisation import MosaicScores
 
 
 def job(name, scores, protocol="gridpg", cells_per_mosaic=2):
@@ -23,7 +24,7 @@ def job(name, scores, protocol="gridpg", cells_per_mosaic=2):
             "localisation": scores,
         }
     )
-    return Cells(name, rows, SimpleNamespace())
+    return MosaicScores(name, rows, SimpleNamespace())
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def scores():
 
 
 def test_every_pair_has_scipys_rho_inside_its_interval_and_those_with_the_best_are_printed(scores):
-    made = agreement_table([job(name, values) for name, values in zip("abc", scores, strict=True)])
+    made = localisation_agreement_table([job(name, values) for name, values in zip("abc", scores, strict=True)])
     found = made.numbers.set_index(["first", "second"])
     assert set(found.index) == {("a", "b"), ("a", "c"), ("b", "c")}
     assert list(made.printed["Method"]) == ["b", "c"]
@@ -47,7 +48,7 @@ def test_every_pair_has_scipys_rho_inside_its_interval_and_those_with_the_best_a
 
 def test_only_cells_that_both_have_scored_count_and_protocols_do_not_meet(scores):
     first, second, third = scores
-    made = agreement_table([job("a", first), job("b", second[:20]), job("c", third, protocol="difull")])
+    made = localisation_agreement_table([job("a", first), job("b", second[:20]), job("c", third, protocol="difull")])
     (line,) = made.numbers.to_dict("records")
     assert (line["first"], line["second"], line["cells"]) == ("a", "b", 20)
     assert line["rho"] == pytest.approx(spearmanr(first[:20], second[:20]).statistic)
@@ -57,8 +58,8 @@ def test_mosaics_are_drawn_whole():
     """Cells that repeat each other are no more evidence than one of them."""
     rng = np.random.default_rng(1)
     few = rng.random((2, 20))
-    alone = agreement_table([job("a", few[0], cells_per_mosaic=1), job("b", few[1], cells_per_mosaic=1)])
-    fourfold = agreement_table(
+    alone = localisation_agreement_table([job("a", few[0], cells_per_mosaic=1), job("b", few[1], cells_per_mosaic=1)])
+    fourfold = localisation_agreement_table(
         [job(name, np.repeat(one, 4), cells_per_mosaic=4) for name, one in zip("ab", few, strict=True)]
     )
     widths = [made.numbers["rho_high"][0] - made.numbers["rho_low"][0] for made in (alone, fourfold)]
@@ -66,11 +67,11 @@ def test_mosaics_are_drawn_whole():
 
 
 def test_cells_that_all_score_alike_have_no_correlation():
-    made = agreement_table([job("a", np.ones(40)), job("b", np.linspace(0, 0.9, 40))])
+    made = localisation_agreement_table([job("a", np.ones(40)), job("b", np.linspace(0, 0.9, 40))])
     assert np.isnan(made.numbers["rho"][0])
     assert list(made.printed["Spearman's rho"]) == ["–"]
     assert list(made.printed["Localises best"]) == ["b"]  # of those that put the cells in an order
 
 
 def test_too_few_mosaics_give_no_table(scores):
-    assert agreement_table([job("a", scores[0][:8]), job("b", scores[1][:8])]) is None
+    assert localisation_agreement_table([job("a", scores[0][:8]), job("b", scores[1][:8])]) is None

@@ -1,0 +1,137 @@
+"""How well methods localise the cells of mosaics, and whether they localise the same cells well.
+
+S. Rao, M. Böhle, B. Schiele, CVPR 2022, Tables 1 and 2: Grad-CAM at the final layer, smoothed methods at the input.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harmonia.results.jobs import JobFolder, options_of, section
+from harmonia.results.localisation import QUARTILES, read_localisation
+from harmonia.statistics.inference import interval, resamples
+from harmonia.statistics.ranks import spearman
+
+PROTOCOLS = ("gridpg", "difull", "dipart")
+NUM_RESAMPLES = 2_000  # each ranks a pair's cells anew
+MIN_MOSAICS = 5
+TIED = 1e-6  # standard deviation of what float32 makes of equal scores
+MOSAIC_CELL = ["grid", "cell", "image_id"]
+
+
+@dataclass(frozen=True, eq=False)
+class MosaicScores:
+    """One job's scored cells of mosaics."""
+
+    name: str  # method, layer, smoothing and what else tells it from the report's others
+    rows: Any
+    job: JobFolder
+
+    @property
+    def setting(self) -> tuple[str, str, int]:
+        """Protocol, source and cells a side."""
+        first = self.rows.iloc[0]
+        return first["protocol"], first["source"], int(first["grid_side"])
+
+
+def mosaic_scores(job: JobFolder) -> MosaicScores:
+    """What a finished job left of the cells that it scored."""
+    rows = read_localisation(job.folder)
+    k = section(job.config, "smooth").get("k")
+    side = round(rows["cells"].iloc[0] ** 0.5)
+    positions = section(job.config, "evaluation").get("positions")
+    positions = "" if positions in (None, "interpolated") else positions
+    rows = rows.assign(grid_side=side, smooth_k=np.nan if k is None else k, positions=positions)
+    method, layer = rows["method"].iloc[0], rows["layer"].iloc[0]
+    parts = [
+        f"{method} at {layer}" if layer else method,
+        "" if k is None else f"K = {k}",
+        positions,
+        "" if side == 2 else f"{side} x {side}",
+    ]
+    return MosaicScores(", ".join(filter(None, parts)), rows, job)
+
+
+def without_repeats(scored: Sequence[MosaicScores]) -> list[MosaicScores]:
+    """By protocol. Jobs of one name with the same options count once, the last; others are named by what differs."""
+    by_name: dict[tuple, dict[str, MosaicScores]] = {}
+    for scores in sorted(scored, key=lambda scores: PROTOCOLS.index(scores.setting[0])):
+        options, _ = options_of(scores.job.config)
+        by_name.setdefault((*scores.setting[:2], scores.name), {})[json.dumps(options, sort_keys=True)] = scores
+    kept = []
+    for same_name in by_name.values():
+        options = {text: json.loads(text).items() for text in same_name}
+        shared = set.intersection(*map(set, options.values()))
+        for text, scores in same_name.items():
+            differing = [f"{key}={value}" for key, value in options[text] if (key, value) not in shared]
+            kept.append(replace(scores, name=", ".join([scores.name, *differing])))
+    return kept
+
+
+def localisation(scored: Sequence[MosaicScores]) -> pd.DataFrame:
+    """A line a job: mean, median and quartiles of localisation, fractions, and how many cells could not be scored."""
+    lines = []
+    for scores in scored:
+        rows, values = scores.rows, scores.rows["localisation"]
+        named = {"protocol": "protocol", "grid_side": "n"}
+        named |= {name: name for name in ("source", "method", "layer", "smooth_k", "positions")}
+        lines.append(
+            {
+                **{name: rows[column].iloc[0] for column, name in named.items()},
+                "localisation": values.mean(),
+                **{name: values.quantile(at) for name, at in QUARTILES.items()},
+                "undefined": int(rows["undefined"].sum()),
+                "in_top": rows["in_top"].mean(),
+                "cells": len(rows),
+                "shown_as": scores.name,
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def agreement_over_cells(scored: Sequence[MosaicScores]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Spearman's rho of the localisation by each two jobs of one protocol and source, over the cells of both.
+
+    A line per pair with MIN_MOSAICS mosaics or more in common; and which of the lines set the job that localises best,
+    of those whose cells differ, against another: these alone have intervals.
+    """
+    lines, with_best = [], []
+    for (protocol, source, n), alike in groupby(sorted(scored, key=lambda s: s.setting), lambda s: s.setting):
+        jobs = sorted(alike, key=lambda scores: scores.name)  # of equally good ones the first
+        best = max(jobs, key=_ordering_then_mean)
+        for pair in combinations(jobs, 2):
+            first, second = sorted(pair, key=lambda scores: scores is not best)
+            rho = _correlation(first, second, NUM_RESAMPLES if first is best else 0)
+            if rho is not None:
+                lines.append((protocol, source, n, first.name, second.name, *rho))
+                with_best.append(first is best)
+    columns = ["protocol", "source", "n", "first", "second", "cells", "mosaics", "rho", "rho_low", "rho_high"]
+    return pd.DataFrame(lines, columns=columns), np.array(with_best, bool)
+
+
+def _ordering_then_mean(scores: MosaicScores) -> tuple[bool, float]:
+    """One whose cells all score alike (gradients in DiFull: 1) orders none."""
+    values = scores.rows["localisation"]
+    return values.std() > TIED, round(float(values.mean()), 4)
+
+
+def _correlation(
+    first: MosaicScores, second: MosaicScores, num_resamples: int
+) -> tuple[int, int, float, float, float] | None:
+    """Cells, mosaics, rho and its interval; mosaics are what is drawn, their cells stay together."""
+    pair = first.rows.merge(second.rows, on=MOSAIC_CELL)
+    mosaics, of_cell = np.unique(pair["grid"].to_numpy(), return_inverse=True)
+    if len(mosaics) < MIN_MOSAICS:
+        return None
+    scores = pair[["localisation_x", "localisation_y"]].to_numpy().T
+    rhos = [
+        spearman(*np.repeat(scores, times.astype(int)[of_cell], axis=1)[:, None])[0]
+        for block in resamples(np.zeros(len(mosaics), int), num_resamples)
+        for times in block
+    ]
+    return len(pair), len(mosaics), *interval(np.array(rhos))
