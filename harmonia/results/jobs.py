@@ -26,6 +26,7 @@ class JobFolder:
     config: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, float | int | None] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)  # lacks what an earlier version did not record
+    rows_file: str = ""  # the name of what it leaves its rows in
     error: str | None = None
 
     @property
@@ -49,8 +50,8 @@ class JobFolder:
 
     def parameters(self, network: str) -> float:
         """The number of a network's parameters; NaN where none is recorded."""
-        known = section(section(self.environment, "networks"), network).get("parameters")
-        return float(known) if isinstance(known, int | float) else float("nan")
+        parameters = section(section(self.environment, "networks"), network).get("parameters")
+        return float(parameters) if isinstance(parameters, int | float) else float("nan")
 
 
 def find_jobs(folder: str | Path) -> list[JobFolder]:
@@ -78,10 +79,10 @@ def _read_job(folder: Path) -> JobFolder:
             lines = (folder / ERROR).read_text(encoding="utf-8", errors="replace").split("\n")
             return JobFolder(folder, config, error=lines[0].strip() or f"failed; {ERROR} is empty")
         environment = _read_environment(folder)
-        required = (CONFIG, _rows_file(folder, environment), SUMMARY)
-        if lacking := [name for name in required if not (folder / name).is_file()]:
+        rows_file = _rows_file(folder, environment)
+        if lacking := [name for name in (CONFIG, rows_file, SUMMARY) if not (folder / name).is_file()]:
             return JobFolder(folder, config, error=f"unfinished: no {', '.join(lacking)}")
-        return JobFolder(folder, config, read_summary(folder), environment)
+        return JobFolder(folder, config, read_summary(folder), environment, rows_file)
     except InputError as error:
         return JobFolder(folder, config, error=str(error))
 

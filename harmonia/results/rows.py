@@ -86,27 +86,27 @@ def with_categories(pieces: Iterable[pd.DataFrame], together: Mapping[str, str] 
     together: columns that share their categories, so that they can be compared, by a name for these.
     """
     shared = together or {}
-    known: dict[str, dict[str, int]] = {}
+    numbers: dict[str, dict[str, int]] = {}  # of names, by their categories
     parts: dict[str, list[np.ndarray]] = {}
     for piece in pieces:
         for name in map(str, piece.columns):
             values: Any = piece[name]
             if not pd.api.types.is_numeric_dtype(values.dtype):
-                values = codes_of(values, known.setdefault(shared.get(name, name), {}))
+                values = codes_of(values, numbers.setdefault(shared.get(name, name), {}))
             parts.setdefault(name, []).append(np.asarray(values))
     columns: dict[str, Any] = {}
     for name in list(parts):
         joined = np.concatenate(parts.pop(name))
-        names = known.get(shared.get(name, name))
+        names = numbers.get(shared.get(name, name))
         columns[name] = joined if names is None else pd.Categorical.from_codes(joined, list(names))
     return pd.DataFrame(columns)
 
 
-def codes_of(values: Any, known: dict[str, int]) -> np.ndarray:
+def codes_of(values: Any, numbers: dict[str, int]) -> np.ndarray:
     """The number of each name; new names are given the next ones. -1 for none."""
     codes, names = pd.factorize(values)
-    numbers = [known.setdefault(name, len(known)) for name in names]
-    return np.array([*numbers, -1], np.int32)[codes]
+    of_names = [numbers.setdefault(name, len(numbers)) for name in names]
+    return np.array([*of_names, -1], np.int32)[codes]
 
 
 def write_summary(folder: str | Path, metrics: Mapping[str, float | int | None]) -> None:

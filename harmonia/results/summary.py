@@ -61,30 +61,30 @@ def summarise(rows: pd.DataFrame) -> dict[str, float | int | None]:
     if (repeats := rows.duplicated(key)).any():
         first = rows.loc[repeats, key].iloc[0].to_dict()
         raise InputError(f"rows must be one per image, target and arm, got another {first}; summarise one job")
-    groups: dict[Any, pd.DataFrame] = dict(iter(rows.groupby(["target", "arm"], sort=False, observed=True)))
+    groups: dict[Any, Any] = dict(iter(rows.groupby(["target", "arm"], sort=False, observed=True)))
     measured = {names: _measure(group) for names, group in groups.items()}
     for (target, arm), metrics in measured.items():
         if arm != IMAGE_ARM:
             whole, feature = groups.get((target, IMAGE_ARM)), groups[target, arm]
-            metrics["retention"] = _ratio(metrics["accuracy"], _accuracy(whole, feature))
+            metrics["retention"] = metrics["accuracy"] / (_accuracy(whole, feature) or math.nan)
             metrics["drop_p_explained"] = _paired_drop(whole, feature)
     for (target, arm), metrics in measured.items():
         if control := measured.get((target, matched_control(arm))):
-            metrics["above_control"] = _difference(metrics["retention"], control["retention"])
+            metrics["above_control"] = metrics["retention"] - control["retention"]
     return {
-        f"{target}/{arm}/{metric}": value
+        f"{target}/{arm}/{metric}": value if math.isfinite(value) else None
         for (target, arm), metrics in measured.items()
         for metric, value in metrics.items()
     }
 
 
-def _measure(group: pd.DataFrame) -> dict[str, float | int | None]:
-    rows: Any = group  # pandas' annotations do not tell a column from a frame
+def _measure(rows: Any) -> dict[str, float]:
+    """NaN where undefined."""
     labelled = rows[rows["label"].notna()]
     correct = labelled["predicted"] == labelled["label"]
     f1_weighted, f1_macro = _f1(labelled["label"], labelled["predicted"])
     metrics = {
-        "accuracy": _number(correct.mean()),
+        "accuracy": float(correct.mean()),
         "f1_weighted": f1_weighted,
         "f1_macro": f1_macro,
         "p_label": _mean(rows["p_label"].dropna()),
@@ -95,14 +95,14 @@ def _measure(group: pd.DataFrame) -> dict[str, float | int | None]:
     }
     if "top5" in rows or "in_top5" in rows:
         hits = labelled["in_top5"].to_list() if "in_top5" in rows else _in_top5(labelled)
-        metrics["top5"] = _number(np.mean(hits)) if hits else None
+        metrics["top5"] = float(np.mean(hits)) if hits else math.nan
     return metrics
 
 
-def _f1(labels: pd.Series, predicted: pd.Series) -> tuple[float | None, float | None]:
+def _f1(labels: pd.Series, predicted: pd.Series) -> tuple[float, float]:
     """Support-weighted and equal mean of the F1 of the classes present in the labels."""
     if labels.empty:
-        return None, None
+        return math.nan, math.nan
     import torch
     from torchmetrics.functional.classification import multiclass_f1_score
 
@@ -116,13 +116,13 @@ def _f1(labels: pd.Series, predicted: pd.Series) -> tuple[float | None, float | 
     return float((scores * support).sum() / support.sum()), float(scores[present].mean())
 
 
-def calibration_error(confidence: pd.Series, correct: pd.Series) -> float | None:
-    """Expected calibration error of the top class in [0, 1]; None without images or if a confidence is NaN.
+def calibration_error(confidence: pd.Series, correct: pd.Series) -> float:
+    """Expected calibration error of the top class in [0, 1]; NaN without images or if a confidence is NaN.
 
     Guo et al. 2017, equation 3, over NUM_BINS bins.
     """
     if confidence.empty or confidence.isna().any():
-        return None
+        return math.nan
     import torch
     from torchmetrics.functional.classification import binary_calibration_error
 
@@ -133,33 +133,20 @@ def calibration_error(confidence: pd.Series, correct: pd.Series) -> float | None
     return float(binary_calibration_error(probability, hit, n_bins=NUM_BINS, norm="l1"))
 
 
-def _paired_drop(whole: pd.DataFrame | None, arm: pd.DataFrame) -> float | None:
+def _paired_drop(whole: Any, arm: Any) -> float:
     if whole is None:
-        return None
-    after: Any
+        return math.nan
     before, after = (rows.set_index("image_id")["p_explained"].astype(float) for rows in (whole, arm))
     return _mean((before - after).dropna())
 
 
-def _accuracy(rows: Any, same_images: Any) -> float | None:
+def _accuracy(rows: Any, same_images: Any) -> float:
     """Over the labelled images that are among those of the other rows."""
     if rows is None:
-        return None
+        return math.nan
     chosen = rows[rows["label"].notna() & rows["image_id"].isin(same_images["image_id"])]
-    return _number((chosen["predicted"] == chosen["label"]).mean())
+    return float((chosen["predicted"] == chosen["label"]).mean())
 
 
-def _mean(values: pd.Series) -> float | None:
-    return _number(values.astype(float).mean(skipna=False)) if len(values) else None
-
-
-def _ratio(part: float | None, whole: float | None) -> float | None:
-    return None if part is None or not whole else part / whole
-
-
-def _difference(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one - other
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _mean(values: Any) -> float:
+    return float(values.astype(float).mean(skipna=False))

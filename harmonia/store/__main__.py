@@ -44,15 +44,13 @@ def list_sets(options: argparse.Namespace) -> int:
         size = decimal(sum(stat.st_size for _, stat in _files(folder)))
         manifest, damage = _manifest(folder)
         if manifest is None:
-            row = [folder.parent.name, folder.name[:-17], folder.name[-16:], "?", "?", size, damage, "", ""]
-        else:
-            stored = ShardSet(folder, manifest)
-            done = sum(stored.shard_path(shard).exists() for shard in range(stored.num_shards))
-            row = [manifest.kind, manifest.name, manifest.key[:16], str(manifest.count)]
-            row += [f"{done}/{stored.num_shards}", size, manifest.created]
-            model = manifest.identity.get("source", manifest.identity.get("model"))
-            row += [_label(model), _label(manifest.identity.get("method"))]
-        table.add_row(*row)
+            table.add_row(folder.parent.name, folder.name[:-17], folder.name[-16:], "?", "?", size, damage)
+            continue
+        stored = ShardSet(folder, manifest)
+        shards = f"{len(_shards_on_disk(stored))}/{stored.num_shards}"
+        row = [manifest.kind, manifest.name, manifest.key[:16], str(manifest.count), shards, size, manifest.created]
+        model = manifest.identity.get("source", manifest.identity.get("model"))
+        table.add_row(*row, _label(model), _label(manifest.identity.get("method")))
     # a pipe has no width: do not cut names for whoever reads it
     Console(width=None if sys.stdout.isatty() else 250, markup=False, highlight=False).print(table)
     return 0
@@ -68,7 +66,7 @@ def verify(options: argparse.Namespace) -> int:
             bad += stored_schema(folder) in (None, SCHEMA)
             continue
         stored = ShardSet(folder, manifest)
-        for shard in _shards_there(stored):
+        for shard in _shards_on_disk(stored):
             try:
                 stored.read(shard)
                 sound += 1
@@ -119,7 +117,7 @@ def _prune_set(folder: Path, options: argparse.Namespace) -> None:
         print(f"kept {folder}: {damage}")
         return
     stored, sound = ShardSet(folder, manifest), 0
-    for shard in _shards_there(stored):
+    for shard in _shards_on_disk(stored):
         try:
             stored.read(shard)
             sound += 1
@@ -157,7 +155,7 @@ def _set_folders(cache: Path) -> Iterator[Path]:
                 yield folder
 
 
-def _shards_there(stored: ShardSet) -> list[int]:
+def _shards_on_disk(stored: ShardSet) -> list[int]:
     return [shard for shard in range(stored.num_shards) if stored.shard_path(shard).exists()]
 
 
@@ -202,14 +200,14 @@ def _days(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m harmonia.store", description="Look after the map store.")
     commands = parser.add_subparsers(required=True, metavar="list|verify|prune")
-    made = {}
     for name, run in (("list", list_sets), ("verify", verify), ("prune", prune)):
-        made[name] = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
-        made[name].add_argument("--cache", type=Path, default=default_cache(), help="default: %(default)s")
-        made[name].set_defaults(run=run)
-    made["prune"].add_argument("--older-than", type=_days, metavar="DAYS", help="sets nothing was written to since")
-    made["prune"].add_argument("--set", metavar="NAME", help="the sets of this name; with or without the key")
-    made["prune"].add_argument("--dry-run", action="store_true", help="say what would go")
+        command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        command.add_argument("--cache", type=Path, default=default_cache(), help="default: %(default)s")
+        command.set_defaults(run=run)
+        if run is prune:
+            command.add_argument("--older-than", type=_days, metavar="DAYS", help="sets nothing was written to since")
+            command.add_argument("--set", metavar="NAME", help="the sets of this name; with or without the key")
+            command.add_argument("--dry-run", action="store_true", help="say what would go")
     return parser
 
 

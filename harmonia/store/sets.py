@@ -124,14 +124,14 @@ class ShardSet:
             places.setdefault(self.shard_of(int(index)), []).append(place)
         arrays: dict[str, np.ndarray] = {}
         facts: list[Facts] = [{} for _ in indices]
-        for shard, here in (places or {0: []}).items():
+        for shard, of_shard in (places or {0: []}).items():
             stored, stored_facts = self._load(shard)
-            rows = [int(indices[place]) - shard * self.shard_size for place in here]
+            rows = [int(indices[place]) - shard * self.shard_size for place in of_shard]
             for name, array in stored.items():
                 if name not in arrays:
                     arrays[name] = np.empty((len(indices), *array.shape[1:]), array.dtype)
-                arrays[name][here] = array[rows]
-            for place, row in zip(here, rows, strict=True):
+                arrays[name][of_shard] = array[rows]
+            for place, row in zip(of_shard, rows, strict=True):
                 facts[place] = dict(stored_facts[row])
         return arrays, facts
 
@@ -143,12 +143,8 @@ class ShardSet:
         if not self.folder.exists():  # peeked at
             return list(range(self.num_shards))
         with disk_errors(self.folder):
-            there = {entry.name for entry in os.scandir(self.folder)}
-        return [
-            shard
-            for shard in range(self.num_shards)
-            if self.shard_path(shard).name not in there or not self.is_done(shard)
-        ]
+            names = {entry.name for entry in os.scandir(self.folder)}
+        return [n for n in range(self.num_shards) if self.shard_path(n).name not in names or not self.is_done(n)]
 
     def claims(self, poll_s: float = 0.2, on_wait: Callable[[int], None] = claims.say_waiting) -> Generator[int]:
         """Shards that this process must write; exhausted when every shard is there.

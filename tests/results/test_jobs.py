@@ -64,4 +64,5 @@ def test_a_job_of_a_version_that_recorded_no_files_is_finished_with_the_rows_of_
         (tmp_path / "environment.json").write_text(environment)
     (job,) = find_jobs(tmp_path)
     assert job.finished
+    assert job.rows_file == name
     assert job.started == ""
