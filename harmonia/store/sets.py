@@ -164,20 +164,16 @@ class ShardSet:
         sound = self._sound(shard)
         return None if sound is None else json.loads(sound[1])
 
-    def discard(self, shard: int) -> None:
-        """Make the shard missing."""
-        path = self.shard_path(shard)
-        with disk_errors(path):
-            path.unlink(missing_ok=True)
-        self._loaded.pop(shard, None)
-
     def discard_if(self, shard: int, unwanted: Callable[[list[Facts]], object]) -> bool:
         """Make the shard missing if its facts, as they are now, are unwanted; not while somebody computes it."""
         with claims.shard_lock(self.folder / "locks", shard) as held:
             facts = self.shard_facts(shard) if held else None
             if facts is None or not unwanted(facts):
                 return False
-            self.discard(shard)
+            path = self.shard_path(shard)
+            with disk_errors(path):
+                path.unlink(missing_ok=True)
+            self._loaded.pop(shard, None)
             return True
 
     def finish(self) -> Path:
