@@ -20,7 +20,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from harmonia.report.write import write_report
-from harmonia.results.maps import SmallMaps, write_small_maps
+from harmonia.results.maps import REGION_SIDE, SmallMaps, write_small_maps
 from harmonia.results.rows import RowWriter, write_summary
 
 ARMS = {"image": 1.0, "soft": 0.4, "dim": 0.4, "area30": 0.3, "blobs30": 0.3}
@@ -76,8 +76,10 @@ def write_job(folder: Path, images: int) -> None:
                     | {"p_label": p, "p_explained": p, "p_predicted": np.maximum(p, 0.3)}
                 )
     write_summary(folder, {})
-    soft, ranked = (generator.integers(0, 256, (images, CELLS, CELLS), np.uint8) for _ in range(2))
-    write_small_maps(folder, SmallMaps(ids, soft, ranked, np.tile(np.array([[0, 0, 1, 1]], np.float32), (images, 1))))
+    soft = generator.integers(0, 256, (images, CELLS, CELLS), np.uint8)
+    regions = np.tile(np.repeat(np.arange(REGION_SIDE, dtype=np.uint8)[:, None], REGION_SIDE, 1), (images, 1, 1))
+    boxes = np.tile(np.array([[0, 0, 1, 1]], np.float32), (images, 1))
+    write_small_maps(folder, SmallMaps(ids, soft, regions, (10, 30), boxes))
 
 
 def look(report: Path) -> None:

@@ -78,7 +78,7 @@ class Transfer(Evaluation):
             (job.folder / SUMMARY).unlink(missing_ok=True)
         if self.representations:
             _leave_representations(job, self.representations)
-        write_small_maps(job.folder, small_maps(job, arms.normalise))
+        write_small_maps(job.folder, small_maps(job, arms))
         return summarise_job(job.folder)
 
     def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:

@@ -11,6 +11,8 @@ from harmonia.errors import InputError
 from harmonia.features.resample import enlarged
 from harmonia.shapes import Keep, Maps
 
+IN_NONE = 255  # of smallest_areas
+
 
 def top_fractions(maps_BHW: Maps, fractions: Sequence[float]) -> Keep:
     """For each fraction the round(fraction * H * W) highest pixels of each map, as 0/1 weights (B, A, H, W).
@@ -21,6 +23,22 @@ def top_fractions(maps_BHW: Maps, fractions: Sequence[float]) -> Keep:
     pixels = maps_BHW.shape[-2] * maps_BHW.shape[-1]
     counts = torch.tensor([[round(fraction * pixels) for fraction in fractions]], device=maps_BHW.device)
     return _highest(maps_BHW, counts.expand(len(maps_BHW), -1))
+
+
+def smallest_areas(maps: Maps, areas: Sequence[float], size: int, side: int) -> Tensor:
+    """Of each place of a view the smallest area, in percent, whose region holds it; IN_NONE where no region does.
+
+    uint8 (B, side, side), read off the regions of size x size pixels at the centres of so many places: a threshold of
+    it is the region that was evaluated, as a picture of that side shows it.
+    """
+    places = ((torch.arange(side) + 0.5) * (size / side)).long()
+    smallest = torch.full((len(maps), side, side), IN_NONE, dtype=torch.uint8)
+    descending_areas = sorted(areas, reverse=True)
+    for rows in torch.arange(len(maps)).split(4):  # bounds the memory
+        regions = top_fractions(in_view(maps[rows], size), descending_areas)[:, :, places][..., places].cpu().bool()
+        for area, region in zip(descending_areas, regions.unbind(1), strict=True):
+            smallest[rows] = smallest[rows].masked_fill(region, percent(area))
+    return smallest
 
 
 def descending(maps_BHW: Maps) -> Tensor:

@@ -120,18 +120,17 @@ class KeepArms:
 
     def soft(self, maps: Maps, source: Tensor, target: Tensor, size: int) -> Keep:
         """Keep weights of the soft arm alone, (B, size, size)."""
-        return resample(self.normalise(_finite(maps)), source, target, size)
+        return resample(self.normalise(finite(maps)), source, target, size)
 
     def weights(self, explanations: Explanations, source: Tensor, target: Tensor, source_size: int, size: int) -> Keep:
         """Keep weights of every arm in the target's view, (B, A, size, size); NaN where an image lacks the arm."""
-        maps = _finite(explanations.maps)
-        finite = replace(explanations, maps=maps)
-        view = Projection(finite, self.normalise(maps), source, target, source_size, size)
+        maps = finite(explanations.maps)
+        view = Projection(replace(explanations, maps=maps), self.normalise(maps), source, target, source_size, size)
         own = [view.soft[:, None], *([view.best(self.areas)] if self.areas else [])]
         return torch.cat([*own, *(control.weights(view) for control in self.controls)], 1)
 
 
-def _finite(maps: Maps) -> Maps:
+def finite(maps: Maps) -> Maps:
     """Non-finite maps are flagged in the store; they rank nothing."""
     return maps.nan_to_num(0.0, 0.0, 0.0)
 

@@ -1,20 +1,18 @@
 """Pictures of a few images: the image, its map and its feature, side by side, as in the paper's Fig. 1."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from matplotlib import colormaps
 
 from harmonia.data.imagenet import readable
-from harmonia.features.arms import KeepArms
+from harmonia.features.areas import percent, smallest_areas
+from harmonia.features.arms import KeepArms, finite
 from harmonia.features.fill import compose
 from harmonia.features.maps import unpack
-from harmonia.features.normalise import minmax
 from harmonia.features.resample import enlarged
 from harmonia.job.contract import Job
-from harmonia.results.maps import SIDE, SmallMaps
-from harmonia.shapes import Images, Keep, Maps
+from harmonia.results.maps import REGION_SIDE, SIDE, SmallMaps
+from harmonia.shapes import Images, Keep
 
 
 def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.ndarray]]:
@@ -44,19 +42,21 @@ def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.nda
 BATCH_IMAGES = 256
 
 
-def small_maps(job: Job, normalise: Callable[[Maps], Keep]) -> SmallMaps:
-    """Of every readable image the soft arm's weights as evaluated, and the raw map that the equal areas rank."""
-    soft, ranked = [], []
+def small_maps(job: Job, arms: KeepArms) -> SmallMaps:
+    """Of every readable image the soft arm's weights and the equal-area regions as they were evaluated."""
+    size = job.source.view.size
+    soft, smallest = [np.zeros((0, 1, 1), np.uint8)], [np.zeros((0, REGION_SIDE, REGION_SIDE), np.uint8)]
     readable = job.viewed.readable
     for start in range(0, len(readable), BATCH_IMAGES):
         arrays, _ = job.maps.read_items(readable[start : start + BATCH_IMAGES])
-        raw = torch.from_numpy(unpack(arrays)).nan_to_num(0.0, 0.0, 0.0)  # as keep.KeepArms reads them
-        soft.append(_to_bytes(normalise(raw)))
-        ranked.append(_to_bytes(minmax(raw)))
+        raw = finite(torch.from_numpy(unpack(arrays)))
+        soft.append(_to_bytes(arms.normalise(raw)))
+        smallest.append(smallest_areas(raw, arms.areas, size, REGION_SIDE).numpy())
     return SmallMaps(
         [job.images.records[index].image_id for index in readable],
-        np.concatenate(soft) if soft else np.zeros((0, 1, 1), np.uint8),
-        np.concatenate(ranked) if ranked else np.zeros((0, 1, 1), np.uint8),
+        np.concatenate(soft[1:] or soft),
+        np.concatenate(smallest),
+        tuple(percent(area) for area in arms.areas),
         job.viewed.boxes(readable, job.source.view).numpy(),
     )
 

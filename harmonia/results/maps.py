@@ -1,7 +1,8 @@
 """maps.parquet in a job's folder: its maps small and in bytes, for whoever looks at them.
 
 The store keeps maps exact, for computing. It may be pruned or lie on another machine, and reading it the
-way the job did takes the job's models; a report needs neither this way.
+way the job did takes the job's models; a report needs neither this way. Regions are those that were evaluated
+(harmonia.features.areas), not ranked anew.
 """
 
 from dataclasses import dataclass
@@ -10,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from harmonia.arms import area_of, is_equal_area, percent
 from harmonia.errors import InputError
 from harmonia.results.parquet import reading, write_table
 from harmonia.store.files import utf8
 
 MAPS = "maps.parquet"
-SIDE = 32  # cells a side at most; Grad-CAM has 7 to 19, Soundness Saliency 14
+SIDE = 32  # cells a side of soft maps at most; Grad-CAM has 7 to 19, Soundness Saliency 14
+REGION_SIDE = 112  # places a side of regions: a pixel of a thumbnail is about half of one, of Fig. 1 exactly half
 
-_COLUMNS = ["image_id", "soft", "ranked", "left", "top", "right", "bottom"]
+_EDGES = ["left", "top", "right", "bottom"]
 
 
 @dataclass(frozen=True)
@@ -26,34 +29,50 @@ class SmallMaps:
 
     image_ids: list[str]
     soft: np.ndarray  # n h w uint8: the soft arm's keep weights, 255 keeps
-    ranked: np.ndarray  # n h w uint8: the raw map from its lowest to its highest value, what equal areas rank
+    smallest_areas: np.ndarray  # n r r uint8: of each place the smallest area, in percent, whose region holds it
+    areas: tuple[int, ...]  # percent, those that were evaluated; none of a job that an earlier version left
     boxes: np.ndarray  # n 4 float32: left, top, right, bottom in relative image coordinates
+
+    def region(self, row: int, arm: str) -> np.ndarray | None:
+        """Which places the equal-area arm keeps, bool (r, r); None where maps.parquet does not hold its region."""
+        area = percent(area_of(arm) or 0)
+        return self.smallest_areas[row] <= area if is_equal_area(arm) and area in self.areas else None
 
 
 def write_small_maps(job_folder: str | Path, maps: SmallMaps) -> None:
     """The job's maps.parquet, whole or not at all."""
-    height, width = maps.soft.shape[1:]
-    cells = pa.binary(height * width)
-    columns = [
-        pa.array([utf8(image_id) for image_id in maps.image_ids], pa.string()),
-        *(pa.array([one.tobytes() for one in stack], cells) for stack in (maps.soft, maps.ranked)),
-        *(pa.array(edges, pa.float32()) for edges in maps.boxes.T),
-    ]
-    table = pa.table(columns, names=_COLUMNS).replace_schema_metadata({"shape": f"{height} {width}"})
+    columns = {"image_id": pa.array([utf8(image_id) for image_id in maps.image_ids], pa.string())}
+    for name in ("soft", "smallest_areas"):
+        stack: np.ndarray = getattr(maps, name)
+        columns[name] = pa.array([map_.tobytes() for map_ in stack], pa.binary(stack[0].size if len(stack) else 1))
+    columns |= {name: pa.array(edges, pa.float32()) for name, edges in zip(_EDGES, maps.boxes.T, strict=True)}
+    facts = {"shape": maps.soft.shape[1:], "areas": maps.areas}
+    table = pa.table(columns).replace_schema_metadata(
+        {name: " ".join(str(number) for number in numbers) for name, numbers in facts.items()}
+    )
     write_table(Path(job_folder) / MAPS, table)
 
 
 def read_small_maps(job_folder: str | Path) -> SmallMaps:
-    """What write_small_maps wrote."""
+    """What write_small_maps wrote; of an earlier version, which kept no regions, the rest."""
     path = Path(job_folder) / MAPS
     if not path.is_file():
         raise InputError(f"{path} must be there for maps to be shown; run the job again, its maps are in the store")
     with reading(path) as file:
-        table = file.read(columns=_COLUMNS)
-        height, width = (int(number) for number in (table.schema.metadata or {})[b"shape"].split())
-        soft, ranked = (
-            np.frombuffer(b"".join(table[name].to_pylist()), np.uint8).reshape(-1, height, width)
-            for name in ("soft", "ranked")
+        table = file.read()
+        facts = table.schema.metadata or {}
+        shape = tuple(int(number) for number in facts[b"shape"].split())
+        regions = np.full((len(table), 1, 1), 255, np.uint8)
+        if b"areas" in facts:
+            regions = _stack(table, "smallest_areas", (REGION_SIDE, REGION_SIDE))
+        return SmallMaps(
+            table["image_id"].to_pylist(),
+            _stack(table, "soft", shape),
+            regions,
+            tuple(int(number) for number in facts.get(b"areas", b"").split()),
+            np.stack([table[name].to_numpy() for name in _EDGES], axis=1),
         )
-        boxes = np.stack([table[name].to_numpy() for name in _COLUMNS[3:]], axis=1)
-        return SmallMaps(table["image_id"].to_pylist(), soft, ranked, boxes)
+
+
+def _stack(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    return np.frombuffer(b"".join(table[name].to_pylist()), np.uint8).reshape(-1, *shape)

@@ -91,7 +91,9 @@ def test_a_job_keeps_its_maps_small_as_they_were_evaluated(cli, tmp_path):
     assert kept.soft.shape == (4, 7, 7)
     assert (kept.soft.min((1, 2)) == 0).all()
     assert (kept.soft.max((1, 2)) == 255).all()
-    assert np.array_equal(kept.soft, kept.ranked)  # min-max is how ranks are kept
+    of_area = rows[rows["arm"] == "area30"].set_index("image_id")["kept_area"].to_numpy()
+    assert (kept.smallest_areas == 30).mean((1, 2)) == pytest.approx(of_area, abs=0.005)
+    assert kept.areas == (30,)
     # bilinear reading weighs the outer cells more: the mean is near, not equal
     assert kept.soft.mean((1, 2)) / 255 == pytest.approx(soft.to_numpy(), abs=0.05)
     assert (kept.boxes[:, 2:] - kept.boxes[:, :2]).max(1) == pytest.approx(0.875, abs=0.01)

@@ -12,11 +12,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from harmonia.arms import SOFT_ARM, area_of, is_equal_area
+from harmonia.arms import SOFT_ARM
 from harmonia.data.decode import open_rgb
 from harmonia.errors import InputError
 from harmonia.report.figures.style import TEXT_WIDTH, short, style
 from harmonia.report.page.collection import Cell, Collection, ImageList, probability_drop
+from harmonia.results.maps import REGION_SIDE, SmallMaps
 
 SIDE = 224  # pixels of a panel
 
@@ -101,25 +102,19 @@ def _pair(figure, slots, row: int, column: int, cell: Cell, place: int, picture:
         heat.text(0.5, 0.5, "no map\nkept", ha="center", va="center", fontsize=7)
         return
     heat.imshow(_upsampled(cell.maps.soft[at]), cmap="viridis", vmin=0, vmax=1)
-    keep = keep_weights(cell.maps.soft[at], cell.maps.ranked[at], arm)
+    keep = keep_weights(cell.maps, at, arm)
     if picture is None or keep is None:
         feature.text(0.5, 0.5, "not drawn", ha="center", va="center", fontsize=7)
     else:
         feature.imshow(_square(picture, cell.maps.boxes[at]) * keep[..., None])
 
 
-def keep_weights(soft: np.ndarray, ranked: np.ndarray, arm: str) -> np.ndarray | None:
-    """Keep weights (224, 224) of the arm over the source's view; None for arms whose region a map does not give."""
+def keep_weights(maps: SmallMaps, row: int, arm: str) -> np.ndarray | None:
+    """Keep weights (224, 224) of the arm over the source's view; None for an arm whose region was not kept."""
     if arm == SOFT_ARM:
-        return _upsampled(soft)
-    if not is_equal_area(arm):
-        return None
-    values = _upsampled(ranked)
-    count = round((area_of(arm) or 0) * values.size)
-    order = np.argsort(-values, axis=None, kind="stable")
-    keep = np.zeros(values.size)
-    keep[order[:count]] = 1
-    return keep.reshape(values.shape)
+        return _upsampled(maps.soft[row])
+    region = maps.region(row, arm)
+    return None if region is None else np.kron(region, np.ones([SIDE // REGION_SIDE] * 2))
 
 
 def _upsampled(cells: np.ndarray) -> np.ndarray:

@@ -179,12 +179,14 @@ class _JobTable:
 
 
 def _take_maps(cell: Cell, images: ImageList, job_folder: Path) -> None:
+    """The job's, where no other of the cell's jobs has those of more images, or of more areas."""
     try:
-        cell.maps = read_small_maps(job_folder)
+        maps = read_small_maps(job_folder)
     except InputError as error:
         cell.no_maps = str(error)
         return
-    cell.map_of = pd.Index(cell.maps.image_ids).get_indexer(images.places)
+    if cell.maps is None or (len(cell.maps.image_ids), len(cell.maps.areas)) <= (len(maps.image_ids), len(maps.areas)):
+        cell.maps, cell.map_of = maps, pd.Index(maps.image_ids).get_indexer(images.places)
 
 
 def _first_of_each(image: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,13 +2,14 @@
 
 import base64
 import json
+import zlib
 from typing import Any
 
 import numpy as np
 
 
 def script(name: str, value: Any) -> str:
-    """A call that hands the value to the page: JSON in ASCII, arrays as base64 of little-endian numbers."""
+    """A call that hands the value to the page: JSON in ASCII, arrays as base64 of deflated little-endian numbers."""
     text = json.dumps(value, default=_array, allow_nan=False, separators=(",", ":"))
     # also as text inside a page nothing here could end a script or open an element
     for character in "<>&":
@@ -23,5 +24,5 @@ def _array(value: Any) -> dict[str, Any]:
     return {
         "array": f"{value.dtype.kind}{value.dtype.itemsize}",
         "shape": value.shape,
-        "data": base64.b64encode(little.tobytes()).decode("ascii"),
+        "data": base64.b64encode(zlib.compress(little.tobytes())).decode("ascii"),
     }

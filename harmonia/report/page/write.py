@@ -170,6 +170,7 @@ def _maps(cell: Cell, part: slice, shown: np.ndarray) -> dict[str, Any] | None:
     return {
         "rows": rows,
         "soft": cell.maps.soft[there],
-        "ranked": cell.maps.ranked[there],
+        "smallestAreas": cell.maps.smallest_areas[there],
+        "areas": cell.maps.areas,
         "boxes": cell.maps.boxes[there].astype(np.float32),
     }

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,7 +7,9 @@ from PIL import Image
 from harmonia.errors import InputError
 from harmonia.report.figures.examples import check_names, draw_examples, keep_weights, named_images, typical_images
 from harmonia.report.page.collection import NONE, PROBABILITIES, Block, Cell, Collection, ImageList
-from harmonia.results.maps import SmallMaps
+from harmonia.results.maps import REGION_SIDE, SmallMaps
+
+REGIONS = np.random.default_rng(0).choice(np.array([30, 255], np.uint8), (1, REGION_SIDE, REGION_SIDE))
 
 
 def collection(drops, labels, paths=None):
@@ -19,7 +23,8 @@ def collection(drops, labels, paths=None):
     block = Block("t", ["image", "soft"], np.zeros((count, 2), np.uint32), np.zeros((count, 2, 5), np.uint32), numbers)
     key = {"source": "s", "method": "gc", "label_policy": "predicted", "fill": "black", "data": "woof", "variant": ""}
     ramp = np.tile(np.linspace(0, 255, 8).astype(np.uint8), (count, 8, 1))
-    maps = SmallMaps(images.ids, ramp, ramp, np.tile(np.array([[0.25, 0, 0.75, 1]], np.float32), (count, 1)))
+    boxes = np.tile(np.array([[0.25, 0, 0.75, 1]], np.float32), (count, 1))
+    maps = SmallMaps(images.ids, ramp, np.tile(REGIONS, (count, 1, 1)), (30,), boxes)
     codes = np.zeros(count, np.uint32)
     cell = Cell(key, codes, codes, codes, {"t": block}, maps, np.arange(count))
     return Collection({"woof": images}, [cell], ["dog", "cat", "owl"], [""])
@@ -46,18 +51,18 @@ def test_named_images_come_in_the_order_of_their_names_and_unknown_ones_are_refu
         check_names(found, ["i0", "i9"])
 
 
-def test_keep_weights_of_equal_area_keep_exactly_that_area():
-    generator = np.random.default_rng(0)
-    cells = generator.integers(0, 255, (7, 7), np.uint8)
-    for percent in (10, 30, 50):
-        keep = keep_weights(cells, cells, f"area{percent}")
-        assert set(np.unique(keep)) == {0, 1}
-        assert keep.sum() == round(percent / 100 * keep.size)
-    assert keep_weights(cells, cells, "blobs30") is None
+def test_keep_weights_of_equal_area_are_the_region_that_was_kept():
+    maps = collection([0.1], [0]).cells[0].maps
+    keep = keep_weights(maps, 0, "area30")
+    assert keep.shape == (224, 224)
+    assert np.array_equal(keep[::2, ::2], REGIONS[0] == 30)
+    assert np.array_equal(keep[::2, ::2], keep[1::2, 1::2])
+    assert keep_weights(maps, 0, "blobs30") is None
 
 
 def test_the_soft_weights_are_the_map():
-    assert keep_weights(np.full((7, 7), 51, np.uint8), np.zeros((7, 7), np.uint8), "soft") == pytest.approx(0.2)
+    maps = replace(collection([0.1], [0]).cells[0].maps, soft=np.full((1, 7, 7), 51, np.uint8))
+    assert keep_weights(maps, 0, "soft") == pytest.approx(0.2)
 
 
 def test_a_drawn_feature_is_what_the_source_sees_times_its_map(tmp_path):

@@ -2,18 +2,22 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from planted_jobs import plant_scores
 
+from harmonia.features.areas import smallest_areas
 from harmonia.report.write import write_report
-from harmonia.results.maps import SmallMaps, write_small_maps
+from harmonia.results.maps import REGION_SIDE, SmallMaps, write_small_maps
 from harmonia.results.rows import row_writer, write_summary
 
 ARMS = ["image", "soft", "area30"]
 HOSTILE = "</script><script>window.hacked = 1</script>\"'\u2028&amp;<img src=x onerror=window.hacked=1>"
 CLASSES = [HOSTILE, "owl", "__proto__"]
 IMAGES = [f"{HOSTILE}/0.jpg", "owl/1.jpg", "__proto__/2.jpg", "owl/dog\udcff.jpg", "owl/gone.jpg"]
+# an ordinary map, a constant one, a plateau, and two more
+RAW = torch.stack([SLOPE := torch.linspace(-1, 1, 8).repeat(8, 1), 0 * SLOPE, (SLOPE > 0).float(), SLOPE.T, -SLOPE])
 RIGHT = {"image": [1, 1, 1, 0, 1], "soft": [1, 0, 1, 0, 0], "area30": [0, 1, 0, 0, 0]}
 P = {"image": [0.9, 0.8, 0.7, 0.2, 0.5], "soft": [0.8, 0.1, 0.7, 0.1, 0.45], "area30": [0.1, 0.7, 0.1, 0.1, 0.05]}
 
@@ -58,7 +62,8 @@ def plant_job(run, source, method, targets, images, maps=True):
     if maps:
         ramp = np.tile(np.linspace(0, 255, 8).astype(np.uint8), (len(IMAGES), 8, 1))  # 255 at the right edge
         boxes = np.tile(np.array([[0.25, 0, 0.75, 1]], np.float32), (len(IMAGES), 1))
-        write_small_maps(folder, SmallMaps(IMAGES, ramp, ramp, boxes))
+        regions = smallest_areas(RAW, [0.3], 224, REGION_SIDE).numpy()
+        write_small_maps(folder, SmallMaps(IMAGES, ramp, regions, (30,), boxes))
     return folder
 
 
@@ -90,6 +95,12 @@ def report(jobs, tmp_path_factory):
 def hostile():
     """A name of a class, a source, a target and a data set in that report."""
     return HOSTILE
+
+
+@pytest.fixture
+def raw_maps():
+    """The raw maps of its images, in the order of image_ids."""
+    return RAW
 
 
 @pytest.fixture

@@ -3,7 +3,12 @@
 import shutil
 from urllib.parse import quote
 
+import numpy as np
 import pytest
+
+from harmonia.features.areas import in_view, top_fractions
+from harmonia.report.figures.examples import keep_weights
+from harmonia.results.maps import read_small_maps
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (the dev extra)")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -150,6 +155,36 @@ def test_a_feature_is_the_image_times_its_map(open_page, report):
     assert light(0.27) < 40
     assert light(0.5) == pytest.approx(127, abs=14)
     assert light(0.73) > 215
+
+
+def test_the_page_and_fig_1_show_the_region_that_was_evaluated(open_page, raw_maps, image_ids, jobs):
+    """Of an ordinary, a constant and a plateau map: what the evaluation kept of the source's view, pixel by pixel."""
+    # the page's pixels are half as many
+    evaluated = top_fractions(in_view(raw_maps, 224), [0.3])[:, 0, 1::2, 1::2].bool()
+    page = open_page("browse.html")
+    tiles(page)
+    places = [sorted(image_ids).index(image_id) for image_id in image_ids]
+    found = page.evaluate(REGIONS, places)
+    kept = read_small_maps(jobs / "gc")
+    for row, region in enumerate(evaluated.numpy()):
+        assert abs(region.mean() - 0.3) < 0.02
+        assert found[row] == region.flatten().tolist()
+        assert np.array_equal(keep_weights(kept, row, "area30")[1::2, 1::2], region)
+    assert not np.array_equal(evaluated[1], evaluated[2])
+
+
+# the box is [0.25, 0.75] of the width: of 224 x 112 pixels those from 56 to 168
+REGIONS = """async (places) => {
+  const index = await harmonia.load("index"), found = [];
+  const cell = index.cells.findIndex((one) => one.mapFiles.length);
+  for (const image of places) {
+    const { file, row } = harmonia.place(index, image);
+    const map = harmonia.pictures.mapOf(await harmonia.pictures.loadMaps(index, cell, file), row, 224, 112);
+    const keep = [...harmonia.pictures.keepWeights(map, "area30", 224, 112)];
+    found.push(keep.filter((_, pixel) => pixel % 224 >= 56 && pixel % 224 < 168).map(Boolean));
+  }
+  return found;
+}"""
 
 
 def _pixels(png):

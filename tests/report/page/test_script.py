@@ -1,5 +1,6 @@
 import base64
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -23,11 +24,11 @@ def test_any_text_is_plain_ascii_without_a_mark_that_html_or_javascript_reads(ke
     assert received(text) == ("index", {key: [value]})
 
 
-def test_arrays_are_base64_of_little_endian_numbers_with_their_shape():
+def test_arrays_are_base64_of_deflated_little_endian_numbers_with_their_shape():
     array = np.array([[1, 2], [3, 65535]], dtype=">u2")
     _, value = received(script("x", array))
     assert (value["array"], value["shape"]) == ("u2", [2, 2])
-    assert np.frombuffer(base64.b64decode(value["data"]), "<u2").tolist() == [1, 2, 3, 65535]
+    assert np.frombuffer(zlib.decompress(base64.b64decode(value["data"])), "<u2").tolist() == [1, 2, 3, 65535]
 
 
 def test_what_json_does_not_know_is_refused():

@@ -120,8 +120,8 @@
       picture.alt = "";
       shown.replaceWith(picture);
       const map = pictures.mapOf(maps, where.row, picture.naturalWidth, picture.naturalHeight);
-      if (!map || !pictures.canDraw(asked.arm) || (one.flag && asked.arm !== "soft")) {
-        feature.textContent = map ? `${asked.arm} is not drawn` : "no map kept";
+      if (!map || !pictures.canDraw(map, asked.arm)) {
+        feature.textContent = map ? pictures.whyNotDrawn(map, asked.arm) : "no map kept";
         return;
       }
       const canvas = element("canvas", { role: "img", "aria-label": "feature" });

@@ -10,15 +10,16 @@ const harmonia = (() => {
     waiting.delete(name);
   }
 
-  // Arrays come as {array: TYPE, shape, data}; they become typed arrays with a property shape.
-  function decoded(value) {
+  // Arrays come deflated as {array: TYPE, shape, data}; they become typed arrays with a property shape.
+  async function decoded(value) {
     if (value === null || typeof value !== "object") return value;
     if (Object.hasOwn(TYPES, value.array)) {
-      const bytes = Uint8Array.from(atob(value.data), (letter) => letter.charCodeAt(0));
-      return Object.assign(new TYPES[value.array](bytes.buffer), { shape: value.shape });
+      const deflated = new Blob([Uint8Array.from(atob(value.data), (letter) => letter.charCodeAt(0))]);
+      const bytes = await new Response(deflated.stream().pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
+      return Object.assign(new TYPES[value.array](bytes), { shape: value.shape });
     }
-    if (Array.isArray(value)) return value.map(decoded);
-    return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, decoded(part)]));
+    if (Array.isArray(value)) return value.some((part) => typeof part === "object") ? Promise.all(value.map(decoded)) : value;
+    return Object.fromEntries(await Promise.all(Object.entries(value).map(async ([key, part]) => [key, await decoded(part)])));
   }
 
   // The content of page/data/NAME.js; null where there is no such file.

@@ -78,14 +78,14 @@
     if (map) pictures.drawMap(mapShown, map, ...size);
     else mapShown.textContent = cell.noMaps || (index.thumbnails[image] ? "no map kept" : pictures.whyNone(index, image));
     let featureShown = feature;
-    if (map && picture && pictures.canDraw(arm) && !(flag && arm !== "soft")) {
+    if (map && picture && pictures.canDraw(map, arm)) {
       featureShown = element("canvas", { role: "img", "aria-label": `feature of ${cell.name}, ${arm}` });
       pictures.drawFeature(featureShown, picture, map, arm);
     } else {
-      feature.textContent = !picture ? "no thumbnail" : !map ? "no map kept" : `${arm} is not drawn here`;
+      feature.textContent = !picture ? "no thumbnail" : !map ? "no map kept" : pictures.whyNotDrawn(map, arm);
     }
     const facts = [`explained class: ${className(index, explained)}`, `fill ${cell.fill}`, `label policy ${cell.label_policy}`];
-    if (flag) facts.push(`the map is ${flag}: it ranks nothing`);
+    if (flag) facts.push(`the map is ${flag}: it ranks nothing, a region of it is random`);
     if (cell.fill !== "black") facts.push("the evaluation filled dropped parts otherwise than the black drawn here");
     return element("section", { class: "cell" }, element("h2", {}, cell.name), element("p", { class: "quiet" }, facts.join(" · ")),
       element("div", { class: "cell-body" }, figure(mapShown, "map"), figure(featureShown, `feature, ${arm}`),

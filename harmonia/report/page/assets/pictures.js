@@ -10,15 +10,15 @@ harmonia.pictures = (() => {
     const at = maps ? maps.rows[row] : -1;
     if (at < 0) return null;
     const [, rows, columns] = maps.soft.shape;
-    const cells = (values) => values.subarray(at * rows * columns, (at + 1) * rows * columns);
+    const own = (values) => values.subarray(at * values.length / maps.soft.shape[0], (at + 1) * values.length / maps.soft.shape[0]);
     const [left, top, right, bottom] = maps.boxes.subarray(at * 4, at * 4 + 4);
     return {
-      rows, columns, soft: cells(maps.soft), ranked: cells(maps.ranked),
+      rows, columns, soft: own(maps.soft), smallestAreas: own(maps.smallestAreas), areas: maps.areas,
       box: { left: left * width, top: top * height, right: right * width, bottom: bottom * height },
     };
   }
 
-  // Cells read bilinearly at the centres of the pixels; NaN outside the box. As harmonia.geometry.resample.
+  // Cells read bilinearly at the centres of the pixels; NaN outside the box. As harmonia.features.resample.
   function upsampled(cells, map, width, height) {
     const { rows, columns, box } = map;
     const out = new Float32Array(width * height).fill(NaN);
@@ -39,16 +39,24 @@ harmonia.pictures = (() => {
     return out;
   }
 
-  const area = (arm) => /^area(\d+)$/.exec(arm);
-  const canDraw = (arm) => arm === "soft" || area(arm) !== null;
+  const area = (arm) => Number(/^area(\d+)$/.exec(arm)?.[1]);
+  const canDraw = (map, arm) => arm === "soft" || map.areas.includes(area(arm));
 
-  // Keep weights of an arm, 0 outside the box; only for arms that canDraw.
+  const whyNotDrawn = (map, arm) => (Number.isNaN(area(arm)) ? `${arm} is not drawn here` : "no region kept; run the job again");
+
+  // Keep weights of an arm, 0 outside the box; only for arms that canDraw. A region is read where the pixels' centres lie.
   function keepWeights(map, arm, width, height) {
     if (arm === "soft") return upsampled(map.soft, map, width, height).map((value) => value || 0);
-    const values = upsampled(map.ranked, map, width, height);
-    const sorted = values.filter((value) => !Number.isNaN(value)).sort().reverse();
-    const count = Math.round(Number(area(arm)[1]) / 100 * sorted.length);
-    return values.map((value) => (count && value >= sorted[count - 1] ? 1 : 0));
+    const { box, smallestAreas } = map, side = Math.sqrt(smallestAreas.length), keep = new Float32Array(width * height);
+    for (let y = 0; y < height; y++) {
+      const v = Math.floor(side * (y + 0.5 - box.top) / (box.bottom - box.top));
+      for (let x = 0; x < width; x++) {
+        const u = Math.floor(side * (x + 0.5 - box.left) / (box.right - box.left));
+        const inside = v >= 0 && v < side && u >= 0 && u < side;
+        keep[y * width + x] = inside && smallestAreas[v * side + u] <= area(arm) ? 1 : 0;
+      }
+    }
+    return keep;
   }
 
   function layer(width, height, paint) {
@@ -110,5 +118,5 @@ harmonia.pictures = (() => {
   const whyNone = (index, image) =>
     index.thumbnails[image] ? "the thumbnail's file is gone" : (index.missing[image] ?? index.beyond);
 
-  return { loadMaps, mapOf, canDraw, drawFeature, drawMap, thumbnail, whyNone };
+  return { loadMaps, mapOf, canDraw, whyNotDrawn, keepWeights, drawFeature, drawMap, thumbnail, whyNone };
 })();
