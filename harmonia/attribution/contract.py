@@ -5,7 +5,6 @@ model and tensors, never configurations, files or names of architectures. Adding
 and a yaml in conf/method.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
@@ -14,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harmonia.attribution.passes import CPU_PASS, BatchSize, fill_up
+from harmonia.attribution.passes import BatchSize, in_passes
 from harmonia.shapes import Images, Labels, Logits, Maps
 
 
 class Model(Protocol):
-    """The part of harmonia.models.Classifier that a method may use."""
+    """The part of harmonia.models.classifier.Classifier that a method may use."""
 
     def __call__(self, images: Images) -> Logits: ...
     def layer(self, name: str) -> nn.Module: ...
@@ -51,7 +50,7 @@ class Request:
     device: torch.device
     batch_size: BatchSize  # inputs (images, mosaics or composites) that go through the model at once
     positions: Tensor  # B, where each image stands in the caller's batch
-    keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.counter)
+    keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.draws)
     on_progress: Callable[[float], None]  # images finished since the last call; fractions are fine
     images_per_input: int = 1  # a mosaic is an input of several
 
@@ -67,17 +66,12 @@ class Request:
         self.on_progress(len(self.positions.unique()))
 
     def pass_size(self, size: int) -> int:
-        """Inputs of each pass, where so many go through the model at once.
-
-        On a CPU it depends on the batch size only once that has been halved for want of memory.
-        """
-        fixed = self.device.type == "cpu" and not self.batch_size.halved
-        return max(1, CPU_PASS // self.images_per_input) if fixed else size
+        """Inputs of each pass, where so many go through the model at once."""
+        return self.batch_size.pass_size(size, self.device, self.images_per_input)
 
     def whole_passes(self, size: int) -> int:
         """``size``, rounded up to what its passes have room for."""
-        slots = self.pass_size(size)
-        return math.ceil(size / slots) * slots
+        return self.batch_size.whole_passes(size, self.device, self.images_per_input)
 
     def in_batches(self, compute: Callable[["Request"], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """Tensors with one entry an image, computed in micro-batches and joined.
@@ -91,8 +85,7 @@ class Request:
         def attempt(size: int) -> tuple[Tensor, ...]:
             slots = self.pass_size(size)
             rows = torch.arange(first, min(first + slots, count))
-            found = compute(self.take(fill_up(rows, slots)))
-            return tuple(tensor[: len(rows)] for tensor in found)
+            return in_passes(lambda filled: compute(self.take(filled)), rows, slots)
 
         while first < count:
             parts.append(self.batch_size.fit(attempt))
@@ -130,7 +123,9 @@ class Attribution(Protocol):
     version: ClassVar[int]  # raised whenever the arithmetic changes: it is part of a map's key
 
     @property
-    def normalise(self) -> str: ...  # how harmonia.keep brings these maps into [0, 1] unless told otherwise
+    def normalise(
+        self,
+    ) -> str: ...  # one of harmonia.features.normalise, unless told otherwise
 
     @property
     def backgrounds(self) -> Backgrounds | None: ...  # None: the method needs no other images

@@ -28,7 +28,7 @@ from harmonia.attribution.contract import Backgrounds, Explanation, Request
 from harmonia.attribution.grad_cam import GradCAM, weighted_channels
 from harmonia.attribution.layer import class_gradient
 from harmonia.attribution.objectives import OBJECTIVES
-from harmonia.attribution.passes import fill_up
+from harmonia.attribution.passes import in_passes
 from harmonia.errors import InputError
 from harmonia.features.resample import upsampling_matrix
 from harmonia.shapes import Images, Keep, Labels, Logits, Maps
@@ -243,8 +243,8 @@ class Optimisation:
         slots, size = self.request.pass_size(size), self.request.whole_passes(size)
         # one image's draws may not fit: parts are computed again for the gradient, so that one graph lives at a time
         through = model if len(inputs) <= size else partial(checkpoint, model, use_reentrant=False)
-        logits = torch.cat([through(fill_up(part, slots)) for part in inputs.split(slots)])
-        return logits[: len(inputs)].float().unflatten(0, composites_BR3HW.shape[:2])
+        (logits,) = in_passes(lambda filled: (through(filled),), inputs, slots)
+        return logits.float().unflatten(0, composites_BR3HW.shape[:2])
 
 
 def composite(images: Images, mask_BHW: Keep, replacements_BR3HW: Tensor) -> Tensor:

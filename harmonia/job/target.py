@@ -1,6 +1,5 @@
 """A target model on whole images and on features."""
 
-import math
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.attribution.passes import CPU_PASS, BatchSize, fill_up
+from harmonia.attribution.passes import BatchSize, in_passes
 from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
 from harmonia.data.view import View
@@ -36,8 +35,7 @@ class Target(CountingModule):
         """The rows in parts of whole passes that fit into memory, each with what compute gives for it."""
 
         def attempt(size: int, rest: Tensor) -> tuple[Tensor, Any]:
-            slots = self._pass_size(size)
-            part = rest[: math.ceil(size / slots) * slots]
+            part = rest[: self.batch_size.whole_passes(size, self.device)]
             return part, compute(part)
 
         while len(rows):
@@ -49,13 +47,7 @@ class Target(CountingModule):
 
     def show(self, network: Callable[[Images], tuple[Tensor, ...]], images: Images) -> tuple[Tensor, ...]:
         """What the network gives for images, in passes whose size on a CPU depends on no batch size (ADR 9)."""
-        slots = self._pass_size(len(images))
-        parts = [images[first : first + slots] for first in range(0, len(images), slots)]
-        results = [[tensor[: len(part)] for tensor in network(fill_up(part, slots))] for part in parts]
-        return tuple(torch.cat(of_parts) for of_parts in zip(*results, strict=True))
-
-    def _pass_size(self, size: int) -> int:
-        return CPU_PASS if self.device.type == "cpu" and not self.batch_size.halved else size
+        return in_passes(network, images, self.batch_size.pass_size(len(images), self.device))
 
     def count(self, logits: Logits) -> Logits:
         """The logits on the CPU, counted, and refused where they are not finite."""

@@ -1,9 +1,14 @@
 """Laws of a batch size that gives way: halved until it fits, for good, and nothing else is swallowed."""
 
+import math
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
-from harmonia.attribution.passes import BatchSize
+import harmonia
+from harmonia.attribution.passes import CPU_PASS, BatchSize, in_passes
 from harmonia.errors import InputError
 
 # as torch words them
@@ -72,3 +77,35 @@ def test_a_batch_of_one_that_was_filled_up_gets_a_second_try_without():
     assert batch_size.fit(compute) == "done"
     assert tried == [False, True]
     assert batch_size.size == 1
+
+
+def test_only_passes_knows_how_many_inputs_a_pass_on_a_cpu_has():
+    root = Path(harmonia.__path__[0])
+    knows = [
+        path for path in root.rglob("*.py") if re.search(r"CPU_PASS|\.halved|\"cpu\" and", path.read_text("utf-8"))
+    ]
+    assert [path.relative_to(root).as_posix() for path in knows] == ["attribution/passes.py"]
+
+
+@pytest.mark.parametrize("count", [1, 4, 6])
+def test_passes_are_filled_up_and_what_fills_them_is_cut_off(count):
+    shapes = []
+
+    def network(inputs):
+        shapes.append(len(inputs))
+        return inputs * 2, inputs.sum(1)
+
+    inputs = torch.arange(3.0 * count).view(count, 3)
+    doubled, sums = in_passes(network, inputs, 4)
+    assert torch.equal(doubled, inputs * 2)
+    assert torch.equal(sums, inputs.sum(1))
+    assert shapes == [4] * math.ceil(count / 4)
+
+
+def test_a_pass_on_a_cpu_has_a_size_of_its_own_until_memory_has_run_out():
+    batch_size = BatchSize(32)
+    assert [batch_size.pass_size(32, torch.device(kind)) for kind in ("cpu", "cuda")] == [CPU_PASS, 32]
+    assert batch_size.pass_size(32, torch.device("cpu"), images_per_input=9) == 1
+    assert batch_size.whole_passes(5, torch.device("cpu")) == 8
+    batch_size.halved = True
+    assert batch_size.pass_size(16, torch.device("cpu")) == batch_size.whole_passes(16, torch.device("cpu")) == 16

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.attribution.passes import CPU_PASS
 from harmonia.draws import Purpose, uniform
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import Explained, Scores
@@ -51,7 +50,7 @@ class MaxSensitivity:
     def __call__(self, explained: Explained) -> Scores:
         # the same few images at a time whatever the batch size, as far as memory goes
         rows = torch.arange(len(explained.labels))
-        pieces = rows.split(CPU_PASS if explained.device.type == "cpu" else explained.batch_size.size)
+        pieces = rows.split(explained.batch_size.pass_size(explained.batch_size.size, explained.device))
         found = [self._worst(explained, piece) for piece in pieces]
         values, norms = (torch.cat(parts) for parts in zip(*found, strict=True))
         reasons = [

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harmonia.attribution.contract import Model
 from harmonia.attribution.head import features_of
-from harmonia.attribution.passes import CPU_PASS, fill_up
+from harmonia.attribution.passes import in_passes
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import Explained, Score
 from harmonia.shapes import Labels, Logits
@@ -33,7 +33,7 @@ def answers(
     """What the model answers to the inputs made of each image: of each image (inputs, ...), float64, on the CPU.
 
     inputs: (row, image (3, H, W) in [0, 1]) -> inputs (3, H, W), made one after the other, so that memory holds those
-    of one pass. Images share passes; on a CPU a pass has CPU_PASS inputs, the last one filled up, and so the answers
+    of one pass. Images share passes; on a CPU its size depends on no batch size, and so the answers
     are the same bit for bit whatever the batch size.
     """
     found: list[list[Tensor]] = [[] for _ in explained.labels]
@@ -45,16 +45,15 @@ def answers(
     waiting: list[tuple[int, Tensor]] = []
 
     def attempt(size: int) -> Tensor:
-        fixed = explained.device.type == "cpu" and not explained.batch_size.halved
-        slots = CPU_PASS if fixed else size
+        slots = explained.batch_size.pass_size(size, explained.device)
         waiting.extend(islice(stream, max(0, slots - len(waiting))))
         part = waiting[:slots]
         if not part:
             return torch.zeros(0)
         images = torch.stack([one for _, one in part])
         with torch.no_grad():
-            logits = explained.model(fill_up(images, slots) if fixed else images)
-        return read(logits[: len(part)].double().cpu(), explained.labels[[row for row, _ in part]])
+            (logits,) = in_passes(lambda filled: (explained.model(filled),), images, slots)
+        return read(logits.double().cpu(), explained.labels[[row for row, _ in part]])
 
     reported = 0
     while len(read_now := explained.batch_size.fit(attempt)):

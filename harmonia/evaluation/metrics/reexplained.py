@@ -4,12 +4,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.attribution.passes import CPU_PASS
 from harmonia.evaluation.metrics.contract import Explained
 from harmonia.features.maps import flag_of
 from harmonia.shapes import Maps
 
-IMAGES_AT_ONCE = 4 * CPU_PASS  # bounds the memory of images as floats, whatever the shard
+IMAGES_AT_ONCE = 16  # bounds the memory of images as floats, whatever the shard
 
 
 def explain_again(explained: Explained) -> Maps:
