@@ -17,7 +17,7 @@ import torch
 from side_by_side import alternate, header, ratio, spec_of
 
 from harmonia.attribution.passes import CPU_PASS, BatchSize
-from harmonia.evaluation.metrics.contract import Explained, Metric
+from harmonia.evaluation.metrics.contract import ExplainedImages, Metric
 from harmonia.evaluation.metrics.deletion import Deletion
 from harmonia.evaluation.metrics.insertion import Insertion
 from harmonia.models.classifier import Classifier
@@ -65,9 +65,9 @@ def bare(classifier: Classifier, inputs: int) -> None:
             classifier(images)
 
 
-def random_maps(classifier: Classifier, count: int) -> Explained:
+def random_maps(classifier: Classifier, count: int) -> ExplainedImages:
     generator, side = torch.Generator().manual_seed(0), classifier.view.size
-    return Explained(
+    return ExplainedImages(
         model=classifier,
         pixels=torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=generator),
         maps=torch.rand(count, 7, 7, generator=generator),

@@ -9,7 +9,7 @@ from torch import nn
 from harmonia.attribution.contract import Request
 from harmonia.attribution.passes import BatchSize
 from harmonia.data.view import View
-from harmonia.evaluation.metrics.contract import Explained
+from harmonia.evaluation.metrics.contract import ExplainedImages
 from harmonia.models.classifier import Classifier, ModelSpec
 
 
@@ -26,7 +26,7 @@ def pixels(count, size, seed=0):
 
 
 def by(method):
-    """What Explained.explain is, of an attribution method that explains class 0."""
+    """What ExplainedImages.explain is, of an attribution method that explains class 0."""
 
     def explain(model, images, rows):
         return method(
@@ -49,7 +49,7 @@ def by(method):
 def batch(model, explain, images, progress=None):
     """explain: (model, images, rows) -> maps."""
     rows = torch.arange(len(images))
-    return Explained(
+    return ExplainedImages(
         model=model,
         pixels=images,
         maps=explain(model, images.float() / 255, rows),

@@ -10,20 +10,19 @@ from typing import ClassVar
 
 import torch
 
-from harmonia.attribution.contract import Explanation, Model, Request
+from harmonia.attribution.contract import Explanation, Request
 from harmonia.attribution.layer import (
+    AtLayer,
     ClassGradient,
-    at_final,
-    at_normalised,
     features_x_gradient,
-    from_gradient,
+    maps_from_gradient,
     refuse_vanishing,
 )
 from harmonia.shapes import Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradCAMPlusPlus:
+class GradCAMPlusPlus(AtLayer):
     """Channels weighted by their positive gradients, each position by alpha (eq. 19), summed.
 
     In alpha features are clipped at 0: the paper's stand behind a ReLU, and signed ones give alpha a pole.
@@ -32,63 +31,51 @@ class GradCAMPlusPlus:
     version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
-
-    layer: str = "auto"  # input, middle, final, a module's name; auto is final
+    auto: ClassVar[str] = "final"
 
     def __call__(self, request: Request) -> Explanation:
-        return from_gradient(request, self.layer_of(request.model), plus_plus)
-
-    def layer_of(self, model: Model) -> str:
-        return at_final(model, self.layer)
+        return maps_from_gradient(request, self.layer_of(request.model), plus_plus)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HiResCAM:
+class HiResCAM(AtLayer):
     """Features times gradients, summed over channels."""
 
     version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
-
-    layer: str = "auto"  # input, middle, final, normalised, a module's name; auto is normalised
+    auto: ClassVar[str] = "normalised"
 
     def __call__(self, request: Request) -> Explanation:
-        return from_gradient(request, self.layer_of(request.model), features_x_gradient)
-
-    def layer_of(self, model: Model) -> str:
-        return at_normalised(model, self.layer)
+        return maps_from_gradient(request, self.layer_of(request.model), features_x_gradient)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerCAM:
+class LayerCAM(AtLayer):
     """Features times positive gradients, summed over channels (eq. 6-8)."""
 
     version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
-
-    layer: str = "auto"  # input, middle, final, normalised, a module's name; auto is normalised
+    auto: ClassVar[str] = "normalised"
 
     def __call__(self, request: Request) -> Explanation:
-        return from_gradient(request, self.layer_of(request.model), positive_gradients)
-
-    def layer_of(self, model: Model) -> str:
-        return at_normalised(model, self.layer)
+        return maps_from_gradient(request, self.layer_of(request.model), positive_gradients)
 
 
-def positive_gradients(found: ClassGradient) -> Maps:
+def positive_gradients(at_layer: ClassGradient) -> Maps:
     """Layer-CAM's raw maps."""
-    refuse_vanishing(found.features * found.gradients)
-    return (found.features * found.gradients.relu()).sum(1)
+    refuse_vanishing(at_layer.features * at_layer.gradients)
+    return (at_layer.features * at_layer.gradients.relu()).sum(1)
 
 
-def plus_plus(found: ClassGradient) -> Maps:
+def plus_plus(at_layer: ClassGradient) -> Maps:
     """Grad-CAM++ of the exponential of the score, whose constant factor an image is left out.
 
     alpha = g^2 / (2 g^2 + sum(relu(A)) g^3) where g > 0, elsewhere its factor relu(g) is 0; so it lies in (0, 1/2].
     pytorch-grad-cam adds 1e-6 below, which outweighs the g^2 of a layer of 7 x 7 positions; nothing is added here.
     """
-    features, gradients = found.features.double(), found.gradients.double()
+    features, gradients = at_layer.features.double(), at_layer.gradients.double()
     below = 2 + features.relu().sum((2, 3), keepdim=True) * gradients  # g^2 cancels
     alpha = torch.where(gradients > 0, 1 / below, 0.0)
     weights_BC11 = (alpha * gradients.relu()).sum((2, 3), keepdim=True)

@@ -14,9 +14,9 @@ from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
-from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.head import Explained, from_head, own_passes
-from harmonia.attribution.layer import at_input, refuse_vanishing
+from harmonia.attribution.contract import Explanation, Request
+from harmonia.attribution.head import HeadBatch, maps_from_head, own_passes
+from harmonia.attribution.layer import AtLayer, refuse_vanishing
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 
@@ -24,7 +24,7 @@ AT_INPUT, ELSEWHERE = (16, 8), (5, 2)  # Occlusion's window and stride
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntegratedGradients:
+class IntegratedGradients(AtLayer):
     """Features times their mean gradient on the way from 0, summed over channels.
 
     It sums to f(x) - f(0) up to the steps.
@@ -33,8 +33,8 @@ class IntegratedGradients:
     version: ClassVar[int] = 3
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
+    auto: ClassVar[str] = "input"
 
-    layer: str = "auto"  # input, middle, final, a module's name; auto is input
     steps: int = 20  # of a Gauss-Legendre quadrature
 
     def __post_init__(self):
@@ -44,13 +44,13 @@ class IntegratedGradients:
     def __call__(self, request: Request) -> Explanation:
         layer = self.layer_of(request.model)
         inside = layer != "input"
-        return from_head(request, layer, own_passes(layer) + self.steps + inside, self._attribute)
+        return maps_from_head(request, layer, own_passes(layer) + self.steps + inside, self._attribute)
 
-    def _attribute(self, part: Explained) -> Maps:
+    def _attribute(self, part: HeadBatch) -> Maps:
         features = part.head.features
         if part.head.layer != "input":  # on a way along which the logits do not change, all lies in the first step
             refuse_vanishing(features * part.gradient(features))
-        found = CaptumIntegratedGradients(part.head, multiply_by_inputs=True).attribute(
+        products = CaptumIntegratedGradients(part.head, multiply_by_inputs=True).attribute(
             features,
             baselines=0,
             target=part.labels,
@@ -59,14 +59,11 @@ class IntegratedGradients:
             method="gausslegendre",
             internal_batch_size=len(features),  # one step of every image at a time: memory does not grow with the steps
         )
-        return found.detach().sum(1).float()
-
-    def layer_of(self, model: Model) -> str:
-        return at_input(model, self.layer)
+        return products.detach().sum(1).float()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Occlusion:
+class Occlusion(AtLayer):
     """The logit's drop for every window set to 0, spread evenly over the window, overlaps summed.
 
     Captum averages overlaps; the average is turned into the sum.
@@ -75,8 +72,8 @@ class Occlusion:
     version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
+    auto: ClassVar[str] = "input"
 
-    layer: str = "auto"  # input, middle, final, a module's name; auto is input
     window: int | None = None  # cells of the layer; null: 16 at the input, 5 elsewhere
     stride: int | None = None  # null: 8 at the input, 2 elsewhere
 
@@ -94,7 +91,7 @@ class Occlusion:
                 f"method.stride must be at most method.window, got {stride} > {window}: cells were left out"
             )
 
-        def attribute(part: Explained) -> Maps:
+        def attribute(part: HeadBatch) -> Maps:
             features = part.head.features
             side = features.shape[-1]
             if window > side:
@@ -115,10 +112,7 @@ class Occlusion:
         def passes(features: Tensor) -> int:  # Captum takes one without any window
             return own_passes(layer) + 1 + windows(features.shape[-1], window, stride) ** 2
 
-        return from_head(request, layer, passes, attribute)
-
-    def layer_of(self, model: Model) -> str:
-        return at_input(model, self.layer)
+        return maps_from_head(request, layer, passes, attribute)
 
 
 def windows(side: int, window: int, stride: int) -> int:

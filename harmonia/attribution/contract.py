@@ -107,7 +107,7 @@ class Explanation:
 
     @classmethod
     def in_passes(cls, passes: int, maps: Maps, logits: Logits, labels: Labels) -> "Explanation":
-        """From what a method found on its device, as many passes for every image and nothing to converge."""
+        """From what a method computed on its device, as many passes for every image and nothing to converge."""
         maps, logits, labels = maps.float().cpu(), logits.cpu(), labels.cpu()
         return cls(
             maps=maps,
@@ -123,9 +123,7 @@ class Attribution(Protocol):
     version: ClassVar[int]  # raised whenever the arithmetic changes: it is part of a map's key
 
     @property
-    def normalise(
-        self,
-    ) -> str: ...  # one of harmonia.features.normalise, unless told otherwise
+    def normalise(self) -> str: ...  # what brings these maps into [0, 1] unless told otherwise (features.normalise)
 
     @property
     def backgrounds(self) -> Backgrounds | None: ...  # None: the method needs no other images

@@ -8,13 +8,13 @@ The map is kept before the paper's ReLU: clipping belongs to the normalisation.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.layer import ClassGradient, at_final, from_gradient
+from harmonia.attribution.contract import Explanation, Request
+from harmonia.attribution.layer import AtLayer, ClassGradient, maps_from_gradient
 from harmonia.shapes import Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradCAM:
+class GradCAM(AtLayer):
     """Channels of one layer, weighted by the spatial mean of the class score's gradient, summed (eq. 1-2).
 
     Only the part of the network behind the layer is differentiated.
@@ -23,17 +23,13 @@ class GradCAM:
     version: ClassVar[int] = 1
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
-
-    layer: str = "auto"  # input, middle, final, a module's name; auto is final
+    auto: ClassVar[str] = "final"
 
     def __call__(self, request: Request) -> Explanation:
-        return from_gradient(request, self.layer_of(request.model), weighted_channels)
-
-    def layer_of(self, model: Model) -> str:
-        return at_final(model, self.layer)
+        return maps_from_gradient(request, self.layer_of(request.model), weighted_channels)
 
 
-def weighted_channels(found: "ClassGradient") -> Maps:
+def weighted_channels(at_layer: ClassGradient) -> Maps:
     """Grad-CAM's raw maps."""
-    weights_BC11 = found.gradients.mean((2, 3), keepdim=True)
-    return (weights_BC11 * found.features).sum(1).float()
+    weights_BC11 = at_layer.gradients.mean((2, 3), keepdim=True)
+    return (weights_BC11 * at_layer.features).sum(1).float()

@@ -15,63 +15,57 @@ import torch
 from torch import Tensor, nn
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.layer import at_input, features_x_gradient, from_gradient
+from harmonia.attribution.layer import AtLayer, ClassGradient, features_x_gradient, maps_from_gradient
 from harmonia.errors import InputError
+from harmonia.shapes import Maps
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6)
 GATES = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax)  # they weigh channels or tokens: their gradient passes as it is
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gradient:
+class Gradient(AtLayer):
     """Sum over channels of the class score's absolute gradient. 0 or more: it knows no sign."""
 
     version: ClassVar[int] = 1
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
-
-    layer: str = "auto"  # input, middle, final, a module's name; auto is input
+    auto: ClassVar[str] = "input"
 
     def __call__(self, request: Request) -> Explanation:
-        return from_gradient(request, self.layer_of(request.model), lambda found: found.gradients.abs().sum(1))
-
-    def layer_of(self, model: Model) -> str:
-        return at_input(model, self.layer)
+        return maps_from_gradient(request, self.layer_of(request.model), absolute_gradient)
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputXGradient:
+class InputXGradient(AtLayer):
     """Sum over channels of features times the class score's gradient, against a reference of 0."""
 
     version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
-
-    layer: str = "auto"  # input, middle, final, a module's name; auto is input
+    auto: ClassVar[str] = "input"
 
     def __call__(self, request: Request) -> Explanation:
-        return from_gradient(request, self.layer_of(request.model), features_x_gradient)
-
-    def layer_of(self, model: Model) -> str:
-        return at_input(model, self.layer)
+        return maps_from_gradient(request, self.layer_of(request.model), features_x_gradient)
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuidedBackprop:
+class GuidedBackprop(AtLayer):
     """Sum over channels of the absolute gradient that passes a rectifier only where it is positive."""
 
     version: ClassVar[int] = 1
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
-
-    layer: str = "auto"  # input, middle, final, a module's name; auto is input
+    auto: ClassVar[str] = "input"
 
     def __call__(self, request: Request) -> Explanation:
         with guided(request.model):
-            return from_gradient(request, self.layer_of(request.model), lambda found: found.gradients.abs().sum(1))
+            return maps_from_gradient(request, self.layer_of(request.model), absolute_gradient)
 
-    def layer_of(self, model: Model) -> str:
-        return at_input(model, self.layer)
+
+def absolute_gradient(at_layer: ClassGradient) -> Maps:
+    """Gradient's raw maps."""
+    return at_layer.gradients.abs().sum(1)
 
 
 @contextmanager

@@ -10,16 +10,16 @@ from typing import ClassVar
 
 import torch
 
-from harmonia.attribution.contract import Backgrounds, Explanation, Model, Request
-from harmonia.attribution.head import Explained, features_of, from_head, own_passes
-from harmonia.attribution.layer import at_input
+from harmonia.attribution.contract import Backgrounds, Explanation, Request
+from harmonia.attribution.head import HeadBatch, features_of, maps_from_head, own_passes
+from harmonia.attribution.layer import AtLayer
 from harmonia.draws import Purpose, uniform
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientSHAP:
+class GradientSHAP(AtLayer):
     """Mean over draws of (x - b) times the gradient at b + u (x - b), summed over channels.
 
     b is another real image's features, u uniform in (0, 1), both a hash of (seed, image, draw). Sums to the logit less
@@ -28,8 +28,8 @@ class GradientSHAP:
 
     version: ClassVar[int] = 2
     normalise: ClassVar[str] = "percentile"
+    auto: ClassVar[str] = "input"
 
-    layer: str = "auto"  # input, middle, final, a module's name; auto is input
     draws: int = 20
     seed: int = 0
     backgrounds: Backgrounds = field(default_factory=lambda: Backgrounds(any_class=True))
@@ -41,9 +41,9 @@ class GradientSHAP:
     def __call__(self, request: Request) -> Explanation:
         layer = self.layer_of(request.model)
         # the other images run in front of the layer alone, the mixtures behind it: together a pass a draw
-        return from_head(request, layer, own_passes(layer) + self.draws, lambda part: self._attribute(part, layer))
+        return maps_from_head(request, layer, own_passes(layer) + self.draws, lambda part: self._attribute(part, layer))
 
-    def _attribute(self, part: Explained, layer: str) -> Maps:
+    def _attribute(self, part: HeadBatch, layer: str) -> Maps:
         request, features = part.request, part.head.features
         total = torch.zeros_like(features)
         for draw in range(self.draws):
@@ -53,6 +53,3 @@ class GradientSHAP:
             share = torch.from_numpy(uniform(self.seed, request.keys, Purpose.GRADIENT_SHAP + draw)).to(features)
             total += (features - base) * part.gradient(torch.lerp(base, features, share[:, None, None, None]))
         return (total / self.draws).sum(1)
-
-    def layer_of(self, model: Model) -> str:
-        return at_input(model, self.layer)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.layer import beside_the_way, spatial_of
+from harmonia.attribution.layer import feeds_no_logits, spatial_of
 from harmonia.errors import InputError
 from harmonia.shapes import Images, Labels, Logits, Maps
 
@@ -27,27 +27,27 @@ class Head:
 
     def __init__(self, model: Model, layer: str, images: Images):
         self._model, self.layer, self._module, self._images = model, layer, model.layer(layer), images
-        self._native: Tensor | None = None
+        self._activations: Tensor | None = None
         with torch.no_grad():
-            self.logits = self._run(images, self._look).detach()
-        if self._native is None:
-            raise beside_the_way(layer)
-        self.features = spatial_of(model, layer, self._native, len(images)).float()
+            self.logits = self._run(images, self._remember).detach()
+        if self._activations is None:
+            raise feeds_no_logits(layer)
+        self.features = spatial_of(model, layer, self._activations, len(images)).float()
 
     def __call__(self, features: Tensor, rows: Tensor) -> Logits:
         """Logits (b, K) of feature maps (b, C, h, w), the i-th put in the place of those of image rows[i]."""
         # nothing but the layer's output is read behind it: any one image will do to get there
-        images = self._images[:1] if self._alone else self._images[rows]
-        return self._run(images, lambda output: self._in_place_of(features, rows))
+        images = self._images[:1] if self._feeds_all else self._images[rows]
+        return self._run(images, lambda output: self._laid_out(features, rows))
 
-    def _in_place_of(self, features: Tensor, rows: Tensor) -> Tensor:
-        assert self._native is not None
-        like = self._native.unflatten(0, (len(self._images), -1))[rows].flatten(0, 1)
+    def _laid_out(self, features: Tensor, rows: Tensor) -> Tensor:
+        assert self._activations is not None
+        like = self._activations.unflatten(0, (len(self._images), -1))[rows].flatten(0, 1)
         # a clone, because layers behind may work in place
         return self._model.unspatial(features, like).clone()
 
-    def _look(self, output: Any) -> None:
-        self._native = single_tensor(self.layer, output).detach().clone()
+    def _remember(self, output: Any) -> None:
+        self._activations = single_tensor(self.layer, output).detach().clone()
 
     def _run(self, images: Images, put: Callable[[Tensor], Tensor | None]) -> Logits:
         def stand_in(module: nn.Module, args: tuple, output: Any) -> Any:
@@ -60,20 +60,20 @@ class Head:
             hook.remove()
 
     @cached_property
-    def _alone(self) -> bool:
+    def _feeds_all(self) -> bool:
         """Whether nothing of an image reaches the logits beside the layer: black images in front change nothing."""
         if self.layer == "input":  # all that the network is given
             return True
         rows = torch.arange(len(self._images), device=self._images.device)
         with torch.no_grad():
             black = self._run(
-                torch.zeros_like(self._images), lambda output: self._in_place_of(self.features.to(output), rows)
+                torch.zeros_like(self._images), lambda output: self._laid_out(self.features.to(output), rows)
             )
         return torch.equal(black, self.logits)
 
 
-class ReachedError(Exception):
-    """Ends a pass at a layer, with the layer's output; no error of anybody's."""
+class StopAtLayer(Exception):
+    """Ends a pass at a layer, with the layer's output."""
 
     def __init__(self, output: Any):
         super().__init__()
@@ -83,18 +83,18 @@ class ReachedError(Exception):
 def features_of(model: Model, layer: str, images: Images) -> Tensor:
     """A layer's feature maps (B, C, h, w), float32; what stands behind the layer does not run."""
 
-    def stop(module: nn.Module, args: tuple, output: Any) -> None:
-        raise ReachedError(output)
+    def end_pass(module: nn.Module, args: tuple, output: Any) -> None:
+        raise StopAtLayer(output)
 
-    hook = model.layer(layer).register_forward_hook(stop)
+    hook = model.layer(layer).register_forward_hook(end_pass)
     try:
         with torch.no_grad():
             model(images)
-    except ReachedError as reached:
-        return spatial_of(model, layer, single_tensor(layer, reached.output), len(images)).float()
+    except StopAtLayer as stop:
+        return spatial_of(model, layer, single_tensor(layer, stop.output), len(images)).float()
     finally:
         hook.remove()
-    raise beside_the_way(layer)
+    raise feeds_no_logits(layer)
 
 
 def single_tensor(layer: str, output: Any) -> Tensor:
@@ -110,7 +110,7 @@ def own_passes(layer: str) -> int:
 
 
 @dataclass(frozen=True)
-class Explained:
+class HeadBatch:
     """One micro-batch, the network behind its layer, and the classes to explain."""
 
     head: Head
@@ -131,25 +131,28 @@ class Explained:
             at = features.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.score(at).sum(), at, allow_unused=True)
         if gradient is None:
-            raise beside_the_way(self.head.layer)
+            raise feeds_no_logits(self.head.layer)
         return gradient
 
 
-def from_head(request: Request, layer: str, passes: int | Callable[[Tensor], int], attribute: Callable) -> Explanation:
+def maps_from_head(
+    request: Request, layer: str, passes: int | Callable[[Tensor], int], attribute: Callable[[HeadBatch], Maps]
+) -> Explanation:
     """Maps of a method that runs the network behind a layer many times.
 
-    attribute: from Explained to maps (B, h, w). passes: an image's, or a function of the features.
+    attribute: to maps (B, h, w). passes: an image's, or a function of the features.
     """
-    spent: list[int] = []
+    passes_of_image = 0
 
     def explain(part: Request) -> tuple[Maps, Logits, Labels]:
+        nonlocal passes_of_image
         with torch.no_grad():
             head = Head(request.model, layer, part.images())
             labels = request.choose_labels(head.logits, part.positions)
-            maps = attribute(Explained(head, labels, part))
-        spent.append(passes(head.features) if callable(passes) else passes)
+            maps = attribute(HeadBatch(head, labels, part))
+        passes_of_image = passes(head.features) if callable(passes) else passes
         part.count_finished()
         return maps, head.logits, labels
 
-    found = request.in_batches(explain)
-    return Explanation.in_passes(spent[-1], *found)
+    computed = request.in_batches(explain)
+    return Explanation.in_passes(passes_of_image, *computed)

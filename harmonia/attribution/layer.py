@@ -1,8 +1,9 @@
-"""What methods share that look at a layer: its activations, the class's gradient there, and whether they cancel."""
+"""What methods share that look at a layer: which one, its feature maps, the gradient there, and whether it cancels."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,30 +17,17 @@ CANCELLED = 1e-4  # below, a layer is taken for one in front of a normalisation
 VANISHED = 1e-5  # below, a map of what is left would be rounding
 
 
-def uncancelled(contributions: Tensor, channels: int) -> Tensor:
-    """What is left of contributions summed over channels, as a share of their magnitudes; float64 (B,).
+@dataclass(frozen=True, kw_only=True)
+class AtLayer:
+    """A method that looks at one layer."""
 
-    0.95 of the positions have no more: where all magnitudes are next to nothing, their rounding is not. NaN without any
-    contribution.
-    """
-    left = contributions.sum(channels).abs() / contributions.abs().sum(channels)
-    return left.flatten(1).double().nanquantile(0.95, dim=1)
+    auto: ClassVar[str]  # the place that layer="auto" stands for
 
+    layer: str = "auto"  # input, middle, final, normalised, or a module's name
 
-def at_final(model: Model, layer: str) -> str:
-    """The module's name, auto being the last feature map."""
-    return model.layer_name("final" if layer == "auto" else layer)
-
-
-def from_gradient(request: Request, layer: str, to_maps: Callable[["ClassGradient"], Maps]) -> Explanation:
-    """Maps made of a layer's feature maps and the class's gradient there, one pass an image."""
-
-    def explain(part: Request) -> tuple[Maps, Logits, Labels]:
-        found = class_gradient(request.model, layer, part)
-        part.count_finished()
-        return to_maps(found), found.logits, found.labels
-
-    return Explanation.in_passes(1, *request.in_batches(explain))
+    def layer_of(self, model: Model) -> str:
+        """The module's name."""
+        return model.layer_name(self.auto if self.layer == "auto" else self.layer)
 
 
 @dataclass(frozen=True)
@@ -52,19 +40,57 @@ class ClassGradient:
     labels: Labels
 
 
+def maps_from_gradient(request: Request, layer: str, to_maps: Callable[[ClassGradient], Maps]) -> Explanation:
+    """Maps made of a layer's feature maps and the class's gradient there, one pass an image."""
+
+    def explain(part: Request) -> tuple[Maps, Logits, Labels]:
+        at_layer = class_gradient(request.model, layer, part)
+        part.count_finished()
+        return to_maps(at_layer), at_layer.logits, at_layer.labels
+
+    return Explanation.in_passes(1, *request.in_batches(explain))
+
+
 def class_gradient(model: Model, layer: str, request: Request) -> ClassGradient:
     """Of one micro-batch, on its device; only the part of the network behind the layer is differentiated."""
-    with torch.no_grad(), graph_from(model.layer(layer)) as found:
+    with torch.no_grad(), graph_behind(model.layer(layer)) as outputs:
         logits = model(request.images())
         labels = request.choose_labels(logits.detach(), request.positions)
-        if found.activations is None or not logits.requires_grad:
-            raise beside_the_way(layer)
+        if not outputs or not logits.requires_grad:
+            raise feeds_no_logits(layer)
         score = logits.gather(1, labels[:, None]).sum()
-        (gradients,) = torch.autograd.grad(score, found.activations, allow_unused=True)
+        (gradients,) = torch.autograd.grad(score, outputs[-1], allow_unused=True)
     if gradients is None:  # parameters that are not frozen give the logits a graph of their own
-        raise beside_the_way(layer)
-    features_BChw = spatial_of(model, layer, found.activations.detach(), len(logits))
+        raise feeds_no_logits(layer)
+    features_BChw = spatial_of(model, layer, outputs[-1].detach(), len(logits))
     return ClassGradient(features_BChw, model.spatial(gradients), logits.detach(), labels)
+
+
+@contextmanager
+def graph_behind(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """The layer's outputs; forward passes inside record a graph from them on, and none before.
+
+    To be entered under no_grad, which also ends the recording; the layer's hook is removed on the way out.
+    """
+    outputs: list[Tensor] = []
+
+    def start_graph(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise InputError(f"a {type(module).__name__} gives no single tensor; choose another layer for the map")
+        outputs.append(output.detach().requires_grad_())
+        torch.set_grad_enabled(True)
+        # a clone, because layers behind may work in place and a leaf does not allow it
+        return outputs[-1].clone()
+
+    hook = layer.register_forward_hook(start_graph)
+    try:
+        yield outputs
+    finally:
+        hook.remove()
+
+
+def feeds_no_logits(layer: str) -> InputError:
+    return InputError(f"layer {layer!r} does not feed the logits; choose a layer on the way from image to classes")
 
 
 def spatial_of(model: Model, layer: str, activations: Tensor, images: int) -> Tensor:
@@ -84,47 +110,9 @@ def spatial_of(model: Model, layer: str, activations: Tensor, images: int) -> Te
     return maps_BChw
 
 
-def beside_the_way(layer: str) -> InputError:
-    return InputError(f"layer {layer!r} does not feed the logits; choose a layer on the way from image to classes")
-
-
-class Found:
-    """A layer's output, the leaf of the graph that grows behind it."""
-
-    activations: Tensor | None = None
-
-
-@contextmanager
-def graph_from(layer: nn.Module) -> Iterator[Found]:
-    """Forward passes inside record a graph from the layer's output on, and none before it.
-
-    To be entered under no_grad, which also ends the recording; the layer's hook is removed on the way out.
-    """
-    found = Found()
-
-    def start_graph(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
-        if not isinstance(output, Tensor):
-            raise InputError(f"a {type(module).__name__} gives no single tensor; choose another layer for the map")
-        found.activations = output.detach().requires_grad_()
-        torch.set_grad_enabled(True)
-        # a clone, because layers behind may work in place and a leaf does not allow it
-        return found.activations.clone()
-
-    hook = layer.register_forward_hook(start_graph)
-    try:
-        yield found
-    finally:
-        hook.remove()
-
-
-def at_input(model: Model, layer: str) -> str:
-    """The module's name, auto being the input."""
-    return model.layer_name("input" if layer == "auto" else layer)
-
-
-def features_x_gradient(found: ClassGradient) -> Maps:
+def features_x_gradient(at_layer: ClassGradient) -> Maps:
     """Sum over channels of features times gradients."""
-    products = found.features * found.gradients
+    products = at_layer.features * at_layer.gradients
     refuse_vanishing(products)
     return products.sum(1)
 
@@ -143,6 +131,11 @@ def refuse_vanishing(contributions_BChw: Tensor) -> None:
         )
 
 
-def at_normalised(model: Model, layer: str) -> str:
-    """The module's name, auto being the last feature map, behind the normalisation that alone reads it."""
-    return model.layer_name("normalised" if layer == "auto" else layer)
+def uncancelled(contributions: Tensor, channels: int) -> Tensor:
+    """What is left of contributions summed over channels, as a share of their magnitudes; float64 (B,).
+
+    0.95 of the positions have no more: where all magnitudes are next to nothing, their rounding is not. NaN without any
+    contribution.
+    """
+    left = contributions.sum(channels).abs() / contributions.abs().sum(channels)
+    return left.flatten(1).double().nanquantile(0.95, dim=1)

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.head import Explained, from_head
-from harmonia.attribution.layer import at_input
+from harmonia.attribution.head import HeadBatch, maps_from_head
+from harmonia.attribution.layer import AtLayer
 from harmonia.errors import InputError
 from harmonia.shapes import Images, Maps
 
@@ -31,7 +31,7 @@ HARMLESS = {"flatten", "unflatten", "reshape", "view", "permute", "contiguous", 
 
 
 @dataclass(frozen=True, kw_only=True)
-class LRP:
+class LRP(AtLayer):
     """Relevance of the class's logit at a layer, summed over channels (epsilon rule, eq. 58).
 
     It sums to the logit but for what biases and epsilon take.
@@ -40,8 +40,8 @@ class LRP:
     version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
+    auto: ClassVar[str] = "input"
 
-    layer: str = "auto"  # input, middle, final, a module's name; auto is input
     epsilon: float = 1e-9  # as Captum
 
     def __post_init__(self):
@@ -54,9 +54,9 @@ class LRP:
         with torch.no_grad():
             check_functions(request.model, request.take(torch.tensor([0])).images())
         # the images' own and Captum's two; the single image that was looked at is left out
-        return from_head(request, layer, 3, partial(self._attribute, *copy_to_alter(request.model, layer)))
+        return maps_from_head(request, layer, 3, partial(self._attribute, *copy_to_alter(request.model, layer)))
 
-    def _attribute(self, model: Any, end: "Copy", part: Explained) -> Maps:
+    def _attribute(self, model: Any, end: "Copy", part: HeadBatch) -> Maps:
         # Captum scales a layer's relevance by the logit of the input in the same place: of a mosaic, whose images stand
         # in many places, that is the right one where it is alone
         at_once = 1 if part.request.images_per_input > 1 else len(part.labels)
@@ -66,12 +66,9 @@ class LRP:
                 if is_leaf(module) and type(module) not in SUPPORTED_NON_LINEAR_LAYERS:
                     setattr(module, "rule", EpsilonRule(epsilon=self.epsilon))  # noqa: B010
             with torch.enable_grad():
-                found: Any = LayerLRP(model, end).attribute(images.requires_grad_(), target=labels)
-            maps.append(model.spatial(found.detach()).sum(1).float())
+                relevance: Any = LayerLRP(model, end).attribute(images.requires_grad_(), target=labels)
+            maps.append(model.spatial(relevance.detach()).sum(1).float())
         return torch.cat(maps)
-
-    def layer_of(self, model: Model) -> str:
-        return at_input(model, self.layer)
 
 
 class Copy(nn.Module):

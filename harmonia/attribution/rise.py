@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.head import Explained, from_head, own_passes
-from harmonia.attribution.layer import at_input
+from harmonia.attribution.contract import Explanation, Request
+from harmonia.attribution.head import HeadBatch, maps_from_head, own_passes
+from harmonia.attribution.layer import AtLayer
 from harmonia.draws import Purpose, uniform
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class RISE:
+class RISE(AtLayer):
     """Mean of random smooth masks, weighted by the class's probability behind them, over keep (eq. 6).
 
     0 or more. Masks are a hash of (seed, image, draw) and of the layer's resolution.
@@ -31,8 +31,8 @@ class RISE:
     version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "minmax"
+    auto: ClassVar[str] = "input"
 
-    layer: str = "auto"  # input, middle, final, a module's name; auto is input
     masks: int = 1000
     grid: int = 6  # cells a side of a mask, before it is enlarged and shifted
     keep: float = 0.1  # probability that a cell is kept
@@ -47,9 +47,9 @@ class RISE:
 
     def __call__(self, request: Request) -> Explanation:
         layer = self.layer_of(request.model)
-        return from_head(request, layer, own_passes(layer) + self.masks, self._attribute)
+        return maps_from_head(request, layer, own_passes(layer) + self.masks, self._attribute)
 
-    def _attribute(self, part: Explained) -> Maps:
+    def _attribute(self, part: HeadBatch) -> Maps:
         features = part.head.features
         total = torch.zeros_like(features[:, 0])
         for draw in range(self.masks):
@@ -65,7 +65,4 @@ class RISE:
         cell = ceil(side / self.grid)
         large = interpolate(cells, size=(self.grid + 1) * cell, mode="bilinear", align_corners=False)[:, 0]
         corners = (numbers[:, :2] * cell).astype(int).tolist()
-        return torch.stack([one[y : y + side, x : x + side] for one, (y, x) in zip(large, corners, strict=True)])
-
-    def layer_of(self, model: Model) -> str:
-        return at_input(model, self.layer)
+        return torch.stack([mask[y : y + side, x : x + side] for mask, (y, x) in zip(large, corners, strict=True)])

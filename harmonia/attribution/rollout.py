@@ -54,15 +54,15 @@ def roll_out(request: Request, step: Callable[[Tensor, Tensor, Tensor], Tensor])
     """Maps of the patches' share in the tokens that the head reads, from the first block to the last."""
 
     def explain(part: Request) -> tuple[Maps, Logits, Labels]:
-        with torch.no_grad(), attention(request.model) as made:
+        with torch.no_grad(), attention(request.model) as matrices:
             with torch.enable_grad():
                 logits = request.model(part.images())
                 labels = request.choose_labels(logits.detach(), part.positions)
                 score = logits.gather(1, labels[:, None]).sum()
-            gradients = torch.autograd.grad(score, made)
-            tokens = made[0].shape[-1]
-            flow_BNN = torch.eye(tokens).to(logits).expand(len(made[0]), -1, -1)
-            for attention_BHNN, gradient_BHNN in zip(made, gradients, strict=True):
+            gradients = torch.autograd.grad(score, matrices)
+            tokens = matrices[0].shape[-1]
+            flow_BNN = torch.eye(tokens).to(logits).expand(len(matrices[0]), -1, -1)
+            for attention_BHNN, gradient_BHNN in zip(matrices, gradients, strict=True):
                 flow_BNN = step(attention_BHNN.detach().float(), gradient_BHNN.float(), flow_BNN)
             # of the last block's tokens the head reads those that have a gradient: the class token, or the patches
             read_B1N = (gradients[-1] != 0).any(3).any(1).to(flow_BNN)[:, None]
@@ -89,18 +89,18 @@ def attention(model: Model) -> Iterator[list[Tensor]]:
                 f"rollout: module {name!r}, a {type(block).__name__}, does not attend over all tokens; "
                 "use method=gc or a plain Vision Transformer"
             )
-    made: list[Tensor] = []
+    matrices: list[Tensor] = []
 
     def keep(name: str, output: Tensor) -> Tensor:
-        shape, first = tuple(output.shape), tuple((made[0] if made else output).shape)
+        shape, first = tuple(output.shape), tuple((matrices[0] if matrices else output).shape)
         if len(shape) != 4 or (shape[0], *shape[2:]) != (first[0], first[-1], first[-1]):
             raise InputError(
                 f"rollout: the attention of all blocks must lie between the same tokens, got {shape} (images, heads, "
                 f"tokens, tokens) of module {name!r}, a {type(blocks[name]).__name__}; use method=gc or a plain Vision "
                 "Transformer"
             )
-        made.append(output if output.requires_grad else output.requires_grad_())
-        return made[-1]
+        matrices.append(output if output.requires_grad else output.requires_grad_())
+        return matrices[-1]
 
     fused = {name: block.fused_attn for name, block in blocks.items()}
     hooks = []
@@ -111,7 +111,7 @@ def attention(model: Model) -> Iterator[list[Tensor]]:
             hooks.append(
                 block.attn_drop.register_forward_hook(lambda module, args, output, name=name: keep(name, output))
             )
-        yield made
+        yield matrices
     finally:
         for hook in hooks:
             hook.remove()

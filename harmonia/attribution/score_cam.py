@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.head import Explained, Head, from_head, own_passes
-from harmonia.attribution.layer import at_final
+from harmonia.attribution.contract import Explanation, Request
+from harmonia.attribution.head import Head, HeadBatch, maps_from_head, own_passes
+from harmonia.attribution.layer import AtLayer
 from harmonia.shapes import Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationCAM:
+class AblationCAM(AtLayer):
     """Channels weighted by the class logit's drop when they are set to 0, summed.
 
     The paper divides the drop by the logit, a factor an image that turns the map around where the logit is negative;
@@ -28,14 +28,13 @@ class AblationCAM:
     version: ClassVar[int] = 2
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
-
-    layer: str = "auto"  # input, middle, final, a module's name; auto is final
+    auto: ClassVar[str] = "final"
 
     def __call__(self, request: Request) -> Explanation:
         layer = self.layer_of(request.model)
-        return from_head(request, layer, lambda features: own_passes(layer) + features.shape[1], self._attribute)
+        return maps_from_head(request, layer, lambda features: own_passes(layer) + features.shape[1], self._attribute)
 
-    def _attribute(self, part: Explained) -> Maps:
+    def _attribute(self, part: HeadBatch) -> Maps:
         features = part.head.features
         whole = part.head.logits.gather(1, part.labels[:, None])[:, 0]
         maps = torch.zeros_like(features[:, 0])
@@ -45,12 +44,9 @@ class AblationCAM:
             maps += (whole - part.score(without))[:, None, None] * features[:, channel]
         return maps
 
-    def layer_of(self, model: Model) -> str:
-        return at_final(model, self.layer)
-
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreCAM:
+class ScoreCAM(AtLayer):
     """Channels weighted by the softmax over channels of the class's logit on the image times the channel, summed.
 
     Each channel is enlarged to the image and brought into [0, 1]; a constant one masks nothing away and has no weight.
@@ -62,14 +58,13 @@ class ScoreCAM:
     version: ClassVar[int] = 3
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
-
-    layer: str = "auto"  # input, middle, final, a module's name; auto is final
+    auto: ClassVar[str] = "final"
 
     def __call__(self, request: Request) -> Explanation:
         layer = self.layer_of(request.model)
-        return from_head(request, layer, lambda features: 2 + features.shape[1], self._attribute)
+        return maps_from_head(request, layer, lambda features: 2 + features.shape[1], self._attribute)
 
-    def _attribute(self, part: Explained) -> Maps:
+    def _attribute(self, part: HeadBatch) -> Maps:
         features = part.head.features
         images = Head(part.request.model, "input", part.request.images())
         scores = torch.full(features.shape[:2], -torch.inf, device=features.device)
@@ -82,9 +77,6 @@ class ScoreCAM:
         # where no channel varies the softmax is 0/0, and the map would be constant; a NaN of the logits stays one
         weights = torch.where(structured[:, None], scores.softmax(1), 0.0)
         return (weights[:, :, None, None] * features).sum(1)
-
-    def layer_of(self, model: Model) -> str:
-        return at_final(model, self.layer)
 
 
 def unit_range(channel: Maps, size: int) -> tuple[Tensor, Tensor]:

@@ -10,16 +10,16 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.head import Explained, from_head, own_passes
-from harmonia.attribution.layer import at_input
+from harmonia.attribution.contract import Explanation, Request
+from harmonia.attribution.head import HeadBatch, maps_from_head, own_passes
+from harmonia.attribution.layer import AtLayer
 from harmonia.draws import Purpose, normal
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmoothGrad:
+class SmoothGrad(AtLayer):
     """Mean gradient over noisy copies of the features, in absolute value, summed over channels.
 
     The noise is a hash of (seed, image, draw, feature).
@@ -28,8 +28,8 @@ class SmoothGrad:
     version: ClassVar[int] = 3
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
+    auto: ClassVar[str] = "input"
 
-    layer: str = "auto"  # input, middle, final, a module's name; auto is input
     draws: int = 15
     noise: float = 0.15  # standard deviation over the range of an image's features
     seed: int = 0
@@ -40,9 +40,9 @@ class SmoothGrad:
 
     def __call__(self, request: Request) -> Explanation:
         layer = self.layer_of(request.model)
-        return from_head(request, layer, own_passes(layer) + self.draws, self._attribute)
+        return maps_from_head(request, layer, own_passes(layer) + self.draws, self._attribute)
 
-    def _attribute(self, part: Explained) -> Maps:
+    def _attribute(self, part: HeadBatch) -> Maps:
         features = part.head.features
         spread = self.noise * (features.amax((1, 2, 3)) - features.amin((1, 2, 3)))[:, None, None, None]
         cells = np.arange(features[0].numel(), dtype=np.uint64)
@@ -52,6 +52,3 @@ class SmoothGrad:
             noise = torch.from_numpy(white).to(features).view_as(features)
             total += part.gradient(features + spread * noise)
         return (total / self.draws).abs().sum(1)
-
-    def layer_of(self, model: Model) -> str:
-        return at_input(model, self.layer)

@@ -33,8 +33,8 @@ class Smoothed:
             )
 
     def __call__(self, request: Request) -> Explanation:
-        found = self.inner(request)
-        return replace(found, maps=self.smooth(found.maps))
+        explanation = self.inner(request)
+        return replace(explanation, maps=self.smooth(explanation.maps))
 
     def smooth(self, maps: Maps) -> Maps:
         """Raw maps of the wrapped method as this one gives them."""

@@ -109,8 +109,9 @@ class Optimisation:
         """First mask logits, the model on the whole images and the classes to explain: one pass."""
         method, model = self.method, request.model
         if method.start is not None:
-            found = class_gradient(model, method.start.layer_of(model), request)
-            return method.start_spread * spread(weighted_channels(found), method.grid), found.logits, found.labels
+            at_layer = class_gradient(model, method.start.layer_of(model), request)
+            cells = spread(weighted_channels(at_layer), method.grid)
+            return method.start_spread * cells, at_layer.logits, at_layer.labels
         with torch.no_grad():
             logits = model(request.images())
         labels = request.choose_labels(logits, request.positions)

@@ -58,7 +58,7 @@ class Boxes:
         """
         width, height = size
         shown = view.box(width, height)
-        found = []
+        inside = []
         for box in self.of_images.get(image_id, ()):
             beyond = max(-box.left, -box.top, box.right - width, box.bottom - height)
             if beyond > BEYOND_PX:
@@ -74,8 +74,8 @@ class Boxes:
                     (box.right / width - shown.left) / across,
                     (box.bottom / height - shown.top) / down,
                 ]
-                found.append([min(max(corner, 0.0), 1.0) * view.size for corner in corners])
-        boxes = torch.tensor(found, dtype=torch.float64).reshape(-1, 4)
+                inside.append([min(max(corner, 0.0), 1.0) * view.size for corner in corners])
+        boxes = torch.tensor(inside, dtype=torch.float64).reshape(-1, 4)
         return boxes[(boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])]
 
 
@@ -88,7 +88,7 @@ def read_boxes(path: str | Path, images: Mapping[str, Path]) -> Boxes:
     """
     path = Path(os.path.abspath(os.path.expanduser(path)))
     by_place = {os.path.abspath(place): image_id for image_id, place in images.items()}
-    found: dict[str, list[LabelledBox]] = {}
+    by_image: dict[str, list[LabelledBox]] = {}
     others: dict[str, None] = {}
     for line, row in _rows(path):
         image_id = row["path"] if row["path"] in images else by_place.get(os.path.abspath(path.parent / row["path"]))
@@ -96,8 +96,8 @@ def read_boxes(path: str | Path, images: Mapping[str, Path]) -> Boxes:
         if image_id is None:
             others[row["path"]] = None
         else:
-            found.setdefault(image_id, []).append(box)
-    if not found:
+            by_image.setdefault(image_id, []).append(box)
+    if not by_image:
         raise InputError(
             f"data.boxes must name images of the data set, {path} names none of them (first: "
             f"{next(iter(others), 'no row')!r}, an image: {next(iter(images), 'none')!r}); give paths relative to "
@@ -105,8 +105,8 @@ def read_boxes(path: str | Path, images: Mapping[str, Path]) -> Boxes:
         )
     if others:
         logger.info("%s: %d images are not in the data set, first %r", path, len(others), next(iter(others)))
-    logger.info("%s: %d of %d images have boxes", path, len(found), len(images))
-    return Boxes(path, {image_id: tuple(boxes) for image_id, boxes in found.items()})
+    logger.info("%s: %d of %d images have boxes", path, len(by_image), len(images))
+    return Boxes(path, {image_id: tuple(boxes) for image_id, boxes in by_image.items()})
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

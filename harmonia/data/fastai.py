@@ -115,9 +115,9 @@ def _local_root(
             f"set data.download=true, set data.root=PATH, or put {url} at {archive}"
         )
     fetch_folder(url, copy)
-    found = len(_split(copy, "val"))
-    if found != VAL_SIZES[dataset]:
-        raise InputError(_incomplete(copy / "val", VAL_SIZES[dataset], "images", found))
+    count = len(_split(copy, "val"))
+    if count != VAL_SIZES[dataset]:
+        raise InputError(_incomplete(copy / "val", VAL_SIZES[dataset], "images", count))
     return copy
 
 
@@ -130,5 +130,5 @@ def _is_clean(record: ImageRecord) -> bool:
     return record.path.name.startswith("ILSVRC2012_val_")
 
 
-def _incomplete(where: Path, expected: int, what: str, found: int) -> str:
-    return f"{where} must hold {expected:,} {what}, got {found:,}; delete the folder and run again"
+def _incomplete(where: Path, expected: int, what: str, count: int) -> str:
+    return f"{where} must hold {expected:,} {what}, got {count:,}; delete the folder and run again"

@@ -51,18 +51,18 @@ def folder(
     mapping = {} if class_map is None else read_class_map(absolute(class_map))
     images = _split_folder(root, split)
     class_names = own_class_name if class_map is None else _strict(mapping, class_map)
-    found = find_images(images, class_names, _prefix(images, root))
-    chosen = add_digests(select(found, per_class, limit))
-    logger.info("%s: %d of %d images in %s", name, len(chosen), len(found), images)
+    listed = find_images(images, class_names, _prefix(images, root))
+    chosen = add_digests(select(listed, per_class, limit))
+    logger.info("%s: %d of %d images in %s", name, len(chosen), len(listed), images)
 
     if pool is not None:
         candidates = find_pool(absolute(pool), root, mapping)
     elif images.parent == root and images.name != "train" and subfolders(root / "train"):
         candidates = find_pool(root / "train", root, mapping)
     else:
-        candidates = found
+        candidates = listed
     replacements = add_digests(choose_pool(candidates, pool_size, seed))
-    return ImageSet(name, chosen, replacements, boxes_of(chosen, found, boxes))
+    return ImageSet(name, chosen, replacements, boxes_of(chosen, listed, boxes))
 
 
 def find_pool(pool: Path, root: Path, mapping: dict[str, str] | None = None) -> tuple[ImageRecord, ...]:

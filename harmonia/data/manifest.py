@@ -77,11 +77,11 @@ class ImageSet:
         return image_key(self.records[index].image_id)
 
 
-def boxes_of(chosen: Iterable[ImageRecord], found: Iterable[ImageRecord], path: str | Path | None) -> Boxes | None:
+def boxes_of(chosen: Iterable[ImageRecord], listed: Iterable[ImageRecord], path: str | Path | None) -> Boxes | None:
     """What a CSV file of boxes, some of them of the images found, says about those chosen; None where none is given."""
     if path is None:
         return None
-    boxes = read_boxes(path, {record.image_id: record.path for record in found})
+    boxes = read_boxes(path, {record.image_id: record.path for record in listed})
     return boxes.of(record.image_id for record in chosen)
 
 
@@ -192,11 +192,11 @@ def _record(path: Path, folder: Path, prefix: str, class_name: str | None) -> Im
 
 
 def _image_files(folder: Path) -> list[Path]:
-    found = []
+    paths = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in names if is_image_file(Path(parent, name))]
-    return found
+        paths += [Path(parent, name) for name in names if is_image_file(Path(parent, name))]
+    return paths
 
 
 def _file_digest(path: Path) -> str:

@@ -98,8 +98,8 @@ class Replacements:
 
     def _allowed_for(self, image: ImageRecord, class_name: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Positions for steps, and those held out: the first fifth by a hash of the images."""
-        found = self._allowed.get((image.digest, class_name))
-        if found is None:
+        parts = self._allowed.get((image.digest, class_name))
+        if parts is None:
             allowed = np.flatnonzero((self._classes != class_name) & (self._digests != image.digest))
             if len(allowed) < 2:
                 raise InputError(
@@ -109,9 +109,9 @@ class Replacements:
                 )
             shuffled = allowed[np.argsort(self._order[allowed], kind="stable")]
             first = math.ceil(len(allowed) / ONE_IN)
-            found = np.sort(shuffled[first:]), np.sort(shuffled[:first])
-            self._allowed[image.digest, class_name] = found
-        return found
+            parts = np.sort(shuffled[first:]), np.sort(shuffled[:first])
+            self._allowed[image.digest, class_name] = parts
+        return parts
 
 
 def _random_crop(image: Image.Image, record: ImageRecord, view: View, seed: int) -> Tensor:

@@ -25,15 +25,15 @@ def samples(
             "run pip install foolbox, or install harmonia with its quickstart extra"
         )
     root = Path(next(iter(spec.submodule_search_locations))) / "data"
-    found = [_record(path) for path in sorted(root.glob("imagenet_*_*.jpg"))]
-    if len(found) != 20:
+    listed = [_record(path) for path in sorted(root.glob("imagenet_*_*.jpg"))]
+    if len(listed) != 20:
         raise InputError(
-            f"{root} must hold 20 sample images, got {len(found)}; run pip install --force-reinstall foolbox"
+            f"{root} must hold 20 sample images, got {len(listed)}; run pip install --force-reinstall foolbox"
         )
-    candidates = found if pool is None else find_pool(absolute(pool), root)
-    chosen = add_digests(select(found, limit=limit))
+    candidates = listed if pool is None else find_pool(absolute(pool), root)
+    chosen = add_digests(select(listed, limit=limit))
     replacements = add_digests(choose_pool(candidates, pool_size, seed))
-    return ImageSet("samples", chosen, replacements, boxes_of(chosen, found, boxes))
+    return ImageSet("samples", chosen, replacements, boxes_of(chosen, listed, boxes))
 
 
 def _record(path: Path) -> ImageRecord:

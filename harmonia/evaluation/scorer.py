@@ -12,7 +12,7 @@ from harmonia.attribution.contract import Model, Request
 from harmonia.attribution.passes import BatchSize
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.views import ViewBatch
-from harmonia.evaluation.metrics.contract import Explained, Metric, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Metric, Scores
 from harmonia.features.maps import UNREADABLE, unpack
 from harmonia.job.completion import CountingModule
 from harmonia.job.contract import Job
@@ -84,7 +84,7 @@ class Scorer(CountingModule):
             return explanation.maps
 
         scores = self._metric(
-            Explained(
+            ExplainedImages(
                 model=self.classifier,
                 pixels=batch.pixels[usable],
                 maps=maps,

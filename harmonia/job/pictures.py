@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from matplotlib import colormaps
 
+from harmonia.arms import percent
 from harmonia.data.imagenet import readable
-from harmonia.features.areas import percent, smallest_areas
+from harmonia.features.areas import smallest_areas
 from harmonia.features.arms import KeepArms, finite
 from harmonia.features.fill import compose
 from harmonia.features.maps import unpack

@@ -16,9 +16,9 @@ def last_feature_map(network: Any, probe: Images, arch: str) -> str:
     Behind the last block a class token no longer hears the patches: their gradients are exactly 0.
     """
     blocks = getattr(network, "blocks", None)
-    made: list[tuple[str, Tensor]] = []
+    outputs: list[tuple[str, Tensor]] = []
     hooks = [
-        module.register_forward_hook(lambda module, args, output, name=name: made.append((name, output)))
+        module.register_forward_hook(lambda module, args, output, name=name: outputs.append((name, output)))
         for name, module in network.named_modules()
         if name
     ]
@@ -34,7 +34,7 @@ def last_feature_map(network: Any, probe: Images, arch: str) -> str:
         return f"blocks.{len(blocks) - 2}"
     # several modules may pass the same tensor on (a stage, its last block, its activation): the outermost names it,
     # of two beside each other the later one, which may have worked in place
-    names = [name for name, output in reversed(made) if isinstance(output, Tensor) and output is last]
+    names = [name for name, output in reversed(outputs) if isinstance(output, Tensor) and output is last]
     if not names:
         raise InputError(f"{arch}: no module gives the last feature map; give layer=NAME")
     return min(names, key=lambda name: (name.count("."), len(name)))
@@ -49,12 +49,12 @@ def behind_normalisation(network: Any, probe: Images, layer: str) -> str:
     blocks = getattr(network, "blocks", None)
     if blocks is None or layer != f"blocks.{len(blocks) - 2}" or not hasattr(blocks[-1], "norm1"):
         return layer
-    made: list[Tensor] = []
+    outputs: list[Tensor] = []
     read: list[Tensor] = []
 
     def keep(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
-        made.append(output.detach().requires_grad_())
-        return made[0]
+        outputs.append(output.detach().requires_grad_())
+        return outputs[0]
 
     hooks = [
         blocks[-2].register_forward_hook(keep),
@@ -62,11 +62,11 @@ def behind_normalisation(network: Any, probe: Images, layer: str) -> str:
     ]
     try:
         with torch.enable_grad():
-            (gradients,) = torch.autograd.grad(network(probe).float().amax(1).sum(), made[0])
+            (gradients,) = torch.autograd.grad(network(probe).float().amax(1).sum(), outputs[0])
     finally:
         for hook in hooks:
             hook.remove()
     patches = slice(getattr(network, "num_prefix_tokens", 0), None)
-    products = (made[0].detach() * gradients)[:, patches].double()
-    normalised = read[0] is made[0] and bool((uncancelled(products, -1) < CANCELLED).all())
+    products = (outputs[0].detach() * gradients)[:, patches].double()
+    normalised = read[0] is outputs[0] and bool((uncancelled(products, -1) < CANCELLED).all())
     return f"blocks.{len(blocks) - 1}.norm1" if normalised else layer

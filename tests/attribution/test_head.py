@@ -20,8 +20,8 @@ def test_what_passes_beside_the_layer_is_the_images_own(toy, noise):
     """``block`` is a residual branch: without it the logits still hear the image."""
     model, images = toy("small"), noise(3, 16) / 255
     head = Head(model, "block", images)
-    assert not head._alone
-    assert Head(model, "relu1", images)._alone
+    assert not head._feeds_all
+    assert Head(model, "relu1", images)._feeds_all
     without = head(torch.zeros_like(head.features), torch.arange(3))
     model.network.block.weight.zero_()
     model.network.block.bias.zero_()

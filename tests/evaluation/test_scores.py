@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from harmonia.attribution.gradient import Gradient
-from harmonia.evaluation.metrics.contract import Explained, Score, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.results.scores import SCORES, read_scores
 
 WORDS = ["source=timm", "source.arch=test_resnet", "source.weights=random", "target=self", "data=folder", "label=true"]
@@ -30,7 +30,7 @@ class Probe:
     """
 
     version: ClassVar[int] = 1
-    seen: ClassVar[list[Explained]] = []
+    seen: ClassVar[list[ExplainedImages]] = []
 
     factor: float = 1.0
 
@@ -38,7 +38,7 @@ class Probe:
     def better(self) -> Mapping[str, str]:
         return {"probe": "higher", "again": "lower", "boxes": ""}
 
-    def __call__(self, explained: Explained) -> Scores:
+    def __call__(self, explained: ExplainedImages) -> Scores:
         self.seen.append(explained)
         rows = torch.arange(len(explained.maps))
         again = explained.explain(explained.model, explained.pixels.float() / 255, rows)

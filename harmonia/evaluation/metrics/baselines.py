@@ -9,14 +9,14 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from harmonia.evaluation.metrics.contract import Explained
+from harmonia.evaluation.metrics.contract import ExplainedImages
 from harmonia.evaluation.metrics.perturbation import Normalisation
 
 # zero: the colour that the model's normalisation turns into 0, RISE's and Gupta's; mean: the image's own mean colour
 Baseline = Literal["zero", "black", "mean", "blur"]
 
 
-def baseline_of(name: Baseline, explained: Explained) -> Callable[[Tensor], Tensor]:
+def baseline_of(name: Baseline, explained: ExplainedImages) -> Callable[[Tensor], Tensor]:
     """From an image (3, H, W) in [0, 1] to its baseline of the same shape."""
     neutral = Normalisation.of(explained.model, explained.device).mean
     make = {"zero": _zero, "black": _black, "mean": _mean, "blur": _blur}[name]

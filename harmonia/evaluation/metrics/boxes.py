@@ -16,7 +16,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import Explained, Score, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.features.areas import in_view, top_fractions
 
 NO_BOX = "no box of the explained class in the view"
@@ -24,7 +24,7 @@ NO_MASS = "no positive attribution"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Boxes:
+class BoxScores:
     """Maps enlarged bilinearly to the view, against the union of an image's boxes, without a network pass.
 
     pointing_game: the share of the map's highest pixels, where several are equal, that lie inside; mostly 0 or 1.
@@ -50,7 +50,7 @@ class Boxes:
         """A box's area is the image's, not the map's."""
         return {"pointing_game": "higher", "energy_pointing_game": "higher", "box_iou": "higher", "box_area": ""}
 
-    def __call__(self, explained: Explained) -> Scores:
+    def __call__(self, explained: ExplainedImages) -> Scores:
         size = explained.pixels.shape[-1]
         values = {name: torch.full((len(explained.maps),), torch.nan, dtype=torch.float64) for name in self.better}
         reasons = {name: [NO_BOX] * len(explained.maps) for name in self.better}

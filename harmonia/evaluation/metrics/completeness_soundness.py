@@ -14,9 +14,9 @@ from torch import Tensor
 
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
-from harmonia.evaluation.metrics.contract import Explained, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Scores
 from harmonia.evaluation.metrics.curve import curves, step_counts
-from harmonia.evaluation.metrics.perturbation import at_least, score, spent
+from harmonia.evaluation.metrics.perturbation import at_least, passes_of, score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +46,17 @@ class CompletenessSoundness:
         names = ("completeness_auc", "completeness_auc_least", "soundness_auc", "soundness_auc_least")
         return dict.fromkeys(names, "higher")
 
-    def __call__(self, explained: Explained) -> Scores:
+    def __call__(self, explained: ExplainedImages) -> Scores:
         baseline = baseline_of(self.baseline, explained)
-        found = curves(
+        of_images = curves(
             explained,
             step_counts(explained, self.steps)[1:],  # the last one shows the image itself
             lambda image: (baseline(image), image),
             lambda logits, labels: logits.softmax(1),
         )
-        parts = [self._parts(curve, label) for curve, label in zip(found, explained.labels.tolist(), strict=True)]
+        parts = [self._parts(curve, label) for curve, label in zip(of_images, explained.labels.tolist(), strict=True)]
         scores = {name: score(torch.stack([of_image[name] for of_image in parts])) for name in parts[0]}
-        return Scores(scores, spent(found))
+        return Scores(scores, passes_of(of_images))
 
     def _parts(self, curve_SK: Tensor, label: int) -> dict[str, Tensor]:
         """Every score of one image from the probabilities of all classes at each step."""

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harmonia.evaluation.metrics.contract import Explained, Score, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.shapes import Maps
 
 
@@ -31,7 +31,7 @@ class Complexity:
         """A simple map is not a better one."""
         return {"complexity": "", "complexity_relative": ""}
 
-    def __call__(self, explained: Explained) -> Scores:
+    def __call__(self, explained: ExplainedImages) -> Scores:
         nats, count = entropy(explained.maps), len(explained.maps)
         most = math.log(explained.maps[0].numel())
         explained.on_progress(count)

@@ -19,7 +19,7 @@ from harmonia.shapes import Images, Labels, Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explained:
+class ExplainedImages:
     """Images with the stored maps that explain one class of each; no map is constant, zero or non-finite."""
 
     model: Model
@@ -59,11 +59,11 @@ class Scores:
     """What a metric gives: its scores by name, and the network passes that each image took."""
 
     scores: Mapping[str, Score]  # those of Metric.better in every batch, and name/part where a score has parts (layers)
-    passes: Tensor  # B, int64; those of Explained.explain are counted by the caller
+    passes: Tensor  # B, int64; those of ExplainedImages.explain are counted by the caller
 
 
 class Metric(Protocol):
-    """One that reads Explained.boxes says ``needs_boxes: ClassVar[bool] = True``: else it is given none."""
+    """One that reads ExplainedImages.boxes says ``needs_boxes: ClassVar[bool] = True``: else it is given none."""
 
     version: ClassVar[int]  # raised whenever the arithmetic changes: it is part of a score's key
 
@@ -72,4 +72,4 @@ class Metric(Protocol):
         """Of each score "higher", "lower" or "" (neither: it describes)."""
         ...
 
-    def __call__(self, explained: Explained) -> Scores: ...
+    def __call__(self, explained: ExplainedImages) -> Scores: ...

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor
 
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import Explained
+from harmonia.evaluation.metrics.contract import ExplainedImages
 from harmonia.evaluation.metrics.perturbation import answers
 from harmonia.features.areas import descending, in_view
 from harmonia.shapes import Labels, Logits
@@ -22,7 +22,7 @@ def exchanged(start: Tensor, end: Tensor, order: Tensor, counts: Sequence[int]) 
         yield shown.clone().view_as(start)
 
 
-def pixel_order(explained: Explained, row: int) -> Tensor:
+def pixel_order(explained: ExplainedImages, row: int) -> Tensor:
     """Pixels of an image's view from the most relevant to the least, (H * W,) indices.
 
     The map is enlarged bilinearly. Ties come in one random order, fixed for all maps: plateaus are not read row by row.
@@ -31,7 +31,7 @@ def pixel_order(explained: Explained, row: int) -> Tensor:
     return descending(in_view(maps, explained.pixels.shape[-1]))[0]
 
 
-def step_counts(explained: Explained, steps: int) -> list[int]:
+def step_counts(explained: ExplainedImages, steps: int) -> list[int]:
     """Pixels that are exchanged after 0, 1, ..., steps steps of equal size: none at first, all at last."""
     pixels = explained.pixels.shape[-1] * explained.pixels.shape[-2]
     if steps > pixels:
@@ -40,7 +40,7 @@ def step_counts(explained: Explained, steps: int) -> list[int]:
 
 
 def curves(
-    explained: Explained,
+    explained: ExplainedImages,
     counts: Sequence[int],
     ends: Callable[[Tensor], tuple[Tensor, Tensor]],
     read: Callable[[Logits, Labels], Tensor],

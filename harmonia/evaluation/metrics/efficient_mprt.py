@@ -14,7 +14,7 @@ from scipy.stats import entropy
 from torch import Tensor
 
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import Explained, Score, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.evaluation.metrics.randomisation import randomised
 from harmonia.evaluation.metrics.reexplained import explain_again, flags, in_the_view
 from harmonia.shapes import Maps
@@ -41,7 +41,7 @@ class EfficientMprt:
     def better(self) -> Mapping[str, str]:
         return {"efficient_mprt": "higher", "efficient_mprt_looks_at_model": ""}
 
-    def __call__(self, explained: Explained) -> Scores:
+    def __call__(self, explained: ExplainedImages) -> Scores:
         size, count = explained.pixels.shape[-1], len(explained.pixels)
         with randomised(explained.model, "layer", self.seed) as layers:
             original = explain_again(explained)
@@ -68,5 +68,5 @@ def histogram_entropy(maps: Maps, bins: int) -> Tensor:
     """Shannon entropy in nats of each map's histogram of so many bins, (B,); at least two are filled by a map that
     varies.
     """
-    found = [entropy(np.histogram(map_.numpy(), bins)[0]) for map_ in maps]
-    return torch.tensor(found, dtype=torch.float64)
+    entropies = [entropy(np.histogram(map_.numpy(), bins)[0]) for map_ in maps]
+    return torch.tensor(entropies, dtype=torch.float64)

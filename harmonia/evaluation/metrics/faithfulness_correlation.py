@@ -15,8 +15,8 @@ from torch import Tensor
 from harmonia.draws import Purpose, counter_hash
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
-from harmonia.evaluation.metrics.contract import Explained, Scores
-from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, score, spent
+from harmonia.evaluation.metrics.contract import ExplainedImages, Scores
+from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, passes_of, score
 from harmonia.features.areas import in_view
 
 ROUNDING = 2.0**-21  # of float32 logits, four units in the last place; what a bf16 network rounds cannot be told apart
@@ -43,7 +43,7 @@ class FaithfulnessCorrelation:
     def better(self) -> Mapping[str, str]:
         return {"faithfulness_correlation": "higher"}
 
-    def __call__(self, explained: Explained) -> Scores:
+    def __call__(self, explained: ExplainedImages) -> Scores:
         size = explained.pixels.shape[-1]
         if self.subset >= size**2:
             raise InputError(
@@ -63,12 +63,12 @@ class FaithfulnessCorrelation:
                 perturbed[:, pixels] = removed[:, pixels]
                 yield perturbed.view_as(image)
 
-        found = answers(explained, inputs, of_explained(self.reading))
-        drops = torch.stack([of_image[0] - of_image[1:] for of_image in found])
-        said = torch.stack([torch.stack(of_image) for of_image in sums])
-        sizes = [of_image.abs().max() for of_image in found]
-        reasons = [_undefined(*one) for one in zip(said, drops, sizes, strict=True)]
-        return Scores({"faithfulness_correlation": score(pearson(said, drops), reasons)}, spent(found))
+        of_images = answers(explained, inputs, of_explained(self.reading))
+        drops = torch.stack([of_image[0] - of_image[1:] for of_image in of_images])
+        map_sums = torch.stack([torch.stack(of_image) for of_image in sums])
+        sizes = [of_image.abs().max() for of_image in of_images]
+        reasons = [_undefined(*of_image) for of_image in zip(map_sums, drops, sizes, strict=True)]
+        return Scores({"faithfulness_correlation": score(pearson(map_sums, drops), reasons)}, passes_of(of_images))
 
     def pixels(self, key: int, draw: int, count: int) -> Tensor:
         """The subset of a draw, ascending indices."""
@@ -82,9 +82,9 @@ def pearson(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
 
 
-def _undefined(said: Tensor, drops: Tensor, size: Tensor) -> str:
+def _undefined(map_sums: Tensor, drops: Tensor, size: Tensor) -> str:
     """size: the largest answer, of which the network's rounding is a share."""
-    if _deviation(said) <= 1e-13 * said.abs().mean():  # scipy's threshold for a correlation that means anything
+    if _deviation(map_sums) <= 1e-13 * map_sums.abs().mean():  # scipy's threshold for a correlation that means anything
         return "all sums of the map are equal"
     return "the logit drops alike for all subsets" if _deviation(drops) <= ROUNDING * size else ""
 

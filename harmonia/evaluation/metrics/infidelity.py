@@ -15,15 +15,15 @@ from torch import Tensor
 from harmonia.draws import Purpose, normal, uniform
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
-from harmonia.evaluation.metrics.contract import Explained, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Scores
 from harmonia.evaluation.metrics.perturbation import (
     Normalisation,
     Reading,
     answers,
     at_least,
     of_explained,
+    passes_of,
     score,
-    spent,
 )
 from harmonia.features.areas import in_view
 
@@ -34,7 +34,7 @@ Perturb = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
 
 @runtime_checkable
 class Perturbation(Protocol):
-    def of(self, explained: Explained, seed: int) -> Perturb: ...
+    def of(self, explained: ExplainedImages, seed: int) -> Perturb: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Square:
         if not 0 < self.side <= 1:
             raise InputError(f"evaluation.metric.perturbation.side must lie in (0, 1], got {self.side}")
 
-    def of(self, explained: Explained, seed: int) -> Perturb:
+    def of(self, explained: ExplainedImages, seed: int) -> Perturb:
         baseline = baseline_of(self.baseline, explained)
 
         def perturb(image: Tensor, phi: Tensor, key: int, draw: int) -> tuple[Tensor, Tensor]:
@@ -79,7 +79,7 @@ class Noise:
         if self.sigma <= 0:
             raise InputError(f"evaluation.metric.perturbation.sigma must be above 0, got {self.sigma}")
 
-    def of(self, explained: Explained, seed: int) -> Perturb:
+    def of(self, explained: ExplainedImages, seed: int) -> Perturb:
         std = Normalisation.of(explained.model, explained.device).std
 
         def perturb(image: Tensor, phi: Tensor, key: int, draw: int) -> tuple[Tensor, Tensor]:
@@ -118,27 +118,27 @@ class Infidelity:
     def better(self) -> Mapping[str, str]:
         return {"infidelity": "lower"}
 
-    def __call__(self, explained: Explained) -> Scores:
+    def __call__(self, explained: ExplainedImages) -> Scores:
         perturb = self.perturbation.of(explained, self.seed)
-        said: list[list[Tensor]] = [[] for _ in explained.labels]
+        foretold: list[list[Tensor]] = [[] for _ in explained.labels]
 
         def inputs(row: int, image: Tensor) -> Iterator[Tensor]:
             yield image
             phi = in_view(explained.maps[row : row + 1].to(explained.device), image.shape[-1])[0].double()
             for draw in range(self.draws):
-                perturbed, foretold = perturb(image, phi, int(explained.keys[row]), draw)
-                said[row].append(foretold.cpu())
+                perturbed, product = perturb(image, phi, int(explained.keys[row]), draw)
+                foretold[row].append(product.cpu())
                 yield perturbed
 
-        found = answers(explained, inputs, of_explained(self.reading))
-        drops = torch.stack([of_image[0] - of_image[1:] for of_image in found])
-        values = infidelity(torch.stack([torch.stack(of_image) for of_image in said]), drops, self.normalize)
-        return Scores({"infidelity": score(values)}, spent(found))
+        of_images = answers(explained, inputs, of_explained(self.reading))
+        drops = torch.stack([of_image[0] - of_image[1:] for of_image in of_images])
+        values = infidelity(torch.stack([torch.stack(of_image) for of_image in foretold]), drops, self.normalize)
+        return Scores({"infidelity": score(values)}, passes_of(of_images))
 
 
-def infidelity(said: Tensor, drops: Tensor, normalize: bool) -> Tensor:
+def infidelity(foretold: Tensor, drops: Tensor, normalize: bool) -> Tensor:
     """(B,) from what a map says and what the model does, (B, draws) each; a map that says nothing has the scale 0."""
     if normalize:
-        power = (said**2).mean(1, keepdim=True)
-        said = said * torch.where(power > 0, (said * drops).mean(1, keepdim=True) / power, 0.0)
-    return ((said - drops) ** 2).mean(1)
+        power = (foretold**2).mean(1, keepdim=True)
+        foretold = foretold * torch.where(power > 0, (foretold * drops).mean(1, keepdim=True) / power, 0.0)
+    return ((foretold - drops) ** 2).mean(1)

@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 
 from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
-from harmonia.evaluation.metrics.contract import Explained, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Scores
 from harmonia.evaluation.metrics.curve import area_under, curves, step_counts
-from harmonia.evaluation.metrics.perturbation import Reading, at_least, of_explained, score, spent
+from harmonia.evaluation.metrics.perturbation import Reading, at_least, of_explained, passes_of, score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +33,14 @@ class Insertion:
     def better(self) -> Mapping[str, str]:
         return {"insertion": "higher"}
 
-    def __call__(self, explained: Explained) -> Scores:
+    def __call__(self, explained: ExplainedImages) -> Scores:
         baseline = baseline_of(self.baseline, explained)
-        found = curves(
+        of_images = curves(
             explained,
             step_counts(explained, self.steps),
             lambda image: (baseline(image), image),
             of_explained(self.reading),
         )
-        return Scores({"insertion": score(torch.stack([area_under(curve) for curve in found]))}, spent(found))
+        return Scores(
+            {"insertion": score(torch.stack([area_under(curve) for curve in of_images]))}, passes_of(of_images)
+        )

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
-from harmonia.evaluation.metrics.contract import Explained, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Scores
 from harmonia.evaluation.metrics.curve import area_under
-from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, score, spent
+from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, passes_of, score
 from harmonia.features.areas import descending, in_view
 
 ONE_SEGMENT = "SLIC finds one superpixel only"
@@ -49,7 +49,7 @@ class IROF:
     def better(self) -> Mapping[str, str]:
         return {"irof": "higher"}
 
-    def __call__(self, explained: Explained) -> Scores:
+    def __call__(self, explained: ExplainedImages) -> Scores:
         baseline = baseline_of(self.baseline, explained)
 
         def inputs(row: int, image: Tensor) -> Iterator[Tensor]:
@@ -61,10 +61,10 @@ class IROF:
                 left = torch.where((segments == segment).to(image.device), removed, left)
                 yield left
 
-        found = answers(explained, inputs, of_explained(self.reading))
-        values = torch.stack([1 - area_under(of_image / of_image[0]) for of_image in found])
-        reasons = [self._undefined(of_image) for of_image in found]
-        return Scores({"irof": score(values, reasons)}, spent(found))
+        of_images = answers(explained, inputs, of_explained(self.reading))
+        values = torch.stack([1 - area_under(of_image / of_image[0]) for of_image in of_images])
+        reasons = [self._undefined(of_image) for of_image in of_images]
+        return Scores({"irof": score(values, reasons)}, passes_of(of_images))
 
     def _undefined(self, of_image: Tensor) -> str:
         if len(of_image) == 1:
@@ -74,8 +74,8 @@ class IROF:
     def superpixels(self, image: Tensor) -> Tensor:
         """(H, W), numbered from 0, of an image (3, H, W)."""
         channels_last = image.permute(1, 2, 0).double().cpu().numpy()
-        found = slic(channels_last, n_segments=self.segments, compactness=self.compactness, start_label=0)
-        return torch.from_numpy(np.unique(found, return_inverse=True)[1]).view(found.shape)
+        labelled = slic(channels_last, n_segments=self.segments, compactness=self.compactness, start_label=0)
+        return torch.from_numpy(np.unique(labelled, return_inverse=True)[1]).view(labelled.shape)
 
 
 def by_relevance(phi: Tensor, segments: Tensor) -> Tensor:

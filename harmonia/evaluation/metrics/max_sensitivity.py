@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harmonia.draws import Purpose, uniform
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import Explained, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Scores
 from harmonia.evaluation.metrics.perturbation import at_least, score
 from harmonia.shapes import Images
 
@@ -47,19 +47,19 @@ class MaxSensitivity:
     def better(self) -> Mapping[str, str]:
         return {"max_sensitivity": "lower"}
 
-    def __call__(self, explained: Explained) -> Scores:
+    def __call__(self, explained: ExplainedImages) -> Scores:
         # the same few images at a time whatever the batch size, as far as memory goes
         rows = torch.arange(len(explained.labels))
         pieces = rows.split(explained.batch_size.pass_size(explained.batch_size.size, explained.device))
-        found = [self._worst(explained, piece) for piece in pieces]
-        values, norms = (torch.cat(parts) for parts in zip(*found, strict=True))
+        worst = [self._worst(explained, piece) for piece in pieces]
+        values, norms = (torch.cat(parts) for parts in zip(*worst, strict=True))
         reasons = [
             ZERO if norm == 0 else "" if finite else NOT_FINITE
             for norm, finite in zip(norms.tolist(), values.isfinite().tolist(), strict=True)
         ]
         return Scores({"max_sensitivity": score(values, reasons)}, torch.zeros_like(rows))
 
-    def _worst(self, explained: Explained, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _worst(self, explained: ExplainedImages, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Of some images the largest change and the norm of the map."""
         images = explained.pixels[rows].float() / 255
 

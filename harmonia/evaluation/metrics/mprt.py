@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from harmonia.evaluation.metrics.contract import Explained, Score, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.evaluation.metrics.randomisation import Granularity, randomised
 from harmonia.evaluation.metrics.reexplained import IMAGES_AT_ONCE, explain_again, flags, in_the_view
 from harmonia.shapes import Maps
@@ -49,7 +49,7 @@ class Mprt:
         """A map is to change."""
         return {f"{self.name}_{measure}": "lower" for measure in MEASURES} | {f"{self.name}_looks_at_model": ""}
 
-    def __call__(self, explained: Explained) -> Scores:
+    def __call__(self, explained: ExplainedImages) -> Scores:
         size, count = explained.pixels.shape[-1], len(explained.pixels)
         with randomised(explained.model, self.granularity, self.seed) as layers:
             share = count / (len(layers.names) + 1)
@@ -67,9 +67,9 @@ class Mprt:
                     of_layers[measure][layer] = score
                 explained.on_progress(share)
         scores = {f"{self.name}_looks_at_model": Score(changed.double(), ("",) * count)}
-        for measure, found in of_layers.items():
-            scores[f"{self.name}_{measure}"] = mean_score(list(found.values()))
-            scores |= {f"{self.name}_{measure}/{layer}": score for layer, score in found.items()}
+        for measure, by_layer in of_layers.items():
+            scores[f"{self.name}_{measure}"] = mean_score(list(by_layer.values()))
+            scores |= {f"{self.name}_{measure}/{layer}": score for layer, score in by_layer.items()}
         return Scores(scores, torch.zeros(count, dtype=torch.long))
 
 
@@ -99,8 +99,8 @@ def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str
         rho = torch.from_numpy(spearman(first.flatten(1).numpy(), second.flatten(1).numpy()))
         parts.append((rho, alike.double().reshape(-1).masked_fill(equal, 1)))
     undefined = torch.tensor([bool(reason) for reason in reasons])
-    found = (torch.cat(values).masked_fill(undefined, torch.nan) for values in zip(*parts, strict=True))
-    return {measure: Score(values, reasons) for measure, values in zip(MEASURES, found, strict=True)}
+    of_measures = (torch.cat(values).masked_fill(undefined, torch.nan) for values in zip(*parts, strict=True))
+    return {measure: Score(values, reasons) for measure, values in zip(MEASURES, of_measures, strict=True)}
 
 
 def _scaled(maps: Maps) -> Maps:

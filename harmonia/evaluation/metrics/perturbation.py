@@ -12,7 +12,7 @@ from harmonia.attribution.contract import Model
 from harmonia.attribution.head import features_of
 from harmonia.attribution.passes import in_passes
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import Explained, Score
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score
 from harmonia.shapes import Labels, Logits
 
 Reading = Literal["probability", "logit"]  # of the explained class
@@ -26,7 +26,7 @@ def of_explained(reading: Reading) -> Callable[[Logits, Labels], Tensor]:
 
 
 def answers(
-    explained: Explained,
+    explained: ExplainedImages,
     inputs: Callable[[int, Tensor], Iterable[Tensor]],
     read: Callable[[Logits, Labels], Tensor],
 ) -> list[Tensor]:
@@ -36,11 +36,11 @@ def answers(
     of one pass. Images share passes; on a CPU its size depends on no batch size, and so the answers
     are the same bit for bit whatever the batch size.
     """
-    found: list[list[Tensor]] = [[] for _ in explained.labels]
+    of_images: list[list[Tensor]] = [[] for _ in explained.labels]
     stream = (
-        (row, one)
+        (row, shown)
         for row in range(len(explained.labels))
-        for one in inputs(row, explained.pixels[row].to(explained.device).float() / 255)
+        for shown in inputs(row, explained.pixels[row].to(explained.device).float() / 255)
     )
     waiting: list[tuple[int, Tensor]] = []
 
@@ -50,7 +50,7 @@ def answers(
         part = waiting[:slots]
         if not part:
             return torch.zeros(0)
-        images = torch.stack([one for _, one in part])
+        images = torch.stack([shown for _, shown in part])
         with torch.no_grad():
             (logits,) = in_passes(lambda filled: (explained.model(filled),), images, slots)
         return read(logits.double().cpu(), explained.labels[[row for row, _ in part]])
@@ -58,18 +58,18 @@ def answers(
     reported = 0
     while len(read_now := explained.batch_size.fit(attempt)):
         for (row, _), answer in zip(waiting, read_now, strict=False):
-            found[row].append(answer)
+            of_images[row].append(answer)
         last = waiting[len(read_now) - 1][0]
         del waiting[: len(read_now)]
         explained.on_progress(last - reported)
         reported = last
-    explained.on_progress(len(found) - reported)
-    return [torch.stack(of_image) if of_image else torch.zeros(0, dtype=torch.float64) for of_image in found]
+    explained.on_progress(len(of_images) - reported)
+    return [torch.stack(of_image) if of_image else torch.zeros(0, dtype=torch.float64) for of_image in of_images]
 
 
-def spent(found: Sequence[Tensor]) -> Tensor:
+def passes_of(of_images: Sequence[Tensor]) -> Tensor:
     """Network passes of each image, by the answers that it got."""
-    return torch.tensor([len(of_image) for of_image in found])
+    return torch.tensor([len(of_image) for of_image in of_images])
 
 
 def score(values: Tensor, reasons: Sequence[str] | None = None) -> Score:

@@ -41,15 +41,15 @@ class Layers:
 
     def __init__(self, model: Model, granularity: Granularity, seed: int):
         self._seed = seed
-        found: dict[str, dict[str, _Unit]] = {}
+        units_of: dict[str, dict[str, _Unit]] = {}
         for owner, module in _owners(model):
             for name, tensor in _own(module).items():
                 layer = _layer(f"{owner}.{name}" if owner else name, granularity)
-                unit = found.setdefault(layer, {}).setdefault(owner, _Unit(module, {}, owner))
+                unit = units_of.setdefault(layer, {}).setdefault(owner, _Unit(module, {}, owner))
                 unit.tensors[name] = tensor
-        if not found:
+        if not units_of:
             raise InputError("evaluation: the source has no parameters that could be randomised; choose another metric")
-        self._units = {layer: list(units.values()) for layer, units in found.items()}
+        self._units = {layer: list(units.values()) for layer, units in units_of.items()}
         self._kept: dict[int, Tensor] = {}
 
     @property
@@ -114,16 +114,16 @@ def randomised(model: Model, granularity: Granularity, seed: int) -> Iterator[La
 
 def _owners(model: Model) -> list[tuple[str, nn.Module]]:
     """Modules with parameters or statistics of their own, under the names that the network gives them."""
-    found = [
+    owners = [
         (name, module)
         for name, module in model.named_modules()
         if dict(module.named_parameters(recurse=False)) or (hasattr(module, "reset_parameters") and _own(module))
     ]
-    first = {name.split(".")[0] for name, _ in found}
+    first = {name.split(".")[0] for name, _ in owners}
     if len(first) == 1 and first != {""}:  # the classifier's own name for its network
         (holder,) = first
-        found = [(name.removeprefix(holder).removeprefix("."), module) for name, module in found]
-    return found
+        owners = [(name.removeprefix(holder).removeprefix("."), module) for name, module in owners]
+    return owners
 
 
 def _own(module: nn.Module) -> dict[str, Tensor]:

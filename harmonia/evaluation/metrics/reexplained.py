@@ -4,14 +4,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.evaluation.metrics.contract import Explained
+from harmonia.evaluation.metrics.contract import ExplainedImages
 from harmonia.features.maps import flag_of
 from harmonia.shapes import Maps
 
 IMAGES_AT_ONCE = 16  # bounds the memory of images as floats, whatever the shard
 
 
-def explain_again(explained: Explained) -> Maps:
+def explain_again(explained: ExplainedImages) -> Maps:
     """Raw maps (B, h, w) of the batch's images, on the CPU."""
     parts = []
     for rows in torch.arange(len(explained.pixels)).split(IMAGES_AT_ONCE):

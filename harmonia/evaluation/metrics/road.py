@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import Explained, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Scores
 from harmonia.evaluation.metrics.curve import pixel_order
-from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, score, spent
+from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, passes_of, score
 from harmonia.features.fill import NoisyLinear
 
 
@@ -45,7 +45,7 @@ class ROAD:
     def better(self) -> Mapping[str, str]:
         return {"road": "higher", "road_morf": "lower", "road_lerf": "higher"}
 
-    def __call__(self, explained: Explained) -> Scores:
+    def __call__(self, explained: ExplainedImages) -> Scores:
         impute = NoisyLinear(self.noise, self.seed)
 
         def inputs(row: int, image: Tensor) -> Iterator[Tensor]:
@@ -59,8 +59,8 @@ class ROAD:
                     keep.view(-1)[order[:removed]] = 0
                     yield impute(image[None], keep[None, None], lambda: image[None])[0]
 
-        found = answers(explained, inputs, of_explained(self.reading))
-        changes = torch.stack(found)[:, 1:] - torch.stack(found)[:, :1]
+        of_images = answers(explained, inputs, of_explained(self.reading))
+        changes = torch.stack(of_images)[:, 1:] - torch.stack(of_images)[:, :1]
         morf, lerf = changes.unflatten(1, (2, -1)).mean(2).unbind(1)
         scores = {"road": (lerf - morf) / 2, "road_morf": morf, "road_lerf": lerf}
-        return Scores({name: score(values) for name, values in scores.items()}, spent(found))
+        return Scores({name: score(values) for name, values in scores.items()}, passes_of(of_images))

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harmonia.evaluation.metrics.contract import Explained, Score, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.shapes import Maps
 
 
@@ -27,7 +27,7 @@ class Sparseness:
         """A sparse map is not a better one."""
         return {"sparseness": ""}
 
-    def __call__(self, explained: Explained) -> Scores:
+    def __call__(self, explained: ExplainedImages) -> Scores:
         passes = torch.zeros(len(explained.maps), dtype=torch.long)
         explained.on_progress(len(explained.maps))
         return Scores({"sparseness": Score.defined(gini(explained.maps))}, passes)

@@ -37,14 +37,14 @@ def mean_maps(ranked: np.ndarray, read: Callable[[list[int]], Maps], side: int) 
 
     ranked: positions in the order of rank; read gives their maps at any resolution.
     """
-    found = []
+    means = []
     for ranks in bins(len(ranked)):
         chosen = [int(ranked[rank]) for rank in ranks]
         total, parts = torch.zeros(side, side, dtype=torch.float64), _parts(chosen, 32)
         for part in parts:
             total += positive(read(part), side).sum(0)
-        found.append(total / len(chosen) if chosen else torch.full_like(total, torch.nan))
-    return torch.stack(found).float().numpy()
+        means.append(total / len(chosen) if chosen else torch.full_like(total, torch.nan))
+    return torch.stack(means).float().numpy()
 
 
 def positive(maps: Maps, side: int) -> Maps:

@@ -40,12 +40,12 @@ class GridSource(CountingModule):
         # cells in the same place share a presentation
         for cell in dict.fromkeys(cell for _, cell in items):
             rows = torch.tensor([row for row, item in enumerate(items) if item[1] == cell])
-            found, in_top = self._explain(batch, rows, [items[row] for row in rows.tolist()], cell)
+            explanation, in_top = self._explain(batch, rows, [items[row] for row in rows.tolist()], cell)
             if maps is None:
-                maps = torch.empty(len(items), *found.maps.shape[1:])
-            maps[rows] = found.maps
+                maps = torch.empty(len(items), *explanation.maps.shape[1:])
+            maps[rows] = explanation.maps
             for place, row in enumerate(rows.tolist()):
-                facts[row] = self._facts(items[row], found, place) | {"in_top": bool(in_top[place])}
+                facts[row] = self._facts(items[row], explanation, place) | {"in_top": bool(in_top[place])}
         assert maps is not None, "a shard has at least one item"
         seconds = (time.monotonic() - started) / len(items)
         for fact, map_ in zip(facts, maps.numpy(), strict=True):
@@ -83,7 +83,7 @@ class GridSource(CountingModule):
             cells = pool.take(picked, self.device)  # B (R n n) 3 S S: every cell of a mosaic is another image
             return paste(cells.flatten(0, 1), n).unflatten(0, (len(chosen), draws))
 
-        found = self._method(
+        explanation = self._method(
             Request(
                 model=self.presented[str(cell)],  # type: ignore[arg-type]  # a ModuleDict gives modules
                 pixels=batch.pixels[rows],
@@ -97,9 +97,9 @@ class GridSource(CountingModule):
                 images_per_input=n * n,
             )
         )
-        return found, in_top
+        return explanation, in_top
 
-    def _facts(self, item: tuple[int, int], found: Explanation, place: int) -> dict:
+    def _facts(self, item: tuple[int, int], explanation: Explanation, place: int) -> dict:
         grid, cell = item
         record = self._job.images.records[int(self._grids.images[grid, cell])]
         classes = self.classifier.classes
@@ -109,9 +109,9 @@ class GridSource(CountingModule):
             "grid": grid,
             "cell": cell,
             "label": record.class_name,
-            "explained": classes[found.explained[place]],
-            "predicted": classes[found.predicted[place]],
-            "p_source": float(found.p_explained[place]),
-            "passes": int(found.passes[place]),
-            "converged": bool(found.converged[place]),
-        } | {name: values[place].item() for name, values in found.facts.items()}
+            "explained": classes[explanation.explained[place]],
+            "predicted": classes[explanation.predicted[place]],
+            "p_source": float(explanation.p_explained[place]),
+            "passes": int(explanation.passes[place]),
+            "converged": bool(explanation.converged[place]),
+        } | {name: values[place].item() for name, values in explanation.facts.items()}

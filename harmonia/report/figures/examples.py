@@ -26,9 +26,9 @@ def typical_images(collection: Collection, images: ImageList, arm: str, count: i
     """Places of the most typical images of a data set, most typical first; images without a number never."""
     cells = [cell for cell in collection.cells if cell.key["data"] == images.name]
     drops = np.array([probability_drop(block, arm) for cell in cells for block in cell.blocks.values()])
-    there = np.isfinite(drops)
-    drop = np.where(there, drops, 0).sum(0) / np.maximum(there.sum(0), 1)
-    shows = there.sum(0)
+    known = np.isfinite(drops)
+    drop = np.where(known, drops, 0).sum(0) / np.maximum(known.sum(0), 1)
+    shows = known.sum(0)
     usable = np.flatnonzero((shows > 0) & (shows == shows.max(initial=0)))  # a method may have run on a part of them
     if not len(usable):
         return []

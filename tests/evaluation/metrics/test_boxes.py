@@ -7,7 +7,7 @@ from metric_batch import batch, classifier, pixels
 from torch import nn
 
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.boxes import NO_BOX, NO_MASS, Boxes, union
+from harmonia.evaluation.metrics.boxes import NO_BOX, NO_MASS, BoxScores, union
 
 SIZE = 8
 
@@ -17,7 +17,7 @@ def scored(maps, *boxes, metric=None):
     model = classifier(nn.Identity(), SIZE)
     shown = batch(model, lambda model, images, rows: maps, pixels(len(maps), SIZE))
     given = tuple(torch.tensor(of_image, dtype=torch.float64).reshape(-1, 4) for of_image in boxes)
-    return (metric or Boxes())(replace(shown, boxes=given)).scores
+    return (metric or BoxScores())(replace(shown, boxes=given)).scores
 
 
 def spot(*places):
@@ -70,9 +70,9 @@ def test_of_equal_highest_pixels_the_share_inside_counts():
 def test_the_tolerance_is_a_disc_around_the_highest_pixel():
     # box pixel (4, 4); the peak is 3 rows and 4 columns away: at a distance of 5
     maps, box = spot((1, 0)), [[4, 4, 5, 5]]
-    assert scored(maps, box, metric=Boxes(tolerance_px=4.9))["pointing_game"].values.item() == 0
-    assert scored(maps, box, metric=Boxes(tolerance_px=5.0))["pointing_game"].values.item() == 1
-    assert scored(maps, box, metric=Boxes(tolerance_px=5.0))["energy_pointing_game"].values.item() == 0
+    assert scored(maps, box, metric=BoxScores(tolerance_px=4.9))["pointing_game"].values.item() == 0
+    assert scored(maps, box, metric=BoxScores(tolerance_px=5.0))["pointing_game"].values.item() == 1
+    assert scored(maps, box, metric=BoxScores(tolerance_px=5.0))["energy_pointing_game"].values.item() == 0
 
 
 def test_undefined_is_not_zero():
@@ -97,7 +97,7 @@ def test_a_coarse_map_is_enlarged_bilinearly():
 @pytest.mark.parametrize("tolerance", [-1.0, float("inf")])
 def test_a_tolerance_must_be_a_number_of_pixels(tolerance):
     with pytest.raises(InputError, match="tolerance_px"):
-        Boxes(tolerance_px=tolerance)
+        BoxScores(tolerance_px=tolerance)
 
 
 def test_the_games_are_quantus_where_it_is_right():
