@@ -1,16 +1,16 @@
 """A W&B workspace over the runs of a sweep and of its report: the transfer matrix, curves, tables and pictures.
 
-It holds no number: its panels name what harmonia.tracking and harmonia.report_run log.
+It holds no number: its panels name what harmonia.results.tracking and harmonia.report.wandb_run log.
 """
 
 import sys
 from collections.abc import Sequence
 
-from harmonia.cli.arguments import keyword_arguments
+from harmonia.cli.entry import keyword_command
 from harmonia.errors import InputError
 from harmonia.report.workspace import MODULE, find_logged, save, workspace_of
 
-HELP = """\
+USAGE = """\
 A W&B workspace for finished jobs, printed as Python code; no network and no account are needed for that.
 
     python -m harmonia.dashboard run=FOLDER [arm=soft] [report=FOLDER] [entity=NAME] [project=NAME] [save=true]
@@ -30,23 +30,18 @@ ARGUMENTS = ("run", "arm", "report", "entity", "project", "save")
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    words = sys.argv[1:] if words is None else words
-    if {"-h", "--help"} & set(words):
-        print(HELP, end="")
-        return 0
-    try:
-        given = keyword_arguments(words, ARGUMENTS, MODULE)
-        if (saved := given.pop("save", "false")) not in ("true", "false"):
-            raise InputError(f"save must be true or false, got {saved!r}; without it the code is printed alone")
-        workspace = workspace_of(find_logged(**given))
-        from harmonia.report.workspace_code import workspace_code
+    return keyword_command(_print_workspace, words, USAGE, ARGUMENTS, MODULE)
 
-        print(workspace_code(workspace), end="")
-        if saved == "true":
-            save(workspace)
-    except InputError as error:
-        print(f"harmonia: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+
+def _print_workspace(arguments: dict[str, str]) -> int:
+    if (saved := arguments.pop("save", "false")) not in ("true", "false"):
+        raise InputError(f"save must be true or false, got {saved!r}; without it the code is printed alone")
+    workspace = workspace_of(find_logged(**arguments))
+    from harmonia.report.workspace_code import workspace_code
+
+    print(workspace_code(workspace), end="")
+    if saved == "true":
+        save(workspace)
     return 0
 
 

@@ -13,15 +13,29 @@ import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from harmonia.cli.entry import Interrupted, Refused, conf_folder, interruptible, quote_true, sweep_first
+from harmonia.cli.entry import Refused, conf_folder, exit_code, quote_true, sweep_first
 from harmonia.cli.refusal import refusal
 from harmonia.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: planned; 2: the user can mend it, in one line; 130: interrupted."""
+    """The command line; returns the exit code, which exit_code explains."""
+    words = sys.argv[1:] if argv is None else argv
+    return exit_code(
+        lambda: _plan(words),
+        lambda error: refusal(error, conf_folder(), words),
+        "interrupted; nothing was planned or written",
+    )
+
+
+def _plan(argv: Sequence[str]) -> int:
     options, words = _parser().parse_known_args(argv)
     words = quote_true(sweep_first(words))
+    if flags := [word for word in words if word.startswith("-") and word not in ("-m", "--multirun")]:
+        raise InputError(
+            f"harmonia.plan takes --images, --devices, -m and overrides, got {flags[0]}; Hydra's own flags are "
+            "for python -m harmonia.run"
+        )
     # torch takes seconds to import: --help must not pay for it
     from harmonia.job.plan import Plan, duration
     from harmonia.job.settings import settings_of
@@ -42,22 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         quiet = [f"hydra/{kind}_logging=none" for kind in ("job", "hydra")]
         sys.argv = ["harmonia.plan", *own, *quiet, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
         try:
-            if flags := [word for word in words if word.startswith("-") and word not in ("-m", "--multirun")]:
-                raise InputError(
-                    f"harmonia.plan takes --images, --devices, -m and overrides, got {flags[0]}; Hydra's own flags are "
-                    "for python -m harmonia.run"
-                )
-            with interruptible():
-                look()
-        except (KeyboardInterrupt, Interrupted):
-            print("harmonia: interrupted; nothing was planned or written", file=sys.stderr)
-            return 130
-        except (Exception, Refused) as error:
-            line = refusal(error, conf_folder(), words)
-            if line is None:
-                raise
-            print(f"harmonia: {line}", file=sys.stderr)
-            return 2
+            look()
         finally:
             sys.argv = before
     console = Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False)

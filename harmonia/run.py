@@ -9,7 +9,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from harmonia.cli.entry import Interrupted, Refused, conf_folder, interruptible, quote_true, sweep_first
+from harmonia.cli.entry import Refused, conf_folder, exit_code, quote_true, sweep_first
 from harmonia.cli.refusal import refusal
 from harmonia.job.ray_launcher import RayLauncher
 from harmonia.report.after_sweep import report_sweep
@@ -31,30 +31,27 @@ def job(config: DictConfig) -> None:
 
 
 def main() -> int:
-    """0: done; 2: the user can mend it, in one line; 130: interrupted; 1: anything else, with its traceback."""
+    """The command line; returns the exit code, which exit_code explains."""
     # Hydra would print its own errors in several lines and end with 1; so they come here
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # Hydra builds launchers of the package hydra_plugins alone: the name that conf/hydra/launcher/ray.yaml gives ours
     Plugins.instance().class_name_to_class["hydra_plugins.harmonia.RayLauncher"] = RayLauncher
     program, *words = sys.argv
     sys.argv = [program, *quote_true(sweep_first(words))]
+    return exit_code(
+        _jobs_and_report,
+        lambda error: refusal(error, conf_folder(), words),
+        "interrupted; the same command resumes, finished shards are kept",
+    )
+
+
+def _jobs_and_report() -> int:
     try:
-        with interruptible():
-            try:
-                job()
-            except (Exception, Refused):
-                report_sweep()  # of the jobs that did not fail; one that is interrupted waits for no report
-                raise
-            report_sweep()
-    except (KeyboardInterrupt, Interrupted):
-        print("harmonia: interrupted; the same command resumes, finished shards are kept", file=sys.stderr)
-        return 130
-    except (Exception, Refused) as error:
-        line = refusal(error, conf_folder(), words)
-        if line is None:
-            raise
-        print(f"harmonia: {line}", file=sys.stderr)
-        return 2
+        job()
+    except (Exception, Refused):
+        report_sweep()  # of the jobs that did not fail; one that is interrupted waits for no report
+        raise
+    report_sweep()
     return 0
 
 

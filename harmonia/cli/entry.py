@@ -1,11 +1,16 @@
-"""What the doors share: where conf/ lies, how signals and refusals leave Hydra, and words that Hydra would misread."""
+"""What the command lines share: exit codes, one line of refusal, signals, conf/, and words that Hydra would misread."""
 
+import os
 import re
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+from harmonia.cli.arguments import keyword_arguments
+from harmonia.errors import InputError
 
 
 def conf_folder() -> Path:
@@ -21,6 +26,56 @@ class Refused(BaseException):
 
 class Interrupted(BaseException):
     """Ctrl-C or SIGTERM. Lightning ends the process on a KeyboardInterrupt and ignores SIGTERM; this passes through."""
+
+
+def exit_code(
+    work: Callable[[], int],
+    refusal: Callable[[BaseException], str | None],
+    interrupted: str = "interrupted",
+) -> int:
+    """What a command line ends with: the work's own code, 2: refused in one line, 130: interrupted.
+
+    141: nobody reads the output any more, as after `| head`. refusal: the line for what the user can mend, None for
+    anything else, which is raised.
+    """
+    try:
+        try:
+            with interruptible():
+                return work()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more when it closes the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (KeyboardInterrupt, Interrupted):
+        line, code = interrupted, 130
+    except (Exception, Refused) as error:
+        line, code = refusal(error), 2
+        if line is None:
+            raise
+    print(f"harmonia: {line}", file=sys.stderr)
+    return code
+
+
+def input_error(error: BaseException) -> str | None:
+    """The line of an InputError, None for any other."""
+    return " ".join(str(error).split()) if isinstance(error, InputError) else None
+
+
+def keyword_command(
+    work: Callable[[dict[str, str]], int], words: Sequence[str] | None, usage: str, known: Sequence[str], module: str
+) -> int:
+    """The exit code of a command line of KEY=VALUE words, which the work is given; usage is what --help prints."""
+    words = sys.argv[1:] if words is None else words
+
+    def answer() -> int:
+        if {"-h", "--help"} & set(words):
+            print(usage, end="")
+            return 0
+        return work(keyword_arguments(words, known, module))
+
+    return exit_code(answer, input_error)
 
 
 @contextmanager

@@ -4,13 +4,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from harmonia.cli.arguments import keyword_arguments
+from harmonia.cli.entry import keyword_command
 from harmonia.errors import InputError
 from harmonia.report.wandb_run import track_report
 from harmonia.report.write import MODULE, THUMBNAILS, write_report
 from harmonia.report.written import print_report
 
-HELP = """\
+USAGE = """\
 Tables, figures and pages to browse from finished jobs; open index.html in any browser.
 
     python -m harmonia.report run=FOLDER [arm=soft] [out=FOLDER] [images=ID,ID] [thumbnails=5000] [logger=wandb]
@@ -28,40 +28,30 @@ Exit code: 0, or 1 if no job was finished, or 2 if the command line was wrong.
 ARGUMENTS = ("run", "arm", "out", "images", "thumbnails", "logger")
 
 
-def _arguments(words: Sequence[str]) -> dict[str, Any]:
-    arguments: dict[str, Any] = dict(keyword_arguments(words, ARGUMENTS, MODULE))
+def main(words: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    return keyword_command(_report, words, USAGE, ARGUMENTS, MODULE)
+
+
+def _report(words: dict[str, str]) -> int:
+    arguments: dict[str, Any] = dict(words)
+    if (logger := arguments.pop("logger", "none")) not in ("none", "wandb"):
+        raise InputError(f"logger must be none or wandb, got {logger!r}; the files are written in any case")
     if "images" in arguments:
         arguments["images"] = arguments["images"].split(",")
     if "thumbnails" in arguments:
         arguments["thumbnails"] = _count(arguments["thumbnails"])
-    if (logger := arguments.get("logger", "none")) not in ("none", "wandb"):
-        raise InputError(f"logger must be none or wandb, got {logger!r}; the files are written in any case")
-    return arguments
+    report = write_report(**arguments)
+    print_report(report)
+    if logger == "wandb":
+        track_report(report)
+    return 0 if report.jobs else 1
 
 
 def _count(text: str) -> int | None:
     if text != "all" and not text.isdecimal():
         raise InputError(f"thumbnails must be a number of images or all, got {text!r}; {THUMBNAILS} is usual")
     return None if text == "all" else int(text)
-
-
-def main(words: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    words = sys.argv[1:] if words is None else words
-    if {"-h", "--help"} & set(words):
-        print(HELP, end="")
-        return 0
-    try:
-        arguments = _arguments(words)
-        logger = arguments.pop("logger", "none")
-        report = write_report(**arguments)
-    except InputError as error:
-        print(f"harmonia: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print_report(report)
-    if logger == "wandb":
-        track_report(report)
-    return 0 if report.jobs else 1
 
 
 if __name__ == "__main__":

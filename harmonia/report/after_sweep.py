@@ -57,5 +57,7 @@ def report_sweep() -> None:
                 print_report(report)
                 if logged_to_wandb(report.jobs):
                     track_report(report)
+        except BrokenPipeError:
+            raise  # the report is written, but nobody reads what is printed
         except Exception:
             log.exception("the report failed; make it again with python -m harmonia.report run=%s", folder)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from harmonia.cli.entry import exit_code, input_error
 from harmonia.errors import InputError
 from harmonia.store import claims
 from harmonia.store.files import TEMPORARY, disk_errors
@@ -27,14 +28,15 @@ _EMPTY_S = 3600  # between opening a set and claiming its first shard a job hold
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    return exit_code(lambda: _command(argv), input_error)
+
+
+def _command(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
-    try:
-        if not options.cache.is_dir():
-            raise InputError(f"the map store must be a folder, got {options.cache}; name another with --cache PATH")
-        return options.run(options)
-    except InputError as error:
-        print(f"harmonia: {error}", file=sys.stderr)
-        return 2
+    if not options.cache.is_dir():
+        raise InputError(f"the map store must be a folder, got {options.cache}; name another with --cache PATH")
+    return options.run(options)
 
 
 def list_sets(options: argparse.Namespace) -> int:
