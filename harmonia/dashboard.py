@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from harmonia.cli.entry import keyword_command
 from harmonia.errors import InputError
-from harmonia.report.workspace import MODULE, find_logged, save, workspace_of
+from harmonia.report.workspace import find_logged, save, workspace_of
 
 USAGE = """\
 A W&B workspace for finished jobs, printed as Python code; no network and no account are needed for that.
 
     python -m harmonia.dashboard run=FOLDER [arm=soft] [report=FOLDER] [entity=NAME] [project=NAME] [save=true]
+                              [sections=package.module]
 
 run      a sweep's folder or one job's folder, whose jobs ran with logger=wandb
 arm      which arm's retention the bars show: soft, area10, area20, area30, area50 or a control's name
@@ -21,22 +22,24 @@ report   the report whose tables and figures are shown, made with logger=wandb; 
 entity   the W&B user or team; needed to save
 project  the W&B project; by default the one of the jobs
 save     true: the workspace is made on the W&B server too, which takes wandb login and runs that were sent there
+sections modules of sections beside harmonia's own, as the report's; their code is run
 
 Exit code: 0, or 2 if the command line was wrong or W&B did not take the workspace.
 """
 
-ARGUMENTS = ("run", "arm", "report", "entity", "project", "save")
+ARGUMENTS = ("run", "arm", "report", "entity", "project", "save", "sections")
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    return keyword_command(_print_workspace, words, USAGE, ARGUMENTS, MODULE)
+    return keyword_command(_print_workspace, words, USAGE, ARGUMENTS, "harmonia.dashboard")
 
 
 def _print_workspace(arguments: dict[str, str]) -> int:
     if (saved := arguments.pop("save", "false")) not in ("true", "false"):
         raise InputError(f"save must be true or false, got {saved!r}; without it the code is printed alone")
-    workspace = workspace_of(find_logged(**arguments))
+    sections = filter(None, arguments.pop("sections", "").split(","))
+    workspace = workspace_of(find_logged(**arguments, sections=sections))
     from harmonia.report.workspace_code import workspace_code
 
     print(workspace_code(workspace), end="")

@@ -5,25 +5,35 @@ import sys
 
 import pytest
 import wandb
+from planted_jobs import plant_scores
 
 from harmonia.dashboard import main
-from harmonia.report.workspace import Logged, workspace_of
+from harmonia.report.own_files import FIGURES, TABLES, OwnFiles
+from harmonia.report.workspace import find_logged, workspace_of
 from harmonia.report.workspace_code import workspace_code
 from harmonia.report.write import write_report
 
 ws = pytest.importorskip("wandb_workspaces.workspaces", reason="the extra dashboard is not installed")
 
 HOSTILE = "a'b\"c\\d\n{e}"
-LOGGED = Logged(
-    entity="me",
-    project="harmonia",
-    groups=["sweep-1"],
-    arm="area30",
-    targets=["e6", HOSTILE],
-    areas=True,
-    tables=["table1", "matrix", "transfer_above_control"],
-    figures=["fig1", "fig2", "transfer_matrix", "accuracy_by_area"],
-)
+
+
+@pytest.fixture
+def logged(tmp_path, logged_job):
+    """logged(groups): what two jobs and their report have logged, one of them with hostile names."""
+
+    def look(*groups):
+        for number, (target, group) in enumerate(zip(("e6", HOSTILE), groups or ("sweep-1",) * 2, strict=True)):
+            logged_job(tmp_path / str(number), target=target, group=group)
+        files = OwnFiles(tmp_path / "report")
+        files.folder.mkdir()
+        stems = {TABLES: ["table1", "matrix", "transfer_above_control"], FIGURES: ["fig1", "fig2", "transfer_matrix"]}
+        for kind, names in stems.items():
+            for stem in names:
+                files.claim(kind, stem)
+        return find_logged(str(tmp_path), "area30", entity="me")
+
+    return look
 
 
 def spec(workspace):
@@ -43,24 +53,24 @@ def executed(code):
     return namespace["workspace"]
 
 
-def test_the_printed_code_builds_the_same_workspace():
-    workspace = workspace_of(LOGGED)
+def test_the_printed_code_builds_the_same_workspace(logged):
+    workspace = workspace_of(logged())
     assert spec(executed(workspace_code(workspace))) == spec(workspace)
 
 
-def test_curves_and_bars_name_every_targets_metrics():
-    workspace = workspace_of(LOGGED)
+def test_curves_and_bars_name_every_targets_metrics(logged):
+    workspace = workspace_of(logged())
     curves = [panel for panel in panels(workspace, "Accuracy against area") if hasattr(panel, "y")]
     assert [(panel.x, panel.y) for panel in curves] == [
-        ("curves/kept_area", [f"curves/{target}/accuracy", f"curves/{target}/control"]) for target in LOGGED.targets
+        ("curves/kept_area", [f"curves/{target}/accuracy", f"curves/{target}/control"]) for target in ("e6", HOSTILE)
     ]
     bars = [panel.metrics for panel in panels(workspace, "Transfer matrix") if hasattr(panel, "metrics")]
-    assert bars == [[f"{target}/area30/retention"] for target in LOGGED.targets]
+    assert bars == [[f"{target}/area30/retention"] for target in ("e6", HOSTILE)]
 
 
 @pytest.mark.parametrize("group", ["sweep-1", HOSTILE])
-def test_only_the_sweeps_runs_are_shown(group):
-    sent = workspace_of(Logged(**{**vars(LOGGED), "groups": [group, "other"]}))._to_model()
+def test_only_the_sweeps_runs_are_shown(logged, group):
+    sent = workspace_of(logged(group, "other"))._to_model()
     (chosen,) = sent.spec.section.run_sets[0].filters["filters"]
     assert (chosen["key"], chosen["op"], chosen["value"]) == (
         {"section": "run", "name": "group"},
@@ -86,6 +96,17 @@ def test_the_command_prints_code_that_shows_what_the_report_has(tmp_path, logged
     assert bars == [["e6/soft/retention"], ["e5/soft/retention"]]
 
 
+def test_jobs_that_scored_maps_have_a_workspace_too(tmp_path, capsys):
+    logger = {"_target_": "pytorch_lightning.loggers.WandbLogger", "project": "harmonia"}
+    for method in ("gc", "ss"):
+        plant_scores(tmp_path / method, "lite0", method, {"deletion": [0.1, 0.2]}, logger=logger)
+    write_report(tmp_path)
+    assert main([f"run={tmp_path}"]) == 0
+    workspace = executed(capsys.readouterr().out)
+    keys = [key for panel in panels(workspace, "Metrics of maps") for key in getattr(panel, "media_keys", [])]
+    assert keys == ["figures/ranking"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -102,7 +123,7 @@ def test_a_mistake_is_one_line_with_its_remedy(tmp_path, logged_job, capsys, wor
     logged_job(tmp_path / "sweep" / "0")
     report = tmp_path / "sweep" / "report"
     report.mkdir()
-    (report / "index.html").touch()
+    OwnFiles(report).claim(TABLES, "table1")
     (tmp_path / "empty").mkdir()
     folders = {name: tmp_path / name for name in ("sweep", "none", "empty")}
     assert main([word.format(**folders) for word in words]) == 2

@@ -20,7 +20,7 @@ from harmonia.job.completion import Completed, complete
 from harmonia.job.contract import Evaluation, Job, Stage
 from harmonia.job.progress import ProgressBar
 from harmonia.job.stages import as_text, counted, explained_by, map_stage, stored_stage
-from harmonia.results import tracking
+from harmonia.results import tracked_rows, tracking
 from harmonia.results.rows import SUMMARY
 from harmonia.results.scores import SCORES, read_scores, reasons, summarise_scores, write_scores
 from harmonia.store.identity import fingerprint
@@ -68,7 +68,8 @@ class MapScores(Evaluation):
 
     def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:
         """Numbers; with W&B histograms and a table of images too."""
-        tracking.publish_scores(logger, summary, dict(job.settings.resolved), read_scores(job.folder))
+        settings = dict(job.settings.resolved)
+        tracking.publish(logger, summary, settings, lambda: tracked_rows.score_media(read_scores(job.folder)))
 
     def _score(self, job: Job, scores: ShardSet) -> Completed:
         def module(progress: ProgressBar) -> Scorer:

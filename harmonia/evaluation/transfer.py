@@ -31,12 +31,11 @@ from harmonia.job.progress import ProgressBar
 from harmonia.job.stages import as_text, counted, explained_by, image_stage, later_stage, map_stage, stored_stage
 from harmonia.job.target import FeatureTarget
 from harmonia.models.classifier import Classifier
-from harmonia.results import tracking
+from harmonia.results import tracked_rows, tracking
 from harmonia.results.maps import MAPS, write_small_maps
 from harmonia.results.representations import write_representations
 from harmonia.results.rows import REPRESENTATIONS, ROWS, SUMMARY, row_writer
 from harmonia.results.summary import summarise_job
-from harmonia.results.tracked_rows import tracked_rows
 from harmonia.shapes import Logits, Maps
 from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
@@ -83,11 +82,14 @@ class Transfer(Evaluation):
 
     def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:
         """Numbers; with W&B a panel of samples, curves, histograms and a table of images too."""
-        panel: list = []
-        rows = tracked_rows(job.folder)
-        with tracking.only_warns("no sample panel"):
-            panel = sample_panel(job, self.arms(job), job.settings.tracking.panel_images)
-        tracking.publish(logger, summary, dict(job.settings.resolved), rows, panel)
+
+        def media() -> tracking.Media:
+            panel: list = []
+            with tracking.only_warns("no sample panel"):
+                panel = sample_panel(job, self.arms(job), job.settings.tracking.panel_images)
+            return tracked_rows.transfer_media(tracked_rows.tracked_rows(job.folder), summary, panel)
+
+        tracking.publish(logger, tracked_rows.metrics(summary), dict(job.settings.resolved), media)
 
     def arms(self, job: Job) -> KeepArms:
         """How the job's maps are read."""

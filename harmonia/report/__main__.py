@@ -14,6 +14,7 @@ USAGE = """\
 Tables, figures and pages to browse from finished jobs; open index.html in any browser.
 
     python -m harmonia.report run=FOLDER [arm=soft] [out=FOLDER] [images=ID,ID] [thumbnails=5000] [logger=wandb]
+                              [sections=package.module]
 
 run         a sweep's folder, one job's folder, or any folder above them
 arm         what stands under (F): soft, area10, area20, area30, area50 or a control's name
@@ -21,11 +22,12 @@ out         where the report goes; by default FOLDER/report; an earlier report t
 images      what Fig. 1 shows: ids of images (image_id in the rows); without it the typical ones
 thumbnails  of how many images at most, evenly spread; all or 0 are possible; numbers are there for every image
 logger      none (default), or wandb: tables and figures in a W&B run too, offline unless WANDB_MODE says otherwise
+sections    modules of sections beside harmonia's own, for jobs of evaluations beside harmonia's own; their code is run
 
 Exit code: 0, or 1 if no job was finished, or 2 if the command line was wrong.
 """
 
-ARGUMENTS = ("run", "arm", "out", "images", "thumbnails", "logger")
+ARGUMENTS = ("run", "arm", "out", "images", "thumbnails", "logger", "sections")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -37,8 +39,8 @@ def _report(words: dict[str, str]) -> int:
     arguments: dict[str, Any] = dict(words)
     if (logger := arguments.pop("logger", "none")) not in ("none", "wandb"):
         raise InputError(f"logger must be none or wandb, got {logger!r}; the files are written in any case")
-    if "images" in arguments:
-        arguments["images"] = arguments["images"].split(",")
+    for name in {"images", "sections"} & set(arguments):
+        arguments[name] = arguments[name].split(",")
     if "thumbnails" in arguments:
         arguments["thumbnails"] = _count(arguments["thumbnails"])
     report = write_report(**arguments)

@@ -1,11 +1,16 @@
 """The report that a sweep writes when its last job has ended, well or badly, and a single run that went well."""
 
 import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from harmonia.arms import SOFT_ARM
@@ -13,7 +18,17 @@ from harmonia.store.files import JOBS, locked
 
 log = logging.getLogger(__name__)
 
-_due: list[tuple[Path, str]] = []
+
+@dataclass(frozen=True)
+class _Due:
+    """A report that is to be written."""
+
+    folder: Path
+    arm: str
+    evaluations: tuple[str, ...]  # dotted names of their classes
+
+
+_due: list[_Due] = []
 
 
 class ReportAfterSweep(Callback):
@@ -32,7 +47,27 @@ class ReportAfterSweep(Callback):
 
     def _remember(self, config: DictConfig, folder: str) -> None:
         start = OmegaConf.select(config, "hydra.runtime.cwd", throw_on_missing=False) or "."
-        _due.append((Path(start, folder), self._arm))
+        _due.append(_Due(Path(start, folder), self._arm, tuple(dict.fromkeys(_evaluations(config)))))
+
+
+def _evaluations(config: DictConfig) -> Iterator[str]:
+    """Classes of the evaluation that is configured and of those that are swept."""
+    if configured := OmegaConf.select(config, "evaluation._target_", throw_on_missing=False):
+        yield str(configured)
+    words = list(OmegaConf.select(config, "hydra.overrides.task") or ())
+    words += [f"{key}={values}" for key, values in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
+    swept = [word for word in words if word.startswith("evaluation=")]
+    for override in OverridesParser.create().parse_overrides(swept):
+        if override.is_sweep_override():
+            for option in override.sweep_string_iterator():
+                yield from _targets(f"evaluation/{option}")
+
+
+def _targets(option: str) -> Iterator[str]:
+    """The class that an option's yaml names, wherever on Hydra's search path it lies."""
+    for source in GlobalHydra.instance().config_loader().get_sources():
+        if source.is_config(option) and (target := OmegaConf.select(source.load_config(option).config, "_target_")):
+            yield str(target)
 
 
 def report_sweep() -> None:
@@ -41,7 +76,8 @@ def report_sweep() -> None:
     A report that fails is a logged error, because the jobs' rows are safe on disk.
     """
     while _due:
-        folder, arm = _due.pop()
+        due = _due.pop()
+        folder = due.folder
         if not folder.is_dir():
             continue  # refused before it could be made, and said so
         try:
@@ -51,9 +87,12 @@ def report_sweep() -> None:
             from harmonia.report.written import print_report
             from harmonia.results.jobs import logged_to_wandb
 
+            # those of harmonia are known without torch, which their evaluations import
+            others = [get_class(name) for name in due.evaluations if not name.startswith("harmonia.")]
+            sections = [evaluation.section for evaluation in others if hasattr(evaluation, "section")]
             # processes that share a sweep's folder end together: one report at a time
             with locked(folder / ".report.lock", JOBS, wait=True):
-                report = write_report(folder, arm=arm)
+                report = write_report(folder, arm=due.arm, sections=sections)
                 print_report(report)
                 if logged_to_wandb(report.jobs):
                     track_report(report)

@@ -6,9 +6,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from harmonia.report.tables.contrasts import HEADLINE
 from harmonia.report.written import Report
 from harmonia.results.jobs import logged_to_wandb, section
 from harmonia.results.tracking import only_warns, wandb_table
@@ -16,8 +13,6 @@ from harmonia.results.tracking import only_warns, wandb_table
 
 def track_report(report: Report) -> None:
     """The report in W&B, and how to send it on if it was kept offline."""
-    # takes torch, and so seconds, which no other report must pay
-
     if kept := log_report(report):
         print(f"W&B: kept offline; send it later with {shlex.join([sys.executable, '-m', 'wandb', 'sync', str(kept)])}")
 
@@ -70,26 +65,13 @@ def _content(report: Report) -> dict[str, Any]:
     import wandb
 
     folder = report.folder or Path()
-    tables: dict[str, pd.DataFrame] = {
-        **{f"table{number}": table for number, table in enumerate(report.tables, start=1)},
-        **{made.stem: made.numbers for made in report.statistics},
-        "transfer_matrix": report.matrix,
-    }
+    tables = {table.stem: table.numbers for table in report.tables}
+    for part in report.sections:
+        tables |= part.data
     content: dict[str, Any] = {f"tables/{stem}": wandb_table(table) for stem, table in tables.items()}
     for figure in report.figures:
         caption = f"{figure.title} {figure.caption}"
         content[f"figures/{figure.stem}"] = wandb.Image(str(folder / f"{figure.stem}.png"), caption=caption)
-    for made in report.statistics:
-        if made.stem == HEADLINE:
-            content |= _headline(made.numbers)
+    for part in report.sections:
+        content |= part.metrics
     return content
-
-
-def _headline(numbers: pd.DataFrame) -> dict[str, float]:
-    """Transfer above control as `<source>/<method>/<arm>/above_control`; that of several settings is in the table."""
-    one_setting: Any = numbers.groupby(["source", "method", "arm"]).filter(lambda part: len(part) == 1)
-    return {
-        f"{line['source']}/{line['method']}/{line['arm']}/above_control": line["above_control"]
-        for line in one_setting.to_dict("records")
-        if pd.notna(line["above_control"])
-    }

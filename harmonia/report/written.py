@@ -4,24 +4,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
 from rich.console import Console
 
-from harmonia.report.figures.style import Illustration
-from harmonia.report.page.write import INDEX, RANKING
+from harmonia.report.contract import INDEX, Section
+from harmonia.report.figures.style import CaptionedFigure
 from harmonia.report.tables.columns import StatisticTable
-from harmonia.report.tables.contrasts import HEADLINE
-from harmonia.report.tables.localisation import STEM
-from harmonia.report.tables.ranking import RANKING_STEMS
 from harmonia.report.tables.typeset import print_table
 from harmonia.results.jobs import JobFolder
-from harmonia.statistics.contrasts import ALL_SOURCES
 
-LEGEND = "A soft map dims the image and may keep more of its light than another: compare methods at equal area."
-EQUAL_AREA = "python -m harmonia.report run=FOLDER arm=area30 out=FOLDER2"
-MATRIX = "transfer_matrix.csv"
 SHOWN = 10  # lines of one kind in the terminal; the page has all
 
 
@@ -33,12 +24,26 @@ class Report:
     arm: str
     folder: Path | None = None  # None: there was no job, and so no file
     jobs: list[JobFolder] = field(default_factory=list)  # the finished ones
-    tables: list[pd.DataFrame] = field(default_factory=list)
-    statistics: list[StatisticTable] = field(default_factory=list)
-    matrix: pd.DataFrame = field(default_factory=pd.DataFrame)
-    figures: list[Illustration] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)  # cells and arms that others of the grid have
+    sections: list[Section] = field(default_factory=list)  # those that have jobs
+    unread: dict[str, str] = field(default_factory=dict)  # jobs that no section has, with the reason
+
+    @property
+    def tables(self) -> list[StatisticTable]:
+        return [table for section in self.sections for table in section.tables]
+
+    @property
+    def figures(self) -> list[CaptionedFigure]:
+        return [figure for section in self.sections for figure in section.figures]
+
+    @property
+    def missing(self) -> list[str]:
+        """Cells and arms that others of the grid have."""
+        return [line for section in self.sections for line in section.missing]
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Jobs and parts of jobs that are not in the report, with the reason."""
+        return self.unread | {name: reason for section in self.sections for name, reason in section.left_out.items()}
 
 
 def print_report(report: Report) -> None:
@@ -47,17 +52,14 @@ def print_report(report: Report) -> None:
     console = Console(width=None if sys.stdout.isatty() else 220, highlight=False)
 
     def say(line: str) -> None:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False, emoji=False, soft_wrap=True)
 
-    for table in report.tables:
-        print_table(table, console)
-    for made in report.statistics:
-        if made.stem == HEADLINE:
-            print_table(_main_lines(made.printed, report.arm), console)
-        elif made.stem == STEM:
-            print_table(made.printed, console)
-    if report.tables:
-        say(f"{LEGEND} {EQUAL_AREA}")
+    for section in report.sections:
+        for table in section.terminal_tables():
+            print_table(table, console)
+    for section in report.sections:
+        if section.note and section.page == INDEX:
+            say(f"{section.note} {section.command}".rstrip())
     for line in _first(report.missing):
         say(f"missing: {line}")
     for line in _first([f"{name}: {reason}" for name, reason in report.left_out.items()]):
@@ -67,24 +69,13 @@ def print_report(report: Report) -> None:
     if report.folder is None:
         return
     say(f"report: {report.folder / INDEX}")
-    if any(made.stem in RANKING_STEMS for made in report.statistics):
-        say(f"ranking of methods by metrics of their maps: {report.folder / RANKING}")
+    for section in report.sections:
+        if section.page != INDEX:
+            say(f"{section.page_shows}: {report.folder / section.page}")
     if report.jobs:
-        tables = [f"table{number}" for number, _ in enumerate(report.tables, start=1)]
-        stems = tables + [made.stem for made in report.statistics]
-        say(f"  tables (md, csv, tex): {', '.join(stems)}{f'; {MATRIX}' if report.tables else ''}")
+        more = "".join(f"; {stem}.csv" for section in report.sections for stem in section.data)
+        say(f"  tables (md, csv, tex): {', '.join(table.stem for table in report.tables)}{more}")
         say(f"  figures (png, pdf): {', '.join(figure.stem for figure in report.figures)}")
-
-
-def _main_lines(headline: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """Of transfer above control the means over sources, and each source's line of the arm that the report is about.
-
-    All of it where no mean over sources stands above its parts.
-    """
-    means: Any = headline["Source"].str.startswith(ALL_SOURCES)
-    main: Any = headline[means | (headline["Arm"] == arm) | ~means.any()]
-    main.attrs = headline.attrs
-    return main
 
 
 def _first(lines: Sequence[str]) -> list[str]:

@@ -90,7 +90,7 @@ def _read_job(folder: Path) -> JobFolder:
 def _rows_file(folder: Path, environment: Mapping[str, Any]) -> str:
     """The first of the files that the job records; of a version that recorded none, whichever it left."""
     match environment.get("files"):
-        case [str(name), *_] if Path(name).name == name:
+        case [str(name), *_] if name and Path(name).name == name:
             return name
     return next((name for name in (ROWS, LOCALISATION, SCORES) if (folder / name).is_file()), "rows")
 

@@ -1,6 +1,6 @@
-"""What a logger is given of a finished job, all of it from the job's rows and the summary that was made of them."""
+"""What a logger is given of a finished job: its summary, and media made of its rows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from harmonia.arms import IMAGE_ARM, area_of, is_control, is_equal_area, matched_control
 from harmonia.results.rows import read_pieces, with_categories
+from harmonia.results.tracking import Media
 
 AREA, CURVES = "curves/kept_area", "curves/{target}/{metric}"
 IMAGES = "images"  # the table with a line per image and target
@@ -34,12 +35,43 @@ def metrics(summary: Mapping[str, float | int | None]) -> dict[str, float | int 
     }
 
 
-def histograms(rows: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Probabilities of the label by `<target>/<arm>/p_label`."""
-    return {
-        "/".join([*cast(tuple[str, str], group), "p_label"]): of_group["p_label"].to_numpy()
-        for group, of_group in rows.groupby(["target", "arm"], observed=True)
-    }
+def transfer_media(
+    rows: pd.DataFrame, summary: Mapping[str, float | int | None], panel: Sequence[tuple[str, np.ndarray]] = ()
+) -> Media:
+    """Of a job that showed features to targets; rows as tracked_rows gives them.
+
+    panel: titles and pictures (H W 3 uint8) of some images.
+    """
+    return Media(
+        tables={IMAGES: image_table(rows)},
+        histograms=_label_probabilities(rows),
+        pictures={"samples": panel} if panel else {},
+        curves=area_curves(summary, rows),
+        curve_axis=AREA,
+    )
+
+
+def mosaic_media(cells: pd.DataFrame) -> Media:
+    """Of a job that scored cells of mosaics."""
+    bins = np.histogram(cells["localisation"], 20, (0, 1))
+    return Media(tables={CELLS: cells}, histograms={f"{cells['protocol'].iloc[0]}/localisation": bins})
+
+
+def score_media(scores: pd.DataFrame) -> Media:
+    """Of a job that scored maps."""
+    return Media(tables={IMAGES: score_table(scores)}, histograms=_score_histograms(scores))
+
+
+def _label_probabilities(rows: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """By `<target>/<arm>/p_label`, one axis for all of them; nothing where no image has a label."""
+    histograms = {}
+    for names, group in rows.groupby(["target", "arm"], observed=True):
+        values: Any = group["p_label"].astype(float).to_numpy()
+        values = values[np.isfinite(values)]
+        if values.size:
+            name = "/".join([*cast(tuple[str, str], names), "p_label"])
+            histograms[name] = np.histogram(values, bins=20, range=(0, 1))
+    return histograms
 
 
 def area_curves(summary: Mapping[str, float | int | None], rows: pd.DataFrame) -> list[dict[str, float]]:
@@ -75,7 +107,7 @@ def image_table(rows: pd.DataFrame) -> pd.DataFrame:
     return lines.reset_index()
 
 
-def score_histograms(scores: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _score_histograms(scores: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Counts and edges of 20 bins by `<evaluation>/<metric>`, over the values that are defined."""
     groups = scores.dropna(subset="value").groupby(["evaluation", "metric"], sort=False, observed=True)
     return {"/".join(map(str, cast(tuple, names))): np.histogram(group["value"], bins=20) for names, group in groups}

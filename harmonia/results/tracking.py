@@ -7,8 +7,9 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,6 @@ import numpy as np
 import pandas as pd
 from hydra.utils import instantiate
 from pytorch_lightning.loggers import Logger, WandbLogger
-
-from harmonia.results import tracked_rows
 
 log = logging.getLogger(__name__)
 
@@ -33,90 +32,51 @@ def make_logger(config: Mapping[str, Any] | None) -> Logger | None:
     return None  # it has warned
 
 
+@dataclass(frozen=True, kw_only=True)
+class Media:
+    """What W&B is given of a job beside its numbers, by the names under which it shows them."""
+
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    histograms: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # counts, edges of the bins
+    pictures: Mapping[str, Sequence[tuple[str, np.ndarray]]] = field(default_factory=dict)  # titles, H W 3 uint8
+    curves: Sequence[Mapping[str, float]] = ()  # points, each with its place on the axis
+    curve_axis: str = ""  # a metric; those drawn over it begin with the same name up to its last slash
+
+
 def publish(
     logger: Logger | None,
     summary: Mapping[str, float | int | None],
     config: dict[str, Any],
-    rows: pd.DataFrame,
-    panel: Sequence[tuple[str, np.ndarray]] = (),
+    media: Callable[[], Media] = Media,
 ) -> None:
-    """The summary's numbers and the config; with W&B also pictures, histograms, curves and a table of the images.
-
-    rows are those of tracked_rows.tracked_rows. panel holds titles with H W 3 uint8 pictures.
-    """
+    """The summary's numbers and the config; with W&B also what media gives, which other loggers do not ask for."""
     if logger is None:
         return
     with only_warns(f"{type(logger).__name__} did not take all of the job's numbers"):
         logger.log_hyperparams(config)
-        numbers = tracked_rows.metrics(summary)
         # A step, because WandbLogger draws every metric over it and shows nothing without one.
-        logger.log_metrics({name: value for name, value in numbers.items() if value is not None}, step=0)
-        if isinstance(logger, WandbLogger):
-            _log_curves(logger, summary, rows)
-            _log_media(logger, rows, panel)
-        logger.save()
-
-
-def publish_cells(
-    logger: Logger | None, summary: Mapping[str, float | int | None], config: dict[str, Any], cells: pd.DataFrame
-) -> None:
-    """Numbers and config of a job that scored cells of mosaics; with W&B also a histogram and a table of them."""
-    histograms = {f"{cells['protocol'].iloc[0]}/localisation": np.histogram(cells["localisation"], 20, (0, 1))}
-    _publish_table(logger, summary, config, tracked_rows.CELLS, cells, histograms)
-
-
-def publish_scores(
-    logger: Logger | None, summary: Mapping[str, float | int | None], config: dict[str, Any], scores: pd.DataFrame
-) -> None:
-    """Numbers and config of a job that scored maps; with W&B also histograms and a table with a line an image."""
-    histograms = tracked_rows.score_histograms(scores)
-    _publish_table(logger, summary, config, tracked_rows.IMAGES, tracked_rows.score_table(scores), histograms)
-
-
-def _publish_table(
-    logger: Logger | None,
-    summary: Mapping[str, float | int | None],
-    config: dict[str, Any],
-    name: str,
-    table: pd.DataFrame,
-    histograms: Mapping[str, tuple[np.ndarray, np.ndarray]],
-) -> None:
-    if logger is None:
-        return
-    with only_warns(f"{type(logger).__name__} did not take all of the job's numbers"):
-        logger.log_hyperparams(config)
         logger.log_metrics({name: value for name, value in summary.items() if value is not None}, step=0)
         if isinstance(logger, WandbLogger):
-            import wandb
-
-            media: dict[str, Any] = {
-                f"histograms/{of}": wandb.Histogram(np_histogram=bins) for of, bins in histograms.items()
-            }
-            logger.log_metrics({**media, name: wandb_table(table)}, step=0)
+            _log_media(logger, media())
         logger.save()
 
 
-def _log_curves(logger: WandbLogger, summary: Mapping[str, float | int | None], rows: pd.DataFrame) -> None:
-    # no copy in the run's summary: it would be the largest area's
-    logger.experiment.define_metric(tracked_rows.AREA, summary="none")
-    logger.experiment.define_metric("curves/*", step_metric=tracked_rows.AREA, summary="none")
-    for step, point in enumerate(tracked_rows.area_curves(summary, rows)):
-        logger.log_metrics(point, step=step)
-
-
-def _log_media(logger: WandbLogger, rows: pd.DataFrame, panel: Sequence[tuple[str, np.ndarray]]) -> None:
+def _log_media(logger: WandbLogger, media: Media) -> None:
     import wandb
 
-    media: dict[str, Any] = {tracked_rows.IMAGES: wandb_table(tracked_rows.image_table(rows))}
-    for name, values in tracked_rows.histograms(rows).items():
-        finite = np.asarray(values, dtype=float)
-        finite = finite[np.isfinite(finite)]
-        if finite.size:
-            bins = np.histogram(finite, bins=20, range=(0, 1))  # one axis for every target and arm
-            media[f"histograms/{name}"] = wandb.Histogram(np_histogram=bins)
-    if panel:
-        media["samples"] = [wandb.Image(picture, caption=title) for title, picture in panel]
-    logger.log_metrics(media, step=0)
+    if media.curves:
+        # no copy in the run's summary: it would be the last point's
+        logger.experiment.define_metric(media.curve_axis, summary="none")
+        curves = f"{media.curve_axis.rpartition('/')[0]}/*"
+        logger.experiment.define_metric(curves, step_metric=media.curve_axis, summary="none")
+    for step, point in enumerate(media.curves):
+        logger.log_metrics(dict(point), step=step)
+    objects: dict[str, Any] = {name: wandb_table(table) for name, table in media.tables.items()}
+    for name, bins in media.histograms.items():
+        objects[f"histograms/{name}"] = wandb.Histogram(np_histogram=bins)
+    for name, pictures in media.pictures.items():
+        objects[name] = [wandb.Image(picture, caption=title) for title, picture in pictures]
+    logger.log_metrics(objects, step=0)
 
 
 def wandb_table(frame: pd.DataFrame) -> Any:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from planted import REPOSITORY
+from paths import REPOSITORY
 
 from harmonia.cli.entry import exit_code, input_error
 from harmonia.errors import InputError

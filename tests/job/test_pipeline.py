@@ -301,7 +301,11 @@ def test_wandb_holds_every_number_of_the_summary(cli, tmp_path, history, monkeyp
 
 def test_the_sample_panel_shows_the_fill_and_the_normalisation_that_were_evaluated(cli, tmp_path, monkeypatch):
     seen = {}
-    monkeypatch.setattr(pipeline.tracking, "publish", lambda logger, summary, config, rows, panel: seen.update(panel))
+
+    def publish(logger, summary, config, media):
+        seen.update(media().pictures["samples"])
+
+    monkeypatch.setattr(pipeline.tracking, "publish", publish)
     words = [word for word in FAST if not word.startswith("logger")]
     overrides = ["fill=mean", "evaluation.normalise=clamp", "logger=csv", "tracking.panel_images=2"]
     code, _, err = cli(*words, "target=self", "method=gc", *overrides)

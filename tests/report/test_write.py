@@ -400,7 +400,7 @@ def test_the_command_line_ends_a_single_run_with_its_report_and_a_refused_one_wi
 
 
 def test_a_failing_report_is_a_logged_error(tmp_path, caplog, monkeypatch):
-    def full_disk(folder, arm):
+    def full_disk(folder, **asked):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("harmonia.report.write.write_report", full_disk)

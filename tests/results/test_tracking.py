@@ -12,8 +12,15 @@ from paths import CONF
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from harmonia.results.rows import read_summary, write_summary
-from harmonia.results.tracked_rows import image_table, metrics, tracked_rows
-from harmonia.results.tracking import finish, make_logger, publish, publish_cells, publish_scores, wandb_table
+from harmonia.results.tracked_rows import (
+    image_table,
+    metrics,
+    mosaic_media,
+    score_media,
+    tracked_rows,
+    transfer_media,
+)
+from harmonia.results.tracking import Media, finish, make_logger, publish, wandb_table
 
 LOGGERS = CONF / "logger"
 SUMMARY = {
@@ -57,6 +64,10 @@ def job_rows(probabilities=(0.5,), arms=("image", "soft")):
     return pd.concat(parts, ignore_index=True)
 
 
+def publish_transfer(logger, summary, rows, panel=()):
+    publish(logger, summary, CONFIG, lambda: transfer_media(rows, summary, panel))
+
+
 def panel(count=1):
     return [(f"<b>{number}</b>", np.full((8, 8, 3), number, np.uint8)) for number in range(count)]
 
@@ -74,7 +85,7 @@ def test_wandb_holds_the_numbers_of_summary_json(tmp_path, history):
     write_summary(tmp_path, SUMMARY | many)  # more than one 32 KiB block
     probabilities = np.array([0.05, 0.97, 0.96, np.nan, 1.0])
     logger = make_logger(group("wandb", tmp_path))
-    publish(logger, read_summary(tmp_path), CONFIG, job_rows(probabilities), panel(2))
+    publish_transfer(logger, read_summary(tmp_path), job_rows(probabilities), panel(2))
     finish(logger)
 
     logged = history(tmp_path)
@@ -89,7 +100,7 @@ def test_wandb_holds_the_numbers_of_summary_json(tmp_path, history):
 def test_a_wandb_table_has_a_line_per_image_and_target(tmp_path, logged_table):
     rows = job_rows([0.25, np.nan, 0.75])
     logger = make_logger(group("wandb", tmp_path))
-    publish(logger, SUMMARY, CONFIG, pd.concat([rows, rows.assign(target="e5")[:3]]))
+    publish_transfer(logger, SUMMARY, pd.concat([rows, rows.assign(target="e5")[:3]]))
     finish(logger)
     table = logged_table(tmp_path, "images").set_index(["target", "image_id"])
     assert list(table.index) == [("e6", "n0"), ("e6", "n1"), ("e6", "n2"), ("e5", "n0"), ("e5", "n1"), ("e5", "n2")]
@@ -107,7 +118,7 @@ def test_scored_cells_are_a_histogram_and_a_table(tmp_path, history, logged_tabl
         {"protocol": "gridpg", "image_id": ["n0", "n1"], "localisation": [0.0, 0.97], "undefined": [True, False]}
     )
     logger = make_logger(group("wandb", tmp_path))
-    publish_cells(logger, {"e7/gridpg/localisation": 0.485}, CONFIG, cells)
+    publish(logger, {"e7/gridpg/localisation": 0.485}, CONFIG, lambda: mosaic_media(cells))
     finish(logger)
     logged = history(tmp_path)
     assert logged["e7/gridpg/localisation"] == 0.485
@@ -130,7 +141,7 @@ def test_scores_of_maps_are_histograms_and_a_table_with_a_line_per_image(tmp_pat
         }
     )
     logger = make_logger(group("wandb", tmp_path))
-    publish_scores(logger, {"e7/road/road": 0.5, "e7/road/road_morf": None}, CONFIG, scores)
+    publish(logger, {"e7/road/road": 0.5, "e7/road/road_morf": None}, CONFIG, lambda: score_media(scores))
     finish(logger)
     logged = history(tmp_path)
     assert logged["e7/road/road"] == 0.5
@@ -148,7 +159,7 @@ def test_wandb_draws_accuracy_and_its_control_over_the_kept_area(tmp_path, histo
     summary = {"e6/area30/accuracy": 0.5, "e6/area10/accuracy": 0.25, "e6/blobs10/accuracy": 0.125}
     summary |= {"e6/area10/above_control": None}
     logger = make_logger(group("wandb", tmp_path))
-    publish(logger, summary, CONFIG, rows)
+    publish_transfer(logger, summary, rows)
     finish(logger)
     curves = {name: values for name, values in history(tmp_path).items() if name.startswith("curves/")}
     assert curves == {
@@ -189,7 +200,7 @@ def test_lines_beyond_wandbs_limit_are_left_out_and_said(monkeypatch, caplog):
 
 def test_a_wandb_run_names_its_sweep_and_config(tmp_path, records):
     logger = make_logger(group("wandb", tmp_path))
-    publish(logger, SUMMARY, CONFIG, job_rows())
+    publish_transfer(logger, SUMMARY, job_rows())
     finish(logger)
     found = records(tmp_path)
     (run,) = (record.run for record in found if record.HasField("run"))
@@ -210,7 +221,7 @@ def test_two_jobs_in_one_process_are_two_runs(tmp_path, history, records):
         job.mkdir()
         logger = make_logger(group("wandb", job))
         try:
-            publish(logger, {"e6/soft/images": number}, CONFIG, job_rows())
+            publish_transfer(logger, {"e6/soft/images": number}, job_rows())
         finally:
             finish(logger)
     ids = {record.run.run_id for n in range(2) for record in records(tmp_path / str(n)) if record.HasField("run")}
@@ -221,7 +232,7 @@ def test_two_jobs_in_one_process_are_two_runs(tmp_path, history, records):
 def test_wandb_mode_is_respected(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     logger = make_logger(group("wandb", tmp_path))
-    publish(logger, SUMMARY, CONFIG, job_rows(), panel())
+    publish_transfer(logger, SUMMARY, job_rows(), panel())
     finish(logger)
     assert not list(tmp_path.glob("wandb/*run-*"))
 
@@ -234,7 +245,7 @@ def test_wandb_that_cannot_start_is_one_warning(tmp_path, monkeypatch, caplog):
     write_summary(tmp_path, SUMMARY)
     logger = make_logger(group("wandb", tmp_path))
     with caplog.at_level(logging.WARNING, "harmonia"):
-        publish(logger, SUMMARY, CONFIG, job_rows(), panel())
+        publish_transfer(logger, SUMMARY, job_rows(), panel())
         finish(logger)
     (warning,) = ours(caplog)
     assert "WandbLogger" in warning.getMessage()
@@ -249,14 +260,14 @@ def test_wandb_without_a_key_is_one_warning(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     logger = make_logger(group("wandb", tmp_path))
     with caplog.at_level(logging.WARNING, "harmonia"):
-        publish(logger, SUMMARY, CONFIG, job_rows())
+        publish_transfer(logger, SUMMARY, job_rows())
         finish(logger)
     assert [record.levelname for record in ours(caplog)] == ["WARNING"]
 
 
 def test_a_broken_picture_costs_no_number(tmp_path, caplog, history):
     logger = make_logger(group("wandb", tmp_path))
-    publish(logger, SUMMARY, CONFIG, job_rows(), [("broken", "not a picture")])
+    publish_transfer(logger, SUMMARY, job_rows(), [("broken", "not a picture")])
     finish(logger)
     assert history(tmp_path)["e6/soft/accuracy"] == SUMMARY["e6/soft/accuracy"]
     assert len(ours(caplog)) == 1
@@ -265,7 +276,7 @@ def test_a_broken_picture_costs_no_number(tmp_path, caplog, history):
 def test_the_csv_logger_holds_the_numbers_and_the_config(tmp_path):
     logger = make_logger(group("csv", tmp_path))
     assert isinstance(logger, CSVLogger)
-    publish(logger, SUMMARY, CONFIG, job_rows(), panel())
+    publish_transfer(logger, SUMMARY, job_rows(), panel())
     finish(logger)
     with (tmp_path / "csv" / "metrics.csv").open() as file:
         (row,) = csv.DictReader(file)
@@ -275,10 +286,28 @@ def test_the_csv_logger_holds_the_numbers_and_the_config(tmp_path):
     assert yaml.safe_load((tmp_path / "csv" / "hparams.yaml").read_text()) == CONFIG
 
 
+def test_media_are_made_for_no_logger_that_takes_none(tmp_path):
+    def media() -> Media:
+        raise AssertionError("asked for")
+
+    for name in ("csv", "none"):
+        logger = make_logger(group(name, tmp_path))
+        publish(logger, SUMMARY, CONFIG, media)
+        finish(logger)
+
+
+def test_media_that_cannot_be_made_cost_one_warning_and_no_number(tmp_path, caplog, history):
+    logger = make_logger(group("wandb", tmp_path))
+    publish(logger, SUMMARY, CONFIG, lambda: score_media(pd.DataFrame()))
+    finish(logger)
+    assert history(tmp_path)["e6/soft/accuracy"] == SUMMARY["e6/soft/accuracy"]
+    assert len(ours(caplog)) == 1
+
+
 def test_none_is_no_logger(tmp_path):
     logger = make_logger(group("none", tmp_path))
     assert logger is None
-    publish(logger, SUMMARY, CONFIG, job_rows(), panel())
+    publish_transfer(logger, SUMMARY, job_rows(), panel())
     finish(logger)
     assert list(tmp_path.iterdir()) == []
 

@@ -26,7 +26,7 @@ from harmonia.job.completion import Completed, complete
 from harmonia.job.contract import Evaluation, Job, Stage
 from harmonia.job.stages import explained_by, image_stage, later_stage, stage_of_maps
 from harmonia.models.classifier import class_indices
-from harmonia.results import tracking
+from harmonia.results import tracked_rows, tracking
 from harmonia.results.localisation import (
     AGGATT,
     LOCALISATION,
@@ -97,7 +97,8 @@ class Localisation(Evaluation):
 
     def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:
         """Numbers; with W&B a histogram and a table of cells too."""
-        tracking.publish_cells(logger, summary, dict(job.settings.resolved), read_localisation(job.folder))
+        settings = dict(job.settings.resolved)
+        tracking.publish(logger, summary, settings, lambda: tracked_rows.mosaic_media(read_localisation(job.folder)))
 
     def on_any_images(self) -> "Localisation":
         """On mosaics of the first images, sure or not: their maps cost the same."""

@@ -13,14 +13,14 @@ BINS = ("0–2", "2–5", "5–50", "50–95", "95–98", "98–100")  # percent
 CLIPPED = 99.5  # percent of a method's values below the end of its colour scale
 
 
-def box_plots(found: Sequence[MosaicScores]) -> Figure:
+def box_plots(jobs: Sequence[MosaicScores]) -> Figure:
     """A column per protocol, a box per source and method."""
-    protocols = [name for name in PROTOCOLS if any(cells.rows["protocol"].iloc[0] == name for cells in found)]
-    names = list(dict.fromkeys((cells.rows["source"].iloc[0], cells.name) for cells in found))
+    protocols = [name for name in PROTOCOLS if any(cells.rows["protocol"].iloc[0] == name for cells in jobs)]
+    names = list(dict.fromkeys((cells.rows["source"].iloc[0], cells.name) for cells in jobs))
     figure = Figure(figsize=(TEXT_WIDTH, 0.6 + 0.22 * len(names)), layout="constrained")
     axes = figure.subplots(1, len(protocols), squeeze=False, sharey=True)[0]
     for panel, protocol in zip(axes, protocols, strict=True):
-        for cells in found:
+        for cells in jobs:
             rows = cells.rows
             if rows["protocol"].iloc[0] == protocol:
                 at = names.index((rows["source"].iloc[0], cells.name))

@@ -87,15 +87,15 @@ FILLS = ("full", "none")  # of marks, once the palette is through
 MOST_METHODS, MOST_SOURCES = len(PALETTE) * len(FILLS), len(MARKERS)  # that marks of the scatter tell apart
 
 
-def transfer_scatter(points: pd.DataFrame, found: Frame) -> Figure:
+def transfer_scatter(points: pd.DataFrame, links: Frame) -> Figure:
     """Transfer above control against a metric's mean, a panel per metric, a mark per source and method.
 
     Beyond MOST_METHODS and MOST_SOURCES marks repeat.
 
-    points: as transfer_link.points gives them, with ``method_label``; found: as transfer_link.link gives it.
+    points: as metric_transfer.points gives them, with ``method_label``; links: as metric_transfer.link gives them.
     """
-    metrics = [name for name in found["metric"] if (points["metric"] == name).any()]
-    of_metric = found.set_index("metric")
+    metrics = [name for name in links["metric"] if (points["metric"] == name).any()]
+    of_metric = links.set_index("metric")
     sources, methods = (list(dict.fromkeys(points[name])) for name in ("source", "method_label"))
     with style():
         figure, axes = grid(len(metrics), 4, TEXT_WIDTH / 4, 1.75, sharex="none")
@@ -128,12 +128,12 @@ def _of_method(place: int) -> dict[str, Any]:
     return {"color": PALETTE[colour], "fillstyle": FILLS[fill % len(FILLS)]}
 
 
-def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], found: Frame) -> Figure:
+def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], links: Frame) -> Figure:
     """Where images stand within their cell by transfer against by score, all cells in one panel per metric.
 
-    places: as transfer_link.image_places gives them. No relation is an even square.
+    places: as metric_transfer.image_places gives them. No relation is an even square.
     """
-    of_metric = found.set_index("metric")
+    of_metric = links.set_index("metric")
     with style():
         figure, axes = grid(len(places), 4, TEXT_WIDTH / 4, 1.75)
         for panel, (metric, (score, above)) in zip(axes, places.items(), strict=True):
@@ -146,21 +146,21 @@ def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], found: 
         return figure
 
 
-def link_intervals(found: pd.DataFrame) -> Figure:
+def link_intervals(links: pd.DataFrame) -> Figure:
     """Each metric's rank correlation with transfer, over cells and over images within cells, with intervals."""
     with style():
-        figure, (panel,) = grid(1, 1, TEXT_WIDTH / 2 + 1, 0.9 + 0.3 * len(found))
+        figure, (panel,) = grid(1, 1, TEXT_WIDTH / 2 + 1, 0.9 + 0.3 * len(links))
         kinds = (("over_cells", "over methods", 0), ("over_images", "over images within cells", 1))
         for column, label, place in kinds:
-            known: Any = found.reset_index(drop=True)
+            known: Any = links.reset_index(drop=True)
             known = known[known[column].notna()]
             at = known.index.to_numpy() + 0.16 * (2 * place - 1)
             colour, marker = PALETTE[place], MARKERS[place]
             panel.hlines(at, known[f"{column}_low"], known[f"{column}_high"], color=colour, linewidth=0.9)
             panel.plot(known[column], at, marker, color=colour, label=label)
         panel.axvline(0, color=CONTROL_COLOUR, linewidth=0.6)
-        panel.set_yticks(range(len(found)), [short(name) for name in found["metric"]])
-        panel.set(xlim=(-1.02, 1.02), xlabel="Spearman's ρ with transfer above control", ylim=(len(found) - 0.5, -0.5))
+        panel.set_yticks(range(len(links)), [short(name) for name in links["metric"]])
+        panel.set(xlim=(-1.02, 1.02), xlabel="Spearman's ρ with transfer above control", ylim=(len(links) - 0.5, -0.5))
         if panel.get_legend_handles_labels()[0]:
             figure.legend(loc="outside upper center", ncols=2)
         return figure

@@ -16,13 +16,18 @@ PIXELS_PER_INCH = 130
 
 
 @dataclass(frozen=True)
-class Illustration:
-    """A figure's files are <stem>.png and <stem>.pdf."""
+class CaptionedFigure:
+    """A figure whose files are <stem>.png and <stem>.pdf."""
 
     stem: str
     title: str
     caption: str
-    width: int  # of the page's picture, CSS pixels: one size of letters in all of them
+    drawn: Figure
+
+    @property
+    def width(self) -> int:
+        """Of the page's picture, CSS pixels: one size of letters in all of them."""
+        return round(PIXELS_PER_INCH * self.drawn.get_figwidth())
 
 
 # M. Okabe, K. Ito 2008, https://jfly.uni-koeln.de/color/, without the yellow, too pale for lines on white

@@ -80,7 +80,7 @@ def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, a
         if pairs.empty:
             panel.text(0.5, 0.5, "not run", ha="center", va="center", transform=panel.transAxes, color=CONTROL_COLOUR)
             continue
-        whole, feature = (100 * np.histogram(pairs[one], edges)[0] / len(pairs) for one in (IMAGE_ARM, arm))
+        whole, feature = (100 * np.histogram(pairs[name], edges)[0] / len(pairs) for name in (IMAGE_ARM, arm))
         panel.stairs(whole, edges, fill=True, color=IMAGE_COLOUR, alpha=0.35, lw=0, label="image (I)")
         panel.stairs(feature, edges, color=FEATURE_COLOUR, lw=1.3, label="feature (F)")
         before, after = pairs[IMAGE_ARM].mean(), pairs[arm].mean()
@@ -117,8 +117,8 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
         height = 1.9 + 0.1 * lines / num_rows  # inches; the legend takes some of it
         figure, axes = grid(len(targets), num_columns, TEXT_WIDTH / max(num_columns, 2), height)
         for panel, target in zip(axes, targets, strict=True):
-            here = points[points["target"] == target]
-            for key, part in here.groupby(EXPLAINER, sort=False):
+            of_panel = points[points["target"] == target]
+            for key, part in of_panel.groupby(EXPLAINER, sort=False):
                 look: dict[str, Any] = {
                     "color": PALETTE[sources.index(key[0]) % len(PALETTE)],
                     "marker": MARKERS[methods.index(key[1]) % len(MARKERS)],
@@ -132,7 +132,7 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
                     panel.plot(*np.vstack([soft, dim]).T, color=look["color"], lw=0.6)
                 panel.plot(*dim.to_numpy().T, "_", color=look["color"], ms=6, mew=1.2)
                 panel.plot(*soft.to_numpy().T, ls="none", mfc="white", ms=5, **look)
-            blobs = here[here["kind"] == BLOBS].groupby("arm")[["kept", "accuracy"]].mean()
+            blobs = of_panel[of_panel["kind"] == BLOBS].groupby("arm")[["kept", "accuracy"]].mean()
             if len(blobs):
                 blobs = blobs.sort_values("kept")
                 panel.plot(blobs["kept"], blobs["accuracy"], ":", color=CONTROL_COLOUR, label="random blobs")
@@ -141,9 +141,9 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
             if not np.isnan(level):
                 panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
             panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
-            if (here["arm"] == DIM_ARM).any():
+            if (of_panel["arm"] == DIM_ARM).any():
                 panel.plot([], [], "_", color=CONTROL_COLOUR, ms=6, mew=1.2, label="image dimmed as much")
-            fewest, most = here["images"].min(), here["images"].max()
+            fewest, most = of_panel["images"].min(), of_panel["images"].max()
             panel.set_title(f"{short(target)} (n = {fewest:,}" + (f" to {most:,})" if most > fewest else ")"))
             panel.set_xlim(0, None)
             panel.set_ylim(0, 100)
@@ -247,26 +247,24 @@ def transfer_against_likeness(pairs: pd.DataFrame, correlations: pd.DataFrame) -
     measures = len(set(correlations["measure"]))
     with style():
         figure, axes = grid(len(lines), measures, TEXT_WIDTH / 2, 2.6, sharex="none")  # percent and a share
-        for panel, found in zip(axes, lines, strict=True):
-            chosen = pairs[(pairs["method"] == found.method) & (pairs["variant"] == found.variant)]
-            factor = 100 if found.measure == "agreement" else 1
+        for panel, line in zip(axes, lines, strict=True):
+            chosen = pairs[(pairs["method"] == line.method) & (pairs["variant"] == line.variant)]
+            factor = 100 if line.measure == "agreement" else 1
             for within, marker, fill in ((True, "o", FEATURE_COLOUR), (False, "s", "white")):
                 part = chosen[chosen["within_family"].astype(bool) == within]
                 edge = FEATURE_COLOUR if within else IMAGE_COLOUR
                 name = "within families" if within else "between families"
-                x, y = factor * part[found.measure], 100 * part["above_control"]
+                x, y = factor * part[line.measure], 100 * part["above_control"]
                 panel.scatter(x, y, marker=marker, c=fill, ec=edge, s=22, label=name)
-            panel.set_title(found.method.upper() + (f"\n({short(found.variant)})" if found.variant else ""))
+            panel.set_title(line.method.upper() + (f"\n({short(line.variant)})" if line.variant else ""))
             panel.set_xlabel(
-                {"agreement": "agreement of predictions (%)", "cka": "linear CKA of penultimate features"}[
-                    found.measure
-                ]
+                {"agreement": "agreement of predictions (%)", "cka": "linear CKA of penultimate features"}[line.measure]
             )
             panel.set_ylabel("retention above control (points)")
-            bounds = f" [{found.low:.2f}, {found.high:.2f}]" if not np.isnan(found.low) else ""
-            rho = "undefined" if np.isnan(found.rho) else f"{found.rho:.2f}{bounds}"
-            p = "" if np.isnan(found.p) else f"p {found.p:.2f}, "
-            note = f"Spearman's ρ {rho}\n{p}{found.pairs} pairs of {found.models} models"
+            bounds = f" [{line.low:.2f}, {line.high:.2f}]" if not np.isnan(line.low) else ""
+            rho = "undefined" if np.isnan(line.rho) else f"{line.rho:.2f}{bounds}"
+            p = "" if np.isnan(line.p) else f"p {line.p:.2f}, "
+            note = f"Spearman's ρ {rho}\n{p}{line.pairs} pairs of {line.models} models"
             panel.margins(y=0.28)  # room for the note
             panel.text(0.02, 0.98, note, transform=panel.transAxes, va="top", fontsize=7)
         _legend_above(figure, axes)

@@ -1,4 +1,4 @@
-"""The pages to browse: index, ranking, browse and image (.html), and beside them in page/ all that they load.
+"""The pages to browse: index, browse, image and those of sections (.html), and beside them in page/ all that they load.
 
 Opened from a folder a page may load scripts and pictures but may fetch nothing, so data are scripts, in files small
 enough to be loaded when they are looked at.
@@ -13,14 +13,14 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from harmonia.report.contract import INDEX
 from harmonia.report.page.collection import PROBABILITIES, Block, Cell, Collection, ImageList
 from harmonia.report.page.script import script
 from harmonia.report.page.thumbnails import make_thumbnails, missing_reason, spread
+from harmonia.report.written import Report
 from harmonia.store.files import write_text
 
-INDEX = "index.html"
-RANKING = "ranking.html"  # there where maps have been scored
-PAGE = "page"  # the folder of everything but the three pages
+PAGE = "page"  # the folder of everything but the pages
 IMAGES_PER_FILE = 48
 
 _TEMPLATES = jinja2.Environment(
@@ -32,8 +32,8 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
-def write_pages(folder: Path, collection: Collection, thumbnails: int | None, arm: str, facts: dict[str, Any]) -> None:
-    """The pages of a report, over those of an earlier one; ``facts`` are what the templates name.
+def write_pages(report: Report, folder: Path, collection: Collection, thumbnails: int | None) -> None:
+    """The pages of a report, over those of an earlier one.
 
     thumbnails: of how many images at most, None for all. Numbers and tables are there for every image.
     """
@@ -46,13 +46,22 @@ def write_pages(folder: Path, collection: Collection, thumbnails: int | None, ar
     chosen = spread(len(paths), len(paths) if thumbnails is None else thumbnails)
     names, missing = make_thumbnails({image: paths[image] for image in chosen}, page / "thumbnails")
     beyond = missing_reason(chosen, len(paths)) if len(chosen) < len(paths) else ""
-    data = _data_files(collection, set(chosen), names, missing, beyond, arm)
+    data = _data_files(collection, set(chosen), names, missing, beyond, report.arm)
     for name, value in data:
         (page / "data" / f"{name}.js").write_text(script(name, value), encoding="ascii")
-    (folder / RANKING).unlink(missing_ok=True)
-    for name in (INDEX, "browse.html", "image.html", *([RANKING] if facts["ranking"] else [])):
-        text = _TEMPLATES.get_template(name).render(facts, page=name, images=len(paths), no_thumbnails=missing)
-        write_text(folder / name, text)
+    apart = {section.page: section for section in report.sections if section.page != INDEX}
+    facts = {
+        "run": report.run.resolve().name,
+        "report": report,
+        "index": INDEX,
+        "together": [section for section in report.sections if section.page == INDEX],
+        "apart": apart,
+        "images": len(paths),
+        "no_thumbnails": missing,
+    }
+    for name in (INDEX, "browse.html", "image.html", *apart):
+        template = _TEMPLATES.get_template("section.html" if name in apart else name)
+        write_text(folder / name, template.render(facts, page=name))
 
 
 def _data_files(

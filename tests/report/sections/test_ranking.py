@@ -7,7 +7,7 @@ import pytest
 from planted_jobs import plant_scores, plant_transfer, scored_maps
 
 from harmonia.report.figures.ranking import transfer_scatter
-from harmonia.report.ranking import RankingReport
+from harmonia.report.sections.ranking import Ranks
 from harmonia.report.tables.ranking import link_table
 from harmonia.report.tables.typeset import DOUBLE_DAGGER
 from harmonia.report.write import write_report
@@ -63,7 +63,7 @@ def test_scores_alone_make_a_report_with_a_ranking_page(written):
     assert len(written.jobs) == 16
     folder = written.folder
     stems = ["ranking", "rank_spread", "metric_agreement"]
-    assert [made.stem for made in written.statistics] == stems
+    assert [made.stem for made in written.tables] == stems
     for stem in stems:
         assert all((folder / f"{stem}.{suffix}").stat().st_size for suffix in ("md", "csv", "tex"))
     assert {figure.stem for figure in written.figures} == {"ranking", "metric_agreement"}
@@ -116,12 +116,12 @@ def test_metrics_that_order_methods_the_other_way_round_are_seen_to_disagree(wri
     assert spread.loc["grad", ["best_by", "worst_by"]].tolist() == ["insertion", "deletion"]
 
 
-def test_with_transfer_it_is_said_which_metric_foretells_it(run, tmp_path):
+def test_with_transfer_it_is_said_which_metric_foretells_it(run):
     transfer(run)
     jobs = find_jobs(run)
     rows = gather([job_rows(job) for job in jobs if (job.folder / ROWS).is_file()])
     found, _ = gather_scores([job_scores(job) for job in jobs if not (job.folder / ROWS).is_file()])
-    made = RankingReport(found, transferred(found, compare(rows, 10), rows, jobs))
+    made = Ranks(found, transferred(found, compare(rows, 10), rows, jobs))
     numbers = made.tables()[-1].numbers.set_index("metric")
     assert numbers.loc[["insertion", "deletion"], "over_cells"].tolist() == pytest.approx([1, -1])
     assert numbers.loc[["insertion", "deletion"], "over_cells_p"].tolist() == pytest.approx([2 / 120] * 2)
@@ -129,13 +129,8 @@ def test_with_transfer_it_is_said_which_metric_foretells_it(run, tmp_path):
     assert printed.loc["insertion ↑", ["Over methods", "p"]].tolist() == ["1.00", "0.0167"]  # no interval of no width
     assert numbers.loc[["insertion", "deletion"], "over_images"].tolist() == pytest.approx([1, -1])
     assert numbers["image_cells"].tolist() == [5, 5, 0, 5]  # a score of 1 for every image ranks none
-    drawn = {figure.stem for figure in made.illustrate(tmp_path)}
-    assert drawn - {"ranking", "metric_agreement"} == {
-        "metric_transfer",
-        "metric_transfer_rho",
-        "metric_transfer_images",
-    }
-    assert all((tmp_path / f"{stem}.png").stat().st_size for stem in drawn)
+    drawn = {figure.stem for figure in made.figures()}
+    assert drawn == {"ranking", "metric_agreement", *(f"metric_transfer{part}" for part in ("", "_rho", "_images"))}
 
 
 def test_transfer_and_scores_share_a_report_and_have_pages_of_their_own(run):
@@ -144,6 +139,7 @@ def test_transfer_and_scores_share_a_report_and_have_pages_of_their_own(run):
     assert report.left_out == {}
     index, page = ((run / "report" / name).read_text() for name in ("index.html", "ranking.html"))
     assert "nothing can be said" not in page
+    assert all((run / "report" / f"metric_transfer{part}.png").stat().st_size for part in ("", "_images"))
     assert page.index("Does a metric foretell transfer? Spearman") < page.index("metric_transfer_images.png")
     assert "transfer_matrix.png" not in page
     assert "metric_transfer" not in index
@@ -170,12 +166,12 @@ def test_marks_of_fourteen_methods_on_eight_sources_are_told_apart():
         (9, 2, " Marks repeat: 9 sources share 8 shapes."),
     ],
 )
-def test_where_marks_repeat_the_caption_says_so(tmp_path, sources, methods, said):
+def test_where_marks_repeat_the_caption_says_so(sources, methods, said):
     cells = [(f"s{source}", f"m{method}") for source in range(sources) for method in range(methods)]
     above = np.arange(len(cells)) / 100
     scores = scored_maps(above[None, :, None], {"insertion": "higher"}, cells)
     part = Transferred(scores, "black", above, np.full((1, len(cells)), NAN))
-    captions = {made.stem: made.caption for made in RankingReport([], [part]).illustrate(tmp_path)}
+    captions = {made.stem: made.caption for made in Ranks([], [part]).figures()}
     assert captions["metric_transfer"].partition("is better.")[2] == said
 
 
@@ -214,7 +210,7 @@ def test_of_one_metric_no_spread_is_told(run):
     for folder in run.iterdir():
         if not folder.name.startswith("deletion"):
             shutil.rmtree(folder)
-    assert [made.stem for made in write_report(run).statistics] == ["ranking"]
+    assert [made.stem for made in write_report(run).tables] == ["ranking"]
 
 
 def test_damaged_scores_hide_no_other_job(run):

@@ -1,0 +1,128 @@
+"""What a section of the report is, and where sections are found.
+
+A section is all that a report says of one kind of jobs: what it reads of them, its tables, figures and panels.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from harmonia.errors import InputError
+from harmonia.report import sections
+from harmonia.report.figures.style import CaptionedFigure
+from harmonia.report.page.collection import Collection
+from harmonia.report.panels import Panels
+from harmonia.report.tables.columns import StatisticTable
+from harmonia.results.jobs import JobFolder
+
+INDEX = "index.html"
+
+
+@dataclass(frozen=True)
+class ReadJob:
+    """A finished job and what its section has read of it."""
+
+    name: str  # its folder, below the run's
+    job: JobFolder
+    content: Any
+
+
+class Section:
+    """Subclass it in a module, and name that module in the evaluation's `section` or in sections= of the report.
+
+    A section is made of the jobs that left its rows, at least one; what it holds is then written and shown, sections
+    in the order of their place. docs/report.md has an example.
+    """
+
+    rows_file: ClassVar[str]  # what its jobs leave and those of no other section
+    heading: ClassVar[str]  # of the report in which it is the first section
+    numbers: ClassVar[str]  # the CSV that this report names first
+    place: ClassVar[int] = 100
+    page: ClassVar[str] = INDEX  # where it is shown: there, or NAME.html of its own
+    page_name: ClassVar[str] = ""  # of an own page, for the bar of pages
+    page_shows: ClassVar[str] = ""  # the same in a line
+    note: ClassVar[str] = ""  # above the tables
+    command: ClassVar[str] = ""  # that the note refers to
+
+    read: ClassVar[Callable[[JobFolder], Any]]  # what a finished job has left; an InputError leaves the job out
+
+    def __init__(self, jobs: Sequence[ReadJob], arm: str, images: Sequence[str], earlier: Sequence["Section"]):
+        self.jobs, self.arm, self.images = jobs, arm, images  # what the user asked for
+        self.earlier = earlier  # sections, whose contents this one may use
+        self.main: list[StatisticTable] = []  # shown in full, in the terminal too
+        self.headlines: list[StatisticTable] = []  # the same, and on top of the page
+        self.details: list[StatisticTable] = []  # at the end of the page, folded where they are long
+        self.titles: dict[str, str] = {}  # of tables, by stem, where the stem itself is none
+        self.data: dict[str, pd.DataFrame] = {}  # CSV files without a printed table, by stem
+        self.metrics: dict[str, float] = {}  # in the report's W&B run
+        self.missing: list[str] = []  # what others of the grid have, a line each
+        self.left_out: dict[str, str] = {}  # reasons by name, of jobs or parts of them; drawing may add some
+        self.collection: Collection | None = None  # images to browse
+        self.figures: list[CaptionedFigure] = []  # those drawn
+        self.gather()
+
+    def gather(self) -> None:
+        """Fill what the section holds. An InputError ends the report before any file is written."""
+
+    @staticmethod
+    def panels(jobs: Sequence[JobFolder], arm: str, panels: Panels) -> dict[str, list[Any]]:
+        """Panels of a W&B workspace by the heading above them, of jobs that logged and of their report."""
+        return {}
+
+    def draw(self) -> Iterator[CaptionedFigure]:
+        yield from ()
+
+    def terminal_tables(self) -> list[pd.DataFrame]:
+        """What the terminal shows of the tables."""
+        return [table.printed for table in (*self.main, *self.headlines)]
+
+    @property
+    def tables(self) -> list[StatisticTable]:
+        return [*self.main, *self.headlines, *self.details]
+
+    def title(self, table: StatisticTable) -> str:
+        return self.titles.get(table.stem, table.stem.replace("_", " ").capitalize())
+
+    def table_of(self, figure: CaptionedFigure) -> StatisticTable | None:
+        """The table whose stem begins the figure's: on a page of their own they stand together."""
+        return next((table for table in self.tables if figure.stem.startswith(table.stem)), None)
+
+
+def find_sections(modules: Iterable[str] = ()) -> list[type[Section]]:
+    """Sections of the package harmonia.report.sections and of the modules named, by place.
+
+    A module's code runs: names come from the user's command line and configuration, never from a job's folder.
+    """
+    built_in = [f"{sections.__name__}.{module.name}" for module in pkgutil.iter_modules(sections.__path__)]
+    by_file: dict[str, type[Section]] = {}
+    for name in dict.fromkeys([*built_in, *modules]):
+        for section in _sections_of(name):
+            if (known := by_file.setdefault(section.rows_file, section)) is not section:
+                raise InputError(
+                    f"sections: {section.rows_file} must have one section, got those of {known.__module__} and {name}; "
+                    "leave one out"
+                )
+    return sorted(by_file.values(), key=lambda section: section.place)
+
+
+def _sections_of(name: str) -> list[type[Section]]:
+    try:
+        module = importlib.import_module(name)
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"sections: {name!r} must be a module's dotted name, got: {error}; see docs/report.md"
+        ) from error
+    own = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Section) and value.__module__ == name
+    ]
+    if not own:
+        raise InputError(
+            f"sections: {name} must have a subclass of harmonia.report.contract.Section, got none; see docs/report.md"
+        )
+    return own

@@ -1,0 +1,65 @@
+"""Panels of a W&B workspace, each of something that a job or a report has logged."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from harmonia.errors import InputError
+
+RUNS = 100  # of jobs, that a panel shows at most
+
+
+class Panels:
+    """Makes the panels of one workspace; tables and figures that its report lacks have none.
+
+    tables, figures: stems of the report's files.
+    """
+
+    def __init__(self, tables: Sequence[str], figures: Sequence[str]):
+        with needs_extra():
+            import wandb_workspaces.reports.v2 as wr
+        self._wr = wr
+        self._figures = figures
+        self._tables = dict.fromkeys(tables)  # that no panel shows yet
+
+    def tables(self, *stems: str) -> list[Any]:
+        """Of these tables of the report."""
+        shown = [stem for stem in stems if stem in self._tables]
+        for stem in shown:
+            del self._tables[stem]
+        return [self.logged_table(f"tables/{stem}") for stem in shown]
+
+    def other_tables(self) -> list[Any]:
+        """Of the report's tables that have no panel yet."""
+        return self.tables(*self._tables)
+
+    def figures(self, *starts: str) -> list[Any]:
+        """Of the report's figures whose stems begin so."""
+        return [
+            self._wr.MediaBrowser(title=stem, media_keys=[f"figures/{stem}"], num_columns=1)
+            for stem in self._figures
+            if stem.startswith(starts)
+        ]
+
+    def logged_table(self, name: str) -> Any:
+        return self._wr.WeavePanelSummaryTable(table_name=name)
+
+    def pictures(self, name: str) -> Any:
+        return self._wr.MediaBrowser(title=name, media_keys=[name], num_columns=1)
+
+    def bars(self, title: str, metric: str, axis: str) -> Any:
+        return self._wr.BarPlot(title=title, metrics=[metric], title_x=axis, max_runs_to_show=RUNS)
+
+    def curves(self, title: str, x: str, axis: str, y: Sequence[str]) -> Any:
+        """Fractions over a metric that the jobs log beside them."""
+        return self._wr.LinePlot(title=title, x=x, title_x=axis, y=list(y), range_y=(0, 1), max_runs_to_show=RUNS)
+
+
+@contextlib.contextmanager
+def needs_extra() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise InputError(
+            f"the extra dashboard must be installed, got no module {error.name}; pip install 'harmonia[dashboard]'"
+        ) from error
