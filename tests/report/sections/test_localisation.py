@@ -165,7 +165,7 @@ def test_a_job_whose_rows_cannot_be_read_is_left_out_with_the_reason(job, tmp_pa
     (job("1") / "localisation.parquet").write_bytes(b"no")
     report = write_report(tmp_path / "run")
     assert [one.folder.name for one in report.jobs] == ["0"]
-    assert "localisation.parquet must be this version's Parquet" in report.left_out["1"]
+    assert "localisation.parquet must be readable Parquet" in report.left_out["1"]
 
 
 @pytest.mark.parametrize(
