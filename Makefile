@@ -3,6 +3,7 @@
 PYTHON ?= python3
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
+WORKERS ?= logical
 EXPERIMENT ?= paper
 DATA ?=
 WEIGHTS ?=
@@ -11,6 +12,8 @@ OPTIONS ?=
 
 # relative paths, so that a checkout may lie in a folder with spaces
 PY := .venv/bin/python
+# a worker a core, each with the threads of one; a worker takes up to 2 GB
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
@@ -39,7 +42,7 @@ quickstart: .venv/quickstart  ## set up, then the main job: about five minutes o
 	@$(PY) -m harmonia.run experiment=quickstart
 
 test: .venv/dev  ## set up, then every test
-	@$(PY) -m pytest $(PYTEST_FLAGS)
+	@$(PYTEST) $(PYTEST_FLAGS)
 
 torture: .venv/dev  ## 200 times kill -9 and every other fault, on real processes: about an hour
 	@HARMONIA_KILLS=200 $(PY) -m pytest tests/job/processes $(PYTEST_FLAGS)
@@ -49,7 +52,7 @@ check: .venv/dev  ## ruff, pyright, import rules and the fast tests
 	@$(PY) -m ruff format --check .
 	@$(PY) -m pyright --pythonpath $(PY)
 	@$(PY) -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())'
-	@$(PY) -m pytest -m 'not slow' $(PYTEST_FLAGS)
+	@$(PYTEST) -m 'not slow' $(PYTEST_FLAGS)
 
 format: .venv/dev  ## ruff format and its safe fixes
 	@$(PY) -m ruff format .

@@ -26,15 +26,19 @@ def needs_samples():
 
 @pytest.fixture
 def cli(monkeypatch, tmp_path, capfd):
-    """The command line in this process: cli("source=lite0", ...) gives exit code, stdout, stderr."""
+    """The command line in this process: cli("source=lite0", ...) gives exit code, stdout, stderr.
+
+    report=True: it ends with its report, which costs twice what a small job does.
+    """
     monkeypatch.setenv("HARMONIA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # main sets it; so that it is unset again
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.chdir(tmp_path)
 
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["harmonia.run", *words])
+    def call(*words, report=False):
+        without = () if report else ("~hydra.callbacks.report",)
+        monkeypatch.setattr(sys, "argv", ["harmonia.run", *words, *without])
         capfd.readouterr()
         code = run.main()
         captured = capfd.readouterr()

@@ -28,7 +28,7 @@ def test_hostile_names_are_data_and_nothing_else(cli, tmp_path):
     (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
     words = ["source=timm", "source.arch=test_resnet", "source.weights=random", "source.classes=classes.txt"]
     words += ["source.name='<i>net</i>'", "target=self", "method=gc", "data=folder", "data.root=images", "trainer=cpu"]
-    code, out, err = cli(*words, "evaluation.controls=null", "logger=csv", "hydra.run.dir=job")
+    code, out, err = cli(*words, "evaluation.controls=null", "logger=csv", "hydra.run.dir=job", report=True)
     assert code == 0, out + err
     rows = read_rows(tmp_path / "job")
     assert rows["image_id"].nunique() == len(NAMES)

@@ -1,14 +1,10 @@
 """The command line: what it prints, and how it refuses."""
 
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
-
-from harmonia.results.rows import read_summary
 
 FAST = ["data=samples", "data.limit=2", "target=self", "logger=none", "trainer=cpu"]
 
@@ -97,29 +93,13 @@ def test_a_gpu_that_is_not_there_gets_one_line(cli, needs_samples):
 
 
 def test_a_failed_cell_does_not_stop_the_sweep_and_is_named(cli, needs_samples):
-    code, out, err = cli("-m", *FAST, "source=lite0", "method=gc", "method.layer=bn3,bn2", "hydra.sweep.dir=sweep")
+    code, out, err = cli(
+        "-m", *FAST, "source=lite0", "method=gc", "method.layer=bn3,bn2", "hydra.sweep.dir=sweep", report=True
+    )
     assert code == 2
     assert "'bn3'" in err
     assert "lite0 (F)" in out  # the other cell's table
     assert "0_lite0_gc" in out
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_job_says_how_to_go_on_and_the_next_run_resumes(cli, tmp_path, needs_samples, number):
-    words = [*FAST, "source=lite0", "method=ss", "method.steps=40", "store.shard_size=1", "hydra.run.dir=job"]
-    command = [sys.executable, "-m", "harmonia.run", *words]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        while not list((tmp_path / "cache").glob("maps/*/shard-00000.safetensors")):
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.01)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "the same command resumes" in err
-    assert "Traceback" not in err
-    assert not (tmp_path / "job" / "summary.json").exists()
-    assert cli(*words)[0] == 0
-    assert read_summary(tmp_path / "job")["maps_cached"] >= 1
 
 
 def test_help_and_cfg_need_no_torch():

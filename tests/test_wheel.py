@@ -53,9 +53,11 @@ def test_the_wheel_ships_every_module_and_every_yaml_and_the_pages_and_nothing_e
 
 def test_the_wheel_runs_elsewhere(installed, tmp_path, needs_samples):
     words = ["source=lite0", "target=self", "method=gc", "data=samples", "data.limit=2", "logger=none"]
+    words += ["evaluation.controls=null"]
     done = run(installed, tmp_path, "harmonia.run", *words, "hydra.run.dir=job")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "job" / "summary.json").read_text())["images"] == 2
+    assert (tmp_path / "job" / "report" / "index.html").is_file()
     where = run(installed, tmp_path, "harmonia.run", "--info", "searchpath").stdout
     assert str(installed) in where
     assert str(ROOT / "conf") not in where

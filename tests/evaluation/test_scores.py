@@ -75,17 +75,18 @@ def probed(cli, tmp_path, monkeypatch):
         Image.fromarray(noise).save(path)
     Probe.seen.clear()
 
-    def call(*words, metric=Probe):
+    def call(*words, metric=Probe, report=False):
         target = f"evaluation.metric._target_={metric.__module__}.{metric.__name__}"
-        code, _, err = cli(*WORDS, "method=grad", "evaluation=sparseness", target, *words)
+        code, _, err = cli(*WORDS, "method=grad", "evaluation=sparseness", target, *words, report=report)
         assert code == 0, err
         return read_scores(tmp_path / "job"), json.loads((tmp_path / "job" / "summary.json").read_text())
 
     return call
 
 
-def test_every_image_has_a_row_for_each_score(probed):
-    rows, summary = probed()
+def test_every_image_has_a_row_for_each_score(probed, tmp_path):
+    rows, summary = probed(report=True)
+    assert (tmp_path / "job" / "report" / "index.html").is_file()
     assert len(rows) == 5 * 4
     assert rows["metric"].value_counts().to_dict() == {"probe": 5, "again": 5, "boxes": 5, "probe/part": 5}
     assert dict(zip(rows["metric"], rows["better"], strict=True)) == {

@@ -386,7 +386,7 @@ def test_a_single_run_that_went_well_ends_with_its_report(tmp_path, capsys, stat
 def test_the_command_line_ends_a_single_run_with_its_report_and_a_refused_one_without(cli, tmp_path, monkeypatch):
     words = ["hydra.run.dir=job", "logger=none", "source=timm", "source.arch=x"]
     monkeypatch.setattr("harmonia.job.pipeline.run", lambda config: plant(tmp_path / "job"))
-    code, out, err = cli(*words)
+    code, out, err = cli(*words, report=True)
     assert code == 0, err
     assert "80.00" in out
     assert str(tmp_path / "job" / "report" / "index.html") in out
@@ -395,7 +395,7 @@ def test_the_command_line_ends_a_single_run_with_its_report_and_a_refused_one_wi
         raise InputError("no such thing")
 
     monkeypatch.setattr("harmonia.job.pipeline.run", refuse)
-    code, out, err = cli(*words)
+    code, out, err = cli(*words, report=True)
     assert (code, out, err) == (2, "", "harmonia: no such thing\n")
 
 

@@ -39,12 +39,13 @@ def test_a_job_on_mosaics_leaves_rows_and_summary_and_computes_each_map_once(cli
     assert (again["maps_computed"], again["maps_cached"]) == (0, 8)
     assert read_localisation(tmp_path / "job").equals(rows)
     # another method, layer or smoothing: other maps of the same mosaics
-    assert cli(*words, "method=layercam", "layer=middle", "smooth.k=9")[0] == 0
+    assert cli(*words, "method=layercam", "layer=middle", "smooth.k=9", report=True)[0] == 0
     other = read_localisation(tmp_path / "job")
     assert other["image_id"].tolist() == rows["image_id"].tolist()
     assert other["layer"].unique().tolist() == ["blocks.2"]
     assert not np.allclose(other["localisation"], rows["localisation"])
     assert (tmp_path / "job" / AGGATT).is_file()
+    assert (tmp_path / "job" / "report" / "index.html").is_file()
 
 
 def test_a_layer_that_a_method_has_not_is_refused(cli):

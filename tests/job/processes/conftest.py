@@ -79,6 +79,42 @@ def zygote():
         process.stdin.close()
 
 
+@contextlib.contextmanager
+def workers_in(cwd: Path, zygote: subprocess.Popen, usual_job: list[str]):
+    """Gives what the fixture start does, for this folder; the workers die with it."""
+    workers = []
+
+    def start(
+        folder: str,
+        *words: str,
+        cache: str = "cache",
+        ledger: str | None = None,
+        faults: dict | None = None,
+        job: list[str] | None = None,
+        **env: str,
+    ) -> Worker:
+        log = cwd / f"log-{len(workers)}"
+        # a report costs more than these jobs
+        where = () if "-m" in words else (f"hydra.run.dir={folder}", "~hydra.callbacks.report")
+        order = {
+            "words": [*(usual_job if job is None else job), *where, *words],
+            "cwd": str(cwd),
+            "env": {"HARMONIA_CACHE": str(cwd / cache), **env},
+            "log": str(log),
+            "ledger": ledger and str(cwd / ledger),
+            "faults": faults or {},
+        }
+        print(json.dumps(order), file=zygote.stdin, flush=True)
+        workers.append(Worker(int(zygote.stdout.readline()), log))
+        return workers[-1]
+
+    try:
+        yield start
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
 @pytest.fixture
 def images(tmp_path):
     return write_images(tmp_path / "images", 8)
@@ -96,35 +132,19 @@ def start(zygote, tmp_path, small_job):
 
     faults: what goes wrong in it, by the names of zygote.py. job: the words of another job than the small one.
     """
-    started = []
+    with workers_in(tmp_path, zygote, small_job) as start:
+        yield start
 
-    def begin(
-        folder: str,
-        *words: str,
-        cache: str = "cache",
-        ledger: str | None = None,
-        faults: dict | None = None,
-        job: list[str] | None = None,
-        **env: str,
-    ) -> Worker:
-        log = tmp_path / f"log-{len(started)}"
-        # a report costs more than these jobs
-        where = () if "-m" in words else (f"hydra.run.dir={folder}", "~hydra.callbacks.report")
-        order = {
-            "words": [*(small_job if job is None else job), *where, *words],
-            "cwd": str(tmp_path),
-            "env": {"HARMONIA_CACHE": str(tmp_path / cache), **env},
-            "log": str(log),
-            "ledger": ledger and str(tmp_path / ledger),
-            "faults": faults or {},
-        }
-        print(json.dumps(order), file=zygote.stdin, flush=True)
-        started.append(Worker(int(zygote.stdout.readline()), log))
-        return started[-1]
 
-    yield begin
-    for worker in started:
-        worker.kill()
+@pytest.fixture(scope="session")
+def undisturbed_folder(zygote, tmp_path_factory):
+    """A folder with the images, the job and the store of a run in which nothing fails."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    images = write_images(folder / "images", 8)
+    with workers_in(folder, zygote, [*JOB, f"data.root={images}"]) as start:
+        worker = start("undisturbed", cache="undisturbed cache")
+        assert worker.wait() == 0, worker.text()
+    return folder
 
 
 @pytest.fixture

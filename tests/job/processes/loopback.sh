@@ -7,6 +7,7 @@ if [ -z "${HARMONIA_LOOPBACK:-}" ]; then
   exec unshare --net --pid --fork --kill-child --mount-proc "$0" "$@"
 fi
 ip link set lo up
+mkdir -p /tmp/ray && mount -t tmpfs none /tmp/ray  # where Ray notes its cluster: two at a time must not meet
 if [ "$1" = slurm ]; then
   scratch=$2; shift 2
   ip address add 192.0.2.1/32 dev lo  # Slurm binds nothing where every address is of the loopback

@@ -23,11 +23,12 @@ TWICE = 2  # kills before both workers are left to finish
 
 
 @pytest.fixture
-def undisturbed(start, tmp_path) -> pd.DataFrame:
-    """Rows of a run in which nothing fails, in a cache of its own."""
-    worker = start("undisturbed", cache="undisturbed cache")
-    assert worker.wait() == 0, worker.text()
-    return read_rows(tmp_path / "undisturbed")
+def undisturbed(undisturbed_folder, tmp_path) -> pd.DataFrame:
+    """Rows of a run in which nothing fails; its job and its cache are copied to the test's folder."""
+    for name in ("undisturbed", "undisturbed cache"):
+        shutil.copytree(undisturbed_folder / name, tmp_path / name)
+    rows = read_rows(tmp_path / "undisturbed")
+    return rows.assign(path=rows["path"].str.replace(str(undisturbed_folder), str(tmp_path), regex=False))
 
 
 def finishes(worker, folder: Path, expected: pd.DataFrame) -> dict:
@@ -222,6 +223,23 @@ def test_an_interrupted_sweep_ends_with_130_and_the_line_that_resumes_it(start, 
     assert "the same command resumes" in worker.text()
     assert "Traceback" not in worker.text()
     assert not list((tmp_path / "cache").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_job_says_how_to_go_on_and_the_next_run_resumes(start, tmp_path, number):
+    words = ["method.steps=60", "method.tolerance=null", "store.shard_size=1"]
+    worker = start("job", *words)
+    while not list((tmp_path / "cache").glob("maps/*/shard-00000.safetensors")):
+        assert worker.alive(), worker.text()
+        time.sleep(0.01)
+    worker.kill(number)
+    assert worker.wait() == 130, worker.text()
+    assert "the same command resumes" in worker.text()
+    assert "Traceback" not in worker.text()
+    assert not (tmp_path / "job" / "summary.json").exists()
+    again = start("job", *words)
+    assert again.wait() == 0, again.text()
+    assert read_summary(tmp_path / "job")["maps_cached"] >= 1
 
 
 def test_a_logger_that_dies_or_hears_nothing_costs_a_warning(start, undisturbed, tmp_path):
