@@ -18,6 +18,18 @@ HAS_SAMPLES = all(
 )
 
 
+WHOLE = {"cli", "zygote", "wheel", "blank_figures", "browser"}  # fixtures of whole jobs, reports and processes
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What needs one of WHOLE is slow; the slow come first, so that workers end at the same time."""
+    for item in items:
+        if WHOLE & set(item.fixturenames):
+            item.add_marker("slow")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture
 def needs_samples():
     if not HAS_SAMPLES:
@@ -198,6 +210,17 @@ def gathered_cell():
         return frame.assign(**constant | given)[kept]
 
     return make
+
+
+@pytest.fixture(scope="module")
+def blank_figures():
+    """Figures are saved empty, for drawing them is most of a report's cost: tests that see them do without this."""
+    from matplotlib.figure import Figure
+
+    savefig = Figure.savefig
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Figure, "savefig", lambda figure, *given, **options: savefig(Figure((1, 1)), *given, **options))
+        yield
 
 
 @pytest.fixture

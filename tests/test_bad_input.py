@@ -1,6 +1,7 @@
 """Bad input by name: one line that names it, exit code 2, no traceback, and what is stored stays as it was."""
 
 import pickle
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -75,10 +76,15 @@ def unknown_classes() -> None:
     images(Path("bad"), ("dog", "cat"))
 
 
-def state(**changes: torch.Tensor) -> dict[str, torch.Tensor]:
+@cache
+def network() -> torch.nn.Module:
     import timm
 
-    return timm.create_model("test_resnet").state_dict() | changes
+    return timm.create_model("test_resnet")
+
+
+def state(**changes: torch.Tensor) -> dict[str, torch.Tensor]:
+    return network().state_dict() | changes
 
 
 def weights(name: str, content=None, **changes):

@@ -1,3 +1,4 @@
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ GROUPS = ["source", "target", "method", "data", "fill", "label", "evaluation", "
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 
+@cache
 def composed(*overrides):
     overrides = quote_true(list(overrides))
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -13,6 +13,7 @@ from harmonia.report.workspace import find_logged, workspace_of
 from harmonia.report.workspace_code import workspace_code
 from harmonia.report.write import write_report
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
 ws = pytest.importorskip("wandb_workspaces.workspaces", reason="the extra dashboard is not installed")
 
 HOSTILE = "a'b\"c\\d\n{e}"

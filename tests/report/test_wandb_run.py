@@ -13,7 +13,7 @@ from harmonia.report.wandb_run import log_report
 from harmonia.report.write import write_report
 from harmonia.results.jobs import find_jobs
 
-pytestmark = pytest.mark.usefixtures("offline")
+pytestmark = pytest.mark.usefixtures("offline", "blank_figures")
 
 
 def test_a_reports_run_holds_its_tables_figures_and_headline(

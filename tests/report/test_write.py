@@ -18,6 +18,8 @@ from harmonia.report.__main__ import main
 from harmonia.report.after_sweep import ReportAfterSweep, report_sweep
 from harmonia.results.rows import row_writer, write_summary
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 HOSTILE = "<script>alert('x')</script>"
 STATISTICS = ["transfer_above_control", "controls", "matrix", "families"]
 STATISTICS += ["tests", "source_right", "agreement", "classes"]

@@ -13,6 +13,8 @@ from harmonia.results.jobs import find_jobs
 from harmonia.results.localisation import read_localisation, summarise_localisation, write_aggatt, write_localisation
 from harmonia.statistics.localisation import mosaic_scores, without_repeats
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 SCORES = [0.0, 0.2, 0.5, 1.0]
 
 

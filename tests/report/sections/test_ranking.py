@@ -18,6 +18,8 @@ from harmonia.results.rows import ROWS
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.metric_transfer import Transferred, link, transferred
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 IMAGES = 20
 NAN = float("nan")
 METHODS = ("gc", "ss", "ig", "grad", "random")
