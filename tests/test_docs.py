@@ -1,14 +1,18 @@
 """Documents name files, links and modules that exist, and their examples run."""
 
+import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from harmonia import plan
 from harmonia.attribution.contract import Request
 from harmonia.attribution.passes import BatchSize
+from harmonia.report.__main__ import main as report
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -51,6 +55,13 @@ def exists(dotted):
     return not names or (place.is_file() and all(defines(place, name) for name in names))
 
 
+def block(language, name):
+    """The page's one block of code in this language."""
+    text = (ROOT / "docs" / name).read_text()
+    (code,) = re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return code
+
+
 def test_every_path_exists(page):
     paths = re.findall(PATH, prose(page.read_text()))
     assert [path for path in paths if not (ROOT / path).exists()] == []
@@ -89,7 +100,7 @@ def test_every_command_is_a_door(page):
 
 
 def test_the_method_that_a_page_adds_explains_images():
-    (code,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "adding-a-method.md").read_text(), re.M | re.S)
+    code = block("python", "adding-a-method.md")
     names = {"__name__": "brightness"}
     exec(compile(code, "brightness.py", "exec", dont_inherit=True), names)
     pixels = torch.arange(5 * 3 * 4, dtype=torch.uint8).view(5, 3, 2, 2)
@@ -108,3 +119,25 @@ def test_the_method_that_a_page_adds_explains_images():
     torch.testing.assert_close(explanation.maps, (pixels.float() / 255).mean(1))
     assert explanation.explained.tolist() == [2] * 5
     assert explanation.passes.tolist() == [1] * 5
+
+
+def test_the_evaluation_that_a_page_adds_runs_is_planned_and_has_its_table(cli, tmp_path, monkeypatch, capfd):
+    (tmp_path / "positive_share.py").write_text(block("python", "adding-an-evaluation.md"))
+    (tmp_path / "conf" / "evaluation").mkdir(parents=True)
+    (tmp_path / "conf" / "evaluation" / "positive_share.yaml").write_text(block("yaml", "adding-an-evaluation.md"))
+    monkeypatch.syspath_prepend(tmp_path)
+    words = [f"hydra.searchpath=[file://{tmp_path}/conf]", "evaluation=positive_share", "data=samples", "data.limit=2"]
+    words += ["source=lite0", "target=self", "method=gc", "trainer=cpu", "logger=csv", "hydra.run.dir=job"]
+    try:
+        assert plan.main(["--images", "0", *words]) == 0
+        assert "gc of lite0" in capfd.readouterr().out
+        code, out, err = cli(*words)
+        assert code == 0, err
+        assert "Positive (%)" in out
+        share = json.loads((tmp_path / "job" / "summary.json").read_text())["lite0/positive_share"]
+        assert 0 < share < 1
+        assert f"{100 * share:.1f}" in (tmp_path / "job" / "report" / "positive_share_by_method.md").read_text()
+        assert report(["run=job"]) == 1
+        assert report(["run=job", "sections=positive_share"]) == 0
+    finally:
+        sys.modules.pop("positive_share", None)
