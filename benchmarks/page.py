@@ -21,7 +21,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from harmonia.report.write import write_report
 from harmonia.results.maps import REGION_SIDE, SmallMaps, write_small_maps
-from harmonia.results.rows import RowWriter, write_summary
+from harmonia.results.rows import row_writer, write_summary
 
 ARMS = {"image": 1.0, "soft": 0.4, "dim": 0.4, "area30": 0.3, "blobs30": 0.3}
 TARGETS = ("e7", "e6")
@@ -61,14 +61,14 @@ def write_job(folder: Path, images: int) -> None:
     config = {"source": models["e7"], "target": models, "method": {"name": "gc"}, "data": {"name": "generated"}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     labels = np.array(CLASSES, object)[np.arange(images) % len(CLASSES)]
-    with RowWriter(folder / "rows.parquet") as writer:
+    with row_writer(folder) as rows:
         for target in TARGETS:
             for arm, kept in ARMS.items():
                 p = generator.random(images) * kept**0.3
                 predicted = np.where(p > 0.3, labels, CLASSES[0])
                 constant = {"source": "e7", "method": "gc", "label_policy": "predicted", "fill": "black", "flag": ""}
                 constant |= {"target": target, "arm": arm, "entropy": 1.0, "kept_area": kept}
-                writer.append(
+                rows.append(
                     {name: [value] * images for name, value in constant.items()}
                     | {"image_id": ids, "path": [str(folder / "images" / name) for name in ids]}
                     | {"label": labels, "explained": labels, "source_predicted": labels, "predicted": predicted}

@@ -25,7 +25,7 @@ from memory import peak_mb
 
 from harmonia.report.write import write_report
 from harmonia.report.written import print_report
-from harmonia.results.rows import RowWriter, write_summary
+from harmonia.results.rows import row_writer, write_summary
 
 AREAS = (10, 20, 30, 50)
 CONTROLS = ("blobs", "centre", "same_class", "other_class", "complement", "silhouette")
@@ -78,7 +78,7 @@ def write_job(folder: Path, source: str, method: str, images: int, seed: int) ->
     generator = np.random.default_rng(seed)
     difficulty = np.random.default_rng(0).random(images)  # the same images for every job
     labels = np.array([f"n0208{number % 10:04}" for number in range(images)], dtype=object)
-    with RowWriter(folder / "rows.parquet") as writer:
+    with row_writer(folder) as rows:
         for target in models:
             for arm, handicap in zip(ARMS, np.linspace(0.2, 0.9, len(ARMS)), strict=True):
                 right = difficulty + generator.normal(0, 0.1, images) > handicap
@@ -91,7 +91,7 @@ def write_job(folder: Path, source: str, method: str, images: int, seed: int) ->
                     "arm": arm,
                     "fill": "black",
                 }
-                writer.append(
+                rows.append(
                     {name: [value] * images for name, value in {**constant, "target": target, "flag": ""}.items()}
                     | {
                         "image_id": [f"val/{number:05}" for number in range(images)],

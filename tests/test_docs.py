@@ -1,5 +1,6 @@
-"""Documents name files, links and modules that exist, and their examples run."""
+"""Documents name files, links and modules that exist, and their examples run; benchmarks import what exists."""
 
+import ast
 import json
 import re
 import sys
@@ -97,6 +98,13 @@ def test_every_command_is_a_door(page):
     for module in re.findall(r"python -m (harmonia[\w.]*)", page.read_text()):
         place = ROOT / module.replace(".", "/")
         assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file(), module
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=title)
+def test_what_a_benchmark_imports_exists(path):
+    imports = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    names = [f"{node.module}.{alias.name}" for node in imports for alias in node.names]
+    assert [name for name in names if name.startswith("harmonia.") and not exists(name)] == []
 
 
 def test_the_method_that_a_page_adds_explains_images():
