@@ -139,7 +139,7 @@ def test_the_evaluation_that_a_page_adds_runs_is_planned_and_has_its_table(cli, 
     try:
         assert plan.main(["--images", "0", *words]) == 0
         assert "gc of lite0" in capfd.readouterr().out
-        code, out, err = cli(*words)
+        code, out, err = cli(*words, report=True)
         assert code == 0, err
         assert "Positive (%)" in out
         share = json.loads((tmp_path / "job" / "summary.json").read_text())["lite0/positive_share"]
