@@ -20,6 +20,7 @@ from harmonia.job.keys import Keys
 from harmonia.job.settings import Settings
 from harmonia.models.classifier import Classifier
 from harmonia.models.labels import LabelPolicy
+from harmonia.results import tracking
 from harmonia.store.sets import ShardSet
 
 
@@ -92,8 +93,8 @@ class Evaluation:
         raise NotImplementedError
 
     def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:
-        """Gives the finished job's numbers and pictures to its logger."""
-        raise NotImplementedError
+        """Gives the finished job's numbers to its logger; an evaluation with more to show overrides it."""
+        tracking.publish(logger, summary, dict(job.settings.resolved))
 
     def on_any_images(self) -> "Evaluation":
         """The same on images that it would pass over, for a plan that tries it on a few."""

@@ -41,9 +41,7 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
     make_trainer = partial(trainer.build, plugins=[LightningEnvironment()])
     device = _device(make_trainer)
     method = _method(settings)
-    evaluation = settings.evaluation.build()
-    if not isinstance(evaluation, Evaluation):
-        raise InputError(f"evaluation._target_ must name an Evaluation (harmonia.job.contract), got {evaluation!r}")
+    evaluation = _evaluation(settings)
     fill = settings.fill.build()
     label_policy = settings.label.function()
     # from here on it takes time
@@ -108,6 +106,13 @@ def _device(make_trainer: Callable[..., Trainer]) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"trainer: a device must be a CPU or a CUDA GPU, got {device}; use trainer=cpu")
     return device
+
+
+def _evaluation(settings: Settings) -> Evaluation:
+    evaluation = settings.evaluation.build()
+    if not isinstance(evaluation, Evaluation):
+        raise InputError(f"evaluation._target_ must name an Evaluation (harmonia.job.contract), got {evaluation!r}")
+    return evaluation
 
 
 def _method(settings: Settings) -> Attribution:
