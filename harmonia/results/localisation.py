@@ -18,6 +18,7 @@ from harmonia.store.files import replacing, write_text
 
 LOCALISATION = "localisation.parquet"
 AGGATT = "aggatt.safetensors"
+AGGATT_BINS = ((0, 2), (2, 5), (5, 50), (50, 95), (95, 98), (98, 100))  # percent of the ranks, best first
 AGGATT_ARRAYS = ("means", "examples", "pictures", "bins", "scores")
 MOSAICS = "mosaics.json"  # which image stands where, unscored cells too
 
@@ -98,7 +99,7 @@ def read_aggatt(job_folder: str | Path) -> dict[str, np.ndarray]:
     shapes = {name: arrays[name].shape if name in arrays else () for name in AGGATT_ARRAYS}
     side, count = (0, *shapes["means"])[-1], (0, *shapes["bins"])[-1]
     if shapes != {
-        "means": (6, side, side),
+        "means": (len(AGGATT_BINS), side, side),
         "examples": (count, side, side),
         "pictures": (count, 3, side, side),
         "bins": (count,),

@@ -5,15 +5,13 @@ inside the cell, cut into bins of ranks and averaged; what is shown as an exampl
 """
 
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from harmonia.results.localisation import AGGATT_BINS
 from harmonia.shapes import Maps
-
-BINS = (0, 2, 5, 50, 95, 98, 100)  # percent of the ranks, best first
 
 
 def order(localisation: np.ndarray, mass: np.ndarray) -> np.ndarray:
@@ -23,8 +21,7 @@ def order(localisation: np.ndarray, mass: np.ndarray) -> np.ndarray:
 
 def bins(count: int) -> list[range]:
     """Ranks of each bin; exact where count is divisible by 100."""
-    edges = [round(edge * count / 100) for edge in BINS]
-    return [range(low, high) for low, high in pairwise(edges)]
+    return [range(*(round(edge * count / 100) for edge in edges)) for edges in AGGATT_BINS]
 
 
 def medians(count: int) -> list[int]:

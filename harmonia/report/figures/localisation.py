@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harmonia.report.figures.style import PALETTE, TEXT_WIDTH, short
+from harmonia.results.localisation import AGGATT_BINS
 from harmonia.statistics.localisation import PROTOCOLS, MosaicScores
 
-BINS = ("0–2", "2–5", "5–50", "50–95", "95–98", "98–100")  # percent of the ranks
 CLIPPED = 99.5  # percent of a method's values below the end of its colour scale
 
 
@@ -49,13 +49,13 @@ def aggatt_figure(arrays: dict[str, np.ndarray], n: int) -> Figure:
     shown = means[~np.isnan(means).any((1, 2))]
     high = float(np.percentile(shown, CLIPPED)) if shown.size else 0.0
     figure = Figure(figsize=(TEXT_WIDTH, TEXT_WIDTH / 2 + 0.3), layout="constrained")
-    axes = figure.subplots(3, len(BINS), squeeze=False)
+    axes = figure.subplots(3, len(AGGATT_BINS), squeeze=False)
     for panel in axes.ravel():
         panel.set(xticks=[], yticks=[])
         for spine in panel.spines.values():
             spine.set_visible(False)
-    for place, name in enumerate(BINS):
-        axes[0, place].set_title(f"{name} %")
+    for place, (first, last) in enumerate(AGGATT_BINS):
+        axes[0, place].set_title(f"{first}–{last} %")
         if place not in places:
             continue
         example = places.index(place)

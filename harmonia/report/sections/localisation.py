@@ -8,12 +8,12 @@ from typing import Any
 
 from harmonia.errors import InputError
 from harmonia.report.contract import Section
-from harmonia.report.figures.localisation import BINS, aggatt_figure, box_plots
+from harmonia.report.figures.localisation import aggatt_figure, box_plots
 from harmonia.report.figures.style import CaptionedFigure, style
 from harmonia.report.panels import Panels
 from harmonia.report.tables.localisation import STEM, localisation_agreement_table, localisation_table
 from harmonia.results.jobs import JobFolder
-from harmonia.results.localisation import AGGATT, LOCALISATION, read_aggatt
+from harmonia.results.localisation import AGGATT, AGGATT_BINS, LOCALISATION, read_aggatt
 from harmonia.statistics.localisation import MosaicScores, mosaic_scores, without_repeats
 
 
@@ -71,6 +71,6 @@ def _aggatt(number: int, cells: MosaicScores) -> CaptionedFigure:
         f"AggAtt, {protocol}, {source}, {cells.name}.",
         "Cells at the top left, from the best localised to the worst (percent of the ranks): mean positive "
         "attribution; mosaic and map of each bin's median. One colour scale of means, top 0.5 % clipped, "
-        "another of each example." + (" Few cells: some bins have none." if len(arrays["bins"]) < len(BINS) else ""),
+        "another of each example." + (" Few cells: some bins have none." if len(arrays["bins"]) < len(AGGATT_BINS) else ""),
         figure,
     )
