@@ -143,7 +143,7 @@ def test_on_a_real_network_the_default_carries_the_class_before_images_that_no_s
 
 
 def test_with_other_weights_a_real_network_has_other_masks(real):
-    method = replace(preset("ss"), steps=20, check_every=20)
+    method = replace(preset("ss"), steps=8, check_every=8)  # from the networks' own Grad-CAM maps on
     trained = explain(method, real.pixels, model=real.model, replacements=real.replacements)
     untrained = load(ModelSpec(name="untrained", arch=real.spec.arch, family=real.spec.family, weights="random"))
     random = explain(method, real.pixels, model=untrained, labels=trained.explained, replacements=real.replacements)
@@ -153,10 +153,13 @@ def test_with_other_weights_a_real_network_has_other_masks(real):
 
 @pytest.mark.slow
 def test_on_a_real_network_masks_do_not_depend_on_batch_order_and_neighbours(real):
+    # some images leave at the first judgement, and others take their places
+    method = replace(preset("ss"), steps=8, check_every=4, tolerance=1.0)
+
     def maps(rows, batch_size):
         rows = torch.tensor(rows)
         return explain(
-            preset("ss"), real.pixels[rows], real.model, predicted, real.replacements, batch_size, positions=rows
+            method, real.pixels[rows], real.model, predicted, real.replacements, batch_size, positions=rows
         ).maps
 
     together = maps([0, 1, 2, 3], batch_size=3)
