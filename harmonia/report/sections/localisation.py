@@ -71,6 +71,7 @@ def _aggatt(number: int, cells: MosaicScores) -> CaptionedFigure:
         f"AggAtt, {protocol}, {source}, {cells.name}.",
         "Cells at the top left, from the best localised to the worst (percent of the ranks): mean positive "
         "attribution; mosaic and map of each bin's median. One colour scale of means, top 0.5 % clipped, "
-        "another of each example." + (" Few cells: some bins have none." if len(arrays["bins"]) < len(AGGATT_BINS) else ""),
+        "another of each example."
+        + (" Few cells: some bins have none." if len(arrays["bins"]) < len(AGGATT_BINS) else ""),
         figure,
     )
