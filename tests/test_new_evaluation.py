@@ -72,6 +72,12 @@ WORDS = ["source=timm", "source.arch=test_resnet", "source.weights=random", "met
 WORDS += ["data.root=images", "trainer=cpu", "evaluation=brightness", "store.shard_size=2"]
 
 
+def test_its_numbers_reach_a_logger(cli, words, tmp_path):
+    code, _, err = cli(*words, "hydra.run.dir=job", "logger=csv")
+    assert code == 0, err
+    assert "test_resnet/brightness" in (tmp_path / "job" / "csv" / "metrics.csv").read_text()
+
+
 @pytest.fixture
 def words(tmp_path, monkeypatch):
     """A command line that runs the new evaluation on three images, of levels 0.2, 0.4 and 0.6."""
@@ -116,7 +122,7 @@ def test_it_refuses_images_in_its_own_words_before_models_load(cli, words):
 
 
 def test_its_section_is_in_the_report_that_ends_a_sweep(cli, words, tmp_path):
-    code, _, err = cli("-m", *words, "seed=0,1", "hydra.sweep.dir=sweep")
+    code, _, err = cli("-m", *words, "seed=0,1", "hydra.sweep.dir=sweep", report=True)
     assert code == 0, err
     table = pd.read_csv(tmp_path / "sweep" / "report" / "brightness.csv")
     assert table["level"].tolist() == pytest.approx([0.4, 0.4])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -39,12 +40,13 @@ def exit_code(
     anything else, which is raised.
     """
     try:
-        try:
-            with interruptible():
-                return work()
-        finally:
-            sys.stdout.flush()
+        with interruptible():
+            code = work()
+        sys.stdout.flush()
+        return code
     except BrokenPipeError:
+        if not _nobody_reads():
+            raise  # another pipe has broken: a defect
         # Python would complain once more when it closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -56,6 +58,13 @@ def exit_code(
             raise
     print(f"harmonia: {line}", file=sys.stderr)
     return code
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of our output has gone."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 def input_error(error: BaseException) -> str | None:

@@ -112,7 +112,7 @@ class Transfer(Evaluation):
         if not job.maps.missing():
             features = job.keys.features(target, reading)
             return stored_stage("features", title, features, priced_by, partial(self._answer, job, target, features))
-        key = ("features", job.maps.key, *answered_by, job.images.pool_digest)
+        key = ("features", job.maps.key, *answered_by, job.images.pool_digest, job.settings.seed)
         return later_stage("features", title, key, priced_by, job.maps.count, job.maps.shard_size)
 
     def _answer(self, job: Job, target: Classifier, features: ShardSet) -> Completed:

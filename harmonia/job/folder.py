@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from harmonia.errors import InputError
+from harmonia.results.jobs import EARLY_FILES
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, SUMMARY
 from harmonia.store.files import JOBS, TEMPORARY, locked, write_text
 
@@ -88,11 +89,13 @@ def begin(folder: Path, settings: Mapping[str, Any], files: Sequence[str]) -> No
 
 
 def _files_of_earlier(folder: Path) -> list[str]:
-    """The files that an earlier job in this folder has left, by its own record."""
+    """The files that an earlier job in this folder has left, by its own record; of an early version, which kept none,
+    all that its jobs could leave.
+    """
     try:
         names = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, LookupError, TypeError):
-        return []
+        return list(EARLY_FILES)
     return [name for name in names if isinstance(name, str) and Path(name).name == name]
 
 

@@ -102,6 +102,7 @@ def _track(job: Job, summary: dict[str, Any]) -> None:
     try:
         logger = tracking.make_logger(job.settings.logger)
         if logger is not None:
-            job.evaluation.publish(job, logger, summary)
+            with tracking.only_warns("the job was not logged"):
+                job.evaluation.publish(job, logger, summary)
     finally:
         tracking.finish(logger)

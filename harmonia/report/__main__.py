@@ -18,7 +18,7 @@ Tables, figures and pages to browse from finished jobs; open index.html in any b
 
 run         a sweep's folder, one job's folder, or any folder above them
 arm         what stands under (F): soft, area10, area20, area30, area50 or a control's name
-out         where the report goes; by default FOLDER/report; an earlier report there is replaced
+out         where the report goes; by default FOLDER/report; the files of an earlier report there are replaced
 images      what Fig. 1 shows: ids of images (image_id in the rows); without it the typical ones
 thumbnails  of how many images at most, evenly spread; all or 0 are possible; numbers are there for every image
 logger      none (default), or wandb: tables and figures in a W&B run too, offline unless WANDB_MODE says otherwise

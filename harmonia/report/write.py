@@ -55,7 +55,7 @@ def write_report(
             report.unread[name] = f"unreadable: {type(error).__name__}: {error}; run the job again"
     for section, content in read_jobs.items():
         if content:
-            report.sections.append(section(content, arm, images, report.sections))
+            report.sections.append(section(content, arm, images, tuple(report.sections)))
     collection = next((one.collection for one in report.sections if one.collection), Collection({}, [], [], []))
     check_names(collection, images)
 

@@ -13,9 +13,14 @@ import pandas as pd
 import yaml
 
 from harmonia.errors import InputError
-from harmonia.results.localisation import LOCALISATION
-from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, ROWS, SUMMARY, read_summary
+from harmonia.results.localisation import AGGATT, LOCALISATION, MOSAICS
+from harmonia.results.maps import MAPS
+from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, REPRESENTATIONS, ROWS, SUMMARY, read_summary
 from harmonia.results.scores import SCORES
+
+# what jobs left before they recorded their files: rows of one of these names, and what stood beside them
+EARLY_ROWS = (ROWS, LOCALISATION, SCORES)
+EARLY_FILES = (*EARLY_ROWS, REPRESENTATIONS, MAPS, AGGATT, MOSAICS)
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ def _rows_file(folder: Path, environment: Mapping[str, Any]) -> str:
     match environment.get("files"):
         case [str(name), *_] if name and Path(name).name == name:
             return name
-    return next((name for name in (ROWS, LOCALISATION, SCORES) if (folder / name).is_file()), "rows")
+    return next((name for name in EARLY_ROWS if (folder / name).is_file()), "rows")
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a job leaves on disk: its rows, and the summary that harmonia.summary makes of them.
+"""What a job leaves on disk: its rows, and the summary that results.summary makes of them.
 
 One row is one image, shown to one target under one arm. The arm says what was shown: "image" is the
 whole image, "soft" the image times its map, "area30" the most relevant 30 % of it; controls go by name.
