@@ -14,7 +14,6 @@ from harmonia.results import frames
 from harmonia.results.jobs import JobFolder, data_options, differing, image_set, options_of, section
 from harmonia.results.rows import SCHEMA, codes_of, read_pieces, read_tables, with_categories
 
-Frame = Any  # of modules that do not yet name their columns with frames.Frame
 SETTING = ["label_policy", "fill", "data"]  # cells that differ in one of these answer different questions
 EXPLAINER = ["source", "method", "variant"]  # who explains: a network with a method
 CELL = [*EXPLAINER, "target", "arm"]

@@ -6,7 +6,7 @@ control, which shows as much of the image and knows nothing: random blobs of the
 uniform dimming to the map's own mean for the soft one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,18 +14,46 @@ import numpy as np
 import pandas as pd
 
 from harmonia.arms import IMAGE_ARM, matched_control
-from harmonia.results.gathered import CELL, CELL_COLUMN, SETTING, Frame, Rows
+from harmonia.results.frames import Frame
+from harmonia.results.gathered import CELL, CELL_COLUMN, SETTING, Rows
 from harmonia.results.rows import codes_of
 from harmonia.results.summary import calibration_error
-from harmonia.statistics.inference import (
-    NUM_RESAMPLES,
-    Resampled,
-    interval,
-    ratio,
-    resampled_f1,
-    resampled_sums,
-    strata,
-)
+from harmonia.statistics.estimates import Estimate, Estimates, at_positions, estimates
+from harmonia.statistics.inference import NUM_RESAMPLES, Resampled, ratio, resampled_f1, resampled_sums, strata
+
+
+class ComparedCells(Frame):
+    """A line per cell of a comparison: what is known of its models, and of its rows."""
+
+    source: str
+    method: str
+    variant: str
+    target: str
+    arm: str
+    job: str
+    family: str
+    target_family: str
+    source_parameters: float
+    target_parameters: float
+    random_weights: bool  # of the source
+    unreadable: float  # images of the job
+    kept_area: float  # mean, fraction of the view
+    images: int
+    flagged: int  # images whose map is zero, constant or not finite
+    lacking: int  # images whose class the target lacks; they count as wrong
+
+
+class CellEstimates(ComparedCells, Estimates):
+    """A line per cell that shows a part of the image."""
+
+    accuracy_image: Estimate
+    accuracy_feature: Estimate
+    retention: Estimate
+    control: str  # the matched control's arm, NaN for none
+    control_retention: Estimate
+    above_control: Estimate
+    reason: str  # why a number is undefined, else ""
+
 
 _OF_JOBS = ["job", "family", "target_family", "source_parameters", "target_parameters", "random_weights", "unreadable"]
 
@@ -38,7 +66,7 @@ class Comparison:
     """
 
     setting: dict[str, str]
-    cells: Frame  # a line per cell: CELL, what is known of its models, and of its rows
+    cells: ComparedCells
     class_names: np.ndarray  # (classes,) those of labels first
     labels: np.ndarray  # (images,) codes
     predicted: np.ndarray  # (images, cells) codes, by the target
@@ -96,7 +124,7 @@ class Comparison:
         """Each cell's matched control, -1 for none."""
         return self.positions(self.cells.assign(arm=self.cells["arm"].map(matched_control)))
 
-    def positions(self, keys: Frame) -> np.ndarray:
+    def positions(self, keys: pd.DataFrame) -> np.ndarray:
         """Where the cells of these CELL columns stand, -1 for none."""
         index = pd.MultiIndex.from_frame(self.cells[CELL])
         return index.get_indexer(pd.MultiIndex.from_frame(keys[CELL]))
@@ -153,7 +181,7 @@ _COMPARED = ["image_id", "label", "predicted", "source_predicted", "p_label", "p
 class _ComparisonBuilder:
     """The arrays of a comparison while its rows come in; codes are in the order in which names are met."""
 
-    def __init__(self, cells: Frame, image_ids: list[str]):
+    def __init__(self, cells: pd.DataFrame, image_ids: list[str]):
         self.cells = cells
         self._image = {name: number for number, name in enumerate(image_ids)}
         shape = (len(image_ids), len(cells))
@@ -167,7 +195,7 @@ class _ComparisonBuilder:
         self._count, self._flagged, self._lacking = (np.zeros(len(cells), int) for _ in range(3))
         self._kept = np.zeros(len(cells))
 
-    def add(self, rows: Frame, cell: np.ndarray) -> None:
+    def add(self, rows: pd.DataFrame, cell: np.ndarray) -> None:
         """Rows of this setting, each with its cell's position."""
         image = codes_of(rows["image_id"], self._image)
         codes = {}
@@ -194,11 +222,13 @@ class _ComparisonBuilder:
             codes[:] = renumbered[codes]
         return Comparison(
             setting=setting,
-            cells=self.cells.assign(
-                kept_area=self._kept / self._count,
-                images=self._count,
-                flagged=self._flagged,
-                lacking=self._lacking,
+            cells=ComparedCells.checked(
+                self.cells.assign(
+                    kept_area=self._kept / self._count,
+                    images=self._count,
+                    flagged=self._flagged,
+                    lacking=self._lacking,
+                )
             ),
             class_names=np.asarray(names, dtype=object),
             labels=self._labels,
@@ -210,19 +240,8 @@ class _ComparisonBuilder:
         )
 
 
-def estimates(**draws: Resampled) -> dict[str, np.ndarray]:
-    """NAME, NAME_low and NAME_high of each resampled statistic (1 + resamples, lines): 95 % intervals."""
-    columns: dict[str, np.ndarray] = {}
-    for name, of_lines in draws.items():
-        columns |= dict(zip((name, f"{name}_low", f"{name}_high"), interval(of_lines).T, strict=True))
-    return columns
-
-
-def cell_estimates(comparison: Comparison) -> Frame:
-    """A line per cell but those of the image arm, fractions: accuracy, retention, control, above_control.
-
-    lacking: images whose class the target lacks; they count as wrong. reason: why a number is undefined, else "".
-    """
+def cell_estimates(comparison: Comparison) -> CellEstimates:
+    """What each cell but those of the image arm comes to."""
     shown = np.flatnonzero(comparison.cells["arm"] != IMAGE_ARM)
     cells = comparison.cells.iloc[shown].reset_index(drop=True)
     image, control = comparison.image_position[shown], comparison.control_position[shown]
@@ -241,19 +260,5 @@ def cell_estimates(comparison: Comparison) -> Frame:
         (frame["retention_low"].isna(), "too few images for an interval"),
         ((control < 0) & frame["control"].notna(), "the matched control has not run"),
     ]
-    return frame.assign(reason=np.select([np.asarray(met) for met, _ in checks], [why for _, why in checks], ""))
-
-
-def at_positions(draws: Resampled, positions: np.ndarray) -> Resampled:
-    """The draws of the cells at these positions, NaN where a position is -1."""
-    return np.where(positions >= 0, draws[:, positions], np.nan)
-
-
-def group_means(draws: Resampled, groups: Iterable[np.ndarray]) -> tuple[Resampled, np.ndarray]:
-    """The mean over each group of positions, and how many of them are defined; the others are left out."""
-    means, counts = [], []
-    for group in groups:
-        defined = group[~np.isnan(draws[0, group])]
-        means.append(draws[:, defined].mean(1) if len(defined) else np.full(len(draws), np.nan))
-        counts.append(len(defined))
-    return np.stack(means, 1) if means else draws[:, :0], np.array(counts, dtype=int)
+    reasons = np.select([np.asarray(met) for met, _ in checks], [why for _, why in checks], "")
+    return CellEstimates.checked(frame.assign(reason=reasons))

@@ -6,23 +6,15 @@ interval of NAME over images. The networks are those that ran: no interval speak
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harmonia.arms import (
-    BLOBS,
-    CENTRE,
-    DIM_ARM,
-    is_control,
-    is_equal_area,
-    is_feature,
-    kind_of,
-    matched_control,
-    same_area,
-)
-from harmonia.results.gathered import EXPLAINER, Frame
-from harmonia.statistics.comparison import Comparison, at_positions, cell_estimates, estimates, group_means
+from harmonia import arms
+from harmonia.results.gathered import EXPLAINER
+from harmonia.statistics.comparison import Comparison, cell_estimates
+from harmonia.statistics.estimates import at_positions, estimates, group_means
 from harmonia.statistics.inference import Resampled, exact_mcnemar, holm, ratio
 
 ALL_SOURCES = "all"
@@ -38,7 +30,7 @@ def mean_transfer(comparison: Comparison) -> pd.DataFrame:
     cells have a matched control and others none, it is over those that have.
     """
     cells = comparison.cells
-    transfers = cells[(cells["target"] != cells["source"]) & cells["arm"].map(is_feature)]
+    transfers = cells[(cells["target"] != cells["source"]) & cells["arm"].map(arms.is_feature)]
     several = transfers.groupby("random_weights")["source"].transform("nunique") > 1
     key = [*EXPLAINER, "arm", "random_weights"]
     grouped = [
@@ -63,7 +55,7 @@ def mean_transfer(comparison: Comparison) -> pd.DataFrame:
 
 def _above_centre(comparison: Comparison) -> Resampled:
     """Retention less that of the centre box of the same area; NaN where that has not run."""
-    centres = [same_area(arm, CENTRE) if is_equal_area(arm) else None for arm in comparison.cells["arm"]]
+    centres = [arms.same_area(arm, arms.CENTRE) if arms.is_equal_area(arm) else None for arm in comparison.cells["arm"]]
     at = comparison.positions(comparison.cells.assign(arm=centres))
     return comparison.retention - at_positions(comparison.retention, at)
 
@@ -80,7 +72,7 @@ def paired_tests(comparison: Comparison) -> pd.DataFrame:
     target": one feature in two targets. difference: accuracy of the first less that of the second.
     """
     cells, kinds = comparison.cells, {}
-    features = np.flatnonzero(cells["arm"].map(is_feature))
+    features = np.flatnonzero(cells["arm"].map(arms.is_feature))
     for kind, others in (("arm, control", comparison.control_position), ("arm, image", comparison.image_position)):
         kinds[kind] = [(position, others[position]) for position in features if others[position] >= 0]
     same_feature = cells.iloc[features].groupby([*EXPLAINER, "arm"], sort=False).indices.values()
@@ -123,7 +115,7 @@ def methods(comparison: Comparison) -> pd.DataFrame:
     Behind the single targets comes their mean, the source itself left out: target "others", no test.
     """
     cells = comparison.cells
-    shown = cells[cells["arm"].map(is_feature)]
+    shown = cells[cells["arm"].map(arms.is_feature)]
     pairs = []
     for _, group in shown.groupby(["source", "target", "arm", "random_weights"], sort=False):
         order = group.sort_values(["method", "variant"], ascending=False).index
@@ -137,7 +129,7 @@ def methods(comparison: Comparison) -> pd.DataFrame:
     key = [*EXPLAINER, "first_target", "second_target", "first_arm", "second_arm"]
     key += ["first_method", "first_variant", "second_method", "second_variant"]
     grouped = transfers.groupby(key, sort=False)
-    kept: Frame = grouped[["first_kept_area", "second_kept_area"]].mean()
+    kept: Any = grouped[["first_kept_area", "second_kept_area"]].mean()
     positions = [group.index.to_numpy() for _, group in grouped]
     columns = estimates(
         difference=group_means(_accuracy_differences(comparison, first, second), positions)[0],
@@ -154,7 +146,7 @@ def capacity(comparison: Comparison) -> pd.DataFrame:
     """
     cells = comparison.cells
     shown = cells[
-        cells["arm"].map(is_feature)
+        cells["arm"].map(arms.is_feature)
         & (cells["family"] == cells["target_family"])
         & (cells["source_parameters"] != cells["target_parameters"])
         & cells[["source_parameters", "target_parameters"]].notna().all(axis=1)
@@ -186,7 +178,7 @@ def families(comparison: Comparison) -> pd.DataFrame:
     not tell the three apart. Random-weight sources are left out.
     """
     cells = comparison.cells
-    shown = cells[cells["arm"].map(is_feature) & ~cells["random_weights"]]
+    shown = cells[cells["arm"].map(arms.is_feature) & ~cells["random_weights"]]
     itself = shown["source"] == shown["target"]
     kin = (shown["family"] == shown["target_family"]) & (shown["family"] != "")
     key = ["method", "variant", "arm"]
@@ -203,7 +195,7 @@ def families(comparison: Comparison) -> pd.DataFrame:
     return pd.DataFrame([names for names, _ in grouped], columns=key).assign(**counts, **estimates(**draws))
 
 
-def _kinship(pairs: Frame, kin: Frame, draws: Resampled) -> Resampled:
+def _kinship(pairs: Any, kin: Any, draws: Resampled) -> Resampled:
     """The coefficient of kin in draws = source + target + kin, over the pairs that are defined, (1 + resamples,)."""
     known = ~np.isnan(draws[0])
     pairs, kin, draws = pairs[known], kin[known], draws[:, known]
@@ -216,11 +208,11 @@ def _kinship(pairs: Frame, kin: Frame, draws: Resampled) -> Resampled:
 
 def controls(comparison: Comparison) -> pd.DataFrame:
     """Every feature arm beside the controls of its area: lines of cell_estimates, and KIND_retention of each kind."""
-    lines: Frame = cell_estimates(comparison)
-    features = lines[lines["arm"].map(is_feature)].reset_index(drop=True)
-    others = dict.fromkeys(kind_of(arm) for arm in lines["arm"] if is_control(arm))
-    for kind in [kind for kind in others if kind not in (DIM_ARM, BLOBS)]:
-        at = comparison.positions(features.assign(arm=[same_area(arm, kind) for arm in features["arm"]]))
+    lines = cell_estimates(comparison)
+    features = lines[lines["arm"].map(arms.is_feature)].reset_index(drop=True)
+    others = dict.fromkeys(arms.kind_of(arm) for arm in lines["arm"] if arms.is_control(arm))
+    for kind in [kind for kind in others if kind not in (arms.DIM_ARM, arms.BLOBS)]:
+        at = comparison.positions(features.assign(arm=[arms.same_area(arm, kind) for arm in features["arm"]]))
         features = features.assign(**estimates(**{f"{kind}_retention": at_positions(comparison.retention, at)}))
     return features
 
@@ -230,7 +222,7 @@ def model_order(comparison: Comparison) -> list[str]:
     cells, head = comparison.cells, ["name", "family", "size"]
     sources = cells[["source", "family", "source_parameters"]].set_axis(head, axis=1)
     targets = cells[["target", "target_family", "target_parameters"]].set_axis(head, axis=1)
-    models: Frame = pd.concat([sources, targets]).drop_duplicates("name")
+    models: Any = pd.concat([sources, targets]).drop_duplicates("name")
     return models.sort_values(["family", "size", "name"])["name"].tolist()
 
 
@@ -271,7 +263,7 @@ def missing(comparison: Comparison) -> list[str]:
                 lines.append(f"source {source}, method {method}: target {target} has not run")
             for target, of_target in part.groupby("target", sort=False):
                 has = set(of_target["arm"])
-                wanted = {control for arm in has if (control := matched_control(arm)) is not None}
+                wanted = {control for arm in has if (control := arms.matched_control(arm)) is not None}
                 if lacks := sorted((wanted | set(of_source["arm"])) - has):
                     lines.append(f"source {source}, method {method}, target {target}: no arms {', '.join(lacks)}")
     return lines

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, fields
 from typing import Any
 
 import numpy as np
@@ -11,24 +10,60 @@ import pandas as pd
 
 from harmonia.arms import is_feature
 from harmonia.errors import InputError
+from harmonia.results.frames import Frame
 from harmonia.results.gathered import CELL, SETTING
 from harmonia.results.jobs import JobFolder, section
 from harmonia.results.representations import read_representations
 from harmonia.statistics.cka import linear_cka
-from harmonia.statistics.comparison import Comparison, Frame, at_positions, estimates
+from harmonia.statistics.comparison import Comparison
+from harmonia.statistics.estimates import Estimate, Estimates, at_positions, estimates
 from harmonia.statistics.ranks import RankCorrelation, rank_correlation
 
 MIN_PAIRS = 5  # of four, no order is significant at 5 %
 MEASURES = {"agreement": "agreement of predictions", "cka": "linear CKA"}
 
 
-def correlations(pairs: Frame, arm: str) -> pd.DataFrame:
-    """Spearman's rho (rho, low, high, p, pairs, models) of each measure of likeness with what is left above control.
+class ModelPairs(Estimates):
+    """A line per source, other target, method and feature arm whose whole images have run."""
 
-    A line per setting, method, variant and measure with MIN_PAIRS pairs or more. Random-weight sources are left out:
-    they resemble nothing and transfer nothing, and would decide the correlation alone.
+    source: str
+    method: str
+    variant: str
+    target: str
+    arm: str
+    random_weights: bool  # of the source
+    within_family: bool
+    agreement: float  # share of the whole images for which both predict the same class
+    cka: float  # of their penultimate representations, NaN where no job has left both for the same images
+    images: int
+    retention: Estimate
+    control_retention: Estimate
+    above_control: Estimate
+
+
+class Correlations(Frame):
+    """How a measure of likeness goes with what is left above control: a line per setting, method and measure."""
+
+    label_policy: str
+    fill: str
+    data: str
+    method: str
+    variant: str
+    measure: str  # of MEASURES
+    rho: float
+    low: float  # bounds of rho's 95 % interval
+    high: float
+    p: float
+    pairs: int
+    models: int
+
+
+def correlations(pairs: pd.DataFrame, arm: str) -> Correlations:
+    """Of measures with MIN_PAIRS pairs or more; pairs: ModelPairs with columns of the setting.
+
+    Random-weight sources are left out: they resemble nothing and transfer nothing, and would decide rho alone.
     """
-    shown: Frame = pairs[(pairs["arm"] == arm) & ~pairs["random_weights"].astype(bool)]
+    shown: Any = pairs[(pairs["arm"] == arm) & ~pairs["random_weights"].astype(bool)]
     lines = []
     for names, part in shown.groupby([*SETTING, "method", "variant"], sort=False):
         for measure in MEASURES:
@@ -36,19 +71,13 @@ def correlations(pairs: Frame, arm: str) -> pd.DataFrame:
             if len(known) >= MIN_PAIRS:
                 ends = list(zip(known["source"], known["target"], strict=True))
                 alike, above = (dict(zip(ends, known[name], strict=True)) for name in (measure, "above_control"))
-                lines.append((*names, measure, *astuple(rank_correlation(alike, above))))
-    numbers = [field.name for field in fields(RankCorrelation)]
-    return pd.DataFrame(lines, columns=[*SETTING, "method", "variant", "measure", *numbers])
+                lines.append((*names, measure, *rank_correlation(alike, above)))
+    columns = [*SETTING, "method", "variant", "measure", *RankCorrelation._fields]
+    return Correlations.checked(pd.DataFrame(lines, columns=columns))
 
 
-def model_pairs(comparison: Comparison, jobs: Sequence[JobFolder]) -> pd.DataFrame:
-    """One line per source, other target, method and feature arm: how alike the two are, and how much transfers.
-
-    jobs: those that wrote the rows. agreement: share of the whole images for which both predict the same class. cka:
-    debiased linear CKA of their penultimate representations, NaN where no job has left both for the same images.
-    retention, control_retention and above_control as in statistics.comparison, with their intervals. within_family:
-    whether both models name the same family. Fractions; pairs whose whole images have not run are left out.
-    """
+def model_pairs(comparison: Comparison, jobs: Sequence[JobFolder]) -> ModelPairs:
+    """How alike source and target are, and how much transfers; jobs: those that wrote the rows."""
     cells = comparison.cells
     others = (cells["source"] != cells["target"]) & cells["arm"].map(is_feature).astype(bool)
     shown = np.flatnonzero(others.to_numpy() & (comparison.image_position >= 0))
@@ -58,7 +87,7 @@ def model_pairs(comparison: Comparison, jobs: Sequence[JobFolder]) -> pd.DataFra
     pairs: Any = cells.iloc[shown].reset_index(drop=True)
     likeness = _Likeness(jobs)
     ends = cells.iloc[image][["job", "source", "target"]].itertuples(index=False)
-    return pairs[[*CELL, "random_weights"]].assign(
+    pairs = pairs[[*CELL, "random_weights"]].assign(
         within_family=pairs["family"] == pairs["target_family"],
         agreement=same.sum(0) / seen.sum(0),
         cka=[likeness.cka(job, source, target) for job, source, target in ends],
@@ -69,6 +98,7 @@ def model_pairs(comparison: Comparison, jobs: Sequence[JobFolder]) -> pd.DataFra
             above_control=comparison.above_control[:, shown],
         ),
     )
+    return ModelPairs.checked(pairs)
 
 
 class _Likeness:

@@ -14,25 +14,37 @@ import numpy as np
 import pandas as pd
 
 from harmonia.arms import AREA, arm_of, matched_control
-from harmonia.results.gathered import EXPLAINER, Frame, Rows
-from harmonia.results.gathered_scores import ScoredMaps, maps_key
+from harmonia.results.frames import Frame
+from harmonia.results.gathered import EXPLAINER, Rows
+from harmonia.results.gathered_scores import ScoredCells, ScoredMaps, maps_key
 from harmonia.results.jobs import JobFolder, options_of
+from harmonia.statistics import ranks
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.contrasts import mean_transfer
 from harmonia.statistics.inference import ratio
 from harmonia.statistics.ranking import MIN_METHODS, comparable, oriented
-from harmonia.statistics.ranks import (
-    MIN_IMAGES,
-    image_correlations,
-    jackknife_interval,
-    mean_over_cells,
-    mean_ranks,
-    permutation_p,
-    spearman,
-)
 
 ARM = arm_of(AREA, 0.3)
 CONTROL = str(matched_control(ARM))
+
+
+class MetricLinks(Frame):
+    """A line per metric: rho with transfer over cells and over images within cells, and over how many units."""
+
+    metric: str
+    better: str  # "higher", "lower" or ""
+    over_cells: float  # rho over the methods of a source, mean over sources
+    over_cells_p: float
+    over_cells_low: float  # bounds of the 95 % interval
+    over_cells_high: float
+    cells: int
+    methods: int
+    sources: int
+    most_methods: int  # of one source
+    over_images: float  # rho within a cell, mean over cells
+    over_images_low: float
+    over_images_high: float
+    image_cells: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +65,7 @@ def transferred(
     Sources with random weights are left out: they transfer nothing, and would decide a correlation alone.
     """
     maps = {str(job.folder): maps_key(options_of(job.config)[0]) for job in jobs}
-    by_fill: dict[str, list[Frame]] = {}
+    by_fill: dict[str, list[pd.DataFrame]] = {}
     for comparison in comparisons:
         by_fill.setdefault(comparison.setting["fill"], []).append(_above_control(comparison, maps))
     linked = []
@@ -69,9 +81,9 @@ def transferred(
     return linked
 
 
-def _above_control(comparison: Comparison, maps: Mapping[str, str]) -> Frame:
+def _above_control(comparison: Comparison, maps: Mapping[str, str]) -> pd.DataFrame:
     """By what made the maps, transfer of the arm above control."""
-    means: Frame = mean_transfer(comparison)
+    means = mean_transfer(comparison)
     means = means[(means["arm"] == ARM) & means["above_control"].notna()]
     jobs = {tuple(cell[EXPLAINER]): cell["job"] for _, cell in comparison.cells.iterrows()}
     keys = [maps.get(jobs.get(names, "")) for names in means[EXPLAINER].itertuples(index=False, name=None)]
@@ -104,29 +116,28 @@ def _of_images(scores: ScoredMaps, fill: str, rows: Rows, maps: Mapping[str, str
     return of_images
 
 
-def link(part: Transferred) -> pd.DataFrame:
-    """A line per metric: rho over cells and over images within cells, with their 95 % intervals and numbers of units.
+def link(part: Transferred) -> MetricLinks:
+    """Spearman's rho of each metric with transfer; metrics turned so that more is better, means over comparable images.
 
-    over_cells: Spearman's rho over the methods of a source, mean over sources; NaN where no source has MIN_METHODS of
-    them; over_cells_p as permutation_p has it. Its interval leaves out one method after the other, of all sources
-    (jackknife), since cells of one method are not independent; it is too narrow for few methods (of five independent
-    ones it leaves 0 out in 13 % of draws), and NaN where no method changes rho. over_images: within a cell, mean over
-    cells; images are drawn again, the same for all cells. Metrics are turned so that more is better; their means are
-    over comparable images.
+    over_cells is NaN where no source has MIN_METHODS methods; its p is permutation_p's. Its interval leaves out one
+    method after the other, of all sources (jackknife), since cells of one method are not independent; it is too narrow
+    for few methods (of five independent ones it leaves 0 out in 13 % of draws), and NaN where no method changes rho.
+    over_images: images are drawn again, the same for all cells.
     """
     scores = part.scores
     means = oriented(scores, _means(comparable(scores).values))
     scores_and_transfer = np.concatenate([oriented(scores, scores.values), part.of_images[..., None]], 2)
-    rhos = image_correlations(scores.labels, scores_and_transfer)[:, :, :-1, -1]
+    rhos = ranks.image_correlations(scores.labels, scores_and_transfer)[:, :, :-1, -1]
     over_images = ("over_images", "over_images_low", "over_images_high", "image_cells")
-    return pd.DataFrame(
+    lines = [
         {
             **metric,
             **_over_cells(scores.cells, means[:, column], part.of_cells),
-            **dict(zip(over_images, mean_over_cells(rhos[:, :, column]), strict=True)),
+            **dict(zip(over_images, ranks.mean_over_cells(rhos[:, :, column]), strict=True)),
         }
         for column, metric in enumerate(scores.metrics[["metric", "better"]].to_dict("records"))
-    )
+    ]
+    return MetricLinks.checked(pd.DataFrame(lines)) if lines else MetricLinks.empty()
 
 
 def points(part: Transferred) -> pd.DataFrame:
@@ -156,8 +167,8 @@ def image_places(part: Transferred) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         for score, above in zip(values[:, :, column].T, part.of_images.T, strict=True):
             pairs = np.stack([score, above])
             pairs = pairs[:, ~np.isnan(pairs).any(0)]
-            if pairs.shape[1] >= MIN_IMAGES:
-                of_cells.append(mean_ranks(pairs) / pairs.shape[1])
+            if pairs.shape[1] >= ranks.MIN_IMAGES:
+                of_cells.append(ranks.mean_ranks(pairs) / pairs.shape[1])
         if of_cells:
             places[name] = tuple(np.concatenate(of_cells, axis=1))
     return places
@@ -169,7 +180,7 @@ def _means(values: np.ndarray) -> np.ndarray:
     return ratio(np.where(has_value, values, 0).sum(0), has_value.sum(0))
 
 
-def _over_cells(cells: Frame, means: np.ndarray, above: np.ndarray) -> dict[str, float]:
+def _over_cells(cells: ScoredCells, means: np.ndarray, above: np.ndarray) -> dict[str, float]:
     """What link says of rho over the methods of each source, for means of a metric and above, both (cells,)."""
     names = [json.dumps(line) for line in cells[["method", "variant"]].to_numpy().tolist()]
     method = np.unique(names, return_inverse=True)[1]
@@ -184,18 +195,18 @@ def _over_cells(cells: Frame, means: np.ndarray, above: np.ndarray) -> dict[str,
     def rho_without(left_out: int) -> float:
         kept = used & (method != left_out)
         of_sources = [np.flatnonzero(kept & (source == number)) for number in enough]
-        return float(np.mean([spearman(means[None, at], above[None, at])[0] for at in of_sources]))
+        return float(np.mean([ranks.spearman(means[None, at], above[None, at])[0] for at in of_sources]))
 
     value = low = high = p = np.nan
     if len(enough):
         value = rho_without(-1)
         rhos = np.array([rho_without(number) for number in in_use])
         if np.ptp(rhos) > 1e-9:  # all the same: rho = 1 of five methods is not known for certain
-            low, high = jackknife_interval(value, rhos)
+            low, high = ranks.jackknife_interval(value, rhos)
         tables = np.full((2, len(in_use), len(enough)), np.nan)
         at = np.searchsorted(in_use, method[used]), np.searchsorted(enough, source[used])
         tables[:, *at] = means[used], above[used]
-        p = permutation_p(*tables)
+        p = ranks.permutation_p(*tables)
     return {
         "over_cells": value,
         "over_cells_p": p,

@@ -7,16 +7,59 @@ are held fixed.
 
 from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harmonia.results.frames import Frame
+from harmonia.results.gathered import EXPLAINER
 from harmonia.results.gathered_scores import ScoredMaps
+from harmonia.statistics.estimates import Estimate, Estimates
 from harmonia.statistics.inference import NUM_RESAMPLES, Resampled, interval, ratio, resamples, strata
 from harmonia.statistics.ranks import image_correlations, mean_over_cells, mean_ranks, spearman
 
 MIN_METHODS = 5  # of four, no order is significant at 5 %
+
+
+class RankedMethods(Frame):
+    """A line per cell and metric that has run."""
+
+    source: str
+    method: str
+    variant: str
+    metric: str
+    better: str  # "higher", "lower" or "": it describes and ranks nothing
+    value: float  # mean over the images that have the score
+    value_low: float
+    value_high: float
+    rank: float  # among the source's methods, 1 is best, NaN without one
+    rank_low: float
+    rank_high: float
+    methods: int  # how many the rank is among
+    rank_images: int  # those that all of these methods have
+    images: int  # with the score
+    undefined: int  # images without it
+
+
+class MetricAgreement(Estimates):
+    """A line per pair of metrics, turned so that more is better."""
+
+    first: str
+    second: str
+    rho: Estimate
+
+
+class AgreementOverMethods(MetricAgreement):
+    """Of each source; NaN where fewer than MIN_METHODS methods have both."""
+
+    source: str
+    methods: int
+
+
+class AgreementOverImages(MetricAgreement):
+    """Mean over cells."""
+
+    cells: int  # in which MIN_IMAGES images or more have both
 
 
 def resampled_means(scores: ScoredMaps, num_resamples: int = NUM_RESAMPLES) -> Resampled:
@@ -70,11 +113,8 @@ def resampled_ranks(scores: ScoredMaps, means: Resampled) -> Resampled:
     return ranks
 
 
-def ranking(scores: ScoredMaps) -> pd.DataFrame:
-    """A line per cell and metric: value, rank (1 is best), their intervals, images with and without the score.
-
-    methods: how many the rank is among; rank_images: of how many images, those that all of these have.
-    """
+def ranking(scores: ScoredMaps) -> RankedMethods:
+    """What each metric says of each cell, with 95 % intervals."""
     alike = comparable(scores)
     ranks = resampled_ranks(alike, resampled_means(alike))
     values, places = interval(resampled_means(scores)), interval(ranks)
@@ -93,24 +133,24 @@ def ranking(scores: ScoredMaps) -> pd.DataFrame:
         facts = {"metric": name, "better": scores.metrics["better"].iloc[column]}
         counts = {"methods": int(ranked.sum()), "rank_images": int(compared[cell, column])}
         counts |= {"images": int(images), "undefined": int(undefined)}
-        lines.append({**scores.cells.iloc[cell][["source", "method", "variant"]], **facts, **numbers, **counts})
-    return pd.DataFrame(lines)
+        lines.append({**scores.cells.iloc[cell][EXPLAINER], **facts, **numbers, **counts})
+    return RankedMethods.checked(pd.DataFrame(lines)) if lines else RankedMethods.empty()
 
 
-def rank_spread(lines: pd.DataFrame) -> pd.DataFrame:
+def rank_spread(lines: RankedMethods) -> pd.DataFrame:
     """Of each source's method its best and worst place over the metrics, and which metrics these are; no mean of them.
 
-    lines: as ranking gives them. A place is (rank - 1) / (methods - 1), 0 the best and 1 the last, for metrics may have
-    ranked different numbers of methods: of fewest_methods to most_methods. spread: worst less best, 0 where all agree.
+    A place is (rank - 1) / (methods - 1), 0 the best and 1 the last, for metrics may have ranked different numbers of
+    methods: of fewest_methods to most_methods. spread: worst less best, 0 where all agree.
     """
-    ranked: Any = lines[lines["rank"].notna()]
+    ranked = lines[lines["rank"].notna()]
     ranked = ranked.assign(place=(ranked["rank"] - 1) / (ranked["methods"] - 1))
     spread = []
-    for names, part in ranked.groupby(["source", "method", "variant"], sort=False):
+    for names, part in ranked.groupby(EXPLAINER, sort=False):
         best, worst = part["place"].min(), part["place"].max()
         spread.append(
             {
-                **dict(zip(("source", "method", "variant"), names, strict=True)),
+                **dict(zip(EXPLAINER, names, strict=True)),
                 "best": best,
                 "worst": worst,
                 "spread": worst - best,
@@ -124,11 +164,10 @@ def rank_spread(lines: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(spread)
 
 
-def agreement_over_methods(scores: ScoredMaps) -> pd.DataFrame:
-    """Spearman's rho of each two metrics over the methods of a source, a line per source and pair of metrics.
+def agreement_over_methods(scores: ScoredMaps) -> AgreementOverMethods:
+    """Spearman's rho of each two metrics' means over comparable images, over the methods of a source.
 
-    Means over comparable images, turned so that more is better. NaN where fewer than MIN_METHODS methods have both; the
-    interval says what other images would give, not other methods.
+    The interval says what other images would give, not other methods.
     """
     means = oriented(scores, resampled_means(comparable(scores)))
     lines = []
@@ -140,17 +179,16 @@ def agreement_over_methods(scores: ScoredMaps) -> pd.DataFrame:
                 rhos = spearman(*(means[:, methods, metric] for metric in pair))
             names = scores.metrics["metric"].iloc[list(pair)]
             lines.append((source, *names, *interval(rhos).tolist(), len(methods)))
-    return pd.DataFrame(lines, columns=["source", "first", "second", "rho", "rho_low", "rho_high", "methods"])
+    columns = ["source", "first", "second", "rho", "rho_low", "rho_high", "methods"]
+    return AgreementOverMethods.checked(pd.DataFrame(lines, columns=columns))
 
 
-def agreement_over_images(scores: ScoredMaps) -> pd.DataFrame:
-    """Spearman's rho of each two metrics over the images of a cell, its mean over cells; a line per pair of metrics.
-
-    cells: in how many MIN_IMAGES images or more have both.
-    """
+def agreement_over_images(scores: ScoredMaps) -> AgreementOverImages:
+    """Spearman's rho of each two metrics over the images of a cell, its mean over cells."""
     rhos = image_correlations(scores.labels, oriented(scores, scores.values))
     lines = []
     for pair in combinations(range(len(scores.metrics)), 2):
         names = scores.metrics["metric"].iloc[list(pair)]
         lines.append((*names, *mean_over_cells(rhos[:, :, *pair])))
-    return pd.DataFrame(lines, columns=["first", "second", "rho", "rho_low", "rho_high", "cells"])
+    columns = ["first", "second", "rho", "rho_low", "rho_high", "cells"]
+    return AgreementOverImages.checked(pd.DataFrame(lines, columns=columns))

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import combinations, permutations
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata, t
@@ -69,8 +69,7 @@ def share_as_far_from_0(rhos: np.ndarray, rho: float) -> float:
     return float((np.abs(rhos) >= abs(rho) - 1e-9).mean())
 
 
-@dataclass(frozen=True)
-class RankCorrelation:
+class RankCorrelation(NamedTuple):
     """Spearman's rho over so many pairs of so many models; NaN where a number is undefined."""
 
     rho: float

@@ -10,7 +10,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from harmonia.arms import is_feature
 from harmonia.results.gathered import EXPLAINER
-from harmonia.statistics.comparison import Comparison, estimates
+from harmonia.statistics.comparison import Comparison
+from harmonia.statistics.estimates import estimates
 from harmonia.statistics.inference import LEVEL, ratio
 
 

@@ -4,7 +4,8 @@ import pytest
 from rows_in_memory import as_gathered
 
 from harmonia.results.summary import summarise
-from harmonia.statistics.comparison import cell_estimates, compare, group_means
+from harmonia.statistics.comparison import cell_estimates, compare
+from harmonia.statistics.estimates import group_means
 from harmonia.statistics.inference import resamples
 
 

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harmonia.report.figures.style import CONTROL_COLOUR, MARKERS, PALETTE, TEXT_WIDTH, grid, short, style
-from harmonia.results.gathered import Frame
+from harmonia.statistics.metric_transfer import MetricLinks
+from harmonia.statistics.ranking import MetricAgreement
 
 ROW, LABEL = 0.24, 0.075  # inches: a line of a heat map, a letter of its labels
 
@@ -41,7 +42,7 @@ def rank_heat_map(lines: pd.DataFrame) -> Figure | None:
         return figure
 
 
-def agreement_heat_maps(panels: Sequence[tuple[str, Frame]]) -> Figure | None:
+def agreement_heat_maps(panels: Sequence[tuple[str, MetricAgreement]]) -> Figure | None:
     """Metrics by metrics, Spearman's rho in each cell; a panel per title and frame (first, second, rho).
 
     None where no rho is defined.
@@ -87,7 +88,7 @@ FILLS = ("full", "none")  # of marks, once the palette is through
 MOST_METHODS, MOST_SOURCES = len(PALETTE) * len(FILLS), len(MARKERS)  # that marks of the scatter tell apart
 
 
-def transfer_scatter(points: pd.DataFrame, links: Frame) -> Figure:
+def transfer_scatter(points: pd.DataFrame, links: MetricLinks) -> Figure:
     """Transfer above control against a metric's mean, a panel per metric, a mark per source and method.
 
     Beyond MOST_METHODS and MOST_SOURCES marks repeat.
@@ -128,7 +129,7 @@ def _of_method(place: int) -> dict[str, Any]:
     return {"color": PALETTE[colour], "fillstyle": FILLS[fill % len(FILLS)]}
 
 
-def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], links: Frame) -> Figure:
+def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], links: MetricLinks) -> Figure:
     """Where images stand within their cell by transfer against by score, all cells in one panel per metric.
 
     places: as metric_transfer.image_places gives them. No relation is an even square.

@@ -7,46 +7,15 @@ from collections.abc import Sequence
 from functools import partial
 
 from harmonia.arms import SOFT_ARM
-from harmonia.report.tables.columns import (
-    ABOVE,
-    ARM,
-    CENTRE,
-    CONTROL,
-    FEATURE,
-    IMAGE,
-    IMAGES,
-    KEPT,
-    METHOD,
-    RETENTION,
-    SOURCE,
-    TARGET,
-    Column,
-    StatisticTable,
-    count,
-    p_value,
-    percent,
-    percent_if_bounded,
-    settings_together,
-    statistic_table,
-    text,
-)
+from harmonia.report.tables.columns import StatisticTable, settings_together, statistic_table
 from harmonia.statistics import contrasts, splits
 from harmonia.statistics.comparison import Comparison
 
 HEADLINE = "transfer_above_control"
-STEMS = (
-    HEADLINE,
-    "controls",
-    "matrix",
-    "matrix_above_control",
-    "families",
-    "capacity",
-    "methods",
-    "tests",
-    "source_right",
-    "agreement",
-    "classes",
-)
+STEMS = (HEADLINE, "controls", "matrix", "matrix_above_control", "families", "capacity", "methods", "tests")
+STEMS += ("source_right", "agreement", "classes")
+METHOD = ("source", "method_label")  # columns of text
+CELL = (*METHOD, "target")
 
 
 def statistic_tables(comparisons: Sequence[Comparison], arm: str = SOFT_ARM) -> list[StatisticTable]:
@@ -66,32 +35,32 @@ def _transfer_tables(comparisons: Sequence[Comparison], arm: str) -> list[Statis
         "Transfer above control: retention of the feature less that of the matched control (dim for soft, blobs for "
         "area arms) and, where that has run, of the centre box of the same area; mean over the targets that are not "
         "the source. Methods that ran on other images meet in the table of methods, on those that both have.",
-        [SOURCE, METHOD, ARM],
-        [("Cells", "cells", count), IMAGES, RETENTION, CONTROL, ABOVE, CENTRE, KEPT],
+        [*METHOD, "arm"],
+        ["cells", "images", "retention", "control_retention", "above_control", "above_centre", "kept_area"],
         comparisons,
         contrasts.mean_transfer,
     )
-    others: list[Column] = [
-        (f"{name.removesuffix('_retention').replace('_', ' ').capitalize()} (%)", name, percent)
-        for name in settings_together(comparisons, contrasts.controls)
-        if name.endswith("_retention") and name != "control_retention"
-    ]
+    retentions = [name for name in settings_together(comparisons, contrasts.controls) if name.endswith("_retention")]
+    others = [name for name in retentions if name != "control_retention"]
     controls = statistic_table(
         "controls",
         "Every feature beside its controls of the same area: retention, and what is left above the matched one.",
-        [SOURCE, METHOD, TARGET, ARM],
-        [FEATURE, RETENTION, CONTROL, ABOVE, *others, KEPT],
+        [*CELL, "arm"],
+        ["accuracy_feature", "retention", "control_retention", "above_control", *others, "kept_area"],
         comparisons,
         contrasts.controls,
     )
+    known = [[name for name in contrasts.model_order(c) if name in set(c.cells["target"])] for c in comparisons]
+    targets = list(dict.fromkeys(name for names in known for name in names))
     matrices = [
         statistic_table(
             stem,
             caption,
-            [METHOD, SOURCE],
-            [(name, name, percent) for name in _targets(comparisons)],
+            ["method_label", "source"],
+            [],
             comparisons,
             partial(contrasts.matrix, arm=arm, above_control=above),
+            models=targets,
         )
         for stem, caption, above in (
             ("matrix", f"Retention of arm {arm}, sources by targets (%).", False),
@@ -107,16 +76,8 @@ def _model_tables(comparisons: Sequence[Comparison]) -> list[StatisticTable]:
         "Retention by family: to the source itself, to others of its family, to other families; other networks stand "
         "behind each mean. Kinship: what a common family adds between networks of equal strength, by least squares "
         "of source + target + kinship (points), to retention and to what is left above control.",
-        [METHOD, ARM],
-        [
-            ("Itself (%)", "itself", percent),
-            ("Cells within", "within_cells", count),
-            ("Within (%)", "within", percent),
-            ("Cells between", "between_cells", count),
-            ("Between (%)", "between", percent),
-            ("Kinship (points)", "kinship", percent),
-            ("Kinship above control", "above_kinship", percent),
-        ],
+        ["method_label", "arm"],
+        ["itself", "within_cells", "within", "between_cells", "between", "kinship", "above_kinship"],
         comparisons,
         contrasts.families,
     )
@@ -124,15 +85,8 @@ def _model_tables(comparisons: Sequence[Comparison]) -> list[StatisticTable]:
         "capacity",
         "Retention from the smaller to the larger network of a family and back, the first less the second (points), "
         "the same difference above control, and what each way keeps; size by number of parameters.",
-        [("Family", "family", text), ("Small", "small", text), ("Large", "large", text), METHOD, ARM],
-        [
-            ("To larger (%)", "to_larger", percent),
-            ("To smaller (%)", "to_smaller", percent),
-            ("Difference (points)", "difference", percent),
-            ("Difference above control", "above_difference", percent),
-            ("Kept area, to larger (%)", "area_to_larger", percent),
-            ("to smaller (%)", "area_to_smaller", percent),
-        ],
+        ["family", "small", "large", "method_label", "arm"],
+        ["to_larger", "to_smaller", "difference", "above_difference", "area_to_larger", "area_to_smaller"],
         comparisons,
         contrasts.capacity,
     )
@@ -140,26 +94,12 @@ def _model_tables(comparisons: Sequence[Comparison]) -> list[StatisticTable]:
 
 
 def _paired_tables(comparisons: Sequence[Comparison], arm: str) -> list[StatisticTable]:
-    difference: Column = ("Difference (points)", "difference", percent)
-    holm: Column = ("p, Holm", "p_holm", p_value)
     methods = statistic_table(
         "methods",
         "Method against method on the same cells and images, first less second; target others: the mean over all but "
         "the source. McNemar's exact test of accuracy, Holm over a setting's lines.",
-        [
-            SOURCE,
-            ("Target", "first_target", text),
-            ("Arm", "first_arm", text),
-            ("First", "first_label", text),
-            ("Second", "second_label", text),
-        ],
-        [
-            difference,
-            ("In retention (points)", "retention_difference", percent),
-            ("First's kept area (%)", "first_kept_area", percent),
-            ("Second's (%)", "second_kept_area", percent),
-            holm,
-        ],
+        ["source", "first_target", "first_arm", "first_label", "second_label"],
+        ["difference", "retention_difference", "first_kept_area", "second_kept_area", "p_holm"],
         comparisons,
         contrasts.methods,
     )
@@ -167,14 +107,8 @@ def _paired_tables(comparisons: Sequence[Comparison], arm: str) -> list[Statisti
         "tests",
         f"McNemar's exact tests of accuracy, arm {arm}: first less second; Holm over a setting's lines of one "
         "question, all arms. Two targets differ also in how many whole images they name.",
-        [SOURCE, METHOD, ("Question", "kind", text), ("First", "first_cell", text), ("Second", "second_cell", text)],
-        [
-            difference,
-            ("Only first", "only_first", count),
-            ("Only second", "only_second", count),
-            ("p", "p", p_value),
-            holm,
-        ],
+        [*METHOD, "kind", "first_cell", "second_cell"],
+        ["difference", "only_first", "only_second", "p", "p_holm"],
         comparisons,
         contrasts.paired_tests,
         printed_where=("first_arm", arm),
@@ -187,8 +121,8 @@ def _split_tables(comparisons: Sequence[Comparison], arm: str) -> list[Statistic
         "source_right",
         f"Where the source was right on the whole image and where it was wrong, arm {arm}. No retention where "
         "resamples have no whole image that the target names.",
-        [SOURCE, METHOD, TARGET, ("Source was", "source_was", text)],
-        [IMAGES, IMAGE, FEATURE, ("Retention (%)", "retention", percent_if_bounded)],
+        [*CELL, "source_was"],
+        ["images", "accuracy_image", "accuracy_feature", "retention"],
         comparisons,
         splits.source_right,
         printed_where=("arm", arm),
@@ -197,14 +131,8 @@ def _split_tables(comparisons: Sequence[Comparison], arm: str) -> list[Statistic
         "agreement",
         f"How often source and target name the same class, arm {arm}: both on the image; the target on the feature and "
         "the source on the image; both on the feature. ECE: expected calibration error of the target, 15 bins.",
-        [SOURCE, METHOD, TARGET],
-        [
-            ("On the image (%)", "on_image", percent),
-            ("Kept (%)", "kept", percent),
-            ("On the feature (%)", "on_feature", percent),
-            ("ECE (I) (%)", "ece_image", percent),
-            ("ECE (F) (%)", "ece_feature", percent),
-        ],
+        CELL,
+        ["on_image", "kept", "on_feature", "ece_image", "ece_feature"],
         comparisons,
         splits.agreement,
         printed_where=("arm", arm),
@@ -212,17 +140,10 @@ def _split_tables(comparisons: Sequence[Comparison], arm: str) -> list[Statistic
     classes = statistic_table(
         "classes",
         f"Class by class, arm {arm}.",
-        [SOURCE, METHOD, TARGET, ("Class", "label", text)],
-        [IMAGES, IMAGE, FEATURE, RETENTION],
+        [*CELL, "label"],
+        ["images", "accuracy_image", "accuracy_feature", "retention"],
         comparisons,
         partial(splits.classes, arm=arm),
         intervals="95 % intervals: Wilson's, of this number of images.",
     )
     return [source_right, agreement, classes]
-
-
-def _targets(comparisons: Sequence[Comparison]) -> list[str]:
-    """In the order of the first comparison that has them."""
-    known = [set(comparison.cells["target"]) for comparison in comparisons]
-    orders = zip(map(contrasts.model_order, comparisons), known, strict=True)
-    return list(dict.fromkeys(name for order, targets in orders for name in order if name in targets))

@@ -5,20 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from harmonia.report.tables.columns import (
-    ABOVE,
-    METHOD,
-    RETENTION,
-    SOURCE,
-    TARGET,
-    StatisticTable,
-    method_label,
-    percent,
-    statistic_table,
-)
+from harmonia.report.tables.columns import StatisticTable, method_label, statistic_table
 from harmonia.report.tables.typeset import MISSING
 from harmonia.results.jobs import JobFolder
-from harmonia.statistics.comparison import Comparison, Frame
+from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.likeness import MEASURES, correlations, model_pairs
 
 LIKENESS = "likeness"  # of the table's and the figure's files
@@ -30,8 +20,8 @@ def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[JobFolder],
         LIKENESS,
         f"How alike source and target are on the whole images, and what is left of arm {arm} above its control: share "
         "of images with the same prediction, debiased linear CKA of penultimate features.",
-        [SOURCE, METHOD, TARGET],
-        [("Agreement (%)", "agreement", percent), ("CKA", "cka", _two_decimals), RETENTION, ABOVE],
+        ["source", "method_label", "target"],
+        ["agreement", "cka", "retention", "above_control"],
         comparisons,
         lambda comparison: model_pairs(comparison, jobs),
         printed_where=("arm", arm),
@@ -41,10 +31,6 @@ def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[JobFolder],
         return None
     pairs.printed.attrs["footnotes"] = [_in_words(line) for line in measured.to_dict("records")]
     return pairs
-
-
-def _two_decimals(frame: Frame, column: str) -> list[str]:
-    return [MISSING if pd.isna(value) else f"{value:.2f}" for value in frame[column]]
 
 
 def _in_words(line: dict[str, Any]) -> str:

@@ -1,12 +1,12 @@
 """The tables of mosaics: how well methods localise their cells, and whether they localise the same ones well."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from harmonia.report.tables.columns import StatisticTable, bounded
 from harmonia.report.tables.typeset import table
-from harmonia.results.gathered import Frame
 from harmonia.statistics.localisation import MosaicScores, agreement_over_cells, localisation
 
 STEM = "localisation"
@@ -42,16 +42,14 @@ def localisation_agreement_table(scored: Sequence[MosaicScores]) -> StatisticTab
     numbers, with_best = agreement_over_cells(scored)
     if numbers.empty:
         return None
-    of_best: Frame = numbers[with_best]
+    of_best: Any = numbers[with_best]
     printed = pd.DataFrame(
         {
             "Protocol": _protocols(of_best),
             "Source": of_best["source"],
             "Localises best": of_best["first"],
             "Method": of_best["second"],
-            "Spearman's rho": [
-                bounded("{:.2f}", *line) for line in of_best[["rho", "rho_low", "rho_high"]].itertuples(index=False)
-            ],
+            "Spearman's rho": bounded(of_best, "rho", "{:.2f}", 1),
             "Cells": [str(value) for value in of_best["cells"]],
         }
     )
@@ -60,5 +58,5 @@ def localisation_agreement_table(scored: Sequence[MosaicScores]) -> StatisticTab
     return StatisticTable(AGREEMENT, table(printed, caption, 4, notes), numbers)
 
 
-def _protocols(numbers: Frame) -> list[str]:
+def _protocols(numbers: pd.DataFrame) -> list[str]:
     return [f"{name} {n} x {n}" for name, n in zip(numbers["protocol"], numbers["n"], strict=True)]

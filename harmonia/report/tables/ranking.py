@@ -1,18 +1,23 @@
 """Tables of the ranking page: methods by metrics, spread of ranks, agreement of metrics, their link to transfer."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from harmonia.report.tables.columns import StatisticTable, bounded, method_label, p_value, text
 from harmonia.report.tables.typeset import DOUBLE_DAGGER, MISSING, table
-from harmonia.results.gathered import EXPLAINER, Frame
+from harmonia.results.gathered import EXPLAINER
 from harmonia.results.gathered_scores import ScoredMaps
 from harmonia.statistics.inference import LEVEL, NUM_RESAMPLES
-from harmonia.statistics.metric_transfer import ARM, CONTROL, Transferred
-from harmonia.statistics.ranking import MIN_METHODS, rank_spread
+from harmonia.statistics.metric_transfer import ARM, CONTROL, MetricLinks, Transferred
+from harmonia.statistics.ranking import (
+    MIN_METHODS,
+    AgreementOverImages,
+    AgreementOverMethods,
+    RankedMethods,
+    rank_spread,
+)
 from harmonia.statistics.ranks import IMAGE_RESAMPLES, MIN_IMAGES
 
 RANKING, SPREAD, METRIC_AGREEMENT, LINK = "ranking", "rank_spread", "metric_agreement", "metric_transfer"
@@ -28,7 +33,7 @@ WITHOUT_TRANSFER = (
 )
 
 
-def ranking_table(settings: Sequence[ScoredMaps], lines: Sequence[Frame], linked: bool) -> StatisticTable:
+def ranking_table(settings: Sequence[ScoredMaps], lines: Sequence[RankedMethods], linked: bool) -> StatisticTable:
     """Printed a line per method, a column per metric; the numbers have a line per method and metric.
 
     linked: whether there are rows of transfer of these maps.
@@ -36,7 +41,7 @@ def ranking_table(settings: Sequence[ScoredMaps], lines: Sequence[Frame], linked
     blocks, notes = [], [] if linked else [WITHOUT_TRANSFER]
     for scores, frame in zip(settings, lines, strict=True):
         blind = _blind(scores)
-        methods: Any = frame[EXPLAINER].drop_duplicates()
+        methods = frame[EXPLAINER].drop_duplicates()
         keys = _keys(methods)
         marks = [f" {DOUBLE_DAGGER}" if key in blind else "" for key in keys]
         columns = {"Source": list(methods["source"]), "Method": list(labels(methods) + marks)}
@@ -55,7 +60,7 @@ def ranking_table(settings: Sequence[ScoredMaps], lines: Sequence[Frame], linked
     return _table(RANKING, settings, blocks, caption, 2, notes, lines)
 
 
-def spread_table(settings: Sequence[ScoredMaps], lines: Sequence[Frame]) -> StatisticTable:
+def spread_table(settings: Sequence[ScoredMaps], lines: Sequence[RankedMethods]) -> StatisticTable:
     """How far the places of a method lie apart, of those that two metrics or more have ranked."""
     frames = [rank_spread(frame) for frame in lines]
     frames = [frame[frame["metrics"] > 1] if len(frame) else frame for frame in frames]
@@ -85,7 +90,9 @@ def spread_table(settings: Sequence[ScoredMaps], lines: Sequence[Frame]) -> Stat
 
 
 def metric_agreement_table(
-    settings: Sequence[ScoredMaps], over_methods: Sequence[Frame], over_images: Sequence[Frame]
+    settings: Sequence[ScoredMaps],
+    over_methods: Sequence[AgreementOverMethods],
+    over_images: Sequence[AgreementOverImages],
 ) -> StatisticTable:
     """A line per pair of metrics."""
     blocks, few, frames = [], [], []
@@ -106,7 +113,9 @@ def metric_agreement_table(
     return _table(METRIC_AGREEMENT, settings, blocks, caption, 2, few, frames)
 
 
-def link_table(settings: Sequence[ScoredMaps], links: Sequence[Transferred], lines: Sequence[Frame]) -> StatisticTable:
+def link_table(
+    settings: Sequence[ScoredMaps], links: Sequence[Transferred], lines: Sequence[MetricLinks]
+) -> StatisticTable:
     """A line per metric, of every fill that has run."""
     several = len({part.fill for part in links}) > 1
     blocks, few = [], []
@@ -136,13 +145,13 @@ def link_table(settings: Sequence[ScoredMaps], links: Sequence[Transferred], lin
     return _table(LINK, [part.scores for part in links], blocks, caption, several + 1, few, frames, among=settings)
 
 
-def labels(frame: Frame) -> pd.Series:
+def labels(frame: pd.DataFrame) -> pd.Series:
     """Printed names of a frame's methods."""
     names = [method_label(method, variant) for method, variant in frame[["method", "variant"]].to_numpy()]
     return pd.Series(names, index=frame.index, dtype=object)
 
 
-def _keys(frame: Frame) -> list[tuple[str, ...]]:
+def _keys(frame: pd.DataFrame) -> list[tuple[str, ...]]:
     return list(frame[EXPLAINER].itertuples(index=False, name=None))
 
 
@@ -153,7 +162,7 @@ def _table(
     caption: str,
     text_columns: int,
     notes: Sequence[str],
-    numbers: Sequence[Frame],
+    numbers: Sequence[pd.DataFrame],
     among: Sequence[ScoredMaps] = (),
 ) -> StatisticTable:
     """The printed columns and the numbers of each setting, one under the other.
@@ -175,17 +184,16 @@ def _table(
     return StatisticTable(stem, table(printed, caption, len(differing) + text_columns, notes), together)
 
 
-def _values_and_ranks(lines: Frame) -> list[str]:
-    numbers = lines[["value", "value_low", "value_high", "rank"]].itertuples(index=False)
+def _values_and_ranks(lines: RankedMethods) -> list[str]:
+    values = bounded(lines, "value", "{:.3g}", 1)
     return [
-        bounded("{:.3g}", value, low, high) + ("" if np.isnan(value) or np.isnan(rank) else f" ({rank:g})")
-        for value, low, high, rank in numbers
+        value if np.isnan(rank) or value == MISSING else f"{value} ({rank:g})"
+        for value, rank in zip(values, lines["rank"], strict=True)
     ]
 
 
-def _rhos(lines: Frame, name: str) -> list[str]:
-    numbers = lines[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)
-    return [bounded("{:.2f}", *line) for line in numbers]
+def _rhos(lines: pd.DataFrame, name: str) -> list[str]:
+    return bounded(lines, name, "{:.2f}", 1)
 
 
 def _blind(scores: ScoredMaps) -> dict[tuple[str, ...], str]:
@@ -200,7 +208,7 @@ def _blind(scores: ScoredMaps) -> dict[tuple[str, ...], str]:
     return sentences
 
 
-def _images(lines: Frame) -> list[str]:
+def _images(lines: RankedMethods) -> list[str]:
     """On how many images each metric ran, scored or not, where that differs."""
     ran = (lines["images"] + lines["undefined"]).groupby(lines["metric"], sort=False).max()
     if ran.nunique() == 1:
@@ -209,9 +217,9 @@ def _images(lines: Frame) -> list[str]:
     return [f"Images: {', '.join(by_count)}."]
 
 
-def _ranked_on_fewer(lines: Frame) -> list[str]:
+def _ranked_on_fewer(lines: RankedMethods) -> list[str]:
     """Where a method lacks images that others of its source have, how many decide the ranks."""
-    ranked: Any = lines[lines["methods"] > 1]
+    ranked = lines[lines["methods"] > 1]
     sentences = []
     for source, part in ranked.groupby("source", sort=False):
         of_metrics = part.groupby("metric", sort=False).agg({"images": "max", "rank_images": "max"})

@@ -6,6 +6,7 @@ how much of the image was kept, without which the others mean little.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,10 @@ from harmonia.report.tables.columns import intervals_in_words, method_label
 from harmonia.report.tables.paper import FOOTNOTES, SOURCE, printed
 from harmonia.report.tables.typeset import MISSING, table
 from harmonia.results.gathered import SETTING
-from harmonia.statistics.comparison import Comparison, Frame, cell_estimates
+from harmonia.statistics.comparison import ComparedCells, Comparison, cell_estimates
 from harmonia.statistics.inference import interval
 
-Estimate = np.ndarray  # value, lower and upper bound of its 95 % interval
+WithBounds = np.ndarray  # value, lower and upper bound of its 95 % interval
 _UNDEFINED = np.full(3, np.nan)
 
 
@@ -34,7 +35,7 @@ def transfer_tables(comparisons: Sequence[Comparison], arm: str = SOFT_ARM) -> l
     return [printed_table for _, printed_table in sorted(parts, key=lambda part: part[0])]
 
 
-def _estimates(comparison: Comparison, positions: np.ndarray) -> dict[int, dict[str, Estimate]]:
+def _estimates(comparison: Comparison, positions: np.ndarray) -> dict[int, dict[str, WithBounds]]:
     """Accuracy and F1 of each of these cells."""
     if not len(positions):
         return {}
@@ -48,7 +49,7 @@ def _estimates(comparison: Comparison, positions: np.ndarray) -> dict[int, dict[
 
 
 def _transfer_table(
-    comparison: Comparison, cells: Frame, estimates: dict[int, dict[str, Estimate]], arm: str
+    comparison: Comparison, cells: ComparedCells, estimates: dict[int, dict[str, WithBounds]], arm: str
 ) -> pd.DataFrame:
     """One source's table. Per method, lines of numbers; per target, the whole image (I) and the feature (F)."""
     source = cells["source"].iloc[0]
@@ -77,7 +78,7 @@ def _quoted(source: str, method: str, target: str, arm: str) -> dict[str, str | 
     return {name: printed(source, method, target, f"{name}_{part}") for name in ("accuracy", "f1")} if part else {}
 
 
-def _block(estimates: dict[str, Estimate], kept_area: float, quoted: dict[str, str | None]) -> dict[str, str]:
+def _block(estimates: dict[str, WithBounds], kept_area: float, quoted: dict[str, str | None]) -> dict[str, str]:
     """One cell's lines."""
     accuracy = 100 * estimates.get("accuracy", _UNDEFINED)
     weighted, macro = (estimates.get(f"f1_{average}", _UNDEFINED) for average in ("weighted", "macro"))
@@ -103,12 +104,12 @@ def _number(value: float, decimals: int) -> str:
     return MISSING if np.isnan(value) else f"{value:.{decimals}f}"
 
 
-def _bounds(figure: Estimate, decimals: int) -> str:
+def _bounds(figure: WithBounds, decimals: int) -> str:
     _, low, high = figure
     return MISSING if np.isnan(low) else f"[{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
-def _caption(comparison: Comparison, cells: Frame, arm: str) -> str:
+def _caption(comparison: Comparison, cells: ComparedCells, arm: str) -> str:
     setting, first = comparison.setting, cells.iloc[0]
     counts = cells.groupby(["method", "variant"], sort=False)["images"].max()
     num_images = f"{len(comparison.labels):,} images"
@@ -125,7 +126,7 @@ def _caption(comparison: Comparison, cells: Frame, arm: str) -> str:
     )
 
 
-def _footnotes(comparison: Comparison, cells: Frame, lines: Sequence[Sequence[str]]) -> list[str]:
+def _footnotes(comparison: Comparison, cells: ComparedCells, lines: Sequence[Sequence[str]]) -> list[str]:
     shown = "".join(text for line in lines for text in line)
     quoted = any(line[1].endswith("printed") and not _nothing_printed(line) for line in lines)
     notes = [SOURCE] * quoted + [note for mark, note in FOOTNOTES.items() if mark in shown]
@@ -151,5 +152,5 @@ _MATRIX += ["accuracy_image", "accuracy_feature", "retention", "kept_area", "ima
 def transfer_matrix(comparisons: Sequence[Comparison]) -> pd.DataFrame:
     """One line per source, target, method, arm, setting and variant; fractions, empty where undefined (see reason)."""
     frames = [cell_estimates(comparison).assign(**comparison.setting) for comparison in comparisons]
-    lines: Frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_MATRIX)
+    lines: Any = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_MATRIX)
     return lines[_MATRIX + [name for name in lines.columns if name not in _MATRIX]]
