@@ -98,7 +98,7 @@ def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, a
 def accuracy_by_area(cells: pd.DataFrame) -> Figure:
     """Accuracy against kept area at equal area, a panel per target, a line per source and method.
 
-    cells: lines as tables.transfer.transfer_matrix gives them, of one setting. The band is the interval; a hollow marker is the
+    cells: lines of transfer_matrix, of one setting. The band is the interval; a hollow marker is the
     soft arm at its own mean area, tied to the image dimmed by as much; grey is the image and, where they were run,
     random blobs of the same area, averaged over sources.
     """
@@ -184,7 +184,7 @@ def area_distributions(rows: pd.DataFrame) -> Figure:
 def transfer_heat_maps(cells: pd.DataFrame, arm: str = SOFT_ARM, value: str = "retention") -> Figure:
     """Sources by targets with numbers in percent, a panel per method; the source's own cell is framed.
 
-    cells: lines as tables.transfer.transfer_matrix gives them, of one setting; value: one of its columns of fractions. Where
+    cells: lines of transfer_matrix, of one setting; value: one of its columns of fractions. Where
     some are negative the colours diverge from 0.
     """
     chosen: Any = cells[cells["arm"] == arm]

@@ -98,7 +98,7 @@ class _Codes(dict):
 
 
 def collect(rows: Rows) -> Collection:
-    """The finished jobs' images for rows as results.gathered.gather gives them; what a job no longer shows is left out."""
+    """The finished jobs' images for rows that are gathered; what a job no longer shows is left out."""
     shown = rows.cells[[*KEY, "job", "target", "arm", "random_weights"]]
     ids: dict[str, set[str]] = {}
     for name, job in shown[["data", "job"]].drop_duplicates().itertuples(index=False):
