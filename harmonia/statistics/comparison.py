@@ -9,6 +9,7 @@ uniform dimming to the map's own mean for the soft one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -126,8 +127,8 @@ class Comparison:
 
     def positions(self, keys: pd.DataFrame) -> np.ndarray:
         """Where the cells of these CELL columns stand, -1 for none."""
-        index = pd.MultiIndex.from_frame(self.cells[CELL])
-        return index.get_indexer(pd.MultiIndex.from_frame(keys[CELL]))
+        cells: Any = keys[CELL]
+        return pd.MultiIndex.from_frame(self.cells[CELL]).get_indexer(pd.MultiIndex.from_frame(cells))
 
     def sums(self, *columns: np.ndarray) -> list[Resampled]:
         """For how many images each column is true, for several blocks of boolean columns (images, m) in one pass."""

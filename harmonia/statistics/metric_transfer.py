@@ -83,7 +83,7 @@ def transferred(
 
 def _above_control(comparison: Comparison, maps: Mapping[str, str]) -> pd.DataFrame:
     """By what made the maps, transfer of the arm above control."""
-    means = mean_transfer(comparison)
+    means: Any = mean_transfer(comparison)
     means = means[(means["arm"] == ARM) & means["above_control"].notna()]
     jobs = {tuple(cell[EXPLAINER]): cell["job"] for _, cell in comparison.cells.iterrows()}
     keys = [maps.get(jobs.get(names, "")) for names in means[EXPLAINER].itertuples(index=False, name=None)]

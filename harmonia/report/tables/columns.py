@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -121,7 +122,7 @@ def statistic_table(
     printed_where: a column and the value in it of the lines that are printed. models: columns that bear a model's name,
     of percent. intervals: what they are, where they are not the comparison's.
     """
-    frame = settings_together(comparisons, frame_of)
+    frame: Any = settings_together(comparisons, frame_of)
     if frame.empty:
         return StatisticTable(stem, pd.DataFrame(), frame)
     part = _labelled(frame if printed_where is None else frame[frame[printed_where[0]] == printed_where[1]])

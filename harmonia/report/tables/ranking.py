@@ -1,6 +1,7 @@
 """Tables of the ranking page: methods by metrics, spread of ranks, agreement of metrics, their link to transfer."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,7 +63,7 @@ def ranking_table(settings: Sequence[ScoredMaps], lines: Sequence[RankedMethods]
 
 def spread_table(settings: Sequence[ScoredMaps], lines: Sequence[RankedMethods]) -> StatisticTable:
     """How far the places of a method lie apart, of those that two metrics or more have ranked."""
-    frames = [rank_spread(frame) for frame in lines]
+    frames: list[Any] = [rank_spread(frame) for frame in lines]
     frames = [frame[frame["metrics"] > 1] if len(frame) else frame for frame in frames]
     blocks = [
         {
