@@ -132,7 +132,7 @@ def _composition(causes: Sequence[BaseException], conf: Path) -> str:
         return _unknown_key(match[1], conf)
     if match := re.search(r"Ambiguous value for argument '([^'=]+)=(.+?)' 1\.", text):
         return _several_values(match[1], match[2], conf)
-    match = re.search(r"Interpolation key '([^'.]+)\.[^']*' not match", text)
+    match = re.search(r"Interpolation key '([^'.]+)\.[^']*' not found", text)
     if match and (options := _option_names(match[1], conf)):
         return f"{_must_be_one_of(match[1], options)}, got none"
     for pattern, reading in _READINGS:

@@ -57,7 +57,8 @@ def _evaluations(config: DictConfig) -> Iterator[str]:
     words = list(OmegaConf.select(config, "hydra.overrides.task") or ())
     words += [f"{key}={values}" for key, values in (OmegaConf.select(config, "hydra.sweeper.params") or {}).items()]
     swept = [word for word in words if word.startswith("evaluation=")]
-    loader = GlobalHydra.instance().config_loader()  # for globs
+    hydra = GlobalHydra.instance()
+    loader = hydra.config_loader() if hydra.is_initialized() else None  # for globs
     for override in OverridesParser.create(loader).parse_overrides(swept):
         if override.is_sweep_override():
             for option in override.sweep_string_iterator():
