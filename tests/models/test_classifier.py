@@ -15,8 +15,8 @@ from timm.data import create_transform, resolve_data_config
 from harmonia.data.imagenet import wnids
 from harmonia.data.samples import samples
 from harmonia.errors import InputError
-from harmonia.models import classifier, load, weights
-from harmonia.models.classifier import ModelSpec
+from harmonia.models import load, weights
+from harmonia.models.classifier import Classifier, ModelSpec, class_indices
 
 SMALL = ModelSpec(name="small", arch="mobilenetv3_small_050", family="mobilenet", weights="random")
 
@@ -47,7 +47,7 @@ def of_timm(network: torch.nn.Module, paths: list[Path]) -> torch.Tensor:
         return network.eval()(torch.stack([transform(Image.open(path).convert("RGB")) for path in paths]))
 
 
-def of_harmonia(classifier: classifier.Classifier, paths: list[Path]) -> torch.Tensor:
+def of_harmonia(classifier: Classifier, paths: list[Path]) -> torch.Tensor:
     pixels = torch.stack([classifier.view.look(Image.open(path).convert("RGB")) for path in paths])
     with torch.inference_mode():
         return classifier(pixels.float() / 255)
@@ -222,7 +222,7 @@ def test_imagenet_models_have_imagenets_classes_in_the_order_of_the_outputs():
     assert classifier.class_index("n01440764") == 0  # tench
     assert classifier.class_index("n15075141") == 999  # toilet tissue
     assert classifier.class_index("my own") is None
-    assert classifier.class_indices(classifier, ["n15075141", "my own", "n01440764"]).tolist() == [999, -1, 0]
+    assert class_indices(classifier, ["n15075141", "my own", "n01440764"]).tolist() == [999, -1, 0]
 
 
 def test_a_head_of_ten_classes_takes_its_names_from_a_file(tmp_path):
@@ -256,18 +256,17 @@ def test_a_missing_class_file_is_named(tmp_path):
 # --- a job's models -----------------------------------------------------------------------------
 
 
-def config(**changes) -> dict:
-    return dataclasses.asdict(dataclasses.replace(SMALL, **changes)) | {"mean": [0.5, 0.5, 0.5]}
+def small(**changes) -> ModelSpec:
+    return dataclasses.replace(SMALL, mean=(0.5, 0.5, 0.5), **changes)
 
 
 def test_equal_models_of_a_job_are_one_object():
-    source, targets = load.load_job(config(), {"self": config(), "small": config(), "b": config(name="other")}, 0)
+    source, targets = load.load_job(small(), [small(), small(), small(name="other")], 0)
     assert list(targets) == ["small", "other"]
     assert targets["small"] is source
     assert targets["other"] is not source
 
 
 def test_two_different_targets_of_one_name_are_refused():
-    targets = {"small": config(), "big": config(crop_pct=1.0)}
     with pytest.raises(InputError, match="two different models are named 'small'"):
-        load.load_job(config(name="source"), targets, 0)
+        load.load_job(small(name="source"), [small(), small(crop_pct=1.0)], 0)
