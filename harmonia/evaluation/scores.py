@@ -42,8 +42,8 @@ class MapScores(Evaluation):
         """A metric that reads boxes needs images that come with some."""
         if reads_boxes(self.metric) and images.boxes is None:
             raise InputError(
-                f"evaluation: {type(self.metric).__name__} needs boxes of the images, got none; give data.boxes=FILE, "
-                "a CSV file with the columns path,class_index,x0,y0,x1,y1"
+                "evaluation.metric needs boxes of the images, got none; give data.boxes=FILE, a CSV file with the "
+                "columns path,class_index,x0,y0,x1,y1"
             )
 
     def stages(self, job: Job) -> Iterator[Stage]:

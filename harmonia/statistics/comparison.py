@@ -148,8 +148,7 @@ class Comparison:
         errors = []
         for at in positions:
             used = self.judged[:, at]
-            error = calibration_error(pd.Series(self.confidence[used, at]), pd.Series(self.right[used, at]))
-            errors.append(np.nan if error is None else error)
+            errors.append(calibration_error(pd.Series(self.confidence[used, at]), pd.Series(self.right[used, at])))
         return np.array(errors)
 
 

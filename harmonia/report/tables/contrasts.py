@@ -12,8 +12,6 @@ from harmonia.statistics import contrasts, splits
 from harmonia.statistics.comparison import Comparison
 
 HEADLINE = "transfer_above_control"
-STEMS = (HEADLINE, "controls", "matrix", "matrix_above_control", "families", "capacity", "methods", "tests")
-STEMS += ("source_right", "agreement", "classes")
 METHOD = ("source", "method_label")  # columns of text
 CELL = (*METHOD, "target")
 

@@ -22,7 +22,6 @@ from harmonia.statistics.ranking import (
 from harmonia.statistics.ranks import IMAGE_RESAMPLES, MIN_IMAGES
 
 RANKING, SPREAD, METRIC_AGREEMENT, LINK = "ranking", "rank_spread", "metric_agreement", "metric_transfer"
-RANKING_STEMS = (RANKING, SPREAD, METRIC_AGREEMENT, LINK)
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 INTERVALS = (
     f"{100 * LEVEL:.0f} % intervals: percentile bootstrap, {NUM_RESAMPLES:,} resamples of the images within their "
