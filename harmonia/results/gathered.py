@@ -11,7 +11,7 @@ import pandas as pd
 
 from harmonia.errors import InputError
 from harmonia.results import frames
-from harmonia.results.jobs import JobFolder, data_options, differing, image_set, options_of, section
+from harmonia.results.jobs import JobFolder, config_group, data_options, differing, image_set, options_of
 from harmonia.results.rows import SCHEMA, codes_of, read_pieces, read_tables, with_categories
 
 SETTING = ["label_policy", "fill", "data"]  # cells that differ in one of these answer different questions
@@ -152,9 +152,9 @@ def _with_variants(cells: Any) -> Cells:
 def job_rows(job: JobFolder) -> Rows:
     """A finished job's rows; of its cells also what else a table needs to know of the job."""
     cells, image_ids = _cells_and_images(job)
-    source = section(job.config, "source")
+    source = config_group(job.config, "source")
     options, of_targets = options_of(job.config)
-    entries = [entry for entry in section(job.config, "target").values() if isinstance(entry, dict)]
+    entries = [entry for entry in config_group(job.config, "target").values() if isinstance(entry, dict)]
     families = {str(entry.get("name")): str(entry.get("family") or "") for entry in [*entries, source]}
     of_job = {
         "job": str(job.folder),

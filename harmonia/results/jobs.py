@@ -45,17 +45,17 @@ class JobFolder:
 
     @property
     def data_name(self) -> str:
-        data = section(self.config, "data")
+        data = config_group(self.config, "data")
         return str(data.get("name") or Path(str(data.get("root") or "")).name or "unnamed data")
 
     @property
     def random_weights(self) -> bool:
         """Whether the source knows nothing."""
-        return section(self.config, "source").get("weights") == "random"
+        return config_group(self.config, "source").get("weights") == "random"
 
     def parameters(self, network: str) -> float:
         """The number of a network's parameters; NaN where none is recorded."""
-        parameters = section(section(self.environment, "networks"), network).get("parameters")
+        parameters = config_group(config_group(self.environment, "networks"), network).get("parameters")
         return float(parameters) if isinstance(parameters, int | float) else float("nan")
 
 
@@ -127,7 +127,7 @@ _WANDB = "pytorch_lightning.loggers.WandbLogger"  # as conf/logger/wandb.yaml ha
 _FOLLOWED = {"seed": "seed", "crop_pct": "crop_pct", "weights_folder": "paths.weights"}  # as conf/ interpolates them
 
 
-def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+def config_group(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A group of a job's configuration; empty where there is none."""
     group = config.get(name)
     return group if isinstance(group, dict) else {}
@@ -139,21 +139,21 @@ def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dic
     Left out are options that repeat the one they follow (data.seed and seed), and how many images there are. Folders of
     images and weights count: the same numbers shown twice are seen, others passed over are not.
     """
-    data = section(config, "data")
-    if data.get("boxes") is None or "metric" not in section(config, "evaluation"):
+    data = config_group(config, "data")
+    if data.get("boxes") is None or "metric" not in config_group(config, "evaluation"):
         data = {name: value for name, value in data.items() if name != "boxes"}  # boxes change scores of maps alone
     that_count: dict[str, Any] = {
         **{name: config.get(name) for name in ("source", "method", "label", "fill", "data", "evaluation")},
         "data": data,
         **{name: config.get(name) for name in ("seed", "crop_pct")},
-        "trainer": {"precision": section(config, "trainer").get("precision")},
-        "smooth": {} if section(config, "smooth").get("k") is None else section(config, "smooth"),
-        "paths": {"weights": section(config, "paths").get("weights")},
+        "trainer": {"precision": config_group(config, "trainer").get("precision")},
+        "smooth": {} if config_group(config, "smooth").get("k") is None else config_group(config, "smooth"),
+        "paths": {"weights": config_group(config, "paths").get("weights")},
     }
     of_job = _flat(that_count)
     of_targets = {
         str(entry.get("name")): _without_followers(_flat(entry, f"target.{key}."), of_job)
-        for key, entry in section(config, "target").items()
+        for key, entry in config_group(config, "target").items()
         if isinstance(entry, dict) and entry != config.get("source")  # the source itself has no others
     }
     own = _without_followers(of_job, of_job)
@@ -197,7 +197,7 @@ def differing(options: pd.Series) -> pd.Series:
 
 def logged_to_wandb(jobs: Sequence[JobFolder]) -> list[JobFolder]:
     """The jobs that were configured to log to W&B."""
-    return [job for job in jobs if section(job.config, "logger").get("_target_") == _WANDB]
+    return [job for job in jobs if config_group(job.config, "logger").get("_target_") == _WANDB]
 
 
 def data_options(options: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from harmonia.results.tracking import Media
 AREA, CURVES = "curves/kept_area", "curves/{target}/{metric}"
 IMAGES = "images"  # the table with a line per image and target
 CELLS = "cells"  # the table with a line per scored cell of a mosaic
+SAMPLES = "samples"  # pictures of some images
 _OF_IMAGE = ["image_id", "target", "label", "explained", "source_predicted", "flag"]
 _OF_ARM = ["predicted", "p_label", "p_explained", "kept_area"]
 _NAMES = [*_OF_IMAGE, "arm", "predicted"]
@@ -45,7 +46,7 @@ def transfer_media(
     return Media(
         tables={IMAGES: image_table(rows)},
         histograms=_label_probabilities(rows),
-        pictures={"samples": panel} if panel else {},
+        pictures={SAMPLES: panel} if panel else {},
         curves=area_curves(summary, rows),
         curve_axis=AREA,
     )

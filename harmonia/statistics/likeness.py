@@ -12,7 +12,7 @@ from harmonia.arms import is_feature
 from harmonia.errors import InputError
 from harmonia.results.frames import Frame
 from harmonia.results.gathered import CELL, SETTING
-from harmonia.results.jobs import JobFolder, section
+from harmonia.results.jobs import JobFolder, config_group
 from harmonia.results.representations import read_representations
 from harmonia.statistics.cka import linear_cka
 from harmonia.statistics.comparison import Comparison
@@ -118,7 +118,7 @@ class _Likeness:
         if of_source is None or of_target is None:
             return math.nan
         identities = sorted(_identity(self._jobs[job], name) for name in (source, target))
-        key = json.dumps([identities, section(self._jobs[job].config, "data")], default=str)
+        key = json.dumps([identities, config_group(self._jobs[job].config, "data")], default=str)
         if key not in self._known:
             shared = of_source.index.intersection(of_target.index)
             pair = (frame.loc[shared].to_numpy() for frame in (of_source, of_target))
@@ -128,10 +128,10 @@ class _Likeness:
     def _representation(self, job: str, name: str) -> pd.DataFrame | None:
         if name not in _models(self._jobs[job]):
             return None
-        data = section(self._jobs[job].config, "data")
+        data = config_group(self._jobs[job].config, "data")
         others = self._of_model.get(_identity(self._jobs[job], name), [])
         for folder in sorted(others, key=lambda folder: folder != job):
-            if section(self._jobs[folder].config, "data") == data:
+            if config_group(self._jobs[folder].config, "data") == data:
                 if folder not in self._read:
                     self._read[folder] = _representations(folder)
                 image_ids, of_models = self._read[folder]
@@ -148,12 +148,12 @@ def _representations(folder: str) -> tuple[list[str], dict[str, np.ndarray]]:
 
 
 def _targets(job: JobFolder) -> list[str]:
-    return [str(entry.get("name")) for entry in section(job.config, "target").values() if isinstance(entry, dict)]
+    return [str(entry.get("name")) for entry in config_group(job.config, "target").values() if isinstance(entry, dict)]
 
 
 def _models(job: JobFolder) -> dict[str, Mapping[str, Any]]:
     """The configurations of a job's models by name."""
-    entries = [section(job.config, "source"), *section(job.config, "target").values()]
+    entries = [config_group(job.config, "source"), *config_group(job.config, "target").values()]
     return {str(entry.get("name")): entry for entry in entries if isinstance(entry, dict)}
 
 
@@ -161,5 +161,5 @@ def _identity(job: JobFolder, name: str) -> str:
     """What two jobs share exactly when their models of this name give the same numbers."""
     model = _models(job)[name]
     seed = job.config.get("seed") if model.get("weights") == "random" else None
-    precision = section(job.config, "trainer").get("precision")
+    precision = config_group(job.config, "trainer").get("precision")
     return json.dumps([model, seed, precision], sort_keys=True, default=str)

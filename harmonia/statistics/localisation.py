@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harmonia.results.jobs import JobFolder, options_of, section
+from harmonia.results.jobs import JobFolder, config_group, options_of
 from harmonia.results.localisation import QUARTILES, read_localisation
 from harmonia.statistics.inference import interval, resamples
 from harmonia.statistics.ranks import spearman
@@ -42,9 +42,9 @@ class MosaicScores:
 def mosaic_scores(job: JobFolder) -> MosaicScores:
     """What a finished job left of the cells that it scored."""
     rows = read_localisation(job.folder)
-    k = section(job.config, "smooth").get("k")
+    k = config_group(job.config, "smooth").get("k")
     side = round(rows["cells"].iloc[0] ** 0.5)
-    positions = section(job.config, "evaluation").get("positions")
+    positions = config_group(job.config, "evaluation").get("positions")
     positions = "" if positions in (None, "interpolated") else positions
     rows = rows.assign(grid_side=side, smooth_k=np.nan if k is None else k, positions=positions)
     method, layer = rows["method"].iloc[0], rows["layer"].iloc[0]
