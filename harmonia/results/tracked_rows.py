@@ -8,13 +8,10 @@ import numpy as np
 import pandas as pd
 
 from harmonia.arms import IMAGE_ARM, area_of, is_control, is_equal_area, matched_control
+from harmonia.results.logged_names import AREA, CELLS, CURVES, IMAGES, SAMPLES
 from harmonia.results.rows import read_pieces, with_categories
 from harmonia.results.tracking import Media
 
-AREA, CURVES = "curves/kept_area", "curves/{target}/{metric}"
-IMAGES = "images"  # the table with a line per image and target
-CELLS = "cells"  # the table with a line per scored cell of a mosaic
-SAMPLES = "samples"  # pictures of some images
 _OF_IMAGE = ["image_id", "target", "label", "explained", "source_predicted", "flag"]
 _OF_ARM = ["predicted", "p_label", "p_explained", "kept_area"]
 _NAMES = [*_OF_IMAGE, "arm", "predicted"]
