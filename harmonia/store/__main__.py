@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -44,12 +44,11 @@ def list_sets(options: argparse.Namespace) -> int:
     table = Table("kind", "name", "key", "items", "shards", "size", "created", "source", "method")
     for folder in _set_folders(options.cache):
         size = decimal(sum(stat.st_size for _, stat in _files(folder)))
-        manifest, damage = _manifest(folder)
-        if manifest is None:
+        stored, damage = _stored(folder)
+        if stored is None:
             table.add_row(folder.parent.name, folder.name[:-17], folder.name[-16:], "?", "?", size, damage)
             continue
-        stored = ShardSet(folder, manifest)
-        shards = f"{len(_shards_on_disk(stored))}/{stored.num_shards}"
+        manifest, shards = stored.manifest, f"{len(_shards_on_disk(stored))}/{stored.num_shards}"
         row = [manifest.kind, manifest.name, manifest.key[:16], str(manifest.count), shards, size, manifest.created]
         model = manifest.identity.get("source", manifest.identity.get("model"))
         table.add_row(*row, _label(model), _label(manifest.identity.get("method")))
@@ -62,12 +61,11 @@ def verify(options: argparse.Namespace) -> int:
     """One line for each bad file; the exit code is 1 if there is any."""
     bad = sound = 0
     for folder in _set_folders(options.cache):
-        manifest, damage = _manifest(folder)
-        if manifest is None:
+        stored, damage = _stored(folder)
+        if stored is None:
             print(f"{folder}: {damage}")
-            bad += stored_schema(folder) in (None, SCHEMA)
+            bad += not _of_another_version(folder)
             continue
-        stored = ShardSet(folder, manifest)
         for shard in _shards_on_disk(stored):
             try:
                 stored.read(shard)
@@ -86,14 +84,12 @@ def prune(options: argparse.Namespace) -> int:
         raise InputError(f"--set must name a set in {options.cache}, got {options.set}; see `list` for the names")
     for folder in folders:
         locks = folder / "locks"
-        if options.dry_run and not locks.is_dir():
-            _prune_set(folder, options)
-            continue
-        with claims.gate(locks, wait=False) as alone:
-            if not alone or claims.in_use(locks):
+        # to look at a set makes no folder
+        with nullcontext(True) if options.dry_run and not locks.is_dir() else claims.gate(locks, wait=False) as alone:
+            if alone and not claims.in_use(locks):
+                _prune_set(folder, options)
+            else:
                 print(f"kept {folder}: a process works on it")
-                continue
-            _prune_set(folder, options)
     return 0
 
 
@@ -104,9 +100,8 @@ def _prune_set(folder: Path, options: argparse.Namespace) -> None:
             with disk_errors(path):
                 how(path)
 
-    reason = _unwanted(folder, options)
-    if not reason and stored_schema(folder) not in (None, SCHEMA):
-        reason = _manifest(folder)[1]
+    stored, damage = _stored(folder)
+    reason = _unwanted(folder, options) or (damage if _of_another_version(folder) else "")
     if not reason and not any(folder.glob("shard-*.safetensors")) and _idle_s(folder) > _EMPTY_S:
         reason = "it holds no shard, and no process works on it"
     if reason:
@@ -114,11 +109,10 @@ def _prune_set(folder: Path, options: argparse.Namespace) -> None:
         return
     for path in (*folder.glob(TEMPORARY), *folder.glob("locks/worker-*.lock")):
         remove(path, "left by a process that died")
-    manifest, damage = _manifest(folder)
-    if manifest is None:
+    if stored is None:
         print(f"kept {folder}: {damage}")
         return
-    stored, sound = ShardSet(folder, manifest), 0
+    sound = 0
     for shard in _shards_on_disk(stored):
         try:
             stored.read(shard)
@@ -172,17 +166,20 @@ def _names(folder: Path) -> tuple[str, str]:
     return folder.name, folder.name[:-17]
 
 
-def _manifest(folder: Path) -> tuple[Manifest | None, str]:
-    """The manifest, or why there is none."""
+def _stored(folder: Path) -> tuple[ShardSet | None, str]:
+    """The set, or why there is none."""
     try:
         if manifest := Manifest.read(folder):
-            return manifest, ""
+            return ShardSet(folder, manifest), ""
     except InputError as error:
         return None, str(error).removeprefix(f"{folder}/")
-    schema = stored_schema(folder)
-    if schema in (None, SCHEMA):
-        return None, f"{FILE} is missing or damaged; rerun to write it again"
-    return None, f"schema {schema}, this version reads {SCHEMA}; prune removes it"
+    if _of_another_version(folder):
+        return None, f"schema {stored_schema(folder)}, this version reads {SCHEMA}; prune removes it"
+    return None, f"{FILE} is missing or damaged; rerun to write it again"
+
+
+def _of_another_version(folder: Path) -> bool:
+    return stored_schema(folder) not in (None, SCHEMA)
 
 
 def _label(part: object) -> str:

@@ -17,19 +17,14 @@ from pathlib import Path
 from harmonia.store.files import disk_errors, locked
 
 log = logging.getLogger(__name__)
+POLL_S = 0.2
 
 
-def claim(
-    locks: Path,
-    missing: Callable[[], list[int]],
-    is_done: Callable[[int], bool],
-    poll_s: float,
-    on_wait: Callable[[int], None],
-) -> Generator[int]:
+def claim(locks: Path, missing: Callable[[], list[int]], is_done: Callable[[int], bool]) -> Generator[int]:
     """Shards to compute, each under its lock until the caller comes back; see ShardSet.claims."""
     if not missing():
         return  # a finished set may lie on a read-only disk
-    waiting_for = None
+    waiting_for = 0
     with _at_work(locks):
         while shards := missing():
             moved = False
@@ -47,12 +42,8 @@ def claim(
             if not moved:
                 if waiting_for != len(shards):
                     waiting_for = len(shards)
-                    on_wait(waiting_for)
-                time.sleep(poll_s)
-
-
-def say_waiting(shards: int) -> None:
-    log.info("waiting for %d shards that other processes compute", shards)
+                    log.info("waiting for %d shards that other processes compute", waiting_for)
+                time.sleep(POLL_S)
 
 
 def shard_lock(locks: Path, shard: int) -> AbstractContextManager[bool]:

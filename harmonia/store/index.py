@@ -1,50 +1,37 @@
 """index.parquet: the facts of all items as one table."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harmonia.store.files import disk_errors, replacing, utf8
 from harmonia.store.shards import Facts
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 INDEX = "index.parquet"
 
 
-def index_table(facts: list[Facts], shard_size: int, seal: str) -> "pa.Table":
-    """The table; seal, what it was made from, goes with it."""
-    import pyarrow as pa  # here: slow to import, and most processes make no index
+def write_index(path: Path, facts: list[Facts], shard_size: int, seal: str) -> None:
+    """A row an item: its facts, shard and position; seal, what they were made from, goes with them.
 
+    A file that is there, undamaged and the same is left alone.
+    """
     columns = {}
     for name in dict.fromkeys(name for row in facts for name in row):
-        values = [row.get(name) for row in facts]
+        values = (row.get(name) for row in facts)
         try:
-            columns[name] = pa.array(values)
-        except UnicodeEncodeError:  # file names that are not UTF-8
-            columns[name] = pa.array(
-                [v.encode(errors="backslashreplace").decode() if isinstance(v, str) else v for v in values]
-            )
+            columns[name] = pa.array([utf8(value) if isinstance(value, str) else value for value in values])
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
             raise ValueError(f"fact {name} must have one type in all items ({error}); convert it") from error
     columns["shard"] = pa.array(i // shard_size for i in range(len(facts)))
     columns["position"] = pa.array(i % shard_size for i in range(len(facts)))
-    return pa.table(columns).replace_schema_metadata({"harmonia.seal": seal})
+    table = pa.table(columns).replace_schema_metadata({"harmonia.seal": seal})
+    if not _holds(path, table):
+        with disk_errors(path), replacing(path) as temporary:
+            pq.write_table(table, temporary)
 
 
-def encode_index(table: "pa.Table") -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    return sink.getvalue().to_pybytes()
-
-
-def is_index(path: Path, table: "pa.Table") -> bool:
-    """Whether the file is there, undamaged, and holds this table; NaN is NaN."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _holds(path: Path, table: pa.Table) -> bool:
     try:
         with pq.ParquetFile(path) as file:
             stored = file.read()

@@ -21,7 +21,7 @@ import numpy as np
 from harmonia.errors import InputError
 from harmonia.store import claims, shards
 from harmonia.store.files import disk_errors, write_stored
-from harmonia.store.index import INDEX, encode_index, index_table, is_index
+from harmonia.store.index import INDEX, write_index
 from harmonia.store.manifest import Manifest, new_manifest, write_manifest
 from harmonia.store.shards import CorruptShard, Facts, read_shard
 
@@ -146,14 +146,14 @@ class ShardSet:
             names = {entry.name for entry in os.scandir(self.folder)}
         return [n for n in range(self.num_shards) if self.shard_path(n).name not in names or not self.is_done(n)]
 
-    def claims(self, poll_s: float = 0.2, on_wait: Callable[[int], None] = claims.say_waiting) -> Generator[int]:
+    def claims(self) -> Generator[int]:
         """Shards that this process must write; exhausted when every shard is there.
 
         Each comes with a lock that ends when the next is asked for. While others hold all that are
         missing this waits, and takes over from holders that die. Wrap it in contextlib.closing where
         an exception is caught by a caller that goes on, or the lock lives as long as the traceback.
         """
-        return claims.claim(self.folder / "locks", self.missing, self.is_done, poll_s, on_wait)
+        return claims.claim(self.folder / "locks", self.missing, self.is_done)
 
     def facts(self) -> list[Facts]:
         """One dict for each item, in order."""
@@ -182,9 +182,7 @@ class ShardSet:
             "".join(self._complete(shard)[0] for shard in range(self.num_shards)).encode()
         ).hexdigest()
         path = self.folder / INDEX
-        table = index_table(self.facts(), self.shard_size, seal)
-        if not is_index(path, table):
-            write_stored(path, encode_index(table))
+        write_index(path, self.facts(), self.shard_size, seal)
         return path
 
     def _complete(self, shard: int) -> tuple[str, str]:

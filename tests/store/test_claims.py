@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 from contextlib import closing
+from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
 from planted_sets import child, fill, finish, items_of, leftovers, one_line, open_set
 
 from harmonia.errors import InputError
+from harmonia.store import claims
 from harmonia.store.__main__ import main
 from harmonia.store.sets import ShardSet
 
@@ -40,7 +42,7 @@ def test_a_killed_writer_leaves_nothing_visible_and_is_replaced(tmp_path, death)
     assert open_set(tmp_path).missing() == []
 
 
-def test_a_waiting_process_takes_over_from_one_that_dies(tmp_path):
+def test_a_waiting_process_takes_over_from_one_that_dies(tmp_path, monkeypatch):
     script = """
     stored = open_set()
     for shard in stored.claims():
@@ -49,18 +51,15 @@ def test_a_waiting_process_takes_over_from_one_that_dies(tmp_path):
     """
     holder = child(script, tmp_path, stdin=subprocess.PIPE)
     assert holder.stdout.readline() == "holding\n"
-    stored, waits, computed = open_set(tmp_path), [], []
-
-    def on_wait(shards: int) -> None:
-        waits.append(shards)
-        holder.stdin.close()
-
-    for shard in stored.claims(poll_s=0.01, on_wait=on_wait):
+    stored, computed = open_set(tmp_path), []
+    monkeypatch.setattr(claims, "POLL_S", 0.01)
+    monkeypatch.setattr(claims, "log", Mock(info=Mock(side_effect=lambda *_: holder.stdin.close())))
+    for shard in stored.claims():
         stored.write(shard, *items_of(stored, shard))
         computed.append(shard)
     holder.wait(60)
     holder.stdout.close(), holder.stderr.close()
-    assert waits == [1]
+    claims.log.info.assert_called_once_with("waiting for %d shards that other processes compute", 1)
     assert computed == [3, 2]
     assert stored.missing() == []
 
@@ -69,7 +68,7 @@ def test_processes_on_one_set_compute_every_shard_once(tmp_path):
     script = """
     stored = ShardSet.open(root, "maps", "many", {"a": 1}, 60, int(sys.argv[2]))
     print("ready", flush=True); sys.stdin.readline()
-    for shard in stored.claims(poll_s=0.01):
+    for shard in stored.claims():
         with open(root / f"log-{shard}", "a") as file: file.write(f"{os.getpid()}\\n")
         time.sleep(0.002)
         stored.write(shard, *items_of(stored, shard))
@@ -91,23 +90,23 @@ def test_processes_on_one_set_compute_every_shard_once(tmp_path):
 
 def test_a_claim_ends_with_the_loop_that_made_it(tmp_path):
     def fail() -> None:
-        with closing(open_set(tmp_path).claims()) as claims:
-            for shard in claims:
+        with closing(open_set(tmp_path).claims()) as own:
+            for shard in own:
                 raise KeyError(shard)
 
     with pytest.raises(KeyError):
         fail()
-    claims = open_set(tmp_path).claims()
-    next(claims)
-    claims.close()
+    own = open_set(tmp_path).claims()
+    next(own)
+    own.close()
     assert fill(open_set(tmp_path)) == [0, 1, 2, 3]
 
 
 def test_a_claim_that_was_not_written_is_an_error_and_no_endless_loop(tmp_path):
-    claims = open_set(tmp_path).claims()
-    next(claims)
+    own = open_set(tmp_path).claims()
+    next(own)
     with pytest.raises(RuntimeError, match=r"shard 0 .* not written"):
-        next(claims)
+        next(own)
     assert fill(open_set(tmp_path)) == [0, 1, 2, 3]
 
 

@@ -186,14 +186,15 @@ def test_prune_leaves_a_set_alone_while_a_process_works_on_it(tmp_path, store):
     assert not folder.exists()
 
 
-def test_prune_sees_a_worker_that_holds_no_shard_just_now(tmp_path, capsys):
+def test_prune_sees_a_worker_that_holds_no_shard_just_now(tmp_path, monkeypatch, capsys):
     stored, others = open_set(tmp_path), []
 
-    def on_wait(_: int) -> None:
+    def prune_while_it_waits(_: float) -> None:
         others.pop().close()
         main(["prune", "--cache", str(tmp_path), "--set", "vit-ig"])
 
-    for shard in stored.claims(poll_s=0, on_wait=on_wait):
+    monkeypatch.setattr("harmonia.store.claims.time.sleep", prune_while_it_waits)
+    for shard in stored.claims():
         if shard == 2:
             others.append(ExitStack())
             assert others[0].enter_context(shard_lock(stored.folder / "locks", 3))
