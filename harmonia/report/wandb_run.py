@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harmonia.report.written import Report
-from harmonia.results.jobs import config_group, logged_to_wandb
+from harmonia.results.jobs import logged_to_wandb
 from harmonia.results.tracking import only_warns, wandb_table
 
 
@@ -51,8 +51,8 @@ def log_report(report: Report) -> Path | None:
 def _place(report: Report) -> dict[str, Any]:
     """Project, group and tags."""
     first, *_ = [*logged_to_wandb(report.jobs), *report.jobs]
-    logger, tracking = (config_group(first.config, name) for name in ("logger", "tracking"))
-    named = [config_group(job.config, name).get("name") for name in ("source", "method", "data") for job in report.jobs]
+    logger, tracking = (first.group(name) for name in ("logger", "tracking"))
+    named = [job.group(name).get("name") for name in ("source", "method", "data") for job in report.jobs]
     return {
         "project": str(logger.get("project") or "harmonia"),
         "entity": logger.get("entity"),

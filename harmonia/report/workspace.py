@@ -10,7 +10,7 @@ from harmonia.errors import InputError
 from harmonia.report.contract import Section, find_sections
 from harmonia.report.own_files import DATA, FIGURES, TABLES, OwnFiles
 from harmonia.report.panels import RUNS, Panels, needs_extra
-from harmonia.results.jobs import JobFolder, config_group, find_jobs, logged_to_wandb
+from harmonia.results.jobs import JobFolder, find_jobs, logged_to_wandb
 
 NO_ENTITY = "YOUR-NAME"
 
@@ -53,11 +53,11 @@ def find_logged(
             f"report must be a report's folder, got {str(written.folder)!r}; "
             "make one with python -m harmonia.report run=FOLDER logger=wandb"
         )
-    logger = config_group(jobs[0].config, "logger")
+    logger = jobs[0].group("logger")
     return Logged(
         entity=str(entity or logger.get("entity") or NO_ENTITY),
         project=_checked_project(str(project or logger.get("project"))),
-        groups=list(dict.fromkeys(str(config_group(job.config, "tracking").get("group")) for job in jobs)),
+        groups=list(dict.fromkeys(str(job.group("tracking").get("group")) for job in jobs)),
         arm=arm,
         jobs={known: of_section for known, of_section in of_sections.items() if of_section},
         tables=sorted(written.stems[TABLES] + written.stems[DATA]),

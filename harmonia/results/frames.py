@@ -25,9 +25,13 @@ class Frame(Any):  # Any: pandas' own annotations do not tell a column from a fr
     """
 
     @classmethod
+    def columns_of(cls) -> list[str]:
+        return list(get_type_hints(cls))
+
+    @classmethod
     def empty(cls) -> Self:
         """No line."""
-        return cls.checked(pd.DataFrame(columns=list(get_type_hints(cls))))
+        return cls.checked(pd.DataFrame(columns=cls.columns_of()))
 
     @classmethod
     def checked(cls, frame: pd.DataFrame) -> Self:

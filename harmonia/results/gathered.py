@@ -1,5 +1,6 @@
 """The rows of finished jobs as one: which cells count, and what names those that differ."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,48 +12,57 @@ import pandas as pd
 
 from harmonia.errors import InputError
 from harmonia.results import frames
-from harmonia.results.jobs import JobFolder, config_group, data_options, differing, image_set, options_of
+from harmonia.results.jobs import JobFolder, differing
 from harmonia.results.rows import SCHEMA, codes_of, read_pieces, read_tables, with_categories
 
 SETTING = ["label_policy", "fill", "data"]  # cells that differ in one of these answer different questions
-EXPLAINER = ["source", "method", "variant"]  # who explains: a network with a method
-CELL = [*EXPLAINER, "target", "arm"]
 CELL_COLUMN = "cell"  # of rows: the position of their cell among the cells
 
 _OF_ROWS = ["source", "method", "label_policy", "fill", "target", "arm"]  # the same in all rows of a cell
 
 
-class JobCells(frames.Frame):
-    """A line for each cell of a job: all rows of one target under one arm."""
+class Explainer(frames.Frame):
+    """Who explains: a network with a method."""
 
-    source: str  # the network explained
+    source: str
     method: str
-    label_policy: str  # which class is explained
-    fill: str  # what the dropped part becomes
+    variant: str  # options in which it differs from others of the source and method; "" where in none
+
+
+class Cell(Explainer):
+    """What is shown to whom."""
+
     target: str  # the network asked
     arm: str  # what it is shown
+
+
+class CellFacts(Cell):
+    """A cell, its job and its networks."""
+
     job: str  # its folder
+    family: str  # of the source; "" where the yaml names none
+    target_family: str
+    source_parameters: float  # how many; NaN where none is recorded
+    target_parameters: float
+    random_weights: bool  # the source's
     unreadable: float  # images that the job could not read
+
+
+class Cells(CellFacts):
+    """A line for each cell of one job or of several: all rows of one target under one arm."""
+
+    label_policy: str  # which class is explained
+    fill: str  # what the dropped part becomes
     data: str  # the data set's name
     data_options: str  # what tells data sets of one name apart, JSON
     images: int
     started: str  # sorts by time; "" where none is recorded
     options: str  # the job's that change numbers, JSON
     target_options: str  # the target's own, JSON
-    family: str  # of the source; "" where the yaml names none
-    target_family: str
-    source_parameters: float  # how many; NaN where none is recorded
-    target_parameters: float
-    random_weights: bool  # the source's
+    image_set: str  # digest of the images, "" of a job alone
 
 
-class Cells(JobCells):
-    """A line for each cell of several jobs that counts."""
-
-    image_set: str  # digest of the images
-    variant: str  # options in which the cell differs from others of its source and method; "" where in none
-
-
+EXPLAINER, CELL = Explainer.columns_of(), Cell.columns_of()
 Read = Callable[[Sequence[str]], Iterable[frames.Frame]]
 
 
@@ -60,7 +70,7 @@ Read = Callable[[Sequence[str]], Iterable[frames.Frame]]
 class Rows:
     """Rows by cell; every call of read goes through the files again."""
 
-    cells: JobCells
+    cells: Cells
     image_ids: Mapping[str, list[str]] = field(default_factory=dict)  # by job, in the order of its rows
     # parts of the rows with these columns and CELL_COLUMN
     read: Read = field(default=lambda columns: ())
@@ -84,8 +94,11 @@ def gather(parts: Sequence[Rows]) -> Rows:
     if not parts:
         return Rows(Cells.empty())
     parts = _in_order(parts)
-    cells = _with_image_sets(parts)
-    counts = _counts(cells)
+    cells: Any = pd.concat([part.cells for part in parts], ignore_index=True)
+    cells["image_set"] = cells["job"].map(_image_sets(parts))
+    cells["data"] = told_apart(cells["data"], cells["image_set"], cells["image_set"])
+    same = ["source", "method", *SETTING, "target", "arm", "options", "target_options", "image_set"]
+    counts = that_count(cells, same)
     position = np.where(counts, np.cumsum(counts) - 1, -1)  # among the cells that count
     positions = np.split(position, np.cumsum([len(part.cells) for part in parts])[:-1])
     cells = _with_variants(cells[counts].reset_index(drop=True))
@@ -109,15 +122,6 @@ def _in_order(parts: Sequence[Rows]) -> list[Rows]:
     return [parts[number] for number in order]
 
 
-def _with_image_sets(parts: Sequence[Rows]) -> Any:
-    """The cells of all parts; data that is several sets of images is named by their digests, too."""
-    cells: Any = pd.concat([part.cells for part in parts], ignore_index=True)
-    cells["image_set"] = cells["job"].map(_image_sets(parts))
-    sets = cells.groupby("data")["image_set"].transform("nunique")
-    cells["data"] = cells["data"].where(sets == 1, cells["data"] + " [" + cells["image_set"] + "]")
-    return cells
-
-
 def _image_sets(parts: Sequence[Rows]) -> dict[str, str]:
     """By job, a digest of its options of data and of the largest set of images with these that holds all of its own."""
     digests: dict[str, str] = {}
@@ -127,18 +131,22 @@ def _image_sets(parts: Sequence[Rows]) -> dict[str, str]:
         of_options = wholes.setdefault(options, [])
         digest = next((digest for digest, held in of_options if held.issuperset(ids)), None)
         if digest is None:
-            digest = image_set(ids, options)
+            text = options + "".join(f"{image_id}\0" for image_id in sorted(ids))
+            digest = hashlib.sha256(text.encode("utf-8")).hexdigest()[:8]
             of_options.append((digest, set(ids)))
         digests[job] = digest
     return digests
 
 
-def _counts(cells: Any) -> np.ndarray:
-    """Whether each cell is the one that counts of those with the same options."""
-    same = ["source", "method", *SETTING, "target", "arm", "options", "target_options", "image_set"]
-    ranked = cells.sort_values(["images", "started"], kind="stable")
-    chosen = ranked.groupby(same)["job"].transform("last")
-    return (cells["job"] == chosen.reindex(cells.index)).to_numpy()
+def told_apart(data: pd.Series, kinds: pd.Series, tags: pd.Series) -> pd.Series:
+    """Names of data; one that stands for several kinds bears their tags, too."""
+    return data.where(kinds.groupby(data).transform("nunique") == 1, data + " [" + tags + "]")
+
+
+def that_count(lines: pd.DataFrame, same: list[str]) -> np.ndarray:
+    """Which lines count: of those alike in these columns the one on the most images, the later job's."""
+    ranked = lines.sort_values(["images", "started"], kind="stable")
+    return lines.index.isin(ranked.drop_duplicates(same, keep="last").index)
 
 
 def _with_variants(cells: Any) -> Cells:
@@ -152,10 +160,8 @@ def _with_variants(cells: Any) -> Cells:
 def job_rows(job: JobFolder) -> Rows:
     """A finished job's rows; of its cells also what else a table needs to know of the job."""
     cells, image_ids = _cells_and_images(job)
-    source = config_group(job.config, "source")
-    options, of_targets = options_of(job.config)
-    entries = [entry for entry in config_group(job.config, "target").values() if isinstance(entry, dict)]
-    families = {str(entry.get("name")): str(entry.get("family") or "") for entry in [*entries, source]}
+    source = job.group("source")
+    families = {str(entry.get("name")): str(entry.get("family") or "") for entry in [*job.targets.values(), source]}
     of_job = {
         "job": str(job.folder),
         "family": str(source.get("family") or ""),
@@ -163,17 +169,19 @@ def job_rows(job: JobFolder) -> Rows:
         "random_weights": job.random_weights,
         "unreadable": float(job.summary.get("images_unreadable") or 0),
         "data": job.data_name,
-        "data_options": data_options(options),
+        "data_options": job.data_options,
         "images": len(image_ids),
         "started": job.started,
-        "options": json.dumps(options, sort_keys=True),
+        "options": json.dumps(job.options, sort_keys=True),
+        "variant": "",
+        "image_set": "",
     }
     of_target = {
-        "target_options": [json.dumps(of_targets.get(name, {}), sort_keys=True) for name in cells["target"]],
+        "target_options": [json.dumps(job.target_options.get(name, {}), sort_keys=True) for name in cells["target"]],
         "target_family": [families.get(name, "") for name in cells["target"]],
         "target_parameters": [job.parameters(name) for name in cells["target"]],
     }
-    cells = JobCells.checked(cells.assign(**of_job, **of_target))
+    cells = Cells.checked(cells.assign(**of_job, **of_target))
     return Rows(cells, {of_job["job"]: image_ids}, partial(_read_cells, job, cells))
 
 
@@ -204,7 +212,7 @@ def _cells_and_images(job: JobFolder) -> tuple[pd.DataFrame, list[str]]:
     return pd.concat(cells, ignore_index=True), list(images)
 
 
-def _read_cells(job: JobFolder, cells: JobCells, columns: Sequence[str]) -> Iterator[frames.Frame]:
+def _read_cells(job: JobFolder, cells: Cells, columns: Sequence[str]) -> Iterator[frames.Frame]:
     """Parts of a job's rows, each with its cell's position; rows of no cell are left out."""
     positions = {pair: position for position, pair in enumerate(zip(cells["target"], cells["arm"], strict=True))}
     for piece in read_pieces(job.folder, ["target", "arm", *columns]):

@@ -13,29 +13,17 @@ import numpy as np
 import pandas as pd
 
 from harmonia.results.frames import Frame
-from harmonia.results.gathered import EXPLAINER
-from harmonia.results.jobs import JobFolder, data_options, differing, options_of
+from harmonia.results.gathered import EXPLAINER, Explainer, that_count, told_apart
+from harmonia.results.jobs import JobFolder, differing
 from harmonia.results.scores import read_scores
 
 FLAG = "_looks_at_model"
 _NO_METRIC = ("evaluation.name", "evaluation._target_", "evaluation.metric._target_")
 
 
-@dataclass(frozen=True, eq=False)
-class JobScores:
-    """What one job left, and what tells it from others."""
-
-    job: JobFolder
-    rows: Frame
-    facts: Mapping[str, str]
-
-
-class ScoredCells(Frame):
+class ScoredCells(Explainer):
     """A line for each source with a method."""
 
-    source: str
-    method: str
-    variant: str  # options in which its maps differ from others of the source and method; "" where in none
     maps: str  # what made them, see maps_key
     random_weights: bool  # the source's
 
@@ -83,64 +71,53 @@ def maps_key(options: Mapping[str, str]) -> str:
     return json.dumps({key: value for key, value in options.items() if not key.startswith(of_no_map)}, sort_keys=True)
 
 
-def job_scores(job: JobFolder) -> JobScores:
-    """A finished job's scores."""
+def job_scores(job: JobFolder) -> pd.DataFrame:
+    """A line for each metric of a finished job: what is known of the job, and the metric's rows."""
     rows = read_scores(job.folder)
-    options, _ = options_of(job.config)
-    first = rows.iloc[0] if len(rows) else {}
-    of_metric = {key: value for key, value in options.items() if key.startswith("evaluation.")}
+    of_metric = {key: value for key, value in job.options.items() if key.startswith("evaluation.")}
     facts = {
-        **{name: str(first.get(name, "")) for name in ("source", "method", "label_policy")},
+        "folder": str(job.folder),
         "data": job.data_name,
-        "data_options": data_options(options),
-        "maps": maps_key(options),
+        "data_options": job.data_options,
+        "maps": maps_key(job.options),
         "metric_options": json.dumps({key: value for key, value in of_metric.items() if key not in _NO_METRIC}),
-        "random_weights": "random" if job.random_weights else "",
+        "random_weights": job.random_weights,
         "started": job.started,
     }
-    return JobScores(job, rows, facts)
+    lines = []
+    for name, part in rows.groupby("metric", sort=False, observed=True):
+        if "/" not in str(name):
+            of_rows = {column: str(part[column].iloc[0]) for column in ("source", "method", "label_policy", "better")}
+            lines.append({**facts, **of_rows, "metric": str(name), "rows": part, "images": len(part)})
+    return pd.DataFrame(lines)
 
 
-def gather_scores(scores_of_jobs: Sequence[JobScores]) -> tuple[list[ScoredMaps], list[JobFolder]]:
-    """A ScoredMaps per setting, and the jobs of which nothing is in them.
+def gather_scores(scores_of_jobs: Sequence[pd.DataFrame]) -> tuple[list[ScoredMaps], set[str]]:
+    """A ScoredMaps per setting, and the folders of jobs of which nothing is in them.
 
     A metric that ran twice on the same maps with the same options counts once, on the most images, the later job's;
     with other options it is another metric, named by what differs, as other maps are another variant of their method.
     """
-    scored = [scores for scores in scores_of_jobs if len(scores.rows)]
-    if not scored:
-        return [], []
-    jobs: Any = pd.DataFrame([scores.facts for scores in scored])
-    same_name = jobs.groupby("data")["data_options"].transform("nunique")
-    number = jobs.groupby("data")["data_options"].transform(lambda options: pd.factorize(options)[0] + 1)
-    jobs["data"] = jobs["data"].where(same_name == 1, jobs["data"] + " [" + number.astype(str) + "]")
-    jobs["variant"] = jobs.groupby(["label_policy", "data", "source", "method"])["maps"].transform(differing)
-    settings, used = [], set()
-    for (policy, data), of_setting in jobs.groupby(["label_policy", "data"], sort=False):
-        parts = _parts(of_setting, scored)
-        settings.append(_scored_maps({"label_policy": policy, "data": data}, parts))
-        used |= set(parts["job"])
-    return settings, [scores.job for number, scores in enumerate(scored) if number not in used]
-
-
-def _parts(jobs: Any, scored: Sequence[JobScores]) -> Any:
-    """A line for each job and metric that counts: what is known of the job, and the metric's rows."""
-    groups = [
-        {"job": job, "metric": str(name), "better": str(rows["better"].iloc[0]), "rows": rows, "images": len(rows)}
-        for job in jobs.index
-        for name, rows in scored[job].rows.groupby("metric", sort=False, observed=True)
-        if "/" not in str(name)
+    if not sum(map(len, scores_of_jobs)):
+        return [], set()
+    lines: Any = pd.concat(scores_of_jobs, ignore_index=True)
+    number = lines.groupby("data")["data_options"].transform(lambda options: pd.factorize(options)[0] + 1)
+    lines["data"] = told_apart(lines["data"], lines["data_options"], number.astype(str))
+    setting = ["label_policy", "data"]
+    lines["variant"] = lines.groupby([*setting, "source", "method"])["maps"].transform(differing)
+    options = lines.groupby([*setting, "metric"])["metric_options"].transform(differing)
+    lines["metric"] += options.map(lambda text: f" ({text})" if text else "")
+    counted = lines[that_count(lines, [*setting, *EXPLAINER, "metric"])]
+    settings = [
+        _scored_maps(dict(zip(setting, names, strict=True)), part)
+        for names, part in counted.groupby(setting, sort=False)
     ]
-    parts: Any = pd.DataFrame(groups).join(jobs, on="job")
-    parts["options"] = parts.groupby("metric")["metric_options"].transform(differing)
-    parts["metric"] += parts["options"].map(lambda options: f" ({options})" if options else "")
-    ranked = parts.sort_values(["images", "started"], kind="stable")
-    return parts.loc[sorted(ranked.drop_duplicates([*EXPLAINER, "metric"], keep="last").index)]
+    return settings, set(lines["folder"]) - set(counted["folder"])
 
 
 def _scored_maps(setting: Mapping[str, str], parts: Any) -> ScoredMaps:
     cells = parts.drop_duplicates(EXPLAINER).sort_values(["source"], kind="stable").reset_index(drop=True)
-    cells = cells[[*EXPLAINER, "maps"]].assign(random_weights=cells["random_weights"] != "")
+    cells = cells[ScoredCells.columns_of()]
     cell_of = {tuple(line): number for number, line in enumerate(cells[EXPLAINER].itertuples(index=False))}
     is_flag = parts["metric"].str.contains(FLAG, regex=False)
     metrics = parts.loc[~is_flag, ["metric", "better"]].drop_duplicates("metric").reset_index(drop=True)

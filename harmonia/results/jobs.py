@@ -1,11 +1,11 @@
 """The folders of jobs below a folder, finished or not, and which options tell one job from another."""
 
-import hashlib
 import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +43,73 @@ class JobFolder:
         """As text that sorts by time; empty where none is recorded."""
         return str(self.environment.get("started") or "")
 
+    def group(self, name: str) -> dict[str, Any]:
+        """A group of the configuration; empty where there is none."""
+        return _dict(self.config.get(name))
+
+    @property
+    def targets(self) -> dict[str, dict[str, Any]]:
+        """Configurations of the networks asked, by key."""
+        return {key: entry for key, entry in self.group("target").items() if isinstance(entry, dict)}
+
     @property
     def data_name(self) -> str:
-        data = config_group(self.config, "data")
+        data = self.group("data")
         return str(data.get("name") or Path(str(data.get("root") or "")).name or "unnamed data")
 
     @property
     def random_weights(self) -> bool:
         """Whether the source knows nothing."""
-        return config_group(self.config, "source").get("weights") == "random"
+        return self.group("source").get("weights") == "random"
 
     def parameters(self, network: str) -> float:
         """The number of a network's parameters; NaN where none is recorded."""
-        parameters = config_group(config_group(self.environment, "networks"), network).get("parameters")
+        parameters = _dict(_dict(self.environment.get("networks")).get(network)).get("parameters")
         return float(parameters) if isinstance(parameters, int | float) else float("nan")
+
+    @cached_property
+    def options(self) -> dict[str, str]:
+        """Those that change numbers, KEY: VALUE of the command line; the targets' own are no part of them.
+
+        Left out are options that repeat the one they follow (data.seed and seed), and how many images there are.
+        Folders of images and weights count: the same numbers shown twice are seen, others passed over are not.
+        """
+        options = _without_followers(self._all_options, self._all_options)
+        controls = {key for key in options if key.startswith("evaluation.controls")} - {_CONTROLS_SEED}
+        return {key: value for key, value in options.items() if key not in _NO_NUMBERS | controls}
+
+    @cached_property
+    def target_options(self) -> dict[str, dict[str, str]]:
+        """By target's name its own options; none of the source itself."""
+        return {
+            str(entry.get("name")): _without_followers(_flat(entry, f"target.{key}."), self._all_options)
+            for key, entry in self.targets.items()
+            if entry != self.config.get("source")
+        }
+
+    @cached_property
+    def _all_options(self) -> dict[str, str]:
+        data, smooth = self.group("data"), self.group("smooth")
+        if data.get("boxes") is None or self.rows_file != SCORES:
+            data = {name: value for name, value in data.items() if name != "boxes"}  # boxes change scores of maps alone
+        return _flat(
+            {name: self.config.get(name) for name in ("source", "method", "label", "fill")}
+            | {"data": data}
+            | {name: self.config.get(name) for name in ("evaluation", "seed", "crop_pct")}
+            | {
+                "trainer": {"precision": self.group("trainer").get("precision")},
+                "smooth": {} if smooth.get("k") is None else smooth,
+                "paths": {"weights": self.group("paths").get("weights")},
+            }
+        )
+
+    @property
+    def data_options(self) -> str:
+        """The options that say which data set the job is about, as text: ids alone tell neither a data set's variants
+        (full, 160px) apart nor two folders with the same names in them.
+        """
+        names = {name for name in self.options if name.startswith("data.")} - _NOT_SHOWN
+        return json.dumps({name: self.options[name] for name in names}, sort_keys=True)
 
 
 def find_jobs(folder: str | Path) -> list[JobFolder]:
@@ -79,11 +132,11 @@ def _by_number(text: str) -> list[tuple[int, str]]:
 def _read_job(folder: Path) -> JobFolder:
     config: dict[str, Any] = {}
     try:
-        config = _read_config(folder)
+        config = _config(folder)
         if (folder / ERROR).is_file():
             lines = (folder / ERROR).read_text(encoding="utf-8", errors="replace").split("\n")
             return JobFolder(folder, config, error=lines[0].strip() or f"failed; {ERROR} is empty")
-        environment = _read_environment(folder)
+        environment = _environment(folder)
         rows_file = _rows_file(folder, environment)
         if lacking := [name for name in (CONFIG, rows_file, SUMMARY) if not (folder / name).is_file()]:
             return JobFolder(folder, config, error=f"unfinished: no {', '.join(lacking)}")
@@ -100,68 +153,32 @@ def _rows_file(folder: Path, environment: Mapping[str, Any]) -> str:
     return next((name for name in EARLY_ROWS if (folder / name).is_file()), "rows")
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def _config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG if (folder / CONFIG).is_file() else folder / ".hydra" / CONFIG
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return _dict(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} must be readable YAML, got: {reason}; run the job again") from error
-    return config if isinstance(config, dict) else {}
 
 
-def _read_environment(folder: Path) -> dict[str, Any]:
+def _environment(folder: Path) -> dict[str, Any]:
     try:
-        environment = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        return _dict(json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return {}
-    return environment if isinstance(environment, dict) else {}
 
 
-_NO_NUMBERS = {"data.cache", "data.download", "data.url"}  # where the same images come from
-_NO_NUMBERS |= {"evaluation.representations"}
-_NO_NUMBERS |= {"data.per_class", "data.limit"}  # how many of the same images; which they are, the rows say
-_CONTROLS = "evaluation.controls"  # which of them run changes no number of another arm; their seed does
+def _dict(content: Any) -> dict[str, Any]:
+    return content if isinstance(content, dict) else {}
+
+
+# where the same images come from, and how many there are: which they are, the rows say
+_NO_NUMBERS = {"data.cache", "data.download", "data.url", "data.per_class", "data.limit", "evaluation.representations"}
+_CONTROLS_SEED = "evaluation.controls.seed"  # which of them run changes no number of another arm
 _NOT_SHOWN = {"data.pool", "data.pool_size", "data.seed", "data.boxes"}  # of replacement images, or known of images
 _WANDB = "pytorch_lightning.loggers.WandbLogger"  # as conf/logger/wandb.yaml has it
 _FOLLOWED = {"seed": "seed", "crop_pct": "crop_pct", "weights_folder": "paths.weights"}  # as conf/ interpolates them
-
-
-def config_group(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A group of a job's configuration; empty where there is none."""
-    group = config.get(name)
-    return group if isinstance(group, dict) else {}
-
-
-def options_of(config: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """A job's options that change numbers, KEY: VALUE of its command line, and by target's name that target's own.
-
-    Left out are options that repeat the one they follow (data.seed and seed), and how many images there are. Folders of
-    images and weights count: the same numbers shown twice are seen, others passed over are not.
-    """
-    data = config_group(config, "data")
-    if data.get("boxes") is None or "metric" not in config_group(config, "evaluation"):
-        data = {name: value for name, value in data.items() if name != "boxes"}  # boxes change scores of maps alone
-    that_count: dict[str, Any] = {
-        **{name: config.get(name) for name in ("source", "method", "label", "fill", "data", "evaluation")},
-        "data": data,
-        **{name: config.get(name) for name in ("seed", "crop_pct")},
-        "trainer": {"precision": config_group(config, "trainer").get("precision")},
-        "smooth": {} if config_group(config, "smooth").get("k") is None else config_group(config, "smooth"),
-        "paths": {"weights": config_group(config, "paths").get("weights")},
-    }
-    of_job = _flat(that_count)
-    of_targets = {
-        str(entry.get("name")): _without_followers(_flat(entry, f"target.{key}."), of_job)
-        for key, entry in config_group(config, "target").items()
-        if isinstance(entry, dict) and entry != config.get("source")  # the source itself has no others
-    }
-    own = _without_followers(of_job, of_job)
-    return {key: value for key, value in own.items() if not _changes_no_number(key)}, of_targets
-
-
-def _changes_no_number(key: str) -> bool:
-    return key in _NO_NUMBERS or (key.startswith(_CONTROLS) and key != f"{_CONTROLS}.seed")
 
 
 def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -185,32 +202,17 @@ def _without_followers(options: Mapping[str, str], of_job: Mapping[str, str]) ->
 
 
 def differing(options: pd.Series) -> pd.Series:
-    """Of each row's options those that not all rows share, as text."""
+    """Of each row's options, JSON, those that not all rows share, as text."""
     by_text: dict[str, dict[str, str]] = {text: json.loads(text) for text in options.unique()}
     shared = set.intersection(*(set(of_row.items()) for of_row in by_text.values()))
-    shown = {
-        text: ", ".join(f"{key}={value}" for key, value in of_row.items() if (key, value) not in shared)
-        for text, of_row in by_text.items()
-    }
-    return options.map(shown)
+    return options.map(
+        {
+            text: ", ".join(f"{key}={value}" for key, value in of_row.items() if (key, value) not in shared)
+            for text, of_row in by_text.items()
+        }
+    )
 
 
 def logged_to_wandb(jobs: Sequence[JobFolder]) -> list[JobFolder]:
     """The jobs that were configured to log to W&B."""
-    return [job for job in jobs if config_group(job.config, "logger").get("_target_") == _WANDB]
-
-
-def data_options(options: Mapping[str, str]) -> str:
-    """A job's options that say which data set it is about, as text: ids alone tell neither a data set's variants (full,
-    160px) apart nor two folders with the same names in them.
-    """
-    shown = {key: value for key, value in options.items() if key.startswith("data.") and key not in _NOT_SHOWN}
-    return json.dumps(shown, sort_keys=True)
-
-
-def image_set(image_ids: Sequence[str], options: str) -> str:
-    """A short digest of these images of such a data set."""
-    digest = hashlib.sha256(options.encode("utf-8"))
-    for image_id in sorted(image_ids):
-        digest.update(image_id.encode("utf-8") + b"\0")
-    return digest.hexdigest()[:8]
+    return [job for job in jobs if job.group("logger").get("_target_") == _WANDB]

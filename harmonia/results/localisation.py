@@ -12,8 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from harmonia.errors import InputError
-from harmonia.results.frames import Frame
-from harmonia.results.parquet import read, writing
+from harmonia.results.parquet import RowsFile
 from harmonia.store.files import replacing, write_text
 
 LOCALISATION = "localisation.parquet"
@@ -44,32 +43,20 @@ SCHEMA = pa.schema(
 )
 
 
-def write_localisation(job_folder: str | Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    """All rows, whole or not at all."""
-    with writing(Path(job_folder) / LOCALISATION, SCHEMA) as file:
-        file.append(columns)
-
-
-def read_localisation(job_folder: str | Path) -> Frame:
-    """What write_localisation wrote."""
-    return read(Path(job_folder) / LOCALISATION, SCHEMA).to_pandas()
+_FILE = RowsFile(LOCALISATION, SCHEMA)
+write_localisation, read_localisation = _FILE.write, _FILE.read
 
 
 def summarise_localisation(rows: pd.DataFrame) -> dict[str, float | int | None]:
     """One job's metrics, `<source>/<protocol>/<metric>`: localisation's mean, median and quartiles, and counts."""
-    columns: dict[str, Any] = {name: rows[name] for name in rows.columns}
-    scores = columns["localisation"]
-    key = f"{columns['source'].iloc[0]}/{columns['protocol'].iloc[0]}"
-    quartiles = {f"localisation_{name}": float(scores.quantile(at)) for name, at in QUARTILES.items()}
+    scores: Any = rows["localisation"]
+    key = f"{rows['source'].iloc[0]}/{rows['protocol'].iloc[0]}"
     return {
-        f"{key}/{metric}": value
-        for metric, value in {
-            "localisation": float(scores.mean()),
-            **quartiles,
-            "undefined": int(columns["undefined"].sum()),
-            "in_top": float(columns["in_top"].mean()),
-            "cells": len(rows),
-        }.items()
+        f"{key}/localisation": float(scores.mean()),
+        **{f"{key}/localisation_{name}": float(scores.quantile(at)) for name, at in QUARTILES.items()},
+        f"{key}/undefined": int(rows["undefined"].sum()),
+        f"{key}/in_top": float(rows["in_top"].mean()),
+        f"{key}/cells": len(rows),
     }
 
 

@@ -1,7 +1,8 @@
 """The Parquet files of a job's folder: written whole or not at all, held to their schema, errors in one line."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harmonia.errors import InputError
+from harmonia.results.frames import Frame
 from harmonia.store.files import replacing, utf8
 
 ROWS_AT_ONCE = 20_000  # of a file, in memory
@@ -35,11 +37,48 @@ class RowGroups:
         self._file.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
 
 
-@contextmanager
-def writing(path: Path, schema: pa.Schema, compression: str = "zstd") -> Iterator[RowGroups]:
-    """The file to append to, visible under its name only when the block ends without an exception."""
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression=compression) as file:
-        yield RowGroups(file, schema)
+@dataclass(frozen=True)
+class RowsFile:
+    """A file of rows in a job's folder: its name there, and its columns with their types.
+
+    What is read has the columns asked for, or all, with the schema's types; text of few values is categories.
+    """
+
+    name: str
+    schema: pa.Schema
+    compression: str = "zstd"
+
+    @contextmanager
+    def writing(self, job_folder: str | Path) -> Iterator[RowGroups]:
+        """The file to append to, visible under its name only when the block ends without an exception."""
+        with (
+            replacing(Path(job_folder) / self.name) as temporary,
+            pq.ParquetWriter(temporary, self.schema, compression=self.compression) as file,
+        ):
+            yield RowGroups(file, self.schema)
+
+    def write(self, job_folder: str | Path, pieces: Iterable[Mapping[str, Sequence[Any]]]) -> None:
+        """All rows, whole or not at all; every piece has every column."""
+        with self.writing(job_folder) as file:
+            for columns in pieces:
+                file.append(columns)
+
+    def read(self, job_folder: str | Path, columns: Sequence[str] | None = None) -> Frame:
+        wanted = pa.schema([self.schema.field(name) for name in columns or self.schema.names])
+        with reading(Path(job_folder) / self.name, self.schema) as file:
+            return file.read(columns=wanted.names).select(wanted.names).cast(wanted).to_pandas()
+
+    def read_tables(self, job_folder: str | Path, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Some ten thousand rows at a time, as they are stored."""
+        with reading(Path(job_folder) / self.name, self.schema) as file:
+            sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+            # row groups may be as small as one image of one target
+            piece_of_group = np.cumsum([0, *sizes])[:-1] // ROWS_AT_ONCE
+            for piece in np.unique(piece_of_group):
+                yield file.read_row_groups(np.flatnonzero(piece_of_group == piece).tolist(), columns)
+
+    def read_pieces(self, job_folder: str | Path, columns: Sequence[str]) -> Iterator[Frame]:
+        return (table.to_pandas() for table in self.read_tables(job_folder, columns))
 
 
 def write_table(path: Path, table: pa.Table, **options: Any) -> None:
@@ -62,23 +101,6 @@ def reading(path: Path, schema: pa.Schema | None = None) -> Iterator[pq.ParquetF
     except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"{path} must be readable Parquet, got: {reason}; run the job again") from error
-
-
-def read(path: Path, schema: pa.Schema, columns: Sequence[str] | None = None) -> pa.Table:
-    """Some columns, or all of the schema, with the schema's types."""
-    wanted = pa.schema([schema.field(name) for name in columns or schema.names])
-    with reading(path, schema) as file:
-        return file.read(columns=wanted.names).select(wanted.names).cast(wanted)
-
-
-def read_in_pieces(path: Path, schema: pa.Schema, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Some columns as they are stored, some ten thousand rows at a time."""
-    with reading(path, schema) as file:
-        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-        # row groups may be as small as one image of one target
-        piece_of_group = np.cumsum([0, *sizes])[:-1] // ROWS_AT_ONCE
-        for piece in np.unique(piece_of_group):
-            yield file.read_row_groups(np.flatnonzero(piece_of_group == piece).tolist(), columns)
 
 
 def _to_arrow(values: Sequence[Any], column: pa.Field) -> pa.Array:

@@ -10,8 +10,7 @@ what the targets' last layers see (representations.py).
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import pyarrow as pa
 
 from harmonia.errors import InputError
 from harmonia.results.frames import Frame
-from harmonia.results.parquet import REPEATED, RowGroups, read, read_in_pieces, writing
+from harmonia.results.parquet import REPEATED, RowsFile
 from harmonia.store.files import write_text
 
 ROWS = "rows.parquet"
@@ -58,26 +57,14 @@ SCHEMA = pa.schema(
 )
 
 
-def row_writer(job_folder: str | Path) -> AbstractContextManager[RowGroups]:
-    """A job's rows, to be appended to; visible under their name only when the block ends without an exception."""
-    return writing(Path(job_folder) / ROWS, SCHEMA, "snappy")
+_FILE = RowsFile(ROWS, SCHEMA, "snappy")
+row_writer, read_tables, read_pieces = _FILE.writing, _FILE.read_tables, _FILE.read_pieces
 
 
 def read_rows(job_folder: str | Path, columns: Sequence[str] | None = None) -> Frame:
     """A job's rows, or some columns of them; names are plain strings."""
-    table = read(Path(job_folder) / ROWS, SCHEMA, columns)
-    plain = [(of.name, pa.string() if pa.types.is_dictionary(of.type) else of.type) for of in table.schema]
-    return table.cast(pa.schema(plain)).to_pandas()
-
-
-def read_pieces(job_folder: str | Path, columns: Sequence[str]) -> Iterator[Frame]:
-    """Some columns of a job's rows, some ten thousand rows at a time; repeated names are categories."""
-    return (table.to_pandas() for table in read_tables(job_folder, columns))
-
-
-def read_tables(job_folder: str | Path, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The same as they are stored."""
-    return read_in_pieces(Path(job_folder) / ROWS, SCHEMA, columns)
+    rows = _FILE.read(job_folder, columns)
+    return rows.astype(dict.fromkeys(rows.select_dtypes("category"), "str"))
 
 
 def with_categories(pieces: Iterable[pd.DataFrame], together: Mapping[str, str] | None = None) -> pd.DataFrame:

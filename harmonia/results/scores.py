@@ -1,14 +1,11 @@
 """What a job that scores maps leaves: scores.parquet, one row an image and score."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import pandas as pd
 import pyarrow as pa
 
-from harmonia.results.frames import Frame
-from harmonia.results.parquet import REPEATED, read, writing
+from harmonia.results.parquet import REPEATED, RowsFile
 
 SCORES = "scores.parquet"
 
@@ -33,16 +30,8 @@ SCHEMA = pa.schema(
 )
 
 
-def write_scores(job_folder: str | Path, pieces: Iterable[Mapping[str, Sequence[Any]]]) -> None:
-    """All rows, whole or not at all; every piece has every column of SCHEMA."""
-    with writing(Path(job_folder) / SCORES, SCHEMA) as file:
-        for columns in pieces:
-            file.append(columns)
-
-
-def read_scores(job_folder: str | Path) -> Frame:
-    """What write_scores wrote; text columns are categories."""
-    return read(Path(job_folder) / SCORES, SCHEMA).to_pandas()
+_FILE = RowsFile(SCORES, SCHEMA)
+write_scores, read_scores = _FILE.write, _FILE.read
 
 
 def summarise_scores(rows: pd.DataFrame) -> dict[str, float | int | None]:

@@ -15,29 +15,16 @@ import numpy as np
 import pandas as pd
 
 from harmonia.arms import IMAGE_ARM, matched_control
-from harmonia.results.frames import Frame
-from harmonia.results.gathered import CELL, CELL_COLUMN, SETTING, Rows
+from harmonia.results.gathered import CELL, CELL_COLUMN, SETTING, CellFacts, Rows
 from harmonia.results.rows import codes_of
 from harmonia.results.summary import calibration_error
 from harmonia.statistics.estimates import Estimate, Estimates, at_positions, estimates
 from harmonia.statistics.inference import NUM_RESAMPLES, Resampled, ratio, resampled_f1, resampled_sums, strata
 
 
-class ComparedCells(Frame):
-    """A line per cell of a comparison: what is known of its models, and of its rows."""
+class ComparedCells(CellFacts):
+    """A line per cell of a comparison."""
 
-    source: str
-    method: str
-    variant: str
-    target: str
-    arm: str
-    job: str
-    family: str
-    target_family: str
-    source_parameters: float
-    target_parameters: float
-    random_weights: bool  # of the source
-    unreadable: float  # images of the job
     kept_area: float  # mean, fraction of the view
     images: int
     flagged: int  # images whose map is zero, constant or not finite
@@ -54,9 +41,6 @@ class CellEstimates(ComparedCells, Estimates):
     control_retention: Estimate
     above_control: Estimate
     reason: str  # why a number is undefined, else ""
-
-
-_OF_JOBS = ["job", "family", "target_family", "source_parameters", "target_parameters", "random_weights", "unreadable"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +147,8 @@ def compare(rows: Rows, num_resamples: int = NUM_RESAMPLES) -> list[Comparison]:
         place[members] = np.arange(len(members))
         jobs = dict.fromkeys(cells["job"].iloc[members])
         images = dict.fromkeys(name for job in jobs for name in rows.image_ids[job])
-        builders.append(_ComparisonBuilder(cells.iloc[members][CELL + _OF_JOBS].reset_index(drop=True), list(images)))
+        facts = cells.iloc[members][CellFacts.columns_of()].reset_index(drop=True)
+        builders.append(_ComparisonBuilder(facts, list(images)))
     for piece in rows.read(_COMPARED):
         setting = setting_of[piece[CELL_COLUMN]]
         for number in np.unique(setting).tolist():

@@ -2,7 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,8 @@ import pandas as pd
 from harmonia.arms import is_feature
 from harmonia.errors import InputError
 from harmonia.results.frames import Frame
-from harmonia.results.gathered import CELL, SETTING
-from harmonia.results.jobs import JobFolder, config_group
+from harmonia.results.gathered import CELL, SETTING, Cell
+from harmonia.results.jobs import JobFolder
 from harmonia.results.representations import read_representations
 from harmonia.statistics.cka import linear_cka
 from harmonia.statistics.comparison import Comparison
@@ -23,14 +25,9 @@ MIN_PAIRS = 5  # of four, no order is significant at 5 %
 MEASURES = {"agreement": "agreement of predictions", "cka": "linear CKA"}
 
 
-class ModelPairs(Estimates):
+class ModelPairs(Cell, Estimates):
     """A line per source, other target, method and feature arm whose whole images have run."""
 
-    source: str
-    method: str
-    variant: str
-    target: str
-    arm: str
     random_weights: bool  # of the source
     within_family: bool
     agreement: float  # share of the whole images for which both predict the same class
@@ -106,60 +103,52 @@ class _Likeness:
 
     def __init__(self, jobs: Sequence[JobFolder]):
         self._jobs = {str(job.folder): job for job in jobs}
-        self._of_model: dict[str, list[str]] = {}  # the jobs that have it as a target
-        for folder, job in self._jobs.items():
-            for name in _targets(job):
-                self._of_model.setdefault(_identity(job, name), []).append(folder)
-        self._read: dict[str, tuple[list[str], dict[str, np.ndarray]]] = {}
+        self._with_target: dict[str, list[JobFolder]] = {}  # by a model's identity
+        for job in jobs:
+            for entry in job.targets.values():
+                self._with_target.setdefault(_identity(job, str(entry.get("name"))), []).append(job)
+        self._read = cache(_representations)
         self._known: dict[str, float] = {}
 
-    def cka(self, job: str, source: str, target: str) -> float:
+    def cka(self, folder: str, source: str, target: str) -> float:
+        job = self._jobs[folder]
         of_source, of_target = (self._representation(job, name) for name in (source, target))
         if of_source is None or of_target is None:
             return math.nan
-        identities = sorted(_identity(self._jobs[job], name) for name in (source, target))
-        key = json.dumps([identities, config_group(self._jobs[job].config, "data")], default=str)
+        key = json.dumps([sorted(_identity(job, name) for name in (source, target)), job.group("data")], default=str)
         if key not in self._known:
             shared = of_source.index.intersection(of_target.index)
             pair = (frame.loc[shared].to_numpy() for frame in (of_source, of_target))
             self._known[key] = linear_cka(*pair) if len(shared) >= 4 else math.nan
         return self._known[key]
 
-    def _representation(self, job: str, name: str) -> pd.DataFrame | None:
-        if name not in _models(self._jobs[job]):
+    def _representation(self, job: JobFolder, name: str) -> pd.DataFrame | None:
+        if name not in _models(job):
             return None
-        data = config_group(self._jobs[job].config, "data")
-        others = self._of_model.get(_identity(self._jobs[job], name), [])
-        for folder in sorted(others, key=lambda folder: folder != job):
-            if config_group(self._jobs[folder].config, "data") == data:
-                if folder not in self._read:
-                    self._read[folder] = _representations(folder)
-                image_ids, of_models = self._read[folder]
+        for other in sorted(
+            self._with_target.get(_identity(job, name), []), key=lambda other: other.folder != job.folder
+        ):
+            if other.group("data") == job.group("data"):
+                image_ids, of_models = self._read(other.folder)
                 if name in of_models:
                     return pd.DataFrame(of_models[name], index=image_ids).dropna()
         return None
 
 
-def _representations(folder: str) -> tuple[list[str], dict[str, np.ndarray]]:
+def _representations(folder: Path) -> tuple[list[str], dict[str, np.ndarray]]:
     try:
         return read_representations(folder)
     except InputError:
         return [], {}  # a torn file costs a job its likeness, and the report nothing
 
 
-def _targets(job: JobFolder) -> list[str]:
-    return [str(entry.get("name")) for entry in config_group(job.config, "target").values() if isinstance(entry, dict)]
-
-
-def _models(job: JobFolder) -> dict[str, Mapping[str, Any]]:
+def _models(job: JobFolder) -> dict[str, dict[str, Any]]:
     """The configurations of a job's models by name."""
-    entries = [config_group(job.config, "source"), *config_group(job.config, "target").values()]
-    return {str(entry.get("name")): entry for entry in entries if isinstance(entry, dict)}
+    return {str(entry.get("name")): entry for entry in (job.group("source"), *job.targets.values())}
 
 
 def _identity(job: JobFolder, name: str) -> str:
     """What two jobs share exactly when their models of this name give the same numbers."""
     model = _models(job)[name]
     seed = job.config.get("seed") if model.get("weights") == "random" else None
-    precision = config_group(job.config, "trainer").get("precision")
-    return json.dumps([model, seed, precision], sort_keys=True, default=str)
+    return json.dumps([model, seed, job.group("trainer").get("precision")], sort_keys=True, default=str)

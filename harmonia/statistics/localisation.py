@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harmonia.results.jobs import JobFolder, config_group, options_of
+from harmonia.results.jobs import JobFolder, differing
 from harmonia.results.localisation import QUARTILES, read_localisation
 from harmonia.statistics.inference import interval, resamples
 from harmonia.statistics.ranks import spearman
@@ -42,9 +42,9 @@ class MosaicScores:
 def mosaic_scores(job: JobFolder) -> MosaicScores:
     """What a finished job left of the cells that it scored."""
     rows = read_localisation(job.folder)
-    k = config_group(job.config, "smooth").get("k")
+    k = job.group("smooth").get("k")
     side = round(rows["cells"].iloc[0] ** 0.5)
-    positions = config_group(job.config, "evaluation").get("positions")
+    positions = job.group("evaluation").get("positions")
     positions = "" if positions in (None, "interpolated") else positions
     rows = rows.assign(grid_side=side, smooth_k=np.nan if k is None else k, positions=positions)
     method, layer = rows["method"].iloc[0], rows["layer"].iloc[0]
@@ -61,15 +61,12 @@ def without_repeats(scored: Sequence[MosaicScores]) -> list[MosaicScores]:
     """By protocol. Jobs of one name with the same options count once, the last; others are named by what differs."""
     by_name: dict[tuple, dict[str, MosaicScores]] = {}
     for scores in sorted(scored, key=lambda scores: PROTOCOLS.index(scores.setting[0])):
-        options, _ = options_of(scores.job.config)
-        by_name.setdefault((*scores.setting[:2], scores.name), {})[json.dumps(options, sort_keys=True)] = scores
+        options = json.dumps(scores.job.options, sort_keys=True)
+        by_name.setdefault((*scores.setting[:2], scores.name), {})[options] = scores
     kept = []
     for same_name in by_name.values():
-        options = {text: json.loads(text).items() for text in same_name}
-        shared = set.intersection(*map(set, options.values()))
-        for text, scores in same_name.items():
-            differing = [f"{key}={value}" for key, value in options[text] if (key, value) not in shared]
-            kept.append(replace(scores, name=", ".join([scores.name, *differing])))
+        for options, scores in zip(differing(pd.Series(list(same_name))), same_name.values(), strict=True):
+            kept.append(replace(scores, name=", ".join(filter(None, [scores.name, options]))))
     return kept
 
 

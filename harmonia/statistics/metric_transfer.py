@@ -17,7 +17,7 @@ from harmonia.arms import AREA, arm_of, matched_control
 from harmonia.results.frames import Frame
 from harmonia.results.gathered import EXPLAINER, Rows
 from harmonia.results.gathered_scores import ScoredCells, ScoredMaps, maps_key
-from harmonia.results.jobs import JobFolder, options_of
+from harmonia.results.jobs import JobFolder
 from harmonia.statistics import ranks
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.contrasts import mean_transfer
@@ -64,7 +64,7 @@ def transferred(
 
     Sources with random weights are left out: they transfer nothing, and would decide a correlation alone.
     """
-    maps = {str(job.folder): maps_key(options_of(job.config)[0]) for job in jobs}
+    maps = {str(job.folder): maps_key(job.options) for job in jobs}
     by_fill: dict[str, list[pd.DataFrame]] = {}
     for comparison in comparisons:
         by_fill.setdefault(comparison.setting["fill"], []).append(_above_control(comparison, maps))

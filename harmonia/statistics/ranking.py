@@ -11,8 +11,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from harmonia.results.frames import Frame
-from harmonia.results.gathered import EXPLAINER
+from harmonia.results.gathered import EXPLAINER, Explainer
 from harmonia.results.gathered_scores import ScoredMaps
 from harmonia.statistics.estimates import Estimate, Estimates
 from harmonia.statistics.inference import NUM_RESAMPLES, Resampled, interval, ratio, resamples, strata
@@ -21,12 +20,9 @@ from harmonia.statistics.ranks import image_correlations, mean_over_cells, mean_
 MIN_METHODS = 5  # of four, no order is significant at 5 %
 
 
-class RankedMethods(Frame):
+class RankedMethods(Explainer):
     """A line per cell and metric that has run."""
 
-    source: str
-    method: str
-    variant: str
     metric: str
     better: str  # "higher", "lower" or "": it describes and ranks nothing
     value: float  # mean over the images that have the score

@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from planted_jobs import plant_scores, plant_transfer
 
 from harmonia.results.gathered_scores import gather_scores, job_scores, maps_key
-from harmonia.results.jobs import find_jobs, options_of
+from harmonia.results.jobs import find_jobs
 
 NAN = float("nan")
 
@@ -14,7 +16,7 @@ def gathered(tmp_path):
 
     def make():
         found, left_out = gather_scores([job_scores(job) for job in find_jobs(tmp_path)])
-        return found, [job.folder.name for job in left_out]
+        return found, [Path(folder).name for folder in left_out]
 
     return make
 
@@ -95,6 +97,6 @@ def test_a_job_of_transfer_has_the_key_of_the_maps_that_a_job_of_scores_judges(t
         plant_transfer(tmp_path / "2", "lite0", "gc", arms, p),
         plant_transfer(tmp_path / "3", "lite0", "gc", arms, p, seed=1),
     ]
-    keys = {job.folder: maps_key(options_of(job.config)[0]) for job in find_jobs(tmp_path)}
+    keys = {job.folder: maps_key(job.options) for job in find_jobs(tmp_path)}
     assert keys[folders[0]] == keys[folders[1]] == keys[folders[2]]
     assert keys[folders[3]] != keys[folders[0]]

@@ -1,17 +1,23 @@
 """Which jobs are finished, and which options tell them apart."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from harmonia.results.jobs import data_options, find_jobs, options_of
+from harmonia.results.jobs import JobFolder, find_jobs
 
 TRANSFER = {"source": {"name": "e7"}, "evaluation": {"name": "transfer", "areas": [0.3]}, "data": {"root": "woof"}}
 SCORES = TRANSFER | {"evaluation": {"name": "boxes", "metric": {"tolerance_px": 0.0}}}
 
 
 def told_apart(config, other):
-    return options_of(config)[0] != options_of(other)[0]
+    return job_of(config).options != job_of(other).options
+
+
+def job_of(config):
+    rows_file = "scores.parquet" if "metric" in config["evaluation"] else "rows.parquet"
+    return JobFolder(Path(), config, rows_file=rows_file)
 
 
 @pytest.mark.parametrize("config", [TRANSFER, SCORES])
@@ -23,7 +29,7 @@ def test_boxes_tell_scores_apart_and_neither_transfer_nor_data_sets():
     first, second = ({"data": {"root": "woof", "boxes": name}} for name in ("a.csv", "b.csv"))
     assert told_apart(SCORES | first, SCORES | second)
     assert not told_apart(TRANSFER | first, TRANSFER | second)
-    assert len({data_options(options_of(SCORES | boxes)[0]) for boxes in (first, second, {})}) == 1
+    assert len({job_of(SCORES | boxes).data_options for boxes in (first, second, {})}) == 1
 
 
 def test_a_class_that_moved_between_versions_makes_no_variant_and_another_class_does():

@@ -191,22 +191,20 @@ class Localisation(Evaluation):
             "protocol": self.protocol,
             "layer": job.layer,
         }
-        write_localisation(
-            job.folder,
-            {name: [value] * len(where) for name, value in constant.items()}
-            | {name: [fact[name] for fact in facts] for name in ("predicted", "in_top")}
-            | {
-                "grid": [grid for grid, _ in where],
-                "cell": [cell for _, cell in where],
-                "image_id": [record.image_id for record in shown],
-                "path": [str(record.path) for record in shown],
-                "label": [record.class_name for record in shown],
-                "p_explained": [fact["p_source"] for fact in facts],
-                "localisation": scores,
-                "undefined": undefined,
-                "mass": np.where(undefined, 0.0, inside),
-            },
-        )
+        columns = {name: [value] * len(where) for name, value in constant.items()}
+        columns |= {name: [fact[name] for fact in facts] for name in ("predicted", "in_top")}
+        columns |= {
+            "grid": [grid for grid, _ in where],
+            "cell": [cell for _, cell in where],
+            "image_id": [record.image_id for record in shown],
+            "path": [str(record.path) for record in shown],
+            "label": [record.class_name for record in shown],
+            "p_explained": [fact["p_source"] for fact in facts],
+            "localisation": scores,
+            "undefined": undefined,
+            "mass": np.where(undefined, 0.0, inside),
+        }
+        write_localisation(job.folder, [columns])
         self._write_aggatt(job, grids, maps, scores, inside)
 
     def _write_aggatt(self, job: Job, grids: Grids, maps: ShardSet, scores: np.ndarray, mass: np.ndarray) -> None:

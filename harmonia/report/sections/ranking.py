@@ -39,9 +39,8 @@ class Ranking(Section):
 
     def gather(self) -> None:
         scores, repeated = gather_scores([job.content for job in self.jobs])
-        self.left_out = {
-            job.name: "replaced by a later job of the same cells" for job in self.jobs if job.job in repeated
-        }
+        reason = "replaced by a later job of the same cells"
+        self.left_out = {job.name: reason for job in self.jobs if str(job.job.folder) in repeated}
         links = [
             linked
             for section in self.earlier

@@ -38,18 +38,16 @@ def job(tmp_path):
             "p_explained": 0.5,
             "mass": 1.0,
         }
-        write_localisation(
-            folder,
-            {key: [value] * count for key, value in constant.items()}
-            | {
-                "grid": list(range(count)),
-                "cell": [0] * count,
-                "image_id": [f"n{number}" for number in range(count)],
-                "in_top": [number > 0 for number in range(count)],
-                "localisation": scores,
-                "undefined": undefined or [False] * count,
-            },
-        )
+        columns = {key: [value] * count for key, value in constant.items()}
+        columns |= {
+            "grid": list(range(count)),
+            "cell": [0] * count,
+            "image_id": [f"n{number}" for number in range(count)],
+            "in_top": [number > 0 for number in range(count)],
+            "localisation": scores,
+            "undefined": undefined or [False] * count,
+        }
+        write_localisation(folder, [columns])
         config = {"source": {"name": "lite0"}, "smooth": {"k": k, "padding": "reflect"}, "evaluation": {"n": 2}}
         config |= {"logger": {"_target_": "pytorch_lightning.loggers.WandbLogger", "project": "harmonia"}}
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
