@@ -9,6 +9,7 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, is_typeddict
@@ -19,13 +20,7 @@ from hydra.utils import get_object, instantiate
 from harmonia.errors import InputError
 
 _NULL = type(None)
-_WORDS = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-    Path: "a file or folder path",
-}
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a file or folder path"}
 _PLURALS = {int: "whole numbers", float: "numbers", str: "texts", bool: "true or false", Path: "file or folder paths"}
 _LISTS = (list, tuple, Sequence)
 
@@ -52,16 +47,12 @@ class Group:
 
         objects are further arguments, which no configuration can hold.
         """
-        self.check()
+        check(self.key, self.options)
         return _bound(self.options)(**objects)
-
-    def check(self) -> None:
-        """Refuses options that what they are for does not take."""
-        _check(self.key, _locate(self.key, self.options), self.options, keywords_only=False)
 
     def function(self) -> Callable[..., Any]:
         """The function that the group names, its keyword-only parameters bound to the options."""
-        _check(self.key, _locate(self.key, self.options), self.options, keywords_only=True)
+        check(self.key, self.options, keywords_only=True)
         return _bound(self.options)
 
     def having(self, **options: Any) -> "Group":
@@ -69,35 +60,28 @@ class Group:
         return replace(self, options={**self.options, **options})
 
 
-def read(settings: type[T], values: Any, key: str = "") -> T:
+def read(settings: type[T], values: Mapping[str, Any], key: str = "") -> T:
     """A frozen dataclass of settings from a mapping of a configuration, each value held against its field's type.
 
     A field may be a Group, another such dataclass, a dict of them, or anything that a value is checked against. key:
     of the mapping itself, "" at the root.
     """
-    if not isinstance(values, Mapping):
-        raise InputError(f"{key} must be one of its options, got {_shown(values)}; --help lists them")
     arguments = _arguments(key, settings, values, keywords_only=False)
     return settings(**{name: _typed(_dotted(key, name), annotation, values[name]) for name, annotation in arguments})
 
 
 def _typed(key: str, annotation: Any, value: Any) -> Any:
-    if annotation is Group:
-        return _group(key, value)
-    if is_dataclass(annotation):
-        return read(cast(type, annotation), value, key)
     if get_origin(annotation) is dict and is_dataclass(entry := get_args(annotation)[1]):
-        return {name: read(cast(type, entry), options, f"{key}.{name}") for name, options in (value or {}).items()}
-    _check_value(key, annotation, value)
-    return tuple(value) if isinstance(value, list) else value  # settings can be hashed
-
-
-def _group(key: str, value: Any) -> Group:
+        return {name: _typed(f"{key}.{name}", entry, options) for name, options in (value or {}).items()}
+    if not is_dataclass(annotation):
+        _check_value(key, annotation, value)
+        return tuple(value) if isinstance(value, list) else value  # settings can be hashed
     if not isinstance(value, Mapping):
         raise InputError(f"{key} must be one of its options, got {_shown(value)}; --help lists them")
-    options = {name: option for name, option in value.items() if name != "name"}
+    if annotation is not Group:
+        return read(cast(type, annotation), value, key)
     _check_value(f"{key}.name", str, value.get("name"))
-    return Group(key, value["name"], options)
+    return Group(key, value["name"], {name: option for name, option in value.items() if name != "name"})
 
 
 def _bound(options: Mapping[str, Any]) -> Callable[..., Any]:
@@ -130,8 +114,9 @@ def _locate(group: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     return target
 
 
-def _check(key: str, target: Callable[..., Any], options: Mapping[str, Any], keywords_only: bool) -> None:
-    for name, annotation in _arguments(key, target, options, keywords_only):
+def check(key: str, options: Mapping[str, Any], keywords_only: bool = False) -> None:
+    """Refuses options that their _target_ does not take."""
+    for name, annotation in _arguments(key, _locate(key, options), options, keywords_only):
         _check_value(_dotted(key, name), annotation, options[name])
 
 
@@ -169,20 +154,16 @@ def _dotted(key: str, name: str) -> str:
 
 def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:
     """None where Python keeps no signature; annotations that cannot be evaluated stay strings."""
-    try:
-        return list(inspect.signature(target, eval_str=True).parameters.values())
-    except (NameError, AttributeError, TypeError, ValueError, SyntaxError):
-        pass
-    try:
-        return list(inspect.signature(target).parameters.values())
-    except (TypeError, ValueError):
-        return None
+    for eval_str in (True, False):
+        with suppress(NameError, AttributeError, TypeError, ValueError, SyntaxError):
+            return list(inspect.signature(target, eval_str=eval_str).parameters.values())
+    return None
 
 
 def _check_value(key: str, annotation: Any, value: Any) -> None:
     for item in value if isinstance(value, list | tuple) else [value]:
         if _is_object(item):
-            _check(key, _locate(key, item), item, keywords_only=False)
+            check(key, item)
     if not _fits(annotation, value):
         expected = _in_words(annotation)
         raise InputError(f"{key} must be {expected}, got {_shown(value)}{_remedy(key, annotation, value)}")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harmonia.arms import SOFT_ARM
-from harmonia.cli.arguments import did_you_mean
+from harmonia.cli.entry import did_you_mean
 from harmonia.errors import InputError
 from harmonia.report.contract import INDEX, ReadJob, Section, find_sections
 from harmonia.report.figures.examples import check_names

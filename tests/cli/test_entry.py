@@ -8,7 +8,7 @@ import sys
 import pytest
 from paths import REPOSITORY
 
-from harmonia.cli.entry import exit_code, input_error
+from harmonia.cli.entry import exit_code, input_error, keyword_arguments
 from harmonia.errors import InputError
 
 COMMANDS = ("harmonia.plan", "harmonia.report", "harmonia.dashboard", "harmonia.store", "harmonia.run")
@@ -56,3 +56,38 @@ def test_a_termination_is_an_interruption_and_the_handlers_are_put_back(capsys):
 def test_a_defect_of_ours_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         exit_code(raising(ZeroDivisionError()), input_error)
+
+
+def test_words_become_values_by_key():
+    words = ["run=a=b", "arm=soft"]
+    assert keyword_arguments(words, ["run", "arm"], "harmonia.report") == {"run": "a=b", "arm": "soft"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "run must be given"),
+        (["run="], "run must have a value"),
+        (["run"], "run must have a value"),
+        (["run=a", "run=b"], "'run=b' too"),
+        (["run=a", "amr=soft"], "did you mean 'arm'"),
+        (["run=a", "colour=red"], "see python -m harmonia.report --help"),
+    ],
+)
+def test_a_wrong_word_is_named_with_its_remedy(words, said):
+    with pytest.raises(InputError, match=said.replace("?", r"\?")):
+        keyword_arguments(words, ["run", "arm"], "harmonia.report")
+
+
+def test_one_module_ends_every_command():
+    """A door that turned exceptions or signals into exit codes by itself would be a second owner of them."""
+    owners = {"KeyboardInterrupt": set(), "signal.signal": set(), "sys.exit": set()}
+    package = REPOSITORY / "harmonia"
+    for path in package.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        for phrase, modules in owners.items():
+            if phrase in text.replace("sys.exit(main())", ""):
+                modules.add(path.relative_to(package).as_posix())
+    # Ray lets nothing but a KeyboardInterrupt out of ray.get
+    assert owners["KeyboardInterrupt"] == owners["signal.signal"] == {"cli/entry.py", "job/ray_launcher.py"}
+    assert owners["sys.exit"] == set()

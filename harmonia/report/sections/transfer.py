@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harmonia.arms import IMAGE_ARM, SOFT_ARM, is_control, is_equal_area
-from harmonia.cli.arguments import did_you_mean
+from harmonia.cli.entry import did_you_mean
 from harmonia.errors import InputError
 from harmonia.report.contract import Section
 from harmonia.report.figures import transfer as figures
