@@ -60,6 +60,10 @@ class Job:
         return (describe(self.source) if describe else None) or ""
 
 
+def _too_early() -> Completed:
+    raise AssertionError("a stage before it must be complete first")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One set of the store that a job completes: maps, answers on images, answers on features, scores."""
@@ -70,8 +74,8 @@ class Stage:
     priced_by: tuple  # what the cost of an item goes by
     count: int  # items
     missing: tuple[int, ...]  # items of each shard that is not there
-    shards: ShardSet | None  # None while it is not known which set it will be
-    complete: Callable[[], Completed]  # computes what is missing
+    shards: ShardSet | None = None  # None while an earlier stage decides which set it will be
+    complete: Callable[[], Completed] = _too_early  # computes what is missing
 
 
 class Evaluation:

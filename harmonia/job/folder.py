@@ -10,7 +10,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,11 +38,9 @@ PACKAGES = (
 )
 
 
-@contextmanager
-def ours(folder: Path, wait: bool = False) -> Iterator[bool]:
+def ours(folder: Path, wait: bool = False) -> AbstractContextManager[bool]:
     """Whether this process alone writes the job's folder; False while another live process does (or wait for it)."""
-    with locked(folder / LOCK, JOBS, wait) as alone:
-        yield alone
+    return locked(folder / LOCK, JOBS, wait)
 
 
 @contextmanager
@@ -153,12 +151,12 @@ def _commit() -> str | None:
     checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():
         return None
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(checkout), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
     try:
-        return _git(checkout, "rev-parse", "HEAD") + ("+" if _git(checkout, "status", "--porcelain") else "")
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain") else "")
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _git(checkout: Path, *words: str) -> str:
-    command = ["git", "-C", str(checkout), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

@@ -13,7 +13,7 @@ from harmonia.features.maps import unpack
 from harmonia.features.resample import enlarged
 from harmonia.job.contract import Job
 from harmonia.results.maps import REGION_SIDE, SIDE, SmallMaps
-from harmonia.shapes import Images, Keep
+from harmonia.shapes import Images
 
 
 def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.ndarray]]:
@@ -51,7 +51,9 @@ def small_maps(job: Job, arms: KeepArms) -> SmallMaps:
     for start in range(0, len(readable), BATCH_IMAGES):
         arrays, _ = job.maps.read_items(readable[start : start + BATCH_IMAGES])
         raw = finite(torch.from_numpy(unpack(arrays)))
-        soft.append(_to_bytes(arms.normalise(raw)))
+        keep = arms.normalise(raw)
+        keep = enlarged(keep, SIDE) if max(keep.shape[1:]) > SIDE else keep
+        soft.append(keep.mul(255).round().clamp(0, 255).byte().numpy())
         smallest.append(smallest_areas(raw, arms.areas, size, REGION_SIDE).numpy())
     return SmallMaps(
         [job.images.records[index].image_id for index in readable],
@@ -60,9 +62,3 @@ def small_maps(job: Job, arms: KeepArms) -> SmallMaps:
         tuple(percent(area) for area in arms.areas),
         job.viewed.boxes(readable, job.source.view).numpy(),
     )
-
-
-def _to_bytes(keep: Keep) -> np.ndarray:
-    if max(keep.shape[1:]) > SIDE:
-        keep = enlarged(keep, SIDE)
-    return keep.mul(255).round().clamp(0, 255).byte().numpy()

@@ -9,6 +9,7 @@ from harmonia.errors import InputError
 from harmonia.features.maps import UNREADABLE
 from harmonia.job.completion import Completed, complete
 from harmonia.job.contract import Job, Stage
+from harmonia.job.progress import ProgressBar
 from harmonia.job.source import Source
 from harmonia.job.target import ImageTarget
 from harmonia.models.classifier import Classifier
@@ -27,9 +28,9 @@ def map_stage(job: Job) -> Stage:
             job.maps, job.viewed, job.source.view, lambda progress: Source(job, progress), job.make_trainer, title
         )
         if len(job.viewed.unreadable) == job.maps.count:
+            count = job.maps.count
             raise InputError(
-                f"data: of {job.images.name} no image can be read, all {job.maps.count} are left out; the log names "
-                "each"
+                f"data: of {job.images.name} no image can be read, all {count} are left out; the log names each"
             )
         return completed
 
@@ -66,17 +67,11 @@ def image_stage(job: Job, model: Classifier) -> Stage:
     predictions = job.keys.predictions(model)
 
     def compute() -> Completed:
-        return counted(
-            model,
-            complete(
-                predictions,
-                job.viewed,
-                model.view,
-                lambda progress: ImageTarget(model, job.batch_size, progress),
-                job.make_trainer,
-                f"images on {model.name}",
-            ),
-        )
+        def module(progress: ProgressBar) -> ImageTarget:
+            return ImageTarget(model, job.batch_size, progress)
+
+        title = f"images on {model.name}"
+        return counted(model, complete(predictions, job.viewed, model.view, module, job.make_trainer, title))
 
     priced_by = ("images", as_text(model.identity()), job.batch_size)
     return stored_stage("images", f"on {model.name}", predictions, priced_by, compute)
@@ -98,21 +93,8 @@ def stored_stage(kind: str, title: str, shards: ShardSet, priced_by: tuple, comp
 
 def later_stage(kind: str, title: str, key: tuple, priced_by: tuple, count: int, shard_size: int) -> Stage:
     """A stage of so many items whose set is known once an earlier stage is complete; until then it lacks all."""
-
-    def compute() -> Completed:
-        raise AssertionError(f"{title}: an earlier stage must be complete first")
-
     missing = tuple(min(shard_size, count - first) for first in range(0, count, shard_size))
-    return Stage(
-        kind=kind,
-        title=title,
-        key=key,
-        priced_by=priced_by,
-        count=count,
-        missing=missing,
-        shards=None,
-        complete=compute,
-    )
+    return Stage(kind=kind, title=title, key=key, priced_by=priced_by, count=count, missing=missing)
 
 
 def counted(model: Classifier, completed: Completed, **counts: int) -> Completed:
