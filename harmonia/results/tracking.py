@@ -11,17 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from hydra.utils import instantiate
-from pytorch_lightning.loggers import Logger, WandbLogger
+
+if TYPE_CHECKING:  # a report, which imports this module, must not pay for torch
+    from pytorch_lightning.loggers import Logger, WandbLogger
 
 log = logging.getLogger(__name__)
 
 
-def make_logger(config: Mapping[str, Any] | None) -> Logger | None:
+def make_logger(config: Mapping[str, Any] | None) -> "Logger | None":
     """The logger of the config group `logger`; None for `none` and for one that cannot be made."""
     if not config:
         return None
@@ -44,7 +46,7 @@ class Media:
 
 
 def publish(
-    logger: Logger | None,
+    logger: "Logger | None",
     summary: Mapping[str, float | int | None],
     config: dict[str, Any],
     media: Callable[[], Media] = Media,
@@ -52,6 +54,8 @@ def publish(
     """The summary's numbers and the config; with W&B also what media gives, which other loggers do not ask for."""
     if logger is None:
         return
+    from pytorch_lightning.loggers import WandbLogger
+
     with only_warns(f"{type(logger).__name__} did not take all of the job's numbers"):
         logger.log_hyperparams(config)
         # A step, because WandbLogger draws every metric over it and shows nothing without one.
@@ -61,7 +65,7 @@ def publish(
         logger.save()
 
 
-def _log_media(logger: WandbLogger, media: Media) -> None:
+def _log_media(logger: "WandbLogger", media: Media) -> None:
     import wandb
 
     if media.curves:
@@ -92,11 +96,13 @@ def wandb_table(frame: pd.DataFrame) -> Any:
     )
 
 
-def finish(logger: Logger | None) -> None:
+def finish(logger: "Logger | None") -> None:
     """The end of this job's run; call it in `finally`.
 
     Launchers that start no process per job would otherwise let the next job write into this one's run.
     """
+    from pytorch_lightning.loggers import WandbLogger
+
     if isinstance(logger, WandbLogger):
         with only_warns("W&B did not finish its run"):
             import wandb
