@@ -1,3 +1,4 @@
+import gc
 import importlib.util
 import json
 import sys
@@ -28,6 +29,12 @@ def pytest_collection_modifyitems(items):
         if WHOLE & set(item.fixturenames):
             item.add_marker("slow")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish():
+    """What has been imported is no garbage: it is not looked through again with every collection of some."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from PIL import Image
 
 CLASSES = ("n01440764", "n02102040", "n02979186", "n03000684")
 JOB = [
-    "source=timm", "source.arch=test_resnet", "source.weights=random", "source.name=small",
+    "source=timm", "source.arch=test_resnet", "source.weights=random", "source.name=small", "source.input_size=96",
     "target=[self,timm]", "target.timm.arch=test_efficientnet", "target.timm.weights=random", "target.timm.name=other",
+    "target.timm.input_size=64",
     "method=ss", "method.steps=2", "method.held_out=1", "method.check_every=2", "method.grid=7", "data=folder",
     "label=predicted", "evaluation.areas=[0.3]", "evaluation.controls.centre=[]", "evaluation.controls.silhouette=[]",
     "trainer=cpu", "logger=none", "store.shard_size=2", "batch_size=4",
