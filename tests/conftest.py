@@ -219,15 +219,22 @@ def gathered_cell():
     return make
 
 
-@pytest.fixture(scope="module")
-def blank_figures():
-    """Figures are saved empty, for drawing them is most of a report's cost: tests that see them do without this."""
+@pytest.fixture
+def drawn_figures():
+    """Of a test in a module of blank figures: its own are drawn."""
+
+
+@pytest.fixture
+def blank_figures(request, monkeypatch):
+    """Figures are saved empty, for drawing them is most of a report's cost."""
     from matplotlib.figure import Figure
 
+    def blank(figure, *given, **options):
+        savefig(Figure((1, 1)), *given, **options)
+
     savefig = Figure.savefig
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Figure, "savefig", lambda figure, *given, **options: savefig(Figure((1, 1)), *given, **options))
-        yield
+    if "drawn_figures" not in request.fixturenames:
+        monkeypatch.setattr(Figure, "savefig", blank)
 
 
 @pytest.fixture

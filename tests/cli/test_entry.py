@@ -14,6 +14,7 @@ from harmonia.errors import InputError
 COMMANDS = ("harmonia.plan", "harmonia.report", "harmonia.dashboard", "harmonia.store", "harmonia.run")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["-m", module] for module in COMMANDS] + [["-u", "-m", "harmonia.run"]])
 def test_a_reader_who_has_gone_leaves_no_traceback(words):
     """As in `--help | head -0`: a buffer meets the closed pipe when the process ends, with -u the first line does."""

@@ -16,6 +16,7 @@ from harmonia.results.jobs import find_jobs
 pytestmark = pytest.mark.usefixtures("offline", "blank_figures")
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_a_reports_run_holds_its_tables_figures_and_headline(
     tmp_path, logged_job, history, logged_table, records, capsys
 ):

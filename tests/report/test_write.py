@@ -93,6 +93,7 @@ def fail(folder, reason):
     (folder / "error.txt").write_text(reason + "\n")
 
 
+@pytest.mark.usefixtures("drawn_figures")
 def test_failed_jobs_are_named_and_the_others_are_in_the_table(tmp_path, capsys):
     plant(tmp_path / "0")
     fail(tmp_path / "1", "OutOfMemoryError: 600 px")

@@ -20,14 +20,17 @@ LOOPBACK = Path(__file__).with_name("loopback.sh")
 NEW = "unshare --net --pid --fork --mount-proc sh -c 'ip link set lo up'"
 
 
+CELLS = ["label=predicted,runner_up", "fill=black,mean"]
+
+
 @pytest.fixture
 def sweep(small_job, tmp_path):
-    """sweep(*words, around=()) runs four cells of the small job in the folder sweep and gives the finished process."""
+    """sweep(*words, around=()) runs cells of the small job in the folder sweep and gives the finished process."""
 
     def run(*words, around=(), timeout_s=900, **environment):
         command = [sys.executable, "-m", "harmonia.run", "-m", *small_job, "hydra.sweep.dir=sweep"]
         done = subprocess.run(
-            [*around, *command, "label=predicted,runner_up", "fill=black,mean", *words],
+            [*around, *command, *words],
             cwd=tmp_path,
             env=os.environ | {"HARMONIA_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"} | environment,
             capture_output=True,
@@ -40,11 +43,10 @@ def sweep(small_job, tmp_path):
     return run
 
 
-def finished(folder) -> list:
+def finished(folder, cells=4) -> list:
     jobs = find_jobs(folder)
-    assert [job.error for job in jobs] == [None] * 4
+    assert [job.error for job in jobs] == [None] * cells
     assert all(len(read_rows(job.folder)) for job in jobs)
-    assert (folder / "report" / "index.html").exists()
     return jobs
 
 
@@ -67,8 +69,9 @@ def needs(module: str, extra: str):
 
 @needs("hydra_plugins.hydra_joblib_launcher", "joblib")
 def test_joblib_runs_jobs_in_processes_of_their_own(sweep, tmp_path):
-    sweep("hydra/launcher=cores", "hydra.launcher.n_jobs=2", "num_threads=1")
+    sweep(*CELLS, "hydra/launcher=cores", "hydra.launcher.n_jobs=2", "num_threads=1")
     jobs = finished(tmp_path / "sweep")
+    assert (tmp_path / "sweep" / "report" / "index.html").exists()
     # two cells share their maps, and all share their image predictions
     assert sum(job.summary["maps_computed"] for job in jobs) == 2 * 8
 
@@ -96,8 +99,8 @@ def test_on_a_login_node_a_job_is_not_told_to_use_srun(start, tmp_path):
 def test_ray_pins_every_job_to_a_device_of_its_own(sweep, tmp_path, needs_namespaces):
     words = ["init.num_cpus=2", "init.num_gpus=2", "init.include_dashboard=false"]
     words = ["hydra/launcher=ray", *(f"hydra.launcher.{word}" for word in words)]
-    sweep(*words, around=[LOOPBACK], RAY_AUTH_MODE="disabled")
-    found = environments(finished(tmp_path / "sweep"))
+    sweep(*words, "fill=black,mean,blur", "~hydra.callbacks.report", around=[LOOPBACK], RAY_AUTH_MODE="disabled")
+    found = environments(finished(tmp_path / "sweep", cells=3))
     assert {one["visible_devices"] for one in found} == {"0", "1"}  # more jobs than devices, two at a time
 
 
@@ -127,7 +130,7 @@ sleep 3; kill -%s $sweep; wait $sweep
 @pytest.mark.parametrize("signal", [pytest.param("INT", marks=torture), "TERM"])
 def test_a_ray_sweep_that_is_stopped_says_how_it_goes_on(small_job, tmp_path, needs_namespaces, signal):
     words = ["hydra/launcher=ray", "hydra.launcher.init.num_cpus=1", "hydra.launcher.remote.num_gpus=0"]
-    words += ["label=predicted,runner_up", "fill=black,mean", "method.steps=5000"]
+    words += [*CELLS, "method.steps=5000"]
     command = [sys.executable, "-m", "harmonia.run", "-m", *small_job, "hydra.sweep.dir=sweep", *words]
     done = subprocess.run(
         [LOOPBACK, "sh", "-c", STOP % signal, "sh", *command],
@@ -147,6 +150,7 @@ def test_ray_takes_the_address_of_a_cluster(sweep, tmp_path, needs_namespaces):
     script = 'ray start --head --num-cpus=2 --num-gpus=2 --include-dashboard=false --disable-usage-stats >&2; "$@"'
     around = [LOOPBACK, "sh", "-c", script, "-"]
     sweep(
+        *CELLS,
         "hydra/launcher=ray",
         "hydra.launcher.init.address=auto",
         around=around,
@@ -170,7 +174,7 @@ def slurm(needs_namespaces, tmp_path):
 @pytest.mark.slow
 @needs("hydra_plugins.hydra_submitit_launcher", "slurm")
 def test_slurm_runs_so_many_jobs_of_the_array_at_once(sweep, slurm, tmp_path):
-    sweep(*SLURM, "hydra.launcher.array_parallelism=2", around=slurm)
+    sweep(*CELLS, *SLURM, "hydra.launcher.array_parallelism=2", around=slurm)
     jobs = finished(tmp_path / "sweep")
     assert sum(job.summary["maps_computed"] for job in jobs) == 2 * 8
     scripts = [path.read_text() for path in (tmp_path / "sweep" / ".submitit").rglob("*.sh")]
@@ -182,7 +186,7 @@ def test_slurm_runs_so_many_jobs_of_the_array_at_once(sweep, slurm, tmp_path):
 @needs("hydra_plugins.hydra_submitit_launcher", "slurm")
 def test_slurm_tasks_of_one_command_divide_the_maps(sweep, slurm, tmp_path):
     """srun starts the same sweep twice; Lightning must not take its tasks for ranks of one job."""
-    done = sweep(around=[*slurm, "srun", "--ntasks=2"])
+    done = sweep(*CELLS, around=[*slurm, "srun", "--ntasks=2"])
     finished(tmp_path / "sweep")
     here = [int(number) for number in re.findall(r"ss maps of small: (\d+) of 8 images computed here", done.stdout)]
     assert sum(here) == 2 * 8  # of two label policies, by both tasks together
