@@ -24,11 +24,11 @@ WHOLE = {"cli", "zygote", "wheel", "blank_figures", "browser"}  # fixtures of wh
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """What needs one of WHOLE is slow; the slow come first, so that workers end at the same time."""
+    """What needs one of WHOLE is slow; processes and then the other slow ones come first: so workers end together."""
     for item in items:
         if WHOLE & set(item.fixturenames):
             item.add_marker("slow")
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=lambda item: (item.get_closest_marker("slow") is None, "processes" not in item.path.parts))
 
 
 def pytest_collection_finish():

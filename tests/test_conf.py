@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from harmonia.cli.entry import conf_folder, quote_true
 from harmonia.job.contract import Evaluation
+from harmonia.job.settings import settings_of
 
 CONF = conf_folder()
 GROUPS = ["source", "target", "method", "data", "fill", "label", "evaluation", "trainer", "logger", "experiment"]
@@ -16,7 +17,8 @@ OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / gro
 
 @cache
 def composed(*overrides):
-    overrides = quote_true(list(overrides))
+    """With what Hydra itself sets in a job. Nobody may alter it."""
+    overrides = [*quote_true(list(overrides)), "paths.job=job", "tracking.group=sweep"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides, return_hydra_config=True)
     OmegaConf.set_readonly(config.hydra, False)
@@ -45,9 +47,10 @@ def test_an_option_is_named_after_its_file(group, option):
 def test_every_source_is_a_target_with_the_same_settings():
     names = {option for group, option in OPTIONS if group == "source"} - {"timm"}
     assert {option for group, option in OPTIONS if group == "target"} == names | {"timm", "self"}
-    for name in sorted(names):
-        config = composed(f"source={name}", f"target=[self,{name}]")
-        assert config.target[name] == config.source == config.target["self"]
+    targets = composed(f"target=[{','.join(sorted(names))}]").target
+    for name in names:
+        config = composed(f"source={name}")
+        assert targets[name] == config.source == config.target["self"]
 
 
 def test_targets_come_in_the_order_asked_for():
@@ -72,6 +75,20 @@ def test_the_grids_of_make_reproduce_tables(name, sources, targets, data):
     assert set(config.hydra.sweeper.params.method.split(",")) == {"gc", "ss"}
     assert list(config.target) == targets
     assert config.data.name == data
+
+
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [pair for pair in OPTIONS if pair[0] in ("method", "data", "fill", "evaluation", "trainer", "label")],
+)
+def test_every_option_fits_its_target(group, option):
+    config = composed(f"{group}={option}")
+    chosen = getattr(settings_of(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])), group)
+    assert chosen.name == option
+    if group == "label":
+        chosen.function()
+    else:
+        chosen.check()
 
 
 @pytest.mark.parametrize("group", ["method", "fill", "evaluation"])

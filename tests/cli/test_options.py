@@ -350,14 +350,3 @@ def test_root_keys_that_do_not_fit_are_refused(override, message):
     with pytest.raises(InputError) as refusal:
         settings_of(composed(override))
     assert str(refusal.value).startswith(message)
-
-
-def options_of(*groups):
-    return [(group, path.stem) for group in groups for path in sorted((conf_folder() / group).glob("*.yaml"))]
-
-
-@pytest.mark.parametrize(("group", "name"), options_of("method", "data", "fill", "evaluation", "trainer", "label"))
-def test_every_option_of_conf_fits_its_target(group, name):
-    chosen = getattr(settings_of(composed(f"{group}='{name}'")), group)
-    assert chosen.name == name
-    check(group, chosen.options, keywords_only=group == "label")

@@ -227,7 +227,7 @@ def test_an_interrupted_sweep_ends_with_130_and_the_line_that_resumes_it(start, 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_job_says_how_to_go_on_and_the_next_run_resumes(start, tmp_path, number):
-    words = ["method.steps=60", "method.tolerance=null", "store.shard_size=1"]
+    words = ["method.steps=20", "method.tolerance=null", "store.shard_size=1"]
     worker = start("job", *words)
     while not list((tmp_path / "cache").glob("maps/*/shard-00000.safetensors")):
         assert worker.alive(), worker.text()
