@@ -47,15 +47,14 @@ test: .venv/dev  ## set up, then every test
 torture: .venv/dev  ## 200 times kill -9 and every other fault, on real processes: about an hour
 	@HARMONIA_KILLS=200 $(PY) -m pytest tests/job/processes $(PYTEST_FLAGS)
 
-# pyright beside the tests; what it has to say comes after them
-check: .venv/dev  ## ruff, pyright, import rules and the fast tests
+check: .venv/dev  ## ruff, import rules, pyright and the fast tests
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
+	@$(PY) -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())'
+# pyright beside the tests: what it has to say comes after them
 	@$(PY) -m pyright --pythonpath $(PY) >.venv/pyright.log 2>&1 & pyright=$$!; trap "kill $$pyright" INT; \
-	  $(PY) -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())'; rules=$$?; \
 	  $(PYTEST) -m 'not slow' $(PYTEST_FLAGS); tests=$$?; \
-	  wait $$pyright; types=$$?; cat .venv/pyright.log; \
-	  test $$rules$$tests$$types = 000
+	  wait $$pyright; types=$$?; cat .venv/pyright.log; test $$tests$$types = 00
 
 format: .venv/dev  ## ruff format and its safe fixes
 	@$(PY) -m ruff format .
