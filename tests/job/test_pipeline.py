@@ -27,9 +27,10 @@ from harmonia.results.summary import summarise
 pytestmark = pytest.mark.usefixtures("needs_samples")
 
 SHARED_WEIGHTS = SHARED / "weights"
-FAST = ["data=samples", "data.limit=4", "source=lite0", "logger=none", "trainer=cpu", "hydra.run.dir=job"]
+SMALL = "source.input_size=128"  # a third of the time of 224 px
+FAST = ["data=samples", "data.limit=4", "source=lite0", SMALL, "logger=none", "trainer=cpu", "hydra.run.dir=job"]
 FAST += ["evaluation.controls=null"]
-SMALL = ["source.input_size=128", "target.lite1.input_size=160"]  # a quarter of the time
+TWO = ["target=[self,lite1]", "target.lite1.input_size=160"]
 NO_AREAS = "evaluation.areas=[]"  # the arms image and soft alone
 ARMS = ["image", "soft", "area10", "area20", "area30", "area50"]
 # of the samples, one image a class: same_class30 has no image to take a map from, unless two are explained alike
@@ -64,7 +65,7 @@ def test_a_job_leaves_rows_summary_config_and_environment(cli, tmp_path):
 def test_controls_change_no_number_of_the_other_arms(cli, tmp_path):
     rows = {}
     for controls in (["evaluation.controls=null"], []):
-        assert cli(*FAST[:-1], *SMALL, "target=[self,lite1]", "method=gc", *controls)[0] == 0
+        assert cli(*FAST[:-1], *TWO, "method=gc", *controls)[0] == 0
         rows[len(controls)] = read_rows(tmp_path / "job")
     assert list(rows[0]["arm"].unique()) == [*ARMS, *CONTROLS]
     assert rows[0][rows[0]["arm"].isin(ARMS)].reset_index(drop=True).equals(rows[1])
@@ -85,7 +86,8 @@ def test_a_random_source_is_a_job_that_says_so(cli, tmp_path):
 
 
 def test_a_job_keeps_its_maps_small_as_they_were_evaluated(cli, tmp_path):
-    assert cli(*FAST, "target=self", "method=gc", "evaluation.normalise=minmax", "evaluation.areas=[0.3]")[0] == 0
+    words = ["target=self", "method=gc", "source.input_size=224", "evaluation.normalise=minmax"]
+    assert cli(*FAST, *words, "evaluation.areas=[0.3]")[0] == 0
     rows = read_rows(tmp_path / "job")
     kept = read_small_maps(tmp_path / "job")
     soft = rows[rows["arm"] == "soft"].set_index("image_id")["kept_area"]
@@ -120,7 +122,7 @@ def plain_timm(arch, state, paths):
 
 @pytest.mark.parametrize("name", ["lite0", "deit_tiny"])  # test_classifier.py has more, without a job
 def test_what_a_job_says_of_whole_images_is_what_plain_timm_says(cli, tmp_path, name):
-    words = [word for word in FAST if word not in ("data.limit=4", "source=lite0")]
+    words = [word for word in FAST if word not in ("data.limit=4", "source=lite0", SMALL)]
     if name == "deit_tiny":
         if not SHARED_WEIGHTS.is_dir():
             pytest.skip(f"no {SHARED_WEIGHTS} with DeiT-Tiny's weights beside the project")
@@ -139,7 +141,7 @@ def test_what_a_job_says_of_whole_images_is_what_plain_timm_says(cli, tmp_path, 
 def test_a_second_run_computes_no_map_and_says_so(cli, tmp_path):
     cli(*FAST, "target=self", "method=gc")
     first = read_rows(tmp_path / "job")
-    code, out, _ = cli(*FAST, "target=[self,lite1]", "method=gc")
+    code, out, _ = cli(*FAST, *TWO, "method=gc")
     assert code == 0
     assert "gc maps of lite0: all 4 images are in the store" in out
     summary = read_summary(tmp_path / "job")
@@ -363,7 +365,7 @@ def test_an_image_that_can_be_read_again_is_computed_again(cli, tmp_path, monkey
 def test_precision_changes_the_network_and_not_the_masks(cli, tmp_path):
     tables = {}
     for precision in ("32-true", "bf16-mixed"):
-        assert cli(*FAST, *SMALL, "target=[self,lite1]", "method=gc", f"trainer.precision={precision}")[0] == 0
+        assert cli(*FAST, *TWO, "method=gc", f"trainer.precision={precision}")[0] == 0
         tables[precision] = read_rows(tmp_path / "job")
     exact, mixed = tables.values()
     assert exact["p_label"].sub(mixed["p_label"]).abs().max() > 1e-5
@@ -387,7 +389,7 @@ def test_threads_of_one_job_are_not_those_of_the_next(cli, tmp_path):
 
 
 def test_a_sweep_ends_with_its_tables(cli, tmp_path):
-    words = ["-m", *FAST[:-1], *SMALL, "target=[self,lite1]", "method=gc,ss_cpu", "hydra.sweep.dir=sweep"]
+    words = ["-m", *FAST[:-1], *TWO, "method=gc,ss_cpu", "hydra.sweep.dir=sweep"]
     code, out, err = cli(*words, report=True)
     assert code == 0, err
     assert "lite1 (F)" in out
