@@ -7,6 +7,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from harmonia.cli.entry import conf_folder, quote_true
+from harmonia.cli.options import check
 from harmonia.job.contract import Evaluation
 from harmonia.job.settings import settings_of
 
@@ -96,10 +97,7 @@ def test_every_option_fits_its_target(group, option):
     config = composed_with(group, option)
     chosen = getattr(settings_of(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])), group)
     assert chosen.name == option
-    if group == "label":
-        chosen.function()
-    else:
-        chosen.check()
+    check(group, chosen.options, keywords_only=group == "label")
 
 
 @pytest.mark.parametrize("group", ["method", "fill", "evaluation"])

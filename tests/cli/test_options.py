@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from harmonia.cli.entry import conf_folder
-from harmonia.cli.options import AtLeast, Group, check, read
+from harmonia.cli.options import AtLeast, Group, read
 from harmonia.errors import InputError
 from harmonia.job.settings import settings_of
 
