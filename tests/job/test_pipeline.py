@@ -313,7 +313,7 @@ def test_the_sample_panel_shows_the_fill_and_the_normalisation_that_were_evaluat
     monkeypatch.setattr(pipeline.tracking, "publish", publish)
     words = [word for word in FAST if not word.startswith("logger")]
     overrides = ["fill=mean", "evaluation.normalise=clamp", "logger=csv", "tracking.panel_images=2"]
-    code, _, err = cli(*words, "target=self", "method=gc", *overrides)
+    code, _, err = cli(*words, "target=self", "method=gc", "source.input_size=224", *overrides)
     assert code == 0, err
     assert len(seen) == 2
     for picture in seen.values():
@@ -364,8 +364,9 @@ def test_an_image_that_can_be_read_again_is_computed_again(cli, tmp_path, monkey
 
 def test_precision_changes_the_network_and_not_the_masks(cli, tmp_path):
     tables = {}
+    sizes = ["source.input_size=96", "target.lite1.input_size=96"]  # bfloat16 is slow on a CPU
     for precision in ("32-true", "bf16-mixed"):
-        assert cli(*FAST, *TWO, "method=gc", f"trainer.precision={precision}")[0] == 0
+        assert cli(*FAST, *TWO, *sizes, "method=gc", f"trainer.precision={precision}")[0] == 0
         tables[precision] = read_rows(tmp_path / "job")
     exact, mixed = tables.values()
     assert exact["p_label"].sub(mixed["p_label"]).abs().max() > 1e-5
