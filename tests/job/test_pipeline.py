@@ -390,7 +390,7 @@ def test_threads_of_one_job_are_not_those_of_the_next(cli, tmp_path):
 
 
 def test_a_sweep_ends_with_its_tables(cli, tmp_path):
-    words = ["-m", *FAST[:-1], *TWO, "method=gc,ss_cpu", "hydra.sweep.dir=sweep"]
+    words = ["-m", *FAST[:-1], *TWO, "data.limit=2", "method=gc,ss_cpu", "hydra.sweep.dir=sweep"]
     code, out, err = cli(*words, report=True)
     assert code == 0, err
     assert "lite1 (F)" in out
