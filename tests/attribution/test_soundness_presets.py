@@ -133,6 +133,7 @@ def real():
     return SimpleNamespace(spec=spec, model=model, pixels=pixels, replacements=replacements)
 
 
+@pytest.mark.slow
 def test_on_a_real_network_the_default_carries_the_class_before_images_that_no_step_has_shown(real):
     found = explain(preset("ss"), real.pixels, model=real.model, replacements=real.replacements)
     images, masks = real.pixels.float() / 255, upsampled(found.maps, real.model.view.size)
@@ -143,6 +144,7 @@ def test_on_a_real_network_the_default_carries_the_class_before_images_that_no_s
     assert (kept - dropped).mean().item() > 0.3
 
 
+@pytest.mark.slow
 def test_with_other_weights_a_real_network_has_other_masks(real):
     method = replace(preset("ss"), steps=8, check_every=8)  # from the networks' own Grad-CAM maps on
     trained = explain(method, real.pixels, model=real.model, replacements=real.replacements)

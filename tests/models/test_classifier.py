@@ -74,6 +74,7 @@ def class_file(folder: Path, *names: str) -> str:
 # --- timm's numbers -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(3))
 def test_efficientnet_lite_predicts_as_timm_does(number):
     spec, paths = lite(number), sample_paths()
@@ -121,6 +122,7 @@ def test_the_representation_is_what_the_last_layer_reads():
         torch.testing.assert_close(classifier.network.classifier(representation), logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "file"),
     [

@@ -12,8 +12,8 @@ METHODS = [
     ["method=ss_cpu", "method.steps=4", "method.check_every=2", "method.held_out=1"],
     ["method=rise", "method.masks=20"],
     ["method=occ", "method.window=24", "method.stride=24"],
-    ["method=ablcam"],
-    ["method=scorecam"],
+    ["method=ablcam", "method.layer=layer1"],  # it has the fewest channels, and each costs a pass
+    ["method=scorecam", "method.layer=layer1"],
     ["method=ig", "method.steps=4"],
     ["method=sg", "method.draws=2"],
 ]
