@@ -18,6 +18,7 @@ from harmonia.store.sets import ShardSet
 
 SMALL = ["source=timm", "source.arch=test_resnet", "source.weights=random", "target=self", "method=gc", "data=folder"]
 SMALL += ["data.root=images", "evaluation.controls=null", "evaluation.areas=[0.3]", "trainer=cpu", "logger=none"]
+SMALL += ["source.input_size=64"]
 DELETION, BOXES = ["evaluation=deletion"], ["evaluation=boxes"]
 SAFE, PTH = ["source.weights=w.safetensors"], ["source.weights=w.pth"]
 TWINS = ["target=[self,lite0]", "target.lite0.name=test_resnet", "target.lite0.weights=random"]

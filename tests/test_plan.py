@@ -15,6 +15,7 @@ from harmonia.job.plan import Cost, Plan, PlannedStage, duration
 
 WORDS = ["source=timm", "source.arch=test_resnet", "source.weights=random", "target=self", "data=folder", "trainer=cpu"]
 WORDS += ["data.root=images", "evaluation.controls=null", "evaluation.areas=[0.3]", "logger=none", "store.shard_size=2"]
+WORDS += ["source.input_size=64"]
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_fills_of_other_options_make_other_features(planned):
 @pytest.mark.usefixtures("needs_samples")
 def test_mosaics_are_planned_at_most_and_exactly_once_the_images_have_been_classified(cli, tmp_path, capfd):
     words = ["data=samples", "source=lite0", "logger=none", "trainer=cpu", "method=gc", "evaluation=gridpg"]
-    words += ["evaluation.confidence=0", "evaluation.grids=4"]
+    words += ["source.input_size=96", "evaluation.confidence=0", "evaluation.grids=4"]
 
     def foretold(*options) -> tuple[list[str], list[str]]:
         capfd.readouterr()
@@ -123,7 +124,7 @@ def mosaic_rows(out: str) -> list[list[str]]:
 @pytest.mark.usefixtures("needs_samples")
 def test_mosaics_that_serve_every_smoothing_and_batch_size_are_planned_once(cli, capfd):
     words = ["data=samples", "source=lite0", "logger=none", "trainer=cpu", "method=gc", "evaluation=gridpg"]
-    words += ["evaluation.confidence=0", "evaluation.grids=1"]
+    words += ["source.input_size=96", "evaluation.confidence=0", "evaluation.grids=1"]
     # lite0 has no position embeddings: what becomes of them changes nothing
     sweep = ["-m", *words, "smooth.k=null,9", "batch_size=1,8", "evaluation.positions=interpolated,tiled"]
 
@@ -155,7 +156,9 @@ def test_a_cost_is_that_of_the_models_input_size(planned, monkeypatch):
         return calibrated(settings, *given)
 
     monkeypatch.setattr(job_plan, "calibrated", spy)
-    code, _, err = planned("--images", "2", "-m", "method=gc", "source.input_size=32,64,32")
+    code, _, err = planned(
+        "--images", "2", "-m", "method=gc", "source.input_size=32,64,32", without=("source.input_size",)
+    )
     assert code == 0, err
     assert sizes == [32, 64]
 

@@ -14,6 +14,7 @@ from harmonia.results.rows import ROWS, read_summary
 pytestmark = pytest.mark.usefixtures("needs_samples")
 
 WORDS = ["data=samples", "source=lite0", "logger=none", "trainer=cpu", "evaluation.confidence=0", "evaluation.grids=2"]
+WORDS += ["source.input_size=128"]
 
 
 def test_a_job_on_mosaics_leaves_rows_and_summary_and_computes_each_map_once(cli, tmp_path):
@@ -33,7 +34,7 @@ def test_a_job_on_mosaics_leaves_rows_and_summary_and_computes_each_map_once(cli
     assert [kept["mosaics"][grid][cell] for grid, cell in zip(rows["grid"], rows["cell"], strict=True)] == list(
         rows["image_id"]
     )
-    assert read_aggatt(tmp_path / "job")["means"].shape == (6, 224, 224)
+    assert read_aggatt(tmp_path / "job")["means"].shape == (6, 128, 128)
     assert cli(*words, "method=gc")[0] == 0
     again = read_summary(tmp_path / "job")
     assert (again["maps_computed"], again["maps_cached"]) == (0, 8)
