@@ -34,7 +34,7 @@ def test_a_job_on_mosaics_leaves_rows_and_summary_and_computes_each_map_once(cli
     assert [kept["mosaics"][grid][cell] for grid, cell in zip(rows["grid"], rows["cell"], strict=True)] == list(
         rows["image_id"]
     )
-    assert read_aggatt(tmp_path / "job")["means"].shape == (6, 128, 128)
+    assert read_aggatt(tmp_path / "job")["means"].shape == (6, 224, 224)
     assert cli(*words, "method=gc")[0] == 0
     again = read_summary(tmp_path / "job")
     assert (again["maps_computed"], again["maps_cached"]) == (0, 8)
