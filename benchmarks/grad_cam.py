@@ -19,8 +19,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from side_by_side import alternate, header, ratio, spec_of
 from torch import Tensor
 
+from harmonia.attribution.cam import GradCAM
 from harmonia.attribution.contract import Request
-from harmonia.attribution.grad_cam import GradCAM
 from harmonia.attribution.passes import BatchSize
 from harmonia.models.classifier import Classifier
 from harmonia.models.load import load
@@ -34,7 +34,7 @@ def main() -> None:
         0, 256, (options.batch, 3, classifier.view.size, classifier.view.size), dtype=torch.uint8,
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
-    layer = classifier.default_layer()
+    layer = classifier.layer_name("final")
     labels = torch.arange(options.batch) % len(classifier.classes)
     seconds = alternate(
         {

@@ -41,11 +41,8 @@ class MatchedFilters(nn.Module):
     def layer(self, name: str) -> nn.Module:
         return self.get_submodule(name)
 
-    def default_layer(self) -> str:
-        return "response"
-
     def layer_name(self, asked: str) -> str:
-        return self.default_layer() if asked in ("final", "normalised") else asked
+        return "response" if asked in ("final", "normalised") else asked
 
     def spatial(self, activations: torch.Tensor) -> torch.Tensor:
         return activations

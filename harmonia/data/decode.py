@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, one_line
 
 # the listed suffixes only: others would hand a file to external programs (EPS to Ghostscript)
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
@@ -64,7 +64,11 @@ def open_rgb(path: str | Path, digest: str = "") -> Image.Image:
 
 
 def _unreadable(path: str | Path, error: Exception) -> UnreadableImage:
-    return UnreadableImage(f"image {path} cannot be read: {_reason(error, path)}; replace the file or remove it")
+    if isinstance(error, UnidentifiedImageError):
+        reason = "it is empty" if Path(path).stat().st_size == 0 else f"it is none of {', '.join(_FORMATS)}"
+    else:
+        reason = getattr(error, "strerror", None) or one_line(error)
+    return UnreadableImage(f"image {path} cannot be read: {reason}; replace the file or remove it")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -84,12 +88,3 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if not 0 <= low <= high <= full:  # also refuses NaN
         raise ValueError(f"its gray values lie in {low:g}..{high:g}, outside 0..{full}")
     return Image.fromarray(np.rint(values * (255 / full)).astype(np.uint8))
-
-
-def _reason(error: Exception, path: str | Path) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        empty = Path(path).stat().st_size == 0
-        return "it is empty" if empty else f"it is none of {', '.join(_FORMATS)}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return " ".join(str(error).split()) or type(error).__name__

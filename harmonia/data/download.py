@@ -11,13 +11,14 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, one_line
 from harmonia.store.files import Disk, disk_errors, locked, move_into_place
 
 RETRY_WAITS_S = (1.0, 2.0, 4.0)
@@ -32,15 +33,8 @@ class _Cut(Exception):
     """The connection ended before the file did."""
 
 
-def fetch(url: str, destination: Path) -> None:
-    """The file at url, whole, at destination; nothing happens when it is there already.
-
-    Bytes gather in <destination>.part, which the next call continues.
-    """
-    if destination.exists():
-        return
-    with _locked(destination):
-        _fetch(url, destination)
+# opening a connection raises URLError, or the others when the peer hangs up before its answer
+_OF_THE_NETWORK = (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException, _Cut)
 
 
 def fetch_folder(url: str, folder: Path) -> None:
@@ -54,7 +48,7 @@ def fetch_folder(url: str, folder: Path) -> None:
     with _locked(folder):
         # another process may have done it while this one waited
         if not folder.is_dir():
-            _fetch(url, archive)
+            fetch(url, archive)
             extract(archive, folder)
 
 
@@ -82,11 +76,11 @@ def extract(archive: Path, folder: Path) -> None:
         archive.unlink()
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise InputError(
-            f"archive {archive} must be a sound tar file, got {_one_line(error)}; delete it and run again"
+            f"archive {archive} must be a sound tar file, got {one_line(error)}; delete it and run again"
         ) from error
     except OSError as error:
         raise InputError(
-            f"archive {archive} cannot be extracted to {folder}: {_one_line(error)}; "
+            f"archive {archive} cannot be extracted to {folder}: {one_line(error)}; "
             "delete it if it is broken, free space, or set paths.cache=PATH"
         ) from error
     finally:
@@ -98,15 +92,16 @@ def _locked(path: Path) -> Iterator[None]:
     """One process at a time."""
     with disk_errors(path.parent, _DOWNLOADS):
         path.parent.mkdir(parents=True, exist_ok=True)
-
-    def say_waiting() -> None:
-        logger.info("waiting for another process to download %s", path)
-
-    with locked(path.with_name(f"{path.name}.lock"), _DOWNLOADS, wait=True, on_wait=say_waiting):
+    on_wait = partial(logger.info, "waiting for another process to download %s", path)
+    with locked(path.with_name(f"{path.name}.lock"), _DOWNLOADS, wait=True, on_wait=on_wait):
         yield
 
 
-def _fetch(url: str, destination: Path) -> None:
+def fetch(url: str, destination: Path) -> None:
+    """The file at url, whole, at destination; nothing happens when it is there already.
+
+    Bytes gather in <destination>.part, which the next call continues.
+    """
     if destination.exists():
         return
     if urlsplit(url).scheme not in ("http", "https"):
@@ -119,18 +114,18 @@ def _fetch(url: str, destination: Path) -> None:
             try:
                 _continue(url, part, progress)
                 break
-            except (OSError, http.client.HTTPException, _Cut) as error:
-                if not _comes_from_network(error):
-                    raise InputError(
-                        f"download {part} cannot be written: {error}; free space or set paths.cache=PATH"
-                    ) from error
+            except _OF_THE_NETWORK as error:
                 if wait_s is None or not _may_pass(error):
                     raise InputError(
-                        f"{url} cannot be downloaded: {_one_line(error)}; "
+                        f"{url} cannot be downloaded: {one_line(error)}; "
                         f"set data.root=PATH to use a local copy, or download it by hand to {destination}"
                     ) from error
-                logger.info("%s: %s; trying again in %g s", url, _one_line(error), wait_s)
+                logger.info("%s: %s; trying again in %g s", url, one_line(error), wait_s)
                 time.sleep(wait_s)
+            except OSError as error:
+                raise InputError(
+                    f"download {part} cannot be written: {error}; free space or set paths.cache=PATH"
+                ) from error
     move_into_place(part, destination)
 
 
@@ -147,7 +142,8 @@ def _continue(url: str, part: Path, progress: Progress) -> None:
         if error.headers.get("Content-Range") == f"bytes */{have}":
             return
         have, response = 0, _open(url, 0)
-    if have and not _continues_at(response, have):
+    continues = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+    if have and not (response.status == 206 and continues):
         if response.status == 206:
             response.close()
             response = _open(url, 0)
@@ -173,10 +169,6 @@ def _open(url: str, start: int) -> http.client.HTTPResponse:
     return urllib.request.urlopen(request, timeout=TIMEOUT_S)
 
 
-def _continues_at(response: http.client.HTTPResponse, start: int) -> bool:
-    return response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
-
-
 def _read(response: http.client.HTTPResponse) -> bytes:
     """A chunk; what goes wrong here is the network's fault, while writing may fail with OSError too."""
     try:
@@ -185,21 +177,12 @@ def _read(response: http.client.HTTPResponse) -> bytes:
         raise urllib.error.URLError(error) from error
 
 
-def _comes_from_network(error: Exception) -> bool:
-    # opening a connection raises URLError, or these when the peer hangs up before its answer
-    return isinstance(error, (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException, _Cut))
-
-
 def _may_pass(error: Exception) -> bool:
     """Whether a later attempt may do better."""
     if isinstance(error, urllib.error.HTTPError):
         return error.code >= 500 or error.code in (408, 429)
     reason = getattr(error, "reason", None)
     return not isinstance(reason, ssl.SSLCertVerificationError)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextlib.contextmanager

@@ -9,16 +9,7 @@ from pathlib import Path
 
 from harmonia.data.download import archive_path, fetch_folder
 from harmonia.data.folder import absolute, find_pool, folder, own_class_name
-from harmonia.data.manifest import (
-    ImageRecord,
-    ImageSet,
-    add_digests,
-    boxes_of,
-    choose_pool,
-    find_images,
-    select,
-    subfolders,
-)
+from harmonia.data.manifest import ImageRecord, ImageSet, find_images, image_set, subfolders
 from harmonia.errors import InputError
 
 HOME = "https://s3.amazonaws.com/fast-ai-imageclas"
@@ -81,12 +72,10 @@ def clean500(
         raise InputError(_incomplete(source, CLEAN_SIZE, "files named ILSVRC2012_val_*", len(clean)))
     logger.info("clean500: %d of %d images named ILSVRC2012_val_* in %s", len(clean), CLEAN_SIZE, source)
     if pool is None:
-        candidates = tuple(record for record in splits["train"] if not _is_clean(record)) or tuple(clean)
+        candidates = [record for record in splits["train"] if not _is_clean(record)] or clean
     else:
         candidates = find_pool(absolute(pool), source)
-    chosen = add_digests(select(clean, per_class, limit))
-    replacements = add_digests(choose_pool(candidates, pool_size, seed))
-    return ImageSet("clean500", chosen, replacements, boxes_of(chosen, clean, boxes))
+    return image_set("clean500", clean, candidates, per_class, limit, pool_size, seed, boxes)
 
 
 def _local_root(

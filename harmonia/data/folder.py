@@ -10,13 +10,10 @@ from harmonia.data import imagenet
 from harmonia.data.manifest import (
     ImageRecord,
     ImageSet,
-    add_digests,
-    boxes_of,
-    choose_pool,
     find_flat_images,
     find_images,
+    image_set,
     is_image_file,
-    select,
     subfolders,
 )
 from harmonia.errors import InputError
@@ -52,17 +49,15 @@ def folder(
     images = _split_folder(root, split)
     class_names = own_class_name if class_map is None else _strict(mapping, class_map)
     listed = find_images(images, class_names, _prefix(images, root))
-    chosen = add_digests(select(listed, per_class, limit))
-    logger.info("%s: %d of %d images in %s", name, len(chosen), len(listed), images)
-
     if pool is not None:
         candidates = find_pool(absolute(pool), root, mapping)
     elif images.parent == root and images.name != "train" and subfolders(root / "train"):
         candidates = find_pool(root / "train", root, mapping)
     else:
         candidates = listed
-    replacements = add_digests(choose_pool(candidates, pool_size, seed))
-    return ImageSet(name, chosen, replacements, boxes_of(chosen, listed, boxes))
+    chosen = image_set(name, listed, candidates, per_class, limit, pool_size, seed, boxes)
+    logger.info("%s: %d of %d images in %s", name, len(chosen.records), len(listed), images)
+    return chosen
 
 
 def find_pool(pool: Path, root: Path, mapping: dict[str, str] | None = None) -> tuple[ImageRecord, ...]:

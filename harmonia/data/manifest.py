@@ -77,12 +77,23 @@ class ImageSet:
         return image_key(self.records[index].image_id)
 
 
-def boxes_of(chosen: Iterable[ImageRecord], listed: Iterable[ImageRecord], path: str | Path | None) -> Boxes | None:
-    """What a CSV file of boxes, some of them of the images found, says about those chosen; None where none is given."""
-    if path is None:
-        return None
-    boxes = read_boxes(path, {record.image_id: record.path for record in listed})
-    return boxes.of(record.image_id for record in chosen)
+def image_set(
+    name: str,
+    listed: Sequence[ImageRecord],
+    candidates: Sequence[ImageRecord],
+    per_class: int | None,
+    limit: int | None,
+    pool_size: int,
+    seed: int,
+    boxes: str | Path | None,
+) -> ImageSet:
+    """The images selected of those listed and a pool chosen of the candidates, hashed; boxes: a CSV file."""
+    records = add_digests(select(listed, per_class, limit))
+    pool = add_digests(choose_pool(candidates, pool_size, seed))
+    if boxes is None:
+        return ImageSet(name, records, pool)
+    of_listed = read_boxes(boxes, {record.image_id: record.path for record in listed})
+    return ImageSet(name, records, pool, of_listed.of(record.image_id for record in records))
 
 
 def find_images(folder: Path, class_names: Callable[[str], str], prefix: str = "") -> tuple[ImageRecord, ...]:

@@ -60,37 +60,26 @@ class Replacements:
         avoid: Sequence[str | None],
         steps: int | np.ndarray | None,
         draws: int,
+        held_out_for: Purpose = Purpose.HELD_OUT,
     ) -> Tensor:
         """Positions in the pool, (B, draws): a hash of (seed, image, step, draw) picks among those allowed.
 
         avoid: for each image the class not to be shown, or None. steps: one for all or one for each image; None
         draws from the images held out.
         """
-        held_out = steps is None
-        return self._draw(images, keys, avoid, Purpose.HELD_OUT if steps is None else steps, draws, held_out)
+        numbers = np.broadcast_to(held_out_for if steps is None else steps, len(images))
+        hashes = counter_hash(self._seed, keys[:, None], numbers[:, None], np.arange(draws)[None])
+        picked = np.empty(hashes.shape, np.int64)
+        for row, (image, class_name) in enumerate(zip(images, avoid, strict=True)):
+            allowed = self._allowed_for(image, class_name)[steps is None]
+            picked[row] = allowed[(hashes[row] % np.uint64(len(allowed))).astype(np.int64)]
+        return torch.from_numpy(picked)
 
     def stand_ins(self, images: ImageSet, indices: Sequence[int], avoid: Sequence[str], device: torch.device) -> Tensor:
         """One held-out image for each, for a fill: always the same one; (B, 3, S, S) in [0, 1]."""
         records = [images.records[index] for index in indices]
         keys = np.array([images.key(index) for index in indices], np.uint64)
-        return self.take(self._draw(records, keys, avoid, Purpose.FILL, 1, held_out=True)[:, 0], device)
-
-    def _draw(
-        self,
-        images: Sequence[ImageRecord],
-        keys: np.ndarray,
-        avoid: Sequence[str | None],
-        numbers: int | np.ndarray,
-        draws: int,
-        held_out: bool,
-    ) -> Tensor:
-        numbers = np.broadcast_to(numbers, len(images))
-        hashes = counter_hash(self._seed, keys[:, None], numbers[:, None], np.arange(draws)[None])
-        picked = np.empty(hashes.shape, np.int64)
-        for row, (image, class_name) in enumerate(zip(images, avoid, strict=True)):
-            allowed = self._allowed_for(image, class_name)[held_out]
-            picked[row] = allowed[(hashes[row] % np.uint64(len(allowed))).astype(np.int64)]
-        return torch.from_numpy(picked)
+        return self.take(self.draw(records, keys, avoid, None, 1, Purpose.FILL)[:, 0], device)
 
     def take(self, positions: Tensor, device: torch.device) -> Tensor:
         """The images at pool positions as intensities in [0, 1], (..., 3, S, S)."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harmonia.data import imagenet
 from harmonia.data.folder import absolute, find_pool
-from harmonia.data.manifest import ImageRecord, ImageSet, add_digests, boxes_of, choose_pool, select
+from harmonia.data.manifest import ImageRecord, ImageSet, image_set
 from harmonia.errors import InputError
 
 
@@ -25,17 +25,13 @@ def samples(
             "run pip install foolbox, or install harmonia with its quickstart extra"
         )
     root = Path(next(iter(spec.submodule_search_locations))) / "data"
-    listed = [_record(path) for path in sorted(root.glob("imagenet_*_*.jpg"))]
+    listed = [  # imagenet_NN_LABEL.jpg: LABEL is the index among the 1,000 classes
+        ImageRecord(path.name, path, imagenet.class_name(path.stem.split("_")[-1]), digest="")
+        for path in sorted(root.glob("imagenet_*_*.jpg"))
+    ]
     if len(listed) != 20:
         raise InputError(
             f"{root} must hold 20 sample images, got {len(listed)}; run pip install --force-reinstall foolbox"
         )
     candidates = listed if pool is None else find_pool(absolute(pool), root)
-    chosen = add_digests(select(listed, limit=limit))
-    replacements = add_digests(choose_pool(candidates, pool_size, seed))
-    return ImageSet("samples", chosen, replacements, boxes_of(chosen, listed, boxes))
-
-
-def _record(path: Path) -> ImageRecord:
-    """imagenet_NN_LABEL.jpg: LABEL is the index among the 1,000 classes."""
-    return ImageRecord(path.name, path, imagenet.class_name(path.stem.split("_")[-1]), digest="")
+    return image_set("samples", listed, candidates, None, limit, pool_size, seed, boxes)

@@ -4,9 +4,10 @@ import errno
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -93,18 +94,17 @@ class ViewedImages:
         pixels = list(self._threads.map(lambda index: self._pixels(index, which), indices))
         self.decoded += sum(fresh for _, fresh in pixels)
         positions = torch.tensor(indices)
-        sizes = self._sizes[positions]
         return ViewBatch(
             indices=positions,
             pixels=torch.stack([pixel for pixel, _ in pixels]),
             boxes=self.boxes(indices, view),
-            sizes=sizes,
+            sizes=self._sizes[positions],
             readable=torch.from_numpy(self._readable[np.asarray(indices)].copy()),
         )
 
     def loader(self, batches: Iterable[Sequence[int]], count: int, view: View) -> DataLoader:
         """A loader of ViewBatches over lists of positions; ``count`` is the most there can be."""
-        return DataLoader(_ViewBatches(self, batches, count, view), batch_size=None)
+        return batch_loader(partial(self.batch, view=view), batches, count)
 
     def _pixels(self, index: int, which: int) -> tuple[Tensor, bool]:
         if not self._readable[index]:
@@ -155,15 +155,17 @@ def _temporary_file(folder: Path) -> IO[bytes] | None:
         return None
 
 
-class _ViewBatches(IterableDataset):
-    """Batches in the order in which ``batches`` gives them, fetched only when asked for: it may be claiming work."""
+def batch_loader(batch: Callable, batches: Iterable[Sequence[int]], count: int) -> DataLoader:
+    """What batch makes of each list of positions, in their order and only when asked for: it may be claiming work."""
+    return DataLoader(_Batches(batch, batches, count), batch_size=None)
 
-    def __init__(self, images: ViewedImages, batches: Iterable[Sequence[int]], count: int, view: View):
-        self.images, self.batches, self.count, self.view = images, batches, count, view
 
-    def __iter__(self) -> Iterator[ViewBatch]:
-        for indices in self.batches:
-            yield self.images.batch(indices, self.view)
+class _Batches(IterableDataset):
+    def __init__(self, batch: Callable, batches: Iterable[Sequence[int]], count: int):
+        self.batch, self.batches, self.count = batch, batches, count
+
+    def __iter__(self) -> Iterator:
+        return map(self.batch, self.batches)
 
     def __len__(self) -> int:
         # Lightning fetches one batch ahead unless it knows the length: that would hold a second claim

@@ -48,26 +48,6 @@ def centre(view: Projection, areas: Sequence[float]) -> Keep:
     return view.top(-torch.maximum(offsets[:, None], offsets)[None], areas).expand(len(view.inside), -1, -1, -1)
 
 
-def same_class(view: Projection, areas: Sequence[float]) -> Keep:
-    """The top of the map of another image whose explained class is the same."""
-    return view.top(view.explanations.another(True), areas)
-
-
-def other_class(view: Projection, areas: Sequence[float]) -> Keep:
-    """The top of the map of another image whose explained class is another."""
-    return view.top(view.explanations.another(False), areas)
-
-
-def complement(view: Projection, areas: Sequence[float]) -> Keep:
-    """Everything that the source sees but the top of the map."""
-    return view.inside[:, None] - view.best(areas)
-
-
-def silhouette(view: Projection, areas: Sequence[float]) -> Keep:
-    """The top of the map, to be shown as a white shape on black."""
-    return view.best(areas)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Controls:
     """Which controls run, and at which areas of the source's view; an empty list switches one off."""
@@ -91,10 +71,13 @@ class Controls:
         of_areas = [
             _at(BLOBS, self.blobs, partial(blobs, seed=self.seed)),
             _at(CENTRE, self.centre, centre),
-            _at("same_class", self.same_class, same_class),
-            _at("other_class", self.other_class, other_class),
-            _at("complement", self.complement, complement),
-            _at("silhouette", self.silhouette, silhouette, shows_image=False),
+            # the top of the map of another image whose explained class is the same, or another
+            _at("same_class", self.same_class, lambda view, areas: view.top(view.explanations.another(True), areas)),
+            _at("other_class", self.other_class, lambda view, areas: view.top(view.explanations.another(False), areas)),
+            # everything that the source sees but the top of the map
+            _at("complement", self.complement, lambda view, areas: view.inside[:, None] - view.best(areas)),
+            # the top of the map, as a white shape on black
+            _at("silhouette", self.silhouette, Projection.best, shows_image=False),
         ]
         dimmed = [Control((DIM_ARM,), partial(dim, areas=()))] if self.dim else []
         return (*dimmed, *(control for control in of_areas if control.names))

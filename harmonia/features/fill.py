@@ -103,23 +103,19 @@ class NoisyLinear:
         return torch.from_numpy(pixels_HWC).permute(2, 0, 1).clamp(0, 1).to(image)
 
 
-_NEIGHBOURS = [(dy, dx, 1 / 6 if dy == 0 or dx == 0 else 1 / 12) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+_NEIGHBOURS = [(dy, dx, 1 / 12 if dy and dx else 1 / 6) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx]
 
 
 def _neighbour_system(dropped_HW: np.ndarray, pixels_HWC: np.ndarray) -> tuple[csr_array, np.ndarray]:
     """The sparse equations, one for each dropped pixel, and their right side, one column for each channel."""
     height, width = dropped_HW.shape
-    number_HW = np.full((height, width), -1)
-    number_HW[dropped_HW] = np.arange(dropped_HW.sum())
     ys, xs = np.nonzero(dropped_HW)
-    unknowns = len(ys)
-    total = np.zeros(unknowns)
-    right = np.zeros((unknowns, pixels_HWC.shape[2]))
-    rows, columns, values = [np.arange(unknowns)], [np.arange(unknowns)], []
-    couplings = []
+    unknowns = np.arange(len(ys))
+    number_HW = np.full((height, width), -1)
+    number_HW[ys, xs] = unknowns
+    total, right = np.zeros(len(ys)), np.zeros((len(ys), pixels_HWC.shape[2]))
+    rows, columns, couplings = [unknowns], [unknowns], []
     for dy, dx, weight in _NEIGHBOURS:
-        if dy == dx == 0:
-            continue
         y, x = ys + dy, xs + dx
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
         total += weight * inside
@@ -130,10 +126,8 @@ def _neighbour_system(dropped_HW: np.ndarray, pixels_HWC: np.ndarray) -> tuple[c
         columns.append(number_HW[y[unknown], x[unknown]])
         couplings.append(np.full(unknown.sum(), -weight))
         np.add.at(right, equations[~unknown], weight * pixels_HWC[y[~unknown], x[~unknown]])
-    values = [total, *couplings]
-    shape = (unknowns, unknowns)
-    system = csr_array((np.concatenate(values), (np.concatenate(rows), np.concatenate(columns))), shape=shape)
-    return system, right
+    values = np.concatenate([total, *couplings])
+    return csr_array((values, (np.concatenate(rows), np.concatenate(columns))), shape=(len(ys), len(ys))), right
 
 
 def compose(images: Images, keep: Keep, fill: Images) -> Images:

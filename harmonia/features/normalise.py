@@ -19,10 +19,10 @@ def minmax(maps: Maps) -> Keep:
     return torch.where(high > low, (maps - low) / (high - low), 0.0)
 
 
-def percentile(maps: Maps, top: float = 0.99) -> Keep:
+def percentile(maps: Maps) -> Keep:
     """Negative evidence dropped, scaled by its 99th percentile, clipped at 1: outliers do not dim the rest."""
     positive = maps.clamp(min=0)
-    scale = positive.flatten(1).quantile(top, dim=1)[:, None, None]
+    scale = positive.flatten(1).quantile(0.99, dim=1)[:, None, None]
     return torch.where(scale > 0, (positive / scale).clamp(max=1), (positive > 0).to(positive))
 
 

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -40,11 +41,9 @@ class ModelSpec:
     std: Sequence[float] | None = None
 
     def overrides(self) -> dict:
-        keys = ("crop_pct", "crop_mode", "interpolation", "mean", "std")
-        given = {key: getattr(self, key) for key in keys if getattr(self, key) is not None}
-        if self.input_size is not None:
-            given["input_size"] = (3, self.input_size, self.input_size)
-        return given
+        names = ("crop_pct", "crop_mode", "interpolation", "mean", "std")
+        size = {} if self.input_size is None else {"input_size": (3, self.input_size, self.input_size)}
+        return {name: value for name in names if (value := getattr(self, name)) is not None} | size
 
 
 class Classifier(nn.Module):
@@ -73,8 +72,6 @@ class Classifier(nn.Module):
         self.classes = tuple(classes)
         self.digest = digest
         self.precision = precision
-        self._default_layer: str | None = None
-        self._normalised_layer: str | None = None
         self._indices = {known: index for index, known in enumerate(self.classes)}
         self.mean: Tensor
         self.std: Tensor
@@ -106,11 +103,10 @@ class Classifier(nn.Module):
 
     def represent(self, images: Images) -> tuple[Logits, Tensor]:
         """The logits, bit for bit those of forward, and the penultimate representation (B, D), float32, in one pass."""
+        features = self.features(images)
         with self._autocast(images):
-            features = self.network.forward_features(self.input((images - self.mean) / self.std))
-            logits = self.network.forward_head(features)
             representation = self.network.forward_head(features, pre_logits=True)
-        return logits.float(), representation.flatten(1).float()
+        return self.head(features), representation.flatten(1).float()
 
     def _autocast(self, images: Images) -> torch.autocast:
         inside = PRECISIONS[self.precision]
@@ -149,14 +145,15 @@ class Classifier(nn.Module):
     def layer_name(self, asked: str) -> str:
         """The module that a place in the network stands for; another name is taken as it is.
 
-        input: the normalised image. final: default_layer. middle: the last feature map at an eighth of the image's
-        side, as ResNet's Conv3_x in Rao, Böhle, Schiele 2022; of a network that keeps one resolution (ViT) the
-        output of the first half of its blocks. normalised: normalised_layer.
+        input: the normalised image. final: the last feature map before pooling; of a ViT, the input of the last block.
+        middle: the last feature map at an eighth of the image's side, as ResNet's Conv3_x in Rao, Böhle, Schiele 2022;
+        of a network that keeps one resolution (ViT) the output of the first half of its blocks. normalised: final or,
+        where its tokens' scale is normalised away, the normalisation (harmonia.models.layers).
         """
         if asked == "final":
-            return self.default_layer()
+            return self._final_layer
         if asked == "normalised":
-            return self.normalised_layer()
+            return self._normalised_layer
         if asked != "middle":
             self.layer(asked)
             return asked
@@ -208,26 +205,13 @@ class Classifier(nn.Module):
             raise InputError(f"{tokens} tokens of {self.spec.arch} do not form a square grid; choose another layer")
         return side, side
 
-    def default_layer(self) -> str:
-        """Where Grad-CAM looks unless told: the last feature map before pooling; of a ViT, the input of the last block.
-
-        Behind the last block a class token no longer hears the patches: their gradients are exactly 0.
-        """
-        if self._default_layer is None:
-            self._default_layer = self._find_default_layer()
-        return self._default_layer
-
-    def normalised_layer(self) -> str:
-        """The default layer or, where its tokens' scale is normalised away, the normalisation; see harmonia.layers."""
-        if self._normalised_layer is None:
-            self._normalised_layer = self._find_normalised_layer()
-        return self._normalised_layer
-
-    def _find_default_layer(self) -> str:
+    @cached_property
+    def _final_layer(self) -> str:
         return last_feature_map(self.network, self._probe(), self.spec.arch)
 
-    def _find_normalised_layer(self) -> str:
-        return behind_normalisation(self.network, self._probe(), self.default_layer())
+    @cached_property
+    def _normalised_layer(self) -> str:
+        return behind_normalisation(self.network, self._probe(), self._final_layer)
 
     def _probe(self) -> Images:
         # noise: before one colour all tokens of a network without position embeddings are the same

@@ -1,5 +1,7 @@
 """Where in a timm network attribution looks unless told: its last feature map, and the place behind a normalisation."""
 
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,17 +19,12 @@ def last_feature_map(network: Any, probe: Images, arch: str) -> str:
     """
     blocks = getattr(network, "blocks", None)
     outputs: list[tuple[str, Tensor]] = []
-    hooks = [
-        module.register_forward_hook(lambda module, args, output, name=name: outputs.append((name, output)))
-        for name, module in network.named_modules()
-        if name
-    ]
-    try:
-        with torch.no_grad():
-            last = network.forward_features(probe)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, torch.no_grad():
+        for name, module in network.named_modules():
+            if name:
+                keep = partial(lambda name, module, args, output: outputs.append((name, output)), name)
+                hooks.enter_context(module.register_forward_hook(keep))
+        last = network.forward_features(probe)
     if last.ndim == 3:
         if not isinstance(blocks, nn.Sequential | nn.ModuleList) or len(blocks) < 2:
             raise InputError(f"{arch}: no default layer is known for these tokens; give layer=NAME")
@@ -56,16 +53,9 @@ def behind_normalisation(network: Any, probe: Images, layer: str) -> str:
         outputs.append(output.detach().requires_grad_())
         return outputs[0]
 
-    hooks = [
-        blocks[-2].register_forward_hook(keep),
-        blocks[-1].norm1.register_forward_pre_hook(lambda module, args: read.append(args[0])),
-    ]
-    try:
-        with torch.enable_grad():
-            (gradients,) = torch.autograd.grad(network(probe).float().amax(1).sum(), outputs[0])
-    finally:
-        for hook in hooks:
-            hook.remove()
+    note = blocks[-1].norm1.register_forward_pre_hook(lambda module, args: read.append(args[0]))
+    with note, blocks[-2].register_forward_hook(keep), torch.enable_grad():
+        (gradients,) = torch.autograd.grad(network(probe).float().amax(1).sum(), outputs[0])
     patches = slice(getattr(network, "num_prefix_tokens", 0), None)
     products = (outputs[0].detach() * gradients)[:, patches].double()
     normalised = read[0] is outputs[0] and bool((uncancelled(products, -1) < CANCELLED).all())

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from functools import cache, partial
 from pathlib import Path
 from typing import cast
 
@@ -56,8 +57,7 @@ def _pretrained(arch: str, spec: ModelSpec, path: Path) -> nn.Module:
     network = timm.create_model(arch)
     if spec.names_in_order:
         state = weights_file.in_order(state, network.state_dict(), spec.name)
-    head = cast(dict, network.pretrained_cfg).get("classifier")
-    head = state.get(f"{head}.weight") if isinstance(head, str) else None
+    head = state.get(f"{cast(dict, network.pretrained_cfg).get('classifier')}.weight")
     if head is not None and len(head) != network.num_classes:
         network = timm.create_model(arch, num_classes=len(head))
     weights_file.load_strictly(network, state, spec.name, path)
@@ -69,14 +69,8 @@ def _view(network: nn.Module, spec: ModelSpec) -> View:
     channels, height, width = config["input_size"]
     if channels != 3 or height != width:
         raise InputError(f"{spec.name}: harmonia needs a square RGB input, {spec.arch} has {config['input_size']}")
-    return View(
-        size=height,
-        crop_pct=config["crop_pct"],
-        crop_mode=config["crop_mode"],
-        interpolation=config["interpolation"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-    )
+    same = {name: config[name] for name in ("crop_pct", "crop_mode", "interpolation")}
+    return View(size=height, mean=tuple(config["mean"]), std=tuple(config["std"]), **same)
 
 
 def _classes(spec: ModelSpec, count: int) -> tuple[str, ...]:
@@ -108,18 +102,10 @@ def load_job(
     source: ModelSpec, targets: Iterable[ModelSpec], seed: int, precision: str = "32-true"
 ) -> tuple[Classifier, dict[str, Classifier]]:
     """A job's source and its targets by name; equal specs are loaded once and are the same object."""
-    loaded: dict[ModelSpec, Classifier] = {}
-
-    def once(spec: ModelSpec) -> Classifier:
-        if spec not in loaded:
-            loaded[spec] = load(spec, seed, precision)
-        return loaded[spec]
-
-    first = once(source)
-    by_name, asked = {first.name: first}, []
-    for spec in targets:
-        target = once(spec)
+    loaded = cache(partial(load, seed=seed, precision=precision))
+    by_name = {source.name: loaded(source)}
+    asked = [loaded(spec) for spec in targets]
+    for target in asked:
         if by_name.setdefault(target.name, target) is not target:
             raise InputError(f"two different models are named {target.name!r}; give one of them another name=")
-        asked.append(target.name)
-    return first, {name: by_name[name] for name in asked}
+    return loaded(source), {target.name: target for target in asked}

@@ -72,23 +72,15 @@ def _hub_file(name: str, arch: str) -> Path:
     log.info("%s: fetching %s/%s from the hub", name, repository, filename)
     try:
         return Path(hf_hub_download(repository, filename))
-    except LocalEntryNotFoundError as error:
-        raise InputError(
-            f"{name}: {repository}/{filename} is not in the hub's cache and the hub cannot be reached; "
-            f"fetch that file elsewhere and {_instead(name, arch)}"
-        ) from error
     except (HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        if isinstance(error, LocalEntryNotFoundError):
+            reason = "is not in the hub's cache and the hub cannot be reached"
+        else:
+            reason = f"cannot be fetched ({str(error).strip().splitlines()[0]})"
         raise InputError(
-            f"{name}: {repository}/{filename} cannot be fetched ({reason}); "
-            f"fetch it elsewhere and {_instead(name, arch)}"
+            f"{name}: {repository}/{filename} {reason}; fetch that file elsewhere and give source.weights=PATH or "
+            f"target.{name}.weights=PATH, or paths.weights=FOLDER that has {arch}.safetensors"
         ) from error
-
-
-def _instead(name: str, arch: str) -> str:
-    return (
-        f"give source.weights=PATH or target.{name}.weights=PATH, or paths.weights=FOLDER that has {arch}.safetensors"
-    )
 
 
 def _package_file(package: str, name: str) -> Path:

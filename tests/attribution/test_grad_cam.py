@@ -48,7 +48,7 @@ class RawOracle(OracleCAM):
 
 def oracle(classifier: Classifier, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     """pytorch-grad-cam's raw maps and its finished ones on the bare network."""
-    target_layer = classifier.layer(classifier.default_layer())
+    target_layer = classifier.layer(classifier.layer_name("final"))
     transform = patch_tokens if hasattr(classifier.network, "num_prefix_tokens") else None
     with RawOracle(classifier.network, [target_layer], reshape_transform=transform) as cam:
         finished = cam(normalised(classifier, pixels), [ClassifierOutputTarget(int(label)) for label in labels])
@@ -81,7 +81,7 @@ def test_raw_maps_equal_captum(name):
     classifier = classifier_of(name)
     pixels = real_images(classifier.view)
     found = explain(classifier, pixels)
-    layer_grad_cam = LayerGradCam(classifier.network, classifier.layer(classifier.default_layer()))
+    layer_grad_cam = LayerGradCam(classifier.network, classifier.layer(classifier.layer_name("final")))
     theirs = layer_grad_cam.attribute(normalised(classifier, pixels), target=found.explained)
     assert_same_maps(found.maps, theirs.detach()[:, 0])
 
@@ -104,7 +104,7 @@ def test_labels_and_probabilities_are_those_of_a_plain_forward_pass(name):
 def test_on_a_linear_network_the_map_is_its_weights_times_its_pixels_over_the_area():
     classifier, pixels, labels = linear(), noise(4, 8), torch.tensor([3, 0, 2, 2])
     found = explain(classifier, pixels, labels)
-    assert classifier.default_layer() == "features"
+    assert classifier.layer_name("final") == "features"
     weights_BC = classifier.network.head.weight[labels]
     torch.testing.assert_close(found.maps, torch.einsum("bc,bchw->bhw", weights_BC, pixels / 255) / 64)
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_default_layer_gives_the_last_feature_map_before_pooling(arch, name):
     small = {"small_swin": small_swin, "small_vgg": small_vgg}
     classifier = small[arch]() if arch in small else random_classifier(arch)
-    assert classifier.default_layer() == name
+    assert classifier.layer_name("final") == name
     images = noise(1, classifier.view.size) / 255
     given = output_of(classifier, name, images)
     with torch.no_grad():
@@ -42,7 +42,7 @@ def test_default_layer_gives_the_last_feature_map_before_pooling(arch, name):
 @pytest.mark.parametrize(("arch", "blocks"), [("test_vit", 6), ("vit_tiny_patch16_224", 12)])
 def test_default_layer_of_a_vit_gives_the_input_of_the_last_block(arch, blocks):
     classifier = random_classifier(arch)
-    name = classifier.default_layer()
+    name = classifier.layer_name("final")
     assert name == f"blocks.{blocks - 2}"
     received = []
     hook = classifier.layer(f"blocks.{blocks - 1}").register_forward_pre_hook(lambda m, args: received.append(args[0]))

@@ -34,7 +34,7 @@ def test_the_trunk_records_no_graph_and_the_head_does():
 def test_no_more_is_saved_for_the_backward_pass_than_by_the_part_behind_the_layer(name):
     classifier = random_classifier(name)
     pixels = noise(CPU_PASS, classifier.view.size)
-    layer = classifier.default_layer()
+    layer = classifier.layer_name("final")
     saved = []
 
     def pack(tensor):

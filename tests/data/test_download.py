@@ -101,9 +101,9 @@ def refusal(url: str, destination: Path) -> str:
 
 
 def test_a_file_arrives_whole_and_is_not_fetched_twice(server, tmp_path):
-    fetch(server.url, tmp_path / "new" / "file.tgz")
-    fetch(server.url, tmp_path / "new" / "file.tgz")
-    assert (tmp_path / "new" / "file.tgz").read_bytes() == CONTENT
+    fetch(server.url, tmp_path / "file.tgz")
+    fetch(server.url, tmp_path / "file.tgz")
+    assert (tmp_path / "file.tgz").read_bytes() == CONTENT
     assert server.requests == [None]
     assert not list(tmp_path.rglob("*.part"))
 
@@ -189,7 +189,7 @@ def test_only_http_is_spoken(tmp_path, url):
 def test_a_folder_that_cannot_be_written_is_an_error_in_one_line(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"paths\.cache=PATH"):
-        fetch("http://127.0.0.1/x", tmp_path / "file" / "x.tgz")
+        fetch_folder("http://127.0.0.1/x", tmp_path / "file" / "folder")
 
 
 def test_a_disk_that_refuses_bytes_is_not_blamed_on_the_network(server, tmp_path):

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.view import View
-from harmonia.data.views import ViewedImages
+from harmonia.data.views import ViewedImages, batch_loader
 from harmonia.draws import Purpose, counter_hash, image_key, uniform
 from harmonia.errors import InputError
 from harmonia.evaluation.mosaics.presentation import paste
@@ -43,14 +44,11 @@ class Grids:
     def digest(self, records: Sequence[ImageRecord]) -> str:
         """Of what is shown where, bytes and classes too: another folder may hold other images of the same names."""
         facts = [[record.image_id, record.digest, record.class_name] for record in records]
-        return hashlib.sha256(json.dumps([self.n, self.scored, self._placed(facts)]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.n, self.scored, self.placed(facts)]).encode()).hexdigest()
 
-    def shown(self, records: Sequence[ImageRecord]) -> list[list[str]]:
-        """The ids of every mosaic's images, row by row."""
-        return self._placed([record.image_id for record in records])
-
-    def _placed(self, images: Sequence[Any]) -> list[list[Any]]:
-        return [[images[int(image)] for image in grid] for grid in self.images]
+    def placed(self, of_images: Sequence[Any]) -> list[list[Any]]:
+        """What is known of every image of the data set as it stands in the mosaics, row by row."""
+        return [[of_images[image] for image in grid] for grid in self.images.tolist()]
 
 
 def draw_grids(
@@ -125,16 +123,4 @@ class Mosaics:
         return paste(shown.pixels, self.grids.n)[0]
 
     def loader(self, batches: Iterable[Sequence[int]], count: int, view: View) -> torch.utils.data.DataLoader:
-        return torch.utils.data.DataLoader(_Batches(self, batches, count, view), batch_size=None)
-
-
-class _Batches(torch.utils.data.IterableDataset):
-    def __init__(self, mosaics: Mosaics, batches: Iterable[Sequence[int]], count: int, view: View):
-        self.mosaics, self.batches, self.count, self.view = mosaics, batches, count, view
-
-    def __iter__(self):
-        for indices in self.batches:
-            yield self.mosaics.batch(indices, self.view)
-
-    def __len__(self) -> int:
-        return self.count  # else Lightning fetches one batch ahead, which would hold a second claim
+        return batch_loader(partial(self.batch, view=view), batches, count)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, one_line
 from harmonia.models.classifier import Classifier
 from harmonia.shapes import Images, Logits
 
@@ -25,18 +25,16 @@ Positions = Literal["interpolated", "tiled", "downscaled"]
 class Presentation(nn.Module):
     """A classifier, asked about mosaics; layers keep their names and their feature maps cover the mosaic."""
 
-    def __init__(self, classifier: Classifier, n: int):
+    def __init__(self, classifier: Classifier, n: int, cell: int = 0):
+        """cell: the scored one, which some look at alone."""
         super().__init__()
-        self.classifier, self.n = classifier, n
+        self.classifier, self.n, self.cell = classifier, n, cell
 
     def forward(self, images: Images) -> Logits:
         return self.classifier(images)
 
     def layer(self, name: str) -> nn.Module:
         return self.classifier.layer(name)
-
-    def default_layer(self) -> str:
-        return self.classifier.default_layer()
 
     def layer_name(self, asked: str) -> str:
         return self.classifier.layer_name(asked)
@@ -49,18 +47,14 @@ class Presentation(nn.Module):
 
 
 class Enlarged(Classifier):
-    """A classifier whose network takes mosaics; its default layer is found at the size that it was trained for."""
+    """A classifier whose network takes mosaics; places in it are found at the size that it was trained for."""
 
     def __init__(self, native: Classifier, network: nn.Module):
         super().__init__(network, native.spec, native.view, native.classes, native.digest, native.precision)
-        # not the module itself, which would be a part of this one
-        self._default_of_native, self._normalised_of_native = native.default_layer, native.normalised_layer
+        self._native_layer_name = native.layer_name  # not the module itself, which would be a part of this one
 
-    def _find_default_layer(self) -> str:
-        return self._default_of_native()
-
-    def _find_normalised_layer(self) -> str:
-        return self._normalised_of_native()
+    def layer_name(self, asked: str) -> str:
+        return self._native_layer_name(asked)
 
 
 class Downscaled(Presentation):
@@ -78,10 +72,6 @@ class PerCell(Presentation):
     cell and put side by side.
     """
 
-    def __init__(self, classifier: Classifier, n: int, cell: int):
-        super().__init__(classifier, n)
-        self.cell = cell
-
     def forward(self, images: Images) -> Logits:
         return self.classifier(cut(images, self.n)).unflatten(0, (-1, self.n**2))[:, self.cell]
 
@@ -97,10 +87,6 @@ class PartHead(Presentation):
 
     Where the network has no head over feature maps but tokens, the head reads their mean over the cell.
     """
-
-    def __init__(self, classifier: Classifier, n: int, cell: int):
-        super().__init__(classifier, n)
-        self.cell = cell
 
     def layer_name(self, asked: str) -> str:
         # the head reads the cell's tokens themselves: their scale matters
@@ -147,9 +133,8 @@ def on_mosaics(classifier: Classifier, n: int, positions: Positions) -> Presenta
         with torch.no_grad():
             enlarged(torch.zeros(1, 3, side, side, device=classifier.mean.device))
     except (AssertionError, IndexError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"evaluation: {classifier.spec.arch} must take a mosaic of {side} x {side}, got: {reason}; use "
+            f"evaluation: {classifier.spec.arch} must take a mosaic of {side} x {side}, got: {one_line(error)}; use "
             "evaluation=difull, or ++evaluation.positions=downscaled in gridpg"
         ) from error
     return Presentation(enlarged, n)
