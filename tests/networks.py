@@ -10,8 +10,8 @@ from paths import SHARED
 from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 
+from harmonia.attribution.cam import GradCAM
 from harmonia.attribution.contract import Request
-from harmonia.attribution.grad_cam import GradCAM
 from harmonia.attribution.passes import BatchSize
 from harmonia.data.decode import open_rgb
 from harmonia.data.samples import samples

@@ -14,9 +14,8 @@ from captum.attr import IntegratedGradients as CaptumIntegratedGradients
 from captum.attr import Occlusion as CaptumOcclusion
 from torch import Tensor
 
-from harmonia.attribution.contract import Explanation, Request
-from harmonia.attribution.head import HeadBatch, maps_from_head, own_passes
-from harmonia.attribution.layer import AtLayer, refuse_vanishing
+from harmonia.attribution.head import FromHead, Head, HeadBatch
+from harmonia.attribution.layer import refuse_vanishing
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 
@@ -24,14 +23,13 @@ AT_INPUT, ELSEWHERE = (16, 8), (5, 2)  # Occlusion's window and stride
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntegratedGradients(AtLayer):
+class IntegratedGradients(FromHead):
     """Features times their mean gradient on the way from 0, summed over channels.
 
     It sums to f(x) - f(0) up to the steps.
     """
 
     version: ClassVar[int] = 3
-    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
     auto: ClassVar[str] = "input"
 
@@ -41,12 +39,10 @@ class IntegratedGradients(AtLayer):
         if self.steps < 1:
             raise InputError(f"method.steps must be at least 1, got {self.steps}")
 
-    def __call__(self, request: Request) -> Explanation:
-        layer = self.layer_of(request.model)
-        inside = layer != "input"
-        return maps_from_head(request, layer, own_passes(layer) + self.steps + inside, self._attribute)
+    def passes(self, head: Head) -> int:
+        return head.own_passes + self.steps + (head.layer != "input")
 
-    def _attribute(self, part: HeadBatch) -> Maps:
+    def maps(self, part: HeadBatch) -> Maps:
         features = part.head.features
         if part.head.layer != "input":  # on a way along which the logits do not change, all lies in the first step
             refuse_vanishing(features * part.gradient(features))
@@ -63,14 +59,13 @@ class IntegratedGradients(AtLayer):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Occlusion(AtLayer):
+class Occlusion(FromHead):
     """The logit's drop for every window set to 0, spread evenly over the window, overlaps summed.
 
     Captum averages overlaps; the average is turned into the sum.
     """
 
     version: ClassVar[int] = 2
-    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
     auto: ClassVar[str] = "input"
 
@@ -82,37 +77,35 @@ class Occlusion(AtLayer):
             if value is not None and value < 1:
                 raise InputError(f"method.{name} must be at least 1, got {value}")
 
-    def __call__(self, request: Request) -> Explanation:
-        layer = self.layer_of(request.model)
-        default = AT_INPUT if layer == "input" else ELSEWHERE
-        window, stride = self.window or default[0], self.stride or default[1]
+    def window_and_stride(self, head: Head) -> tuple[int, int]:
+        """In cells of the layer."""
+        default = AT_INPUT if head.layer == "input" else ELSEWHERE
+        window, stride, side = self.window or default[0], self.stride or default[1], head.features.shape[-1]
         if stride > window:
             raise InputError(
                 f"method.stride must be at most method.window, got {stride} > {window}: cells were left out"
             )
+        if window > side:
+            raise InputError(f"method.window must fit layer {head.layer!r} of {side} x {side} cells, got {window}")
+        return window, stride
 
-        def attribute(part: HeadBatch) -> Maps:
-            features = part.head.features
-            side = features.shape[-1]
-            if window > side:
-                raise InputError(f"method.window must fit layer {layer!r} of {side} x {side} cells, got {window}")
-            channels = features.shape[1]
-            mean = CaptumOcclusion(part.head).attribute(
-                features,
-                sliding_window_shapes=(channels, window, window),
-                strides=(channels, stride, stride),
-                baselines=0,
-                target=part.labels,
-                additional_forward_args=(part.rows,),
-            )
-            count = coverage(side, window, stride).to(mean)
-            # every channel of a cell carries the drop of the whole cell
-            return mean[:, 0] * count[:, None] * count / window**2
+    def passes(self, head: Head) -> int:  # Captum takes one without any window
+        return head.own_passes + 1 + windows(head.features.shape[-1], *self.window_and_stride(head)) ** 2
 
-        def passes(features: Tensor) -> int:  # Captum takes one without any window
-            return own_passes(layer) + 1 + windows(features.shape[-1], window, stride) ** 2
-
-        return maps_from_head(request, layer, passes, attribute)
+    def maps(self, part: HeadBatch) -> Maps:
+        window, stride = self.window_and_stride(part.head)
+        channels, side = part.head.features.shape[1:3]
+        mean = CaptumOcclusion(part.head).attribute(
+            part.head.features,
+            sliding_window_shapes=(channels, window, window),
+            strides=(channels, stride, stride),
+            baselines=0,
+            target=part.labels,
+            additional_forward_args=(part.rows,),
+        )
+        count = coverage(side, window, stride).to(mean)
+        # every channel of a cell carries the drop of the whole cell
+        return mean[:, 0] * count[:, None] * count / window**2
 
 
 def windows(side: int, window: int, stride: int) -> int:

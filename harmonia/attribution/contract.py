@@ -22,7 +22,6 @@ class Model(Protocol):
 
     def __call__(self, images: Images) -> Logits: ...
     def layer(self, name: str) -> nn.Module: ...
-    def default_layer(self) -> str: ...
     def layer_name(self, asked: str) -> str: ...  # input, middle, final, normalised become a module's name, others stay
     def spatial(self, activations: Tensor) -> Tensor: ...
     def unspatial(self, maps: Tensor, like: Tensor) -> Tensor: ...  # the way back from spatial
@@ -61,10 +60,6 @@ class Request:
         """The same question about some of the images."""
         return replace(self, pixels=self.pixels[rows], positions=self.positions[rows], keys=self.keys[rows.numpy()])
 
-    def count_finished(self) -> None:
-        """Tell of this micro-batch's images, without what fills up its pass."""
-        self.on_progress(len(self.positions.unique()))
-
     def pass_size(self, size: int) -> int:
         """Inputs of each pass, where so many go through the model at once."""
         return self.batch_size.pass_size(size, self.device, self.images_per_input)
@@ -92,6 +87,24 @@ class Request:
             first += len(parts[-1][0])
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
+    def explain(self, compute: Callable[["Request"], tuple[Maps, Logits, Labels, int]]) -> "Explanation":
+        """From what compute gives of a micro-batch: maps, logits, explained classes and network passes of an image."""
+
+        def of_part(part: "Request") -> tuple[Tensor, ...]:
+            maps, logits, labels, passes = compute(part)
+            self.on_progress(len(part.positions.unique()))  # without what fills up the pass
+            return maps.float(), logits, labels, torch.full_like(labels, passes)
+
+        maps, logits, labels, passes = (tensor.cpu() for tensor in self.in_batches(of_part))
+        return Explanation(
+            maps=maps,
+            explained=labels,
+            predicted=logits.argmax(1),
+            p_explained=logits.softmax(1).gather(1, labels[:, None])[:, 0],
+            passes=passes,
+            converged=torch.ones_like(labels, dtype=torch.bool),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
@@ -104,19 +117,6 @@ class Explanation:
     passes: Tensor  # network passes spent: forward, or forward and backward, of one input
     converged: Tensor  # bool; True where there is nothing to converge
     facts: dict[str, Tensor] = field(default_factory=dict)  # what else the method learned, for the index of the maps
-
-    @classmethod
-    def in_passes(cls, passes: int, maps: Maps, logits: Logits, labels: Labels) -> "Explanation":
-        """From what a method computed on its device, as many passes for every image and nothing to converge."""
-        maps, logits, labels = maps.float().cpu(), logits.cpu(), labels.cpu()
-        return cls(
-            maps=maps,
-            explained=labels,
-            predicted=logits.argmax(1),
-            p_explained=logits.softmax(1).gather(1, labels[:, None])[:, 0],
-            passes=torch.full_like(labels, passes),
-            converged=torch.ones_like(labels, dtype=torch.bool),
-        )
 
 
 class Attribution(Protocol):

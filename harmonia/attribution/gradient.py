@@ -7,15 +7,14 @@ Gradient and guided backpropagation take absolute values, then all sum over chan
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.layer import AtLayer, ClassGradient, features_x_gradient, maps_from_gradient
+from harmonia.attribution.layer import ClassGradient, FromGradient, features_x_gradient
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 
@@ -23,49 +22,36 @@ RECTIFIERS = (nn.ReLU, nn.ReLU6)
 GATES = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax)  # they weigh channels or tokens: their gradient passes as it is
 
 
-@dataclass(frozen=True, kw_only=True)
-class Gradient(AtLayer):
+class Gradient(FromGradient):
     """Sum over channels of the class score's absolute gradient. 0 or more: it knows no sign."""
 
     version: ClassVar[int] = 1
-    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
     auto: ClassVar[str] = "input"
 
-    def __call__(self, request: Request) -> Explanation:
-        return maps_from_gradient(request, self.layer_of(request.model), absolute_gradient)
+    def maps(self, at_layer: ClassGradient) -> Maps:
+        return at_layer.gradients.abs().sum(1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class InputXGradient(AtLayer):
+class InputXGradient(FromGradient):
     """Sum over channels of features times the class score's gradient, against a reference of 0."""
 
     version: ClassVar[int] = 2
-    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
     auto: ClassVar[str] = "input"
 
-    def __call__(self, request: Request) -> Explanation:
-        return maps_from_gradient(request, self.layer_of(request.model), features_x_gradient)
+    def maps(self, at_layer: ClassGradient) -> Maps:
+        return features_x_gradient(at_layer)
 
 
-@dataclass(frozen=True, kw_only=True)
-class GuidedBackprop(AtLayer):
-    """Sum over channels of the absolute gradient that passes a rectifier only where it is positive."""
+class GuidedBackprop(Gradient):
+    """The same where every rectifier lets its gradient through only where that is positive."""
 
     version: ClassVar[int] = 1
-    backgrounds: ClassVar[None] = None
-    normalise: ClassVar[str] = "percentile"
-    auto: ClassVar[str] = "input"
 
     def __call__(self, request: Request) -> Explanation:
         with guided(request.model):
-            return maps_from_gradient(request, self.layer_of(request.model), absolute_gradient)
-
-
-def absolute_gradient(at_layer: ClassGradient) -> Maps:
-    """Gradient's raw maps."""
-    return at_layer.gradients.abs().sum(1)
+            return super().__call__(request)
 
 
 @contextmanager
@@ -82,12 +68,10 @@ def guided(model: Model) -> Iterator[None]:
             )
     if not rectifiers:
         raise InputError("guided backpropagation: the network has no ReLU module to guide; use method=grad")
-    hooks = [module.register_forward_hook(lambda module, args, output: Guide.apply(output)) for module in rectifiers]
-    try:
+    with ExitStack() as hooks:
+        for module in rectifiers:
+            hooks.enter_context(module.register_forward_hook(lambda module, args, output: Guide.apply(output)))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def is_activation(module: nn.Module) -> bool:

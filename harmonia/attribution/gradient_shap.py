@@ -10,16 +10,15 @@ from typing import ClassVar
 
 import torch
 
-from harmonia.attribution.contract import Backgrounds, Explanation, Request
-from harmonia.attribution.head import HeadBatch, features_of, maps_from_head, own_passes
-from harmonia.attribution.layer import AtLayer
+from harmonia.attribution.contract import Backgrounds
+from harmonia.attribution.head import FromHead, Head, HeadBatch, features_of
 from harmonia.draws import Purpose, uniform
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientSHAP(AtLayer):
+class GradientSHAP(FromHead):
     """Mean over draws of (x - b) times the gradient at b + u (x - b), summed over channels.
 
     b is another real image's features, u uniform in (0, 1), both a hash of (seed, image, draw). Sums to the logit less
@@ -38,18 +37,17 @@ class GradientSHAP(AtLayer):
         if self.draws < 1:
             raise InputError(f"method.draws must be at least 1, got {self.draws}")
 
-    def __call__(self, request: Request) -> Explanation:
-        layer = self.layer_of(request.model)
+    def passes(self, head: Head) -> int:
         # the other images run in front of the layer alone, the mixtures behind it: together a pass a draw
-        return maps_from_head(request, layer, own_passes(layer) + self.draws, lambda part: self._attribute(part, layer))
+        return head.own_passes + self.draws
 
-    def _attribute(self, part: HeadBatch, layer: str) -> Maps:
+    def maps(self, part: HeadBatch) -> Maps:
         request, features = part.request, part.head.features
         total = torch.zeros_like(features)
         for draw in range(self.draws):
             steps = torch.full_like(request.positions, draw)
             others = request.replacements(request.positions, part.labels.cpu(), steps, 1)[:, 0]
-            base = features_of(request.model, layer, others)
+            base = features_of(request.model, part.head.layer, others)
             share = torch.from_numpy(uniform(self.seed, request.keys, Purpose.GRADIENT_SHAP + draw)).to(features)
             total += (features - base) * part.gradient(torch.lerp(base, features, share[:, None, None, None]))
         return (total / self.draws).sum(1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.layer import feeds_no_logits, spatial_of
+from harmonia.attribution.layer import AtLayer, feeds_no_logits, spatial_of
 from harmonia.errors import InputError
 from harmonia.shapes import Images, Labels, Logits, Maps
 
@@ -40,6 +40,11 @@ class Head:
         images = self._images[:1] if self._feeds_all else self._images[rows]
         return self._run(images, lambda output: self._laid_out(features, rows))
 
+    @property
+    def own_passes(self) -> int:
+        """The images' own, and inside the network the black ones' that tell what passes beside the layer."""
+        return 1 if self.layer == "input" else 2
+
     def _laid_out(self, features: Tensor, rows: Tensor) -> Tensor:
         assert self._activations is not None
         like = self._activations.unflatten(0, (len(self._images), -1))[rows].flatten(0, 1)
@@ -53,11 +58,8 @@ class Head:
         def stand_in(module: nn.Module, args: tuple, output: Any) -> Any:
             return put(output)
 
-        hook = self._module.register_forward_hook(stand_in)
-        try:
+        with self._module.register_forward_hook(stand_in):
             return self._model(images)
-        finally:
-            hook.remove()
 
     @cached_property
     def _feeds_all(self) -> bool:
@@ -86,14 +88,11 @@ def features_of(model: Model, layer: str, images: Images) -> Tensor:
     def end_pass(module: nn.Module, args: tuple, output: Any) -> None:
         raise StopAtLayer(output)
 
-    hook = model.layer(layer).register_forward_hook(end_pass)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), model.layer(layer).register_forward_hook(end_pass):
             model(images)
     except StopAtLayer as stop:
         return spatial_of(model, layer, single_tensor(layer, stop.output), len(images)).float()
-    finally:
-        hook.remove()
     raise feeds_no_logits(layer)
 
 
@@ -102,11 +101,6 @@ def single_tensor(layer: str, output: Any) -> Tensor:
     if not isinstance(output, Tensor):
         raise InputError(f"layer {layer!r} gives a {type(output).__name__} and no single tensor; choose another layer")
     return output
-
-
-def own_passes(layer: str) -> int:
-    """Passes of a Head itself: the images', and inside the network the black ones' that tell what passes beside."""
-    return 1 if layer == "input" else 2
 
 
 @dataclass(frozen=True)
@@ -135,24 +129,23 @@ class HeadBatch:
         return gradient
 
 
-def maps_from_head(
-    request: Request, layer: str, passes: int | Callable[[Tensor], int], attribute: Callable[[HeadBatch], Maps]
-) -> Explanation:
-    """Maps of a method that runs the network behind a layer many times.
+class FromHead(AtLayer):
+    """A method that runs the network behind a layer many times."""
 
-    attribute: to maps (B, h, w). passes: an image's, or a function of the features.
-    """
-    passes_of_image = 0
+    def passes(self, head: Head) -> int:
+        """Of each image."""
+        raise NotImplementedError
 
-    def explain(part: Request) -> tuple[Maps, Logits, Labels]:
-        nonlocal passes_of_image
-        with torch.no_grad():
-            head = Head(request.model, layer, part.images())
-            labels = request.choose_labels(head.logits, part.positions)
-            maps = attribute(HeadBatch(head, labels, part))
-        passes_of_image = passes(head.features) if callable(passes) else passes
-        part.count_finished()
-        return maps, head.logits, labels
+    def maps(self, part: HeadBatch) -> Maps:
+        raise NotImplementedError
 
-    computed = request.in_batches(explain)
-    return Explanation.in_passes(passes_of_image, *computed)
+    def __call__(self, request: Request) -> Explanation:
+        layer = self.layer_of(request.model)
+
+        def explain(part: Request) -> tuple[Maps, Logits, Labels, int]:
+            with torch.no_grad():
+                head = Head(part.model, layer, part.images())
+                labels = part.choose_labels(head.logits, part.positions)
+                return self.maps(HeadBatch(head, labels, part)), head.logits, labels, self.passes(head)
+
+        return request.explain(explain)

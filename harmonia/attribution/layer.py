@@ -1,6 +1,6 @@
 """What methods share that look at a layer: which one, its feature maps, the gradient there, and whether it cancels."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harmonia.attribution.contract import Explanation, Model, Request
+from harmonia.attribution.contract import Backgrounds, Explanation, Model, Request
 from harmonia.errors import InputError
 from harmonia.shapes import Labels, Logits, Maps
 
@@ -21,6 +21,7 @@ VANISHED = 1e-5  # below, a map of what is left would be rounding
 class AtLayer:
     """A method that looks at one layer."""
 
+    backgrounds: ClassVar[Backgrounds | None] = None
     auto: ClassVar[str]  # the place that layer="auto" stands for
 
     layer: str = "auto"  # input, middle, final, normalised, or a module's name
@@ -40,19 +41,25 @@ class ClassGradient:
     labels: Labels
 
 
-def maps_from_gradient(request: Request, layer: str, to_maps: Callable[[ClassGradient], Maps]) -> Explanation:
-    """Maps made of a layer's feature maps and the class's gradient there, one pass an image."""
+class FromGradient(AtLayer):
+    """A method whose maps follow from a layer's feature maps and the class's gradient there: one pass an image."""
 
-    def explain(part: Request) -> tuple[Maps, Logits, Labels]:
-        at_layer = class_gradient(request.model, layer, part)
-        part.count_finished()
-        return to_maps(at_layer), at_layer.logits, at_layer.labels
+    def maps(self, at_layer: ClassGradient) -> Maps:
+        raise NotImplementedError
 
-    return Explanation.in_passes(1, *request.in_batches(explain))
+    def __call__(self, request: Request) -> Explanation:
+        layer = self.layer_of(request.model)
+
+        def explain(part: Request) -> tuple[Maps, Logits, Labels, int]:
+            at_layer = class_gradient(part, layer)
+            return self.maps(at_layer), at_layer.logits, at_layer.labels, 1
+
+        return request.explain(explain)
 
 
-def class_gradient(model: Model, layer: str, request: Request) -> ClassGradient:
+def class_gradient(request: Request, layer: str) -> ClassGradient:
     """Of one micro-batch, on its device; only the part of the network behind the layer is differentiated."""
+    model = request.model
     with torch.no_grad(), graph_behind(model.layer(layer)) as outputs:
         logits = model(request.images())
         labels = request.choose_labels(logits.detach(), request.positions)
@@ -82,11 +89,8 @@ def graph_behind(layer: nn.Module) -> Iterator[list[Tensor]]:
         # a clone, because layers behind may work in place and a leaf does not allow it
         return outputs[-1].clone()
 
-    hook = layer.register_forward_hook(start_graph)
-    try:
+    with layer.register_forward_hook(start_graph):
         yield outputs
-    finally:
-        hook.remove()
 
 
 def feeds_no_logits(layer: str) -> InputError:

@@ -8,6 +8,7 @@ a change of shape happens between modules.
 """
 
 import copy
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -20,10 +21,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from harmonia.attribution.contract import Explanation, Model, Request
-from harmonia.attribution.head import HeadBatch, maps_from_head
+from harmonia.attribution.head import Head
 from harmonia.attribution.layer import AtLayer
 from harmonia.errors import InputError
-from harmonia.shapes import Images, Maps
+from harmonia.shapes import Images, Labels, Logits, Maps
 
 WITH_RULE = (*SUPPORTED_LAYERS_WITH_RULES, *SUPPORTED_NON_LINEAR_LAYERS)
 SHAPE_ONLY = (nn.Identity, nn.Flatten)  # linear without weights: the epsilon rule holds
@@ -38,7 +39,6 @@ class LRP(AtLayer):
     """
 
     version: ClassVar[int] = 2
-    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
     auto: ClassVar[str] = "input"
 
@@ -53,15 +53,23 @@ class LRP(AtLayer):
         check_modules(request.model)
         with torch.no_grad():
             check_functions(request.model, request.take(torch.tensor([0])).images())
-        # the images' own and Captum's two; the single image that was looked at is left out
-        return maps_from_head(request, layer, 3, partial(self._attribute, *copy_to_alter(request.model, layer)))
+        altered, end = copy_to_alter(request.model, layer)
 
-    def _attribute(self, model: Any, end: "Copy", part: HeadBatch) -> Maps:
+        def explain(part: Request) -> tuple[Maps, Logits, Labels, int]:
+            with torch.no_grad():
+                head = Head(part.model, layer, part.images())
+                labels = part.choose_labels(head.logits, part.positions)
+                # three passes: the images' own and Captum's two; the single image that was looked at is left out
+                return self._relevance(part, labels, altered, end), head.logits, labels, 3
+
+        return request.explain(explain)
+
+    def _relevance(self, part: Request, chosen: Labels, model: Any, end: "Copy") -> Maps:
         # Captum scales a layer's relevance by the logit of the input in the same place: of a mosaic, whose images stand
         # in many places, that is the right one where it is alone
-        at_once = 1 if part.request.images_per_input > 1 else len(part.labels)
+        at_once = 1 if part.images_per_input > 1 else len(chosen)
         maps = []
-        for images, labels in zip(part.request.images().split(at_once), part.labels.split(at_once), strict=True):
+        for images, labels in zip(part.images().split(at_once), chosen.split(at_once), strict=True):
             for module in model.modules():  # Captum takes the rules away each time
                 if is_leaf(module) and type(module) not in SUPPORTED_NON_LINEAR_LAYERS:
                     setattr(module, "rule", EpsilonRule(epsilon=self.epsilon))  # noqa: B010
@@ -83,18 +91,18 @@ def copy_to_alter(model: Model, layer: str) -> tuple[Any, Copy]:
 
     Captum knows the relevance behind modules with a rule alone: neither behind a ReLU nor behind a chain of modules.
     """
-    own: Any = copy.deepcopy(model)
-    asked, end = own.layer(layer), Copy()
-    for parent in list(own.modules()):
+    altered: Any = copy.deepcopy(model)
+    asked, end = altered.layer(layer), Copy()
+    for parent in list(altered.modules()):
         for name, child in list(parent.named_children()):
             known = Copy() if isinstance(child, nn.Identity) else child
             if child is asked:
                 known = nn.Sequential(known, end)
             setattr(parent, name, known)
-    for module in own.modules():
+    for module in altered.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False
-    return own, end
+    return altered, end
 
 
 def is_leaf(module: nn.Module) -> bool:
@@ -120,16 +128,13 @@ def check_functions(model: Any, image: Images) -> None:
         watch.at_work.pop()
         watch.started |= module is start
 
-    hooks = []
-    try:
+    with ExitStack() as hooks:
         for name, module in model.named_modules():
             enter = partial(lambda name, module, args: watch.at_work.append((name, module)), name)
-            hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+            hooks.enter_context(module.register_forward_pre_hook(enter))
+            hooks.enter_context(module.register_forward_hook(leave))
         with watch:
             model(image)
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 class Watch(TorchFunctionMode):

@@ -1,24 +1,40 @@
 """Maps that do not look at the network: what any method must beat."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
 
-from harmonia.attribution.contract import Explanation, Request
+from harmonia.attribution.contract import Backgrounds, Explanation, Request
 from harmonia.draws import Purpose, uniform
 from harmonia.errors import InputError
 from harmonia.shapes import Labels, Logits, Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Random:
+class Blind:
+    """Maps made without the network; one pass says which class is explained."""
+
+    backgrounds: ClassVar[Backgrounds | None] = None
+
+    def maps(self, part: Request) -> Maps:
+        raise NotImplementedError
+
+    def __call__(self, request: Request) -> Explanation:
+        def explain(part: Request) -> tuple[Maps, Logits, Labels, int]:
+            with torch.no_grad():
+                logits = part.model(part.images())
+            return self.maps(part), logits, part.choose_labels(logits, part.positions), 1
+
+        return request.explain(explain)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Random(Blind):
     """Uniform numbers in (0, 1), a hash of (seed, image, cell)."""
 
     version: ClassVar[int] = 1
-    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "minmax"
 
     cells: int = 14  # a side
@@ -28,20 +44,16 @@ class Random:
         if self.cells < 1:
             raise InputError(f"method.cells must be at least 1, got {self.cells}")
 
-    def __call__(self, request: Request) -> Explanation:
-        def of(part: Request) -> Maps:
-            numbers = uniform(self.seed, part.keys[:, None], Purpose.RANDOM_MAP, np.arange(self.cells**2))
-            return torch.from_numpy(numbers).view(-1, self.cells, self.cells)
-
-        return blind(request, of)
+    def maps(self, part: Request) -> Maps:
+        numbers = uniform(self.seed, part.keys[:, None], Purpose.RANDOM_MAP, np.arange(self.cells**2))
+        return torch.from_numpy(numbers).view(-1, self.cells, self.cells)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Centre:
+class Centre(Blind):
     """1 in the middle of the view, falling with the distance to 0 in its corners."""
 
     version: ClassVar[int] = 1
-    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "minmax"
 
     cells: int = 32  # a side
@@ -50,35 +62,18 @@ class Centre:
         if self.cells < 2:
             raise InputError(f"method.cells must be at least 2, got {self.cells}")
 
-    def __call__(self, request: Request) -> Explanation:
+    def maps(self, part: Request) -> Maps:
         axis = torch.linspace(-1, 1, self.cells)
         map_hw = 1 - torch.hypot(axis[:, None], axis) / 2**0.5
-        return blind(request, lambda part: map_hw.expand(len(part.pixels), -1, -1))
+        return map_hw.expand(len(part.pixels), -1, -1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Edges:
+class Edges(Blind):
     """Length of the brightness's gradient by central differences: an edge detector (Adebayo et al. 2018)."""
 
     version: ClassVar[int] = 1
-    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
 
-    def __call__(self, request: Request) -> Explanation:
-        def of(part: Request) -> Maps:
-            down, right = torch.gradient(part.images().mean(1), dim=(1, 2))
-            return torch.hypot(down, right)
-
-        return blind(request, of)
-
-
-def blind(request: Request, maps_of: Callable[[Request], Maps]) -> Explanation:
-    """Maps made without the network; one pass says which class is explained."""
-
-    def explain(part: Request) -> tuple[Maps, Logits, Labels]:
-        with torch.no_grad():
-            logits = request.model(part.images())
-        part.count_finished()
-        return maps_of(part), logits, request.choose_labels(logits, part.positions)
-
-    return Explanation.in_passes(1, *request.in_batches(explain))
+    def maps(self, part: Request) -> Maps:
+        down, right = torch.gradient(part.images().mean(1), dim=(1, 2))
+        return torch.hypot(down, right)

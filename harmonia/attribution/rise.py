@@ -13,23 +13,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from harmonia.attribution.contract import Explanation, Request
-from harmonia.attribution.head import HeadBatch, maps_from_head, own_passes
-from harmonia.attribution.layer import AtLayer
+from harmonia.attribution.head import FromHead, Head, HeadBatch
 from harmonia.draws import Purpose, uniform
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class RISE(AtLayer):
+class RISE(FromHead):
     """Mean of random smooth masks, weighted by the class's probability behind them, over keep (eq. 6).
 
     0 or more. Masks are a hash of (seed, image, draw) and of the layer's resolution.
     """
 
     version: ClassVar[int] = 2
-    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "minmax"
     auto: ClassVar[str] = "input"
 
@@ -45,11 +42,10 @@ class RISE(AtLayer):
                 f"{self.masks}, {self.grid} and {self.keep}"
             )
 
-    def __call__(self, request: Request) -> Explanation:
-        layer = self.layer_of(request.model)
-        return maps_from_head(request, layer, own_passes(layer) + self.masks, self._attribute)
+    def passes(self, head: Head) -> int:
+        return head.own_passes + self.masks
 
-    def _attribute(self, part: HeadBatch) -> Maps:
+    def maps(self, part: HeadBatch) -> Maps:
         features = part.head.features
         total = torch.zeros_like(features[:, 0])
         for draw in range(self.masks):

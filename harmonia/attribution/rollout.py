@@ -5,8 +5,8 @@ H. Chefer, S. Gur, L. Wolf, "Generic Attention-model Explainability for Interpre
 Transformers", ICCV 2021, https://arxiv.org/abs/2103.15679, eq. 5-6.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -26,52 +26,40 @@ class AttentionRollout:
     backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "minmax"
 
-    def __call__(self, request: Request) -> Explanation:
-        def step(attention_BHNN: Tensor, gradient_BHNN: Tensor, flow_BNN: Tensor) -> Tensor:
-            mean_BNN = attention_BHNN.mean(1)
-            return (mean_BNN @ flow_BNN + flow_BNN) / 2  # half of a block's output is its input
-
-        return roll_out(request, step)
-
-
-@dataclass(frozen=True, kw_only=True)
-class GradientRollout:
-    """The same with every head's attention times its positive gradient of the class's logit (eq. 5-6)."""
-
-    version: ClassVar[int] = 2
-    backgrounds: ClassVar[None] = None
-    normalise: ClassVar[str] = "minmax"
+    def step(self, attention_BHNN: Tensor, gradient_BHNN: Tensor, flow_BNN: Tensor) -> Tensor:
+        """What has come to a block's tokens, from what had come to the block before's."""
+        mean_BNN = attention_BHNN.mean(1)
+        return (mean_BNN @ flow_BNN + flow_BNN) / 2  # half of a block's output is its input
 
     def __call__(self, request: Request) -> Explanation:
-        def step(attention_BHNN: Tensor, gradient_BHNN: Tensor, flow_BNN: Tensor) -> Tensor:
-            mean_BNN = (attention_BHNN * gradient_BHNN).relu().mean(1)
-            return mean_BNN @ flow_BNN + flow_BNN
+        return request.explain(self._explain)
 
-        return roll_out(request, step)
-
-
-def roll_out(request: Request, step: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Explanation:
-    """Maps of the patches' share in the tokens that the head reads, from the first block to the last."""
-
-    def explain(part: Request) -> tuple[Maps, Logits, Labels]:
-        with torch.no_grad(), attention(request.model) as matrices:
+    def _explain(self, part: Request) -> tuple[Maps, Logits, Labels, int]:
+        """Maps of the patches' share in the tokens that the head reads, from the first block to the last."""
+        with torch.no_grad(), attention(part.model) as matrices:
             with torch.enable_grad():
-                logits = request.model(part.images())
-                labels = request.choose_labels(logits.detach(), part.positions)
+                logits = part.model(part.images())
+                labels = part.choose_labels(logits.detach(), part.positions)
                 score = logits.gather(1, labels[:, None]).sum()
             gradients = torch.autograd.grad(score, matrices)
             tokens = matrices[0].shape[-1]
             flow_BNN = torch.eye(tokens).to(logits).expand(len(matrices[0]), -1, -1)
             for attention_BHNN, gradient_BHNN in zip(matrices, gradients, strict=True):
-                flow_BNN = step(attention_BHNN.detach().float(), gradient_BHNN.float(), flow_BNN)
+                flow_BNN = self.step(attention_BHNN.detach().float(), gradient_BHNN.float(), flow_BNN)
             # of the last block's tokens the head reads those that have a gradient: the class token, or the patches
             read_B1N = (gradients[-1] != 0).any(3).any(1).to(flow_BNN)[:, None]
             share_BN1 = (read_B1N @ flow_BNN / read_B1N.sum(2, keepdim=True).clamp(min=1)).mT
-            maps = request.model.spatial(share_BN1)[:, 0]
-        part.count_finished()
-        return maps, logits.detach(), labels
+            return part.model.spatial(share_BN1)[:, 0], logits.detach(), labels, 1
 
-    return Explanation.in_passes(1, *request.in_batches(explain))
+
+class GradientRollout(AttentionRollout):
+    """The same with every head's attention times its positive gradient of the class's logit (eq. 5-6)."""
+
+    version: ClassVar[int] = 2
+
+    def step(self, attention_BHNN: Tensor, gradient_BHNN: Tensor, flow_BNN: Tensor) -> Tensor:
+        mean_BNN = (attention_BHNN * gradient_BHNN).relu().mean(1)
+        return mean_BNN @ flow_BNN + flow_BNN
 
 
 @contextmanager
@@ -102,18 +90,11 @@ def attention(model: Model) -> Iterator[list[Tensor]]:
         matrices.append(output if output.requires_grad else output.requires_grad_())
         return matrices[-1]
 
-    fused = {name: block.fused_attn for name, block in blocks.items()}
-    hooks = []
-    try:
+    with ExitStack() as restored:
         for name, block in blocks.items():
-            # the fused kernel never holds the matrix
-            block.fused_attn = False
-            hooks.append(
+            restored.callback(setattr, block, "fused_attn", block.fused_attn)
+            block.fused_attn = False  # the fused kernel never holds the matrix
+            restored.enter_context(
                 block.attn_drop.register_forward_hook(lambda module, args, output, name=name: keep(name, output))
             )
         yield matrices
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for name, block in blocks.items():
-            block.fused_attn = fused[name]

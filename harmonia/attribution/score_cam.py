@@ -4,21 +4,17 @@ S. Desai, H. Ramaswamy, "Ablation-CAM", WACV 2020; H. Wang, Z. Wang, M. Du, F. Y
 X. Hu, "Score-CAM", CVPR Workshops 2020, https://arxiv.org/abs/1910.01279. Kept before their ReLU, as Grad-CAM's.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from harmonia.attribution.contract import Explanation, Request
-from harmonia.attribution.head import Head, HeadBatch, maps_from_head, own_passes
-from harmonia.attribution.layer import AtLayer
+from harmonia.attribution.head import FromHead, Head, HeadBatch
 from harmonia.shapes import Maps
 
 
-@dataclass(frozen=True, kw_only=True)
-class AblationCAM(AtLayer):
+class AblationCAM(FromHead):
     """Channels weighted by the class logit's drop when they are set to 0, summed.
 
     The paper divides the drop by the logit, a factor an image that turns the map around where the logit is negative;
@@ -26,15 +22,13 @@ class AblationCAM(AtLayer):
     """
 
     version: ClassVar[int] = 2
-    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
     auto: ClassVar[str] = "final"
 
-    def __call__(self, request: Request) -> Explanation:
-        layer = self.layer_of(request.model)
-        return maps_from_head(request, layer, lambda features: own_passes(layer) + features.shape[1], self._attribute)
+    def passes(self, head: Head) -> int:
+        return head.own_passes + head.features.shape[1]
 
-    def _attribute(self, part: HeadBatch) -> Maps:
+    def maps(self, part: HeadBatch) -> Maps:
         features = part.head.features
         whole = part.head.logits.gather(1, part.labels[:, None])[:, 0]
         maps = torch.zeros_like(features[:, 0])
@@ -45,8 +39,7 @@ class AblationCAM(AtLayer):
         return maps
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScoreCAM(AtLayer):
+class ScoreCAM(FromHead):
     """Channels weighted by the softmax over channels of the class's logit on the image times the channel, summed.
 
     Each channel is enlarged to the image and brought into [0, 1]; a constant one masks nothing away and has no weight.
@@ -56,15 +49,13 @@ class ScoreCAM(AtLayer):
     """
 
     version: ClassVar[int] = 3
-    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "positive_minmax"
     auto: ClassVar[str] = "final"
 
-    def __call__(self, request: Request) -> Explanation:
-        layer = self.layer_of(request.model)
-        return maps_from_head(request, layer, lambda features: 2 + features.shape[1], self._attribute)
+    def passes(self, head: Head) -> int:
+        return 2 + head.features.shape[1]
 
-    def _attribute(self, part: HeadBatch) -> Maps:
+    def maps(self, part: HeadBatch) -> Maps:
         features = part.head.features
         images = Head(part.request.model, "input", part.request.images())
         scores = torch.full(features.shape[:2], -torch.inf, device=features.device)

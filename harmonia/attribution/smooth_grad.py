@@ -10,23 +10,20 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from harmonia.attribution.contract import Explanation, Request
-from harmonia.attribution.head import HeadBatch, maps_from_head, own_passes
-from harmonia.attribution.layer import AtLayer
+from harmonia.attribution.head import FromHead, Head, HeadBatch
 from harmonia.draws import Purpose, normal
 from harmonia.errors import InputError
 from harmonia.shapes import Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmoothGrad(AtLayer):
+class SmoothGrad(FromHead):
     """Mean gradient over noisy copies of the features, in absolute value, summed over channels.
 
     The noise is a hash of (seed, image, draw, feature).
     """
 
     version: ClassVar[int] = 3
-    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "percentile"
     auto: ClassVar[str] = "input"
 
@@ -38,11 +35,10 @@ class SmoothGrad(AtLayer):
         if self.draws < 1 or self.noise < 0:
             raise InputError(f"method.draws must be 1 or more and noise 0 or more, got {self.draws} and {self.noise}")
 
-    def __call__(self, request: Request) -> Explanation:
-        layer = self.layer_of(request.model)
-        return maps_from_head(request, layer, own_passes(layer) + self.draws, self._attribute)
+    def passes(self, head: Head) -> int:
+        return head.own_passes + self.draws
 
-    def _attribute(self, part: HeadBatch) -> Maps:
+    def maps(self, part: HeadBatch) -> Maps:
         features = part.head.features
         spread = self.noise * (features.amax((1, 2, 3)) - features.amin((1, 2, 3)))[:, None, None, None]
         cells = np.arange(features[0].numel(), dtype=np.uint64)

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from harmonia.attribution.cam import GradCAM
 from harmonia.attribution.contract import Backgrounds, Explanation, Request
-from harmonia.attribution.grad_cam import GradCAM, weighted_channels
 from harmonia.attribution.layer import class_gradient
 from harmonia.attribution.objectives import OBJECTIVES
 from harmonia.attribution.passes import in_passes
@@ -109,8 +109,8 @@ class Optimisation:
         """First mask logits, the model on the whole images and the classes to explain: one pass."""
         method, model = self.method, request.model
         if method.start is not None:
-            at_layer = class_gradient(model, method.start.layer_of(model), request)
-            cells = spread(weighted_channels(at_layer), method.grid)
+            at_layer = class_gradient(request, method.start.layer_of(model))
+            cells = spread(method.start.maps(at_layer), method.grid)
             return method.start_spread * cells, at_layer.logits, at_layer.labels
         with torch.no_grad():
             logits = model(request.images())

@@ -6,9 +6,8 @@ from pytorch_grad_cam import HiResCAM as OracleHiRes
 from pytorch_grad_cam import LayerCAM as OracleLayer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-from harmonia.attribution.cam import GradCAMPlusPlus, HiResCAM, LayerCAM, plus_plus
+from harmonia.attribution.cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
 from harmonia.attribution.captum_methods import IntegratedGradients
-from harmonia.attribution.grad_cam import GradCAM
 from harmonia.attribution.gradient import InputXGradient
 from harmonia.attribution.layer import ClassGradient
 from harmonia.errors import InputError
@@ -85,7 +84,7 @@ def test_on_signed_features_a_weight_stays_between_0_and_half_the_positive_gradi
     found = ClassGradient(features, gradients, torch.zeros(1, 4), torch.zeros(1, dtype=torch.long))
     alpha = torch.tensor([1 / 2, 1 / 2, 1 / (2 + 4 * 0.5)])
     expected = (alpha * 4 * 0.5 * features[0, :, 0, 0]).sum()
-    torch.testing.assert_close(plus_plus(found), expected.expand(1, 2, 2))
+    torch.testing.assert_close(GradCAMPlusPlus().maps(found), expected.expand(1, 2, 2))
 
 
 def test_a_channel_without_gradient_has_no_weight_and_no_nan(toy, noise, explain):
@@ -129,7 +128,7 @@ def test_of_a_vit_these_cams_look_behind_the_last_blocks_normalisation(method, e
 )
 def test_where_the_scale_of_the_last_feature_map_matters_the_normalised_layer_is_the_default_one(arch, name):
     model = random_classifier(arch)
-    assert model.normalised_layer() == model.default_layer() == name
+    assert model.layer_name("normalised") == model.layer_name("final") == name
 
 
 def test_a_head_that_reads_a_cells_tokens_notices_their_scale(explain, noise):

@@ -28,7 +28,7 @@ from planted_patterns import (
 )
 from torch import nn
 
-from harmonia.attribution.grad_cam import GradCAM
+from harmonia.attribution.cam import GradCAM
 from harmonia.attribution.objectives import OBJECTIVES
 from harmonia.attribution.soundness import SoundnessSaliency, composite, total_variation
 from harmonia.features.resample import upsampling_matrix

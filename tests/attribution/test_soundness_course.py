@@ -22,8 +22,8 @@ from planted_patterns import (
     upsampled,
 )
 
+from harmonia.attribution.cam import GradCAM
 from harmonia.attribution.contract import Request
-from harmonia.attribution.grad_cam import GradCAM
 from harmonia.attribution.passes import CPU_PASS, BatchSize
 from harmonia.attribution.soundness import SoundnessSaliency, composite
 from harmonia.errors import InputError

@@ -21,8 +21,8 @@ from planted_patterns import (
 )
 from scipy.stats import spearmanr
 
+from harmonia.attribution.cam import GradCAM
 from harmonia.attribution.contract import Backgrounds
-from harmonia.attribution.grad_cam import GradCAM
 from harmonia.attribution.soundness import SoundnessSaliency, composite
 from harmonia.data.decode import open_rgb
 from harmonia.data.replacements import Replacements
