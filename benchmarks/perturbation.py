@@ -18,8 +18,7 @@ from side_by_side import alternate, header, ratio, spec_of
 
 from harmonia.attribution.passes import CPU_PASS, BatchSize
 from harmonia.evaluation.metrics.contract import ExplainedImages, Metric
-from harmonia.evaluation.metrics.deletion import Deletion
-from harmonia.evaluation.metrics.insertion import Insertion
+from harmonia.evaluation.metrics.curve import Deletion, Insertion
 from harmonia.models.classifier import Classifier
 from harmonia.models.load import load
 

@@ -17,7 +17,7 @@ from harmonia.features.maps import UNREADABLE, unpack
 from harmonia.job.completion import CountingModule
 from harmonia.job.contract import Job
 from harmonia.job.progress import ProgressBar
-from harmonia.job.source import batch_images
+from harmonia.job.source import BatchImages
 from harmonia.models.classifier import class_indices
 from harmonia.shapes import Images, Labels, Maps
 
@@ -49,19 +49,31 @@ class Scorer(CountingModule):
             fact["flag"] if readable else UNREADABLE
             for fact, readable in zip(facts, batch.readable.tolist(), strict=True)
         ]
-        usable = torch.tensor([row for row, flag in enumerate(flags) if not flag], dtype=torch.long)
+        usable = [row for row, flag in enumerate(flags) if not flag]
         self._progress.advance(len(flags) - len(usable))
-        explained = [facts[row]["explained"] for row in usable.tolist()]
-        maps = torch.from_numpy(unpack(arrays))[usable]
-        scores = self._score(batch, usable, maps, class_indices(self.classifier, explained)) if explained else None
+        scores, passes = Scores({}), np.zeros(len(flags), int)
+        if usable:
+            labels = class_indices(self.classifier, [facts[row]["explained"] for row in usable])
+            scores = self._score(batch, torch.tensor(usable), torch.from_numpy(unpack(arrays))[usable], labels)
+            passes[usable] = np.asarray(scores.passes)
+        values = {name: np.full(len(flags), np.nan) for name in [*self._metric.better, *scores.scores]}
+        why = [dict.fromkeys(values, flag) if flag else {} for flag in flags]
+        for name, score in scores.scores.items():
+            values[name][usable] = score.values.numpy()
+            for row, reason in zip(usable, score.reasons, strict=True):
+                why[row] |= {name: reason} if reason else {}
+        self.passes += int(passes.sum())
         seconds = (time.monotonic() - started) / len(flags)
-        return self._shard(flags, usable, scores, seconds)
+        return values, [
+            {"flag": flag, "passes": count, "seconds": seconds, REASONS: json.dumps(reasons)}
+            for flag, count, reasons in zip(flags, passes.tolist(), why, strict=True)
+        ]
 
     def _score(self, batch: ViewBatch, usable: Tensor, maps: Maps, labels: Labels) -> Scores:
         job = self._job
-        shown = batch_images(job, batch.indices[usable], self.device)
+        of_batch = BatchImages(job, batch.indices[usable], self.device)
         positions = torch.arange(len(usable))
-        keys = shown.keys(positions)
+        keys = of_batch.keys(positions)
         names = [self.classifier.classes[label] for label in labels.tolist()]
 
         again = torch.zeros(len(usable), dtype=torch.long)  # passes of maps that the metric had made
@@ -72,7 +84,7 @@ class Scorer(CountingModule):
                     model=model,
                     pixels=_levels(images),
                     choose_labels=lambda logits, positions: labels[positions].to(logits.device),
-                    replacements=shown.replacements,
+                    replacements=of_batch.replacements,
                     device=self.device,
                     batch_size=self.batch_size,
                     positions=rows,
@@ -89,7 +101,7 @@ class Scorer(CountingModule):
                 pixels=batch.pixels[usable],
                 maps=maps,
                 labels=labels,
-                boxes=self._boxes(batch, usable, shown.records(positions), names),
+                boxes=self._boxes(batch, usable, of_batch.records(positions), names),
                 keys=keys,
                 device=self.device,
                 batch_size=self.batch_size,
@@ -110,26 +122,6 @@ class Scorer(CountingModule):
             boxes.in_view(record.image_id, name, (width, height), self._job.source.view)
             for record, name, (width, height) in zip(records, names, batch.sizes[rows].tolist(), strict=True)
         )
-
-    def _shard(
-        self, flags: list[str], usable: Tensor, scores: Scores | None, seconds: float
-    ) -> tuple[dict[str, np.ndarray], list[dict]]:
-        names = dict.fromkeys([*self._metric.better, *(scores.scores if scores else ())])
-        arrays = {name: np.full(len(flags), np.nan) for name in names}
-        why = [dict.fromkeys(names, flag) if flag else {} for flag in flags]
-        passes = np.zeros(len(flags), int)
-        if scores is not None:
-            rows = usable.numpy()
-            passes[rows] = scores.passes.numpy()
-            for name, score in scores.scores.items():
-                arrays[name][rows] = score.values.numpy()
-                for row, reason in zip(rows.tolist(), score.reasons, strict=True):
-                    why[row] |= {name: reason} if reason else {}
-        self.passes += int(passes.sum())
-        return arrays, [
-            {"flag": flag, "passes": int(spent), "seconds": seconds, REASONS: json.dumps(of_image)}
-            for flag, spent, of_image in zip(flags, passes, why, strict=True)
-        ]
 
 
 def _levels(images: Images) -> Tensor:

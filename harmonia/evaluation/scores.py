@@ -95,8 +95,7 @@ class MapScores(Evaluation):
                 positions = [scores.shard_items(shard)[row] for row in readable]
                 # a shard of flagged maps alone, which no metric saw, lacks the names that only a metric gives
                 lacking = [name for name in names if name not in arrays]
-                arrays |= {name: np.full(len(facts), np.nan) for name in lacking}
-                values = {name: arrays[name][readable] for name in names}
+                values = {name: arrays.get(name, np.full(len(facts), np.nan))[readable] for name in names}
                 why = [dict.fromkeys(lacking, facts[row]["flag"]) | json.loads(facts[row][REASONS]) for row in readable]
                 yield self._columns(job, positions, values, why)
 

@@ -48,10 +48,10 @@ class Probe:
         positive = explained.maps.mean((1, 2)) > 0
         boxes = torch.tensor([len(of_image) for of_image in explained.boxes]).double()
         found = {
-            "probe": Score.defined(self.factor * explained.maps.mean((1, 2))),
-            "again": Score.defined(difference),
+            "probe": Score.of(self.factor * explained.maps.mean((1, 2))),
+            "again": Score.of(difference),
             "boxes": Score(boxes.masked_fill(positive, math.nan), tuple("above 0" if one else "" for one in positive)),
-            "probe/part": Score.defined(rows),
+            "probe/part": Score.of(rows),
         }
         explained.on_progress(len(rows))
         return Scores(found, torch.full((len(rows),), 2))

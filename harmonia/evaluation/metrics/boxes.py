@@ -35,6 +35,13 @@ class BoxScores:
 
     version: ClassVar[int] = 1
     needs_boxes: ClassVar[bool] = True
+    # a box's area is the image's, not the map's
+    better: ClassVar[Mapping[str, str]] = {
+        "pointing_game": "higher",
+        "energy_pointing_game": "higher",
+        "box_iou": "higher",
+        "box_area": "",
+    }
 
     # of the pointing game: a highest pixel so far from a pixel inside is a hit; Zhang et al. have 15
     tolerance_px: float = 0.0
@@ -44,11 +51,6 @@ class BoxScores:
             raise InputError(
                 f"evaluation.metric.tolerance_px must be a number of pixels, 0 or more, got {self.tolerance_px}"
             )
-
-    @property
-    def better(self) -> Mapping[str, str]:
-        """A box's area is the image's, not the map's."""
-        return {"pointing_game": "higher", "energy_pointing_game": "higher", "box_iou": "higher", "box_area": ""}
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         size = explained.pixels.shape[-1]
@@ -62,8 +64,7 @@ class BoxScores:
                     values[name][row] = value
                     reasons[name][row] = NO_MASS if value.isnan() else ""
             explained.on_progress(1)
-        passes = torch.zeros(len(explained.maps), dtype=torch.long)
-        return Scores({name: Score(values[name], tuple(reasons[name])) for name in values}, passes)
+        return Scores({name: Score.of(values[name], reasons[name]) for name in values})
 
     def _score(self, map_HW: Tensor, inside_HW: Tensor) -> dict[str, Tensor]:
         near_HW = torch.from_numpy(np.asarray(distance_transform_edt(~inside_HW.numpy())) <= self.tolerance_px)

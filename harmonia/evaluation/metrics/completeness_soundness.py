@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
-from harmonia.evaluation.metrics.contract import ExplainedImages, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
 from harmonia.evaluation.metrics.curve import curves, step_counts
-from harmonia.evaluation.metrics.perturbation import at_least, passes_of, score
+from harmonia.evaluation.metrics.perturbation import Baseline, baseline_of, passes_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +30,9 @@ class CompletenessSoundness:
     """
 
     version: ClassVar[int] = 2
+    better: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("completeness_auc", "completeness_auc_least", "soundness_auc", "soundness_auc_least"), "higher"
+    )
 
     steps: int = 28  # the authors'
     baseline: Baseline = "zero"
@@ -41,11 +43,6 @@ class CompletenessSoundness:
         if not 0 < self.floor < 1:
             raise InputError(f"evaluation.metric.floor must lie between 0 and 1, got {self.floor}")
 
-    @property
-    def better(self) -> Mapping[str, str]:
-        names = ("completeness_auc", "completeness_auc_least", "soundness_auc", "soundness_auc_least")
-        return dict.fromkeys(names, "higher")
-
     def __call__(self, explained: ExplainedImages) -> Scores:
         baseline = baseline_of(self.baseline, explained)
         of_images = curves(
@@ -55,7 +52,7 @@ class CompletenessSoundness:
             lambda logits, labels: logits.softmax(1),
         )
         parts = [self._parts(curve, label) for curve, label in zip(of_images, explained.labels.tolist(), strict=True)]
-        scores = {name: score(torch.stack([of_image[name] for of_image in parts])) for name in parts[0]}
+        scores = {name: Score.of(torch.stack([of_image[name] for of_image in parts])) for name in parts[0]}
         return Scores(scores, passes_of(of_images))
 
     def _parts(self, curve_SK: Tensor, label: int) -> dict[str, Tensor]:

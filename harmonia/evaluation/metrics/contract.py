@@ -5,7 +5,7 @@ model and tensors, never configurations, files or names of architectures. Adding
 conf/evaluation.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -15,7 +15,11 @@ from torch import Tensor
 
 from harmonia.attribution.contract import Model
 from harmonia.attribution.passes import BatchSize
+from harmonia.errors import InputError
+from harmonia.features.areas import in_view
 from harmonia.shapes import Images, Labels, Maps
+
+NOT_FINITE = "the network's answer is not finite"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +33,16 @@ class ExplainedImages:
     # of each image (n, 4): left, top, right, bottom of the explained class, in pixels of the view; n may be 0. Half
     # open: a pixel is inside whose centre is
     boxes: tuple[Tensor, ...]
-    keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.counter)
+    keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.draws)
     device: torch.device
     batch_size: BatchSize  # inputs that go through the model at once
     # (model, images (b, 3, H, W) in [0, 1], rows of them in this batch) -> raw maps of the same method, same classes
     explain: Callable[[Model, Images, Tensor], Maps]
     on_progress: Callable[[float], None]  # images finished since the last call; fractions are fine
+
+    def map_in_view(self, row: int) -> Tensor:
+        """An image's map enlarged bilinearly to the view's pixels, (H, W), on the device."""
+        return in_view(self.maps[row : row + 1].to(self.device), self.pixels.shape[-1])[0]
 
 
 @dataclass(frozen=True)
@@ -49,9 +57,14 @@ class Score:
             raise ValueError(f"a score must be NaN exactly where it has a reason, got {self.values}, {self.reasons}")
 
     @classmethod
-    def defined(cls, values: Tensor) -> "Score":
-        """Of a metric that is defined for every map that reaches it."""
-        return cls(values.double().cpu(), ("",) * len(values))
+    def of(cls, values: Tensor, reasons: Sequence[str] = ()) -> "Score":
+        """A value with a reason is undefined, and so is one that the network left without a finite answer."""
+        values, reasons = values.double().cpu(), reasons or [""] * len(values)
+        why = tuple(
+            reason or ("" if finite else NOT_FINITE)
+            for reason, finite in zip(reasons, values.isfinite().tolist(), strict=True)
+        )
+        return cls(torch.where(torch.tensor([bool(reason) for reason in why]), torch.nan, values), why)
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Scores:
     """What a metric gives: its scores by name, and the network passes that each image took."""
 
     scores: Mapping[str, Score]  # those of Metric.better in every batch, and name/part where a score has parts (layers)
-    passes: Tensor  # B, int64; those of ExplainedImages.explain are counted by the caller
+    passes: Tensor | int = 0  # B, int64; those of ExplainedImages.explain are counted by the caller
 
 
 class Metric(Protocol):
@@ -73,3 +86,10 @@ class Metric(Protocol):
         ...
 
     def __call__(self, explained: ExplainedImages) -> Scores: ...
+
+
+def at_least(least: float, **options: float) -> None:
+    """InputError for the first option of a metric that is below the least it can be."""
+    for name, value in options.items():
+        if value < least:
+            raise InputError(f"evaluation.metric.{name} must be at least {least}, got {value}")

@@ -1,14 +1,64 @@
-"""Curves of a class's probability while pixels are exchanged in the order of a map."""
+"""Insertion and deletion: curves of a class's probability while pixels are exchanged in the order of a map.
 
-from collections.abc import Callable, Iterator, Sequence
+V. Petsiuk, A. Das, K. Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018,
+section 4.2, https://arxiv.org/abs/1806.07421, and the authors' evaluation.py.
+"""
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
 from torch import Tensor
 
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages
-from harmonia.evaluation.metrics.perturbation import answers
-from harmonia.features.areas import descending, in_view
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
+from harmonia.evaluation.metrics.perturbation import Baseline, Reading, answers, baseline_of, of_explained, passes_of
+from harmonia.features.areas import descending
 from harmonia.shapes import Labels, Logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Insertion:
+    """Area under the class's probability against the share of pixels put into the baseline, best first; in [0, 1]."""
+
+    version: ClassVar[int] = 1
+    better: ClassVar[Mapping[str, str]] = {"insertion": "higher"}
+
+    steps: int = 28  # of equal size; RISE takes 224 at 224 x 224 pixels
+    baseline: Baseline = "blur"
+    reading: Reading = "probability"
+
+    def __post_init__(self):
+        at_least(1, steps=self.steps)
+
+    def ends(self, image: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor]:
+        """What is shown first and last."""
+        return baseline, image
+
+    def __call__(self, explained: ExplainedImages) -> Scores:
+        baseline = baseline_of(self.baseline, explained)
+        of_images = curves(
+            explained,
+            step_counts(explained, self.steps),
+            lambda image: self.ends(image, baseline(image)),
+            of_explained(self.reading),
+        )
+        areas = torch.stack([area_under(curve) for curve in of_images])
+        return Scores({name: Score.of(areas) for name in self.better}, passes_of(of_images))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deletion(Insertion):
+    """The same against the share of pixels that have become the baseline: how soon the class is lost."""
+
+    version: ClassVar[int] = 1
+    better: ClassVar[Mapping[str, str]] = {"deletion": "lower"}
+
+    baseline: Baseline = "zero"
+
+    def ends(self, image: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor]:
+        return image, baseline
 
 
 def exchanged(start: Tensor, end: Tensor, order: Tensor, counts: Sequence[int]) -> Iterator[Tensor]:
@@ -27,8 +77,7 @@ def pixel_order(explained: ExplainedImages, row: int) -> Tensor:
 
     The map is enlarged bilinearly. Ties come in one random order, fixed for all maps: plateaus are not read row by row.
     """
-    maps = explained.maps[row : row + 1].to(explained.device)
-    return descending(in_view(maps, explained.pixels.shape[-1]))[0]
+    return descending(explained.map_in_view(row)[None])[0]
 
 
 def step_counts(explained: ExplainedImages, steps: int) -> list[int]:
@@ -45,15 +94,8 @@ def curves(
     ends: Callable[[Tensor], tuple[Tensor, Tensor]],
     read: Callable[[Logits, Labels], Tensor],
 ) -> list[Tensor]:
-    """Of each image what is read after each count, (counts, ...).
-
-    ends: from an image to what is shown first and last.
-    """
-
-    def inputs(row: int, image: Tensor) -> Iterator[Tensor]:
-        return exchanged(*ends(image), pixel_order(explained, row), counts)
-
-    return answers(explained, inputs, read)
+    """What is read of each image after each count, (counts, ...). ends: what is shown of an image first and last."""
+    return answers(explained, lambda row, image: exchanged(*ends(image), pixel_order(explained, row), counts), read)
 
 
 def area_under(curve: Tensor) -> Tensor:

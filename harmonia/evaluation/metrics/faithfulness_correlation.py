@@ -14,10 +14,8 @@ from torch import Tensor
 
 from harmonia.draws import Purpose, counter_hash
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
-from harmonia.evaluation.metrics.contract import ExplainedImages, Scores
-from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, passes_of, score
-from harmonia.features.areas import in_view
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
+from harmonia.evaluation.metrics.perturbation import Baseline, Reading, baseline_of, drops, passes_of
 
 ROUNDING = 2.0**-21  # of float32 logits, four units in the last place; what a bf16 network rounds cannot be told apart
 
@@ -27,6 +25,7 @@ class FaithfulnessCorrelation:
     """Pearson correlation in [-1, 1] over random subsets of pixels, between the map's sum and the logit's drop."""
 
     version: ClassVar[int] = 2
+    better: ClassVar[Mapping[str, str]] = {"faithfulness_correlation": "higher"}
 
     draws: int = 100  # each costs a pass
     subset: int = 224  # pixels
@@ -39,10 +38,6 @@ class FaithfulnessCorrelation:
         at_least(1, subset=self.subset)
         at_least(0, seed=self.seed)
 
-    @property
-    def better(self) -> Mapping[str, str]:
-        return {"faithfulness_correlation": "higher"}
-
     def __call__(self, explained: ExplainedImages) -> Scores:
         size = explained.pixels.shape[-1]
         if self.subset >= size**2:
@@ -50,25 +45,18 @@ class FaithfulnessCorrelation:
                 f"evaluation.metric.subset must be less than the view's {size**2} pixels, got {self.subset}"
             )
         baseline = baseline_of(self.baseline, explained)
-        sums: list[list[Tensor]] = [[] for _ in explained.labels]
 
-        def inputs(row: int, image: Tensor) -> Iterator[Tensor]:
-            yield image
-            phi = in_view(explained.maps[row : row + 1], size).double().flatten()
+        def perturbed(image: Tensor, phi: Tensor, key: int) -> Iterator[tuple[Tensor, Tensor]]:
             removed = baseline(image).flatten(1)
             for draw in range(self.draws):
-                pixels = self.pixels(int(explained.keys[row]), draw, len(phi))
-                sums[row].append(phi[pixels].sum())
-                perturbed = image.flatten(1).clone()
-                perturbed[:, pixels] = removed[:, pixels]
-                yield perturbed.view_as(image)
+                pixels = self.pixels(key, draw, phi.numel())
+                shown = image.flatten(1).clone()
+                shown[:, pixels] = removed[:, pixels]
+                yield shown.view_as(image), phi.flatten()[pixels].sum()
 
-        of_images = answers(explained, inputs, of_explained(self.reading))
-        drops = torch.stack([of_image[0] - of_image[1:] for of_image in of_images])
-        map_sums = torch.stack([torch.stack(of_image) for of_image in sums])
-        sizes = [of_image.abs().max() for of_image in of_images]
-        reasons = [_undefined(*of_image) for of_image in zip(map_sums, drops, sizes, strict=True)]
-        return Scores({"faithfulness_correlation": score(pearson(map_sums, drops), reasons)}, passes_of(of_images))
+        sums, fallen, of_images = drops(explained, self.reading, perturbed)
+        reasons = [_undefined(*of_image) for of_image in zip(sums, fallen, of_images.abs().amax(1), strict=True)]
+        return Scores({"faithfulness_correlation": Score.of(pearson(sums, fallen), reasons)}, passes_of(of_images))
 
     def pixels(self, key: int, draw: int, count: int) -> Tensor:
         """The subset of a draw, ascending indices."""
@@ -84,10 +72,7 @@ def pearson(a: Tensor, b: Tensor) -> Tensor:
 
 def _undefined(map_sums: Tensor, drops: Tensor, size: Tensor) -> str:
     """size: the largest answer, of which the network's rounding is a share."""
-    if _deviation(map_sums) <= 1e-13 * map_sums.abs().mean():  # scipy's threshold for a correlation that means anything
+    # scipy's threshold for a correlation that means anything
+    if map_sums.std(correction=0) <= 1e-13 * map_sums.abs().mean():
         return "all sums of the map are equal"
-    return "the logit drops alike for all subsets" if _deviation(drops) <= ROUNDING * size else ""
-
-
-def _deviation(values: Tensor) -> Tensor:
-    return values.std(correction=0)
+    return "the logit drops alike for all subsets" if drops.std(correction=0) <= ROUNDING * size else ""

@@ -4,9 +4,9 @@ C.-K. Yeh, C.-Y. Hsieh, A. Suggala, D. Inouye, P. Ravikumar, "On the (In)fidelit
 NeurIPS 2019, https://arxiv.org/abs/1901.09392, definition 2.1 and, with the scale, Captum's ``normalize``.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,31 +14,21 @@ from torch import Tensor
 
 from harmonia.draws import Purpose, normal, uniform
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
-from harmonia.evaluation.metrics.contract import ExplainedImages, Scores
-from harmonia.evaluation.metrics.perturbation import (
-    Normalisation,
-    Reading,
-    answers,
-    at_least,
-    of_explained,
-    passes_of,
-    score,
-)
-from harmonia.features.areas import in_view
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
+from harmonia.evaluation.metrics.perturbation import Baseline, Normalisation, Reading, baseline_of, drops, passes_of
 
 # (image (3, H, W), map (H, W), the image's key, number of the draw) -> the perturbed image, and the map's word for the
 # drop: I times Phi
 Perturb = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
 
 
-@runtime_checkable
-class Perturbation(Protocol):
-    def of(self, explained: ExplainedImages, seed: int) -> Perturb: ...
+class Perturbation:
+    def of(self, explained: ExplainedImages, seed: int) -> Perturb:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Square:
+class Square(Perturbation):
     """A square at a random place becomes the baseline; the map says its sum over the square.
 
     For maps that divide the class's logit among the pixels (the paper's square removal: I / (x - baseline) is 1 there).
@@ -67,7 +57,7 @@ class Square:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noise:
+class Noise(Perturbation):
     """Gaussian noise, the same in all channels, is subtracted; the map says its inner product with the noise.
 
     For maps that say how the logit changes with the pixels (gradients).
@@ -99,6 +89,7 @@ class Infidelity:
     """
 
     version: ClassVar[int] = 1
+    better: ClassVar[Mapping[str, str]] = {"infidelity": "lower"}
 
     perturbation: Perturbation = field(default_factory=Square)
     draws: int = 32  # each costs a pass
@@ -114,26 +105,14 @@ class Infidelity:
         at_least(2 if self.normalize else 1, draws=self.draws)  # of one draw some scale fits exactly
         at_least(0, seed=self.seed)
 
-    @property
-    def better(self) -> Mapping[str, str]:
-        return {"infidelity": "lower"}
-
     def __call__(self, explained: ExplainedImages) -> Scores:
         perturb = self.perturbation.of(explained, self.seed)
-        foretold: list[list[Tensor]] = [[] for _ in explained.labels]
-
-        def inputs(row: int, image: Tensor) -> Iterator[Tensor]:
-            yield image
-            phi = in_view(explained.maps[row : row + 1].to(explained.device), image.shape[-1])[0].double()
-            for draw in range(self.draws):
-                perturbed, product = perturb(image, phi, int(explained.keys[row]), draw)
-                foretold[row].append(product.cpu())
-                yield perturbed
-
-        of_images = answers(explained, inputs, of_explained(self.reading))
-        drops = torch.stack([of_image[0] - of_image[1:] for of_image in of_images])
-        values = infidelity(torch.stack([torch.stack(of_image) for of_image in foretold]), drops, self.normalize)
-        return Scores({"infidelity": score(values)}, passes_of(of_images))
+        products, fallen, of_images = drops(
+            explained,
+            self.reading,
+            lambda image, phi, key: (perturb(image, phi, key, draw) for draw in range(self.draws)),
+        )
+        return Scores({"infidelity": Score.of(infidelity(products, fallen, self.normalize))}, passes_of(of_images))
 
 
 def infidelity(foretold: Tensor, drops: Tensor, normalize: bool) -> Tensor:

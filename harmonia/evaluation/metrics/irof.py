@@ -15,11 +15,10 @@ from skimage.segmentation import slic
 from torch import Tensor
 
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.baselines import Baseline, baseline_of
-from harmonia.evaluation.metrics.contract import ExplainedImages, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
 from harmonia.evaluation.metrics.curve import area_under
-from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, passes_of, score
-from harmonia.features.areas import descending, in_view
+from harmonia.evaluation.metrics.perturbation import Baseline, Reading, answers, baseline_of, of_explained, passes_of
+from harmonia.features.areas import descending
 
 ONE_SEGMENT = "SLIC finds one superpixel only"
 NOT_POSITIVE = "the class's {reading} is not above 0 on the whole image"
@@ -34,6 +33,7 @@ class IROF:
     """
 
     version: ClassVar[int] = 2
+    better: ClassVar[Mapping[str, str]] = {"irof": "higher"}
 
     segments: int = 100  # about as many superpixels, each a pass; scikit-image's and Quantus's
     compactness: float = 10  # of SLIC
@@ -45,26 +45,21 @@ class IROF:
         if not 0 < self.compactness < inf:
             raise InputError(f"evaluation.metric.compactness must be above 0 and finite, got {self.compactness}")
 
-    @property
-    def better(self) -> Mapping[str, str]:
-        return {"irof": "higher"}
-
     def __call__(self, explained: ExplainedImages) -> Scores:
         baseline = baseline_of(self.baseline, explained)
 
         def inputs(row: int, image: Tensor) -> Iterator[Tensor]:
             yield image
             segments = self.superpixels(image)
-            phi = in_view(explained.maps[row : row + 1], image.shape[-1])[0]
             removed, left = baseline(image), image.clone()
-            for segment in by_relevance(phi, segments).tolist() if segments.max() else ():
+            for segment in by_relevance(explained.map_in_view(row).cpu(), segments).tolist() if segments.max() else ():
                 left = torch.where((segments == segment).to(image.device), removed, left)
                 yield left
 
         of_images = answers(explained, inputs, of_explained(self.reading))
         values = torch.stack([1 - area_under(of_image / of_image[0]) for of_image in of_images])
         reasons = [self._undefined(of_image) for of_image in of_images]
-        return Scores({"irof": score(values, reasons)}, passes_of(of_images))
+        return Scores({"irof": Score.of(values, reasons)}, passes_of(of_images))
 
     def _undefined(self, of_image: Tensor) -> str:
         if len(of_image) == 1:

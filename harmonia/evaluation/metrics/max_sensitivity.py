@@ -15,8 +15,7 @@ from torch import Tensor
 
 from harmonia.draws import Purpose, uniform
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Scores
-from harmonia.evaluation.metrics.perturbation import at_least, score
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
 from harmonia.shapes import Images
 
 ZERO = "the map that is made anew of the image is zero"
@@ -32,6 +31,7 @@ class MaxSensitivity:
     """
 
     version: ClassVar[int] = 1
+    better: ClassVar[Mapping[str, str]] = {"max_sensitivity": "lower"}
 
     radius: float = 0.02  # intensities in [0, 1]
     draws: int = 10
@@ -43,10 +43,6 @@ class MaxSensitivity:
         at_least(1, draws=self.draws)
         at_least(0, seed=self.seed)
 
-    @property
-    def better(self) -> Mapping[str, str]:
-        return {"max_sensitivity": "lower"}
-
     def __call__(self, explained: ExplainedImages) -> Scores:
         # the same few images at a time whatever the batch size, as far as memory goes
         rows = torch.arange(len(explained.labels))
@@ -57,7 +53,7 @@ class MaxSensitivity:
             ZERO if norm == 0 else "" if finite else NOT_FINITE
             for norm, finite in zip(norms.tolist(), values.isfinite().tolist(), strict=True)
         ]
-        return Scores({"max_sensitivity": score(values, reasons)}, torch.zeros_like(rows))
+        return Scores({"max_sensitivity": Score.of(values, reasons)})
 
     def _worst(self, explained: ExplainedImages, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Of some images the largest change and the norm of the map."""

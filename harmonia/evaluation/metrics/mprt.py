@@ -1,21 +1,30 @@
-"""Model parameter randomisation test: does a map change when the network's parameters do?
+"""Model parameter randomisation tests: does a map change, or become more complex, when the network's parameters do?
 
 J. Adebayo, J. Gilmer, M. Muelly, I. Goodfellow, M. Hardt, B. Kim, "Sanity Checks for Saliency Maps", NeurIPS 2018,
 section 3.1 (cascading) and 3.2 (independent), https://arxiv.org/abs/1810.03292; SSIM: Z. Wang, A. Bovik, H. Sheikh,
-E. Simoncelli, IEEE TIP 13, 2004.
+E. Simoncelli, IEEE TIP 13, 2004. Efficient: A. Hedström, L. Weber, S. Lapuschkin, M. Höhne, "Sanity Checks Revisited:
+An Exploration to Repair the Model Parameter Randomisation Test", 2024, https://arxiv.org/abs/2401.06465.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from scipy.stats import entropy
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
-from harmonia.evaluation.metrics.randomisation import Granularity, randomised
-from harmonia.evaluation.metrics.reexplained import IMAGES_AT_ONCE, explain_again, flags, in_the_view
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
+from harmonia.evaluation.metrics.randomisation import (
+    IMAGES_AT_ONCE,
+    Granularity,
+    explain_again,
+    in_the_view,
+    randomised,
+    why_undefined,
+)
 from harmonia.shapes import Maps
 from harmonia.statistics.ranks import spearman
 
@@ -66,11 +75,52 @@ class Mprt:
                 for measure, score in similarity(original, maps, size, self.absolute, layer).items():
                     of_layers[measure][layer] = score
                 explained.on_progress(share)
-        scores = {f"{self.name}_looks_at_model": Score(changed.double(), ("",) * count)}
+        scores = {f"{self.name}_looks_at_model": Score.of(changed)}
         for measure, by_layer in of_layers.items():
             scores[f"{self.name}_{measure}"] = mean_score(list(by_layer.values()))
             scores |= {f"{self.name}_{measure}/{layer}": score for layer, score in by_layer.items()}
-        return Scores(scores, torch.zeros(count, dtype=torch.long))
+        return Scores(scores)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EfficientMprt:
+    """Relative rise of the entropy of each map's histogram, (H_random - H) / H; 0 where the map does not change.
+
+    Undefined where the random network gives a zero, constant or non-finite map. efficient_mprt_looks_at_model: 0 where
+    it gives the same map bit for bit, else 1. The whole network is drawn anew at once; layers between play no part.
+    """
+
+    version: ClassVar[int] = 1
+    better: ClassVar[Mapping[str, str]] = {"efficient_mprt": "higher", "efficient_mprt_looks_at_model": ""}
+
+    bins: int = 100  # of equal width between a map's least and largest value, as in Quantus
+    seed: int = 0
+
+    def __post_init__(self):
+        at_least(2, bins=self.bins)
+
+    def __call__(self, explained: ExplainedImages) -> Scores:
+        size, count = explained.pixels.shape[-1], len(explained.pixels)
+        with randomised(explained.model, "layer", self.seed) as layers:
+            original = explain_again(explained)
+            explained.on_progress(count / 2)
+            for layer in layers.names:
+                layers.randomise(layer)
+            maps = explain_again(explained)
+            explained.on_progress(count / 2)
+        reasons = why_undefined(original, maps, "", "of the random network")
+        defined = torch.tensor([not reason for reason in reasons])
+        before, after = (histogram_entropy(in_the_view(part[defined], size), self.bins) for part in (original, maps))
+        rise = torch.full((count,), torch.nan, dtype=torch.float64)
+        rise[defined] = (after - before) / before
+        changed = (maps != original).flatten(1).any(1)  # NaN differs from anything
+        return Scores({"efficient_mprt": Score.of(rise, reasons), "efficient_mprt_looks_at_model": Score.of(changed)})
+
+
+def histogram_entropy(maps: Maps, bins: int) -> Tensor:
+    """Shannon entropy in nats of each map's histogram, (B,); a map that varies fills at least two bins."""
+    entropies = [entropy(np.histogram(map_.numpy(), bins)[0]) for map_ in maps]
+    return torch.tensor(entropies, dtype=torch.float64)
 
 
 def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str) -> dict[str, Score]:
@@ -82,10 +132,7 @@ def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str
     """
     if absolute:
         original, maps = original.abs(), maps.abs()
-    reasons = tuple(
-        f"{own} absolute map" if own else f"{flag} map with {layer} randomised" if flag else ""
-        for own, flag in zip(flags(original), flags(maps), strict=True)
-    )
+    reasons = why_undefined(original, maps, "absolute ", f"with {layer} randomised")
     parts: list[tuple[Tensor, Tensor]] = []
     for rows in torch.arange(len(maps)).split(IMAGES_AT_ONCE):
         first, second = (_scaled(in_the_view(of_all[rows], size)) for of_all in (original, maps))
@@ -98,9 +145,8 @@ def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str
         equal = (first == second).flatten(1).all(1)
         rho = torch.from_numpy(spearman(first.flatten(1).numpy(), second.flatten(1).numpy()))
         parts.append((rho, alike.double().reshape(-1).masked_fill(equal, 1)))
-    undefined = torch.tensor([bool(reason) for reason in reasons])
-    of_measures = (torch.cat(values).masked_fill(undefined, torch.nan) for values in zip(*parts, strict=True))
-    return {measure: Score(values, reasons) for measure, values in zip(MEASURES, of_measures, strict=True)}
+    of_measures = (torch.cat(values) for values in zip(*parts, strict=True))
+    return {measure: Score.of(values, reasons) for measure, values in zip(MEASURES, of_measures, strict=True)}
 
 
 def _scaled(maps: Maps) -> Maps:

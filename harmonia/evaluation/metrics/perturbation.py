@@ -1,22 +1,25 @@
-"""Perturbed inputs on their way through a model, and what is read from its answers."""
+"""Perturbed inputs on their way through a model, what removed pixels become, and what is read from the answers."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
+import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
+from torch.nn.functional import conv2d
 
 from harmonia.attribution.contract import Model
 from harmonia.attribution.head import features_of
 from harmonia.attribution.passes import in_passes
-from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score
+from harmonia.evaluation.metrics.contract import ExplainedImages
 from harmonia.shapes import Labels, Logits
 
 Reading = Literal["probability", "logit"]  # of the explained class
-NOT_FINITE = "the network's answer is not finite"
+# zero: the colour that the model's normalisation turns into 0, RISE's and Gupta's; mean: the image's own mean colour
+Baseline = Literal["zero", "black", "mean", "blur"]
 
 
 def of_explained(reading: Reading) -> Callable[[Logits, Labels], Tensor]:
@@ -72,15 +75,26 @@ def passes_of(of_images: Sequence[Tensor]) -> Tensor:
     return torch.tensor([len(of_image) for of_image in of_images])
 
 
-def score(values: Tensor, reasons: Sequence[str] | None = None) -> Score:
-    """A value with a reason is undefined, and so is one that the network left without a finite answer."""
-    values = values.double()
-    given = reasons or [""] * len(values)
-    why = tuple(
-        reason or ("" if finite else NOT_FINITE)
-        for reason, finite in zip(given, values.isfinite().tolist(), strict=True)
-    )
-    return Score(torch.where(torch.tensor([bool(reason) for reason in why]), torch.nan, values), why)
+def drops(
+    explained: ExplainedImages,
+    reading: Reading,
+    perturbed: Callable[[Tensor, Tensor, int], Iterator[tuple[Tensor, Tensor]]],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each perturbation what the map foretells and by how much the answer drops, (B, draws) each; all the answers.
+
+    perturbed: (image (3, H, W), its map (H, W), its key) -> perturbed images, each with the map's word for the drop.
+    """
+    foretold: list[list[Tensor]] = [[] for _ in explained.labels]
+
+    def inputs(row: int, image: Tensor) -> Iterator[Tensor]:
+        yield image
+        for shown, word in perturbed(image, explained.map_in_view(row).double(), int(explained.keys[row])):
+            foretold[row].append(word.cpu())
+            yield shown
+
+    of_images = torch.stack(answers(explained, inputs, of_explained(reading)))
+    words = torch.stack([torch.stack(of_image) for of_image in foretold])
+    return words, of_images[:, :1] - of_images[:, 1:], of_images
 
 
 @dataclass(frozen=True)
@@ -99,8 +113,30 @@ class Normalisation:
         return cls(-black * std, std)
 
 
-def at_least(least: float, **options: float) -> None:
-    """InputError for the first option of a metric that is below the least it can be."""
-    for name, value in options.items():
-        if value < least:
-            raise InputError(f"evaluation.metric.{name} must be at least {least}, got {value}")
+def baseline_of(name: Baseline, explained: ExplainedImages) -> Callable[[Tensor], Tensor]:
+    """From an image (3, H, W) in [0, 1] to its baseline of the same shape."""
+    neutral = Normalisation.of(explained.model, explained.device).mean
+
+    def blur(image: Tensor) -> Tensor:
+        """RISE's: 11 x 11 pixels of 224, sigma 5, beyond the border the neutral colour."""
+        kernel = rise_kernel(image.shape[-1]).to(image).expand(3, 1, -1, -1)
+        return conv2d((image - neutral)[None], kernel, padding=kernel.shape[-1] // 2, groups=3)[0] + neutral
+
+    return {
+        "zero": neutral.expand_as,
+        "black": torch.zeros_like,
+        "mean": lambda image: image.mean((1, 2), keepdim=True).expand_as(image),
+        "blur": blur,
+    }[name]
+
+
+def rise_kernel(size: int) -> Tensor:
+    """A point behind scipy's Gaussian, which mirrors at the border of the kernel: that of RISE's code, to scale.
+
+    So it is flatter than a Gaussian cut off there.
+    """
+    scale = size / 224
+    reach = round(5 * scale)
+    point = np.zeros((2 * reach + 1,) * 2)
+    point[reach, reach] = 1
+    return torch.from_numpy(gaussian_filter(point, 5 * scale))

@@ -1,4 +1,4 @@
-"""A network whose parameters are drawn anew, layer by layer, in place, and given back bit for bit.
+"""A network whose parameters are drawn anew, layer by layer, in place, and given back bit for bit; its maps.
 
 J. Adebayo, J. Gilmer, M. Muelly, I. Goodfellow, M. Hardt, B. Kim, "Sanity Checks for Saliency Maps", NeurIPS 2018,
 section 3, https://arxiv.org/abs/1810.03292.
@@ -11,13 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from harmonia.attribution.contract import Model
 from harmonia.errors import InputError
+from harmonia.evaluation.metrics.contract import ExplainedImages
+from harmonia.features.maps import flag_of
+from harmonia.shapes import Maps
 
 Granularity = Literal["block", "layer"]
+IMAGES_AT_ONCE = 16  # bounds the memory of images as floats, whatever the shard
 
 
 @dataclass(frozen=True)
@@ -50,17 +55,14 @@ class Layers:
         if not units_of:
             raise InputError("evaluation: the source has no parameters that could be randomised; choose another metric")
         self._units = {layer: list(units.values()) for layer, units in units_of.items()}
-        self._kept: dict[int, Tensor] = {}
+        tensors = [tensor for units in self._units.values() for unit in units for tensor in unit.tensors.values()]
+        # the one extra copy of the weights that this takes
+        self._kept = {id(tensor): tensor.detach().clone() for tensor in tensors}
 
     @property
     def names(self) -> list[str]:
         """From the logits down to the image: the order in which the network lists them, reversed."""
         return list(reversed(self._units))
-
-    def keep(self) -> None:
-        """Remembers every tensor: the one extra copy of the weights that this takes."""
-        tensors = [tensor for units in self._units.values() for unit in units for tensor in unit.tensors.values()]
-        self._kept = {id(tensor): tensor.detach().clone() for tensor in tensors}
 
     def randomise(self, layer: str) -> None:
         """Draws the layer's parameters."""
@@ -104,7 +106,6 @@ class Layers:
 def randomised(model: Model, granularity: Granularity, seed: int) -> Iterator[Layers]:
     """The model's layers; behind the block, and behind an exception in it, the model is what it was, bit for bit."""
     layers = Layers(model, granularity, seed)
-    layers.keep()
     try:
         yield layers
     finally:
@@ -143,3 +144,27 @@ def _layer(tensor: str, granularity: Granularity) -> str:
         return ".".join(owner) or tensor
     numbered = next((place for place, part in enumerate(owner) if part.isdecimal()), 0)
     return ".".join(parts[: numbered + 1])
+
+
+def explain_again(explained: ExplainedImages) -> Maps:
+    """Raw maps (B, h, w) of the batch's images on the network as it is now, on the CPU."""
+    parts = []
+    for rows in torch.arange(len(explained.pixels)).split(IMAGES_AT_ONCE):
+        images = explained.pixels[rows].to(explained.device).float() / 255
+        parts.append(explained.explain(explained.model, images, rows).float().cpu())
+    return torch.cat(parts)
+
+
+def in_the_view(maps: Maps, size: int) -> Tensor:
+    """Maps enlarged bilinearly to the view's size x size pixels; float64, so that equal cells stay tied in rank."""
+    return torch.nn.functional.interpolate(maps.double()[:, None], size=(size, size), mode="bilinear")[:, 0]
+
+
+def why_undefined(original: Maps, maps: Maps, kind: str, how: str) -> list[str]:
+    """Of each pair of maps why it cannot be compared, "" where it can: one is zero, constant or non-finite.
+
+    kind: the word in front of "map"; how: what the second map was made with.
+    """
+    pairs = zip(original, maps, strict=True)
+    flags = [(flag_of(np.asarray(first)), flag_of(np.asarray(second))) for first, second in pairs]
+    return [f"{own} {kind}map" if own else f"{flag} map {how}" if flag else "" for own, flag in flags]

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
 from harmonia.evaluation.metrics.curve import pixel_order
-from harmonia.evaluation.metrics.perturbation import Reading, answers, at_least, of_explained, passes_of, score
+from harmonia.evaluation.metrics.perturbation import Reading, answers, of_explained, passes_of
 from harmonia.features.fill import NoisyLinear
 
 
@@ -28,6 +28,7 @@ class ROAD:
     """
 
     version: ClassVar[int] = 1
+    better: ClassVar[Mapping[str, str]] = {"road": "higher", "road_morf": "lower", "road_lerf": "higher"}
 
     percentiles: tuple[float, ...] = (10, 20, 30, 40, 50, 60, 70, 80, 90)
     noise: float = 0.01  # standard deviation, intensities in [0, 1]
@@ -40,10 +41,6 @@ class ROAD:
                 f"evaluation.metric.percentiles must lie between 0 and 100, got {list(self.percentiles)}; 80 keeps 80 %"
             )
         at_least(0, noise=self.noise, seed=self.seed)
-
-    @property
-    def better(self) -> Mapping[str, str]:
-        return {"road": "higher", "road_morf": "lower", "road_lerf": "higher"}
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         impute = NoisyLinear(self.noise, self.seed)
@@ -60,7 +57,7 @@ class ROAD:
                     yield impute(image[None], keep[None, None], lambda: image[None])[0]
 
         of_images = answers(explained, inputs, of_explained(self.reading))
-        changes = torch.stack(of_images)[:, 1:] - torch.stack(of_images)[:, :1]
+        changes = torch.stack([of_image[1:] - of_image[0] for of_image in of_images])
         morf, lerf = changes.unflatten(1, (2, -1)).mean(2).unbind(1)
         scores = {"road": (lerf - morf) / 2, "road_morf": morf, "road_lerf": lerf}
-        return Scores({name: score(values) for name, values in scores.items()}, passes_of(of_images))
+        return Scores({name: Score.of(values) for name, values in scores.items()}, passes_of(of_images))

@@ -9,10 +9,10 @@ import pytest
 import torch
 from metric_batch import additive, scored, small, value, varied
 
-from harmonia.evaluation.metrics.baselines import baseline_of
-from harmonia.evaluation.metrics.deletion import Deletion
+from harmonia.evaluation.metrics.curve import Deletion
 from harmonia.evaluation.metrics.faithfulness_correlation import FaithfulnessCorrelation
 from harmonia.evaluation.metrics.irof import IROF
+from harmonia.evaluation.metrics.perturbation import baseline_of
 
 quantus = pytest.importorskip("quantus", reason="Quantus is not installed")
 

@@ -5,7 +5,7 @@ from metric_batch import small
 from scipy.ndimage import gaussian_filter
 from torch import nn
 
-from harmonia.evaluation.metrics.baselines import baseline_of, rise_kernel
+from harmonia.evaluation.metrics.perturbation import baseline_of, rise_kernel
 
 
 @pytest.fixture

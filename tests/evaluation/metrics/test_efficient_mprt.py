@@ -9,7 +9,7 @@ from torch import nn
 from harmonia.attribution.gradient import Gradient
 from harmonia.attribution.nulls import Edges
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.efficient_mprt import EfficientMprt, histogram_entropy
+from harmonia.evaluation.metrics.mprt import EfficientMprt, histogram_entropy
 
 SIZE = 20
 

@@ -4,8 +4,7 @@ import pytest
 import torch
 from metric_batch import additive, scored, small, value, varied
 
-from harmonia.evaluation.metrics.deletion import Deletion
-from harmonia.evaluation.metrics.insertion import Insertion
+from harmonia.evaluation.metrics.curve import Deletion, Insertion
 
 SIZE = 8
 N = SIZE * SIZE

@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
 from torch import nn
 
-from harmonia.attribution.grad_cam import GradCAM
+from harmonia.attribution.cam import GradCAM
 from harmonia.attribution.gradient import Gradient
 from harmonia.attribution.nulls import Edges, Random
 from harmonia.evaluation.metrics.mprt import Mprt, similarity

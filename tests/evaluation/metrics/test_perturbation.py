@@ -7,12 +7,12 @@ from harmonia.attribution.passes import CPU_PASS, BatchSize
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics import perturbation
 from harmonia.evaluation.metrics.completeness_soundness import CompletenessSoundness
-from harmonia.evaluation.metrics.deletion import Deletion
+from harmonia.evaluation.metrics.contract import NOT_FINITE
+from harmonia.evaluation.metrics.curve import Deletion, Insertion
 from harmonia.evaluation.metrics.faithfulness_correlation import FaithfulnessCorrelation
 from harmonia.evaluation.metrics.infidelity import Infidelity, Noise
-from harmonia.evaluation.metrics.insertion import Insertion
 from harmonia.evaluation.metrics.irof import IROF
-from harmonia.evaluation.metrics.perturbation import NOT_FINITE, Normalisation
+from harmonia.evaluation.metrics.perturbation import Normalisation
 from harmonia.evaluation.metrics.road import ROAD
 
 METRICS = [

@@ -3,7 +3,7 @@ import torch
 from metric_batch import batch, classifier, pixels
 from torch import nn
 
-from harmonia.evaluation.metrics.sparseness import Sparseness, gini
+from harmonia.evaluation.metrics.complexity import Sparseness, gini
 
 
 def literal(values):
@@ -35,7 +35,7 @@ def test_scale_sign_and_place_change_nothing():
 def test_the_metric_spends_no_pass():
     model = classifier(nn.Identity(), 8)
     found = Sparseness()(batch(model, lambda model, images, rows: images.mean(1), pixels(3, 8)))
-    assert found.passes.tolist() == [0, 0, 0]
+    assert found.passes == 0
     assert list(found.scores) == ["sparseness"]
 
 
