@@ -15,7 +15,7 @@ from harmonia.shapes import Logits
 Answers = Mapping[str, np.ndarray]
 
 
-def answers(target: Classifier, logits_BAK: Logits, labels: Sequence[str], explained: Sequence[str]) -> Answers:
+def answers(job: Job, target: Classifier, logits_BAK: Logits, positions: Sequence[int]) -> Answers:
     """Of every image and arm: top (B, A, 5), the target's indices of its best classes; probabilities and entropy in
     nats (B, A). NaN where the target lacks the class, and where an image lacks the arm (logits NaN).
     """
@@ -29,8 +29,8 @@ def answers(target: Classifier, logits_BAK: Logits, labels: Sequence[str], expla
 
     return {
         "top": top_BA5.int().numpy(),
-        "p_label": p_of(labels),
-        "p_explained": p_of(explained),
+        "p_label": p_of([job.images.records[index].class_name or "" for index in positions]),
+        "p_explained": p_of([fact["explained"] for fact in job.maps.read_items(positions)[1]]),
         "p_predicted": p_BAK.amax(-1).float().numpy(),
         "entropy": -torch.special.xlogy(p_BAK, p_BAK).sum(-1).float().numpy(),
     }
@@ -44,28 +44,26 @@ def as_shard(
     logits = torch.full((len(batch.pixels), *logits_BAK.shape[1:]), torch.nan)
     kept = torch.full((len(batch.pixels), *kept_BA.shape[1:]), torch.nan)
     logits[rows], kept[rows] = logits_BAK, kept_BA
-    positions = batch.indices.tolist()
-    arrays = answers(target, logits, _labels(job, positions), _explained(job, positions))
     facts = [{"flag": "" if readable else UNREADABLE} for readable in batch.readable.tolist()]
-    return {**arrays, "kept_area": kept.float().numpy()}, facts
+    return {**answers(job, target, logits, batch.indices.tolist()), "kept_area": kept.float().numpy()}, facts
 
 
 def of_images(job: Job, target: Classifier, logits_BK: Logits, positions: Sequence[int]) -> Answers:
     """The answers on whole images: one arm that keeps everything."""
-    of_whole = answers(target, logits_BK[:, None], _labels(job, positions), _explained(job, positions))
-    return {**of_whole, "kept_area": np.ones((len(positions), 1), np.float32)}
+    kept_area = np.ones((len(positions), 1), np.float32)
+    return {**answers(job, target, logits_BK[:, None], positions), "kept_area": kept_area}
 
 
 def rows(
-    job: Job, target: Classifier, positions: Sequence[int], arms: Sequence[str], given: Answers
+    job: Job, target: Classifier, positions: Sequence[int], arms: Sequence[str], of_arms: Answers
 ) -> dict[str, np.ndarray | list]:
     """Columns of results.rows.SCHEMA, images outermost, arms within; no row for an arm that an image lacks."""
     facts = job.maps.read_items(positions)[1]
     records = [job.images.records[index] for index in positions]
     names = np.array(target.classes, dtype=object)
-    present_BA = ~np.isnan(given["kept_area"])
+    present_BA = ~np.isnan(of_arms["kept_area"])
     image_R, arm_R = present_BA.nonzero()
-    of_row = {name: values[present_BA] for name, values in given.items()}
+    of_row = {name: values[present_BA] for name, values in of_arms.items()}
 
     def per_image(values: list) -> np.ndarray:
         return np.array(values, dtype=object)[image_R]
@@ -94,11 +92,3 @@ def rows(
         "kept_area": of_row["kept_area"],
         "flag": per_image([fact["flag"] for fact in facts]),
     }
-
-
-def _labels(job: Job, positions: Sequence[int]) -> list[str]:
-    return [job.images.records[index].class_name or "" for index in positions]
-
-
-def _explained(job: Job, positions: Sequence[int]) -> list[str]:
-    return [fact["explained"] for fact in job.maps.read_items(positions)[1]]

@@ -169,12 +169,12 @@ def _explanations(job: Job, partners: Partners, indices: list[int]) -> Explanati
     maps = torch.from_numpy(unpack(arrays))
 
     def another(same_class: bool) -> Maps:
-        chosen = [partners.of(index, same_class) for index in indices]
-        rows = [row for row, partner in enumerate(chosen) if partner is not None]
+        partner_of = {row: partners.of(index, same_class) for row, index in enumerate(indices)}
+        partner_of = {row: partner for row, partner in partner_of.items() if partner is not None}
         partners_maps = torch.full_like(maps, torch.nan)
-        if rows:
-            arrays = job.maps.read_items([partner for partner in chosen if partner is not None])[0]
-            partners_maps[rows] = torch.from_numpy(unpack(arrays))
+        if partner_of:
+            arrays = job.maps.read_items(list(partner_of.values()))[0]
+            partners_maps[list(partner_of)] = torch.from_numpy(unpack(arrays))
         return partners_maps
 
     return Explanations(

@@ -33,10 +33,12 @@ class AskedPool:
 def test_a_methods_backgrounds_decide_the_pool_and_the_class_to_avoid(random_crops, any_class, steps):
     pools = {False: AskedPool(), True: AskedPool()}
     batch = BatchImages(
-        classifier=SimpleNamespace(classes=["cat", "dog", "owl"]),  # pyright: ignore
-        method=SimpleNamespace(backgrounds=Backgrounds(random_crops=random_crops, any_class=any_class)),  # pyright: ignore
-        images=SimpleNamespace(records=RECORDS, key=lambda index: 10 + index),  # pyright: ignore
-        pool=pools.__getitem__,  # pyright: ignore
+        job=SimpleNamespace(  # pyright: ignore
+            source=SimpleNamespace(classes=["cat", "dog", "owl"], view=None),
+            method=SimpleNamespace(backgrounds=Backgrounds(random_crops=random_crops, any_class=any_class)),
+            images=SimpleNamespace(records=RECORDS, key=lambda index: 10 + index),
+            pool=lambda view, crops: pools[crops],
+        ),
         indices=torch.tensor([2, 0, 1]),
         device=torch.device("cpu"),
     )

@@ -4,7 +4,7 @@ S. Rao, M. Böhle, B. Schiele, CVPR 2022, section 3.4: maps are sorted by locali
 inside the cell, cut into bins of ranks and averaged; what is shown as an example is the median of its bin.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from torch.nn.functional import interpolate
 
 from harmonia.results.localisation import AGGATT_BINS
 from harmonia.shapes import Maps
+
+BATCH_MAPS = 32  # maps that are read at once
 
 
 def order(localisation: np.ndarray, mass: np.ndarray) -> np.ndarray:
@@ -37,9 +39,9 @@ def mean_maps(ranked: np.ndarray, read: Callable[[list[int]], Maps], side: int) 
     means = []
     for ranks in bins(len(ranked)):
         chosen = [int(ranked[rank]) for rank in ranks]
-        total, parts = torch.zeros(side, side, dtype=torch.float64), _parts(chosen, 32)
-        for part in parts:
-            total += positive(read(part), side).sum(0)
+        total = torch.zeros(side, side, dtype=torch.float64)
+        for start in range(0, len(chosen), BATCH_MAPS):
+            total += positive(read(chosen[start : start + BATCH_MAPS]), side).sum(0)
         means.append(total / len(chosen) if chosen else torch.full_like(total, torch.nan))
     return torch.stack(means).float().numpy()
 
@@ -57,7 +59,3 @@ def positive(maps: Maps, side: int) -> Maps:
         align_corners=None if finer else False,
     )
     return large[:, 0].clamp(min=0)
-
-
-def _parts(items: list[int], size: int) -> Iterable[list[int]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

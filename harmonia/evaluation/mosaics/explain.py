@@ -6,16 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.attribution.contract import Attribution, Explanation, Request
+from harmonia.attribution.contract import Attribution, Request
 from harmonia.attribution.passes import BatchSize
 from harmonia.evaluation.mosaics.grids import Grids, MosaicBatch
 from harmonia.evaluation.mosaics.presentation import Present, paste
-from harmonia.features.maps import flag_of, pack
+from harmonia.features.maps import pack
 from harmonia.job.completion import CountingModule
 from harmonia.job.contract import Job
 from harmonia.job.progress import ProgressBar
-from harmonia.models.classifier import class_indices, refuse_non_finite
-from harmonia.shapes import Labels, Logits
+from harmonia.job.source import BatchImages
+from harmonia.models.classifier import refuse_non_finite
+from harmonia.shapes import Labels, Logits, Maps
 
 
 class GridSource(CountingModule):
@@ -33,85 +34,51 @@ class GridSource(CountingModule):
 
     def predict_step(self, batch: MosaicBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
         """The shard's arrays and facts, as the store takes them."""
-        started = time.monotonic()
         items = [self._grids.item(index) for index in batch.indices.tolist()]
-        maps: Tensor | None = None
-        facts: list[dict] = [{} for _ in items]
+        of_rows: dict[int, tuple[Tensor, dict]] = {}
         # cells in the same place share a presentation
         for cell in dict.fromkeys(cell for _, cell in items):
-            rows = torch.tensor([row for row, item in enumerate(items) if item[1] == cell])
-            explanation, in_top = self._explain(batch, rows, [items[row] for row in rows.tolist()], cell)
-            if maps is None:
-                maps = torch.empty(len(items), *explanation.maps.shape[1:])
-            maps[rows] = explanation.maps
-            for place, row in enumerate(rows.tolist()):
-                facts[row] = self._facts(items[row], explanation, place) | {"in_top": bool(in_top[place])}
-        assert maps is not None, "a shard has at least one item"
-        seconds = (time.monotonic() - started) / len(items)
-        for fact, map_ in zip(facts, maps.numpy(), strict=True):
-            fact |= {"seconds": seconds, "flag": flag_of(map_)}
+            rows = [row for row, item in enumerate(items) if item[1] == cell]
+            maps, facts = self._explain(batch.pixels[rows], [items[row][0] for row in rows], cell)
+            of_rows |= zip(rows, zip(maps, facts, strict=True), strict=True)
+        maps, facts = zip(*(of_rows[row] for row in range(len(items))), strict=True)
         self.passes += sum(fact["passes"] for fact in facts)
-        return pack(maps.numpy()), facts
+        return pack(torch.stack(maps).numpy()), list(facts)
 
-    def _explain(
-        self, batch: MosaicBatch, rows: Tensor, items: list[tuple[int, int]], cell: int
-    ) -> tuple[Explanation, Tensor]:
-        """Of the rows with the scored cell in one place; and whether the label is among the top n * n classes."""
-        images, n = self._job.images, self._grids.n
-        shown = [int(self._grids.images[item]) for item in items]
-        records = [images.records[index] for index in shown]
-        labels = class_indices(self.classifier, [record.class_name or "" for record in records])
+    def _explain(self, pixels: Tensor, grids: list[int], cell: int) -> tuple[Maps, list[dict]]:
+        """Maps and facts of the scored cell in one place of these mosaics."""
+        started, n = time.monotonic(), self._grids.n
         # one image stands in one mosaic, and the draws of its cell are its own
-        keys = np.array([images.key(index) for index in shown], np.uint64)
-        in_top = torch.zeros(len(rows), dtype=torch.bool)
+        images = BatchImages(self._job, torch.from_numpy(self._grids.images[grids, cell]), self.device)
+        positions = torch.arange(len(grids))
+        labels = images.labels(positions)
+        in_top = torch.zeros(len(grids), dtype=torch.bool)  # whether the label is among the top n * n classes
 
-        def choose_labels(logits: Logits, positions: Tensor) -> Labels:
+        def choose_labels(logits: Logits, rows: Tensor) -> Labels:
             refuse_non_finite(logits, self.classifier.name)
             top = logits.topk(min(n * n, logits.shape[1]), dim=1).indices.cpu()
-            in_top[positions] = (top == labels[positions][:, None]).any(1)
-            return labels[positions].to(logits.device)
+            in_top[rows] = (top == labels[rows][:, None]).any(1)
+            return labels[rows].to(logits.device)
 
-        def replacements(positions: Tensor, explained: Labels, steps: Tensor | None, draws: int) -> Tensor:
-            backgrounds = self._method.backgrounds
-            assert backgrounds is not None, "a method that draws replacement images declares its backgrounds"
-            pool = self._job.pool(self.classifier.view, backgrounds.random_crops)
-            classes = self.classifier.classes
-            avoid = [None if backgrounds.any_class else classes[label] for label in explained.tolist()]
-            chosen = positions.tolist()
-            numbers = None if steps is None else steps.numpy()
-            picked = pool.draw([records[row] for row in chosen], keys[chosen], avoid, numbers, draws * n * n)
-            cells = pool.take(picked, self.device)  # B (R n n) 3 S S: every cell of a mosaic is another image
-            return paste(cells.flatten(0, 1), n).unflatten(0, (len(chosen), draws))
+        def replacements(rows: Tensor, explained: Labels, steps: Tensor | None, draws: int) -> Tensor:
+            cells = images.replacements(rows, explained, steps, draws * n * n)  # in every cell another image
+            return paste(cells.flatten(0, 1), n).unflatten(0, (len(rows), draws))
 
         explanation = self._method(
             Request(
                 model=self.presented[str(cell)],  # type: ignore[arg-type]  # a ModuleDict gives modules
-                pixels=batch.pixels[rows],
+                pixels=pixels,
                 choose_labels=choose_labels,
                 replacements=replacements,
                 device=self.device,
                 batch_size=self.batch_size,
-                positions=torch.arange(len(rows)),
-                keys=keys,
+                positions=positions,
+                keys=images.keys(positions),
                 on_progress=self._progress.advance,
                 images_per_input=n * n,
             )
         )
-        return explanation, in_top
-
-    def _facts(self, item: tuple[int, int], explanation: Explanation, place: int) -> dict:
-        grid, cell = item
-        record = self._job.images.records[int(self._grids.images[grid, cell])]
-        classes = self.classifier.classes
-        return {
-            "image_id": record.image_id,
-            "path": str(record.path),
-            "grid": grid,
-            "cell": cell,
-            "label": record.class_name,
-            "explained": classes[explanation.explained[place]],
-            "predicted": classes[explanation.predicted[place]],
-            "p_source": float(explanation.p_explained[place]),
-            "passes": int(explanation.passes[place]),
-            "converged": bool(explanation.converged[place]),
-        } | {name: values[place].item() for name, values in explanation.facts.items()}
+        facts = images.facts(explanation, time.monotonic() - started)
+        for fact, grid, top in zip(facts, grids, in_top.tolist(), strict=True):
+            fact |= {"grid": grid, "cell": cell, "in_top": top}
+        return explanation.maps, facts

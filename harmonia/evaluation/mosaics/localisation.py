@@ -43,7 +43,6 @@ from harmonia.store.sets import ShardSet
 log = logging.getLogger(__name__)
 
 
-BATCH_MAPS = 32  # maps that are read at once
 FIGURE_PX = 224  # side of AggAtt's maps
 
 
@@ -74,9 +73,9 @@ class Localisation(Evaluation):
         name = job.settings.evaluation.name
         priced_by = ("mosaics", *explained_by(job), self.protocol, self.n, self.positions)
         if not predictions.missing():
-            drawn = self.draw(job)
-            maps = self._maps(job, drawn.grids)
-            compute = partial(self._explain, job, drawn, maps)
+            grids, sure = self.draw(job)
+            maps = self._maps(job, grids)
+            compute = partial(self._explain, job, grids, sure, maps)
             yield stage_of_maps(job, "mosaics", maps, priced_by, compute, name)
             return
         # at most so many; what else stands in the key of the maps is known: that of one mosaic stands for it
@@ -88,12 +87,13 @@ class Localisation(Evaluation):
 
     def write(self, job: Job) -> dict[str, Any]:
         """The rows, which image stands where, and AggAtt's mean maps."""
-        drawn = self.draw(job)
-        grids, maps = drawn.grids, self._maps(job, drawn.grids)
-        write_mosaics(job.folder, grids.n, grids.scored, grids.shown(job.images.records))
+        grids, sure = self.draw(job)
+        maps = self._maps(job, grids)
+        image_ids = [record.image_id for record in job.images.records]
+        write_mosaics(job.folder, grids.n, grids.scored, grids.placed(image_ids))
         self._write_rows(job, grids, maps)
         rows = read_localisation(job.folder)
-        return {**summarise_localisation(rows), "grids": len(grids.images), "pool": drawn.sure}
+        return {**summarise_localisation(rows), "grids": len(grids.images), "pool": sure}
 
     def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:
         """Numbers; with W&B a histogram and a table of cells too."""
@@ -109,13 +109,13 @@ class Localisation(Evaluation):
         """Cells of a mosaic, row by row, whose maps are made: of GridPG all, else those of the repeated class."""
         return tuple(range(self.n**2)) if self.protocol == "gridpg" else (0, self.n**2 - 1)
 
-    def draw(self, job: Job) -> "Drawn":
-        """The mosaics that every method sees; the source's predictions must be complete."""
+    def draw(self, job: Job) -> tuple[Grids, int]:
+        """The mosaics that every method sees, of so many sure images; the source's predictions must be complete."""
         pool = self.pool(job)
         labels = [record.class_name or "" for record in job.images.records]
         keys = np.array([job.images.key(index) for index in range(len(labels))], np.uint64)
         repeat = self.protocol != "gridpg"
-        return Drawn(draw_grids(pool, labels, keys, self.n, self.grids, repeat, self.seed), len(pool))
+        return draw_grids(pool, labels, keys, self.n, self.grids, repeat, self.seed), len(pool)
 
     def pool(self, job: Job) -> list[int]:
         """The images of which the source names the right class with that probability."""
@@ -137,13 +137,12 @@ class Localisation(Evaluation):
 
     def _maps(self, job: Job, grids: Grids) -> ShardSet:
         """The set of these mosaics' maps; smoothing is done on reading, so that one set serves all K."""
-        shown = {"protocol": self.protocol, "positions": self._positions(job)}
-        shown["grids"] = grids.digest(job.images.records)
+        digest = grids.digest(job.images.records)
+        shown = {"protocol": self.protocol, "positions": self._positions(job), "grids": digest}
         return job.keys.mosaics(_unsmoothed(job.method), f"{self.protocol}-{self.n}x{self.n}", shown, len(grids))
 
-    def _explain(self, job: Job, drawn: "Drawn", maps: ShardSet) -> Completed:
-        grids = drawn.grids
-        extent = f"{len(grids.images)} mosaics of {self.n} x {self.n} from {drawn.sure} sure images"
+    def _explain(self, job: Job, grids: Grids, sure: int, maps: ShardSet) -> Completed:
+        extent = f"{len(grids.images)} mosaics of {self.n} x {self.n} from {sure} sure images"
         log.info("%s: %s", self.protocol, extent)
         if len(grids.images) < self.grids:
             log.warning("%s: %d mosaics were asked for, the images make %s", self.protocol, self.grids, extent)
@@ -175,8 +174,8 @@ class Localisation(Evaluation):
     def _write_rows(self, job: Job, grids: Grids, maps: ShardSet) -> None:
         size = grids.n * job.source.view.size
         inside, total = np.zeros(len(grids)), np.zeros(len(grids))
-        for start in range(0, len(grids), BATCH_MAPS):
-            items = list(range(start, min(start + BATCH_MAPS, len(grids))))
+        for start in range(0, len(grids), aggatt.BATCH_MAPS):
+            items = list(range(start, min(start + aggatt.BATCH_MAPS, len(grids))))
             cells = [grids.item(item)[1] for item in items]
             inside[items], total[items] = masses(_read(job, maps, items), cells, grids.n, size)
         undefined = ~((total > 0) & np.isfinite(total))
@@ -228,18 +227,10 @@ class Localisation(Evaluation):
         )
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """Mosaics, and of how many images the source is sure enough to stand in one."""
-
-    grids: Grids
-    sure: int
-
-
 class _OnAnyImages(Localisation):
-    def draw(self, job: Job) -> Drawn:
+    def draw(self, job: Job) -> tuple[Grids, int]:
         count = len(job.images.records)
-        return Drawn(self.any_mosaics(job, max(1, count // self.n**2)), count)
+        return self.any_mosaics(job, max(1, count // self.n**2)), count
 
 
 def _unsmoothed(method: Attribution) -> Attribution:
@@ -248,8 +239,8 @@ def _unsmoothed(method: Attribution) -> Attribution:
 
 def _read(job: Job, maps: ShardSet, items: list[int]) -> Maps:
     """The raw maps of these cells, smoothed where the job asks for it."""
-    found = torch.from_numpy(unpack(maps.read_items(items)[0]))
-    return job.method.smooth(found) if isinstance(job.method, Smoothed) else found
+    raw = torch.from_numpy(unpack(maps.read_items(items)[0]))
+    return job.method.smooth(raw) if isinstance(job.method, Smoothed) else raw
 
 
 def masses(maps: Maps, cells: list[int], n: int, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harmonia.attribution.grad_cam import GradCAM
+from harmonia.attribution.cam import GradCAM
 from harmonia.attribution.gradient_shap import GradientSHAP
 from harmonia.data.manifest import ImageRecord
 from harmonia.errors import InputError

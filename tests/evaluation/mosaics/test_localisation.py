@@ -11,10 +11,9 @@ from timm.models.vgg import VGG
 from torch import nn
 from torch.nn.functional import linear
 
-from harmonia.attribution.cam import LayerCAM
+from harmonia.attribution.cam import GradCAM, LayerCAM
 from harmonia.attribution.captum_methods import IntegratedGradients, Occlusion
 from harmonia.attribution.contract import Request
-from harmonia.attribution.grad_cam import GradCAM
 from harmonia.attribution.gradient import Gradient, GuidedBackprop, InputXGradient
 from harmonia.attribution.lrp import LRP
 from harmonia.attribution.passes import BatchSize
@@ -369,7 +368,7 @@ def test_a_vit_of_a_list_of_blocks_has_its_default_layer_on_a_mosaic_too(arch):
     torch.manual_seed(0)
     network = timm.create_model(arch, num_classes=4, img_size=32, patch_size=16, depth=3, embed_dim=24, num_heads=2)
     presented = on_mosaics(wrap(network, 32), 2, "interpolated")
-    assert presented.default_layer() == "blocks.1"
+    assert presented.layer_name("final") == "blocks.1"
     assert explain(GradCAM(), presented, mosaics(1, 64)).maps.shape == (1, 4, 4)
 
 

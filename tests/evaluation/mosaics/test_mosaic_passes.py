@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from harmonia.attribution.cam import GradCAMPlusPlus, HiResCAM, LayerCAM
+from harmonia.attribution.cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
 from harmonia.attribution.captum_methods import IntegratedGradients
-from harmonia.attribution.grad_cam import GradCAM
 from harmonia.attribution.gradient import Gradient, GuidedBackprop, InputXGradient
 from harmonia.attribution.passes import CPU_PASS
 from harmonia.data.view import View
