@@ -89,6 +89,7 @@ def test_a_failed_cell_does_not_stop_the_sweep_and_is_named(cli, needs_samples):
     assert "0_lite0_gc" in out
 
 
+@pytest.mark.slow
 def test_help_and_cfg_need_no_torch():
     for flags in (["--help"], ["--cfg", "job"]):
         script = (
@@ -101,6 +102,7 @@ def test_help_and_cfg_need_no_torch():
         subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_runs_from_any_folder(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "harmonia.run", "--cfg", "job"], cwd=tmp_path, capture_output=True, text=True, check=True

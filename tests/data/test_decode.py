@@ -163,6 +163,7 @@ def test_decompression_bomb_is_refused(tmp_path, monkeypatch):
         open_rgb(tmp_path / "x.png")
 
 
+@pytest.mark.slow
 def test_oddities_that_change_no_pixel_print_nothing(tmp_path):
     palette = Image.new("P", (3, 2), 1)
     palette.putpalette([0, 0, 0, 200, 100, 50])

@@ -17,6 +17,7 @@ from harmonia.store.__main__ import main
 from harmonia.store.sets import ShardSet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "death",
     [
@@ -42,6 +43,7 @@ def test_a_killed_writer_leaves_nothing_visible_and_is_replaced(tmp_path, death)
     assert open_set(tmp_path).missing() == []
 
 
+@pytest.mark.slow
 def test_a_waiting_process_takes_over_from_one_that_dies(tmp_path, monkeypatch):
     script = """
     stored = open_set()
@@ -64,6 +66,7 @@ def test_a_waiting_process_takes_over_from_one_that_dies(tmp_path, monkeypatch):
     assert stored.missing() == []
 
 
+@pytest.mark.slow
 def test_processes_on_one_set_compute_every_shard_once(tmp_path):
     script = """
     stored = ShardSet.open(root, "maps", "many", {"a": 1}, 60, int(sys.argv[2]))
@@ -127,6 +130,7 @@ def test_a_disk_without_locks_fails_at_once(tmp_path, monkeypatch):
     assert one_line(error.value)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_leaves_no_file(tmp_path):
     script = """
     import resource

@@ -82,6 +82,7 @@ def test_a_missing_cache_is_one_line_and_code_2(tmp_path, command, store):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_command_line_does_not_import_torch(tmp_path):
     fill(open_set(tmp_path))
     script = """
@@ -93,6 +94,7 @@ def test_the_command_line_does_not_import_torch(tmp_path):
     finish(child(script, tmp_path))
 
 
+@pytest.mark.slow
 def test_prune_removes_what_is_useless_and_keeps_the_rest(tmp_path, capsys):
     complete, damaged = open_set(tmp_path), open_set(tmp_path, identity={"other": 1})
     for stored in (complete, damaged):
@@ -162,6 +164,7 @@ def test_prune_removes_an_empty_set_once_it_is_old_and_nobody_works_on_it(tmp_pa
     claims.close()
 
 
+@pytest.mark.slow
 def test_prune_leaves_a_set_alone_while_a_process_works_on_it(tmp_path, store):
     script = """
     stored = open_set()

@@ -37,6 +37,7 @@ def test_two_writers_of_one_file_in_one_process_do_not_mix(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_a_lock_has_one_holder_and_is_free_after_the_block_or_death(tmp_path):
     with locked(tmp_path / "lock") as held, locked(tmp_path / "lock") as held_twice:
         assert (held, held_twice) == (True, False)

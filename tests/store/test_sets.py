@@ -147,6 +147,7 @@ def test_a_cache_that_cannot_be_made_is_one_line(tmp_path):
     assert one_line(error.value)
 
 
+@pytest.mark.slow
 def test_a_read_only_cache_serves_what_it_has_and_refuses_the_rest():
     script = """
     from harmonia.errors import InputError
