@@ -56,7 +56,6 @@ class Section:
         self.main: list[StatisticTable] = []  # shown in full, in the terminal too
         self.headlines: list[StatisticTable] = []  # the same, and on top of the page
         self.details: list[StatisticTable] = []  # at the end of the page, folded where they are long
-        self.titles: dict[str, str] = {}  # of tables, by stem, where the stem itself is none
         self.data: dict[str, pd.DataFrame] = {}  # CSV files without a printed table, by stem
         self.metrics: dict[str, float] = {}  # in the report's W&B run
         self.missing: list[str] = []  # what others of the grid have, a line each
@@ -83,9 +82,6 @@ class Section:
     @property
     def tables(self) -> list[StatisticTable]:
         return [*self.main, *self.headlines, *self.details]
-
-    def title(self, table: StatisticTable) -> str:
-        return self.titles.get(table.stem, table.stem.replace("_", " ").capitalize())
 
     def table_of(self, figure: CaptionedFigure) -> StatisticTable | None:
         """The table whose stem begins the figure's: on a page of their own they stand together."""

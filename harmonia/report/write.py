@@ -7,12 +7,11 @@ from harmonia.arms import SOFT_ARM
 from harmonia.cli.entry import did_you_mean
 from harmonia.errors import InputError
 from harmonia.report.contract import INDEX, ReadJob, Section, find_sections
-from harmonia.report.figures.examples import check_names
-from harmonia.report.figures.style import save
+from harmonia.report.figures.style import save, style
 from harmonia.report.own_files import DATA, FIGURES, PAGES, TABLES, OwnFiles
 from harmonia.report.page.collection import Collection
 from harmonia.report.page.write import write_pages
-from harmonia.report.tables.typeset import table_files
+from harmonia.report.tables.typeset import table_files, to_csv
 from harmonia.report.written import Report
 from harmonia.results.jobs import JobFolder, find_jobs
 from harmonia.store.files import write_text
@@ -56,8 +55,9 @@ def write_report(
     for section, content in read_jobs.items():
         if content:
             report.sections.append(section(content, arm, images, tuple(report.sections)))
-    collection = next((one.collection for one in report.sections if one.collection), Collection({}, [], [], []))
-    check_names(collection, images)
+    collections = [section.collection for section in report.sections if section.collection]
+    collection = collections[0] if collections else Collection({}, [], [], [])
+    collection.refuse_unknown(images)
 
     folder = Path(out) if out is not None else run / "report"
     try:
@@ -98,11 +98,11 @@ def _write_files(section: Section, files: OwnFiles) -> None:
     for table in section.tables:
         table_files(table.printed, files.claim(TABLES, table.stem), files.folder, table.numbers)
     for stem, numbers in section.data.items():
-        text = numbers.to_csv(index=False, lineterminator="\n")
-        write_text(files.folder / f"{files.claim(DATA, stem)}.csv", text)
-    for figure in section.draw():
-        save(figure.drawn, files.folder, files.claim(FIGURES, figure.stem))
-        figure.drawn.clear()  # its data may be large, and its size is all that the pages need
-        section.figures.append(figure)
+        write_text(files.folder / f"{files.claim(DATA, stem)}.csv", to_csv(numbers))
+    with style():
+        for figure in section.draw():
+            save(figure.drawn, files.folder, files.claim(FIGURES, figure.stem))
+            figure.drawn.clear()  # its data may be large, and its size is all that the pages need
+            section.figures.append(figure)
     if section.page != INDEX:
         files.claim(PAGES, Path(section.page).stem)

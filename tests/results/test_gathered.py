@@ -63,7 +63,7 @@ def gathered(folder):
 
 
 def tables_of(rows):
-    return transfer_tables(compare(rows, num_resamples=10))
+    return transfer_tables(compare(rows, num_resamples=10), "soft")
 
 
 def matrix_of(rows):
@@ -116,7 +116,7 @@ def test_methods_meet_on_the_images_that_both_ran_on(tmp_path):
     (line, _) = methods(comparison).itertuples()
     assert (line.first_method, line.second_method) == ("ss", "gc")
     assert (line.difference, line.only_first, line.only_second) == (0, 0, 0)  # on the four, both keep all
-    (table,) = transfer_tables([comparison])
+    (table,) = transfer_tables([comparison], "soft")
     assert "woof, GC 10, SS 4 images" in table.attrs["caption"]
 
 

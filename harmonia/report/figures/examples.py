@@ -5,57 +5,77 @@ p_explained on the image less that on the feature; typical are the images whose 
 the nearest of each class first, ties in the order of the images. Nobody picks them.
 """
 
-import difflib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from PIL import Image
 
 from harmonia.arms import SOFT_ARM
 from harmonia.data.decode import open_rgb
 from harmonia.errors import InputError
-from harmonia.report.figures.style import TEXT_WIDTH, short, style
-from harmonia.report.page.collection import Cell, Collection, ImageList, probability_drop
+from harmonia.report.figures.style import TEXT_WIDTH, CaptionedFigure, short
+from harmonia.report.names import RANDOM
+from harmonia.report.page.collection import Cell, Collection, ImageList
+from harmonia.results.gathered import SETTING
 from harmonia.results.maps import REGION_SIDE, SmallMaps
 
-SIDE = 224  # pixels of a panel
+PANEL_SIDE = 224  # pixels
+TYPICAL_IMAGES = 4
+
+
+def example_figures(
+    collection: Collection, setting: Sequence[str], arm: str, ids: Sequence[str]
+) -> Iterator[CaptionedFigure]:
+    """Fig. 1 of one setting, of the images with these ids or, without any, of the typical ones."""
+    cells = [cell for cell in collection.cells if [cell.key[name] for name in SETTING] == list(setting)]
+    images = collection.sets[cells[0].key["data"]]
+    if ids:
+        places, rule = named_images(images, ids), "named by the user"
+    else:
+        places = typical_images(collection, images, arm, TYPICAL_IMAGES)
+        rule = "those nearest to the median drop of p_explained, one a class"
+    if not places or all(cell.maps is None for cell in cells):
+        return
+    from harmonia.data.imagenet import readable
+
+    classes = {code: readable(name) for code, name in enumerate(collection.classes)}
+    shown = ", ".join(images.ids[place] for place in places)
+    yield CaptionedFigure(
+        "fig1",
+        "Figure 1.",
+        f"Images ({rule}), maps and features (arm {arm}, dropped parts black): {shown}.",
+        draw_examples(cells, images, places, classes, arm),
+    )
 
 
 def typical_images(collection: Collection, images: ImageList, arm: str, count: int) -> list[int]:
     """Places of the most typical images of a data set, most typical first; images without a number never."""
     cells = [cell for cell in collection.cells if cell.key["data"] == images.name]
-    drops = np.array([probability_drop(block, arm) for cell in cells for block in cell.blocks.values()])
+    drops = np.array([block.drop(arm) for cell in cells for block in cell.blocks.values()])
     known = np.isfinite(drops)
-    drop = np.where(known, drops, 0).sum(0) / np.maximum(known.sum(0), 1)
     shows = known.sum(0)
+    drop = np.where(known, drops, 0).sum(0) / np.maximum(shows, 1)
     usable = np.flatnonzero((shows > 0) & (shows == shows.max(initial=0)))  # a method may have run on a part of them
     if not len(usable):
         return []
     distance = np.abs(drop[usable] - np.median(drop[usable]))
-    nearest = usable[np.argsort(distance, kind="stable")].tolist()
-    seen: dict[int, int] = {}
-    turns = []
-    for image in nearest:
+    seen: Counter[int] = Counter()
+    turns = {}
+    for image in usable[np.argsort(distance, kind="stable")].tolist():
         label = int(images.labels[image])
-        turns.append(seen.get(label, 0))
-        seen[label] = turns[-1] + 1
-    return [image for _, image in sorted(zip(turns, nearest, strict=True), key=lambda pair: pair[0])][:count]
+        turns[image] = seen[label]
+        seen[label] += 1
+    return sorted(turns, key=lambda image: turns[image])[:count]
 
 
 def named_images(images: ImageList, ids: Sequence[str]) -> list[int]:
     """Places of the images with these ids in the data set; ids it lacks are passed over."""
-    place = {image_id: number for number, image_id in enumerate(images.ids)}
-    return [place[image_id] for image_id in ids if image_id in place]
-
-
-def check_names(collection: Collection, ids: Sequence[str]) -> None:
-    """Every id must be some data set's."""
-    known = {image_id for images in collection.sets.values() for image_id in images.ids}
-    for image_id in ids:
-        if image_id not in known:
-            close = difflib.get_close_matches(image_id, known, n=1) or sorted(known)[:1] or ["none"]
-            raise InputError(f"images must be ids of images in the rows, got {image_id!r}; there is {close[0]!r}")
+    places = images.places.get_indexer(list(ids))
+    return places[places >= 0].tolist()
 
 
 def draw_examples(
@@ -65,38 +85,32 @@ def draw_examples(
 
     Panels show what the source sees; dropped parts are black. names: class names by code.
     """
-    pictures = [_open(images.paths[place]) for place in places]
-    with style():
-        side = TEXT_WIDTH / (2 * max(len(places), 2) + 0.5)
-        heights = [2 * side, *([side] * len(cells))]
-        figure = Figure(figsize=(side * (2 * len(places) + 0.5), sum(heights) + 0.45 + 0.04 * len(cells)))
-        slots = figure.add_gridspec(
-            1 + len(cells), 2 * len(places), height_ratios=heights,
-            left=0.5 / (2 * len(places) + 0.5), right=1, bottom=0, top=1 - 0.36 / figure.get_figheight(),
-            wspace=0.05, hspace=0.05,
-        )  # fmt: skip
-        for column, (place, picture) in enumerate(zip(places, pictures, strict=True)):
-            panel = figure.add_subplot(slots[0, 2 * column : 2 * column + 2])
-            _blank(panel)
-            panel.set_title(short(names.get(int(images.labels[place]), images.ids[place])), fontsize=8, pad=3)
-            if picture is None:
-                panel.text(0.5, 0.5, "image not at hand", ha="center", va="center", fontsize=7)
-            else:
-                panel.imshow(_square(picture, None))
-            for row, cell in enumerate(cells, start=1):
-                _pair(figure, slots, row, column, cell, place, picture, arm)
-        return figure
+    side = TEXT_WIDTH / (2 * max(len(places), 2) + 0.5)
+    heights = [2 * side, *([side] * len(cells))]
+    figure = Figure(figsize=(side * (2 * len(places) + 0.5), sum(heights) + 0.45 + 0.04 * len(cells)))
+    slots = figure.add_gridspec(
+        1 + len(cells), 2 * len(places), height_ratios=heights,
+        left=0.5 / (2 * len(places) + 0.5), right=1, bottom=0, top=1 - 0.36 / figure.get_figheight(),
+        wspace=0.05, hspace=0.05,
+    )  # fmt: skip
+    for column, place in enumerate(places):
+        picture = _open(images.paths[place])
+        panel = _blank(figure, slots[0, 2 * column : 2 * column + 2])
+        panel.set_title(short(names.get(int(images.labels[place]), images.ids[place])), fontsize=8, pad=3)
+        if picture is None:
+            panel.text(0.5, 0.5, "image not at hand", ha="center", va="center", fontsize=7)
+        else:
+            panel.imshow(_square(picture, None))
+        for row, cell in enumerate(cells, start=1):
+            heat, feature = (_blank(figure, slots[row, 2 * column + right]) for right in (0, 1))
+            if column == 0:
+                parts = [cell.key["source"], RANDOM.strip() if cell.random_weights else "", cell.method]
+                heat.set_ylabel("\n".join(short(part, 16) for part in parts if part), fontsize=7, labelpad=2)
+            _pair(heat, feature, cell, place, picture, arm)
+    return figure
 
 
-def _pair(figure, slots, row: int, column: int, cell: Cell, place: int, picture: Image.Image | None, arm: str) -> None:
-    heat = figure.add_subplot(slots[row, 2 * column])
-    feature = figure.add_subplot(slots[row, 2 * column + 1])
-    for panel in (heat, feature):
-        _blank(panel)
-    if column == 0:
-        method = cell.name.removeprefix(f"{cell.source} · ")
-        parts = [cell.key["source"], "(random)" if cell.random_weights else "", method]
-        heat.set_ylabel("\n".join(short(part, 16) for part in parts if part), fontsize=7, labelpad=2)
+def _pair(heat: Axes, feature: Axes, cell: Cell, place: int, picture: Image.Image | None, arm: str) -> None:
     at = int(cell.map_of[place]) if len(cell.map_of) else -1
     if cell.maps is None or at < 0:
         heat.text(0.5, 0.5, "no map\nkept", ha="center", va="center", fontsize=7)
@@ -114,24 +128,21 @@ def keep_weights(maps: SmallMaps, row: int, arm: str) -> np.ndarray | None:
     if arm == SOFT_ARM:
         return _upsampled(maps.soft[row])
     region = maps.region(row, arm)
-    return None if region is None else np.kron(region, np.ones([SIDE // REGION_SIDE] * 2))
+    return None if region is None else np.kron(region, np.ones([PANEL_SIDE // REGION_SIDE] * 2))
 
 
 def _upsampled(cells: np.ndarray) -> np.ndarray:
     small = Image.fromarray(cells.astype(np.float32) / 255)
-    return np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
+    return np.asarray(small.resize((PANEL_SIDE, PANEL_SIDE), Image.Resampling.BILINEAR))
 
 
 def _square(picture: Image.Image, box: np.ndarray | None) -> np.ndarray:
     """What lies in the box, or in the largest central square, as intensities (224, 224, 3); black beyond the image."""
-    width, height = picture.size
-    if box is None:
-        margin_x, margin_y = (width - min(width, height)) / 2, (height - min(width, height)) / 2
-        edges = np.array([margin_x, margin_y, width - margin_x, height - margin_y])
-    else:
-        edges = box * [width, height, width, height]
-    left, top, right, bottom = np.rint(edges).astype(int).tolist()
-    return np.asarray(picture.crop((left, top, right, bottom)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)) / 255
+    size = np.array(picture.size)
+    margins = (size - size.min()) / 2
+    edges = np.concatenate([margins, size - margins] if box is None else [box[:2] * size, box[2:] * size])
+    part = picture.crop(tuple(np.rint(edges).astype(int).tolist()))
+    return np.asarray(part.resize((PANEL_SIDE, PANEL_SIDE), Image.Resampling.BICUBIC)) / 255
 
 
 def _open(path: str) -> Image.Image | None:
@@ -141,8 +152,7 @@ def _open(path: str) -> Image.Image | None:
         return None
 
 
-def _blank(panel) -> None:
-    panel.set_xticks([])
-    panel.set_yticks([])
-    for spine in panel.spines.values():
-        spine.set_visible(False)
+def _blank(figure: Figure, slot: SubplotSpec) -> Axes:
+    panel = figure.add_subplot(slot, xticks=[], yticks=[])
+    panel.spines[:].set_visible(False)
+    return panel

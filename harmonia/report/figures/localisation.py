@@ -6,30 +6,33 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harmonia.report.figures.style import PALETTE, TEXT_WIDTH, short
-from harmonia.results.localisation import AGGATT_BINS
+from harmonia.report.figures.style import PALETTE, TEXT_WIDTH, CaptionedFigure, short
+from harmonia.results.localisation import AGGATT_BINS, read_aggatt
 from harmonia.statistics.localisation import PROTOCOLS, MosaicScores
 
 CLIPPED = 99.5  # percent of a method's values below the end of its colour scale
 
 
-def box_plots(jobs: Sequence[MosaicScores]) -> Figure:
+def box_plots(jobs: Sequence[MosaicScores]) -> CaptionedFigure:
     """A column per protocol, a box per source and method."""
-    protocols = [name for name in PROTOCOLS if any(cells.rows["protocol"].iloc[0] == name for cells in jobs)]
-    names = list(dict.fromkeys((cells.rows["source"].iloc[0], cells.name) for cells in jobs))
+    protocols = [name for name in PROTOCOLS if any(cells.setting[0] == name for cells in jobs)]
+    names = list(dict.fromkeys((cells.setting[1], cells.name) for cells in jobs))
     figure = Figure(figsize=(TEXT_WIDTH, 0.6 + 0.22 * len(names)), layout="constrained")
     axes = figure.subplots(1, len(protocols), squeeze=False, sharey=True)[0]
     for panel, protocol in zip(axes, protocols, strict=True):
-        for cells in jobs:
-            rows = cells.rows
-            if rows["protocol"].iloc[0] == protocol:
-                at = names.index((rows["source"].iloc[0], cells.name))
-                _box(panel, rows["localisation"].to_numpy(), at)
-                panel.axvline(1 / rows["cells"].iloc[0], color="#767676", linestyle=":", linewidth=0.8)
+        for cells in [cells for cells in jobs if cells.setting[0] == protocol]:
+            _box(panel, cells.rows["localisation"].to_numpy(), names.index((cells.setting[1], cells.name)))
+            panel.axvline(1 / cells.rows["cells"].iloc[0], color="#767676", linestyle=":", linewidth=0.8)
         panel.set(title=protocol, xlabel="Localisation", xlim=(-0.02, 1.02))
     axes[0].set_yticks(range(len(names)), [short(f"{source} {name}", 36) for source, name in names])
     axes[0].invert_yaxis()
-    return figure
+    return CaptionedFigure(
+        "localisation_boxes",
+        "Localisation.",
+        "Positive attribution inside the cell over all of it; box: middle half, line: median, whiskers: to 1.5 "
+        "box lengths, dotted: a uniform map.",
+        figure,
+    )
 
 
 def _box(panel: Axes, scores: np.ndarray, at: int) -> None:
@@ -43,6 +46,21 @@ def _box(panel: Axes, scores: np.ndarray, at: int) -> None:
     panel.plot(outside, np.full(len(outside), at), ".", color=PALETTE[0], markersize=1.5)
 
 
+def aggatt(number: int, cells: MosaicScores) -> CaptionedFigure:
+    """AggAtt of the number-th job."""
+    arrays = read_aggatt(cells.job.folder)
+    protocol, source, n = cells.setting
+    return CaptionedFigure(
+        f"aggatt_{number}",
+        f"AggAtt, {protocol}, {source}, {cells.name}.",
+        "Cells at the top left, from the best localised to the worst (percent of the ranks): mean positive "
+        "attribution; mosaic and map of each bin's median. One colour scale of means, top 0.5 % clipped, "
+        "another of each example."
+        + (" Few cells: some bins have none." if len(arrays["bins"]) < len(AGGATT_BINS) else ""),
+        aggatt_figure(arrays, n),
+    )
+
+
 def aggatt_figure(arrays: dict[str, np.ndarray], n: int) -> Figure:
     """Rows: mean map, example, its map; columns: bins of ranks. Lines part the n x n cells."""
     means, places = arrays["means"], arrays["bins"].tolist()
@@ -52,8 +70,7 @@ def aggatt_figure(arrays: dict[str, np.ndarray], n: int) -> Figure:
     axes = figure.subplots(3, len(AGGATT_BINS), squeeze=False)
     for panel in axes.ravel():
         panel.set(xticks=[], yticks=[])
-        for spine in panel.spines.values():
-            spine.set_visible(False)
+        panel.spines[:].set_visible(False)
     for place, (first, last) in enumerate(AGGATT_BINS):
         axes[0, place].set_title(f"{first}–{last} %")
         if place not in places:

@@ -1,91 +1,128 @@
 """Figures of the ranking page: ranks, how far metrics agree, and what they say of transfer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harmonia.report.figures.style import CONTROL_COLOUR, MARKERS, PALETTE, TEXT_WIDTH, grid, short, style
-from harmonia.statistics.metric_transfer import MetricLinks
-from harmonia.statistics.ranking import MetricAgreement
+from harmonia.report.figures.heat_map import colour_bar, heat_map
+from harmonia.report.figures.style import (
+    CONTROL_COLOUR,
+    MARKERS,
+    PALETTE,
+    TEXT_WIDTH,
+    CaptionedFigure,
+    grid,
+    short,
+)
+from harmonia.report.names import ARROWS, method_labels
+from harmonia.report.tables.ranking import LINK, METRIC_AGREEMENT, RANKING
+from harmonia.report.tables.typeset import MISSING
+from harmonia.statistics.metric_transfer import ARM, CONTROL, MetricLinks, Transferred, image_places, points
+from harmonia.statistics.ranking import AgreementOverImages, AgreementOverMethods, MetricAgreement, RankedMethods
 
 ROW, LABEL = 0.24, 0.075  # inches: a line of a heat map, a letter of its labels
-
-
-def rank_heat_map(lines: pd.DataFrame) -> Figure | None:
-    """Methods by metrics; number and colour are the rank, 1 the best. None where nothing is ranked.
-
-    lines: as ranking.ranking gives them, with ``name`` of the source and method.
-    """
-    ranked: Any = lines[lines["rank"].notna()]
-    if ranked.empty:
-        return None
-    # not pivot: gc and GC are printed alike
-    ranks = ranked.pivot_table(index="name", columns="metric", values="rank", aggfunc="first")
-    ranks = ranks.reindex(list(dict.fromkeys(ranked["name"])), columns=list(dict.fromkeys(ranked["metric"])))
-    of = ranked.pivot_table(index="name", columns="metric", values="methods", aggfunc="first").reindex_like(ranks)
-    place = (ranks.to_numpy(float) - 1) / (of.to_numpy(float) - 1)
-    margin = LABEL * max(len(short(name, 36)) for name in ranks.index)
-    with style():
-        height = 0.5 + ROW * len(ranks) + LABEL * max(len(short(name)) for name in ranks.columns) * 0.8
-        width = max(TEXT_WIDTH / 2, min(TEXT_WIDTH, margin + 0.34 * len(ranks.columns) + 0.4))
-        figure, (panel,) = grid(1, 1, width, height)
-        panel.imshow(1 - place, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-        for (row, column), rank in np.ndenumerate(ranks.to_numpy(float)):
-            text = "–" if np.isnan(rank) else f"{rank:g}"
-            ink = "black" if np.isnan(rank) or place[row, column] < 0.4 else "white"
-            panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7)
-        _names(panel, [short(name, 36) for name in ranks.index], list(ranks.columns))
-        return figure
-
-
-def agreement_heat_maps(panels: Sequence[tuple[str, MetricAgreement]]) -> Figure | None:
-    """Metrics by metrics, Spearman's rho in each cell; a panel per title and frame (first, second, rho).
-
-    None where no rho is defined.
-    """
-    shown = [(title, frame) for title, frame in panels if frame["rho"].notna().any()]
-    if not shown:
-        return None
-    names = list(dict.fromkeys(name for _, frame in shown for name in [*frame["first"], *frame["second"]]))
-    side = max(2.6, 0.25 * len(names)) + LABEL * max(len(short(name)) for name in names)
-    with style():
-        figure, axes = grid(len(shown), 2, max(side, TEXT_WIDTH / 2), side, sharex="none", sharey="row")
-        drawn = None
-        for panel, (title, frame) in zip(axes, shown, strict=True):
-            table = np.full((len(names), len(names)), np.nan)
-            for first, second, rho in frame[["first", "second", "rho"]].itertuples(index=False):
-                at = names.index(first), names.index(second)
-                table[at] = table[at[::-1]] = rho
-            np.fill_diagonal(table, np.nan)
-            drawn = panel.imshow(table, cmap="PuOr", vmin=-1, vmax=1, aspect="equal")
-            if len(names) <= 14:
-                for (row, column), rho in np.ndenumerate(table):
-                    if not np.isnan(rho):
-                        ink = "white" if abs(rho) > 0.7 else "black"
-                        panel.text(column, row, f"{rho:.1f}", ha="center", va="center", color=ink, fontsize=5.5)
-            panel.set_title(title)
-            _names(panel, [short(name) for name in names], names)
-        if drawn is not None:
-            bar = figure.colorbar(drawn, ax=axes, shrink=0.8, aspect=20, pad=0.02)
-            bar.set_label("Spearman's ρ")
-            bar.outline.set_visible(False)
-        return figure
-
-
-def _names(panel: Axes, rows: list[str], columns: Sequence[str]) -> None:
-    panel.set_yticks(range(len(rows)), rows)
-    labels = [short(name) for name in columns]
-    panel.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor")
-    panel.spines[:].set_visible(False)
-    panel.tick_params(length=0)
-
-
 FILLS = ("full", "none")  # of marks, once the palette is through
 MOST_METHODS, MOST_SOURCES = len(PALETTE) * len(FILLS), len(MARKERS)  # that marks of the scatter tell apart
+
+
+def ranking_figures(
+    lines: RankedMethods, over_methods: AgreementOverMethods, over_images: AgreementOverImages
+) -> Iterator[CaptionedFigure]:
+    """Of one setting, those that show something."""
+    if lines["rank"].notna().any():
+        caption = "Rank of each method by each metric, 1 is best."
+        yield CaptionedFigure(RANKING, "Ranks.", caption, rank_heat_map(lines))
+    panels = [(f"over methods, {source}", part) for source, part in over_methods.groupby("source", sort=False)]
+    panels = [*panels, ("over images, mean of cells", over_images)]
+    if shown := [(title, frame) for title, frame in panels if frame["rho"].notna().any()]:
+        caption = "Spearman's rho of each two metrics, turned so that more is better."
+        yield CaptionedFigure(METRIC_AGREEMENT, "Do metrics agree?", caption, agreement_heat_maps(shown))
+
+
+def link_figures(part: Transferred, lines: MetricLinks) -> Iterator[CaptionedFigure]:
+    """Of metrics and transfer under one setting and fill, those that show something."""
+    shown = points(part)
+    if len(shown):
+        shown = shown.assign(method_label=method_labels(shown))
+        caption = (
+            f"Retention of {ARM} above {CONTROL}, mean over the other targets, against each metric's mean; shape: "
+            "source, colour and filling: method; ρ: with the metric turned so that more is better."
+        )
+        caption += _repeated_marks(shown["source"].nunique(), shown["method_label"].nunique())
+        yield CaptionedFigure(LINK, "Metrics against transfer.", caption, transfer_scatter(shown, lines))
+    if places := image_places(part):
+        caption = (
+            "Every image of every cell: its place within the cell by the targets' probability of the explained "
+            f"class on {ARM} less that on {CONTROL}, against its place by score (1: best); bright: many."
+        )
+        figure = image_densities(places, lines)
+        yield CaptionedFigure(f"{LINK}_images", "The same over images.", caption, figure)
+    if lines[["over_cells", "over_images"]].notna().to_numpy().any():
+        caption = (
+            "Rank correlation of each metric, turned so that more is better, with transfer. Intervals over "
+            "methods are too narrow for few methods, or missing: the table's p decides."
+        )
+        yield CaptionedFigure(f"{LINK}_rho", "Does a metric foretell transfer?", caption, link_intervals(lines))
+
+
+def _repeated_marks(sources: int, methods: int) -> str:
+    """What the scatter's marks do not tell apart, as a sentence for its caption."""
+    marks = ((sources, "sources", MOST_SOURCES, "shapes"), (methods, "methods", MOST_METHODS, "colours and fillings"))
+    repeated = [f"{count} {noun} share {most} {shared}" for count, noun, most, shared in marks if count > most]
+    return f" Marks repeat: {' and '.join(repeated)}." if repeated else ""
+
+
+def rank_heat_map(lines: pd.DataFrame) -> Figure:
+    """Methods by metrics; number and colour are the rank, 1 the best. lines: as ranking.ranking gives them."""
+    ranked: Any = lines[lines["rank"].notna()]
+    ranked = ranked.assign(name=ranked["source"] + " " + method_labels(ranked))
+    names, metrics = (list(dict.fromkeys(ranked[column])) for column in ("name", "metric"))
+    ranks, methods = (  # not pivot: gc and GC are printed alike
+        ranked.pivot_table(index="name", columns="metric", values=number, aggfunc="first")
+        .reindex(names, columns=metrics)
+        .to_numpy(float)
+        for number in ("rank", "methods")
+    )
+    labels = [short(name, 36) for name in names]
+    height = 0.5 + ROW * len(names) + LABEL * max(len(short(name)) for name in metrics) * 0.8
+    width = max(TEXT_WIDTH / 2, min(TEXT_WIDTH, LABEL * max(map(len, labels)) + 0.34 * len(metrics) + 0.4))
+    figure, (panel,) = grid(1, 1, width, height)
+    places = (ranks - 1) / (methods - 1)
+    scale: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 1, "aspect": "auto"}
+    heat_map(panel, ranks, _rank, labels, metrics, 7, 1 - places, **scale)
+    panel.tick_params(length=0)
+    return figure
+
+
+def _rank(rank: float) -> str:
+    return MISSING if np.isnan(rank) else f"{rank:g}"
+
+
+def agreement_heat_maps(panels: Sequence[tuple[str, MetricAgreement]]) -> Figure:
+    """Metrics by metrics, Spearman's rho in each cell; a panel per title and frame (first, second, rho)."""
+    names = list(dict.fromkeys(name for _, frame in panels for name in [*frame["first"], *frame["second"]]))
+    labels = [short(name) for name in names]
+    side = max(2.6, 0.25 * len(names)) + LABEL * max(map(len, labels))
+    figure, axes = grid(len(panels), 2, max(side, TEXT_WIDTH / 2), side, sharex="none", sharey="row")
+    text = _rho if len(names) <= 14 else None  # in more cells there is no room
+    for panel, (title, frame) in zip(axes, panels, strict=True):
+        table = np.full((len(names), len(names)), np.nan)
+        for first, second, rho in frame[["first", "second", "rho"]].itertuples(index=False):
+            at = names.index(first), names.index(second)
+            table[at] = table[at[::-1]] = rho
+        np.fill_diagonal(table, np.nan)
+        drawn = heat_map(panel, table, text, labels, names, 5.5, cmap="PuOr", vmin=-1, vmax=1)
+        panel.set_title(title)
+        panel.tick_params(length=0)
+    colour_bar(figure, axes, drawn, "Spearman's ρ", shrink=0.8, aspect=20)
+    return figure
+
+
+def _rho(rho: float) -> str:
+    return "" if np.isnan(rho) else f"{rho:.1f}"
 
 
 def transfer_scatter(points: pd.DataFrame, links: MetricLinks) -> Figure:
@@ -98,26 +135,25 @@ def transfer_scatter(points: pd.DataFrame, links: MetricLinks) -> Figure:
     metrics = [name for name in links["metric"] if (points["metric"] == name).any()]
     of_metric = links.set_index("metric")
     sources, methods = (list(dict.fromkeys(points[name])) for name in ("source", "method_label"))
-    with style():
-        figure, axes = grid(len(metrics), 4, TEXT_WIDTH / 4, 1.75, sharex="none")
-        for panel, metric in zip(axes, metrics, strict=True):
-            part: Any = points[points["metric"] == metric]
-            for line in part.itertuples(index=False):
-                mark = _of_source(sources.index(line.source)) | _of_method(methods.index(line.method_label))
-                panel.plot(line.value, 100 * line.above, **mark)
-            rho = of_metric.loc[metric, "over_cells"]
-            arrow = {"higher": " ↑", "lower": " ↓"}.get(str(of_metric.loc[metric, "better"]), "")
-            panel.set_title(f"{short(metric)}{arrow}\nρ {'undefined' if np.isnan(rho) else f'{rho:.2f}'}")
-            panel.axhline(0, color=CONTROL_COLOUR, linewidth=0.5)
-        figure.supxlabel("mean of the metric, as it is", fontsize=8)
-        figure.supylabel("retention above control (points)", fontsize=8)
-        entries = {
-            **{name: _of_source(0) | _of_method(place) for place, name in enumerate(methods)},
-            **{name: _of_source(place) | {"color": CONTROL_COLOUR} for place, name in enumerate(sources)},
-        }
-        handles = [axes[0].plot([], [], label=short(name), **mark)[0] for name, mark in entries.items()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=min(6, len(handles)))
-        return figure
+    figure, axes = grid(len(metrics), 4, TEXT_WIDTH / 4, 1.75, sharex="none")
+    for panel, metric in zip(axes, metrics, strict=True):
+        part: Any = points[points["metric"] == metric]
+        for line in part.itertuples(index=False):
+            mark = _of_source(sources.index(line.source)) | _of_method(methods.index(line.method_label))
+            panel.plot(line.value, 100 * line.above, **mark)
+        rho = of_metric.loc[metric, "over_cells"]
+        arrow = ARROWS[str(of_metric.loc[metric, "better"])]
+        panel.set_title(f"{short(metric)}{arrow}\nρ {'undefined' if np.isnan(rho) else f'{rho:.2f}'}")
+        panel.axhline(0, color=CONTROL_COLOUR, linewidth=0.5)
+    figure.supxlabel("mean of the metric, as it is", fontsize=8)
+    figure.supylabel("retention above control (points)", fontsize=8)
+    entries = {
+        **{name: _of_source(0) | _of_method(place) for place, name in enumerate(methods)},
+        **{name: _of_source(place) | {"color": CONTROL_COLOUR} for place, name in enumerate(sources)},
+    }
+    handles = [axes[0].plot([], [], label=short(name), **mark)[0] for name, mark in entries.items()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(6, len(handles)))
+    return figure
 
 
 def _of_source(place: int) -> dict[str, Any]:
@@ -135,33 +171,31 @@ def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], links: 
     places: as metric_transfer.image_places gives them. No relation is an even square.
     """
     of_metric = links.set_index("metric")
-    with style():
-        figure, axes = grid(len(places), 4, TEXT_WIDTH / 4, 1.75)
-        for panel, (metric, (score, above)) in zip(axes, places.items(), strict=True):
-            panel.hexbin(score, above, gridsize=12, extent=(0, 1, 0, 1), cmap="viridis", mincnt=0, linewidths=0.1)
-            panel.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-            rho = of_metric.loc[metric, "over_images"]
-            panel.set_title(f"{short(metric)}\nρ {'undefined' if np.isnan(rho) else f'{rho:.2f}'}")
-        figure.supxlabel("place of the image by its score (1: best)", fontsize=8)
-        figure.supylabel("place by transfer above control", fontsize=8)
-        return figure
+    figure, axes = grid(len(places), 4, TEXT_WIDTH / 4, 1.75)
+    for panel, (metric, (score, above)) in zip(axes, places.items(), strict=True):
+        panel.hexbin(score, above, gridsize=12, extent=(0, 1, 0, 1), cmap="viridis", mincnt=0, linewidths=0.1)
+        panel.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        rho = of_metric.loc[metric, "over_images"]
+        panel.set_title(f"{short(metric)}\nρ {'undefined' if np.isnan(rho) else f'{rho:.2f}'}")
+    figure.supxlabel("place of the image by its score (1: best)", fontsize=8)
+    figure.supylabel("place by transfer above control", fontsize=8)
+    return figure
 
 
 def link_intervals(links: pd.DataFrame) -> Figure:
     """Each metric's rank correlation with transfer, over cells and over images within cells, with intervals."""
-    with style():
-        figure, (panel,) = grid(1, 1, TEXT_WIDTH / 2 + 1, 0.9 + 0.3 * len(links))
-        kinds = (("over_cells", "over methods", 0), ("over_images", "over images within cells", 1))
-        for column, label, place in kinds:
-            known: Any = links.reset_index(drop=True)
-            known = known[known[column].notna()]
-            at = known.index.to_numpy() + 0.16 * (2 * place - 1)
-            colour, marker = PALETTE[place], MARKERS[place]
-            panel.hlines(at, known[f"{column}_low"], known[f"{column}_high"], color=colour, linewidth=0.9)
-            panel.plot(known[column], at, marker, color=colour, label=label)
-        panel.axvline(0, color=CONTROL_COLOUR, linewidth=0.6)
-        panel.set_yticks(range(len(links)), [short(name) for name in links["metric"]])
-        panel.set(xlim=(-1.02, 1.02), xlabel="Spearman's ρ with transfer above control", ylim=(len(links) - 0.5, -0.5))
-        if panel.get_legend_handles_labels()[0]:
-            figure.legend(loc="outside upper center", ncols=2)
-        return figure
+    figure, (panel,) = grid(1, 1, TEXT_WIDTH / 2 + 1, 0.9 + 0.3 * len(links))
+    kinds = (("over_cells", "over methods", 0), ("over_images", "over images within cells", 1))
+    for column, label, place in kinds:
+        known: Any = links.reset_index(drop=True)
+        known = known[known[column].notna()]
+        at = known.index.to_numpy() + 0.16 * (2 * place - 1)
+        colour, marker = PALETTE[place], MARKERS[place]
+        panel.hlines(at, known[f"{column}_low"], known[f"{column}_high"], color=colour, linewidth=0.9)
+        panel.plot(known[column], at, marker, color=colour, label=label)
+    panel.axvline(0, color=CONTROL_COLOUR, linewidth=0.6)
+    panel.set_yticks(range(len(links)), [short(name) for name in links["metric"]])
+    panel.set(xlim=(-1.02, 1.02), xlabel="Spearman's ρ with transfer above control", ylim=(len(links) - 0.5, -0.5))
+    if panel.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside upper center", ncols=2)
+    return figure

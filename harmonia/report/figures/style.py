@@ -1,8 +1,8 @@
 """How every figure looks and is written: for print at column width, safe for colour-blind readers."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harmonia.report.names import method_label
 from harmonia.store.files import replacing
 
 PIXELS_PER_INCH = 130
@@ -28,6 +29,13 @@ class CaptionedFigure:
     def width(self) -> int:
         """Of the page's picture, CSS pixels: one size of letters in all of them."""
         return round(PIXELS_PER_INCH * self.drawn.get_figwidth())
+
+
+def of_setting(figures: Iterable[CaptionedFigure], number: int, where: str) -> Iterator[CaptionedFigure]:
+    """Figures of one of several settings: stems from the second setting on end in its number, captions say which."""
+    suffix = f"_{number + 1}" if number else ""
+    for figure in figures:
+        yield replace(figure, stem=figure.stem + suffix, caption=figure.caption + where)
 
 
 # M. Okabe, K. Ito 2008, https://jfly.uni-koeln.de/color/, without the yellow, too pale for lines on white
@@ -69,11 +77,14 @@ def short(name: str, most: int = 24) -> str:
     return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """The figures' settings; those found are put back."""
-    with matplotlib.rc_context(_STYLE):
-        yield
+def two_lines(method: str, variant: str) -> str:
+    """A method's printed name, its variant beneath it."""
+    return method_label(method) + (f"\n({short(variant)})" if variant else "")
+
+
+def style() -> AbstractContextManager[None]:
+    """The settings under which figures are drawn and saved; earlier ones are put back."""
+    return matplotlib.rc_context(_STYLE)
 
 
 def grid(
@@ -97,15 +108,21 @@ def grid(
     return figure, axes[:panels]
 
 
-def save(figure: Figure, folder: Path, stem: str) -> list[Path]:
+def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all panels, each entry once."""
+    entries = {
+        label: handle for panel in axes for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    if entries:
+        columns = max(1, int(figure.get_figwidth() / (0.55 + 0.068 * max(map(len, entries)))))
+        figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=min(columns, len(entries)))
+
+
+def save(figure: Figure, folder: Path, stem: str) -> None:
     """PNG at 300 dpi and PDF with embedded fonts, the same bytes every time."""
-    paths = [folder / f"{stem}.png", folder / f"{stem}.pdf"]
-    with style():
-        if engine := figure.get_layout_engine():
-            engine.execute(figure)
-            figure.set_layout_engine("none")  # it would measure everything again for each file
-        for path in paths:
-            metadata: dict = {"CreationDate": None} if path.suffix == ".pdf" else {}
-            with replacing(path) as temporary:
-                figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
-    return paths
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+        figure.set_layout_engine("none")  # it would measure everything again for each file
+    for suffix, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
+        with replacing(folder / f"{stem}.{suffix}") as temporary:
+            figure.savefig(temporary, format=suffix, metadata=metadata)

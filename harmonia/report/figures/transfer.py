@@ -1,18 +1,18 @@
-"""Figures of numbers, drawn from rows or lines of tables.transfer.transfer_matrix; percent here.
+"""Figures of transfer, drawn from rows or lines of tables.transfer.transfer_matrix; percent here.
 
 Fig. 2 follows M. A. Kadir, G. Addluri, D. Sonntag 2023 (arXiv 2307.02150), the others go beyond it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from harmonia.arms import AREA, BLOBS, DIM_ARM, IMAGE_ARM, SOFT_ARM, kind_of
+from harmonia.report.figures.heat_map import colour_bar, heat_map
 from harmonia.report.figures.style import (
     COLUMN_WIDTH,
     CONTROL_COLOUR,
@@ -22,44 +22,91 @@ from harmonia.report.figures.style import (
     MARKERS,
     PALETTE,
     TEXT_WIDTH,
+    CaptionedFigure,
     grid,
+    legend_above,
     short,
-    style,
+    two_lines,
 )
+from harmonia.report.tables.transfer import MATRIX
+from harmonia.report.tables.typeset import MISSING
 from harmonia.results.gathered import EXPLAINER
 
-# what figures are drawn from, besides the columns of a cell
-OF_ROWS = ["image_id", "p_label", "p_explained", "kept_area"]
+OF_ROWS = ["image_id", "p_label", "p_explained", "kept_area"]  # what rows have besides the columns of a cell
+LINES_A_FIGURE = 6
 
 
-def line_name(key: Sequence[str]) -> str:
+def transfer_figures(rows: Any, matrix: Any, arm: str) -> Iterator[CaptionedFigure]:
+    """Of one setting: its rows, and its lines of the matrix."""
+    histograms = class_probabilities(rows, arm)
+    for number, figure in enumerate(histograms, start=1):
+        part = f", part {number} of {len(histograms)}" if len(histograms) > 1 else ""
+        yield CaptionedFigure(
+            "fig2" if number == 1 else f"fig2_part{number}",
+            f"Figure 2{part}.",
+            f"Class probability on the image (I) and on the feature (F, arm {arm}), the same images; a row per source "
+            "and method, a column per target.",
+            figure,
+        )
+    of_arm = matrix[matrix["arm"] == arm]
+    if len(of_arm):
+        yield CaptionedFigure(
+            MATRIX,
+            "Transfer matrix.",
+            f"Retention, accuracy on the feature (arm {arm}) over accuracy on the image; the source's own cell is "
+            "framed.",
+            transfer_heat_maps(of_arm, "retention"),
+        )
+    if of_arm["above_control"].notna().any():
+        yield CaptionedFigure(
+            f"{MATRIX}_above_control",
+            "Transfer matrix, above control.",
+            f"Retention of arm {arm} less that of its matched control (points).",
+            transfer_heat_maps(of_arm, "above_control"),
+        )
+    if matrix["accuracy_feature"].notna().any():
+        yield CaptionedFigure(
+            "accuracy_by_area",
+            "Accuracy against kept area.",
+            "Equal-area arms with 95 % bootstrap bands (images drawn again within classes); hollow: the soft map at "
+            "its mean area, and, tied to it, the image dimmed by as much.",
+            accuracy_by_area(matrix),
+        )
+    if (rows["arm"] == SOFT_ARM).any():
+        yield CaptionedFigure(
+            "area_distributions",
+            "Kept area of the soft maps.",
+            "Mean keep weight of each image, in its source's view or, where that is no target, the first target's; "
+            "line: middle half, circle: median.",
+            area_distributions(rows),
+        )
+
+
+def _line_name(key: Sequence[str]) -> str:
     """What a legend calls a source, a method and perhaps a variant."""
     source, method, variant = key
-    return f"{short(source)} · {method.upper()}" + (f"\n({short(variant)})" if variant else "")
+    return f"{short(source)} · {two_lines(method, variant)}"
 
 
-def models_of(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+def _models_of(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Sources in their order of appearance, and targets: the sources among them first, in the same order."""
-    sources = list(dict.fromkeys(rows["source"]))
-    targets = list(dict.fromkeys(rows["target"]))
-    return sources, [name for name in sources if name in targets] + [name for name in targets if name not in sources]
+    sources, targets = (list(dict.fromkeys(rows[end])) for end in ("source", "target"))
+    return sources, sorted(targets, key=lambda name: sources.index(name) if name in sources else len(sources))
 
 
-def class_probabilities(rows: pd.DataFrame, arm: str = SOFT_ARM, lines_a_figure: int = 6) -> list[Figure]:
+def class_probabilities(rows: pd.DataFrame, arm: str) -> list[Figure]:
     """Fig. 2: histograms of the class probability on the image (I) and on the feature (F), a panel per target.
 
     The class is the label or, where no image has one, the explained class. Only images with both are counted.
     """
-    p_label: Any = rows["p_label"]
-    column = "p_label" if p_label.notna().any() else "p_explained"
+    column = "p_label" if rows["p_label"].notna().to_numpy().any() else "p_explained"
     shown: Any = rows[rows["arm"].isin([IMAGE_ARM, arm])]
-    lines = [(line_name(key), part) for key, part in shown.groupby(EXPLAINER, sort=False, observed=True)]
-    targets = models_of(rows)[1]
-    with style():
-        return [
-            _histograms(lines[start : start + lines_a_figure], targets, column, arm)
-            for start in range(0, len(lines), lines_a_figure)
-        ]
+    lines = [(_line_name(key), part) for key, part in shown.groupby(EXPLAINER, sort=False, observed=True)]
+    targets = _models_of(rows)[1]
+    return [
+        _histograms(lines[start : start + LINES_A_FIGURE], targets, column, arm)
+        for start in range(0, len(lines), LINES_A_FIGURE)
+    ]
 
 
 def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, arm: str) -> Figure:
@@ -91,7 +138,7 @@ def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, a
     which = "label" if column == "p_label" else "explained class"
     figure.supxlabel(f"probability of the {which}", fontsize=8)
     figure.supylabel("images (%)", fontsize=8)
-    _legend_above(figure, axes)
+    legend_above(figure, axes)
     return figure
 
 
@@ -102,7 +149,7 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
     soft arm at its own mean area, tied to the image dimmed by as much; grey is the image and, where they were run,
     random blobs of the same area, averaged over sources.
     """
-    sources, targets = models_of(cells)
+    sources, targets = _models_of(cells)
     methods = list(dict.fromkeys(cells["method"]))
     points: Any = cells.assign(kind=cells["arm"].map(kind_of))
     points = points[points["kind"].isin([SOFT_ARM, DIM_ARM, AREA, BLOBS])].copy()
@@ -111,46 +158,43 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
         points[name] = 100 * points[column]
     lines = len(points.groupby(EXPLAINER))
     alpha = 0.15 if lines <= 4 else 0.08  # of bands that lie over one another
-    with style():
-        num_rows = -(-len(targets) // 3)
-        num_columns = -(-len(targets) // num_rows)  # at most three, and no row nearly empty
-        height = 1.9 + 0.1 * lines / num_rows  # inches; the legend takes some of it
-        figure, axes = grid(len(targets), num_columns, TEXT_WIDTH / max(num_columns, 2), height)
-        for panel, target in zip(axes, targets, strict=True):
-            of_panel = points[points["target"] == target]
-            for key, part in of_panel.groupby(EXPLAINER, sort=False):
-                look: dict[str, Any] = {
-                    "color": PALETTE[sources.index(key[0]) % len(PALETTE)],
-                    "marker": MARKERS[methods.index(key[1]) % len(MARKERS)],
-                }
-                line = part[part["kind"] == AREA].sort_values("kept")
-                dashes = DASHES[methods.index(key[1]) % len(DASHES)]
-                panel.plot(line["kept"], line["accuracy"], ls=dashes, label=line_name(key), **look)
-                panel.fill_between(line["kept"], line["low"], line["high"], color=look["color"], alpha=alpha, lw=0)
-                soft, dim = (part.loc[part["arm"] == arm, ["kept", "accuracy"]] for arm in (SOFT_ARM, DIM_ARM))
-                if len(soft) and len(dim):
-                    panel.plot(*np.vstack([soft, dim]).T, color=look["color"], lw=0.6)
-                panel.plot(*dim.to_numpy().T, "_", color=look["color"], ms=6, mew=1.2)
-                panel.plot(*soft.to_numpy().T, ls="none", mfc="white", ms=5, **look)
-            blobs = of_panel[of_panel["kind"] == BLOBS].groupby("arm")[["kept", "accuracy"]].mean()
-            if len(blobs):
-                blobs = blobs.sort_values("kept")
-                panel.plot(blobs["kept"], blobs["accuracy"], ":", color=CONTROL_COLOUR, label="random blobs")
-            of_target: Any = cells[cells["target"] == target]
-            level = 100 * of_target["accuracy_image"].mean()  # the same images: lines differ where one lacks some
-            if not np.isnan(level):
-                panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
-            panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
-            if (of_panel["arm"] == DIM_ARM).any():
-                panel.plot([], [], "_", color=CONTROL_COLOUR, ms=6, mew=1.2, label="image dimmed as much")
-            fewest, most = of_panel["images"].min(), of_panel["images"].max()
-            panel.set_title(f"{short(target)} (n = {fewest:,}" + (f" to {most:,})" if most > fewest else ")"))
-            panel.set_xlim(0, None)
-            panel.set_ylim(0, 100)
-        figure.supxlabel("kept area (%)", fontsize=8)
-        figure.supylabel("accuracy of the target (%)", fontsize=8)
-        _legend_above(figure, axes)
-        return figure
+    num_rows = -(-len(targets) // 3)
+    num_columns = -(-len(targets) // num_rows)  # at most three, and no row nearly empty
+    height = 1.9 + 0.1 * lines / num_rows  # inches; the legend takes some of it
+    figure, axes = grid(len(targets), num_columns, TEXT_WIDTH / max(num_columns, 2), height)
+    for panel, target in zip(axes, targets, strict=True):
+        of_panel = points[points["target"] == target]
+        for key, part in of_panel.groupby(EXPLAINER, sort=False):
+            colour = PALETTE[sources.index(key[0]) % len(PALETTE)]
+            method = methods.index(key[1])
+            look: dict[str, Any] = {"color": colour, "marker": MARKERS[method % len(MARKERS)]}
+            line = part[part["kind"] == AREA].sort_values("kept")
+            panel.plot(line["kept"], line["accuracy"], ls=DASHES[method % len(DASHES)], label=_line_name(key), **look)
+            panel.fill_between(line["kept"], line["low"], line["high"], color=colour, alpha=alpha, lw=0)
+            soft, dim = (part.loc[part["arm"] == arm, ["kept", "accuracy"]] for arm in (SOFT_ARM, DIM_ARM))
+            if len(soft) and len(dim):
+                panel.plot(*np.vstack([soft, dim]).T, color=colour, lw=0.6)
+            panel.plot(*dim.to_numpy().T, "_", color=colour, ms=6, mew=1.2)
+            panel.plot(*soft.to_numpy().T, ls="none", mfc="white", ms=5, **look)
+        blobs = of_panel[of_panel["kind"] == BLOBS].groupby("arm")[["kept", "accuracy"]].mean()
+        if len(blobs):
+            blobs = blobs.sort_values("kept")
+            panel.plot(blobs["kept"], blobs["accuracy"], ":", color=CONTROL_COLOUR, label="random blobs")
+        of_target: Any = cells[cells["target"] == target]
+        level = 100 * of_target["accuracy_image"].mean()  # the same images: lines differ where one lacks some
+        if not np.isnan(level):
+            panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
+        panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
+        if (of_panel["arm"] == DIM_ARM).any():
+            panel.plot([], [], "_", color=CONTROL_COLOUR, ms=6, mew=1.2, label="image dimmed as much")
+        fewest, most = of_panel["images"].min(), of_panel["images"].max()
+        panel.set_title(f"{short(target)} (n = {fewest:,}" + (f" to {most:,})" if most > fewest else ")"))
+        panel.set_xlim(0, None)
+        panel.set_ylim(0, 100)
+    figure.supxlabel("kept area (%)", fontsize=8)
+    figure.supylabel("accuracy of the target (%)", fontsize=8)
+    legend_above(figure, axes)
+    return figure
 
 
 def area_distributions(rows: pd.DataFrame) -> Figure:
@@ -162,120 +206,60 @@ def area_distributions(rows: pd.DataFrame) -> Figure:
     lines = []
     for key, part in soft.groupby(EXPLAINER, sort=False, observed=True):
         target = key[0] if (part["target"] == key[0]).any() else part["target"].iloc[0]
-        lines.append((line_name(key), 100 * part.loc[part["target"] == target, "kept_area"].dropna().to_numpy()))
-    with style():
-        figure, (panel,) = grid(1, 1, COLUMN_WIDTH, 0.75 + 0.33 * max(1, len(lines)))
-        for height, (_, areas) in enumerate(lines):
-            if len(areas) > 1 and np.ptp(areas) > 0:
-                parts = panel.violinplot(areas, [height], orientation="horizontal", widths=0.85, showextrema=False)
-                bodies: Any = parts["bodies"]
-                for body in bodies:
-                    body.set(facecolor=IMAGE_COLOUR, alpha=0.35, lw=0)
-            low, middle, high = np.quantile(areas, [0.25, 0.5, 0.75]) if len(areas) else [np.nan] * 3
-            panel.plot([low, high], [height, height], color=IMAGE_COLOUR, lw=2.2, solid_capstyle="butt")
-            panel.plot(middle, height, "o", color="white", mec=IMAGE_COLOUR, ms=4)
-        panel.set_yticks(range(len(lines)), [f"{name}\n(n = {len(areas):,})" for name, areas in lines])
-        panel.set_ylim(len(lines) - 0.4, -0.6)
-        panel.set_xlim(0, 100)
-        panel.set_xlabel("kept area of the soft map (%)")
-        return figure
+        lines.append((_line_name(key), 100 * part.loc[part["target"] == target, "kept_area"].dropna().to_numpy()))
+    figure, (panel,) = grid(1, 1, COLUMN_WIDTH, 0.75 + 0.33 * max(1, len(lines)))
+    for height, (_, areas) in enumerate(lines):
+        if len(areas) > 1 and np.ptp(areas) > 0:
+            parts = panel.violinplot(areas, [height], orientation="horizontal", widths=0.85, showextrema=False)
+            bodies: Any = parts["bodies"]
+            for body in bodies:
+                body.set(facecolor=IMAGE_COLOUR, alpha=0.35, lw=0)
+        low, middle, high = np.quantile(areas, [0.25, 0.5, 0.75]) if len(areas) else [np.nan] * 3
+        panel.plot([low, high], [height, height], color=IMAGE_COLOUR, lw=2.2, solid_capstyle="butt")
+        panel.plot(middle, height, "o", color="white", mec=IMAGE_COLOUR, ms=4)
+    panel.set_yticks(range(len(lines)), [f"{name}\n(n = {len(areas):,})" for name, areas in lines])
+    panel.set_ylim(len(lines) - 0.4, -0.6)
+    panel.set_xlim(0, 100)
+    panel.set_xlabel("kept area of the soft map (%)")
+    return figure
 
 
-def transfer_heat_maps(cells: pd.DataFrame, arm: str = SOFT_ARM, value: str = "retention") -> Figure:
+def transfer_heat_maps(cells: pd.DataFrame, value: str) -> Figure:
     """Sources by targets with numbers in percent, a panel per method; the source's own cell is framed.
 
-    cells: lines of transfer_matrix, of one setting; value: one of its columns of fractions. Where
+    cells: lines of transfer_matrix, of one setting and arm; value: one of its columns of fractions. Where
     some are negative the colours diverge from 0.
     """
-    chosen: Any = cells[cells["arm"] == arm]
-    sources, targets = models_of(chosen)
-    panels = list(chosen.groupby(["method", "variant"], sort=False))
+    sources, targets = _models_of(cells)
+    panels = list(cells.groupby(["method", "variant"], sort=False))
     side = 0.42  # inches, of a cell
     margin = 0.07 * max(len(short(name)) for name in sources) + 1.1  # names of sources, colour bar; once a row
     columns = max(1, min(len(panels), int((TEXT_WIDTH - margin) / (side * len(targets) + 0.15))))
     rows = -(-len(panels) // columns)
     width = max(side * len(targets) + 0.15 + margin / columns, 2.4 / columns)
     height = side * len(sources) + 0.35 + (0.05 * max(len(short(name)) for name in targets) + 0.4) / rows
-    colours, low, high = "viridis", 0, 100
-    if (chosen[value] < 0).any():
-        high = 10 * np.ceil(10 * chosen[value].abs().max())
-        colours, low = "PuOr", -high
-    with style():
-        figure, axes = grid(len(panels), columns, width, height)
-        drawn = None
-        for panel, ((method, variant), part) in zip(axes, panels, strict=True):
-            table = part.pivot_table(index="source", columns="target", values=value).reindex(sources, columns=targets)
-            percent = 100 * table.to_numpy(float)
-            drawn = panel.imshow(percent, cmap=colours, vmin=low, vmax=high, aspect="equal")
-            for (row, column), number in np.ndenumerate(percent):
-                text = "–" if np.isnan(number) else f"{round(number) + 0:.0f}"  # no -0
-                ink = "black" if np.isnan(number) else _ink(np.asarray(drawn.cmap(drawn.norm(number))))
-                panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=7.5)
-                if sources[row] == targets[column]:
-                    panel.add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, ec=ink, lw=1))
-            panel.set_title(method.upper() + (f"\n({short(variant)})" if variant else ""))
-            panel.set_xticks(
-                range(len(targets)), [short(name) for name in targets], rotation=40, ha="right", rotation_mode="anchor"
-            )
-            panel.set_yticks(range(len(sources)), [short(name) for name in sources])
-            panel.spines[:].set_visible(False)
-        figure.supylabel("source", fontsize=8)
-        figure.supxlabel("target", fontsize=8)
-        if drawn is not None:
-            bar = figure.colorbar(drawn, ax=axes, shrink=0.9, aspect=18, pad=0.02)
-            bar.set_label(f"{value.replace('_', ' ')} ({'%' if value == 'retention' else 'points'})")
-            bar.outline.set_visible(False)
-        if engine := figure.get_layout_engine():
-            engine.execute(figure)  # squares need a pass more than the one of save, or their titles are cut
-        return figure
+    scale: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 100}
+    if (cells[value] < 0).to_numpy().any():
+        high = 10 * np.ceil(10 * cells[value].abs().max())
+        scale = {"cmap": "PuOr", "vmin": -high, "vmax": high}
+    figure, axes = grid(len(panels), columns, width, height)
+    for panel, (names, part) in zip(axes, panels, strict=True):
+        table = part.pivot_table(index="source", columns="target", values=value).reindex(sources, columns=targets)
+        drawn = heat_map(panel, 100 * table.to_numpy(float), _points, list(map(short, sources)), targets, 7.5, **scale)
+        for text in panel.texts:
+            column, row = map(int, text.get_position())
+            if sources[row] == targets[column]:
+                frame = Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, ec=text.get_color(), lw=1)
+                panel.add_patch(frame)
+        panel.set_title(two_lines(*names))
+    figure.supylabel("source", fontsize=8)
+    figure.supxlabel("target", fontsize=8)
+    label = f"{value.replace('_', ' ')} ({'%' if value == 'retention' else 'points'})"
+    colour_bar(figure, axes, drawn, label, shrink=0.9, aspect=18)
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)  # squares need a pass more than the one of save, or their titles are cut
+    return figure
 
 
-def _ink(colour: np.ndarray) -> str:
-    """Black or white, whichever stands out more on a colour (WCAG 2, relative luminance)."""
-    channels = colour[:3]
-    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"
-
-
-def transfer_against_likeness(pairs: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
-    """What is left above control against how alike two models are; a panel per line of correlations.
-
-    pairs: lines as model_pairs gives them, of one setting and arm. correlations: a method, variant and measure a line,
-    with rho, low, high, p and the numbers of pairs and models, as likeness.correlations gives them.
-    """
-    lines: Any = list(correlations.itertuples(index=False))
-    measures = len(set(correlations["measure"]))
-    with style():
-        figure, axes = grid(len(lines), measures, TEXT_WIDTH / 2, 2.6, sharex="none")  # percent and a share
-        for panel, line in zip(axes, lines, strict=True):
-            chosen = pairs[(pairs["method"] == line.method) & (pairs["variant"] == line.variant)]
-            factor = 100 if line.measure == "agreement" else 1
-            for within, marker, fill in ((True, "o", FEATURE_COLOUR), (False, "s", "white")):
-                part = chosen[chosen["within_family"].astype(bool) == within]
-                edge = FEATURE_COLOUR if within else IMAGE_COLOUR
-                name = "within families" if within else "between families"
-                x, y = factor * part[line.measure], 100 * part["above_control"]
-                panel.scatter(x, y, marker=marker, c=fill, ec=edge, s=22, label=name)
-            panel.set_title(line.method.upper() + (f"\n({short(line.variant)})" if line.variant else ""))
-            panel.set_xlabel(
-                {"agreement": "agreement of predictions (%)", "cka": "linear CKA of penultimate features"}[line.measure]
-            )
-            panel.set_ylabel("retention above control (points)")
-            bounds = f" [{line.low:.2f}, {line.high:.2f}]" if not np.isnan(line.low) else ""
-            rho = "undefined" if np.isnan(line.rho) else f"{line.rho:.2f}{bounds}"
-            p = "" if np.isnan(line.p) else f"p {line.p:.2f}, "
-            note = f"Spearman's ρ {rho}\n{p}{line.pairs} pairs of {line.models} models"
-            panel.margins(y=0.28)  # room for the note
-            panel.text(0.02, 0.98, note, transform=panel.transAxes, va="top", fontsize=7)
-        _legend_above(figure, axes)
-        return figure
-
-
-def _legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend for all panels, each entry once."""
-    entries = {
-        label: handle for panel in axes for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
-    if entries:
-        columns = max(1, int(figure.get_figwidth() / (0.55 + 0.068 * max(map(len, entries)))))
-        figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=min(columns, len(entries)))
+def _points(percent: float) -> str:
+    return MISSING if np.isnan(percent) else f"{round(percent) + 0:.0f}"  # no -0

@@ -4,11 +4,11 @@ A cell is a source and a method under one setting. A block is what one target ma
 are numbered through; those of one data set follow one another.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,15 +16,17 @@ import pyarrow as pa
 
 from harmonia.arms import IMAGE_ARM
 from harmonia.errors import InputError
+from harmonia.report.names import RANDOM_WEIGHTS, method_label
 from harmonia.results.gathered import Rows
 from harmonia.results.maps import SmallMaps, read_small_maps
-from harmonia.results.rows import read_tables
+from harmonia.results.rows import codes_of, read_tables
 
-NONE = np.uint32(2**32 - 1)  # no class: no label, or no row
+NONE = np.uint32(2**32 - 1)  # no class: no label, or no row; -1 as a code
 KEY = ["source", "method", "label_policy", "fill", "data", "variant"]
 PROBABILITIES = ("p_label", "p_explained", "p_predicted", "kept_area")
 
-_TEXT = ("image_id", "path", "target", "arm", "label", "predicted", "explained", "source_predicted", "flag")
+_CLASSES = ("label", "predicted", "explained", "source_predicted")
+_READ = ("image_id", "path", "target", "arm", *_CLASSES, "flag", *PROBABILITIES)
 
 
 @dataclass
@@ -36,6 +38,13 @@ class Block:
     predicted: np.ndarray  # n a, class codes
     top5: np.ndarray  # n a 5, class codes
     numbers: dict[str, np.ndarray]  # n a float32 by PROBABILITIES, NaN where there is no row
+
+    def drop(self, arm: str) -> np.ndarray:
+        """Per image p_explained on the image less that on the arm; NaN where one is missing."""
+        if IMAGE_ARM not in self.arms or arm not in self.arms:
+            return np.full(len(self.predicted), np.nan, np.float32)
+        whole, shown = (self.numbers["p_explained"][:, self.arms.index(name)] for name in (IMAGE_ARM, arm))
+        return whole - shown
 
 
 @dataclass
@@ -55,12 +64,15 @@ class Cell:
     @property
     def source(self) -> str:
         """The source's name and, where it has random weights, a word of that."""
-        return self.key["source"] + (" (random weights)" if self.random_weights else "")
+        return self.key["source"] + (RANDOM_WEIGHTS if self.random_weights else "")
+
+    @property
+    def method(self) -> str:
+        return method_label(self.key["method"], self.key["variant"])
 
     @property
     def name(self) -> str:
-        variant = f" ({self.key['variant']})" if self.key["variant"] else ""
-        return f"{self.source} · {self.key['method'].upper()}{variant}"
+        return f"{self.source} · {self.method}"
 
 
 @dataclass
@@ -70,7 +82,7 @@ class ImageList:
     name: str
     ids: list[str]
     labels: np.ndarray  # n, class codes
-    paths: list[str]
+    paths: np.ndarray  # n, text
 
     @cached_property
     def places(self) -> pd.Index:
@@ -88,94 +100,87 @@ class Collection:
     def num_images(self) -> int:
         return sum(len(images.ids) for images in self.sets.values())
 
-
-class _Codes(dict):
-    """A number for every name, in the order of their first appearance."""
-
-    def __missing__(self, name: str) -> int:
-        self[name] = len(self)
-        return self[name]
+    def refuse_unknown(self, ids: Iterable[str]) -> None:
+        """Every id must be some data set's."""
+        known = {image_id for images in self.sets.values() for image_id in images.ids}
+        for image_id in ids:
+            if image_id not in known:
+                close = difflib.get_close_matches(image_id, known, n=1) or sorted(known)[:1] or ["none"]
+                raise InputError(f"images must be ids of images in the rows, got {image_id!r}; there is {close[0]!r}")
 
 
 def collect(rows: Rows) -> Collection:
     """The finished jobs' images for rows that are gathered; what a job no longer shows is left out."""
-    shown = rows.cells[[*KEY, "job", "target", "arm", "random_weights"]]
     ids: dict[str, set[str]] = {}
-    for name, job in shown[["data", "job"]].drop_duplicates().itertuples(index=False):
-        ids.setdefault(name, set()).update(rows.image_ids[job])
-    sets = {name: _image_list(name, sorted(found)) for name, found in ids.items()}
-    classes, flags = _Codes(), _Codes()
+    for data, job in rows.cells[["data", "job"]].drop_duplicates().itertuples(index=False):
+        ids.setdefault(data, set()).update(rows.image_ids[job])
+    sets = {}
+    for data, of_data in ids.items():
+        blank = np.full(len(of_data), NONE), np.full(len(of_data), "", object)
+        sets[data] = ImageList(data, sorted(of_data), *blank)
     cells: dict[tuple, Cell] = {}
-    for key, of_cell in shown.groupby(KEY, sort=False):
-        images = sets[key[KEY.index("data")]]
-        cell = cells[key] = _cell(dict(zip(KEY, key, strict=True)), len(images.ids))
+    for key, of_cell in rows.cells.groupby(KEY, sort=False):
+        count = len(sets[key[KEY.index("data")]].ids)
+        classes = np.full((2, count), NONE)
+        cell = cells[key] = Cell(dict(zip(KEY, key, strict=True)), *classes, np.zeros(count, np.uint32))
         cell.random_weights = bool(of_cell["random_weights"].any())
-        for target, of_target in of_cell.groupby("target", sort=False):
-            arms = list(dict.fromkeys(of_target["arm"]))
-            cell.blocks[str(target)] = _block(str(target), arms, len(images.ids))
-    for folder, of_job in shown.groupby("job", sort=False):
-        of_cells = [
-            (cells[key], sets[key[KEY.index("data")]], of_cell) for key, of_cell in of_job.groupby(KEY, sort=False)
-        ]
-        for piece in read_tables(Path(str(folder)), [*_TEXT, "top5", *PROBABILITIES]):
-            part = _JobTable(piece, classes, flags)
-            for cell, images, of_cell in of_cells:
-                part.fill(cell, images, of_cell)
-        for cell, images, _ in of_cells:
-            _take_maps(cell, images, Path(str(folder)))
+        for target, arms in of_cell.groupby("target", sort=False)["arm"]:
+            cell.blocks[str(target)] = _block(str(target), list(arms.unique()), count)
+    classes, flags = {}, {}  # codes by name, in the order of their first appearance
+    for folder, of_job in rows.cells.groupby("job", sort=False):
+        of_cells = [(cells[key], of_cell) for key, of_cell in of_job.groupby(KEY, sort=False)]
+        for table in read_tables(Path(str(folder)), [*_READ, "top5"]):
+            part = _coded(table, classes, flags)
+            for cell, of_cell in of_cells:
+                _fill(cell, sets[cell.key["data"]], part, of_cell)
+        for cell, _ in of_cells:
+            _take_maps(cell, sets[cell.key["data"]], Path(str(folder)))
     return Collection(sets, list(cells.values()), list(classes), list(flags))
 
 
-def _image_list(name: str, ids: list[str]) -> ImageList:
-    return ImageList(name, ids, np.full(len(ids), NONE), [""] * len(ids))
-
-
-def _cell(key: Mapping[str, str], images: int) -> Cell:
-    return Cell(dict(key), np.full(images, NONE), np.full(images, NONE), np.zeros(images, np.uint32))
-
-
 def _block(target: str, arms: list[str], images: int) -> Block:
-    numbers = {name: np.full((images, len(arms)), np.nan, np.float32) for name in PROBABILITIES}
-    return Block(target, arms, np.full((images, len(arms)), NONE), np.full((images, len(arms), 5), NONE), numbers)
+    shape = (images, len(arms))
+    numbers = {name: np.full(shape, np.nan, np.float32) for name in PROBABILITIES}
+    return Block(target, arms, np.full(shape, NONE), np.full((*shape, 5), NONE), numbers)
 
 
-class _JobTable:
-    """Some of a job's rows with names as codes, copied from here into cells."""
+def _coded(table: pa.Table, classes: dict[str, int], flags: dict[str, int]) -> dict[str, np.ndarray | pd.Series]:
+    """Some of a job's rows by column; classes and flags as codes, top5 (rows, 5)."""
+    rows = table.drop_columns(["top5"]).to_pandas()
+    columns = {name: rows[name] for name in rows}
+    columns |= {name: codes_of(rows[name], classes) for name in _CLASSES}
+    return columns | {"flag": codes_of(rows["flag"], flags), "top5": _top5(table["top5"], classes)}
 
-    def __init__(self, table: pa.Table, classes: _Codes, flags: _Codes):
-        self._text = {name: _encoded(table[name]) for name in _TEXT}
-        self._class = {
-            name: _codes(self._text[name], classes) for name in ("label", "predicted", "explained", "source_predicted")
-        }
-        self._flag = _codes(self._text["flag"], flags)
-        self._top5 = _top5(table["top5"], classes)
-        self._numbers = {name: table[name].to_numpy() for name in PROBABILITIES}
 
-    def fill(self, cell: Cell, images: ImageList, shown: pd.DataFrame) -> None:
-        """The rows of the targets and arms that are shown, put into the cell's place for them."""
-        image_of_row = _mapped(self._text["image_id"], images.places.get_indexer)
-        for target, of_target in shown.groupby("target", sort=False):
-            block = cell.blocks[str(target)]
-            here = _mapped(self._text["target"], pd.Index([target]).get_indexer) == 0
-            arm_of_row = _mapped(self._text["arm"], pd.Index(block.arms).get_indexer)
-            wanted = _mapped(self._text["arm"], pd.Index(of_target["arm"]).get_indexer) >= 0
-            rows = np.flatnonzero(here & wanted & (image_of_row >= 0))
-            image, arm = image_of_row[rows], arm_of_row[rows]
-            block.predicted[image, arm] = self._class["predicted"][rows]
-            block.top5[image, arm] = self._top5[rows]
-            for name, values in self._numbers.items():
-                block.numbers[name][image, arm] = values[rows]
-            cell.explained[image] = self._class["explained"][rows]
-            cell.source_predicted[image] = self._class["source_predicted"][rows]
-            cell.flags[image] = self._flag[rows]
-            images.labels[image] = self._class["label"][rows]
-            self._copy_paths(images, image, rows)
+def _fill(cell: Cell, images: ImageList, rows: Mapping, shown: pd.DataFrame) -> None:
+    """The rows of the targets and arms that are shown, put into the cell's place for them."""
+    image_of_row = images.places.get_indexer(rows["image_id"])
+    for target, arms in shown.groupby("target", sort=False)["arm"]:
+        block = cell.blocks[str(target)]
+        chosen = (rows["target"] == target) & rows["arm"].isin(arms) & (image_of_row >= 0)
+        at = np.flatnonzero(chosen)
+        image, arm = image_of_row[at], pd.Index(block.arms).get_indexer(rows["arm"].iloc[at])
+        block.predicted[image, arm] = rows["predicted"][at]
+        block.top5[image, arm] = rows["top5"][at]
+        for name, values in block.numbers.items():
+            values[image, arm] = rows[name].iloc[at]
+        cell.explained[image] = rows["explained"][at]
+        cell.source_predicted[image] = rows["source_predicted"][at]
+        cell.flags[image] = rows["flag"][at]
+        images.labels[image] = rows["label"][at]
+        images.paths[image] = rows["path"].iloc[at]
 
-    def _copy_paths(self, images: ImageList, image: np.ndarray, rows: np.ndarray) -> None:
-        paths = self._text["path"].dictionary.to_pylist()
-        codes = self._text["path"].indices.to_numpy()
-        for place, row in zip(*(part.tolist() for part in _first_of_each(image, rows)), strict=True):
-            images.paths[place] = paths[codes[row]]
+
+def _top5(column: pa.ChunkedArray, classes: dict[str, int]) -> np.ndarray:
+    """Class codes (rows, 5); a target of fewer classes leaves the rest empty."""
+    lists = column.combine_chunks()
+    lengths = lists.value_lengths().fill_null(0).to_numpy()
+    flat = codes_of(lists.flatten().dictionary_encode().to_pandas(), classes)
+    top5 = np.full((len(lengths), 5), -1)
+    row = np.repeat(np.arange(len(lengths)), lengths)
+    rank = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    top5[row[rank < 5], rank[rank < 5]] = flat[rank < 5]
+    return top5
 
 
 def _take_maps(cell: Cell, images: ImageList, job_folder: Path) -> None:
@@ -187,45 +192,3 @@ def _take_maps(cell: Cell, images: ImageList, job_folder: Path) -> None:
         return
     if cell.maps is None or (len(cell.maps.image_ids), len(cell.maps.areas)) <= (len(maps.image_ids), len(maps.areas)):
         cell.maps, cell.map_of = maps, pd.Index(maps.image_ids).get_indexer(images.places)
-
-
-def _first_of_each(image: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    first, at = np.unique(image, return_index=True)
-    return first, rows[at]
-
-
-def _encoded(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    return column.unify_dictionaries().combine_chunks() if column.num_chunks else pa.array([], column.type)
-
-
-def _mapped(column: pa.DictionaryArray, positions: Any) -> np.ndarray:
-    """For each row what ``positions`` makes of its name; -1 stays -1."""
-    of_name = np.asarray(positions(pd.Index(column.dictionary.to_pylist())), dtype=np.int64)
-    return np.append(of_name, -1)[column.indices.fill_null(len(of_name)).to_numpy()]
-
-
-def _codes(column: pa.DictionaryArray, codes: _Codes) -> np.ndarray:
-    of_name = np.array([*(codes[name] for name in column.dictionary.to_pylist()), NONE], np.uint32)
-    return of_name[column.indices.fill_null(len(of_name) - 1).to_numpy()]
-
-
-def _top5(column: pa.ChunkedArray, classes: _Codes) -> np.ndarray:
-    """Class codes (rows, 5); a target of fewer classes leaves the rest empty."""
-    lists = column.combine_chunks()
-    lengths = lists.value_lengths().fill_null(0).to_numpy()
-    flat = _codes(_encoded(pa.chunked_array([lists.flatten()])), classes)
-    top5 = np.full((len(lengths), 5), NONE)
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    rank = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    top5[row[rank < 5], rank[rank < 5]] = flat[rank < 5]
-    return top5
-
-
-def probability_drop(block: Block, arm: str) -> np.ndarray:
-    """Per image p_explained on the image less that on the arm; NaN where one is missing."""
-    if IMAGE_ARM not in block.arms or arm not in block.arms:
-        return np.full(len(block.predicted), np.nan, np.float32)
-    values = block.numbers["p_explained"]
-    return values[:, block.arms.index(IMAGE_ARM)] - values[:, block.arms.index(arm)]

@@ -1,27 +1,30 @@
 """The pages to browse: index, browse, image and those of sections (.html), and beside them in page/ all that they load.
 
-Opened from a folder a page may load scripts and pictures but may fetch nothing, so data are scripts, in files small
-enough to be loaded when they are looked at.
+Thumbnails are one file each and kept from one report to the next.
 """
 
+import hashlib
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
+from PIL import Image
 
+from harmonia.data.decode import open_rgb
+from harmonia.errors import InputError
 from harmonia.report.contract import INDEX
-from harmonia.report.page.collection import PROBABILITIES, Block, Cell, Collection, ImageList
-from harmonia.report.page.script import script
-from harmonia.report.page.thumbnails import make_thumbnails, missing_reason, spread
+from harmonia.report.page.collection import Collection
+from harmonia.report.page.data import data_files, script
 from harmonia.report.written import Report
-from harmonia.store.files import write_text
+from harmonia.store.files import replacing, write_text
 
 PAGE = "page"  # the folder of everything but the pages
-IMAGES_PER_FILE = 48
+THUMBNAIL_SIDE = 256  # pixels, the longer one
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("harmonia.report.page"),
@@ -45,9 +48,7 @@ def write_pages(report: Report, folder: Path, collection: Collection, thumbnails
     paths = [path for images in collection.sets.values() for path in images.paths]
     chosen = spread(len(paths), len(paths) if thumbnails is None else thumbnails)
     names, missing = make_thumbnails({image: paths[image] for image in chosen}, page / "thumbnails")
-    beyond = missing_reason(chosen, len(paths)) if len(chosen) < len(paths) else ""
-    data = _data_files(collection, set(chosen), names, missing, beyond, report.arm)
-    for name, value in data:
+    for name, value in data_files(collection, report.arm, names, missing):
         (page / "data" / f"{name}.js").write_text(script(name, value), encoding="ascii")
     apart = {section.page: section for section in report.sections if section.page != INDEX}
     facts = {
@@ -64,122 +65,39 @@ def write_pages(report: Report, folder: Path, collection: Collection, thumbnails
         write_text(folder / name, template.render(facts, page=name))
 
 
-def _data_files(
-    collection: Collection,
-    chosen: set[int],
-    names: dict[int, str],
-    missing: dict[int, str],
-    beyond: str,
-    arm: str,
-) -> Iterator[tuple[str, Any]]:
-    """Names and contents of the data files; numbers of images run through all data sets."""
-    sets, first, first_file = [], 0, 0
-    map_files: dict[int, list[int]] = {}
-    for images in collection.sets.values():
-        sets.append({"name": images.name, "first": first, "count": len(images.ids), "file": first_file})
-        cells = [(number, cell) for number, cell in enumerate(collection.cells) if cell.key["data"] == images.name]
-        for number, cell in cells:
-            for position, block in enumerate(cell.blocks.values()):
-                yield f"numbers-{number}-{position}", _numbers(cell, block, images, _code_type(collection))
-        for start in range(0, len(images.ids), IMAGES_PER_FILE):
-            part = slice(start, min(start + IMAGES_PER_FILE, len(images.ids)))
-            yield (
-                f"details-{first_file}",
-                {str(number): _details(cell, part, _code_type(collection)) for number, cell in cells},
-            )
-            shown = [first + image in chosen for image in range(part.start, part.stop)]
-            for number, cell in cells:
-                if (maps := _maps(cell, part, np.array(shown))) is not None:
-                    map_files.setdefault(number, []).append(first_file)
-                    yield f"maps-{number}-{first_file}", maps
-            first_file += 1
-        first += len(images.ids)
-    yield "index", _index(collection, sets, map_files, names, missing, beyond, arm)
+def spread(count: int, wanted: int) -> list[int]:
+    """At most ``wanted`` of so many images, evenly spread over their order."""
+    return sorted(set(np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()))
 
 
-def _index(
-    collection: Collection,
-    sets: list[dict[str, Any]],
-    map_files: dict[int, list[int]],
-    names: dict[int, str],
-    missing: dict[int, str],
-    beyond: str,
-    arm: str,
-) -> dict[str, Any]:
-    from harmonia.data.imagenet import readable
+def make_thumbnails(paths: Mapping[int, str], folder: Path) -> tuple[dict[int, str], dict[int, str]]:
+    """By image the file's name in the folder, and by image the reason where none could be made.
 
-    lists = collection.sets.values()
-    position = {name: number for number, name in enumerate(collection.sets)}
-    return {
-        "arm": arm,
-        "imagesPerFile": IMAGES_PER_FILE,
-        "sets": sets,
-        "classes": [[name, readable(name)] for name in collection.classes],
-        "flags": collection.flags,
-        "cells": [
-            {
-                **cell.key,
-                "set": position[cell.key["data"]],
-                "name": cell.name,
-                "sourceName": cell.source,
-                "targets": [{"name": block.target, "arms": block.arms} for block in cell.blocks.values()],
-                "mapFiles": map_files.get(number, []),  # asking for a file that is not there is an error in the console
-                "noMaps": cell.no_maps,
-            }
-            for number, cell in enumerate(collection.cells)
-        ],
-        "ids": [image_id for images in lists for image_id in images.ids],
-        "paths": [path for images in lists for path in images.paths],
-        "labels": np.concatenate([np.zeros(0), *(images.labels for images in lists)]).astype(_code_type(collection)),
-        "thumbnails": [names.get(image, "") for image in range(collection.num_images)],
-        "missing": missing,
-        "beyond": beyond,
-    }
+    The folder is the report's own: thumbnails of images that are no longer asked for are removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
+        results = list(zip(paths, threads.map(lambda path: _thumbnail(path, folder), paths.values()), strict=True))
+    names, reasons = ({image: result[part] for image, result in results if result[part]} for part in (0, 1))
+    for stale in {path.name for path in folder.glob("*.webp")} - set(names.values()):
+        (folder / stale).unlink()
+    return names, reasons
 
 
-def _code_type(collection: Collection) -> np.dtype:
-    """Of class codes; its largest value stands for none, as any code beyond the classes does."""
-    return np.dtype(np.uint16 if len(collection.classes) < 2**16 - 1 else np.uint32)
-
-
-def _numbers(cell: Cell, block: Block, images: ImageList, code: np.dtype) -> dict[str, Any]:
-    """What the gallery filters and sorts by, arms outermost."""
-    return {
-        "right": (block.predicted == images.labels[:, None]).T.astype(np.uint8),  # means nothing without a label
-        "predicted": block.predicted.T.astype(code),
-        "p": block.numbers["p_explained"].T,
-        "sourceRight": (cell.source_predicted == images.labels).astype(np.uint8),
-        **_map_facts(cell, slice(None), code),
-    }
-
-
-def _details(cell: Cell, part: slice, code: np.dtype) -> dict[str, Any]:
-    """What the page of an image shows, by target in the cell's order; arms innermost but for the ranks."""
-    targets = [
-        {"top5": block.top5[part].astype(code), **{name: block.numbers[name][part] for name in PROBABILITIES}}
-        for block in cell.blocks.values()
-    ]
-    return {**_map_facts(cell, part, code), "targets": targets}
-
-
-def _map_facts(cell: Cell, part: slice, code: np.dtype) -> dict[str, Any]:
-    return {"explained": cell.explained[part].astype(code), "flags": cell.flags[part].astype(np.uint8)}
-
-
-def _maps(cell: Cell, part: slice, shown: np.ndarray) -> dict[str, Any] | None:
-    """The part's maps, those of images without a thumbnail left out; rows says which map is an image's, -1 none."""
-    if cell.maps is None:
-        return None
-    of_image = np.where(shown, cell.map_of[part], -1)
-    there = of_image[of_image >= 0]
-    if not len(there):
-        return None
-    rows = np.full(len(of_image), -1, np.int16)
-    rows[of_image >= 0] = np.arange(len(there))
-    return {
-        "rows": rows,
-        "soft": cell.maps.soft[there],
-        "smallestAreas": cell.maps.smallest_areas[there],
-        "areas": cell.maps.areas,
-        "boxes": cell.maps.boxes[there].astype(np.float32),
-    }
+def _thumbnail(path: str, folder: Path) -> tuple[str, str]:
+    """Its name and why there is none; one of the two is empty."""
+    try:
+        # the name holds all that changes the picture and nothing that others have named
+        stat = os.stat(path)
+        facts = f"{path}\0{stat.st_mtime_ns}\0{stat.st_size}\0{THUMBNAIL_SIDE}"
+        name = hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()[:24] + ".webp"
+        if not (folder / name).is_file():
+            picture = open_rgb(path)
+            picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
+            with replacing(folder / name, lasting=False) as temporary:
+                picture.save(temporary, "WEBP", quality=80, method=0)  # the slower methods save a tenth
+        return name, ""
+    except OSError as error:
+        return "", f"the image's file cannot be read ({error.strerror or type(error).__name__})"
+    except (InputError, ValueError) as error:
+        return "", " ".join(str(error).split())

@@ -8,13 +8,14 @@ from typing import Any
 
 from harmonia.errors import InputError
 from harmonia.report.contract import Section
-from harmonia.report.figures.localisation import aggatt_figure, box_plots
-from harmonia.report.figures.style import CaptionedFigure, style
+from harmonia.report.figures.localisation import aggatt, box_plots
+from harmonia.report.figures.style import CaptionedFigure
 from harmonia.report.panels import Panels
 from harmonia.report.tables.localisation import STEM, localisation_agreement_table, localisation_table
 from harmonia.results.jobs import JobFolder
-from harmonia.results.localisation import AGGATT, AGGATT_BINS, LOCALISATION, read_aggatt
-from harmonia.statistics.localisation import MosaicScores, mosaic_scores, without_repeats
+from harmonia.results.localisation import AGGATT, LOCALISATION
+from harmonia.results.logged_names import CELLS
+from harmonia.statistics.localisation import mosaic_scores, without_repeats
 
 
 class Localisation(Section):
@@ -39,39 +40,15 @@ class Localisation(Section):
 
     def draw(self) -> Iterator[CaptionedFigure]:
         """Box plots of every job, and AggAtt of each that has left its mean maps undamaged."""
-        with style():
-            boxes = box_plots(self._cells)
-        yield CaptionedFigure(
-            "localisation_boxes",
-            "Localisation.",
-            "Positive attribution inside the cell over all of it; box: middle half, line: median, whiskers: to 1.5 "
-            "box lengths, dotted: a uniform map.",
-            boxes,
-        )
+        yield box_plots(self._cells)
         for number, cells in enumerate(self._cells, start=1):
             if (cells.job.folder / AGGATT).is_file():
                 try:
-                    yield _aggatt(number, cells)
+                    yield aggatt(number, cells)
                 except InputError as error:
                     self.left_out[f"{self._names[cells.job.folder]}: AggAtt"] = str(error)
 
     @staticmethod
     def panels(jobs: Sequence[JobFolder], arm: str, panels: Panels) -> dict[str, list[Any]]:
         figures = [*panels.figures("localisation"), *panels.figures("aggatt")]
-        return {"Localisation": [*figures, panels.logged_table("cells")]}
-
-
-def _aggatt(number: int, cells: MosaicScores) -> CaptionedFigure:
-    arrays = read_aggatt(cells.job.folder)
-    protocol, source = cells.rows["protocol"].iloc[0], cells.rows["source"].iloc[0]
-    with style():
-        figure = aggatt_figure(arrays, round(cells.rows["cells"].iloc[0] ** 0.5))
-    return CaptionedFigure(
-        f"aggatt_{number}",
-        f"AggAtt, {protocol}, {source}, {cells.name}.",
-        "Cells at the top left, from the best localised to the worst (percent of the ranks): mean positive "
-        "attribution; mosaic and map of each bin's median. One colour scale of means, top 0.5 % clipped, "
-        "another of each example."
-        + (" Few cells: some bins have none." if len(arrays["bins"]) < len(AGGATT_BINS) else ""),
-        figure,
-    )
+        return {"Localisation": [*figures, panels.logged_table(CELLS)]}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import pandas as pd
@@ -10,25 +11,22 @@ from harmonia.arms import IMAGE_ARM, SOFT_ARM, is_control, is_equal_area
 from harmonia.cli.entry import did_you_mean
 from harmonia.errors import InputError
 from harmonia.report.contract import Section
-from harmonia.report.figures import transfer as figures
-from harmonia.report.figures.examples import draw_examples, named_images, typical_images
-from harmonia.report.figures.style import CaptionedFigure
+from harmonia.report.figures.examples import example_figures
+from harmonia.report.figures.likeness import likeness_figures
+from harmonia.report.figures.style import CaptionedFigure, of_setting
+from harmonia.report.figures.transfer import OF_ROWS, transfer_figures
+from harmonia.report.names import RANDOM
 from harmonia.report.page.collection import collect
 from harmonia.report.panels import Panels
 from harmonia.report.tables.columns import StatisticTable
-from harmonia.report.tables.contrasts import HEADLINE, statistic_tables
-from harmonia.report.tables.likeness import LIKENESS, likeness_table
-from harmonia.report.tables.transfer import transfer_matrix, transfer_tables
+from harmonia.report.tables.contrasts import HEADLINE, LIKENESS, likeness_table, statistic_tables
+from harmonia.report.tables.transfer import MATRIX, transfer_matrix, transfer_tables
 from harmonia.results.gathered import CELL, SETTING, gather, job_rows
 from harmonia.results.jobs import JobFolder
+from harmonia.results.logged_names import AREA, CURVES, IMAGES, SAMPLES
 from harmonia.results.rows import ROWS, read_rows
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.contrasts import ALL_SOURCES, missing
-from harmonia.statistics.likeness import correlations
-
-MATRIX = "transfer_matrix"
-TYPICAL_IMAGES = 4
-RANDOM = " (random)"  # weights, of a source
 
 
 class Transfer(Section):
@@ -52,8 +50,7 @@ class Transfer(Section):
         }
         self.comparisons = compare(self.rows)
         for number, table in enumerate(transfer_tables(self.comparisons, self.arm), start=1):
-            self.main.append(StatisticTable(f"table{number}", table, table))
-            self.titles[f"table{number}"] = f"Table {number}"
+            self.main.append(StatisticTable(f"table{number}", table, table, f"Table {number}"))
         likeness = likeness_table(self.comparisons, [job.job for job in self.jobs], self.arm)
         self._pairs = likeness.numbers if likeness else None
         for table in statistic_tables(self.comparisons, self.arm):
@@ -72,53 +69,17 @@ class Transfer(Section):
         """One set of figures for every setting, those of a second one with stems that end in _2."""
         rows = replace(self.rows, cells=mark_random(self.rows.cells))
         shown_arms = rows.cells["arm"].isin([IMAGE_ARM, self.arm, SOFT_ARM]).to_numpy()
-        drawn_rows: Any = rows.frame(figures.OF_ROWS, shown_arms, [*SETTING, *CELL])
-        matrix = mark_random(self.data[MATRIX])
+        drawn_rows: Any = rows.frame(OF_ROWS, shown_arms, [*SETTING, *CELL])
         settings = drawn_rows.groupby(SETTING, sort=False, observed=True)
-        for number, (setting, part) in enumerate(settings, start=1):
-            suffix = "" if number == 1 else f"_{number}"
+        for number, (setting, part) in enumerate(settings):
             where = "" if len(settings) == 1 else f" Label policy {setting[0]}, fill {setting[1]}, data {setting[2]}."
-            cells: Any = matrix[(matrix[SETTING] == list(setting)).all(axis=1)]
-            for figure in (*self._examples(setting), *_figures(part, cells, self.arm), *self._likeness(setting)):
-                yield replace(figure, stem=figure.stem + suffix, caption=figure.caption + where)
-
-    def _examples(self, setting: Sequence[str]) -> Iterator[CaptionedFigure]:
-        collection = self.collection
-        assert collection is not None
-        cells = [cell for cell in collection.cells if [cell.key[name] for name in SETTING] == list(setting)]
-        images = collection.sets[cells[0].key["data"]]
-        if self.images:
-            places, rule = named_images(images, self.images), "named by the user"
-        else:
-            places = typical_images(collection, images, self.arm, TYPICAL_IMAGES)
-            rule = "those nearest to the median drop of p_explained, one a class"
-        if not places or all(cell.maps is None for cell in cells):
-            return
-        from harmonia.data.imagenet import readable
-
-        classes = {code: readable(name) for code, name in enumerate(collection.classes)}
-        ids = ", ".join(images.ids[place] for place in places)
-        yield CaptionedFigure(
-            "fig1",
-            "Figure 1.",
-            f"Images ({rule}), maps and features (arm {self.arm}, dropped parts black): {ids}.",
-            draw_examples(cells, images, places, classes, self.arm),
-        )
-
-    def _likeness(self, setting: Sequence[str]) -> Iterator[CaptionedFigure]:
-        pairs: Any = self._pairs
-        if pairs is None:
-            return
-        pairs = pairs[(pairs[SETTING] == list(setting)).all(axis=1) & ~pairs["random_weights"].astype(bool)]
-        lines = correlations(pairs, self.arm)
-        if len(lines):
-            yield CaptionedFigure(
-                LIKENESS,
-                "Transfer against likeness of models.",
-                f"Every source and other target: retention of arm {self.arm} above its control against how alike the "
-                "two are; Spearman's rank correlation with its 95 % interval and p; models, not pairs, are the units.",
-                figures.transfer_against_likeness(pairs[pairs["arm"] == self.arm], lines),
-            )
+            figures = [
+                example_figures(self.collection, setting, self.arm, self.images),
+                transfer_figures(part, _lines_of(mark_random(self.data[MATRIX]), setting), self.arm),
+            ]
+            if self._pairs is not None:
+                figures.append(likeness_figures(_lines_of(self._pairs, setting), self.arm))
+            yield from of_setting(chain(*figures), number, where)
 
     @staticmethod
     def panels(jobs: Sequence[JobFolder], arm: str, panels: Panels) -> dict[str, list[Any]]:
@@ -133,9 +94,9 @@ class Transfer(Section):
         curves = [
             panels.curves(
                 f"accuracy and its control, {target}",
-                "curves/kept_area",
+                AREA,
                 "kept area",
-                [f"curves/{target}/accuracy", f"curves/{target}/control"],
+                [CURVES.format(target=target, metric=metric) for metric in ("accuracy", "control")],
             )
             for target in targets
             if any(map(is_equal_area, arms))
@@ -145,7 +106,7 @@ class Transfer(Section):
             "Above control": [] if is_control(arm) else bars("above_control"),
             "Accuracy against area": curves + panels.figures("accuracy_by_area"),
             "Class probability": panels.figures("fig2"),
-            "Images": [*panels.figures("fig1"), panels.pictures("samples"), panels.logged_table("images")],
+            "Images": [*panels.figures("fig1"), panels.pictures(SAMPLES), panels.logged_table(IMAGES)],
             "Areas and likeness": panels.figures("area_distributions", LIKENESS),
         }
 
@@ -187,44 +148,5 @@ def mark_random(frame: Any) -> Any:
     )
 
 
-def _figures(rows: Any, matrix: Any, arm: str) -> Iterator[CaptionedFigure]:
-    """Of one setting: its rows, and its lines of the matrix."""
-    histograms = figures.class_probabilities(rows, arm)
-    for number, figure in enumerate(histograms, start=1):
-        part = f", part {number} of {len(histograms)}" if len(histograms) > 1 else ""
-        yield CaptionedFigure(
-            "fig2" if number == 1 else f"fig2_part{number}",
-            f"Figure 2{part}.",
-            f"Class probability on the image (I) and on the feature (F, arm {arm}), the same images; a row per source "
-            "and method, a column per target.",
-            figure,
-        )
-    yield CaptionedFigure(
-        MATRIX,
-        "Transfer matrix.",
-        f"Retention, accuracy on the feature (arm {arm}) over accuracy on the image; the source's own cell is framed.",
-        figures.transfer_heat_maps(matrix, arm),
-    )
-    if matrix.loc[matrix["arm"] == arm, "above_control"].notna().any():
-        yield CaptionedFigure(
-            f"{MATRIX}_above_control",
-            "Transfer matrix, above control.",
-            f"Retention of arm {arm} less that of its matched control (points).",
-            figures.transfer_heat_maps(matrix, arm, "above_control"),
-        )
-    if matrix["accuracy_feature"].notna().any():
-        yield CaptionedFigure(
-            "accuracy_by_area",
-            "Accuracy against kept area.",
-            "Equal-area arms with 95 % bootstrap bands (images drawn again within classes); hollow: the soft map at "
-            "its mean area, and, tied to it, the image dimmed by as much.",
-            figures.accuracy_by_area(matrix),
-        )
-    if (rows["arm"] == SOFT_ARM).any():
-        yield CaptionedFigure(
-            "area_distributions",
-            "Kept area of the soft maps.",
-            "Mean keep weight of each image, in its source's view or, where that is no target, the first target's; "
-            "line: middle half, circle: median.",
-            figures.area_distributions(rows),
-        )
+def _lines_of(frame: Any, setting: Sequence[str]) -> Any:
+    return frame[(frame[SETTING] == list(setting)).all(axis=1)]

@@ -1,41 +1,41 @@
 """Columns of the tables of statistics: their headings, how their cells are printed, and the table that they make."""
 
+import fnmatch
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harmonia.report.names import RANDOM_WEIGHTS, method_labels
 from harmonia.report.tables.typeset import MISSING, table
 from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.inference import LEVEL
 
-# headings by the frame's column
-TEXTS = {"source": "Source", "method_label": "Method", "target": "Target", "arm": "Arm", "label": "Class"}
-TEXTS |= {"first_target": "Target", "first_arm": "Arm", "first_label": "First", "second_label": "Second"}
-TEXTS |= {"kind": "Question", "first_cell": "First", "second_cell": "Second", "source_was": "Source was"}
-TEXTS |= {"family": "Family", "small": "Small", "large": "Large"}
-TEXTS |= {name: name.replace("_", " ").capitalize() for name in SETTING}
-COUNTS = {"cells": "Cells", "images": "Images", "within_cells": "Cells within", "between_cells": "Cells between"}
-COUNTS |= {"only_first": "Only first", "only_second": "Only second"}
-P_VALUES = {"p": "p", "p_holm": "p, Holm"}
-PERCENTS = {
-    "kept_area": "Kept area (%)",
+# by the frame's column, where its name and its unit (of none but text and counts: percent) do not say it
+HEADINGS = {
+    "method_label": "Method",
+    "label": "Class",
+    "first_target": "Target",
+    "first_arm": "Arm",
+    "first_label": "First",
+    "second_label": "Second",
+    "kind": "Question",
+    "first_cell": "First",
+    "second_cell": "Second",
+    "within_cells": "Cells within",
+    "between_cells": "Cells between",
+    "p_holm": "p, Holm",
     "accuracy_image": "Accuracy (I) (%)",
     "accuracy_feature": "Accuracy (F) (%)",
-    "retention": "Retention (%)",
     "control_retention": "Control's retention (%)",
     "above_control": "Above control (points)",
     "above_centre": "Above centre box (points)",
-    "itself": "Itself (%)",
-    "within": "Within (%)",
-    "between": "Between (%)",
     "kinship": "Kinship (points)",
     "above_kinship": "Kinship above control",
-    "to_larger": "To larger (%)",
-    "to_smaller": "To smaller (%)",
     "difference": "Difference (points)",
     "above_difference": "Difference above control",
     "area_to_larger": "Kept area, to larger (%)",
@@ -44,13 +44,13 @@ PERCENTS = {
     "first_kept_area": "First's kept area (%)",
     "second_kept_area": "Second's (%)",
     "on_image": "On the image (%)",
-    "kept": "Kept (%)",
     "on_feature": "On the feature (%)",
     "ece_image": "ECE (I) (%)",
     "ece_feature": "ECE (F) (%)",
-    "agreement": "Agreement (%)",
+    "cka": "CKA",
 }
-TWO_DECIMALS = {"cka": "CKA"}
+COUNTS = ("cells", "images", "within_cells", "between_cells", "only_first", "only_second")
+P_VALUES = ("p", "p_holm")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,25 @@ class StatisticTable:
     stem: str
     printed: pd.DataFrame
     numbers: pd.DataFrame
+    name: str = ""  # where the stem is none
+
+    @property
+    def title(self) -> str:
+        return self.name or self.stem.replace("_", " ").capitalize()
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A table of what one function says of every comparison."""
+
+    stem: str
+    caption: str  # {arm} is the report's
+    frame_of: Callable[..., pd.DataFrame]  # of a comparison
+    texts: str  # columns of the frame, in words
+    numbers: str  # the same; *_NAME all that end so, * all with an interval
+    of_arm: bool = False  # frame_of takes the report's arm, too
+    printed_of_arm: str = ""  # the column that holds the arm, where lines of the report's alone are printed
+    intervals: str = ""  # what they are, where they are not the comparison's
 
 
 def text(frame: pd.DataFrame, column: str) -> list[str]:
@@ -81,18 +100,19 @@ def bounded(frame: pd.DataFrame, column: str, form: str = "{:.1f}", factor: floa
     ]
 
 
-def _printed(frame: pd.DataFrame, column: str) -> tuple[str, list[str]]:
+def _number(frame: pd.DataFrame, column: str) -> tuple[str, list[str]]:
     """A column's heading and cells."""
-    if column in TEXTS:
-        return TEXTS[column], text(frame, column)
     if column in COUNTS:
-        return COUNTS[column], [f"{value:,.0f}" for value in frame[column]]
+        return _heading(column), [f"{value:,.0f}" for value in frame[column]]
     if column in P_VALUES:
-        return P_VALUES[column], p_value(frame, column)
-    if column in TWO_DECIMALS:
-        return TWO_DECIMALS[column], bounded(frame, column, "{:.2f}", 1)
-    of_control = column.removesuffix("_retention").replace("_", " ").capitalize()
-    return PERCENTS.get(column, f"{of_control} (%)"), bounded(frame, column)
+        return HEADINGS.get(column, column), p_value(frame, column)
+    if column == "cka":
+        return HEADINGS[column], bounded(frame, column, "{:.2f}", 1)
+    return HEADINGS.get(column, f"{_heading(column.removesuffix('_retention'))} (%)"), bounded(frame, column)
+
+
+def _heading(column: str) -> str:
+    return HEADINGS.get(column, column.replace("_", " ").capitalize())
 
 
 def intervals_in_words(comparison: Comparison) -> str:
@@ -106,35 +126,27 @@ def intervals_in_words(comparison: Comparison) -> str:
     )
 
 
-def statistic_table(
-    stem: str,
-    caption: str,
-    texts: Sequence[str],
-    numbers: Sequence[str],
-    comparisons: Sequence[Comparison],
-    frame_of: Callable[[Comparison], pd.DataFrame],
-    printed_where: tuple[str, str] | None = None,
-    models: Sequence[str] = (),
-    intervals: str | None = None,
-) -> StatisticTable:
-    """What frame_of says of every setting; texts and numbers name its columns, settings that vary have some besides.
-
-    printed_where: a column and the value in it of the lines that are printed. models: columns that bear a model's name,
-    of percent. intervals: what they are, where they are not the comparison's.
-    """
-    frame: Any = settings_together(comparisons, frame_of)
+def statistic_table(statistic: Statistic, comparisons: Sequence[Comparison], arm: str) -> StatisticTable:
+    """What is said of every setting; settings that vary have columns besides."""
+    frame_of = partial(statistic.frame_of, arm=arm) if statistic.of_arm else statistic.frame_of
+    frame: Any = _settings_together(comparisons, frame_of)
     if frame.empty:
-        return StatisticTable(stem, pd.DataFrame(), frame)
-    part = _labelled(frame if printed_where is None else frame[frame[printed_where[0]] == printed_where[1]])
-    texts = [*(name for name in SETTING if frame[name].nunique() > 1), *texts]
-    columns = dict(_printed(part, column) for column in (*texts, *numbers))
-    columns |= {name: bounded(part, name) for name in models}
+        return StatisticTable(statistic.stem, pd.DataFrame(), frame)
+    part = _labelled(frame[frame[statistic.printed_of_arm] == arm] if statistic.printed_of_arm else frame)
+    texts = [*(name for name in SETTING if frame[name].nunique() > 1), *statistic.texts.split()]
+    columns = {_heading(name): text(part, name) for name in texts}
+    for name in statistic.numbers.split():
+        if name == "*":  # of models, whose names may be anything
+            columns |= {model: bounded(part, model) for model in frame if f"{model}_low" in frame}
+        else:
+            columns |= dict(_number(part, column) for column in fnmatch.filter(frame, name))
     printed = pd.DataFrame(columns, dtype=str)
-    sentences = [intervals] if intervals else dict.fromkeys(map(intervals_in_words, comparisons))
-    return StatisticTable(stem, table(printed, " ".join([caption, *sentences]), len(texts)), frame)
+    intervals = [statistic.intervals] if statistic.intervals else dict.fromkeys(map(intervals_in_words, comparisons))
+    caption = " ".join([statistic.caption.format(arm=arm), *intervals])
+    return StatisticTable(statistic.stem, table(printed, caption, len(texts)), frame)
 
 
-def settings_together(
+def _settings_together(
     comparisons: Sequence[Comparison], frame_of: Callable[[Comparison], pd.DataFrame]
 ) -> pd.DataFrame:
     """What frame_of says of every setting, with the setting in columns."""
@@ -142,22 +154,16 @@ def settings_together(
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
-def _labelled(frame: pd.DataFrame) -> pd.DataFrame:
+def _labelled(frame: Any) -> pd.DataFrame:
     """With printed names of methods, and of the two cells of a test."""
     frame = frame.copy()
     for side in ("", "first_", "second_"):
         if f"{side}method" in frame:
-            pairs = zip(frame[f"{side}method"], frame[f"{side}variant"], strict=True)
-            frame[f"{side}label" if side else "method_label"] = [method_label(*pair) for pair in pairs]
+            frame[f"{side}label" if side else "method_label"] = method_labels(frame, side)
         if side and f"{side}target" in frame:
             frame[f"{side}cell"] = frame[f"{side}target"] + "/" + frame[f"{side}arm"]
     if "source_was" in frame:  # resamples of few images may have no whole image that the target names
         frame["retention"] = frame["retention"].where(frame["retention_low"].notna())
     if "random_weights" in frame:
-        frame["source"] = frame["source"].where(~frame["random_weights"], frame["source"] + " (random weights)")
+        frame["source"] = frame["source"].where(~frame["random_weights"], frame["source"] + RANDOM_WEIGHTS)
     return frame
-
-
-def method_label(method: str, variant: str) -> str:
-    """A method's printed name."""
-    return method.upper() + (f" ({variant})" if variant else "")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from harmonia.report.tables.columns import StatisticTable, bounded
+from harmonia.report.tables.columns import StatisticTable, bounded, text
 from harmonia.report.tables.typeset import table
 from harmonia.statistics.localisation import MosaicScores, agreement_over_cells, localisation
 
@@ -27,9 +27,9 @@ def localisation_table(scored: Sequence[MosaicScores]) -> StatisticTable:
             "Quartiles (%)": [
                 f"{100 * low:.1f} – {100 * high:.1f}" for low, high in zip(numbers["q25"], numbers["q75"], strict=True)
             ],
-            "Undefined": [str(value) for value in numbers["undefined"]],
+            "Undefined": text(numbers, "undefined"),
             "Label in top n² (%)": [f"{100 * value:.0f}" for value in numbers["in_top"]],
-            "Cells": [str(value) for value in numbers["cells"]],
+            "Cells": text(numbers, "cells"),
         }
     )
     notes = ["Undefined: no positive attribution, or none that is finite; scored 0, as in the paper."]
@@ -50,7 +50,7 @@ def localisation_agreement_table(scored: Sequence[MosaicScores]) -> StatisticTab
             "Localises best": of_best["first"],
             "Method": of_best["second"],
             "Spearman's rho": bounded(of_best, "rho", "{:.2f}", 1),
-            "Cells": [str(value) for value in of_best["cells"]],
+            "Cells": text(of_best, "cells"),
         }
     )
     notes = ["95 % intervals by a bootstrap over mosaics; a job whose cells all score alike has no rank correlation."]

@@ -1,12 +1,13 @@
 """Tables of the ranking page: methods by metrics, spread of ranks, agreement of metrics, their link to transfer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harmonia.report.tables.columns import StatisticTable, bounded, method_label, p_value, text
+from harmonia.report.names import ARROWS, method_labels
+from harmonia.report.tables.columns import StatisticTable, bounded, p_value, text
 from harmonia.report.tables.typeset import DOUBLE_DAGGER, MISSING, table
 from harmonia.results.gathered import EXPLAINER
 from harmonia.results.gathered_scores import ScoredMaps
@@ -22,7 +23,6 @@ from harmonia.statistics.ranking import (
 from harmonia.statistics.ranks import IMAGE_RESAMPLES, MIN_IMAGES
 
 RANKING, SPREAD, METRIC_AGREEMENT, LINK = "ranking", "rank_spread", "metric_agreement", "metric_transfer"
-ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 INTERVALS = (
     f"{100 * LEVEL:.0f} % intervals: percentile bootstrap, {NUM_RESAMPLES:,} resamples of the images within their "
     "class, the same for all; methods, networks and maps are held fixed."
@@ -38,17 +38,17 @@ def ranking_table(settings: Sequence[ScoredMaps], lines: Sequence[RankedMethods]
 
     linked: whether there are rows of transfer of these maps.
     """
-    blocks, notes = [], [] if linked else [WITHOUT_TRANSFER]
+    parts, notes = [], [] if linked else [WITHOUT_TRANSFER]
     for scores, frame in zip(settings, lines, strict=True):
         blind = _blind(scores)
         methods = frame[EXPLAINER].drop_duplicates()
         keys = _keys(methods)
         marks = [f" {DOUBLE_DAGGER}" if key in blind else "" for key in keys]
-        columns = {"Source": list(methods["source"]), "Method": list(labels(methods) + marks)}
+        columns = {"Source": list(methods["source"]), "Method": list(method_labels(methods) + marks)}
         for metric, part in frame.groupby("metric", sort=False):
             printed = dict(zip(_keys(part), _values_and_ranks(part), strict=True))
             columns[f"{metric}{ARROWS[part['better'].iloc[0]]}"] = [printed.get(key, MISSING) for key in keys]
-        blocks.append(columns)
+        parts.append((scores.setting, columns, frame))
         notes += [f"{DOUBLE_DAGGER} {line}" for line in blind.values()]
         notes += _images(frame) + _ranked_on_fewer(frame) + _undefined(scores)
     caption = (
@@ -57,36 +57,33 @@ def ranking_table(settings: Sequence[ScoredMaps], lines: Sequence[RankedMethods]
         "↑ more is better, ↓ less is better; without an arrow a metric describes and ranks nothing. No number sums "
         f"them up. {INTERVALS}"
     )
-    return _table(RANKING, settings, blocks, caption, 2, notes, lines)
+    return _table(RANKING, "Methods by metrics", settings, parts, caption, 2, notes)
 
 
 def spread_table(settings: Sequence[ScoredMaps], lines: Sequence[RankedMethods]) -> StatisticTable:
     """How far the places of a method lie apart, of those that two metrics or more have ranked."""
-    frames: list[Any] = [rank_spread(frame) for frame in lines]
-    frames = [frame[frame["metrics"] > 1] if len(frame) else frame for frame in frames]
-    blocks = [
-        {
-            "Source": list(frame["source"]),
-            "Method": list(labels(frame)),
-            "Best by": list(frame["best_by"]),
-            "Worst by": list(frame["worst_by"]),
-            **{name.capitalize(): [f"{place:.2f}" for place in frame[name]] for name in ("best", "worst", "spread")},
-            "Methods": [
-                str(fewest) if fewest == most else f"{fewest}–{most}"
-                for fewest, most in zip(frame["fewest_methods"], frame["most_methods"], strict=True)
-            ],
-            "Metrics": text(frame, "metrics"),
-        }
-        if len(frame)
-        else {}
-        for frame in frames
-    ]
+    parts = []
+    for scores, of_setting in zip(settings, lines, strict=True):
+        frame: Any = rank_spread(of_setting)
+        if len(frame):
+            frame = frame[frame["metrics"] > 1]
+            fewest, most = text(frame, "fewest_methods"), text(frame, "most_methods")
+            columns = {
+                "Source": list(frame["source"]),
+                "Method": list(method_labels(frame)),
+                "Best by": list(frame["best_by"]),
+                "Worst by": list(frame["worst_by"]),
+                **{name.capitalize(): bounded(frame, name, "{:.2f}", 1) for name in ("best", "worst", "spread")},
+                "Methods": ["–".join(dict.fromkeys(ends)) for ends in zip(fewest, most, strict=True)],
+                "Metrics": text(frame, "metrics"),
+            }
+            parts.append((scores.setting, columns, frame))
     caption = (
         "How far metrics disagree about a method: its best and worst place among its source's methods, (rank - 1) / "
         "(methods - 1): 0 the first, 1 the last. Methods: how many the metrics ranked, fewest to most. Metrics of one "
         "family (road and its halves, the measures of mprt) count one by one."
     )
-    return _table(SPREAD, settings, blocks, caption, 4, [], frames)
+    return _table(SPREAD, "Spread of ranks", settings, parts, caption, 4)
 
 
 def metric_agreement_table(
@@ -95,37 +92,35 @@ def metric_agreement_table(
     over_images: Sequence[AgreementOverImages],
 ) -> StatisticTable:
     """A line per pair of metrics."""
-    blocks, few, frames = [], [], []
-    for of_methods, of_images in zip(over_methods, over_images, strict=True):
+    parts, few = [], []
+    for scores, of_methods, of_images in zip(settings, over_methods, over_images, strict=True):
         columns = {"Metric": list(of_images["first"]), "and": list(of_images["second"])}
         for source, part in of_methods.groupby("source", sort=False):
             columns[f"Over methods of {source}"] = _rhos(part, "rho")
             if (most := int(part["methods"].max())) < MIN_METHODS:
                 few.append(f"{source} has {_counted(most, 'method')}: too few for a rank correlation over methods.")
         columns |= {"Over images, mean of cells": _rhos(of_images, "rho"), "Cells": text(of_images, "cells")}
-        blocks.append(columns)
-        frames.append(pd.concat([of_methods.assign(units="methods"), of_images.assign(units="images", source="all")]))
+        frame = pd.concat([of_methods.assign(units="methods"), of_images.assign(units="images", source="all")])
+        parts.append((scores.setting, columns, frame))
     caption = (
         "Do metrics agree? Spearman's rho of each two, turned so that more is better. Over methods: of their means, "
         f"one source, {MIN_METHODS} methods or more; other images are drawn, methods stay. Over images: within a "
         f"source and method, {MIN_IMAGES} images or more, mean over these cells ({IMAGE_RESAMPLES:,} resamples)."
     )
-    return _table(METRIC_AGREEMENT, settings, blocks, caption, 2, few, frames)
+    return _table(METRIC_AGREEMENT, "Agreement of metrics", settings, parts, caption, 2, few)
 
 
-def link_table(
-    settings: Sequence[ScoredMaps], links: Sequence[Transferred], lines: Sequence[MetricLinks]
-) -> StatisticTable:
+def link_table(settings: Sequence[ScoredMaps], links: Sequence[tuple[Transferred, MetricLinks]]) -> StatisticTable:
     """A line per metric, of every fill that has run."""
-    several = len({part.fill for part in links}) > 1
-    blocks, few = [], []
-    for part, frame in zip(links, lines, strict=True):
-        columns = {"Fill": [part.fill] * len(frame)} if several else {}
+    several = len({link.fill for link, _ in links}) > 1
+    parts, few = [], []
+    for link, frame in links:
+        columns = {"Fill": [link.fill] * len(frame)} if several else {}
         columns |= {"Metric": list(frame["metric"] + frame["better"].map(ARROWS))}
         columns |= {"Over methods": _rhos(frame, "over_cells"), "p": p_value(frame, "over_cells_p")}
         columns |= {name.capitalize(): text(frame, name) for name in ("cells", "methods", "sources")}
         columns |= {"Over images": _rhos(frame, "over_images"), "Cells of images": text(frame, "image_cells")}
-        blocks.append(columns)
+        parts.append(({**link.scores.setting, "fill": link.fill}, columns, frame))
         if (most := int(frame["most_methods"].max())) < MIN_METHODS:
             few.append(
                 f"Too few cells: at most {_counted(most, 'method')} of a source have both scores and transfer, and a "
@@ -141,14 +136,7 @@ def link_table(
         "and the targets' probability of the explained class on the feature less that on the control, within a cell, "
         f"mean over cells; {IMAGE_RESAMPLES:,} resamples of images."
     )
-    frames = [frame.assign(**part.scores.setting, fill=part.fill) for part, frame in zip(links, lines, strict=True)]
-    return _table(LINK, [part.scores for part in links], blocks, caption, several + 1, few, frames, among=settings)
-
-
-def labels(frame: pd.DataFrame) -> pd.Series:
-    """Printed names of a frame's methods."""
-    names = [method_label(method, variant) for method, variant in frame[["method", "variant"]].to_numpy()]
-    return pd.Series(names, index=frame.index, dtype=object)
+    return _table(LINK, "Link to transfer", settings, parts, caption, several + 1, few)
 
 
 def _keys(frame: pd.DataFrame) -> list[tuple[str, ...]]:
@@ -157,31 +145,26 @@ def _keys(frame: pd.DataFrame) -> list[tuple[str, ...]]:
 
 def _table(
     stem: str,
+    name: str,
     settings: Sequence[ScoredMaps],
-    blocks: Sequence[dict[str, list[str]]],
+    parts: Sequence[tuple[Mapping[str, str], dict[str, list[str]], pd.DataFrame]],
     caption: str,
     text_columns: int,
-    notes: Sequence[str],
-    numbers: Sequence[pd.DataFrame],
-    among: Sequence[ScoredMaps] = (),
+    notes: Sequence[str] = (),
 ) -> StatisticTable:
-    """The printed columns and the numbers of each setting, one under the other.
+    """Parts one under the other: their setting, printed columns and numbers.
 
-    among: all settings of the report, where these are not; of the setting what differs among them has a column.
+    settings: all of the report; what differs among them has a column.
     """
-    of_all = [scores.setting for scores in among or settings]
-    differing = [name for name in ("label_policy", "data") if len({setting[name] for setting in of_all}) > 1]
-    shown = []
-    for scores, block in zip(settings, blocks, strict=True):
-        if block:
-            part = pd.DataFrame(block)
-            for place, name in enumerate(differing):
-                part.insert(place, name.replace("_", " ").capitalize(), scores.setting[name])
-            shown.append(part)
-    printed = pd.concat(shown, ignore_index=True).fillna(MISSING) if shown else pd.DataFrame()
-    frames = [frame.assign(**scores.setting) for scores, frame in zip(settings, numbers, strict=True)]
-    together = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    return StatisticTable(stem, table(printed, caption, len(differing) + text_columns, notes), together)
+    differing = [key for key in ("label_policy", "data") if len({scores.setting[key] for scores in settings}) > 1]
+    blocks = [
+        pd.DataFrame({key.replace("_", " ").capitalize(): setting[key] for key in differing} | columns)
+        for setting, columns, _ in parts
+    ]
+    printed = pd.concat(blocks, ignore_index=True).fillna(MISSING) if blocks else pd.DataFrame()
+    frames = [frame.assign(**setting) for setting, _, frame in parts]
+    numbers = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return StatisticTable(stem, table(printed, caption, len(differing) + text_columns, notes), numbers, name)
 
 
 def _values_and_ranks(lines: RankedMethods) -> list[str]:
@@ -246,7 +229,7 @@ def _cell_names(scores: ScoredMaps, cells: Sequence[int]) -> str:
     if 1 < len(cells) == len(scores.cells):
         return "Every source and method"
     lines = scores.cells.iloc[list(cells)]
-    return "; ".join(f"{source}, {label}" for source, label in zip(lines["source"], labels(lines), strict=True))
+    return "; ".join(lines["source"] + ", " + method_labels(lines))
 
 
 def _counted(number: int, noun: str) -> str:

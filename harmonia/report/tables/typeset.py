@@ -59,9 +59,8 @@ def _markdown(text: str) -> str:
     return " ".join(text.split()).translate(_MARKDOWN)
 
 
-def to_csv(table: pd.DataFrame) -> str:
-    """The same cells as comma-separated values, without caption and footnotes."""
-    return table.to_csv(index=False, lineterminator="\n")
+def to_csv(numbers: pd.DataFrame) -> str:
+    return numbers.to_csv(index=False, lineterminator="\n")
 
 
 def to_latex(table: pd.DataFrame) -> str:
@@ -109,11 +108,7 @@ def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
     (console or Console()).print(grid)
 
 
-def table_files(table: pd.DataFrame, stem: str, folder: str | Path, numbers: pd.DataFrame | None = None) -> list[Path]:
-    """The files `<stem>.{md,csv,tex}` written into the folder; the CSV holds `numbers` where they are given."""
-    csv = to_csv(table if numbers is None else numbers)
-    texts = {"md": to_markdown(table), "csv": csv, "tex": to_latex(table)}
-    paths = [Path(folder) / f"{stem}.{suffix}" for suffix in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        write_text(path, text)
-    return paths
+def table_files(table: pd.DataFrame, stem: str, folder: Path, numbers: pd.DataFrame) -> None:
+    """The files `<stem>.{md,csv,tex}` written into the folder; the CSV holds the numbers."""
+    for suffix, text in (("md", to_markdown(table)), ("csv", to_csv(numbers)), ("tex", to_latex(table))):
+        write_text(folder / f"{stem}.{suffix}", text)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from harmonia.errors import InputError
-from harmonia.report.figures.examples import check_names, draw_examples, keep_weights, named_images, typical_images
+from harmonia.report.figures.examples import draw_examples, keep_weights, named_images, typical_images
 from harmonia.report.page.collection import NONE, PROBABILITIES, Block, Cell, Collection, ImageList
 from harmonia.results.maps import REGION_SIDE, SmallMaps
 
@@ -46,9 +46,9 @@ def test_an_image_without_a_number_is_never_typical():
 def test_named_images_come_in_the_order_of_their_names_and_unknown_ones_are_refused():
     found = collection([0.1, 0.2, 0.3], [0, 0, NONE])
     assert named_images(found.sets["woof"], ["i2", "i0"]) == [2, 0]
-    check_names(found, ["i2", "i0"])
+    found.refuse_unknown(["i2", "i0"])
     with pytest.raises(InputError, match="got 'i9'; there is 'i"):
-        check_names(found, ["i0", "i9"])
+        found.refuse_unknown(["i0", "i9"])
 
 
 def test_keep_weights_of_equal_area_are_the_region_that_was_kept():

@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from harmonia.report.figures.style import TEXT_WIDTH, save, short, style
+from harmonia.report.figures.likeness import transfer_against_likeness
+from harmonia.report.figures.style import TEXT_WIDTH, save, short
 from harmonia.report.figures.transfer import (
     accuracy_by_area,
     area_distributions,
     class_probabilities,
-    transfer_against_likeness,
     transfer_heat_maps,
 )
 
@@ -117,7 +117,7 @@ def cells():
 
 
 def test_the_heat_map_prints_percent_and_frames_the_sources_own_cell():
-    figure = transfer_heat_maps(cells())
+    figure = transfer_heat_maps(cells(), "retention")
     panel = figure.axes[0]
     assert [text.get_text() for text in panel.texts] == ["90", "80", "–", "104", "–", "–"]
     assert [label.get_text() for label in panel.get_xticklabels()] == ["a", "b", "c"]
@@ -158,7 +158,7 @@ def test_the_heat_maps_titles_and_names_lie_within_the_figure(tmp_path, methods,
     names = [f"network_{number} (random)" for number in range(models)]
     lines = [(one, other, f"m{k}", 0.5) for one in names for other in names for k in range(methods)]
     frame = pd.DataFrame(lines, columns=["source", "target", "method", "retention"]).assign(arm="soft", variant="")
-    figure = transfer_heat_maps(frame)
+    figure = transfer_heat_maps(frame, "retention")
     save(figure, tmp_path, "x")
     edges = figure.bbox
     for panel in figure.axes[:methods]:
@@ -189,10 +189,12 @@ def test_hostile_and_long_names_are_drawn_as_they_are_and_leave_room(tmp_path, c
 
 def test_files_are_the_same_every_time_with_embedded_fonts_and_settings_are_put_back(tmp_path):
     before = dict(matplotlib.rcParams)
-    first = [path.read_bytes() for path in save(transfer_heat_maps(cells()), tmp_path, "x")]
-    again = [path.read_bytes() for path in save(transfer_heat_maps(cells()), tmp_path, "x")]
-    assert first == again
-    png, pdf = first
+    written = []
+    for _ in range(2):
+        save(transfer_heat_maps(cells(), "retention"), tmp_path, "x")
+        written.append([(tmp_path / f"x.{suffix}").read_bytes() for suffix in ("png", "pdf")])
+    (png, pdf), again = written
+    assert [png, pdf] == again
     assert Image.open(io.BytesIO(png)).info["dpi"] == pytest.approx((300, 300), abs=0.1)
     assert b"/Type3" not in pdf
     assert b"/FontFile2" in pdf  # TrueType, embedded
@@ -203,10 +205,3 @@ def test_short_keeps_both_ends():
     assert short("efficientnet") == "efficientnet"
     assert short("a" * 20 + "b" * 20, 11) == "aaaaa…bbbbb"
     assert short("two\nlines") == "two lines"
-
-
-def test_the_style_is_the_blocks_alone():
-    size = matplotlib.rcParams["font.size"]
-    with style():
-        assert matplotlib.rcParams["pdf.fonttype"] == 42
-    assert matplotlib.rcParams["font.size"] == size

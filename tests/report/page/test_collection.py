@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harmonia.report.page.collection import NONE, collect, probability_drop
+from harmonia.report.page.collection import NONE, collect
 from harmonia.results.gathered import gather, job_rows
 from harmonia.results.jobs import find_jobs
 
@@ -47,12 +47,12 @@ def test_rows_that_are_not_there_are_nothing_and_not_zero(jobs):
     found = collect(replace(rows, cells=rows.cells[~lost]))
     block = found.cells[0].blocks["e7"]
     assert block.arms == ["image", "area30"]
-    assert np.isnan(probability_drop(block, "soft")).all()
+    assert np.isnan(block.drop("soft")).all()
 
 
 def test_the_drop_is_paired(jobs):
     found = collected(jobs)
-    drop = probability_drop(found.cells[0].blocks["e7"], "soft")
+    drop = found.cells[0].blocks["e7"].drop("soft")
     by_id = dict(zip(next(iter(found.sets.values())).ids, drop.tolist(), strict=True))
     assert by_id["owl/1.jpg"] == pytest.approx(0.7, abs=1e-6)
     assert by_id["__proto__/2.jpg"] == 0

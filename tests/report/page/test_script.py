@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmonia.report.page.script import script
+from harmonia.report.page.data import script
 
 
 def received(text):

@@ -1,6 +1,6 @@
 from PIL import Image
 
-from harmonia.report.page.thumbnails import SIDE, make_thumbnails, spread
+from harmonia.report.page.write import THUMBNAIL_SIDE, make_thumbnails, spread
 
 
 def test_spread_takes_all_or_both_ends_and_even_steps_between():
@@ -18,7 +18,7 @@ def test_thumbnails_fit_keep_the_aspect_and_are_upright(tmp_path):
     Image.new("RGB", (40, 20)).save(tmp_path / "small.png")
     names, missing = make_thumbnails({3: str(tmp_path / "a.jpg"), 7: str(tmp_path / "small.png")}, tmp_path / "out")
     assert missing == {}
-    assert Image.open(tmp_path / "out" / names[3]).size == (SIDE // 2, SIDE)
+    assert Image.open(tmp_path / "out" / names[3]).size == (THUMBNAIL_SIDE // 2, THUMBNAIL_SIDE)
     assert Image.open(tmp_path / "out" / names[7]).size == (40, 20)
 
 

@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 from planted_jobs import plant_scores, plant_transfer, scored_maps
 
-from harmonia.report.figures.ranking import transfer_scatter
-from harmonia.report.sections.ranking import Ranks
+from harmonia.report.figures.ranking import link_figures, transfer_scatter
 from harmonia.report.tables.ranking import link_table
 from harmonia.report.tables.typeset import DOUBLE_DAGGER
 from harmonia.report.write import write_report
@@ -123,16 +122,17 @@ def test_with_transfer_it_is_said_which_metric_foretells_it(run):
     jobs = find_jobs(run)
     rows = gather([job_rows(job) for job in jobs if (job.folder / ROWS).is_file()])
     found, _ = gather_scores([job_scores(job) for job in jobs if not (job.folder / ROWS).is_file()])
-    made = Ranks(found, transferred(found, compare(rows, 10), rows, jobs))
-    numbers = made.tables()[-1].numbers.set_index("metric")
+    links = [(part, link(part)) for part in transferred(found, compare(rows, 10), rows, jobs)]
+    table = link_table(found, links)
+    numbers = table.numbers.set_index("metric")
     assert numbers.loc[["insertion", "deletion"], "over_cells"].tolist() == pytest.approx([1, -1])
     assert numbers.loc[["insertion", "deletion"], "over_cells_p"].tolist() == pytest.approx([2 / 120] * 2)
-    printed = made.tables()[-1].printed.set_index("Metric")
+    printed = table.printed.set_index("Metric")
     assert printed.loc["insertion ↑", ["Over methods", "p"]].tolist() == ["1.00", "0.0167"]  # no interval of no width
     assert numbers.loc[["insertion", "deletion"], "over_images"].tolist() == pytest.approx([1, -1])
     assert numbers["image_cells"].tolist() == [5, 5, 0, 5]  # a score of 1 for every image ranks none
-    drawn = {figure.stem for figure in made.figures()}
-    assert drawn == {"ranking", "metric_agreement", *(f"metric_transfer{part}" for part in ("", "_rho", "_images"))}
+    drawn = [figure.stem for of_fill in links for figure in link_figures(*of_fill)]
+    assert drawn == ["metric_transfer", "metric_transfer_images", "metric_transfer_rho"]
 
 
 def test_transfer_and_scores_share_a_report_and_have_pages_of_their_own(run):
@@ -173,7 +173,7 @@ def test_where_marks_repeat_the_caption_says_so(sources, methods, said):
     above = np.arange(len(cells)) / 100
     scores = scored_maps(above[None, :, None], {"insertion": "higher"}, cells)
     part = Transferred(scores, "black", above, np.full((1, len(cells)), NAN))
-    captions = {made.stem: made.caption for made in Ranks([], [part]).figures()}
+    captions = {made.stem: made.caption for made in link_figures(part, link(part))}
     assert captions["metric_transfer"].partition("is better.")[2] == said
 
 
@@ -181,7 +181,7 @@ def test_too_few_methods_are_said_to_be_too_few():
     above = np.arange(4) / 10
     scores = scored_maps(np.tile(above[:, None], (IMAGES, 1, 1)), {"insertion": "higher"})
     part = Transferred(scores, "black", above, np.full((IMAGES, 4), NAN))
-    made = link_table([scores], [part], [link(part)])
+    made = link_table([scores], [(part, link(part))])
     assert made.printed.iloc[0].tolist() == ["insertion ↑", "–", "–", "0", "0", "0", "–", "0"]
     (note,) = made.printed.attrs["footnotes"]
     assert note.startswith("Too few cells: at most 4 methods of a source have both scores and transfer")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from rows_in_memory import as_gathered
 
-from harmonia.report.tables.likeness import likeness_table
+from harmonia.report.tables.contrasts import likeness_table
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.likeness import MIN_PAIRS, correlations

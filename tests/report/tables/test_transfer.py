@@ -10,6 +10,10 @@ from harmonia.statistics.comparison import cell_estimates, compare
 DASH = "\N{EN DASH}"
 
 
+def soft_tables(*cells):
+    return transfer_tables(compared(*cells), "soft")
+
+
 def compared(*cells, num_resamples=200):
     return compare(as_gathered(*cells), num_resamples=num_resamples)
 
@@ -28,7 +32,7 @@ def lines_of(table, method):
 
 def test_the_figures_are_the_summarys(gathered_cell):
     cells = grid(gathered_cell, targets=("e7",), methods=("ss",))
-    (table,) = transfer_tables(compared(*cells))
+    (table,) = soft_tables(*cells)
     summary = summarise(pd.concat(cells).assign(p_explained=0.5))
     lines = lines_of(table, "SS")
     for letter, arm in (("I", "image"), ("F", "soft")):
@@ -40,7 +44,7 @@ def test_the_figures_are_the_summarys(gathered_cell):
 
 
 def test_beneath_each_figure_stand_its_interval_and_the_printed_value(gathered_cell):
-    (table,) = transfer_tables(compared(*grid(gathered_cell)))
+    (table,) = soft_tables(*grid(gathered_cell))
     assert table.columns.tolist() == [
         "Method", "Metric", "e7 (I)", "e7 (F)", "e6 (I)", "e6 (F)", "e5 (I)", "e5 (F)"
     ]  # fmt: skip
@@ -66,7 +70,7 @@ def test_beneath_each_figure_stand_its_interval_and_the_printed_value(gathered_c
 
 def test_cells_in_which_the_paper_contradicts_itself_are_marked(gathered_cell):
     cells = [*grid(gathered_cell), *grid(gathered_cell, source="vit", targets=("vit", "e6"), family="vit")]
-    e7, vit = transfer_tables(compared(*cells))
+    e7, vit = soft_tables(*cells)
     assert lines_of(e7, "SS").loc["Accuracy, printed", "e7 (I)"] == "78.4\N{DAGGER}"
     assert lines_of(e7, "GC").loc["Accuracy, printed", "e7 (I)"] == "78.47\N{DAGGER}"
     assert lines_of(vit, "GC").loc["F1, printed", "vit (I)"] == ".87\N{DOUBLE DAGGER}"
@@ -77,7 +81,7 @@ def test_cells_in_which_the_paper_contradicts_itself_are_marked(gathered_cell):
 
 
 def test_the_papers_features_lie_on_black(gathered_cell):
-    (table,) = transfer_tables(compared(*grid(gathered_cell, methods=("ss_paper",), fill="blur")))
+    (table,) = soft_tables(*grid(gathered_cell, methods=("ss_paper",), fill="blur"))
     line = lines_of(table, "SS_PAPER").loc["Accuracy, printed"]
     assert (line["e6 (I)"], line["e6 (F)"]) == ("75.90", DASH)
 
@@ -90,14 +94,14 @@ def test_an_equal_area_arm_has_printed_numbers_for_the_whole_image_alone(gathere
 
 
 def test_networks_that_the_paper_lacks_have_no_printed_line(gathered_cell):
-    (table,) = transfer_tables(compared(*grid(gathered_cell, source="lite2", targets=("lite2", "lite0"))))
+    (table,) = soft_tables(*grid(gathered_cell, source="lite2", targets=("lite2", "lite0")))
     assert not table["Metric"].str.endswith("printed").any()
     assert table.attrs["footnotes"] == []
 
 
 def test_an_arm_that_never_ran_gives_dashes_beside_the_images(gathered_cell):
     cells = [*grid(gathered_cell, methods=("ss",)), *grid(gathered_cell, methods=("gc",), arms=("image",))]
-    (table,) = transfer_tables(compared(*cells))
+    (table,) = soft_tables(*cells)
     assert lines_of(table, "GC").loc[["Accuracy (%)", "F1, macro", "Kept area (%)"], "e6 (F)"].tolist() == [DASH] * 3
 
 
@@ -111,7 +115,7 @@ def test_an_arm_that_never_ran_gives_dashes_beside_the_images(gathered_cell):
     ],
 )
 def test_what_is_odd_about_the_images_is_a_footnote(gathered_cell, given, outcomes, note):
-    (table,) = transfer_tables(compared(*(gathered_cell(outcomes, arm=arm, **given) for arm in ("image", "soft"))))
+    (table,) = soft_tables(*(gathered_cell(outcomes, arm=arm, **given) for arm in ("image", "soft")))
     assert [text for text in table.attrs["footnotes"] if text.startswith(note)]
 
 

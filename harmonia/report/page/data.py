@@ -1,0 +1,150 @@
+"""What the pages load: data as scripts, for a page opened from a folder may load a script but fetch nothing.
+
+Files are small enough to be loaded when they are looked at.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from harmonia.report.page.collection import PROBABILITIES, Block, Cell, Collection, ImageList
+
+IMAGES_PER_FILE = 48
+
+
+def script(name: str, value: Any) -> str:
+    """A call that hands the value to the page: JSON in ASCII, arrays as base64 of deflated little-endian numbers."""
+    text = json.dumps(value, default=_array, allow_nan=False, separators=(",", ":"))
+    # also as text inside a page nothing here could end a script or open an element
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return f"harmonia.receive({json.dumps(name)},{text});\n"
+
+
+def _array(value: Any) -> dict[str, Any]:
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"page data must be JSON or numpy arrays, got {type(value).__name__}; convert it first")
+    little = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
+    return {
+        "array": f"{value.dtype.kind}{value.dtype.itemsize}",
+        "shape": value.shape,
+        "data": base64.b64encode(zlib.compress(little.tobytes())).decode("ascii"),
+    }
+
+
+def data_files(
+    collection: Collection, arm: str, thumbnails: Mapping[int, str], missing: Mapping[int, str]
+) -> Iterator[tuple[str, Any]]:
+    """Names and contents of the data files; numbers of images run through all data sets.
+
+    thumbnails: files by image; missing: by image why it has none. Of other images none was asked for.
+    """
+    # of class codes; its largest value stands for none, as any code beyond the classes does
+    code = np.dtype(np.uint16 if len(collection.classes) < 2**16 - 1 else np.uint32)
+    sets: list[dict[str, Any]] = []
+    map_files: dict[int, list[int]] = {}
+    first = file = 0
+    for images in collection.sets.values():
+        count = len(images.ids)
+        sets.append({"name": images.name, "first": first, "count": count, "file": file})
+        cells = [(number, cell) for number, cell in enumerate(collection.cells) if cell.key["data"] == images.name]
+        for number, cell in cells:
+            for position, block in enumerate(cell.blocks.values()):
+                yield f"numbers-{number}-{position}", _numbers(cell, block, images, code)
+        for start in range(0, count, IMAGES_PER_FILE):
+            part = slice(start, min(start + IMAGES_PER_FILE, count))
+            yield f"details-{file}", {str(number): _details(cell, part, code) for number, cell in cells}
+            places = range(first + part.start, first + part.stop)
+            shown = np.array([place in thumbnails or place in missing for place in places])
+            for number, cell in cells:
+                if maps := _maps(cell, part, shown):
+                    map_files.setdefault(number, []).append(file)
+                    yield f"maps-{number}-{file}", maps
+            file += 1
+        first += count
+    asked = len(thumbnails) + len(missing)
+    beyond = f"this report has thumbnails of {asked:,} of {first:,} images; thumbnails=all makes all"
+    labels = [np.zeros(0), *(images.labels for images in collection.sets.values())]
+    yield (
+        "index",
+        {
+            "arm": arm,
+            **_index(collection, sets, map_files),
+            "labels": np.concatenate(labels).astype(code),
+            "thumbnails": [thumbnails.get(image, "") for image in range(first)],
+            "missing": missing,
+            "beyond": beyond if asked < first else "",
+        },
+    )
+
+
+def _index(collection: Collection, sets: list[dict[str, Any]], map_files: Mapping[int, list[int]]) -> dict[str, Any]:
+    from harmonia.data.imagenet import readable
+
+    position = {name: number for number, name in enumerate(collection.sets)}
+    return {
+        "imagesPerFile": IMAGES_PER_FILE,
+        "sets": sets,
+        "classes": [[name, readable(name)] for name in collection.classes],
+        "flags": collection.flags,
+        "cells": [
+            {
+                **cell.key,
+                "set": position[cell.key["data"]],
+                "name": cell.name,
+                "sourceName": cell.source,
+                "targets": [{"name": block.target, "arms": block.arms} for block in cell.blocks.values()],
+                "mapFiles": map_files.get(number, []),  # asking for a file that is not there is an error in the console
+                "noMaps": cell.no_maps,
+            }
+            for number, cell in enumerate(collection.cells)
+        ],
+        "ids": [image_id for images in collection.sets.values() for image_id in images.ids],
+        "paths": [path for images in collection.sets.values() for path in images.paths],
+    }
+
+
+def _numbers(cell: Cell, block: Block, images: ImageList, code: np.dtype) -> dict[str, Any]:
+    """What the gallery filters and sorts by, arms outermost."""
+    return {
+        "right": (block.predicted == images.labels[:, None]).T.astype(np.uint8),  # means nothing without a label
+        "predicted": block.predicted.T.astype(code),
+        "p": block.numbers["p_explained"].T,
+        "sourceRight": (cell.source_predicted == images.labels).astype(np.uint8),
+        **_map_facts(cell, slice(None), code),
+    }
+
+
+def _details(cell: Cell, part: slice, code: np.dtype) -> dict[str, Any]:
+    """What the page of an image shows, by target in the cell's order; arms innermost but for the ranks."""
+    targets = [
+        {"top5": block.top5[part].astype(code), **{name: block.numbers[name][part] for name in PROBABILITIES}}
+        for block in cell.blocks.values()
+    ]
+    return {**_map_facts(cell, part, code), "targets": targets}
+
+
+def _map_facts(cell: Cell, part: slice, code: np.dtype) -> dict[str, Any]:
+    return {"explained": cell.explained[part].astype(code), "flags": cell.flags[part].astype(np.uint8)}
+
+
+def _maps(cell: Cell, part: slice, shown: np.ndarray) -> dict[str, Any] | None:
+    """The part's maps, those of images that are not shown left out; rows says which map is an image's, -1 none."""
+    if cell.maps is None:
+        return None
+    of_image = np.where(shown, cell.map_of[part], -1)
+    has_map = of_image >= 0
+    if not has_map.any():
+        return None
+    chosen = of_image[has_map]
+    return {
+        "rows": np.where(has_map, np.cumsum(has_map) - 1, -1).astype(np.int16),
+        "soft": cell.maps.soft[chosen],
+        "smallestAreas": cell.maps.smallest_areas[chosen],
+        "areas": cell.maps.areas,
+        "boxes": cell.maps.boxes[chosen].astype(np.float32),
+    }
