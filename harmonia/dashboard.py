@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from harmonia.cli.entry import keyword_command
 from harmonia.errors import InputError
-from harmonia.report.workspace import find_logged, save, workspace_of
+from harmonia.report.workspace import make_workspace, save, workspace_code
 
 USAGE = """\
 A W&B workspace for finished jobs, printed as Python code; no network and no account are needed for that.
@@ -39,9 +39,7 @@ def _print_workspace(arguments: dict[str, str]) -> int:
     if (saved := arguments.pop("save", "false")) not in ("true", "false"):
         raise InputError(f"save must be true or false, got {saved!r}; without it the code is printed alone")
     sections = filter(None, arguments.pop("sections", "").split(","))
-    workspace = workspace_of(find_logged(**arguments, sections=sections))
-    from harmonia.report.workspace_code import workspace_code
-
+    workspace = make_workspace(**arguments, sections=sections)
     print(workspace_code(workspace), end="")
     if saved == "true":
         save(workspace)

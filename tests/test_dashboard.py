@@ -9,8 +9,7 @@ from planted_jobs import plant_scores
 
 from harmonia.dashboard import main
 from harmonia.report.own_files import FIGURES, TABLES, OwnFiles
-from harmonia.report.workspace import find_logged, workspace_of
-from harmonia.report.workspace_code import workspace_code
+from harmonia.report.workspace import make_workspace, workspace_code
 from harmonia.report.write import write_report
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -21,7 +20,7 @@ HOSTILE = "a'b\"c\\d\n{e}"
 
 @pytest.fixture
 def logged(tmp_path, logged_job):
-    """logged(groups): what two jobs and their report have logged, one of them with hostile names."""
+    """logged(groups): the workspace of two jobs and their report, one of them with hostile names."""
 
     def look(*groups):
         for number, (target, group) in enumerate(zip(("e6", HOSTILE), groups or ("sweep-1",) * 2, strict=True)):
@@ -32,7 +31,7 @@ def logged(tmp_path, logged_job):
         for kind, names in stems.items():
             for stem in names:
                 files.claim(kind, stem)
-        return find_logged(str(tmp_path), "area30", entity="me")
+        return make_workspace(str(tmp_path), "area30", entity="me")
 
     return look
 
@@ -55,12 +54,12 @@ def executed(code):
 
 
 def test_the_printed_code_builds_the_same_workspace(logged):
-    workspace = workspace_of(logged())
+    workspace = logged()
     assert spec(executed(workspace_code(workspace))) == spec(workspace)
 
 
 def test_curves_and_bars_name_every_targets_metrics(logged):
-    workspace = workspace_of(logged())
+    workspace = logged()
     curves = [panel for panel in panels(workspace, "Accuracy against area") if hasattr(panel, "y")]
     assert [(panel.x, panel.y) for panel in curves] == [
         ("curves/kept_area", [f"curves/{target}/accuracy", f"curves/{target}/control"]) for target in ("e6", HOSTILE)
@@ -71,7 +70,7 @@ def test_curves_and_bars_name_every_targets_metrics(logged):
 
 @pytest.mark.parametrize("group", ["sweep-1", HOSTILE])
 def test_only_the_sweeps_runs_are_shown(logged, group):
-    sent = workspace_of(logged(group, "other"))._to_model()
+    sent = logged(group, "other")._to_model()
     (chosen,) = sent.spec.section.run_sets[0].filters["filters"]
     assert (chosen["key"], chosen["op"], chosen["value"]) == (
         {"section": "run", "name": "group"},

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,7 @@ from harmonia.store.files import JOBS, locked
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Due:
-    """A report that is to be written."""
-
-    folder: Path
-    arm: str
-    evaluations: tuple[str, ...]  # dotted names of their classes
-
-
-_due: list[_Due] = []
+_due: list[tuple[Path, str, list[str]]] = []  # reports to be written: folder, arm, dotted names of evaluations
 
 
 class ReportAfterSweep(Callback):
@@ -47,7 +37,7 @@ class ReportAfterSweep(Callback):
 
     def _remember(self, config: DictConfig, folder: str) -> None:
         start = OmegaConf.select(config, "hydra.runtime.cwd", throw_on_missing=False) or "."
-        _due.append(_Due(Path(start, folder), self._arm, tuple(dict.fromkeys(_evaluations(config)))))
+        _due.append((Path(start, folder), self._arm, list(dict.fromkeys(_evaluations(config)))))
 
 
 def _evaluations(config: DictConfig) -> Iterator[str]:
@@ -78,8 +68,7 @@ def report_sweep() -> None:
     A report that fails is a logged error, because the jobs' rows are safe on disk.
     """
     while _due:
-        due = _due.pop()
-        folder = due.folder
+        folder, arm, evaluations = _due.pop()
         if not folder.is_dir():
             continue  # refused before it could be made, and said so
         try:
@@ -90,11 +79,11 @@ def report_sweep() -> None:
             from harmonia.results.jobs import logged_to_wandb
 
             # those of harmonia are known without torch, which their evaluations import
-            others = [get_class(name) for name in due.evaluations if not name.startswith("harmonia.")]
+            others = [get_class(name) for name in evaluations if not name.startswith("harmonia.")]
             sections = [evaluation.section for evaluation in others if hasattr(evaluation, "section")]
             # processes that share a sweep's folder end together: one report at a time
             with locked(folder / ".report.lock", JOBS, wait=True):
-                report = write_report(folder, arm=due.arm, sections=sections)
+                report = write_report(folder, arm=arm, sections=sections)
                 print_report(report)
                 if logged_to_wandb(report.jobs):
                     track_report(report)

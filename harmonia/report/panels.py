@@ -1,10 +1,7 @@
 """Panels of a W&B workspace, each of something that a job or a report has logged."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-from harmonia.errors import InputError
 
 RUNS = 100  # of jobs, that a panel shows at most
 
@@ -12,12 +9,10 @@ RUNS = 100  # of jobs, that a panel shows at most
 class Panels:
     """Makes the panels of one workspace; tables and figures that its report lacks have none.
 
-    tables, figures: stems of the report's files.
+    wr: wandb_workspaces.reports.v2. tables, figures: stems of the report's files.
     """
 
-    def __init__(self, tables: Sequence[str], figures: Sequence[str]):
-        with needs_extra():
-            import wandb_workspaces.reports.v2 as wr
+    def __init__(self, wr: Any, tables: Sequence[str], figures: Sequence[str]):
         self._wr = wr
         self._figures = figures
         self._tables = dict.fromkeys(tables)  # that no panel shows yet
@@ -35,17 +30,13 @@ class Panels:
 
     def figures(self, *starts: str) -> list[Any]:
         """Of the report's figures whose stems begin so."""
-        return [
-            self._wr.MediaBrowser(title=stem, media_keys=[f"figures/{stem}"], num_columns=1)
-            for stem in self._figures
-            if stem.startswith(starts)
-        ]
+        return [self.pictures(f"figures/{stem}", stem) for stem in self._figures if stem.startswith(starts)]
 
     def logged_table(self, name: str) -> Any:
         return self._wr.WeavePanelSummaryTable(table_name=name)
 
-    def pictures(self, name: str) -> Any:
-        return self._wr.MediaBrowser(title=name, media_keys=[name], num_columns=1)
+    def pictures(self, name: str, title: str = "") -> Any:
+        return self._wr.MediaBrowser(title=title or name, media_keys=[name], num_columns=1)
 
     def bars(self, title: str, metric: str, axis: str) -> Any:
         return self._wr.BarPlot(title=title, metrics=[metric], title_x=axis, max_runs_to_show=RUNS)
@@ -53,13 +44,3 @@ class Panels:
     def curves(self, title: str, x: str, axis: str, y: Sequence[str]) -> Any:
         """Fractions over a metric that the jobs log beside them."""
         return self._wr.LinePlot(title=title, x=x, title_x=axis, y=list(y), range_y=(0, 1), max_runs_to_show=RUNS)
-
-
-@contextlib.contextmanager
-def needs_extra() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise InputError(
-            f"the extra dashboard must be installed, got no module {error.name}; pip install 'harmonia[dashboard]'"
-        ) from error

@@ -1,42 +1,28 @@
-"""A W&B workspace over the runs of a sweep and of its report; it holds no number."""
+"""A W&B workspace over the runs of a sweep and of its report, and Python code that builds it; it holds no number."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harmonia.arms import SOFT_ARM
 from harmonia.errors import InputError
-from harmonia.report.contract import Section, find_sections
+from harmonia.report.contract import find_sections
 from harmonia.report.own_files import DATA, FIGURES, TABLES, OwnFiles
-from harmonia.report.panels import RUNS, Panels, needs_extra
-from harmonia.results.jobs import JobFolder, find_jobs, logged_to_wandb
+from harmonia.report.panels import RUNS, Panels
+from harmonia.results.jobs import find_jobs, logged_to_wandb
 
 NO_ENTITY = "YOUR-NAME"
 
 
-@dataclass(frozen=True)
-class Logged:
-    """What there is to show: jobs that have logged, and stems of their report's tables and figures."""
-
-    entity: str
-    project: str
-    groups: list[str]
-    arm: str
-    jobs: dict[type[Section], list[JobFolder]]
-    tables: list[str]
-    figures: list[str]
-
-
-def find_logged(
+def make_workspace(
     run: str,
     arm: str = SOFT_ARM,
     report: str | None = None,
     entity: str | None = None,
     project: str | None = None,
     sections: Iterable[str] = (),
-) -> Logged:
-    """What the jobs below a folder and their report have logged to W&B."""
+) -> Any:
+    """Of what the jobs below a folder and their report have logged: a wandb_workspaces Workspace, not yet saved."""
     folder = Path(run)
     if not folder.is_dir():
         raise InputError(f"run must be an existing folder, got {run!r}; name a sweep's or a job's")
@@ -44,9 +30,7 @@ def find_logged(
     jobs = logged_to_wandb(finished)
     if not jobs:
         raise InputError(f"run must hold finished jobs with logger=wandb, got {len(finished)} others; run them with it")
-    of_sections = {
-        known: [job for job in jobs if job.rows_file == known.rows_file] for known in find_sections(sections)
-    }
+    known = find_sections(sections)
     written = OwnFiles(Path(report) if report is not None else folder / "report")
     if not any(written.stems.values()):
         raise InputError(
@@ -54,14 +38,34 @@ def find_logged(
             "make one with python -m harmonia.report run=FOLDER logger=wandb"
         )
     logger = jobs[0].group("logger")
-    return Logged(
+    project = _checked_project(str(project or logger.get("project")))
+    try:
+        import wandb_workspaces.reports.v2 as wr
+        import wandb_workspaces.workspaces as ws
+    except ImportError as error:
+        raise InputError(
+            f"the extra dashboard must be installed, got no module {error.name}; pip install 'harmonia[dashboard]'"
+        ) from error
+    panels = Panels(wr, sorted(written.stems[TABLES] + written.stems[DATA]), sorted(written.stems[FIGURES]))
+    by_heading: dict[str, list[Any]] = {}
+    for section in known:
+        if of_section := [job for job in jobs if job.rows_file == section.rows_file]:
+            for heading, shown in section.panels(of_section, arm, panels).items():
+                by_heading.setdefault(heading, []).extend(shown)
+    by_heading["Tables"] = panels.other_tables()
+    groups = dict.fromkeys(str(job.group("tracking").get("group")) for job in jobs)
+    return ws.Workspace(
         entity=str(entity or logger.get("entity") or NO_ENTITY),
-        project=_checked_project(str(project or logger.get("project"))),
-        groups=list(dict.fromkeys(str(job.group("tracking").get("group")) for job in jobs)),
-        arm=arm,
-        jobs={known: of_section for known, of_section in of_sections.items() if of_section},
-        tables=sorted(written.stems[TABLES] + written.stems[DATA]),
-        figures=sorted(written.stems[FIGURES]),
+        project=project,
+        name=f"harmonia, arm {arm}",
+        sections=[
+            ws.Section(name=name, panels=shown, is_open=number < 3, layout_settings=ws.SectionLayoutSettings(columns=2))
+            for number, (name, shown) in enumerate(by_heading.items())
+            if shown
+        ],
+        settings=ws.WorkspaceSettings(max_runs=RUNS),
+        runset_settings=ws.RunsetSettings(filters=f"Metric('Group') in [{', '.join(map(repr, groups))}]"),
+        auto_generate_panels=True,  # every histogram and metric beneath these
     )
 
 
@@ -74,32 +78,6 @@ def _checked_project(project: str) -> str:
     except UsageError as error:
         raise InputError(f"project must be a name that W&B takes: {error}; give project=NAME") from error
     return project
-
-
-def workspace_of(logged: Logged) -> Any:
-    """The workspace, a wandb_workspaces.workspaces.Workspace that has not been saved."""
-    with needs_extra():
-        import wandb_workspaces.workspaces as ws
-    panels = Panels(logged.tables, logged.figures)
-    sections: dict[str, list[Any]] = {}
-    for known, jobs in logged.jobs.items():
-        for heading, shown in known.panels(jobs, logged.arm, panels).items():
-            sections.setdefault(heading, []).extend(shown)
-    sections["Tables"] = panels.other_tables()
-    groups = ", ".join(repr(group) for group in logged.groups)
-    return ws.Workspace(
-        entity=logged.entity,
-        project=logged.project,
-        name=f"harmonia, arm {logged.arm}",
-        sections=[
-            ws.Section(name=name, panels=shown, is_open=number < 3, layout_settings=ws.SectionLayoutSettings(columns=2))
-            for number, (name, shown) in enumerate(sections.items())
-            if shown
-        ],
-        settings=ws.WorkspaceSettings(max_runs=RUNS),
-        runset_settings=ws.RunsetSettings(filters=f"Metric('Group') in [{groups}]"),
-        auto_generate_panels=True,  # every histogram and metric beneath these
-    )
 
 
 def save(workspace: Any) -> None:
@@ -116,3 +94,39 @@ def save(workspace: Any) -> None:
             f"save: W&B did not take the workspace of {where!r}: {error}; check wandb login, entity= and project=, "
             "or leave save out"
         ) from error
+
+
+_HEAD = """\
+# {name}
+# Python with wandb-workspaces (pip install wandb-workspaces); saving takes an account, see wandb login.
+import wandb_workspaces.reports.v2 as wr
+import wandb_workspaces.workspaces as ws
+
+workspace = {literal}
+
+if __name__ == "__main__":
+    workspace.save()
+"""
+
+
+def workspace_code(workspace: Any) -> str:
+    """A module that binds an equal workspace to `workspace`; run as a script, it saves it."""
+    return _HEAD.format(name=" ".join(workspace.name.split()), literal=_literal(workspace, ""))
+
+
+def _literal(value: Any, indent: str) -> str:
+    deeper = indent + "    "
+    if isinstance(value, list):
+        items = "".join(f"{deeper}{_literal(item, deeper)},\n" for item in value)
+        return f"[\n{items}{indent}]" if items else "[]"
+    if not hasattr(value, "__pydantic_fields__"):
+        return repr(value)
+    lines = ""
+    for attribute, field in type(value).__pydantic_fields__.items():
+        name = field.alias or attribute  # that the constructor takes
+        given = getattr(value, attribute)
+        # what differs from its default, by their text: metrics build a filter out of ==
+        if not name.startswith("_") and repr(given) != repr(field.get_default(call_default_factory=True)):
+            lines += f"{deeper}{name}={_literal(given, deeper)},\n"
+    package = "ws" if type(value).__module__.startswith("wandb_workspaces.workspaces") else "wr"
+    return f"{package}.{type(value).__name__}(\n{lines}{indent})"

@@ -5,10 +5,10 @@ p_explained on the image less that on the feature; typical are the images whose 
 the nearest of each class first, ties in the order of the images. Nobody picks them.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import SubplotSpec
@@ -63,13 +63,9 @@ def typical_images(collection: Collection, images: ImageList, arm: str, count: i
     if not len(usable):
         return []
     distance = np.abs(drop[usable] - np.median(drop[usable]))
-    seen: Counter[int] = Counter()
-    turns = {}
-    for image in usable[np.argsort(distance, kind="stable")].tolist():
-        label = int(images.labels[image])
-        turns[image] = seen[label]
-        seen[label] += 1
-    return sorted(turns, key=lambda image: turns[image])[:count]
+    nearest = usable[np.argsort(distance, kind="stable")]
+    turns = pd.Series(nearest).groupby(images.labels[nearest]).cumcount()  # among those of the same class
+    return nearest[np.argsort(turns, kind="stable")][:count].tolist()
 
 
 def named_images(images: ImageList, ids: Sequence[str]) -> list[int]:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harmonia.report.figures.style import PALETTE, TEXT_WIDTH, CaptionedFigure, short
+from harmonia.report.figures.style import GREY, PALETTE, TEXT_WIDTH, CaptionedFigure, short
 from harmonia.results.localisation import AGGATT_BINS, read_aggatt
 from harmonia.statistics.localisation import PROTOCOLS, MosaicScores
 
@@ -22,7 +22,7 @@ def box_plots(jobs: Sequence[MosaicScores]) -> CaptionedFigure:
     for panel, protocol in zip(axes, protocols, strict=True):
         for cells in [cells for cells in jobs if cells.setting[0] == protocol]:
             _box(panel, cells.rows["localisation"].to_numpy(), names.index((cells.setting[1], cells.name)))
-            panel.axvline(1 / cells.rows["cells"].iloc[0], color="#767676", linestyle=":", linewidth=0.8)
+            panel.axvline(1 / cells.rows["cells"].iloc[0], color=GREY, linestyle=":", linewidth=0.8)
         panel.set(title=protocol, xlabel="Localisation", xlim=(-0.02, 1.02))
     axes[0].set_yticks(range(len(names)), [short(f"{source} {name}", 36) for source, name in names])
     axes[0].invert_yaxis()
@@ -47,22 +47,9 @@ def _box(panel: Axes, scores: np.ndarray, at: int) -> None:
 
 
 def aggatt(number: int, cells: MosaicScores) -> CaptionedFigure:
-    """AggAtt of the number-th job."""
+    """Of the number-th job. Rows: mean map, example, its map; columns: bins of ranks. Lines part the cells."""
     arrays = read_aggatt(cells.job.folder)
     protocol, source, n = cells.setting
-    return CaptionedFigure(
-        f"aggatt_{number}",
-        f"AggAtt, {protocol}, {source}, {cells.name}.",
-        "Cells at the top left, from the best localised to the worst (percent of the ranks): mean positive "
-        "attribution; mosaic and map of each bin's median. One colour scale of means, top 0.5 % clipped, "
-        "another of each example."
-        + (" Few cells: some bins have none." if len(arrays["bins"]) < len(AGGATT_BINS) else ""),
-        aggatt_figure(arrays, n),
-    )
-
-
-def aggatt_figure(arrays: dict[str, np.ndarray], n: int) -> Figure:
-    """Rows: mean map, example, its map; columns: bins of ranks. Lines part the n x n cells."""
     means, places = arrays["means"], arrays["bins"].tolist()
     shown = means[~np.isnan(means).any((1, 2))]
     high = float(np.percentile(shown, CLIPPED)) if shown.size else 0.0
@@ -89,4 +76,11 @@ def aggatt_figure(arrays: dict[str, np.ndarray], n: int) -> Figure:
                 panel.axvline(border, color="white", linewidth=0.6)
     for line, name in enumerate(("Mean map", "Example", "Its map")):
         axes[line, 0].set_ylabel(name)
-    return figure
+    return CaptionedFigure(
+        f"aggatt_{number}",
+        f"AggAtt, {protocol}, {source}, {cells.name}.",
+        "Cells at the top left, from the best localised to the worst (percent of the ranks): mean positive "
+        "attribution; mosaic and map of each bin's median. One colour scale of means, top 0.5 % clipped, "
+        "another of each example." + (" Few cells: some bins have none." if len(places) < len(AGGATT_BINS) else ""),
+        figure,
+    )

@@ -7,16 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from harmonia.report.figures import style
 from harmonia.report.figures.heat_map import colour_bar, heat_map
-from harmonia.report.figures.style import (
-    CONTROL_COLOUR,
-    MARKERS,
-    PALETTE,
-    TEXT_WIDTH,
-    CaptionedFigure,
-    grid,
-    short,
-)
+from harmonia.report.figures.style import CaptionedFigure, grid, short
 from harmonia.report.names import ARROWS, method_labels
 from harmonia.report.tables.ranking import LINK, METRIC_AGREEMENT, RANKING
 from harmonia.report.tables.typeset import MISSING
@@ -25,7 +18,7 @@ from harmonia.statistics.ranking import AgreementOverImages, AgreementOverMethod
 
 ROW, LABEL = 0.24, 0.075  # inches: a line of a heat map, a letter of its labels
 FILLS = ("full", "none")  # of marks, once the palette is through
-MOST_METHODS, MOST_SOURCES = len(PALETTE) * len(FILLS), len(MARKERS)  # that marks of the scatter tell apart
+MOST_METHODS, MOST_SOURCES = len(style.PALETTE) * len(FILLS), len(style.MARKERS)  # that marks of the scatter tell apart
 
 
 def ranking_figures(
@@ -88,7 +81,7 @@ def rank_heat_map(lines: pd.DataFrame) -> Figure:
     )
     labels = [short(name, 36) for name in names]
     height = 0.5 + ROW * len(names) + LABEL * max(len(short(name)) for name in metrics) * 0.8
-    width = max(TEXT_WIDTH / 2, min(TEXT_WIDTH, LABEL * max(map(len, labels)) + 0.34 * len(metrics) + 0.4))
+    width = max(style.TEXT_WIDTH / 2, min(style.TEXT_WIDTH, LABEL * max(map(len, labels)) + 0.34 * len(metrics) + 0.4))
     figure, (panel,) = grid(1, 1, width, height)
     places = (ranks - 1) / (methods - 1)
     scale: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 1, "aspect": "auto"}
@@ -106,7 +99,7 @@ def agreement_heat_maps(panels: Sequence[tuple[str, MetricAgreement]]) -> Figure
     names = list(dict.fromkeys(name for _, frame in panels for name in [*frame["first"], *frame["second"]]))
     labels = [short(name) for name in names]
     side = max(2.6, 0.25 * len(names)) + LABEL * max(map(len, labels))
-    figure, axes = grid(len(panels), 2, max(side, TEXT_WIDTH / 2), side, sharex="none", sharey="row")
+    figure, axes = grid(len(panels), 2, max(side, style.TEXT_WIDTH / 2), side, sharex="none", sharey="row")
     text = _rho if len(names) <= 14 else None  # in more cells there is no room
     for panel, (title, frame) in zip(axes, panels, strict=True):
         table = np.full((len(names), len(names)), np.nan)
@@ -135,7 +128,7 @@ def transfer_scatter(points: pd.DataFrame, links: MetricLinks) -> Figure:
     metrics = [name for name in links["metric"] if (points["metric"] == name).any()]
     of_metric = links.set_index("metric")
     sources, methods = (list(dict.fromkeys(points[name])) for name in ("source", "method_label"))
-    figure, axes = grid(len(metrics), 4, TEXT_WIDTH / 4, 1.75, sharex="none")
+    figure, axes = grid(len(metrics), 4, style.TEXT_WIDTH / 4, 1.75, sharex="none")
     for panel, metric in zip(axes, metrics, strict=True):
         part: Any = points[points["metric"] == metric]
         for line in part.itertuples(index=False):
@@ -144,12 +137,12 @@ def transfer_scatter(points: pd.DataFrame, links: MetricLinks) -> Figure:
         rho = of_metric.loc[metric, "over_cells"]
         arrow = ARROWS[str(of_metric.loc[metric, "better"])]
         panel.set_title(f"{short(metric)}{arrow}\nρ {'undefined' if np.isnan(rho) else f'{rho:.2f}'}")
-        panel.axhline(0, color=CONTROL_COLOUR, linewidth=0.5)
+        panel.axhline(0, color=style.GREY, linewidth=0.5)
     figure.supxlabel("mean of the metric, as it is", fontsize=8)
     figure.supylabel("retention above control (points)", fontsize=8)
     entries = {
         **{name: _of_source(0) | _of_method(place) for place, name in enumerate(methods)},
-        **{name: _of_source(place) | {"color": CONTROL_COLOUR} for place, name in enumerate(sources)},
+        **{name: _of_source(place) | {"color": style.GREY} for place, name in enumerate(sources)},
     }
     handles = [axes[0].plot([], [], label=short(name), **mark)[0] for name, mark in entries.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(6, len(handles)))
@@ -157,12 +150,12 @@ def transfer_scatter(points: pd.DataFrame, links: MetricLinks) -> Figure:
 
 
 def _of_source(place: int) -> dict[str, Any]:
-    return {"marker": MARKERS[place % len(MARKERS)], "markersize": 4, "linestyle": "none"}
+    return {"marker": style.MARKERS[place % len(style.MARKERS)], "markersize": 4, "linestyle": "none"}
 
 
 def _of_method(place: int) -> dict[str, Any]:
-    fill, colour = divmod(place, len(PALETTE))
-    return {"color": PALETTE[colour], "fillstyle": FILLS[fill % len(FILLS)]}
+    fill, colour = divmod(place, len(style.PALETTE))
+    return {"color": style.PALETTE[colour], "fillstyle": FILLS[fill % len(FILLS)]}
 
 
 def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], links: MetricLinks) -> Figure:
@@ -171,7 +164,7 @@ def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], links: 
     places: as metric_transfer.image_places gives them. No relation is an even square.
     """
     of_metric = links.set_index("metric")
-    figure, axes = grid(len(places), 4, TEXT_WIDTH / 4, 1.75)
+    figure, axes = grid(len(places), 4, style.TEXT_WIDTH / 4, 1.75)
     for panel, (metric, (score, above)) in zip(axes, places.items(), strict=True):
         panel.hexbin(score, above, gridsize=12, extent=(0, 1, 0, 1), cmap="viridis", mincnt=0, linewidths=0.1)
         panel.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
@@ -184,16 +177,16 @@ def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], links: 
 
 def link_intervals(links: pd.DataFrame) -> Figure:
     """Each metric's rank correlation with transfer, over cells and over images within cells, with intervals."""
-    figure, (panel,) = grid(1, 1, TEXT_WIDTH / 2 + 1, 0.9 + 0.3 * len(links))
+    figure, (panel,) = grid(1, 1, style.TEXT_WIDTH / 2 + 1, 0.9 + 0.3 * len(links))
     kinds = (("over_cells", "over methods", 0), ("over_images", "over images within cells", 1))
     for column, label, place in kinds:
         known: Any = links.reset_index(drop=True)
         known = known[known[column].notna()]
         at = known.index.to_numpy() + 0.16 * (2 * place - 1)
-        colour, marker = PALETTE[place], MARKERS[place]
+        colour, marker = style.PALETTE[place], style.MARKERS[place]
         panel.hlines(at, known[f"{column}_low"], known[f"{column}_high"], color=colour, linewidth=0.9)
         panel.plot(known[column], at, marker, color=colour, label=label)
-    panel.axvline(0, color=CONTROL_COLOUR, linewidth=0.6)
+    panel.axvline(0, color=style.GREY, linewidth=0.6)
     panel.set_yticks(range(len(links)), [short(name) for name in links["metric"]])
     panel.set(xlim=(-1.02, 1.02), xlabel="Spearman's ρ with transfer above control", ylim=(len(links) - 0.5, -0.5))
     if panel.get_legend_handles_labels()[0]:

@@ -40,7 +40,7 @@ def of_setting(figures: Iterable[CaptionedFigure], number: int, where: str) -> I
 
 # M. Okabe, K. Ito 2008, https://jfly.uni-koeln.de/color/, without the yellow, too pale for lines on white
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-IMAGE_COLOUR, FEATURE_COLOUR, CONTROL_COLOUR = PALETTE[0], PALETTE[1], "#767676"
+IMAGE_COLOUR, FEATURE_COLOUR, GREY = PALETTE[0], PALETTE[1], "#767676"
 DASHES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 

@@ -12,28 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from harmonia.arms import AREA, BLOBS, DIM_ARM, IMAGE_ARM, SOFT_ARM, kind_of
+from harmonia.report.figures import style
 from harmonia.report.figures.heat_map import colour_bar, heat_map
-from harmonia.report.figures.style import (
-    COLUMN_WIDTH,
-    CONTROL_COLOUR,
-    DASHES,
-    FEATURE_COLOUR,
-    IMAGE_COLOUR,
-    MARKERS,
-    PALETTE,
-    TEXT_WIDTH,
-    CaptionedFigure,
-    grid,
-    legend_above,
-    short,
-    two_lines,
-)
+from harmonia.report.figures.style import CaptionedFigure, grid, legend_above, short, two_lines
+from harmonia.report.tables.contrasts import LIKENESS
 from harmonia.report.tables.transfer import MATRIX
 from harmonia.report.tables.typeset import MISSING
 from harmonia.results.gathered import EXPLAINER
+from harmonia.statistics.likeness import correlations
 
 OF_ROWS = ["image_id", "p_label", "p_explained", "kept_area"]  # what rows have besides the columns of a cell
 LINES_A_FIGURE = 6
+LIKENESS_AXES = {"agreement": "agreement of predictions (%)", "cka": "linear CKA of penultimate features"}
 
 
 def transfer_figures(rows: Any, matrix: Any, arm: str) -> Iterator[CaptionedFigure]:
@@ -110,7 +100,7 @@ def class_probabilities(rows: pd.DataFrame, arm: str) -> list[Figure]:
 
 
 def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, arm: str) -> Figure:
-    width = max(1.25, min(2.3, TEXT_WIDTH / len(targets)))
+    width = max(1.25, min(2.3, style.TEXT_WIDTH / len(targets)))
     height = 1.1 + 0.7 / len(lines)  # inches; legend and labels take .7 whatever the number of lines
     figure, axes = grid(len(lines) * len(targets), len(targets), width, height, sharey="row")
     edges = np.linspace(0, 1, 21)
@@ -125,18 +115,17 @@ def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, a
         panel.set_xlim(0, 1)
         panel.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         if pairs.empty:
-            panel.text(0.5, 0.5, "not run", ha="center", va="center", transform=panel.transAxes, color=CONTROL_COLOUR)
+            panel.text(0.5, 0.5, "not run", ha="center", va="center", transform=panel.transAxes, color=style.GREY)
             continue
         whole, feature = (100 * np.histogram(pairs[name], edges)[0] / len(pairs) for name in (IMAGE_ARM, arm))
-        panel.stairs(whole, edges, fill=True, color=IMAGE_COLOUR, alpha=0.35, lw=0, label="image (I)")
-        panel.stairs(feature, edges, color=FEATURE_COLOUR, lw=1.3, label="feature (F)")
+        panel.stairs(whole, edges, fill=True, color=style.IMAGE_COLOUR, alpha=0.35, lw=0, label="image (I)")
+        panel.stairs(feature, edges, color=style.FEATURE_COLOUR, lw=1.3, label="feature (F)")
         before, after = pairs[IMAGE_ARM].mean(), pairs[arm].mean()
         text = f"mean I {before:.2f}, F {after:.2f}\nn = {len(pairs):,}"
         panel.text(0.5, 0.97, text, ha="center", va="top", fontsize=6.5, transform=panel.transAxes)
     for first in axes[:: len(targets)]:
         first.set_ylim(0, 1.35 * first.get_ylim()[1])  # room for the text
-    which = "label" if column == "p_label" else "explained class"
-    figure.supxlabel(f"probability of the {which}", fontsize=8)
+    figure.supxlabel(f"probability of the {'label' if column == 'p_label' else 'explained class'}", fontsize=8)
     figure.supylabel("images (%)", fontsize=8)
     legend_above(figure, axes)
     return figure
@@ -161,15 +150,21 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
     num_rows = -(-len(targets) // 3)
     num_columns = -(-len(targets) // num_rows)  # at most three, and no row nearly empty
     height = 1.9 + 0.1 * lines / num_rows  # inches; the legend takes some of it
-    figure, axes = grid(len(targets), num_columns, TEXT_WIDTH / max(num_columns, 2), height)
+    figure, axes = grid(len(targets), num_columns, style.TEXT_WIDTH / max(num_columns, 2), height)
     for panel, target in zip(axes, targets, strict=True):
         of_panel = points[points["target"] == target]
         for key, part in of_panel.groupby(EXPLAINER, sort=False):
-            colour = PALETTE[sources.index(key[0]) % len(PALETTE)]
+            colour = style.PALETTE[sources.index(key[0]) % len(style.PALETTE)]
             method = methods.index(key[1])
-            look: dict[str, Any] = {"color": colour, "marker": MARKERS[method % len(MARKERS)]}
+            look: dict[str, Any] = {"color": colour, "marker": style.MARKERS[method % len(style.MARKERS)]}
             line = part[part["kind"] == AREA].sort_values("kept")
-            panel.plot(line["kept"], line["accuracy"], ls=DASHES[method % len(DASHES)], label=_line_name(key), **look)
+            panel.plot(
+                line["kept"],
+                line["accuracy"],
+                ls=style.DASHES[method % len(style.DASHES)],
+                label=_line_name(key),
+                **look,
+            )
             panel.fill_between(line["kept"], line["low"], line["high"], color=colour, alpha=alpha, lw=0)
             soft, dim = (part.loc[part["arm"] == arm, ["kept", "accuracy"]] for arm in (SOFT_ARM, DIM_ARM))
             if len(soft) and len(dim):
@@ -179,18 +174,17 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
         blobs = of_panel[of_panel["kind"] == BLOBS].groupby("arm")[["kept", "accuracy"]].mean()
         if len(blobs):
             blobs = blobs.sort_values("kept")
-            panel.plot(blobs["kept"], blobs["accuracy"], ":", color=CONTROL_COLOUR, label="random blobs")
+            panel.plot(blobs["kept"], blobs["accuracy"], ":", color=style.GREY, label="random blobs")
         of_target: Any = cells[cells["target"] == target]
         level = 100 * of_target["accuracy_image"].mean()  # the same images: lines differ where one lacks some
         if not np.isnan(level):
-            panel.axhline(level, color=CONTROL_COLOUR, lw=0.8, label="whole image")
-        panel.plot([], [], "o", mfc="white", mec=CONTROL_COLOUR, ms=5, label="soft map")
+            panel.axhline(level, color=style.GREY, lw=0.8, label="whole image")
+        panel.plot([], [], "o", mfc="white", mec=style.GREY, ms=5, label="soft map")
         if (of_panel["arm"] == DIM_ARM).any():
-            panel.plot([], [], "_", color=CONTROL_COLOUR, ms=6, mew=1.2, label="image dimmed as much")
+            panel.plot([], [], "_", color=style.GREY, ms=6, mew=1.2, label="image dimmed as much")
         fewest, most = of_panel["images"].min(), of_panel["images"].max()
         panel.set_title(f"{short(target)} (n = {fewest:,}" + (f" to {most:,})" if most > fewest else ")"))
-        panel.set_xlim(0, None)
-        panel.set_ylim(0, 100)
+        panel.set(xlim=(0, None), ylim=(0, 100))
     figure.supxlabel("kept area (%)", fontsize=8)
     figure.supylabel("accuracy of the target (%)", fontsize=8)
     legend_above(figure, axes)
@@ -207,20 +201,18 @@ def area_distributions(rows: pd.DataFrame) -> Figure:
     for key, part in soft.groupby(EXPLAINER, sort=False, observed=True):
         target = key[0] if (part["target"] == key[0]).any() else part["target"].iloc[0]
         lines.append((_line_name(key), 100 * part.loc[part["target"] == target, "kept_area"].dropna().to_numpy()))
-    figure, (panel,) = grid(1, 1, COLUMN_WIDTH, 0.75 + 0.33 * max(1, len(lines)))
+    figure, (panel,) = grid(1, 1, style.COLUMN_WIDTH, 0.75 + 0.33 * max(1, len(lines)))
     for height, (_, areas) in enumerate(lines):
         if len(areas) > 1 and np.ptp(areas) > 0:
             parts = panel.violinplot(areas, [height], orientation="horizontal", widths=0.85, showextrema=False)
             bodies: Any = parts["bodies"]
             for body in bodies:
-                body.set(facecolor=IMAGE_COLOUR, alpha=0.35, lw=0)
+                body.set(facecolor=style.IMAGE_COLOUR, alpha=0.35, lw=0)
         low, middle, high = np.quantile(areas, [0.25, 0.5, 0.75]) if len(areas) else [np.nan] * 3
-        panel.plot([low, high], [height, height], color=IMAGE_COLOUR, lw=2.2, solid_capstyle="butt")
-        panel.plot(middle, height, "o", color="white", mec=IMAGE_COLOUR, ms=4)
+        panel.plot([low, high], [height, height], color=style.IMAGE_COLOUR, lw=2.2, solid_capstyle="butt")
+        panel.plot(middle, height, "o", color="white", mec=style.IMAGE_COLOUR, ms=4)
     panel.set_yticks(range(len(lines)), [f"{name}\n(n = {len(areas):,})" for name, areas in lines])
-    panel.set_ylim(len(lines) - 0.4, -0.6)
-    panel.set_xlim(0, 100)
-    panel.set_xlabel("kept area of the soft map (%)")
+    panel.set(xlim=(0, 100), ylim=(len(lines) - 0.4, -0.6), xlabel="kept area of the soft map (%)")
     return figure
 
 
@@ -234,7 +226,7 @@ def transfer_heat_maps(cells: pd.DataFrame, value: str) -> Figure:
     panels = list(cells.groupby(["method", "variant"], sort=False))
     side = 0.42  # inches, of a cell
     margin = 0.07 * max(len(short(name)) for name in sources) + 1.1  # names of sources, colour bar; once a row
-    columns = max(1, min(len(panels), int((TEXT_WIDTH - margin) / (side * len(targets) + 0.15))))
+    columns = max(1, min(len(panels), int((style.TEXT_WIDTH - margin) / (side * len(targets) + 0.15))))
     rows = -(-len(panels) // columns)
     width = max(side * len(targets) + 0.15 + margin / columns, 2.4 / columns)
     height = side * len(sources) + 0.35 + (0.05 * max(len(short(name)) for name in targets) + 0.4) / rows
@@ -263,3 +255,44 @@ def transfer_heat_maps(cells: pd.DataFrame, value: str) -> Figure:
 
 def _points(percent: float) -> str:
     return MISSING if np.isnan(percent) else f"{round(percent) + 0:.0f}"  # no -0
+
+
+def likeness_figures(pairs: Any, arm: str) -> Iterator[CaptionedFigure]:
+    """pairs: the numbers of the table of likeness, of one setting."""
+    shown = pairs[(pairs["arm"] == arm) & ~pairs["random_weights"].astype(bool)]
+    lines = correlations(shown, arm)
+    if len(lines):
+        yield CaptionedFigure(
+            LIKENESS,
+            "Transfer against likeness of models.",
+            f"Every source and other target: retention of arm {arm} above its control against how alike the "
+            "two are; Spearman's rank correlation with its 95 % interval and p; models, not pairs, are the units.",
+            transfer_against_likeness(shown, lines),
+        )
+
+
+def transfer_against_likeness(pairs: pd.DataFrame, measured: pd.DataFrame) -> Figure:
+    """A panel per line of correlations, as statistics.likeness gives them of these pairs, a mark per pair."""
+    lines: Any = list(measured.itertuples(index=False))
+    measures = len(set(measured["measure"]))
+    figure, axes = grid(len(lines), measures, style.TEXT_WIDTH / 2, 2.6, sharex="none")  # percent and a share
+    for panel, line in zip(axes, lines, strict=True):
+        chosen = pairs[(pairs["method"] == line.method) & (pairs["variant"] == line.variant)]
+        within = chosen["within_family"].astype(bool)
+        for name, part, marker, fill, edge in (
+            ("within families", chosen[within], "o", style.FEATURE_COLOUR, style.FEATURE_COLOUR),
+            ("between families", chosen[~within], "s", "white", style.IMAGE_COLOUR),
+        ):
+            x = part[line.measure] * (100 if line.measure == "agreement" else 1)
+            panel.scatter(x, 100 * part["above_control"], marker=marker, c=fill, ec=edge, s=22, label=name)
+        panel.set_title(two_lines(line.method, line.variant))
+        panel.set_xlabel(LIKENESS_AXES[line.measure])
+        panel.set_ylabel("retention above control (points)")
+        bounds = f" [{line.low:.2f}, {line.high:.2f}]" if not np.isnan(line.low) else ""
+        rho = "undefined" if np.isnan(line.rho) else f"{line.rho:.2f}{bounds}"
+        p = "" if np.isnan(line.p) else f"p {line.p:.2f}, "
+        note = f"Spearman's ρ {rho}\n{p}{line.pairs} pairs of {line.models} models"
+        panel.margins(y=0.28)  # room for the note
+        panel.text(0.02, 0.98, note, transform=panel.transAxes, va="top", fontsize=7)
+    legend_above(figure, axes)
+    return figure

@@ -12,9 +12,8 @@ from harmonia.cli.entry import did_you_mean
 from harmonia.errors import InputError
 from harmonia.report.contract import Section
 from harmonia.report.figures.examples import example_figures
-from harmonia.report.figures.likeness import likeness_figures
 from harmonia.report.figures.style import CaptionedFigure, of_setting
-from harmonia.report.figures.transfer import OF_ROWS, transfer_figures
+from harmonia.report.figures.transfer import OF_ROWS, likeness_figures, transfer_figures
 from harmonia.report.names import RANDOM
 from harmonia.report.page.collection import collect
 from harmonia.report.panels import Panels

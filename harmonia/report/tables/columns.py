@@ -15,42 +15,20 @@ from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.inference import LEVEL
 
-# by the frame's column, where its name and its unit (of none but text and counts: percent) do not say it
-HEADINGS = {
-    "method_label": "Method",
-    "label": "Class",
-    "first_target": "Target",
-    "first_arm": "Arm",
-    "first_label": "First",
-    "second_label": "Second",
-    "kind": "Question",
-    "first_cell": "First",
-    "second_cell": "Second",
-    "within_cells": "Cells within",
-    "between_cells": "Cells between",
-    "p_holm": "p, Holm",
-    "accuracy_image": "Accuracy (I) (%)",
-    "accuracy_feature": "Accuracy (F) (%)",
-    "control_retention": "Control's retention (%)",
-    "above_control": "Above control (points)",
-    "above_centre": "Above centre box (points)",
-    "kinship": "Kinship (points)",
-    "above_kinship": "Kinship above control",
-    "difference": "Difference (points)",
-    "above_difference": "Difference above control",
-    "area_to_larger": "Kept area, to larger (%)",
-    "area_to_smaller": "to smaller (%)",
-    "retention_difference": "In retention (points)",
-    "first_kept_area": "First's kept area (%)",
-    "second_kept_area": "Second's (%)",
-    "on_image": "On the image (%)",
-    "on_feature": "On the feature (%)",
-    "ece_image": "ECE (I) (%)",
-    "ece_feature": "ECE (F) (%)",
-    "cka": "CKA",
-}
-COUNTS = ("cells", "images", "within_cells", "between_cells", "only_first", "only_second")
-P_VALUES = ("p", "p_holm")
+# by the frame's column, where its name, with (%) behind what is neither text nor a count, is not enough
+HEADINGS = {"method_label": "Method", "label": "Class", "kind": "Question", "p_holm": "p, Holm", "cka": "CKA"}
+HEADINGS |= {"first_target": "Target", "first_arm": "Arm", "first_cell": "First", "second_cell": "Second"}
+HEADINGS |= {"first_label": "First", "second_label": "Second", "second_kept_area": "Second's (%)"}
+HEADINGS |= {"first_kept_area": "First's kept area (%)", "retention_difference": "In retention (points)"}
+HEADINGS |= {"within_cells": "Cells within", "between_cells": "Cells between"}
+HEADINGS |= {"kinship": "Kinship (points)", "above_kinship": "Kinship above control"}
+HEADINGS |= {"accuracy_image": "Accuracy (I) (%)", "accuracy_feature": "Accuracy (F) (%)"}
+HEADINGS |= {"control_retention": "Control's retention (%)", "above_control": "Above control (points)"}
+HEADINGS |= {"above_centre": "Above centre box (points)"}
+HEADINGS |= {"difference": "Difference (points)", "above_difference": "Difference above control"}
+HEADINGS |= {"area_to_larger": "Kept area, to larger (%)", "area_to_smaller": "to smaller (%)"}
+HEADINGS |= {"on_image": "On the image (%)", "on_feature": "On the feature (%)"}
+HEADINGS |= {"ece_image": "ECE (I) (%)", "ece_feature": "ECE (F) (%)"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,19 +78,19 @@ def bounded(frame: pd.DataFrame, column: str, form: str = "{:.1f}", factor: floa
     ]
 
 
-def _number(frame: pd.DataFrame, column: str) -> tuple[str, list[str]]:
-    """A column's heading and cells."""
-    if column in COUNTS:
-        return _heading(column), [f"{value:,.0f}" for value in frame[column]]
-    if column in P_VALUES:
-        return HEADINGS.get(column, column), p_value(frame, column)
-    if column == "cka":
-        return HEADINGS[column], bounded(frame, column, "{:.2f}", 1)
-    return HEADINGS.get(column, f"{_heading(column.removesuffix('_retention'))} (%)"), bounded(frame, column)
-
-
 def _heading(column: str) -> str:
     return HEADINGS.get(column, column.replace("_", " ").capitalize())
+
+
+def _number(frame: pd.DataFrame, column: str) -> tuple[str, list[str]]:
+    """A column's heading and cells."""
+    if column in ("cells", "images", "within_cells", "between_cells", "only_first", "only_second"):
+        return _heading(column), [f"{value:,.0f}" for value in frame[column]]
+    if column in ("p", "p_holm"):
+        return HEADINGS.get(column, column), p_value(frame, column)
+    if column == "cka":
+        return _heading(column), bounded(frame, column, "{:.2f}", 1)
+    return HEADINGS.get(column, f"{_heading(column.removesuffix('_retention'))} (%)"), bounded(frame, column)
 
 
 def intervals_in_words(comparison: Comparison) -> str:

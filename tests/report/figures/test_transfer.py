@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from harmonia.report.figures.likeness import transfer_against_likeness
 from harmonia.report.figures.style import TEXT_WIDTH, save, short
 from harmonia.report.figures.transfer import (
     accuracy_by_area,
     area_distributions,
     class_probabilities,
+    transfer_against_likeness,
     transfer_heat_maps,
 )
 

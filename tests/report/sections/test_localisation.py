@@ -6,8 +6,8 @@ import pytest
 import yaml
 from safetensors.numpy import load_file, save_file
 
-from harmonia.report.figures.localisation import aggatt_figure
-from harmonia.report.workspace import find_logged, workspace_of
+from harmonia.report.figures.localisation import aggatt
+from harmonia.report.workspace import make_workspace
 from harmonia.report.write import write_report
 from harmonia.results.jobs import find_jobs
 from harmonia.results.localisation import read_localisation, summarise_localisation, write_aggatt, write_localisation
@@ -115,10 +115,10 @@ def test_an_earlier_reports_figures_of_mosaics_are_replaced(job, tmp_path):
     assert not (tmp_path / "run" / "report" / "aggatt_2.png").exists()
 
 
-def test_aggatt_has_one_scale_for_all_bins_and_leaves_an_empty_one_blank(job):
-    from harmonia.results.localisation import read_aggatt
-
-    figure = aggatt_figure(read_aggatt(job("0")), 2)
+def test_aggatt_has_one_scale_for_all_bins_and_leaves_an_empty_one_blank(job, tmp_path):
+    job("0")
+    (cells,) = map(mosaic_scores, find_jobs(tmp_path / "run"))
+    figure = aggatt(1, cells).drawn
     top = [axes for axes in figure.axes[:6] if axes.images]
     assert len(top) == 2
     assert len({axes.images[0].get_clim() for axes in top}) == 1
@@ -145,16 +145,18 @@ def test_jobs_on_mosaics_and_on_whole_images_share_a_report_and_a_workspace(job,
     assert {"table1.md", "localisation.md", "fig2.png", "aggatt_1.png"} <= {
         path.name for path in report.folder.iterdir()
     }
-    logged = find_logged(str(tmp_path / "run"))
-    assert [section.heading for section in logged.jobs] == ["Attribution transfer", "Localisation on mosaics"]
-    assert {"localisation_boxes", "aggatt_1"} <= set(logged.figures)
+    pytest.importorskip("wandb_workspaces.workspaces", reason="the extra dashboard is not installed")
+    workspace = make_workspace(str(tmp_path / "run"))
+    assert {"Transfer matrix", "Localisation"} <= {section.name for section in workspace.sections}
+    keys = {key for part in workspace.sections for panel in part.panels for key in getattr(panel, "media_keys", [])}
+    assert {"figures/localisation_boxes", "figures/aggatt_1"} <= keys
 
 
 def test_mosaics_alone_have_a_workspace_of_their_figures_and_cells(job, tmp_path):
     pytest.importorskip("wandb_workspaces.workspaces", reason="the extra dashboard is not installed")
     job("0")
     write_report(tmp_path / "run")
-    (shown,) = (one for one in workspace_of(find_logged(str(tmp_path / "run"))).sections if one.name == "Localisation")
+    (shown,) = (one for one in make_workspace(str(tmp_path / "run")).sections if one.name == "Localisation")
     keys = [key for panel in shown.panels for key in getattr(panel, "media_keys", [])]
     assert keys == ["figures/localisation_boxes", "figures/aggatt_1"]
     assert shown.panels[-1].table_name == "cells"
