@@ -10,15 +10,7 @@ from harmonia.report.figures.ranking import link_figures, ranking_figures
 from harmonia.report.figures.style import CaptionedFigure, of_setting
 from harmonia.report.panels import Panels
 from harmonia.report.sections.transfer import Transfer
-from harmonia.report.tables.ranking import (
-    LINK,
-    METRIC_AGREEMENT,
-    RANKING,
-    link_table,
-    metric_agreement_table,
-    ranking_table,
-    spread_table,
-)
+from harmonia.report.tables import ranking as tables
 from harmonia.results.gathered_scores import gather_scores, job_scores
 from harmonia.results.jobs import JobFolder
 from harmonia.results.logged_names import IMAGES
@@ -32,7 +24,7 @@ class Ranking(Section):
 
     rows_file = SCORES
     heading = "Metrics of maps"
-    numbers = f"{RANKING}.csv"
+    numbers = f"{tables.RANKING}.csv"
     place = 30
     read = staticmethod(job_scores)
     page = "ranking.html"
@@ -57,13 +49,13 @@ class Ranking(Section):
         self._over_methods = [agreement_over_methods(scored) for scored in settings]
         self._over_images = [agreement_over_images(scored) for scored in settings]
         self._links = [(linked, link(linked)) for linked in links]
-        tables = [
-            ranking_table(settings, self._lines, linked=bool(links)),
-            spread_table(settings, self._lines),
-            metric_agreement_table(settings, self._over_methods, self._over_images),
-            link_table(settings, self._links),
+        shown = [
+            tables.ranking_table(settings, self._lines, linked=bool(links)),
+            tables.spread_table(settings, self._lines),
+            tables.metric_agreement_table(settings, self._over_methods, self._over_images),
+            tables.link_table(settings, self._links),
         ]
-        self.main = [table for table in tables if len(table.printed)]
+        self.main = [table for table in shown if len(table.printed)]
         self._settings = [", ".join(scored.setting.values()) for scored in settings]
 
     def terminal_tables(self) -> list[pd.DataFrame]:
@@ -81,4 +73,5 @@ class Ranking(Section):
 
     @staticmethod
     def panels(jobs: Sequence[JobFolder], arm: str, panels: Panels) -> dict[str, list[Any]]:
-        return {"Metrics of maps": [*panels.figures(RANKING, METRIC_AGREEMENT, LINK), panels.logged_table(IMAGES)]}
+        figures = panels.figures(tables.RANKING, tables.METRIC_AGREEMENT, tables.LINK)
+        return {"Metrics of maps": [*figures, panels.logged_table(IMAGES)]}

@@ -129,16 +129,14 @@ def terminal_lines(headline: pd.DataFrame, arm: str) -> pd.DataFrame:
 
 def _above_control(numbers: pd.DataFrame) -> Iterator[tuple[str, float]]:
     """`<source>/<method>/<arm>/above_control` and its value; those of several settings are in the table alone."""
-    of_one_setting: Any = numbers.groupby(["source", "method", "arm"]).filter(lambda part: len(part) == 1)
-    for line in of_one_setting.to_dict("records"):
-        if pd.notna(line["above_control"]):
-            yield f"{line['source']}/{line['method']}/{line['arm']}/above_control", line["above_control"]
+    key = ["source", "method", "arm"]
+    of_one_setting = numbers.drop_duplicates(key, keep=False).dropna(subset="above_control")
+    for *names, value in of_one_setting[[*key, "above_control"]].itertuples(index=False):
+        yield f"{'/'.join(names)}/above_control", value
 
 
 def mark_random(frame: Any) -> Any:
     """With random weights said beside the names of such sources, also where they are a target."""
-    if not len(frame) or not frame["random_weights"].any():
-        return frame
     chosen = frame["random_weights"].astype(bool)
     names = set(frame.loc[chosen, "source"])
     return frame.assign(

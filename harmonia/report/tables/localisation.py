@@ -22,13 +22,11 @@ def localisation_table(scored: Sequence[MosaicScores]) -> StatisticTable:
             "Protocol": _protocols(numbers),
             "Source": numbers["source"],
             "Method": numbers["shown_as"],
-            "Mean (%)": [f"{100 * value:.1f}" for value in numbers["localisation"]],
-            "Median (%)": [f"{100 * value:.1f}" for value in numbers["median"]],
-            "Quartiles (%)": [
-                f"{100 * low:.1f} – {100 * high:.1f}" for low, high in zip(numbers["q25"], numbers["q75"], strict=True)
-            ],
+            "Mean (%)": bounded(numbers, "localisation"),
+            "Median (%)": bounded(numbers, "median"),
+            "Quartiles (%)": list(map("{} – {}".format, bounded(numbers, "q25"), bounded(numbers, "q75"))),
             "Undefined": text(numbers, "undefined"),
-            "Label in top n² (%)": [f"{100 * value:.0f}" for value in numbers["in_top"]],
+            "Label in top n² (%)": bounded(numbers, "in_top", "{:.0f}"),
             "Cells": text(numbers, "cells"),
         }
     )
