@@ -12,6 +12,7 @@ from harmonia.report.figures.transfer import (
     area_distributions,
     class_probabilities,
     transfer_against_likeness,
+    transfer_figures,
     transfer_heat_maps,
 )
 
@@ -151,6 +152,12 @@ def test_the_scatter_has_a_panel_for_each_correlation_and_says_it():
     # percent and a share have an axis of their own each
     assert figure.axes[0].get_xlim()[1] > 80
     assert figure.axes[1].get_xlim()[1] < 1
+
+
+def test_a_setting_without_the_reports_arm_has_its_other_figures():
+    matrix = curve_cells().assign(retention=0.5, above_control=np.nan)
+    drawn = {figure.stem for figure in transfer_figures(rows(), matrix, "area50")}
+    assert drawn == {"fig2", "accuracy_by_area", "area_distributions"}
 
 
 @pytest.mark.parametrize(("methods", "models"), [(1, 1), (2, 5), (5, 4)])
