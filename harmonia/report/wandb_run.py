@@ -12,18 +12,13 @@ from harmonia.results.tracking import only_warns, wandb_table
 
 
 def track_report(report: Report) -> None:
-    """The report in W&B, and how to send it on if it was kept offline."""
-    if kept := log_report(report):
-        print(f"W&B: kept offline; send it later with {shlex.join([sys.executable, '-m', 'wandb', 'sync', str(kept)])}")
-
-
-def log_report(report: Report) -> Path | None:
-    """The report's tables, figures and headline numbers in one W&B run; the run's folder if it was kept offline.
+    """The report's tables, figures and headline numbers in one W&B run, and how to send it on if it was kept offline.
 
     Project and group are those of the first job that logged to W&B. A failure of W&B is a warning.
     """
     if report.folder is None or not report.jobs:
-        return None
+        return
+    kept = None
     os.environ.setdefault("WANDB_SILENT", "true")
     with only_warns("W&B did not take the whole report"):
         import wandb
@@ -38,14 +33,14 @@ def log_report(report: Report) -> Path | None:
             settings=wandb.Settings(init_timeout=30, finish_timeout=300),  # s, as conf/logger/wandb.yaml
             **_place(report),
         )
+        folder = Path(run.dir).parent if run.offline and not run.disabled else None
         try:
             run.log(_content(report))
         finally:
-            folder = Path(run.dir).parent
-            offline = run.offline and not run.disabled
             run.finish()
-        return folder if offline else None
-    return None  # it has warned
+        kept = folder
+    if kept:
+        print(f"W&B: kept offline; send it later with {shlex.join([sys.executable, '-m', 'wandb', 'sync', str(kept)])}")
 
 
 def _place(report: Report) -> dict[str, Any]:
@@ -66,12 +61,14 @@ def _content(report: Report) -> dict[str, Any]:
 
     folder = report.folder or Path()
     tables = {table.stem: table.numbers for table in report.tables}
-    for part in report.sections:
-        tables |= part.data
-    content: dict[str, Any] = {f"tables/{stem}": wandb_table(table) for stem, table in tables.items()}
-    for figure in report.figures:
-        caption = f"{figure.title} {figure.caption}"
-        content[f"figures/{figure.stem}"] = wandb.Image(str(folder / f"{figure.stem}.png"), caption=caption)
-    for part in report.sections:
-        content |= part.metrics
-    return content
+    metrics: dict[str, Any] = {}
+    for section in report.sections:
+        tables |= section.data
+        metrics |= section.metrics
+    figures = {
+        f"figures/{figure.stem}": wandb.Image(
+            str(folder / f"{figure.stem}.png"), caption=f"{figure.title} {figure.caption}"
+        )
+        for figure in report.figures
+    }
+    return {**{f"tables/{stem}": wandb_table(table) for stem, table in tables.items()}, **figures, **metrics}

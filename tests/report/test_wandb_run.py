@@ -9,7 +9,7 @@ import wandb
 from PIL import Image
 
 from harmonia.report.__main__ import main
-from harmonia.report.wandb_run import log_report
+from harmonia.report.wandb_run import track_report
 from harmonia.report.write import write_report
 from harmonia.results.jobs import find_jobs
 
@@ -66,7 +66,7 @@ def test_wandb_that_fails_costs_the_report_one_warning(tmp_path, logged_job, mon
     monkeypatch.setattr(wandb, "init", unreachable)
     report = write_report(tmp_path)
     with caplog.at_level(logging.WARNING, "harmonia"):
-        assert log_report(report) is None
+        track_report(report)
     (warning,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
     assert "no route to host" in warning.getMessage()
     assert (tmp_path / "report" / "table1.md").is_file()
