@@ -44,7 +44,7 @@ def link_figures(part: Transferred, lines: MetricLinks) -> Iterator[CaptionedFig
             f"Retention of {ARM} above {CONTROL}, mean over the other targets, against each metric's mean; shape: "
             "source, colour and filling: method; ρ: with the metric turned so that more is better."
         )
-        caption += _repeated_marks(shown["source"].nunique(), shown["method_label"].nunique())
+        caption += _repeated_marks(len(shown["source"].unique()), len(shown["method_label"].unique()))
         yield CaptionedFigure(LINK, "Metrics against transfer.", caption, transfer_scatter(shown, lines))
     if places := image_places(part):
         caption = (

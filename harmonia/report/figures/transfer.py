@@ -223,7 +223,7 @@ def transfer_heat_maps(cells: pd.DataFrame, value: str) -> Figure:
     some are negative the colours diverge from 0.
     """
     sources, targets = _models_of(cells)
-    panels = list(cells.groupby(["method", "variant"], sort=False))
+    panels: Any = list(cells.groupby(["method", "variant"], sort=False))
     side = 0.42  # inches, of a cell
     margin = 0.07 * max(len(short(name)) for name in sources) + 1.1  # names of sources, colour bar; once a row
     columns = max(1, min(len(panels), int((style.TEXT_WIDTH - margin) / (side * len(targets) + 0.15))))

@@ -121,8 +121,8 @@ def collect(rows: Rows) -> Collection:
     cells: dict[tuple, Cell] = {}
     for key, of_cell in rows.cells.groupby(KEY, sort=False):
         count = len(sets[key[KEY.index("data")]].ids)
-        classes = np.full((2, count), NONE)
-        cell = cells[key] = Cell(dict(zip(KEY, key, strict=True)), *classes, np.zeros(count, np.uint32))
+        explained, predicted = np.full((2, count), NONE)
+        cell = cells[key] = Cell(dict(zip(KEY, key, strict=True)), explained, predicted, np.zeros(count, np.uint32))
         cell.random_weights = bool(of_cell["random_weights"].any())
         for target, arms in of_cell.groupby("target", sort=False)["arm"]:
             cell.blocks[str(target)] = _block(str(target), list(arms.unique()), count)

@@ -66,6 +66,7 @@ class Transfer(Section):
 
     def draw(self) -> Iterator[CaptionedFigure]:
         """One set of figures for every setting, those of a second one with stems that end in _2."""
+        assert self.collection is not None
         rows = replace(self.rows, cells=mark_random(self.rows.cells))
         shown_arms = rows.cells["arm"].isin([IMAGE_ARM, self.arm, SOFT_ARM]).to_numpy()
         drawn_rows: Any = rows.frame(OF_ROWS, shown_arms, [*SETTING, *CELL])

@@ -134,7 +134,7 @@ def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[JobFolder],
         printed_of_arm="arm",
     )
     pairs = statistic_table(likeness, comparisons, arm)
-    lines = correlations(pairs.numbers, arm) if len(pairs.printed) else ()
+    lines: Any = correlations(pairs.numbers, arm) if len(pairs.printed) else ()
     if not len(lines):
         return None
     pairs.printed.attrs["footnotes"] = [_in_words(line) for line in lines.to_dict("records")]

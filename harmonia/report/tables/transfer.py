@@ -62,7 +62,7 @@ def _transfer_table(
             foreign = part["random_weights"].any() or (shown != IMAGE_ARM and comparison.setting["fill"] != "black")
             quoted = (MISSING, MISSING) if foreign else printed(source, method, target, shown)
             at = position.get((target, shown))
-            ran = [np.full(3, np.nan)] * 3 if at is None else estimates[at]
+            ran: Any = [np.full(3, np.nan)] * 3 if at is None else estimates[at]
             blocks.append(_block(*ran, np.nan if at is None else cells.at[at, "kept_area"], quoted))
         lines += [[method_label(method, variant), name, *(block[name] for block in blocks)] for name in blocks[0]]
     head = ["Method", "Metric", *(f"{target} ({'I' if shown == IMAGE_ARM else 'F'})" for target, shown in columns)]
