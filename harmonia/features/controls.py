@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from harmonia.arms import BLOBS, CENTRE, DIM_ARM, arm_of
+from harmonia.arms import BLOBS, CENTRE, COMPLEMENT, DIM_ARM, OTHER_CLASS, SAME_CLASS, SILHOUETTE, arm_of
 from harmonia.draws import Purpose, counter_hash
 from harmonia.errors import InputError
 from harmonia.features.areas import check_areas
@@ -72,12 +72,12 @@ class Controls:
             _at(BLOBS, self.blobs, partial(blobs, seed=self.seed)),
             _at(CENTRE, self.centre, centre),
             # the top of the map of another image whose explained class is the same, or another
-            _at("same_class", self.same_class, lambda view, areas: view.top(view.explanations.another(True), areas)),
-            _at("other_class", self.other_class, lambda view, areas: view.top(view.explanations.another(False), areas)),
+            _at(SAME_CLASS, self.same_class, lambda view, areas: view.top(view.explanations.another(True), areas)),
+            _at(OTHER_CLASS, self.other_class, lambda view, areas: view.top(view.explanations.another(False), areas)),
             # everything that the source sees but the top of the map
-            _at("complement", self.complement, lambda view, areas: view.inside[:, None] - view.best(areas)),
+            _at(COMPLEMENT, self.complement, lambda view, areas: view.inside[:, None] - view.best(areas)),
             # the top of the map, as a white shape on black
-            _at("silhouette", self.silhouette, Projection.best, shows_image=False),
+            _at(SILHOUETTE, self.silhouette, Projection.best, shows_image=False),
         ]
         dimmed = [Control((DIM_ARM,), partial(dim, areas=()))] if self.dim else []
         return (*dimmed, *(control for control in of_areas if control.names))

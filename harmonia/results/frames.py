@@ -11,6 +11,7 @@ Annotate with the class what a function takes and gives: pyright refuses a DataF
 is a plain pandas DataFrame; a class that inherits has the columns of both.
 """
 
+from collections.abc import Sequence
 from typing import Any, Self, cast, get_type_hints
 
 import pandas as pd
@@ -29,9 +30,9 @@ class Frame(Any):  # Any: pandas' own annotations do not tell a column from a fr
         return list(get_type_hints(cls))
 
     @classmethod
-    def empty(cls) -> Self:
-        """No line."""
-        return cls.checked(pd.DataFrame(columns=cls.columns_of()))
+    def of_lines(cls, lines: Sequence[Sequence[Any]] = ()) -> Self:
+        """Lines whose values stand in the order of columns_of."""
+        return cls.checked(pd.DataFrame(list(lines), columns=cls.columns_of()))
 
     @classmethod
     def checked(cls, frame: pd.DataFrame) -> Self:

@@ -92,7 +92,7 @@ def gather(parts: Sequence[Rows]) -> Rows:
     counts as a variant, named by the options in which the variants differ.
     """
     if not parts:
-        return Rows(Cells.empty())
+        return Rows(Cells.of_lines())
     parts = _in_order(parts)
     cells: Any = pd.concat([part.cells for part in parts], ignore_index=True)
     cells["image_set"] = cells["job"].map(_image_sets(parts))
@@ -101,7 +101,12 @@ def gather(parts: Sequence[Rows]) -> Rows:
     counts = that_count(cells, same)
     position = np.where(counts, np.cumsum(counts) - 1, -1)  # among the cells that count
     positions = np.split(position, np.cumsum([len(part.cells) for part in parts])[:-1])
-    cells = _with_variants(cells[counts].reset_index(drop=True))
+    cells = cells[counts].reset_index(drop=True)
+    line = ["source", "method", *SETTING]
+    of_job = cells.groupby(line)["options"].transform(differing)
+    of_target = cells.groupby([*line, "target"])["target_options"].transform(differing)
+    variants = [", ".join(filter(None, options)) for options in zip(of_job, of_target, strict=True)]
+    cells = Cells.checked(cells.assign(variant=variants))
 
     def read(columns: Sequence[str]) -> Iterator[frames.Frame]:
         for part, position_of in zip(parts, positions, strict=True):
@@ -147,14 +152,6 @@ def that_count(lines: pd.DataFrame, same: list[str]) -> np.ndarray:
     """Which lines count: of those alike in these columns the one on the most images, the later job's."""
     ranked = lines.sort_values(["images", "started"], kind="stable")
     return lines.index.isin(ranked.drop_duplicates(same, keep="last").index)
-
-
-def _with_variants(cells: Any) -> Cells:
-    line = ["source", "method", *SETTING]
-    of_job = cells.groupby(line)["options"].transform(differing)
-    of_target = cells.groupby([*line, "target"])["target_options"].transform(differing)
-    variants = [", ".join(filter(None, options)) for options in zip(of_job, of_target, strict=True)]
-    return Cells.checked(cells.assign(variant=variants))
 
 
 def job_rows(job: JobFolder) -> Rows:
@@ -222,10 +219,5 @@ def _read_cells(job: JobFolder, cells: Cells, columns: Sequence[str]) -> Iterato
 
 def _cell_of_rows(piece: frames.Frame, number_of: Callable[[tuple[str, str]], int]) -> np.ndarray:
     """The number of each row's target and arm; asked once for each pair, in the order of the rows."""
-    target, arm = piece["target"].cat, piece["arm"].cat
-    pair = target.codes.to_numpy(int) * len(arm.categories) + arm.codes.to_numpy(int)
-    codes, pairs = pd.factorize(pair)
-    numbers = []
-    for target_code, arm_code in (divmod(code, len(arm.categories)) for code in pairs.tolist()):
-        numbers.append(number_of((target.categories[target_code], arm.categories[arm_code])))
-    return np.array(numbers, np.int32)[codes]
+    groups = piece.groupby(["target", "arm"], sort=False, observed=True)
+    return np.array([number_of(pair) for pair, _ in groups], np.int32)[groups.ngroup()]

@@ -126,7 +126,7 @@ def _scored_maps(setting: Mapping[str, str], parts: Any) -> ScoredMaps:
     for rows in parts["rows"]:
         classes = rows["label"].astype(object).fillna("").astype(str)
         labels |= dict(zip(rows["image_id"].astype(str), classes, strict=True))
-    image_of = {name: number for number, name in enumerate(labels)}
+    image_ids = pd.Index(list(labels))
     values = np.full((len(labels), len(cells), len(metrics)), np.nan)
     reasons, looks = [], []
     for part in parts.itertuples(index=False):
@@ -135,17 +135,16 @@ def _scored_maps(setting: Mapping[str, str], parts: Any) -> ScoredMaps:
             looked = rows["value"].dropna()
             looks.append((cell, part.metric, len(looked), int((looked == 0).sum())))
             continue
-        images = [image_of[name] for name in rows["image_id"].astype(str)]
-        values[images, cell, column_of[part.metric]] = rows["value"].to_numpy()
+        values[image_ids.get_indexer(rows["image_id"].astype(str)), cell, column_of[part.metric]] = rows["value"]
         undefined = rows.loc[rows["value"].isna(), "reason"].astype(str).value_counts()
         reasons += [(cell, part.metric, reason or "undefined", int(count)) for reason, count in undefined.items()]
     return ScoredMaps(
         setting,
-        list(labels),
-        np.array(list(labels.values())),
-        ScoredCells.checked(cells),
-        Metrics.checked(metrics),
-        values,
-        Reasons.checked(pd.DataFrame(reasons, columns=["cell", "metric", "reason", "images"])),
-        Looks.checked(pd.DataFrame(looks, columns=["cell", "flag", "images", "blind"])),
+        image_ids=list(labels),
+        labels=np.array(list(labels.values())),
+        cells=ScoredCells.checked(cells),
+        metrics=Metrics.checked(metrics),
+        values=values,
+        reasons=Reasons.of_lines(reasons),
+        looks=Looks.of_lines(looks),
     )

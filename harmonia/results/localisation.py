@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,8 @@ from harmonia.errors import InputError
 from harmonia.results.parquet import RowsFile
 from harmonia.store.files import replacing, write_text
 
+Protocol = Literal["gridpg", "difull", "dipart"]
+GRIDPG, DIFULL, DIPART = PROTOCOLS = get_args(Protocol)
 LOCALISATION = "localisation.parquet"
 AGGATT = "aggatt.safetensors"
 AGGATT_BINS = ((0, 2), (2, 5), (5, 50), (50, 95), (95, 98), (98, 100))  # percent of the ranks, best first
@@ -30,7 +32,7 @@ SCHEMA = pa.schema(
         ("path", pa.string()),
         ("source", pa.string()),
         ("method", pa.string()),
-        ("protocol", pa.string()),  # gridpg, difull, dipart
+        ("protocol", pa.string()),  # of PROTOCOLS
         ("layer", pa.string()),  # "": the method has none
         ("label", pa.string()),  # of the cell's image, the class explained
         ("predicted", pa.string()),  # by the network so presented

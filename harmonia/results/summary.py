@@ -1,7 +1,6 @@
 """A job's metrics, computed from its rows: accuracy, F1, retention, calibration of every target and arm."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,9 @@ def _measured_rows(job_folder: str | Path, target: str) -> pd.DataFrame:
     """The columns that metrics are made of; in_top5, whether the label is among them, in place of the five names."""
     names = ["target", "arm", "image_id", "label", "predicted"]
     numbers = ["p_label", "p_explained", "p_predicted", "kept_area"]
-
-    def pieces() -> Iterator[pd.DataFrame]:
-        for piece in read_pieces(job_folder, [*names, *numbers, "top5"]):
-            rows: Any = piece[piece["target"] == target]
-            yield rows.assign(in_top5=_in_top5(rows)).drop(columns="top5")
-
-    return with_categories(pieces(), {"label": "class", "predicted": "class"})
+    pieces = (piece[piece["target"] == target] for piece in read_pieces(job_folder, [*names, *numbers, "top5"]))
+    measured = (rows.assign(in_top5=_in_top5(rows)).drop(columns="top5") for rows in pieces)
+    return with_categories(measured, {"label": "class", "predicted": "class"})
 
 
 def _in_top5(rows: Any) -> list[bool]:

@@ -9,6 +9,7 @@ uniform dimming to the map's own mean for the soft one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from harmonia.results.gathered import CELL, CELL_COLUMN, SETTING, CellFacts, Row
 from harmonia.results.rows import codes_of
 from harmonia.results.summary import calibration_error
 from harmonia.statistics.estimates import Estimate, Estimates, at_positions, estimates
-from harmonia.statistics.inference import NUM_RESAMPLES, Resampled, ratio, resampled_f1, resampled_sums, strata
+from harmonia.statistics.inference import Resampled, ratio, resampled_f1, resampled_sums, strata
 
 
 class ComparedCells(CellFacts):
@@ -58,7 +59,6 @@ class Comparison:
     source_predicted: np.ndarray  # (images, cells) codes, by the source on the whole image
     confidence: np.ndarray  # (images, cells) the target's p of what it predicts, NaN where it lacks the image
     has_class: np.ndarray  # (images, cells): whether the target has the label's class at all
-    num_resamples: int = NUM_RESAMPLES
 
     @cached_property
     def judged(self) -> np.ndarray:
@@ -116,16 +116,13 @@ class Comparison:
 
     def sums(self, *columns: np.ndarray) -> list[Resampled]:
         """For how many images each column is true, for several blocks of boolean columns (images, m) in one pass."""
-        # an only image never varies: no resample, so that its interval is undefined
-        num_resamples = self.num_resamples if len(self.labels) > 1 else 0
         widths = np.cumsum([block.shape[1] for block in columns])[:-1]
-        return np.split(resampled_sums(np.hstack(columns), self.strata, num_resamples), widths, axis=1)
+        return np.split(resampled_sums(np.hstack(columns), self.strata), widths, axis=1)
 
     def f1(self, positions: Sequence[int] | np.ndarray) -> Resampled:
         """F1 of these cells, averaged by support and equally, (1 + resamples, cells, 2)."""
         predicted = np.where(self.judged[:, positions], self.predicted[:, positions], -1)
-        num_resamples = self.num_resamples if len(self.labels) > 1 else 0
-        return resampled_f1(self.labels, predicted, self.strata, num_resamples)
+        return resampled_f1(self.labels, predicted, self.strata)
 
     def calibration_errors(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Expected calibration error of each of these cells over its labelled images, NaN without one."""
@@ -136,7 +133,7 @@ class Comparison:
         return np.array(errors)
 
 
-def compare(rows: Rows, num_resamples: int = NUM_RESAMPLES) -> list[Comparison]:
+def compare(rows: Rows) -> list[Comparison]:
     """A comparison per setting, for rows as results.gathered.gather gives them."""
     cells = rows.cells
     setting_of, settings = pd.factorize(pd.MultiIndex.from_frame(cells[SETTING]))
@@ -155,7 +152,7 @@ def compare(rows: Rows, num_resamples: int = NUM_RESAMPLES) -> list[Comparison]:
             part = piece[setting == number]
             builders[number].add(part, place[part[CELL_COLUMN]])
     return [
-        builder.comparison(dict(zip(SETTING, setting, strict=True)), num_resamples)
+        builder.comparison(dict(zip(SETTING, setting, strict=True)))
         for builder, setting in zip(builders, settings, strict=True)
     ]
 
@@ -164,17 +161,15 @@ _COMPARED = ["image_id", "label", "predicted", "source_predicted", "p_label", "p
 
 
 class _ComparisonBuilder:
-    """The arrays of a comparison while its rows come in; codes are in the order in which names are met."""
+    """The arrays of a comparison while its rows come in; each column numbers its classes as they are met."""
 
     def __init__(self, cells: pd.DataFrame, image_ids: list[str]):
         self.cells = cells
         self._image = {name: number for number, name in enumerate(image_ids)}
         shape = (len(image_ids), len(cells))
-        self._codes: dict[str, int] = {}
-        # labels number the classes that F1 is averaged over, so they come first in the end
-        self._met: dict[str, dict[str, None]] = {name: {} for name in ("label", "predicted", "source_predicted")}
-        self._labels = np.full(len(image_ids), -1, np.int32)
-        self._predicted, self._source_predicted = (np.full(shape, -1, np.int32) for _ in range(2))
+        shapes = {"label": shape[:1], "predicted": shape, "source_predicted": shape}
+        self._codes = {column: np.full(of, -1, np.int32) for column, of in shapes.items()}
+        self._numbers: dict[str, dict[str, int]] = {column: {} for column in shapes}
         self._confidence = np.full(shape, np.nan, np.float32)
         self._has_class = np.zeros(shape, bool)
         self._count, self._flagged, self._lacking = (np.zeros(len(cells), int) for _ in range(3))
@@ -183,45 +178,38 @@ class _ComparisonBuilder:
     def add(self, rows: pd.DataFrame, cell: np.ndarray) -> None:
         """Rows of this setting, each with its cell's position."""
         image = codes_of(rows["image_id"], self._image)
-        codes = {}
-        for name, met in self._met.items():
-            codes[name] = codes_of(rows[name], self._codes)
-            met |= dict.fromkeys(rows[name].dropna().unique())
+        label, predicted, source_predicted = (codes_of(rows[name], of) for name, of in self._numbers.items())
         has_class = rows["p_label"].notna().to_numpy()
-        self._labels[image] = codes["label"]
-        self._predicted[image, cell] = codes["predicted"]
-        self._source_predicted[image, cell] = codes["source_predicted"]
+        self._codes["label"][image] = label
+        self._codes["predicted"][image, cell] = predicted
+        self._codes["source_predicted"][image, cell] = source_predicted
         self._confidence[image, cell] = rows["p_predicted"]
         self._has_class[image, cell] = has_class
         self._count += np.bincount(cell, minlength=len(self.cells))
         self._flagged += np.bincount(cell[rows["flag"].ne("")], minlength=len(self.cells))
-        self._lacking += np.bincount(cell[(codes["label"] >= 0) & ~has_class], minlength=len(self.cells))
+        self._lacking += np.bincount(cell[(label >= 0) & ~has_class], minlength=len(self.cells))
         # row after row, so that the pieces change no rounding
         np.add.at(self._kept, cell, rows["kept_area"].to_numpy(float))
 
-    def comparison(self, setting: dict[str, str], num_resamples: int) -> Comparison:
-        names = list(dict.fromkeys(name for met in self._met.values() for name in met))
-        renumbered = np.full(len(names) + 1, -1, np.int32)
-        renumbered[[self._codes[name] for name in names]] = np.arange(len(names))
-        for codes in (self._labels, *self._predicted.T, *self._source_predicted.T):
-            codes[:] = renumbered[codes]
+    def comparison(self, setting: dict[str, str]) -> Comparison:
+        # labels number the classes that F1 is averaged over, so they come first
+        names = pd.Index(list(dict.fromkeys(chain.from_iterable(self._numbers.values()))), dtype=object)
+        labels, predicted, source_predicted = (
+            np.append(names.get_indexer(list(numbers)), -1).astype(np.int32)[self._codes[column]]
+            for column, numbers in self._numbers.items()
+        )
+        cells = self.cells.assign(
+            kept_area=self._kept / self._count, images=self._count, flagged=self._flagged, lacking=self._lacking
+        )
         return Comparison(
             setting=setting,
-            cells=ComparedCells.checked(
-                self.cells.assign(
-                    kept_area=self._kept / self._count,
-                    images=self._count,
-                    flagged=self._flagged,
-                    lacking=self._lacking,
-                )
-            ),
-            class_names=np.asarray(names, dtype=object),
-            labels=self._labels,
-            predicted=self._predicted,
-            source_predicted=self._source_predicted,
+            cells=ComparedCells.checked(cells),
+            class_names=names.to_numpy(),
+            labels=labels,
+            predicted=predicted,
+            source_predicted=source_predicted,
             confidence=self._confidence,
             has_class=self._has_class,
-            num_resamples=num_resamples,
         )
 
 

@@ -24,7 +24,6 @@ def mean_transfer(comparison: Comparison) -> pd.DataFrame:
     """Retention, the control's and the difference, mean over the other targets: of all sources, and of each.
 
     above_centre: the difference from the centre box of the same area, which knows where photographers point.
-
     Random-weight sources have lines of their own and are no part of the mean over trained ones; of a source alone there
     is no mean over all. `cells` says how many a mean is over, `images` of how many images each is at most; where some
     cells have a matched control and others none, it is over those that have.
@@ -41,23 +40,18 @@ def mean_transfer(comparison: Comparison) -> pd.DataFrame:
     positions = [_with_control(comparison, group.index.to_numpy()) for _, group in grouped]
     retention, counts = group_means(comparison.retention, positions)
     of_control = at_positions(comparison.retention, comparison.control_position)
+    centres = [arms.same_area(arm, arms.CENTRE) if arms.is_equal_area(arm) else None for arm in cells["arm"]]
+    of_centre = at_positions(comparison.retention, comparison.positions(cells.assign(arm=centres)))
     columns = estimates(
         retention=retention,
         control_retention=group_means(of_control, positions)[0],
         above_control=group_means(comparison.above_control, positions)[0],
-        above_centre=group_means(_above_centre(comparison), positions)[0],
+        above_centre=group_means(comparison.retention - of_centre, positions)[0],
     )
     kept_area = [cells["kept_area"].iloc[group].mean() for group in positions]
     images = [cells["images"].iloc[group].max() for group in positions]
     keys = pd.DataFrame([names for names, _ in grouped], columns=key)
     return keys.assign(cells=counts, images=images, kept_area=kept_area, **columns)
-
-
-def _above_centre(comparison: Comparison) -> Resampled:
-    """Retention less that of the centre box of the same area; NaN where that has not run."""
-    centres = [arms.same_area(arm, arms.CENTRE) if arms.is_equal_area(arm) else None for arm in comparison.cells["arm"]]
-    at = comparison.positions(comparison.cells.assign(arm=centres))
-    return comparison.retention - at_positions(comparison.retention, at)
 
 
 def _with_control(comparison: Comparison, positions: np.ndarray) -> np.ndarray:

@@ -17,8 +17,11 @@ class Estimates(Frame):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        for name in [name for name, kind in cls.__annotations__.items() if kind is Estimate]:
-            cls.__annotations__ |= dict.fromkeys((name, f"{name}_low", f"{name}_high"), float)
+        kinds: dict[str, type] = {}
+        for name, kind in cls.__annotations__.items():
+            bounded = (name, f"{name}_low", f"{name}_high")
+            kinds |= dict.fromkeys(bounded, float) if kind is Estimate else {name: kind}
+        cls.__annotations__ = kinds
 
 
 def estimates(**draws: Resampled) -> dict[str, np.ndarray]:

@@ -37,10 +37,11 @@ def strata(labels: Sequence[str] | np.ndarray) -> np.ndarray:
     return np.unique(codes, return_inverse=True)[1]
 
 
-def resamples(strata: np.ndarray, num_resamples: int = NUM_RESAMPLES) -> Iterator[np.ndarray]:
+def resamples(strata: np.ndarray, num_resamples: int) -> Iterator[np.ndarray]:
     """How often each image occurs, float32 (lines, images), in blocks; the first line is all ones.
 
-    The same strata give the same resamples, so that several passes over them stay paired.
+    The same strata give the same resamples, so that several passes over them stay paired. An only image never varies:
+    it has no resample, so that its interval is undefined.
     """
     num_images = len(strata)
     yield np.ones((1, num_images), np.float32)
@@ -49,7 +50,7 @@ def resamples(strata: np.ndarray, num_resamples: int = NUM_RESAMPLES) -> Iterato
     of_image, starts = np.repeat(sizes, sizes), np.repeat(np.cumsum(sizes) - sizes, sizes)
     generator = np.random.default_rng(0)
     step = max(1, _COUNTS_AT_ONCE // max(1, num_images))
-    for first in range(0, num_resamples, step):
+    for first in range(0, num_resamples if num_images > 1 else 0, step):
         lines = min(step, num_resamples - first)
         drawn = order[generator.integers(of_image, size=(lines, num_images)) + starts]
         drawn += num_images * np.arange(lines)[:, None]
@@ -57,19 +58,17 @@ def resamples(strata: np.ndarray, num_resamples: int = NUM_RESAMPLES) -> Iterato
         yield counts.reshape(lines, num_images).astype(np.float32)
 
 
-def resampled_sums(columns: np.ndarray, strata: np.ndarray, num_resamples: int = NUM_RESAMPLES) -> Resampled:
+def resampled_sums(columns: np.ndarray, strata: np.ndarray) -> Resampled:
     """For how many images each boolean column is true, (1 + resamples, m); columns (images, m)."""
     if columns.dtype != bool:
         raise ValueError(f"columns must be boolean, whose float32 sums are exact, got {columns.dtype}")
     distinct, inverse = np.unique(np.packbits(columns, axis=0), axis=1, return_index=True, return_inverse=True)[1:]
     numbers = columns[:, distinct].astype(np.float32)
-    sums = np.concatenate([counts @ numbers for counts in resamples(strata, num_resamples)])
+    sums = np.concatenate([counts @ numbers for counts in resamples(strata, NUM_RESAMPLES)])
     return sums[:, inverse.reshape(-1)]
 
 
-def resampled_f1(
-    labels: np.ndarray, predicted: np.ndarray, strata: np.ndarray, num_resamples: int = NUM_RESAMPLES
-) -> Resampled:
+def resampled_f1(labels: np.ndarray, predicted: np.ndarray, strata: np.ndarray) -> Resampled:
     """F1 of several classifiers, (1 + resamples, cells, 2): averaged by support, and equally.
 
     labels (images,) and predicted (images, cells) are codes of classes; -1 leaves an image out. The averages go over
@@ -81,7 +80,7 @@ def resampled_f1(
     distinct, inverse = np.unique(predicted, axis=1, return_inverse=True)  # targets see the same images many times
     tables = [_class_counts(labels, cell, num_classes) for cell in distinct.T]
     blocks, complete = [], np.zeros(len(tables))
-    for counts in resamples(strata, num_resamples):
+    for counts in resamples(strata, NUM_RESAMPLES):
         block, num_present = np.empty((len(counts), len(tables), 2)), np.empty((len(counts), len(tables)))
         for position, table in enumerate(tables):
             hits, support, answers = np.split((table @ counts.T).astype(float), 3)

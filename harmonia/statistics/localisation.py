@@ -13,11 +13,10 @@ import numpy as np
 import pandas as pd
 
 from harmonia.results.jobs import JobFolder, differing
-from harmonia.results.localisation import QUARTILES, read_localisation
+from harmonia.results.localisation import PROTOCOLS, QUARTILES, read_localisation
 from harmonia.statistics.inference import interval, resamples
 from harmonia.statistics.ranks import spearman
 
-PROTOCOLS = ("gridpg", "difull", "dipart")
 NUM_RESAMPLES = 2_000  # each ranks a pair's cells anew
 MIN_MOSAICS = 5
 TIED = 1e-6  # standard deviation of what float32 makes of equal scores
@@ -48,12 +47,8 @@ def mosaic_scores(job: JobFolder) -> MosaicScores:
     positions = "" if positions in (None, "interpolated") else positions
     rows = rows.assign(grid_side=side, smooth_k=np.nan if k is None else k, positions=positions)
     method, layer = rows["method"].iloc[0], rows["layer"].iloc[0]
-    parts = [
-        f"{method} at {layer}" if layer else method,
-        "" if k is None else f"K = {k}",
-        positions,
-        "" if side == 2 else f"{side} x {side}",
-    ]
+    smoothed, cells = "" if k is None else f"K = {k}", "" if side == 2 else f"{side} x {side}"
+    parts = [f"{method} at {layer}" if layer else method, smoothed, positions, cells]
     return MosaicScores(", ".join(filter(None, parts)), rows, job)
 
 
@@ -75,11 +70,10 @@ def localisation(scored: Sequence[MosaicScores]) -> pd.DataFrame:
     lines = []
     for scores in scored:
         rows, values = scores.rows, scores.rows["localisation"]
-        named = {"protocol": "protocol", "grid_side": "n"}
-        named |= {name: name for name in ("source", "method", "layer", "smooth_k", "positions")}
+        named = rows[["protocol", "grid_side", "source", "method", "layer", "smooth_k", "positions"]].iloc[0]
         lines.append(
             {
-                **{name: rows[column].iloc[0] for column, name in named.items()},
+                **named.rename({"grid_side": "n"}),
                 "localisation": values.mean(),
                 **{name: values.quantile(at) for name, at in QUARTILES.items()},
                 "undefined": int(rows["undefined"].sum()),

@@ -14,36 +14,32 @@ import numpy as np
 import pandas as pd
 
 from harmonia.arms import AREA, arm_of, matched_control
-from harmonia.results.frames import Frame
 from harmonia.results.gathered import EXPLAINER, Rows
-from harmonia.results.gathered_scores import ScoredCells, ScoredMaps, maps_key
+from harmonia.results.gathered_scores import Metrics, ScoredCells, ScoredMaps, maps_key
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics import ranks
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.contrasts import mean_transfer
+from harmonia.statistics.estimates import Estimate, Estimates
 from harmonia.statistics.inference import ratio
-from harmonia.statistics.ranking import MIN_METHODS, comparable, oriented
+from harmonia.statistics.ranking import comparable, oriented
 
 ARM = arm_of(AREA, 0.3)
 CONTROL = str(matched_control(ARM))
 
 
-class MetricLinks(Frame):
+class MetricLinks(Estimates):
     """A line per metric: rho with transfer over cells and over images within cells, and over how many units."""
 
     metric: str
     better: str  # "higher", "lower" or ""
-    over_cells: float  # rho over the methods of a source, mean over sources
+    over_cells: Estimate  # rho over the methods of a source, mean over sources
     over_cells_p: float
-    over_cells_low: float  # bounds of the 95 % interval
-    over_cells_high: float
     cells: int
     methods: int
     sources: int
     most_methods: int  # of one source
-    over_images: float  # rho within a cell, mean over cells
-    over_images_low: float
-    over_images_high: float
+    over_images: Estimate  # rho within a cell, mean over cells
     image_cells: int
 
 
@@ -65,29 +61,27 @@ def transferred(
     Sources with random weights are left out: they transfer nothing, and would decide a correlation alone.
     """
     maps = {str(job.folder): maps_key(job.options) for job in jobs}
-    by_fill: dict[str, list[pd.DataFrame]] = {}
+    by_fill: dict[str, dict[str, float]] = {}
     for comparison in comparisons:
-        by_fill.setdefault(comparison.setting["fill"], []).append(_above_control(comparison, maps))
+        by_fill.setdefault(comparison.setting["fill"], {}).update(_above_control(comparison, maps))
     linked = []
     for scores in settings:
-        for fill, frames in by_fill.items():
-            above = pd.concat(frames, ignore_index=True)
-            of_maps = dict(zip(above["maps"], above["above_control"], strict=True))
+        for fill, above in by_fill.items():
             trained = ~scores.cells["random_weights"].to_numpy(bool)
-            values = np.where(trained, [of_maps.get(key, np.nan) for key in scores.cells["maps"]], np.nan)
+            values = np.where(trained, [above.get(key, np.nan) for key in scores.cells["maps"]], np.nan)
             if not np.isnan(values).all():
                 of_images = _of_images(scores, fill, rows, maps, ~np.isnan(values))
                 linked.append(Transferred(scores, fill, values, of_images))
     return linked
 
 
-def _above_control(comparison: Comparison, maps: Mapping[str, str]) -> pd.DataFrame:
+def _above_control(comparison: Comparison, maps: Mapping[str, str]) -> dict[str, float]:
     """By what made the maps, transfer of the arm above control."""
-    means: Any = mean_transfer(comparison)
-    means = means[(means["arm"] == ARM) & means["above_control"].notna()]
+    means = mean_transfer(comparison)
+    of_arm: Any = means.loc[(means["arm"] == ARM) & means["above_control"].notna(), [*EXPLAINER, "above_control"]]
     jobs = {tuple(cell[EXPLAINER]): cell["job"] for _, cell in comparison.cells.iterrows()}
-    keys = [maps.get(jobs.get(names, "")) for names in means[EXPLAINER].itertuples(index=False, name=None)]
-    return means.assign(maps=keys)[["maps", "above_control"]].dropna()
+    lines = ((jobs.get(tuple(names), ""), above) for *names, above in of_arm.itertuples(index=False))
+    return {maps[job]: above for job, above in lines if job in maps}
 
 
 def _of_images(scores: ScoredMaps, fill: str, rows: Rows, maps: Mapping[str, str], chosen: np.ndarray) -> np.ndarray:
@@ -109,7 +103,7 @@ def _of_images(scores: ScoredMaps, fill: str, rows: Rows, maps: Mapping[str, str
         index=["maps", "image_id", "target"], columns="arm", values="p_explained", observed=True
     ).reindex(columns=[ARM, CONTROL])
     above = (wide[ARM] - wide[CONTROL]).dropna().groupby(["maps", "image_id"], observed=True).mean()
-    row_of = {name: place for place, name in enumerate(scores.image_ids)}
+    row_of = {name: row for row, name in enumerate(scores.image_ids)}
     for (key, image_id), value in above.items():
         if image_id in row_of:
             of_images[row_of[image_id], column[key]] = value
@@ -119,7 +113,7 @@ def _of_images(scores: ScoredMaps, fill: str, rows: Rows, maps: Mapping[str, str
 def link(part: Transferred) -> MetricLinks:
     """Spearman's rho of each metric with transfer; metrics turned so that more is better, means over comparable images.
 
-    over_cells is NaN where no source has MIN_METHODS methods; its p is permutation_p's. Its interval leaves out one
+    over_cells is NaN where no source has MIN_TOLD methods; its p is permutation_p's. Its interval leaves out one
     method after the other, of all sources (jackknife), since cells of one method are not independent; it is too narrow
     for few methods (of five independent ones it leaves 0 out in 13 % of draws), and NaN where no method changes rho.
     over_images: images are drawn again, the same for all cells.
@@ -128,16 +122,11 @@ def link(part: Transferred) -> MetricLinks:
     means = oriented(scores, _means(comparable(scores).values))
     scores_and_transfer = np.concatenate([oriented(scores, scores.values), part.of_images[..., None]], 2)
     rhos = ranks.image_correlations(scores.labels, scores_and_transfer)[:, :, :-1, -1]
-    over_images = ("over_images", "over_images_low", "over_images_high", "image_cells")
-    lines = [
-        {
-            **metric,
-            **_over_cells(scores.cells, means[:, column], part.of_cells),
-            **dict(zip(over_images, ranks.mean_over_cells(rhos[:, :, column]), strict=True)),
-        }
-        for column, metric in enumerate(scores.metrics[["metric", "better"]].to_dict("records"))
-    ]
-    return MetricLinks.checked(pd.DataFrame(lines)) if lines else MetricLinks.empty()
+    lines = []
+    for column, metric in enumerate(scores.metrics[Metrics.columns_of()].to_numpy()):
+        over_cells = _over_cells(scores.cells, means[:, column], part.of_cells)
+        lines.append((*metric, *over_cells, *ranks.mean_over_cells(rhos[:, :, column])))
+    return MetricLinks.of_lines(lines)
 
 
 def points(part: Transferred) -> pd.DataFrame:
@@ -180,15 +169,15 @@ def _means(values: np.ndarray) -> np.ndarray:
     return ratio(np.where(has_value, values, 0).sum(0), has_value.sum(0))
 
 
-def _over_cells(cells: ScoredCells, means: np.ndarray, above: np.ndarray) -> dict[str, float]:
-    """What link says of rho over the methods of each source, for means of a metric and above, both (cells,)."""
+def _over_cells(cells: ScoredCells, means: np.ndarray, above: np.ndarray) -> tuple[float, ...]:
+    """over_cells to most_methods of MetricLinks, for means of a metric and above, both (cells,)."""
     names = [json.dumps(line) for line in cells[["method", "variant"]].to_numpy().tolist()]
     method = np.unique(names, return_inverse=True)[1]
     source_names = list(dict.fromkeys(cells["source"]))
     source = np.array([source_names.index(name) for name in cells["source"]], int)
     known = ~np.isnan(means) & ~np.isnan(above)
     counts = np.bincount(source[known], minlength=len(source_names))
-    enough = np.flatnonzero(counts >= MIN_METHODS)
+    enough = np.flatnonzero(counts >= ranks.MIN_TOLD)
     used = known & np.isin(source, enough)
     in_use = np.unique(method[used])
 
@@ -207,13 +196,4 @@ def _over_cells(cells: ScoredCells, means: np.ndarray, above: np.ndarray) -> dic
         at = np.searchsorted(in_use, method[used]), np.searchsorted(enough, source[used])
         tables[:, *at] = means[used], above[used]
         p = ranks.permutation_p(*tables)
-    return {
-        "over_cells": value,
-        "over_cells_p": p,
-        "over_cells_low": low,
-        "over_cells_high": high,
-        "cells": int(used.sum()),
-        "methods": len(in_use),
-        "sources": len(enough),
-        "most_methods": int(counts.max(initial=0)),
-    }
+    return value, low, high, p, used.sum(), len(in_use), len(enough), counts.max(initial=0)

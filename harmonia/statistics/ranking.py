@@ -12,25 +12,19 @@ import numpy as np
 import pandas as pd
 
 from harmonia.results.gathered import EXPLAINER, Explainer
-from harmonia.results.gathered_scores import ScoredMaps
+from harmonia.results.gathered_scores import Metrics, ScoredMaps
 from harmonia.statistics.estimates import Estimate, Estimates
 from harmonia.statistics.inference import NUM_RESAMPLES, Resampled, interval, ratio, resamples, strata
-from harmonia.statistics.ranks import image_correlations, mean_over_cells, mean_ranks, spearman
-
-MIN_METHODS = 5  # of four, no order is significant at 5 %
+from harmonia.statistics.ranks import MIN_TOLD, image_correlations, mean_over_cells, mean_ranks, spearman
 
 
-class RankedMethods(Explainer):
+class RankedMethods(Explainer, Estimates):
     """A line per cell and metric that has run."""
 
     metric: str
     better: str  # "higher", "lower" or "": it describes and ranks nothing
-    value: float  # mean over the images that have the score
-    value_low: float
-    value_high: float
-    rank: float  # among the source's methods, 1 is best, NaN without one
-    rank_low: float
-    rank_high: float
+    value: Estimate  # mean over the images that have the score
+    rank: Estimate  # among the source's methods, 1 is best, NaN without one
     methods: int  # how many the rank is among
     rank_images: int  # those that all of these methods have
     images: int  # with the score
@@ -46,7 +40,7 @@ class MetricAgreement(Estimates):
 
 
 class AgreementOverMethods(MetricAgreement):
-    """Of each source; NaN where fewer than MIN_METHODS methods have both."""
+    """Of each source; NaN where fewer than MIN_TOLD methods have both."""
 
     source: str
     methods: int
@@ -58,16 +52,15 @@ class AgreementOverImages(MetricAgreement):
     cells: int  # in which MIN_IMAGES images or more have both
 
 
-def resampled_means(scores: ScoredMaps, num_resamples: int = NUM_RESAMPLES) -> Resampled:
+def resampled_means(scores: ScoredMaps) -> Resampled:
     """Each cell's mean of each metric over the images that have it, (1 + resamples, cells, metrics)."""
     columns = scores.values.reshape(len(scores.image_ids), -1)
     # equal columns have the same mean, bit for bit: a product of matrices does not promise it, and ranks would follow
     values, inverse = np.unique(np.nan_to_num(columns, nan=np.inf), axis=1, return_inverse=True)
     has_value = np.isfinite(values)
     filled = np.where(has_value, values, 0)
-    num_resamples = num_resamples if len(values) > 1 else 0
     blocks = []
-    for counts in resamples(strata(scores.labels), num_resamples):
+    for counts in resamples(strata(scores.labels), NUM_RESAMPLES):
         counts = counts.astype(float)
         blocks.append(ratio(counts @ filled, counts @ has_value.astype(float)))
     return np.concatenate(blocks)[:, inverse.reshape(-1)].reshape(-1, *scores.values.shape[1:])
@@ -117,20 +110,15 @@ def ranking(scores: ScoredMaps) -> RankedMethods:
     defined, compared = ((~np.isnan(of_all.values)).sum(0) for of_all in (scores, alike))
     unscored = scores.reasons.groupby(["cell", "metric"])["images"].sum().to_dict()
     lines = []
-    for (cell, column), images in np.ndenumerate(defined):
-        name = scores.metrics["metric"].iloc[column]
-        undefined = unscored.get((cell, name), 0)
-        if images + undefined == 0:
-            continue  # has not run
-        source = scores.cells["source"].iloc[cell]
-        ranked = ~np.isnan(ranks[0, (scores.cells["source"] == source).to_numpy(), column])
-        numbers = dict(zip(("value", "value_low", "value_high"), values[cell, column].tolist(), strict=True))
-        numbers |= dict(zip(("rank", "rank_low", "rank_high"), places[cell, column].tolist(), strict=True))
-        facts = {"metric": name, "better": scores.metrics["better"].iloc[column]}
-        counts = {"methods": int(ranked.sum()), "rank_images": int(compared[cell, column])}
-        counts |= {"images": int(images), "undefined": int(undefined)}
-        lines.append({**scores.cells.iloc[cell][EXPLAINER], **facts, **numbers, **counts})
-    return RankedMethods.checked(pd.DataFrame(lines)) if lines else RankedMethods.empty()
+    for at, images in np.ndenumerate(defined):
+        explainer, metric = scores.cells.iloc[at[0]], scores.metrics[Metrics.columns_of()].iloc[at[1]]
+        undefined = unscored.get((at[0], metric["metric"]), 0)
+        if images + undefined:  # else it has not run
+            of_source = (scores.cells["source"] == explainer["source"]).to_numpy()
+            methods = (~np.isnan(ranks[0, of_source, at[1]])).sum()
+            counts = (methods, compared[at], images, undefined)
+            lines.append((*explainer[EXPLAINER], *metric, *values[at], *places[at], *counts))
+    return RankedMethods.of_lines(lines)
 
 
 def rank_spread(lines: RankedMethods) -> pd.DataFrame:
@@ -145,8 +133,8 @@ def rank_spread(lines: RankedMethods) -> pd.DataFrame:
     for names, part in ranked.groupby(EXPLAINER, sort=False):
         best, worst = part["place"].min(), part["place"].max()
         spread.append(
-            {
-                **dict(zip(EXPLAINER, names, strict=True)),
+            dict(zip(EXPLAINER, names, strict=True))
+            | {
                 "best": best,
                 "worst": worst,
                 "spread": worst - best,
@@ -171,20 +159,18 @@ def agreement_over_methods(scores: ScoredMaps) -> AgreementOverMethods:
         for pair in combinations(range(means.shape[2]), 2):
             methods = places[~np.isnan(means[0][places][:, pair]).any(1)]
             rhos = np.full(len(means), np.nan)
-            if len(methods) >= MIN_METHODS:
+            if len(methods) >= MIN_TOLD:
                 rhos = spearman(*(means[:, methods, metric] for metric in pair))
             names = scores.metrics["metric"].iloc[list(pair)]
-            lines.append((source, *names, *interval(rhos).tolist(), len(methods)))
-    columns = ["source", "first", "second", "rho", "rho_low", "rho_high", "methods"]
-    return AgreementOverMethods.checked(pd.DataFrame(lines, columns=columns))
+            lines.append((*names, *interval(rhos), source, len(methods)))
+    return AgreementOverMethods.of_lines(lines)
 
 
 def agreement_over_images(scores: ScoredMaps) -> AgreementOverImages:
     """Spearman's rho of each two metrics over the images of a cell, its mean over cells."""
     rhos = image_correlations(scores.labels, oriented(scores, scores.values))
-    lines = []
-    for pair in combinations(range(len(scores.metrics)), 2):
-        names = scores.metrics["metric"].iloc[list(pair)]
-        lines.append((*names, *mean_over_cells(rhos[:, :, *pair])))
-    columns = ["first", "second", "rho", "rho_low", "rho_high", "cells"]
-    return AgreementOverImages.checked(pd.DataFrame(lines, columns=columns))
+    lines = [
+        (*scores.metrics["metric"].iloc[list(pair)], *mean_over_cells(rhos[:, :, *pair]))
+        for pair in combinations(range(len(scores.metrics)), 2)
+    ]
+    return AgreementOverImages.of_lines(lines)

@@ -1,7 +1,7 @@
 """Rank correlation, the one place of it: of lines of numbers, of pairs of models, of images; its interval and its p."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import combinations, permutations
 from typing import NamedTuple
 
@@ -10,7 +10,8 @@ from scipy.stats import rankdata, t
 
 from harmonia.statistics.inference import LEVEL, Resampled, interval, ratio, resamples, strata
 
-MIN_PAIRS = 3  # of two, every order is perfect
+MIN_DEFINED = 3  # of two, every order is perfect
+MIN_TOLD = 5  # of four, no order is significant at 5 %
 MIN_IMAGES = 10
 IMAGE_RESAMPLES = 1_000  # of correlations over images, whose ranks are made anew in each
 DRAWN_ORDERS = 9_999  # where going through all would take too long
@@ -27,7 +28,7 @@ def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
     x and y (lines, numbers); either may be one line, which then meets every line of the other.
     """
-    x_ranks, y_ranks = (ranks - ranks.mean(1, keepdims=True) for ranks in (mean_ranks(x), mean_ranks(y)))
+    x_ranks, y_ranks = (ranks - ranks.mean(1, keepdims=True) for ranks in map(mean_ranks, (x, y)))
     return ratio((x_ranks * y_ranks).sum(1), np.sqrt((x_ranks**2).sum(1) * (y_ranks**2).sum(1)))
 
 
@@ -91,15 +92,15 @@ def rank_correlation(x: Mapping[tuple[str, str], float], y: Mapping[tuple[str, s
     alike = {frozenset(pair): value for pair, value in x.items() if math.isfinite(value)}
     pairs = [pair for pair, value in y.items() if math.isfinite(value) and frozenset(pair) in alike]
     models = sorted({name for pair in pairs for name in pair})
-    if len(pairs) < MIN_PAIRS:
-        return RankCorrelation(math.nan, math.nan, math.nan, math.nan, len(pairs), len(models))
+    if len(pairs) < MIN_DEFINED:
+        return RankCorrelation(*[math.nan] * 4, len(pairs), len(models))
     source, target = np.array([[models.index(name) for name in pair] for pair in pairs]).T
     likeness = np.array([[alike.get(frozenset((a, b)), math.nan) for b in models] for a in models])
     number = np.array([y[pair] for pair in pairs])
 
     def rho_without(model: int) -> float:
         kept = (source != model) & (target != model)
-        if kept.sum() < MIN_PAIRS:
+        if kept.sum() < MIN_DEFINED:
             return math.nan
         return float(spearman(likeness[source, target][None, kept], number[None, kept])[0])
 
@@ -143,14 +144,14 @@ def mean_over_cells(rhos: Resampled) -> tuple[float, float, float, int]:
     return value, low, high, int(defined.sum())
 
 
-def image_correlations(labels: np.ndarray, values: np.ndarray, num_resamples: int = IMAGE_RESAMPLES) -> Resampled:
+def image_correlations(labels: np.ndarray, values: np.ndarray) -> Resampled:
     """Spearman's rho over images of each two columns within each cell, (1 + resamples, cells, m, m).
 
     values (images, cells, m). A pair takes the images that have both, and is NaN with fewer than MIN_IMAGES of them.
     """
     cells, columns = values.shape[1:]
     blocks = []
-    for counts in resamples(strata(labels), num_resamples):
+    for counts in resamples(strata(labels), IMAGE_RESAMPLES):
         for part in np.array_split(counts, max(1, -(-counts.size // _NUMBERS_AT_ONCE))):
             of_cells = [_cell_correlations(part.astype(float), values[:, cell]) for cell in range(cells)]
             blocks.append(np.stack(of_cells, 1) if cells else np.empty((len(part), 0, columns, columns)))
@@ -160,7 +161,11 @@ def image_correlations(labels: np.ndarray, values: np.ndarray, num_resamples: in
 def _cell_correlations(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
     """(lines, m, m), for counts (lines, images) of how often each image occurs and values (images, m)."""
     rhos = np.full((len(counts), values.shape[1], values.shape[1]), np.nan)
-    for images, pairs in _by_images(~np.isnan(values)):
+    by_images: dict[bytes, tuple[np.ndarray, list[tuple[int, int]]]] = {}  # pairs of columns by the images of both
+    for pair in combinations(range(values.shape[1]), 2):
+        images = ~np.isnan(values[:, pair]).any(1)
+        by_images.setdefault(images.tobytes(), (images, []))[1].append(pair)
+    for images, pairs in by_images.values():
         if images.sum() >= MIN_IMAGES:
             columns = sorted({column for pair in pairs for column in pair})
             weights = counts[:, images]
@@ -175,15 +180,6 @@ def _cell_correlations(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
                 of_pair = rho[:, columns.index(first), columns.index(second)]
                 rhos[:, first, second] = rhos[:, second, first] = of_pair
     return rhos
-
-
-def _by_images(has_value: np.ndarray) -> Iterator[tuple[np.ndarray, list[tuple[int, int]]]]:
-    """Pairs of columns by the images that have both: mostly the same for all."""
-    groups: dict[bytes, tuple[np.ndarray, list[tuple[int, int]]]] = {}
-    for pair in combinations(range(has_value.shape[1]), 2):
-        images = has_value[:, pair[0]] & has_value[:, pair[1]]
-        groups.setdefault(images.tobytes(), (images, []))[1].append(pair)
-    yield from groups.values()
 
 
 def _ranks_among_drawn(values: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -46,18 +46,9 @@ class Shard(NamedTuple):
 
 
 def encode(
-    arrays: Mapping[str, np.ndarray],
-    facts: Sequence[Mapping],
-    *,
-    key: str,
-    shard: int,
-    shard_size: int,
-    n: int,
+    arrays: Mapping[str, np.ndarray], facts: Sequence[Mapping], *, key: str, shard: int, shard_size: int, n: int
 ) -> tuple[bytes, str, str]:
-    """File content, facts as JSON, digest.
-
-    Facts are flat JSON values; numpy scalars are converted, NaN is kept.
-    """
+    """File content, facts as JSON, digest. Facts are flat JSON values; numpy scalars are converted, NaN is kept."""
     if len(facts) != n:
         raise ValueError(f"shard {shard} holds {n} items, got {len(facts)} facts; pass one dict for each item")
     native = {}

@@ -16,6 +16,8 @@ from harmonia.results.summary import summarise, summarise_job
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.contrasts import methods
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 WOOF = {"name": "imagewoof"}
 FAMILIES = {"e7": "efficientnet", "vit": "vit"}
 
@@ -63,11 +65,11 @@ def gathered(folder):
 
 
 def tables_of(rows):
-    return transfer_tables(compare(rows, num_resamples=10), "soft")
+    return transfer_tables(compare(rows), "soft")
 
 
 def matrix_of(rows):
-    return transfer_matrix(compare(rows, num_resamples=10))
+    return transfer_matrix(compare(rows))
 
 
 def transfer(hits, count=10, **given):
@@ -112,7 +114,7 @@ def test_methods_meet_on_the_images_that_both_ran_on(tmp_path):
     config = {"name": "woof", "root": "/woof"}
     plant(tmp_path / "0", transfer({"e6": (10, 6)}, method="gc"), data=config | {"per_class": None})
     plant(tmp_path / "1", transfer({"e6": (4, 4)}, count=4), data=config | {"per_class": 1})
-    (comparison,) = compare(gathered(tmp_path), num_resamples=10)
+    (comparison,) = compare(gathered(tmp_path))
     (line, _) = methods(comparison).itertuples()
     assert (line.first_method, line.second_method) == ("ss", "gc")
     assert (line.difference, line.only_first, line.only_second) == (0, 0, 0)  # on the four, both keep all
@@ -132,7 +134,7 @@ def test_of_a_cell_on_more_images_and_on_fewer_the_former_counts(tmp_path):
 def test_sets_of_which_none_holds_the_other_are_two(tmp_path):
     plant(tmp_path / "0", transfer({"e6": (9, 8)}), data={"name": "woof", "limit": 10})
     plant(tmp_path / "1", transfer({"e6": (9, 7)}, first=5), data={"name": "woof", "limit": 10})
-    assert len(compare(gathered(tmp_path), num_resamples=10)) == 2
+    assert len(compare(gathered(tmp_path))) == 2
 
 
 def test_the_later_of_two_jobs_is_that_which_began_later_whatever_its_name(tmp_path):

@@ -8,9 +8,11 @@ from harmonia.statistics.comparison import cell_estimates, compare
 from harmonia.statistics.estimates import group_means
 from harmonia.statistics.inference import resamples
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
-def compared(*cells, num_resamples=500, **options):
-    (comparison,) = compare(as_gathered(*cells), num_resamples=num_resamples, **options)
+
+def compared(*cells):
+    (comparison,) = compare(as_gathered(*cells))
     return comparison
 
 
@@ -27,10 +29,11 @@ def test_accuracy_and_retention_are_the_summarys(gathered_cell):
     assert lines.loc["dim", "reason"] == ""
 
 
-def test_draws_are_a_slow_literal_resampling_of_the_images(gathered_cell):
+def test_draws_are_a_slow_literal_resampling_of_the_images(gathered_cell, monkeypatch):
     image, soft, dim = "1111011111", "1010010110", "0110000111"
     cells = [gathered_cell(hits, arm=arm) for arm, hits in (("image", image), ("soft", soft), ("dim", dim))]
-    comparison = compared(*cells, num_resamples=40)
+    monkeypatch.setattr("harmonia.statistics.inference.NUM_RESAMPLES", 40)
+    comparison = compared(*cells)
     hits = {arm: np.array([hit == "1" for hit in text]) for arm, text in (("i", image), ("s", soft), ("d", dim))}
     expected = []
     for counts in np.concatenate(list(resamples(np.arange(10) % 2, 40))):

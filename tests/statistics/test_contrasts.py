@@ -18,11 +18,13 @@ from harmonia.statistics.contrasts import (
     paired_tests,
 )
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 IMAGE = "1111111111"
 
 
-def compared(*cells, num_resamples=200):
-    (comparison,) = compare(as_gathered(*cells), num_resamples=num_resamples)
+def compared(*cells):
+    (comparison,) = compare(as_gathered(*cells))
     return comparison
 
 

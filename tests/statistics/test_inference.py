@@ -8,6 +8,7 @@ from scipy.stats import bootstrap, norm
 from sklearn.metrics import f1_score
 from statsmodels.stats.contingency_tables import mcnemar as oracle_mcnemar
 
+from harmonia.statistics import inference
 from harmonia.statistics.inference import (
     exact_mcnemar,
     holm,
@@ -24,6 +25,11 @@ CLASSES = np.repeat([0, 1, 2], [30, 50, 20])
 
 def drawn(number, of=CLASSES):
     return np.concatenate(list(resamples(of, number)))
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(inference, "NUM_RESAMPLES", 30)
 
 
 def test_the_first_line_is_the_images_themselves():
@@ -60,7 +66,7 @@ def test_every_pass_has_the_same_resamples_and_blocks_do_not_matter(monkeypatch)
 
 def test_sums_are_those_of_a_slow_literal_resampling():
     columns = np.random.default_rng(0).random((100, 5)) < 0.4
-    sums = resampled_sums(columns, CLASSES, 30)
+    sums = resampled_sums(columns, CLASSES)
     for line, counts in zip(sums, drawn(30), strict=True):
         images = [image for image, count in enumerate(counts) for _ in range(int(count))]
         assert line.tolist() == [sum(columns[image, column] for image in images) for column in range(5)]
@@ -68,7 +74,7 @@ def test_sums_are_those_of_a_slow_literal_resampling():
 
 def test_equal_columns_have_equal_draws_so_that_their_difference_is_certain():
     column = np.random.default_rng(0).random((100, 1)) < 0.4
-    sums = resampled_sums(np.hstack([column, ~column, column]), CLASSES, 100)
+    sums = resampled_sums(np.hstack([column, ~column, column]), CLASSES)
     assert (sums[:, 0] == sums[:, 2]).all()
     assert (sums[:, 0] + sums[:, 1] == 100).all()
 
@@ -78,7 +84,8 @@ def test_columns_must_be_boolean():
         resampled_sums(np.ones((4, 1)), np.zeros(4, int))
 
 
-def test_the_interval_of_an_accuracy_is_the_stratified_binomials():
+def test_the_interval_of_an_accuracy_is_the_stratified_binomials(monkeypatch):
+    monkeypatch.setattr(inference, "NUM_RESAMPLES", 10_000)
     # closed form: variance of a stratified mean, sum of n_h p_h (1 - p_h) over N squared
     right = np.zeros((4000, 1), bool)
     right[np.arange(4000) % 400 < np.repeat(np.arange(10) * 40, 400)] = True
@@ -92,11 +99,12 @@ def test_the_interval_of_an_accuracy_is_the_stratified_binomials():
     )
 
 
-def test_a_paired_ratio_has_the_interval_that_scipy_gives_it():
+def test_a_paired_ratio_has_the_interval_that_scipy_gives_it(monkeypatch):
+    monkeypatch.setattr(inference, "NUM_RESAMPLES", 10_000)
     generator = np.random.default_rng(1)
     image = generator.random(300) < 0.8
     feature = image & (generator.random(300) < 0.6)
-    sums = resampled_sums(np.stack([feature, image], 1), np.zeros(300, int), 10_000)
+    sums = resampled_sums(np.stack([feature, image], 1), np.zeros(300, int))
     value, low, high = interval(ratio(sums[:, :1], sums[:, 1:]))[0]
     ours = value, low, high
     found = bootstrap(
@@ -143,8 +151,8 @@ def test_f1_is_sklearns_on_every_resample():
     generator = np.random.default_rng(3)
     labels = generator.integers(0, 4, 80)
     predicted = np.where(generator.random((80, 2)) < 0.6, labels[:, None], generator.integers(0, 9, (80, 2)))
-    draws = resampled_f1(labels, predicted, labels, 20)
-    for line, counts in zip(draws, drawn(20, labels), strict=True):
+    draws = resampled_f1(labels, predicted, labels)
+    for line, counts in zip(draws, drawn(30, labels), strict=True):
         images = np.repeat(np.arange(80), counts.astype(int))
         for cell, average in itertools.product(range(2), ("weighted", "macro")):
             expected = f1_score(
@@ -156,9 +164,9 @@ def test_f1_is_sklearns_on_every_resample():
 def test_equally_averaged_f1_has_no_interval_where_classes_of_one_image_come_and_go():
     labels = np.array([0, 1, 2, 3, 3])  # four classes, three of them in one stratum
     predicted = np.array([[0, 1, 1, 3, 3]]).T
-    draws = resampled_f1(labels, predicted, strata(labels), 200)
+    draws = resampled_f1(labels, predicted, strata(labels))
     assert draws[0, 0, 1] == pytest.approx((1 + 2 / 3 + 0 + 1) / 4)
-    complete = [len(np.unique(labels[counts > 0])) == 4 for counts in drawn(200, strata(labels))]
+    complete = [len(np.unique(labels[counts > 0])) == 4 for counts in drawn(30, strata(labels))]
     assert np.isnan(draws[:, 0, 1]).tolist() == [not every for every in complete]
     assert not np.isnan(draws[:, 0, 0]).any()
     assert np.isnan(interval(draws)[0, 1, 1:]).all()
@@ -167,7 +175,7 @@ def test_equally_averaged_f1_has_no_interval_where_classes_of_one_image_come_and
 def test_f1_leaves_out_what_a_cell_lacks_and_is_undefined_without_anything():
     labels = np.array([0, 0, 1, 1, -1])
     predicted = np.array([[0, 0, 1, -1, 0], [-1] * 5]).T
-    draws = resampled_f1(labels, predicted, np.zeros(5, int), 10)
+    draws = resampled_f1(labels, predicted, np.zeros(5, int))
     assert draws[0, 0].tolist() == [1, 1]
     assert np.isnan(draws[:, 1]).all()
 

@@ -15,6 +15,8 @@ from harmonia.statistics.cka import linear_cka
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.likeness import model_pairs
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 IDS = [f"{number}.jpg" for number in range(10)]
 FAMILIES = {"e7": "efficientnet", "e6": "efficientnet", "vit": "vit"}
 SEEN = {name: np.random.default_rng(seed).normal(size=(10, 4)) for seed, name in enumerate(FAMILIES)}
@@ -60,7 +62,7 @@ ARMS = {"image": 8, "soft": 6, "dim": 7, "area30": 4, "blobs30": 1, "centre30": 
 
 def pairs(folder, arm="area30"):
     jobs = find_jobs(folder)
-    comparisons = compare(gather([job_rows(job) for job in jobs]), num_resamples=20)
+    comparisons = compare(gather([job_rows(job) for job in jobs]))
     found = pd.concat([model_pairs(comparison, jobs) for comparison in comparisons])
     return found[found["arm"] == arm].reset_index(drop=True)
 

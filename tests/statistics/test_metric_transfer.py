@@ -11,6 +11,8 @@ from harmonia.results.rows import ROWS
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.metric_transfer import Transferred, link, points, transferred
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 IMAGES = 20
 
 
@@ -23,7 +25,7 @@ def linked(tmp_path):
         assert not any((job.folder / LOCALISATION).is_file() for job in jobs)
         rows = gather([job_rows(job) for job in jobs if (job.folder / ROWS).is_file()])
         found, _ = gather_scores([job_scores(job) for job in jobs if not (job.folder / ROWS).is_file()])
-        return transferred(found, compare(rows, 10), rows, jobs)
+        return transferred(found, compare(rows), rows, jobs)
 
     return make
 

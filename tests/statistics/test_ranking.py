@@ -92,10 +92,11 @@ def test_a_mean_is_over_the_images_that_have_the_score_and_undefined_is_not_zero
     assert (line["value"], line["images"], line["undefined"], line["rank"]) == (1.0, 5, 15, 1.0)
 
 
-def test_intervals_are_those_of_the_paired_bootstrap_written_out():
+def test_intervals_are_those_of_the_paired_bootstrap_written_out(monkeypatch):
     values = np.random.default_rng(0).normal(size=(12, 2, 1))
     labels = ["dog"] * 6 + ["owl"] * 6
-    draws = resampled_means(scored_maps(values, {"up": "higher"}, labels=labels), 200)
+    monkeypatch.setattr("harmonia.statistics.ranking.NUM_RESAMPLES", 200)
+    draws = resampled_means(scored_maps(values, {"up": "higher"}, labels=labels))
     counts = np.concatenate(list(resamples(strata(labels), 200)))
     for cell in range(2):
         expected = [np.repeat(values[:, cell, 0], line.astype(int)).mean() for line in counts]

@@ -201,7 +201,7 @@ def planted(images=60, cells=2, metrics=4, seed=0):
 
 def test_over_images_rho_is_spearmans_of_the_images_that_have_both():
     values = planted()
-    found = image_correlations(np.array(["dog"] * 60), values, 0)
+    found = image_correlations(np.array(["dog"] * 60), values)
     for cell in range(2):
         for one, other in combinations(range(4), 2):
             expected = spearmanr(values[:, cell, one], values[:, cell, other], nan_policy="omit")[0]
@@ -209,9 +209,10 @@ def test_over_images_rho_is_spearmans_of_the_images_that_have_both():
             assert found[0, cell, other, one] == pytest.approx(expected)
 
 
-def test_a_resample_of_images_is_ranked_anew():
+def test_a_resample_of_images_is_ranked_anew(monkeypatch):
     values, labels = planted(), np.array(["dog"] * 30 + ["owl"] * 30)
-    found = image_correlations(labels, values, 30)
+    monkeypatch.setattr("harmonia.statistics.ranks.IMAGE_RESAMPLES", 30)
+    found = image_correlations(labels, values)
     counts = np.concatenate(list(resamples(strata(labels), 30)))
     for line in (1, 17, 30):
         again = np.repeat(values, counts[line].astype(int), axis=0)
@@ -223,10 +224,10 @@ def test_a_resample_of_images_is_ranked_anew():
 def test_nine_images_are_too_few_and_a_constant_score_ranks_nothing():
     values = planted(9, 1, 4)
     values[:] = np.random.default_rng(0).normal(size=values.shape)
-    assert np.isnan(image_correlations(np.array(["dog"] * 9), values, 3)).all()
+    assert np.isnan(image_correlations(np.array(["dog"] * 9), values)).all()
     values = np.random.default_rng(0).normal(size=(20, 1, 2))
     values[:, :, 1] = 7
-    assert np.isnan(image_correlations(np.array(["dog"] * 20), values, 3)).all()
+    assert np.isnan(image_correlations(np.array(["dog"] * 20), values)).all()
 
 
 def test_the_mean_over_cells_leaves_out_undefined_ones_and_resamples_images_for_all_cells_at_once():

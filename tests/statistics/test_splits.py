@@ -8,9 +8,11 @@ from harmonia.results.summary import summarise
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.splits import agreement, classes, source_right
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
-def compared(*cells, num_resamples=200):
-    (comparison,) = compare(as_gathered(*cells), num_resamples=num_resamples)
+
+def compared(*cells):
+    (comparison,) = compare(as_gathered(*cells))
     return comparison
 
 

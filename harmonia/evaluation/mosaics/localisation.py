@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -29,8 +29,12 @@ from harmonia.models.classifier import class_indices
 from harmonia.results import tracked_rows, tracking
 from harmonia.results.localisation import (
     AGGATT,
+    DIFULL,
+    DIPART,
+    GRIDPG,
     LOCALISATION,
     MOSAICS,
+    Protocol,
     read_localisation,
     summarise_localisation,
     write_aggatt,
@@ -53,7 +57,7 @@ class Localisation(Evaluation):
     section: ClassVar[str] = "harmonia.report.sections.localisation"
     files: ClassVar[tuple[str, ...]] = (LOCALISATION, AGGATT, MOSAICS)
 
-    protocol: Literal["gridpg", "difull", "dipart"]
+    protocol: Protocol
     n: int = 2  # images a side
     grids: int = 500  # at most
     confidence: float = 0.99  # least probability of the right class on the whole image
@@ -107,14 +111,14 @@ class Localisation(Evaluation):
     @property
     def scored(self) -> tuple[int, ...]:
         """Cells of a mosaic, row by row, whose maps are made: of GridPG all, else those of the repeated class."""
-        return tuple(range(self.n**2)) if self.protocol == "gridpg" else (0, self.n**2 - 1)
+        return tuple(range(self.n**2)) if self.protocol == GRIDPG else (0, self.n**2 - 1)
 
     def draw(self, job: Job) -> tuple[Grids, int]:
         """The mosaics that every method sees, of so many sure images; the source's predictions must be complete."""
         pool = self.pool(job)
         labels = [record.class_name or "" for record in job.images.records]
         keys = np.array([job.images.key(index) for index in range(len(labels))], np.uint64)
-        repeat = self.protocol != "gridpg"
+        repeat = self.protocol != GRIDPG
         return draw_grids(pool, labels, keys, self.n, self.grids, repeat, self.seed), len(pool)
 
     def pool(self, job: Job) -> list[int]:
@@ -157,19 +161,19 @@ class Localisation(Evaluation):
 
     def present(self, job: Job) -> Present:
         """The source as the protocol shows mosaics to it; the heads of DiPart share one network."""
-        if self.protocol == "difull":
+        if self.protocol == DIFULL:
             return PerCell
         whole = on_mosaics(job.source, self.n, self._positions(job) or "interpolated")
-        if self.protocol == "gridpg":
+        if self.protocol == GRIDPG:
             return lambda classifier, n, cell: whole
         return lambda classifier, n, cell: PartHead(whole.classifier, n, cell)
 
     def _positions(self, job: Job) -> Positions | None:
         """What becomes of position embeddings; None where there is nothing to decide."""
         adds = isinstance(getattr(job.source.network, "pos_embed", None), torch.Tensor)
-        if self.protocol == "dipart":
+        if self.protocol == DIPART:
             return "tiled" if adds else None  # a cell's patches must have the positions of a whole image
-        return self.positions if self.protocol == "gridpg" and (adds or self.positions == "downscaled") else None
+        return self.positions if self.protocol == GRIDPG and (adds or self.positions == "downscaled") else None
 
     def _write_rows(self, job: Job, grids: Grids, maps: ShardSet) -> None:
         size = grids.n * job.source.view.size

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harmonia.report.figures.style import GREY, PALETTE, TEXT_WIDTH, CaptionedFigure, short
-from harmonia.results.localisation import AGGATT_BINS, read_aggatt
-from harmonia.statistics.localisation import PROTOCOLS, MosaicScores
+from harmonia.results.localisation import AGGATT_BINS, PROTOCOLS, read_aggatt
+from harmonia.statistics.localisation import MosaicScores
 
 CLIPPED = 99.5  # percent of a method's values below the end of its colour scale
 

@@ -18,7 +18,7 @@ from harmonia.results.logged_names import CELLS
 from harmonia.statistics.localisation import mosaic_scores, without_repeats
 
 
-class Localisation(Section):
+class LocalisationSection(Section):
     """Jobs on mosaics."""
 
     rows_file = LOCALISATION

@@ -9,7 +9,7 @@ from harmonia.report.contract import Section
 from harmonia.report.figures.ranking import link_figures, ranking_figures
 from harmonia.report.figures.style import CaptionedFigure, of_setting
 from harmonia.report.panels import Panels
-from harmonia.report.sections.transfer import Transfer
+from harmonia.report.sections.transfer import TransferSection
 from harmonia.report.tables import ranking as tables
 from harmonia.results.gathered_scores import gather_scores, job_scores
 from harmonia.results.jobs import JobFolder
@@ -19,7 +19,7 @@ from harmonia.statistics.metric_transfer import link, transferred
 from harmonia.statistics.ranking import agreement_over_images, agreement_over_methods, ranking
 
 
-class Ranking(Section):
+class RankingSection(Section):
     """Jobs that scored maps; whether scores foretell transfer is told by jobs of transfer of the same maps."""
 
     rows_file = SCORES
@@ -42,7 +42,7 @@ class Ranking(Section):
         links = [
             linked
             for section in self.earlier
-            if isinstance(section, Transfer)
+            if isinstance(section, TransferSection)
             for linked in transferred(settings, section.comparisons, section.rows, [job.job for job in section.jobs])
         ]
         self._lines = [ranking(scored) for scored in settings]

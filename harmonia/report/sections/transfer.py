@@ -28,7 +28,7 @@ from harmonia.statistics.comparison import compare
 from harmonia.statistics.contrasts import ALL_SOURCES, missing
 
 
-class Transfer(Section):
+class TransferSection(Section):
     """Jobs that showed features to targets."""
 
     rows_file = ROWS

@@ -13,7 +13,7 @@ from harmonia.report.names import RANDOM_WEIGHTS, method_labels
 from harmonia.report.tables.typeset import MISSING, table
 from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import Comparison
-from harmonia.statistics.inference import LEVEL
+from harmonia.statistics.inference import LEVEL, NUM_RESAMPLES
 
 # by the frame's column, where its name, with (%) behind what is neither text nor a count, is not enough
 HEADINGS = {"method_label": "Method", "label": "Class", "kind": "Question", "p_holm": "p, Holm", "cka": "CKA"}
@@ -98,7 +98,7 @@ def intervals_in_words(comparison: Comparison) -> str:
     alone = (np.unique(comparison.labels, return_counts=True)[1] == 1).any()
     together = ", classes of one image together (which leaves none of F1, macro)" if alone else ""
     return (
-        f"{100 * LEVEL:.0f} % intervals: percentile bootstrap, {comparison.num_resamples:,} resamples of the images "
+        f"{100 * LEVEL:.0f} % intervals: percentile bootstrap, {NUM_RESAMPLES:,} resamples of the images "
         f"within their class{together}; networks and maps are held fixed. One without width says "
         "that within every class all images are alike."
     )

@@ -14,13 +14,12 @@ from harmonia.results.gathered_scores import ScoredMaps
 from harmonia.statistics.inference import LEVEL, NUM_RESAMPLES
 from harmonia.statistics.metric_transfer import ARM, CONTROL, MetricLinks, Transferred
 from harmonia.statistics.ranking import (
-    MIN_METHODS,
     AgreementOverImages,
     AgreementOverMethods,
     RankedMethods,
     rank_spread,
 )
-from harmonia.statistics.ranks import IMAGE_RESAMPLES, MIN_IMAGES
+from harmonia.statistics.ranks import IMAGE_RESAMPLES, MIN_IMAGES, MIN_TOLD
 
 RANKING, SPREAD, METRIC_AGREEMENT, LINK = "ranking", "rank_spread", "metric_agreement", "metric_transfer"
 INTERVALS = (
@@ -97,14 +96,14 @@ def metric_agreement_table(
         columns = {"Metric": list(of_images["first"]), "and": list(of_images["second"])}
         for source, part in of_methods.groupby("source", sort=False):
             columns[f"Over methods of {source}"] = _rhos(part, "rho")
-            if (most := int(part["methods"].max())) < MIN_METHODS:
+            if (most := int(part["methods"].max())) < MIN_TOLD:
                 few.append(f"{source} has {_counted(most, 'method')}: too few for a rank correlation over methods.")
         columns |= {"Over images, mean of cells": _rhos(of_images, "rho"), "Cells": text(of_images, "cells")}
         frame = pd.concat([of_methods.assign(units="methods"), of_images.assign(units="images", source="all")])
         parts.append((scores.setting, columns, frame))
     caption = (
         "Do metrics agree? Spearman's rho of each two, turned so that more is better. Over methods: of their means, "
-        f"one source, {MIN_METHODS} methods or more; other images are drawn, methods stay. Over images: within a "
+        f"one source, {MIN_TOLD} methods or more; other images are drawn, methods stay. Over images: within a "
         f"source and method, {MIN_IMAGES} images or more, mean over these cells ({IMAGE_RESAMPLES:,} resamples)."
     )
     return _table(METRIC_AGREEMENT, "Agreement of metrics", settings, parts, caption, 2, few)
@@ -121,10 +120,10 @@ def link_table(settings: Sequence[ScoredMaps], links: Sequence[tuple[Transferred
         columns |= {name.capitalize(): text(frame, name) for name in ("cells", "methods", "sources")}
         columns |= {"Over images": _rhos(frame, "over_images"), "Cells of images": text(frame, "image_cells")}
         parts.append(({**link.scores.setting, "fill": link.fill}, columns, frame))
-        if (most := int(frame["most_methods"].max())) < MIN_METHODS:
+        if (most := int(frame["most_methods"].max())) < MIN_TOLD:
             few.append(
                 f"Too few cells: at most {_counted(most, 'method')} of a source have both scores and transfer, and a "
-                f"rank correlation over methods needs {MIN_METHODS}."
+                f"rank correlation over methods needs {MIN_TOLD}."
             )
     caption = (
         f"Does a metric foretell transfer? Spearman's rho with what is left of {ARM} above {CONTROL} in the targets "

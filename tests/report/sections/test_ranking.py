@@ -122,7 +122,7 @@ def test_with_transfer_it_is_said_which_metric_foretells_it(run):
     jobs = find_jobs(run)
     rows = gather([job_rows(job) for job in jobs if (job.folder / ROWS).is_file()])
     found, _ = gather_scores([job_scores(job) for job in jobs if not (job.folder / ROWS).is_file()])
-    links = [(part, link(part)) for part in transferred(found, compare(rows, 10), rows, jobs)]
+    links = [(part, link(part)) for part in transferred(found, compare(rows), rows, jobs)]
     table = link_table(found, links)
     numbers = table.numbers.set_index("metric")
     assert numbers.loc[["insertion", "deletion"], "over_cells"].tolist() == pytest.approx([1, -1])

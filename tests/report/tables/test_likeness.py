@@ -11,7 +11,10 @@ from rows_in_memory import as_gathered
 from harmonia.report.tables.contrasts import likeness_table
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import compare
-from harmonia.statistics.likeness import MIN_PAIRS, correlations
+from harmonia.statistics.likeness import correlations
+from harmonia.statistics.ranks import MIN_TOLD
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
 
 MODELS = ("a", "b", "c")  # six pairs
 
@@ -40,7 +43,7 @@ def test_sources_of_random_weights_do_not_count():
 
 
 def test_fewer_pairs_than_needed_give_no_correlation():
-    few = pairs([0.1] * (MIN_PAIRS - 1) + [np.nan], np.linspace(0.1, 0.9, MIN_PAIRS))
+    few = pairs([0.1] * (MIN_TOLD - 1) + [np.nan], np.linspace(0.1, 0.9, MIN_TOLD))
     assert correlations(few, "soft").empty
 
 
@@ -51,7 +54,7 @@ def grid(gathered_cell, models):
         for number, target in enumerate(models):
             for arm, hits in (("image", 8 - number), ("soft", 5 - number), ("dim", 2)):
                 parts.append(gathered_cell("1" * hits + "0" * (10 - hits), arm=arm, source=source, target=target))
-    return compare(as_gathered(*parts), num_resamples=20)
+    return compare(as_gathered(*parts))
 
 
 def test_the_table_prints_every_pair_once_and_the_correlation_beneath(gathered_cell):

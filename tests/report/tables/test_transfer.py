@@ -7,6 +7,8 @@ from harmonia.report.tables.transfer import transfer_matrix, transfer_tables
 from harmonia.results.summary import summarise
 from harmonia.statistics.comparison import cell_estimates, compare
 
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
 DASH = "\N{EN DASH}"
 
 
@@ -14,8 +16,8 @@ def soft_tables(*cells):
     return transfer_tables(compared(*cells), "soft")
 
 
-def compared(*cells, num_resamples=200):
-    return compare(as_gathered(*cells), num_resamples=num_resamples)
+def compared(*cells):
+    return compare(as_gathered(*cells))
 
 
 def grid(gathered_cell, source="e7", targets=("e7", "e6", "e5"), methods=("ss", "gc"), arms=("image", "soft"), **given):
