@@ -21,7 +21,7 @@ CELL_COLUMN = "cell"  # of rows: the position of their cell among the cells
 _OF_ROWS = ["source", "method", "label_policy", "fill", "target", "arm"]  # the same in all rows of a cell
 
 
-class Explainer(frames.Frame):
+class Explainers(frames.Frame):
     """Who explains: a network with a method."""
 
     source: str
@@ -29,14 +29,14 @@ class Explainer(frames.Frame):
     variant: str  # options in which it differs from others of the source and method; "" where in none
 
 
-class Cell(Explainer):
+class CellNames(Explainers):
     """What is shown to whom."""
 
     target: str  # the network asked
     arm: str  # what it is shown
 
 
-class CellFacts(Cell):
+class CellFacts(CellNames):
     """A cell, its job and its networks."""
 
     job: str  # its folder
@@ -62,7 +62,7 @@ class Cells(CellFacts):
     image_set: str  # digest of the images, "" of a job alone
 
 
-EXPLAINER, CELL = Explainer.columns_of(), Cell.columns_of()
+EXPLAINER, CELL = Explainers.columns_of(), CellNames.columns_of()
 Read = Callable[[Sequence[str]], Iterable[frames.Frame]]
 
 

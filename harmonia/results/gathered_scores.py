@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from harmonia.results.frames import Frame
-from harmonia.results.gathered import EXPLAINER, Explainer, that_count, told_apart
+from harmonia.results.gathered import EXPLAINER, Explainers, that_count, told_apart
 from harmonia.results.jobs import JobFolder, differing
 from harmonia.results.scores import read_scores
 
@@ -21,7 +21,7 @@ FLAG = "_looks_at_model"
 _NO_METRIC = ("evaluation.name", "evaluation._target_", "evaluation.metric._target_")
 
 
-class ScoredCells(Explainer):
+class ScoredCells(Explainers):
     """A line for each source with a method."""
 
     maps: str  # what made them, see maps_key
@@ -107,12 +107,12 @@ def gather_scores(scores_of_jobs: Sequence[pd.DataFrame]) -> tuple[list[ScoredMa
     lines["variant"] = lines.groupby([*setting, "source", "method"])["maps"].transform(differing)
     options = lines.groupby([*setting, "metric"])["metric_options"].transform(differing)
     lines["metric"] += options.map(lambda text: f" ({text})" if text else "")
-    counted = lines[that_count(lines, [*setting, *EXPLAINER, "metric"])]
+    counts = that_count(lines, [*setting, *EXPLAINER, "metric"])
     settings = [
-        _scored_maps(dict(zip(setting, names, strict=True)), part)
-        for names, part in counted.groupby(setting, sort=False)
+        _scored_maps(dict(zip(setting, names, strict=True)), part[counts[part.index]])
+        for names, part in lines.groupby(setting, sort=False)
     ]
-    return settings, set(lines["folder"]) - set(counted["folder"])
+    return settings, set(lines["folder"]) - set(lines["folder"][counts])
 
 
 def _scored_maps(setting: Mapping[str, str], parts: Any) -> ScoredMaps:

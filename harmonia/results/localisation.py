@@ -3,20 +3,20 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from harmonia.errors import InputError
+from harmonia.results.frames import Frame
 from harmonia.results.parquet import RowsFile
 from harmonia.store.files import replacing, write_text
 
-Protocol = Literal["gridpg", "difull", "dipart"]
-GRIDPG, DIFULL, DIPART = PROTOCOLS = get_args(Protocol)
+MosaicProtocol = Literal["gridpg", "difull", "dipart"]
+GRIDPG, DIFULL, DIPART = PROTOCOLS = get_args(MosaicProtocol)
 LOCALISATION = "localisation.parquet"
 AGGATT = "aggatt.safetensors"
 AGGATT_BINS = ((0, 2), (2, 5), (5, 50), (50, 95), (95, 98), (98, 100))  # percent of the ranks, best first
@@ -49,9 +49,9 @@ _FILE = RowsFile(LOCALISATION, SCHEMA)
 write_localisation, read_localisation = _FILE.write, _FILE.read
 
 
-def summarise_localisation(rows: pd.DataFrame) -> dict[str, float | int | None]:
+def summarise_localisation(rows: Frame) -> dict[str, float | int | None]:
     """One job's metrics, `<source>/<protocol>/<metric>`: localisation's mean, median and quartiles, and counts."""
-    scores: Any = rows["localisation"]
+    scores = rows["localisation"]
     key = f"{rows['source'].iloc[0]}/{rows['protocol'].iloc[0]}"
     return {
         f"{key}/localisation": float(scores.mean()),

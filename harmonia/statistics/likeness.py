@@ -13,7 +13,7 @@ import pandas as pd
 from harmonia.arms import is_feature
 from harmonia.errors import InputError
 from harmonia.results.frames import Frame
-from harmonia.results.gathered import CELL, SETTING, Cell
+from harmonia.results.gathered import CELL, SETTING, CellNames
 from harmonia.results.jobs import JobFolder
 from harmonia.results.representations import read_representations
 from harmonia.statistics.cka import linear_cka
@@ -24,7 +24,7 @@ from harmonia.statistics.ranks import MIN_TOLD, rank_correlation
 MEASURES = {"agreement": "agreement of predictions", "cka": "linear CKA"}
 
 
-class ModelPairs(Cell, Estimates):
+class ModelPairs(CellNames, Estimates):
     """A line per source, other target, method and feature arm whose whole images have run."""
 
     random_weights: bool  # of the source

@@ -11,14 +11,14 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from harmonia.results.gathered import EXPLAINER, Explainer
+from harmonia.results.gathered import EXPLAINER, Explainers
 from harmonia.results.gathered_scores import Metrics, ScoredMaps
 from harmonia.statistics.estimates import Estimate, Estimates
 from harmonia.statistics.inference import NUM_RESAMPLES, Resampled, interval, ratio, resamples, strata
 from harmonia.statistics.ranks import MIN_TOLD, image_correlations, mean_over_cells, mean_ranks, spearman
 
 
-class RankedMethods(Explainer, Estimates):
+class RankedMethods(Explainers, Estimates):
     """A line per cell and metric that has run."""
 
     metric: str

@@ -93,7 +93,7 @@ def rank_correlation(x: Mapping[tuple[str, str], float], y: Mapping[tuple[str, s
     pairs = [pair for pair, value in y.items() if math.isfinite(value) and frozenset(pair) in alike]
     models = sorted({name for pair in pairs for name in pair})
     if len(pairs) < MIN_DEFINED:
-        return RankCorrelation(*[math.nan] * 4, len(pairs), len(models))
+        return RankCorrelation(math.nan, math.nan, math.nan, math.nan, len(pairs), len(models))
     source, target = np.array([[models.index(name) for name in pair] for pair in pairs]).T
     likeness = np.array([[alike.get(frozenset((a, b)), math.nan) for b in models] for a in models])
     number = np.array([y[pair] for pair in pairs])
@@ -161,9 +161,10 @@ def image_correlations(labels: np.ndarray, values: np.ndarray) -> Resampled:
 def _cell_correlations(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
     """(lines, m, m), for counts (lines, images) of how often each image occurs and values (images, m)."""
     rhos = np.full((len(counts), values.shape[1], values.shape[1]), np.nan)
+    has_value = ~np.isnan(values)
     by_images: dict[bytes, tuple[np.ndarray, list[tuple[int, int]]]] = {}  # pairs of columns by the images of both
     for pair in combinations(range(values.shape[1]), 2):
-        images = ~np.isnan(values[:, pair]).any(1)
+        images = has_value[:, pair[0]] & has_value[:, pair[1]]
         by_images.setdefault(images.tobytes(), (images, []))[1].append(pair)
     for images, pairs in by_images.values():
         if images.sum() >= MIN_IMAGES:

@@ -34,7 +34,7 @@ from harmonia.results.localisation import (
     GRIDPG,
     LOCALISATION,
     MOSAICS,
-    Protocol,
+    MosaicProtocol,
     read_localisation,
     summarise_localisation,
     write_aggatt,
@@ -57,7 +57,7 @@ class Localisation(Evaluation):
     section: ClassVar[str] = "harmonia.report.sections.localisation"
     files: ClassVar[tuple[str, ...]] = (LOCALISATION, AGGATT, MOSAICS)
 
-    protocol: Protocol
+    protocol: MosaicProtocol
     n: int = 2  # images a side
     grids: int = 500  # at most
     confidence: float = 0.99  # least probability of the right class on the whole image
@@ -194,7 +194,7 @@ class Localisation(Evaluation):
             "protocol": self.protocol,
             "layer": job.layer,
         }
-        columns = {name: [value] * len(where) for name, value in constant.items()}
+        columns: dict[str, Any] = {name: [value] * len(where) for name, value in constant.items()}
         columns |= {name: [fact[name] for fact in facts] for name in ("predicted", "in_top")}
         columns |= {
             "grid": [grid for grid, _ in where],
