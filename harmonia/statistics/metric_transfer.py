@@ -33,8 +33,10 @@ class MetricLinks(Estimates):
 
     metric: str
     better: str  # "higher", "lower" or ""
-    over_cells: Estimate  # rho over the methods of a source, mean over sources
+    over_cells: float  # rho over the methods of a source, mean over sources
     over_cells_p: float
+    over_cells_low: float  # bounds of the 95 % interval
+    over_cells_high: float
     cells: int
     methods: int
     sources: int
@@ -196,4 +198,4 @@ def _over_cells(cells: ScoredCells, means: np.ndarray, above: np.ndarray) -> tup
         at = np.searchsorted(in_use, method[used]), np.searchsorted(enough, source[used])
         tables[:, *at] = means[used], above[used]
         p = ranks.permutation_p(*tables)
-    return value, low, high, p, used.sum(), len(in_use), len(enough), counts.max(initial=0)
+    return value, p, low, high, used.sum(), len(in_use), len(enough), counts.max(initial=0)

@@ -162,8 +162,9 @@ def agreement_over_methods(scores: ScoredMaps) -> AgreementOverMethods:
             if len(methods) >= MIN_TOLD:
                 rhos = spearman(*(means[:, methods, metric] for metric in pair))
             names = scores.metrics["metric"].iloc[list(pair)]
-            lines.append((*names, *interval(rhos), source, len(methods)))
-    return AgreementOverMethods.of_lines(lines)
+            lines.append((source, *names, *interval(rhos), len(methods)))
+    columns = ["source", *MetricAgreement.columns_of(), "methods"]
+    return AgreementOverMethods.checked(pd.DataFrame(lines, columns=columns))
 
 
 def agreement_over_images(scores: ScoredMaps) -> AgreementOverImages:
