@@ -12,7 +12,7 @@ NAMES = r"soft|dim|blobs|centre|area|same_class|other_class|complement|silhouett
 # what else these words are: columns of small maps and their page's, an optimiser's fact, a way to resize
 OTHER_MEANINGS = {
     ("results/maps.py", "soft"),
-    ("report/page/write.py", "soft"),
+    ("report/page/data.py", "soft"),
     ("attribution/soundness.py", "area"),
     ("evaluation/mosaics/aggatt.py", "area"),
     ("evaluation/mosaics/localisation.py", "area"),
