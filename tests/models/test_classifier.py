@@ -94,11 +94,11 @@ def test_efficientnet_lite_predicts_as_timm_does(number):
     assert right >= 16  # of 20: trained weights, and classes by their names
 
 
-@pytest.mark.parametrize(
-    "arch",
-    ["tf_efficientnet_lite0", "deit_tiny_patch16_224", "mobilenetv2_100", "mobilenetv3_small_050", "resnet18",
-     "convnext_atto", "swin_tiny_patch4_window7_224", "deit_tiny_distilled_patch16_224", "vgg11"],
-)  # fmt: skip
+SMALL_ONES = ["tf_efficientnet_lite0", "mobilenetv2_100", "mobilenetv3_small_050", "resnet18", "convnext_atto"]
+LARGE_ONES = ["deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "swin_tiny_patch4_window7_224", "vgg11"]
+
+
+@pytest.mark.parametrize("arch", [*SMALL_ONES, *(pytest.param(arch, marks=pytest.mark.slow) for arch in LARGE_ONES)])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_representing_an_image_changes_no_bit_of_its_logits(arch, precision):
     if arch == "vgg11" and precision != "32-true":
