@@ -69,7 +69,13 @@ name: brightness
 least: 0
 """
 WORDS = ["source=timm", "source.arch=test_resnet", "source.weights=random", "method=gc", "data=folder", "logger=none"]
-WORDS += ["data.root=images", "trainer=cpu", "evaluation=brightness", "store.shard_size=2"]
+WORDS += [
+    "data.root=images",
+    "trainer=cpu",
+    "evaluation=brightness",
+    "store.shard_size=2",
+    "packages=[planted_brightness]",
+]
 
 
 def test_its_numbers_reach_a_logger(cli, words, tmp_path):

@@ -70,6 +70,39 @@ def read(settings: type[T], values: Mapping[str, Any], key: str = "") -> T:
     return settings(**{name: _typed(_dotted(key, name), annotation, values[name]) for name, annotation in arguments})
 
 
+# beside harmonia's own, what conf/ names: exactly these, as others of their package read pickles
+_BUILT_TOO = (
+    "pytorch_lightning.Trainer",
+    "pytorch_lightning.loggers.WandbLogger",
+    "pytorch_lightning.loggers.CSVLogger",
+    "lightning_fabric.plugins.environments.LightningEnvironment",
+)
+
+
+def refuse_foreign_targets(values: Any, packages: Sequence[str], key: str = "") -> None:
+    """Refuses a configuration in which some _target_ is not of harmonia or of these packages, before it is imported.
+
+    Anything that Python can import may be called through a _target_: torch.load, which reads pickles, too.
+    """
+    if isinstance(values, list | tuple):
+        values = dict(enumerate(values))
+    if not isinstance(values, Mapping):
+        return
+    for name, value in values.items():
+        refuse_foreign_targets(value, packages, _dotted(key, str(name)))
+    path = values.get("_target_")
+    if isinstance(path, str) and path not in _BUILT_TOO:
+        package = path.partition(".")[0]
+        if package in packages:
+            # what a module of the package has merely imported is not the package's
+            package = str(getattr(_locate(key, values), "__module__", "")).partition(".")[0]
+        if package not in packages:
+            raise InputError(
+                f"{key}._target_ must lie in {' or '.join(packages)}, got {path!r}; "
+                "code of your own runs by packages=[NAME]"
+            )
+
+
 def _typed(key: str, annotation: Any, value: Any) -> Any:
     if get_origin(annotation) is dict and is_dataclass(entry := get_args(annotation)[1]):
         return {name: _typed(f"{key}.{name}", entry, options) for name, options in (value or {}).items()}

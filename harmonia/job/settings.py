@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from harmonia.cli.options import AtLeast, Group, read
+from harmonia.cli.options import AtLeast, Group, read, refuse_foreign_targets
 from harmonia.errors import InputError
 from harmonia.models.classifier import ModelSpec
 
@@ -45,6 +45,7 @@ class Tracking:
 class Settings:
     """Held against their types in this order: a model's option may repeat one of the keys before it."""
 
+    packages: list[str]  # whose classes are built beside harmonia's
     seed: Annotated[int, AtLeast(0)]
     batch_size: Annotated[Literal["auto"] | int, AtLeast(1)]
     num_threads: Annotated[int | None, AtLeast(1)]
@@ -82,4 +83,6 @@ def settings_of(config: DictConfig) -> Settings:
     """A composed configuration, resolved; what does not fit is refused in one line."""
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     groups = ("source", "target", "method", "data", "label", "fill", "evaluation", "trainer")
+    packages = values.get("packages")
+    refuse_foreign_targets(values, ("harmonia", *(packages if isinstance(packages, list) else ())))
     return read(Settings, {**dict.fromkeys(groups), **values, "resolved": values})

@@ -18,7 +18,7 @@ from harmonia.store.files import JOBS, locked
 log = logging.getLogger(__name__)
 
 
-_due: list[tuple[Path, str, list[str]]] = []  # reports to be written: folder, arm, dotted names of evaluations
+_due: list[tuple[Path, str, list[str]]] = []  # reports to be written: folder, arm, classes of the user's own packages
 
 
 class ReportAfterSweep(Callback):
@@ -37,7 +37,10 @@ class ReportAfterSweep(Callback):
 
     def _remember(self, config: DictConfig, folder: str) -> None:
         start = OmegaConf.select(config, "hydra.runtime.cwd", throw_on_missing=False) or "."
-        _due.append((Path(start, folder), self._arm, list(dict.fromkeys(_evaluations(config)))))
+        # those of harmonia are known without torch, which their evaluations import; others are no code to be run
+        packages = OmegaConf.select(config, "packages") or ()
+        own = [name for name in _evaluations(config) if name.partition(".")[0] in packages]
+        _due.append((Path(start, folder), self._arm, list(dict.fromkeys(own))))
 
 
 def _evaluations(config: DictConfig) -> Iterator[str]:
@@ -78,9 +81,8 @@ def report_sweep() -> None:
             from harmonia.report.written import print_report
             from harmonia.results.jobs import logged_to_wandb
 
-            # those of harmonia are known without torch, which their evaluations import
-            others = [get_class(name) for name in evaluations if not name.startswith("harmonia.")]
-            sections = [evaluation.section for evaluation in others if hasattr(evaluation, "section")]
+            own = map(get_class, evaluations)
+            sections = [evaluation.section for evaluation in own if hasattr(evaluation, "section")]
             # processes that share a sweep's folder end together: one report at a time
             with locked(folder / ".report.lock", JOBS, wait=True):
                 report = write_report(folder, arm=arm, sections=sections)

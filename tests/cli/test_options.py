@@ -350,3 +350,28 @@ def test_root_keys_that_do_not_fit_are_refused(override, message):
     with pytest.raises(InputError) as refusal:
         settings_of(composed(override))
     assert str(refusal.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("override", "path"),
+    [
+        ("fill._target_=torch.load", "torch.load"),
+        ("fill._target_=harmonia.models.load.torch.load", "harmonia.models.load.torch.load"),
+        ("logger._target_=pytorch_lightning.LightningModule.load_from_checkpoint", "pytorch_lightning.LightningModule"),
+        ("+fill.deep.list=[{_target_:pickle.load}]", "pickle.load"),
+        ("+trainer.callbacks=[{_target_:os.system,command:x}]", "os.system"),
+        ("method._target_=planted.Method", "planted.Method"),
+    ],
+)
+def test_no_target_outside_of_harmonia_is_built(override, path):
+    """Through another library a _target_ reads pickles, or runs whatever it likes."""
+    with pytest.raises(InputError, match=r"_target_ must lie in harmonia, got ") as refusal:
+        settings_of(composed(override))
+    assert path in str(refusal.value)
+    assert str(refusal.value).endswith("code of your own runs by packages=[NAME]")
+
+
+def test_a_package_that_the_user_names_is_built():
+    own = Method.__module__.partition(".")[0]  # where it is written, not where it is found
+    settings = settings_of(composed(f"packages=[planted,{own}]", "method._target_=planted.Method"))
+    assert settings.method.options["_target_"] == "planted.Method"

@@ -77,7 +77,8 @@ def probed(cli, tmp_path, monkeypatch):
 
     def call(*words, metric=Probe, report=False):
         target = f"evaluation.metric._target_={metric.__module__}.{metric.__name__}"
-        code, _, err = cli(*WORDS, "method=grad", "evaluation=sparseness", target, *words, report=report)
+        package = f"packages=['{metric.__module__.partition('.')[0]}']"
+        code, _, err = cli(*WORDS, "method=grad", "evaluation=sparseness", target, package, *words, report=report)
         assert code == 0, err
         return read_scores(tmp_path / "job"), json.loads((tmp_path / "job" / "summary.json").read_text())
 

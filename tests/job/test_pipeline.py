@@ -424,7 +424,9 @@ def test_a_method_is_one_module_and_one_yaml(cli, tmp_path, monkeypatch):
     (tmp_path / "more" / "method").mkdir(parents=True)
     (tmp_path / "more" / "method" / "bright.yaml").write_text("_target_: brightness.Brightness\nname: bright\n")
     monkeypatch.syspath_prepend(tmp_path)
-    code, _, err = cli(*FAST, f"hydra.searchpath=[file://{tmp_path}/more]", "method=bright", "target=self")
+    code, _, err = cli(
+        *FAST, f"hydra.searchpath=[file://{tmp_path}/more]", "method=bright", "target=self", "packages=[brightness]"
+    )
     assert code == 0, err
     summary = read_summary(tmp_path / "job")
     assert summary["lite0/area50/kept_area"] == pytest.approx(0.5)

@@ -141,7 +141,8 @@ def test_a_job_without_its_recorded_rows_is_unfinished(tmp_path):
 
 def configured(run, **more):
     hydra = {"run": {"dir": str(run)}, "sweep": {"dir": str(run)}, "runtime": {"cwd": "/"}}
-    return OmegaConf.create({"evaluation": {"_target_": "brightness_rows.Evaluation"}, "hydra": hydra | more})
+    evaluation = {"_target_": "brightness_rows.Evaluation"}
+    return OmegaConf.create({"evaluation": evaluation, "packages": ["brightness_rows"], "hydra": hydra | more})
 
 
 def test_after_a_run_the_evaluation_that_ran_names_its_section(run, module, capsys):
@@ -170,6 +171,14 @@ def test_after_a_sweep_of_evaluations_each_names_its_section(run, module, capsys
         ReportAfterSweep().on_multirun_start(config)
     report_sweep()
     assert "Bright maps." in capsys.readouterr().out
+
+
+def test_after_a_run_no_code_is_imported_that_the_user_has_not_named(run, module, capsys):
+    config = configured(run)
+    config.packages = []
+    ReportAfterSweep().on_run_end(config, job_return=JobReturn(status=JobStatus.COMPLETED))
+    report_sweep()
+    assert "Bright maps." not in capsys.readouterr().out
 
 
 def test_its_panels_are_in_the_workspace(tmp_path, module, capsys):

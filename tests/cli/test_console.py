@@ -1,0 +1,39 @@
+"""Laws of the command `harmonia`: each door is what python -m opens, and a received folder's code stays shut."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harmonia.__main__ import DOORS, main
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_shows_its_own_help(door, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["harmonia", door, "--help"])
+    try:
+        code = main()
+    except SystemExit as end:  # argparse's
+        code = end.code
+    out, err = capfd.readouterr()
+    assert (code or 0, err) == (0, "")
+    assert "harmonia" in out
+
+
+@pytest.mark.parametrize(("words", "got"), [([], "''"), (["rnu"], "'rnu'")])
+def test_another_word_is_refused_with_the_doors(words, got, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["harmonia", *words])
+    assert main() == 2
+    line = f"the first word must be one of run, plan, report, store, dashboard, got {got}; see harmonia --help"
+    assert capsys.readouterr().err == f"harmonia: {line}\n"
+
+
+def test_nothing_is_imported_from_the_folder_where_it_is_typed(tmp_path):
+    (tmp_path / "difflib.py").write_text("raise SystemExit('code of the folder was run')\n")
+    command = Path(sys.executable).with_name("harmonia")
+    if not command.exists():
+        pytest.skip("harmonia is not installed with its command")
+    ended = subprocess.run([command, "report"], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("harmonia: argument run must be given")
