@@ -134,7 +134,8 @@ def test_the_evaluation_that_a_page_adds_runs_is_planned_and_has_its_table(cli, 
     (tmp_path / "conf" / "evaluation").mkdir(parents=True)
     (tmp_path / "conf" / "evaluation" / "positive_share.yaml").write_text(block("yaml", "adding-an-evaluation.md"))
     monkeypatch.syspath_prepend(tmp_path)
-    words = [f"hydra.searchpath=[file://{tmp_path}/conf]", "evaluation=positive_share", "data=samples", "data.limit=2"]
+    words = ["packages=[positive_share]", f"hydra.searchpath=[file://{tmp_path}/conf]", "evaluation=positive_share"]
+    words += ["data=samples", "data.limit=2"]
     words += ["source=lite0", "target=self", "method=gc", "trainer=cpu", "logger=csv", "hydra.run.dir=job"]
     try:
         assert plan.main(["--images", "0", *words]) == 0

@@ -67,40 +67,7 @@ def read(settings: type[T], values: Mapping[str, Any], key: str = "") -> T:
     of the mapping itself, "" at the root.
     """
     arguments = _arguments(key, settings, values, keywords_only=False)
-    return settings(**{name: _typed(_dotted(key, name), annotation, values[name]) for name, annotation in arguments})
-
-
-# beside harmonia's own, what conf/ names: exactly these, as others of their package read pickles
-_BUILT_TOO = (
-    "pytorch_lightning.Trainer",
-    "pytorch_lightning.loggers.WandbLogger",
-    "pytorch_lightning.loggers.CSVLogger",
-    "lightning_fabric.plugins.environments.LightningEnvironment",
-)
-
-
-def refuse_foreign_targets(values: Any, packages: Sequence[str], key: str = "") -> None:
-    """Refuses a configuration in which some _target_ is not of harmonia or of these packages, before it is imported.
-
-    Anything that Python can import may be called through a _target_: torch.load, which reads pickles, too.
-    """
-    if isinstance(values, list | tuple):
-        values = dict(enumerate(values))
-    if not isinstance(values, Mapping):
-        return
-    for name, value in values.items():
-        refuse_foreign_targets(value, packages, _dotted(key, str(name)))
-    path = values.get("_target_")
-    if isinstance(path, str) and path not in _BUILT_TOO:
-        package = path.partition(".")[0]
-        if package in packages:
-            # what a module of the package has merely imported is not the package's
-            package = str(getattr(_locate(key, values), "__module__", "")).partition(".")[0]
-        if package not in packages:
-            raise InputError(
-                f"{key}._target_ must lie in {' or '.join(packages)}, got {path!r}; "
-                "code of your own runs by packages=[NAME]"
-            )
+    return settings(**{name: _typed(dotted(key, name), annotation, values[name]) for name, annotation in arguments})
 
 
 def _typed(key: str, annotation: Any, value: Any) -> Any:
@@ -129,7 +96,7 @@ def _bound(options: Mapping[str, Any]) -> Callable[..., Any]:
     raise cause
 
 
-def _locate(group: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+def locate(group: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     """The class or function that _target_ names; a module that exists and does not import is a defect."""
     path = options.get("_target_")
     if not isinstance(path, str):
@@ -149,8 +116,8 @@ def _locate(group: str, options: Mapping[str, Any]) -> Callable[..., Any]:
 
 def check(key: str, options: Mapping[str, Any], keywords_only: bool = False) -> None:
     """Refuses options that their _target_ does not take."""
-    for name, annotation in _arguments(key, _locate(key, options), options, keywords_only):
-        _check_value(_dotted(key, name), annotation, options[name])
+    for name, annotation in _arguments(key, locate(key, options), options, keywords_only):
+        _check_value(dotted(key, name), annotation, options[name])
 
 
 def _arguments(
@@ -171,17 +138,17 @@ def _arguments(
         hydras = name.startswith("_") and name.endswith("_")  # _target_, _args_
         if not (name in named or takes_any or hydras):
             near = difflib.get_close_matches(name, named, n=1)
-            remedy = f"did you mean {_dotted(key, near[0])}?" if near else "--cfg job prints the ones it has"
+            remedy = f"did you mean {dotted(key, near[0])}?" if near else "--cfg job prints the ones it has"
             raise InputError(f"{key or 'the configuration'} has no option {name!r}; {remedy}")
     for name, parameter in named.items():
         if name in options:
             yield name, parameter.annotation
         elif parameter.default is parameter.empty and "_args_" not in options:
-            option = _dotted(key, name)
+            option = dotted(key, name)
             raise InputError(f"{option} must be given, it has no default; add {option}=VALUE")
 
 
-def _dotted(key: str, name: str) -> str:
+def dotted(key: str, name: str) -> str:
     return f"{key}.{name}" if key else name
 
 

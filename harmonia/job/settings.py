@@ -1,12 +1,12 @@
 """What a job is asked to do: every key of conf/config.yaml, typed once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from harmonia.cli.options import AtLeast, Group, read, refuse_foreign_targets
+from harmonia.cli.options import AtLeast, Group, dotted, locate, read
 from harmonia.errors import InputError
 from harmonia.models.classifier import ModelSpec
 
@@ -84,5 +84,38 @@ def settings_of(config: DictConfig) -> Settings:
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     groups = ("source", "target", "method", "data", "label", "fill", "evaluation", "trainer")
     packages = values.get("packages")
-    refuse_foreign_targets(values, ("harmonia", *(packages if isinstance(packages, list) else ())))
+    _refuse_foreign_targets(values, ("harmonia", *(packages if isinstance(packages, list) else ())))
     return read(Settings, {**dict.fromkeys(groups), **values, "resolved": values})
+
+
+# beside harmonia's own, what conf/ names: exactly these, as others of their package read pickles
+_BUILT_TOO = (
+    "pytorch_lightning.Trainer",
+    "pytorch_lightning.loggers.WandbLogger",
+    "pytorch_lightning.loggers.CSVLogger",
+    "lightning_fabric.plugins.environments.LightningEnvironment",
+)
+
+
+def _refuse_foreign_targets(values: Any, packages: Sequence[str], key: str = "") -> None:
+    """Refuses a configuration in which some _target_ is not of harmonia or of these packages, before it is imported.
+
+    Anything that Python can import may be called through a _target_: torch.load, which reads pickles, too.
+    """
+    if isinstance(values, list | tuple):
+        values = dict(enumerate(values))
+    if not isinstance(values, Mapping):
+        return
+    for name, value in values.items():
+        _refuse_foreign_targets(value, packages, dotted(key, str(name)))
+    path = values.get("_target_")
+    if isinstance(path, str) and path not in _BUILT_TOO:
+        package = path.partition(".")[0]
+        if package in packages:
+            # what a module of the package has merely imported is not the package's
+            package = str(getattr(locate(key, values), "__module__", "")).partition(".")[0]
+        if package not in packages:
+            raise InputError(
+                f"{key}._target_ must lie in {' or '.join(packages)}, got {path!r}; "
+                "code of your own runs by packages=[NAME]"
+            )

@@ -1,6 +1,6 @@
 """Perturbed inputs on their way through a model, what removed pixels become, and what is read from the answers."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -70,7 +70,7 @@ def answers(
     return [torch.stack(of_image) if of_image else torch.zeros(0, dtype=torch.float64) for of_image in of_images]
 
 
-def passes_of(of_images: Sequence[Tensor]) -> Tensor:
+def passes_of(of_images: Iterable[Tensor]) -> Tensor:
     """Network passes of each image, by the answers that it got."""
     return torch.tensor([len(of_image) for of_image in of_images])
 

@@ -27,7 +27,9 @@ def heat_map(
     """
     colours = numbers if colours is None else colours
     drawn = panel.imshow(colours, **scale)
-    for (row, column), number in np.ndenumerate(numbers) if text else ():
+    for (row, column), number in np.ndenumerate(numbers):
+        if text is None:
+            break
         ink = "black" if np.isnan(number) else _ink_on(drawn.to_rgba(colours[row, column]))
         panel.text(column, row, text(number), ha="center", va="center", color=ink, fontsize=fontsize)
     labels = [short(name) for name in columns]
@@ -44,7 +46,7 @@ def _ink_on(colour: Any) -> str:
     return "black" if linear @ [0.2126, 0.7152, 0.0722] > 0.179 else "white"
 
 
-def colour_bar(figure: Figure, axes: Sequence[Axes], drawn: ScalarMappable, label: str, **look: float) -> None:
+def colour_bar(figure: Figure, axes: Sequence[Axes], drawn: ScalarMappable, label: str, **look: Any) -> None:
     bar = figure.colorbar(drawn, ax=axes, pad=0.02, **look)
     bar.set_label(label)
     bar.outline.set_visible(False)

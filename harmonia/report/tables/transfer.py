@@ -62,8 +62,10 @@ def _transfer_table(
             foreign = part["random_weights"].any() or (shown != IMAGE_ARM and comparison.setting["fill"] != "black")
             quoted = (MISSING, MISSING) if foreign else printed(source, method, target, shown)
             at = position.get((target, shown))
-            ran: Any = [np.full(3, np.nan)] * 3 if at is None else estimates[at]
-            blocks.append(_block(*ran, np.nan if at is None else cells.at[at, "kept_area"], quoted))
+            if at is None:
+                blocks.append(_block([np.full(3, np.nan)] * 3, np.nan, quoted))
+            else:
+                blocks.append(_block(estimates[at], cells["kept_area"][at], quoted))
         lines += [[method_label(method, variant), name, *(block[name] for block in blocks)] for name in blocks[0]]
     head = ["Method", "Metric", *(f"{target} ({'I' if shown == IMAGE_ARM else 'F'})" for target, shown in columns)]
     lines = [line for line in lines if not line[1].endswith("printed") or set(line[2:]) != {MISSING}]
@@ -72,11 +74,9 @@ def _transfer_table(
     )
 
 
-def _block(
-    accuracy: WithBounds, weighted: WithBounds, macro: WithBounds, kept_area: float, quoted: Sequence[str]
-) -> dict[str, str]:
-    """One cell's lines."""
-    accuracy = 100 * accuracy
+def _block(estimates: Sequence[WithBounds], kept_area: float, quoted: Sequence[str]) -> dict[str, str]:
+    """One cell's lines, from its accuracy, weighted F1 and macro F1."""
+    accuracy, weighted, macro = 100 * estimates[0], *estimates[1:]
     return {
         "Accuracy (%)": _number(accuracy[0], 2),
         "Accuracy, 95 % interval": _bounds(accuracy, 2),
