@@ -126,6 +126,7 @@ def test_of_a_vit_these_cams_look_behind_the_last_blocks_normalisation(method, e
         ("vit_base_patch16_siglip_gap_224", "blocks.10"),  # pools patches, beside the normalisation
     ],
 )
+@pytest.mark.slow
 def test_where_the_scale_of_the_last_feature_map_matters_the_normalised_layer_is_the_default_one(arch, name):
     model = random_classifier(arch)
     assert model.layer_name("normalised") == model.layer_name("final") == name

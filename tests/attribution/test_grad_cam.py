@@ -56,6 +56,7 @@ def oracle(classifier: Classifier, pixels: torch.Tensor, labels: torch.Tensor) -
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONAL + TRANSFORMERS)
+@pytest.mark.slow
 def test_raw_maps_equal_pytorch_grad_cam(name):
     classifier = classifier_of(name)
     pixels = real_images(classifier.view)

@@ -59,6 +59,7 @@ def test_another_explained_label_moves_the_mask_to_its_patch(objective):
         assert mask[inside(*own)].mean() > 5 * mask[inside(*other)].mean()
 
 
+@pytest.mark.slow
 def test_before_confident_backgrounds_the_literal_entropy_empties_the_mask_and_nll_does_not():
     # an empty mask leaves another image, of whose class the model is certain: the least entropy at no area
     by_class = planted([{spot: label} for label in range(CLASSES) for spot in SPOTS], seed=4).split(len(SPOTS))
@@ -89,6 +90,7 @@ def test_before_confident_backgrounds_the_literal_entropy_empties_the_mask_and_n
     assert p["nll"] > 0.9
 
 
+@pytest.mark.slow
 def test_the_area_falls_as_its_weight_grows_until_the_mask_is_empty():
     weights = [0.1, 1.0, 10.0, 1000.0]
     areas = [
@@ -247,6 +249,7 @@ def test_masks_equal_a_literal_rewrite(objective, draws, average):
     torch.testing.assert_close(found, literal_masks(method, pixels, labels, replacements), atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_faithful_equals_the_release_step_by_step():
     # the release's own code path: probabilities averaged over ten images and put into a cross-entropy, which applies
     # a second softmax; 2e-5 times the mask's sum at 224 px; Adam .05 from logits 0; the last step's mask

@@ -159,6 +159,7 @@ def test_judgements_ask_for_images_that_are_held_out():
     assert asked == [([step, step], 2) for step in range(7)] + [(None, 3), (None, 3)]  # judged; the complement
 
 
+@pytest.mark.slow
 def test_converged_asks_for_a_standstill_between_two_judgements():
     pixels = single_patches()
     settings = TOY | {"check_every": 10}
@@ -221,6 +222,7 @@ class Cramped(MatchedFilters):
 
 
 @pytest.mark.parametrize("fits", [1, 2, 3])
+@pytest.mark.slow
 def test_running_out_of_memory_halves_the_batch_and_changes_no_map(fits, caplog):
     expected = explain(SHORT, single_patches())
     model = Cramped(fits)

@@ -212,6 +212,7 @@ FIELDS = st.tuples(st.text(), st.text(), st.text(alphabet="0123456789abcdef", ma
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.tuples(NAMES, NAMES), min_size=1, max_size=5))
+@pytest.mark.slow
 def test_any_name_that_a_file_system_takes_is_listed_once_under_an_id_that_leads_to_it(names):
     with tempfile.TemporaryDirectory() as folder:
         expected = set()

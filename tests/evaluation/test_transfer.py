@@ -237,6 +237,7 @@ def rows_of(job, **settings):
     return read_rows(job.folder)
 
 
+@pytest.mark.slow
 def test_controls_change_no_number_of_the_other_arms(ranked):
     without, controlled = rows_of(ranked("without")), rows_of(ranked("with"), controls=ALL)
     assert controlled[controlled.arm.isin(ARMS)].reset_index(drop=True).equals(without)
@@ -272,6 +273,7 @@ def test_a_map_that_ranks_nothing_stands_in_for_none(ranked):
     assert sorted(rows[rows.arm == "same_class25"].image_id.unique()) == ["0.png"]  # 3 would take 0, which is flagged
 
 
+@pytest.mark.slow
 def test_a_silhouette_does_not_depend_on_the_fill(ranked):
     black, mean = (
         rows_of(ranked("black"), controls=ALL),

@@ -100,6 +100,7 @@ LARGE_ONES = ["deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224", "swin_
 
 @pytest.mark.parametrize("arch", [*SMALL_ONES, *(pytest.param(arch, marks=pytest.mark.slow) for arch in LARGE_ONES)])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.slow
 def test_representing_an_image_changes_no_bit_of_its_logits(arch, precision):
     if arch == "vgg11" and precision != "32-true":
         pytest.skip("500 MB of weights: once is enough")

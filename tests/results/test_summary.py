@@ -30,6 +30,7 @@ names = st.sampled_from([f"n{number}" for number in range(12)])
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(names.filter(lambda name: name < "n5"), names), min_size=1, max_size=40))
+@pytest.mark.slow
 def test_f1_is_scikit_learns_over_the_present_classes(pairs):
     labels, predicted = zip(*pairs, strict=True)
     summary = summarise(frame(list(labels), list(predicted)))

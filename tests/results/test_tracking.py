@@ -79,6 +79,7 @@ def ours(caplog):
 pytestmark = pytest.mark.usefixtures("offline")
 
 
+@pytest.mark.slow
 def test_wandb_holds_the_numbers_of_summary_json(tmp_path, history):
     rng = np.random.default_rng(0)
     many = {f"e6/area{n}/metric{n}": float(value) for n, value in enumerate(rng.uniform(size=2000))}

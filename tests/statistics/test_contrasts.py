@@ -236,6 +236,7 @@ def family_grid(transfer, retained):
     return compared(*cells)
 
 
+@pytest.mark.slow
 def test_kinship_is_what_families_add_to_strong_and_weak_networks(transfer):
     strength = {"a1": 1, "a2": 3, "b1": 0, "b2": 2}
 

@@ -85,6 +85,7 @@ def test_columns_must_be_boolean():
         resampled_sums(np.ones((4, 1)), np.zeros(4, int))
 
 
+@pytest.mark.slow
 def test_the_interval_of_an_accuracy_is_the_stratified_binomials(monkeypatch):
     monkeypatch.setattr(inference, "NUM_RESAMPLES", 10_000)
     # closed form: variance of a stratified mean, sum of n_h p_h (1 - p_h) over N squared
@@ -204,6 +205,7 @@ def test_mcnemar_needs_images_that_both_have():
 
 
 @given(st.lists(st.floats(0, 1), max_size=12))
+@pytest.mark.slow
 def test_holm_is_its_definition(p_values):
     order = np.argsort(p_values)
     expected, running = np.empty(len(p_values)), 0.0

@@ -127,6 +127,7 @@ def test_one_model_that_is_unlike_and_transfers_little_is_no_evidence():
 
 
 @pytest.mark.parametrize("models", ["abcde", "abcdefghi"])
+@pytest.mark.slow
 def test_p_of_models_that_have_nothing_to_do_with_it_is_spread_evenly(models, monkeypatch):
     monkeypatch.setattr(ranks, "DRAWN_ORDERS", 99)
     ps = []
@@ -153,6 +154,7 @@ def test_pairs_without_a_number_are_left_out_and_too_few_have_no_correlation():
 
 
 @pytest.mark.parametrize(("methods", "draws"), [(5, 1000), (7, 400), (9, 400)])
+@pytest.mark.slow
 def test_of_independent_methods_p_is_below_a_twentieth_at_most_once_in_twenty(methods, draws):
     generator = np.random.default_rng(methods)
 
@@ -174,6 +176,7 @@ def test_p_is_that_of_whole_methods_in_every_order_written_out():
     assert permutation_p(metric, above) == pytest.approx(np.mean(np.abs(rhos) >= abs(rhos[0]) - 1e-9))
 
 
+@pytest.mark.slow
 def test_a_method_changes_places_only_with_those_that_ran_on_the_same_sources():
     numbers = np.stack([np.arange(10.0)] * 2, 1)
     numbers[5:, 1] = np.nan

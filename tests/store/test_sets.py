@@ -100,6 +100,7 @@ def test_another_shard_size_uses_the_stored_one(tmp_path, caplog):
 
 @settings(deadline=None, max_examples=30)
 @given(st.text(max_size=300))
+@pytest.mark.slow
 def test_a_set_of_any_name_lies_in_one_folder_of_its_kind(name):
     with tempfile.TemporaryDirectory() as folder:
         stored = open_set(Path(folder), name=name)
@@ -212,6 +213,7 @@ def test_finish_repeats_itself_and_follows_changed_shards(tmp_path):
     assert last["image_id"] == "\\udcff"
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_anywhere_in_the_index_is_noticed_and_the_index_made_again(tmp_path):
     stored = open_set(tmp_path)
     for shard in range(stored.num_shards):

@@ -33,6 +33,7 @@ def copies(model):
 @pytest.mark.parametrize(
     "name", ["test_vit", "test_resnet", "test_efficientnet", "test_convnext", "swin_tiny_patch4_window7_224"]
 )
+@pytest.mark.slow
 def test_every_parameter_and_statistic_changes(name):
     model = network(name)
     before = {key: tensor.clone() for key, tensor in learned(model).items()}

@@ -161,6 +161,7 @@ def test_a_setting_without_the_reports_arm_has_its_other_figures():
 
 
 @pytest.mark.parametrize(("methods", "models"), [(1, 1), (2, 5), (5, 4)])
+@pytest.mark.slow
 def test_the_heat_maps_titles_and_names_lie_within_the_figure(tmp_path, methods, models):
     names = [f"network_{number} (random)" for number in range(models)]
     lines = [(one, other, f"m{k}", 0.5) for one in names for other in names for k in range(methods)]
@@ -184,6 +185,7 @@ def test_four_targets_stand_two_by_two():
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.slow
 def test_hostile_and_long_names_are_drawn_as_they_are_and_leave_room(tmp_path, count):
     names = [f"$\\frac{{{number}$ <b>\u2028 {'x' * 90}{number}" for number in range(count)]
     for number, figure in enumerate(
@@ -194,6 +196,7 @@ def test_hostile_and_long_names_are_drawn_as_they_are_and_leave_room(tmp_path, c
         assert all(panel.get_position().width * figure.get_figwidth() > 0.5 for panel in figure.axes)
 
 
+@pytest.mark.slow
 def test_files_are_the_same_every_time_with_embedded_fonts_and_settings_are_put_back(tmp_path):
     before = dict(matplotlib.rcParams)
     written = []

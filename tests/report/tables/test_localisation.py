@@ -34,6 +34,7 @@ def scores():
     return first, 0.5 * first + 0.2 * rng.random(60), rng.random(60) / 4
 
 
+@pytest.mark.slow
 def test_every_pair_has_scipys_rho_inside_its_interval_and_those_with_the_best_are_printed(scores):
     made = localisation_agreement_table([job(name, values) for name, values in zip("abc", scores, strict=True)])
     found = made.numbers.set_index(["first", "second"])
@@ -46,6 +47,7 @@ def test_every_pair_has_scipys_rho_inside_its_interval_and_those_with_the_best_a
         assert (line["cells"], line["mosaics"]) == (60, 30)
 
 
+@pytest.mark.slow
 def test_only_cells_that_both_have_scored_count_and_protocols_do_not_meet(scores):
     first, second, third = scores
     made = localisation_agreement_table([job("a", first), job("b", second[:20]), job("c", third, protocol="difull")])
@@ -54,6 +56,7 @@ def test_only_cells_that_both_have_scored_count_and_protocols_do_not_meet(scores
     assert line["rho"] == pytest.approx(spearmanr(first[:20], second[:20]).statistic)
 
 
+@pytest.mark.slow
 def test_mosaics_are_drawn_whole():
     """Cells that repeat each other are no more evidence than one of them."""
     rng = np.random.default_rng(1)
@@ -66,6 +69,7 @@ def test_mosaics_are_drawn_whole():
     assert widths[1] == pytest.approx(widths[0], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_cells_that_all_score_alike_have_no_correlation():
     made = localisation_agreement_table([job("a", np.ones(40)), job("b", np.linspace(0, 0.9, 40))])
     assert np.isnan(made.numbers["rho"][0])
