@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from harmonia.cli.entry import keyword_command
 from harmonia.errors import InputError
-from harmonia.report.workspace import make_workspace, save, workspace_code
+from harmonia.report.workspace import make_workspace, save_workspace, workspace_code
 
 USAGE = """\
 A W&B workspace for finished jobs, printed as Python code; no network and no account are needed for that.
@@ -42,7 +42,7 @@ def _print_workspace(arguments: dict[str, str]) -> int:
     workspace = make_workspace(**arguments, sections=sections)
     print(workspace_code(workspace), end="")
     if saved == "true":
-        save(workspace)
+        save_workspace(workspace)
     return 0
 
 

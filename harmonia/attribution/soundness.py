@@ -110,7 +110,7 @@ class Optimisation:
         method, model = self.method, request.model
         if method.start is not None:
             at_layer = class_gradient(request, method.start.layer_of(model))
-            cells = spread(method.start.maps(at_layer), method.grid)
+            cells = scaled_to_grid(method.start.maps(at_layer), method.grid)
             return method.start_spread * cells, at_layer.logits, at_layer.labels
         with torch.no_grad():
             logits = model(request.images())
@@ -260,7 +260,7 @@ def total_variation(mask_BHW: Keep) -> Tensor:
     return mask_BHW.diff(dim=1).square().sum((1, 2)) + mask_BHW.diff(dim=2).square().sum((1, 2))
 
 
-def spread(maps: Maps, grid: int) -> Maps:
+def scaled_to_grid(maps: Maps, grid: int) -> Maps:
     """Maps (B, h, w) on the grid (B, grid, grid), from -1 at each one's lowest cell to 1 at its highest.
 
     A constant map becomes 0.

@@ -60,7 +60,7 @@ class Group:
         return replace(self, options={**self.options, **options})
 
 
-def read(settings: type[T], values: Mapping[str, Any], key: str = "") -> T:
+def read_settings(settings: type[T], values: Mapping[str, Any], key: str = "") -> T:
     """A frozen dataclass of settings from a mapping of a configuration, each value held against its field's type.
 
     A field may be a Group, another such dataclass, a dict of them, or anything that a value is checked against. key:
@@ -79,7 +79,7 @@ def _typed(key: str, annotation: Any, value: Any) -> Any:
     if not isinstance(value, Mapping):
         raise InputError(f"{key} must be one of its options, got {_shown(value)}; --help lists them")
     if annotation is not Group:
-        return read(cast(type, annotation), value, key)
+        return read_settings(cast(type, annotation), value, key)
     _check_value(f"{key}.name", str, value.get("name"))
     return Group(key, value["name"], {name: option for name, option in value.items() if name != "name"})
 
@@ -96,7 +96,7 @@ def _bound(options: Mapping[str, Any]) -> Callable[..., Any]:
     raise cause
 
 
-def locate(group: str, options: Mapping[str, Any]) -> Callable[..., Any]:
+def import_target(group: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     """The class or function that _target_ names; a module that exists and does not import is a defect."""
     path = options.get("_target_")
     if not isinstance(path, str):
@@ -116,7 +116,7 @@ def locate(group: str, options: Mapping[str, Any]) -> Callable[..., Any]:
 
 def check(key: str, options: Mapping[str, Any], keywords_only: bool = False) -> None:
     """Refuses options that their _target_ does not take."""
-    for name, annotation in _arguments(key, locate(key, options), options, keywords_only):
+    for name, annotation in _arguments(key, import_target(key, options), options, keywords_only):
         _check_value(dotted(key, name), annotation, options[name])
 
 

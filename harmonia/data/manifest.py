@@ -17,7 +17,7 @@ from harmonia.data.boxes import Boxes, read_boxes
 from harmonia.draws import counter_hash, image_key
 from harmonia.errors import InputError
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def find_images(folder: Path, class_names: Callable[[str], str], prefix: str = "
     if not records:
         raise InputError(
             f"image folder {folder} must hold images in its class folders, got none; "
-            f"the known suffixes are {' '.join(sorted(SUFFIXES))}"
+            f"the known suffixes are {' '.join(sorted(IMAGE_SUFFIXES))}"
         )
     return _by_id(records)
 
@@ -140,7 +140,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 def is_image_file(path: Path) -> bool:
     """Whether the name promises an image; the content is not looked at."""
-    if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+    if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
         return False
     # a dangling link (git-annex, a moved disk) is a missing image, to be reported and not passed over
     return path.is_file() or (path.is_symlink() and not path.exists())

@@ -15,7 +15,7 @@ from harmonia.shapes import Logits
 Answers = Mapping[str, np.ndarray]
 
 
-def answers(job: Job, target: Classifier, logits_BAK: Logits, positions: Sequence[int]) -> Answers:
+def _of_arms(job: Job, target: Classifier, logits_BAK: Logits, positions: Sequence[int]) -> Answers:
     """Of every image and arm: top (B, A, 5), the target's indices of its best classes; probabilities and entropy in
     nats (B, A). NaN where the target lacks the class, and where an image lacks the arm (logits NaN).
     """
@@ -45,19 +45,19 @@ def as_shard(
     kept = torch.full((len(batch.pixels), *kept_BA.shape[1:]), torch.nan)
     logits[rows], kept[rows] = logits_BAK, kept_BA
     facts = [{"flag": "" if readable else UNREADABLE} for readable in batch.readable.tolist()]
-    return {**answers(job, target, logits, batch.indices.tolist()), "kept_area": kept.float().numpy()}, facts
+    return {**_of_arms(job, target, logits, batch.indices.tolist()), "kept_area": kept.float().numpy()}, facts
 
 
 def of_images(job: Job, target: Classifier, logits_BK: Logits, positions: Sequence[int]) -> Answers:
     """The answers on whole images: one arm that keeps everything."""
     kept_area = np.ones((len(positions), 1), np.float32)
-    return {**answers(job, target, logits_BK[:, None], positions), "kept_area": kept_area}
+    return {**_of_arms(job, target, logits_BK[:, None], positions), "kept_area": kept_area}
 
 
 def rows(
     job: Job, target: Classifier, positions: Sequence[int], arms: Sequence[str], of_arms: Answers
 ) -> dict[str, np.ndarray | list]:
-    """Columns of results.rows.SCHEMA, images outermost, arms within; no row for an arm that an image lacks."""
+    """Columns of results.rows.ROW_SCHEMA, images outermost, arms within; no row for an arm that an image lacks."""
     facts = job.maps.read_items(positions)[1]
     records = [job.images.records[index] for index in positions]
     names = np.array(target.classes, dtype=object)

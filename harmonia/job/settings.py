@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from harmonia.cli.options import AtLeast, Group, dotted, locate, read
+from harmonia.cli.options import AtLeast, Group, dotted, import_target, read_settings
 from harmonia.errors import InputError
 from harmonia.models.classifier import ModelSpec
 
@@ -85,7 +85,7 @@ def settings_of(config: DictConfig) -> Settings:
     groups = ("source", "target", "method", "data", "label", "fill", "evaluation", "trainer")
     packages = values.get("packages")
     _refuse_foreign_targets(values, ("harmonia", *(packages if isinstance(packages, list) else ())))
-    return read(Settings, {**dict.fromkeys(groups), **values, "resolved": values})
+    return read_settings(Settings, {**dict.fromkeys(groups), **values, "resolved": values})
 
 
 # beside harmonia's own, what conf/ names: exactly these, as others of their package read pickles
@@ -113,7 +113,7 @@ def _refuse_foreign_targets(values: Any, packages: Sequence[str], key: str = "")
         package = path.partition(".")[0]
         if package in packages:
             # what a module of the package has merely imported is not the package's
-            package = str(getattr(locate(key, values), "__module__", "")).partition(".")[0]
+            package = str(getattr(import_target(key, values), "__module__", "")).partition(".")[0]
         if package not in packages:
             raise InputError(
                 f"{key}._target_ must lie in {' or '.join(packages)}, got {path!r}; "

@@ -30,7 +30,7 @@ def load(spec: ModelSpec, seed: int = 0, precision: str = "32-true") -> Classifi
     if spec.weights == "random":
         network, digest = _random(arch, spec, seed), f"random-{seed}"
     else:
-        path = weights_file.locate(spec.weights, spec.name, arch, spec.weights_folder)
+        path = weights_file.find_weights(spec.weights, spec.name, arch, spec.weights_folder)
         network, digest = _pretrained(arch, spec, path), weights_file.digest(path)
     view = _view(network, spec)
     classes = _classes(spec, cast(int, network.num_classes))
@@ -53,7 +53,7 @@ def _random(arch: str, spec: ModelSpec, seed: int) -> nn.Module:
 
 
 def _pretrained(arch: str, spec: ModelSpec, path: Path) -> nn.Module:
-    state = weights_file.read(path, spec.name)
+    state = weights_file.read_weights(path, spec.name)
     network = timm.create_model(arch)
     if spec.names_in_order:
         state = weights_file.in_order(state, network.state_dict(), spec.name)

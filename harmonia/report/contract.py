@@ -19,7 +19,7 @@ from harmonia.report.panels import Panels
 from harmonia.report.tables.columns import StatisticTable
 from harmonia.results.jobs import JobFolder
 
-INDEX = "index.html"
+INDEX_PAGE = "index.html"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Section:
     heading: ClassVar[str]  # of the report in which it is the first section
     numbers: ClassVar[str]  # the CSV that this report names first
     place: ClassVar[int] = 100
-    page: ClassVar[str] = INDEX  # where it is shown: there, or NAME.html of its own
+    page: ClassVar[str] = INDEX_PAGE  # where it is shown: there, or NAME.html of its own
     page_name: ClassVar[str] = ""  # of an own page, for the bar of pages
     page_shows: ClassVar[str] = ""  # the same in a line
     note: ClassVar[str] = ""  # above the tables

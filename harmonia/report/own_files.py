@@ -11,7 +11,7 @@ from harmonia.store.files import write_text
 
 RECORD = "files.json"  # beside the pages' data
 TABLES, DATA, FIGURES, PAGES = "tables", "data", "figures", "pages"
-SUFFIXES = {TABLES: ("md", "csv", "tex"), DATA: ("csv",), FIGURES: ("png", "pdf"), PAGES: ("html",)}
+KIND_SUFFIXES = {TABLES: ("md", "csv", "tex"), DATA: ("csv",), FIGURES: ("png", "pdf"), PAGES: ("html",)}
 
 
 class OwnFiles:
@@ -19,7 +19,7 @@ class OwnFiles:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self.stems: dict[str, list[str]] = {kind: [] for kind in SUFFIXES}
+        self.stems: dict[str, list[str]] = {kind: [] for kind in KIND_SUFFIXES}
         try:
             recorded: Any = json.loads((folder / PAGE / RECORD).read_text(encoding="utf-8"))
             for kind, stems in self.stems.items():
@@ -30,7 +30,7 @@ class OwnFiles:
 
     def claim(self, kind: str, stem: str) -> str:
         """The stem, recorded before there is a file of it: what a killed report leaves is known, too."""
-        names = {f"{stem}.{suffix}" for suffix in SUFFIXES[kind]}
+        names = {f"{stem}.{suffix}" for suffix in KIND_SUFFIXES[kind]}
         if repeated := names & set(self._names()):
             raise InputError(
                 f"sections: a file must be written by one section, got {min(repeated)!r} twice; rename one"
@@ -46,9 +46,9 @@ class OwnFiles:
             path = self.folder / name
             if path.is_file() or path.is_symlink():
                 path.unlink()
-        self.stems = {kind: [] for kind in SUFFIXES}
+        self.stems = {kind: [] for kind in KIND_SUFFIXES}
 
     def _names(self) -> Iterator[str]:
-        for kind, suffixes in SUFFIXES.items():
+        for kind, suffixes in KIND_SUFFIXES.items():
             for stem in self.stems[kind]:
                 yield from (f"{stem}.{suffix}" for suffix in suffixes)

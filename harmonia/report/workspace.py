@@ -80,7 +80,7 @@ def _checked_project(project: str) -> str:
     return project
 
 
-def save(workspace: Any) -> None:
+def save_workspace(workspace: Any) -> None:
     """The workspace on the W&B server."""
     from wandb.errors import Error
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from harmonia.arms import SOFT_ARM
 from harmonia.cli.entry import did_you_mean
 from harmonia.errors import InputError
-from harmonia.report.contract import INDEX, ReadJob, Section, find_sections
-from harmonia.report.figures.style import save, style
+from harmonia.report.contract import INDEX_PAGE, ReadJob, Section, find_sections
+from harmonia.report.figures.style import save_figure, style
 from harmonia.report.own_files import DATA, FIGURES, PAGES, TABLES, OwnFiles
 from harmonia.report.page.collection import Collection
 from harmonia.report.page.write import write_pages
@@ -101,8 +101,8 @@ def _write_files(section: Section, files: OwnFiles) -> None:
         write_text(files.folder / f"{files.claim(DATA, stem)}.csv", to_csv(numbers))
     with style():
         for figure in section.draw():
-            save(figure.drawn, files.folder, files.claim(FIGURES, figure.stem))
+            save_figure(figure.drawn, files.folder, files.claim(FIGURES, figure.stem))
             figure.drawn.clear()  # its data may be large, and its size is all that the pages need
             section.figures.append(figure)
-    if section.page != INDEX:
+    if section.page != INDEX_PAGE:
         files.claim(PAGES, Path(section.page).stem)

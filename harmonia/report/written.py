@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harmonia.report.contract import INDEX, Section
+from harmonia.report.contract import INDEX_PAGE, Section
 from harmonia.report.figures.style import CaptionedFigure
 from harmonia.report.tables.columns import StatisticTable
 from harmonia.report.tables.typeset import print_table
@@ -58,7 +58,7 @@ def print_report(report: Report) -> None:
         for table in section.terminal_tables():
             print_table(table, console)
     for section in report.sections:
-        if section.note and section.page == INDEX:
+        if section.note and section.page == INDEX_PAGE:
             say(f"{section.note} {section.command}".rstrip())
     for line in _first(report.missing):
         say(f"missing: {line}")
@@ -68,9 +68,9 @@ def print_report(report: Report) -> None:
         say("no finished job found, so there is no table")
     if report.folder is None:
         return
-    say(f"report: {report.folder / INDEX}")
+    say(f"report: {report.folder / INDEX_PAGE}")
     for section in report.sections:
-        if section.page != INDEX:
+        if section.page != INDEX_PAGE:
             say(f"{section.page_shows}: {report.folder / section.page}")
     if report.jobs:
         more = "".join(f"; {stem}.csv" for section in report.sections for stem in section.data)
@@ -80,4 +80,4 @@ def print_report(report: Report) -> None:
 
 def _first(lines: Sequence[str]) -> list[str]:
     more = len(lines) - SHOWN
-    return list(lines) if more <= 1 else [*lines[:SHOWN], f"and {more} more, see {INDEX}"]
+    return list(lines) if more <= 1 else [*lines[:SHOWN], f"and {more} more, see {INDEX_PAGE}"]

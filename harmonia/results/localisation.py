@@ -23,7 +23,7 @@ AGGATT_BINS = ((0, 2), (2, 5), (5, 50), (50, 95), (95, 98), (98, 100))  # percen
 AGGATT_ARRAYS = ("means", "examples", "pictures", "bins", "scores")
 MOSAICS = "mosaics.json"  # which image stands where, unscored cells too
 
-SCHEMA = pa.schema(
+MOSAIC_SCHEMA = pa.schema(
     [
         ("grid", pa.int32()),  # mosaics are counted from 0
         ("cell", pa.int32()),  # row by row, the scored one
@@ -45,7 +45,7 @@ SCHEMA = pa.schema(
 )
 
 
-_FILE = RowsFile(LOCALISATION, SCHEMA)
+_FILE = RowsFile(LOCALISATION, MOSAIC_SCHEMA)
 write_localisation, read_localisation = _FILE.write, _FILE.read
 
 

@@ -31,7 +31,7 @@ ERROR = "error.txt"
 ENVIRONMENT = "environment.json"
 
 # Classes go by WordNet id or by the data set's own name, so that two targets' numbering never matters.
-SCHEMA = pa.schema(
+ROW_SCHEMA = pa.schema(
     [
         ("image_id", REPEATED),
         ("path", REPEATED),
@@ -57,7 +57,7 @@ SCHEMA = pa.schema(
 )
 
 
-_FILE = RowsFile(ROWS, SCHEMA, "snappy")
+_FILE = RowsFile(ROWS, ROW_SCHEMA, "snappy")
 row_writer, read_tables, read_pieces = _FILE.writing, _FILE.read_tables, _FILE.read_pieces
 
 

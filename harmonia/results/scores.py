@@ -9,7 +9,7 @@ from harmonia.results.parquet import REPEATED, RowsFile
 
 SCORES = "scores.parquet"
 
-SCHEMA = pa.schema(
+SCORE_SCHEMA = pa.schema(
     [
         ("image_id", REPEATED),
         ("path", REPEATED),
@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
 )
 
 
-_FILE = RowsFile(SCORES, SCHEMA)
+_FILE = RowsFile(SCORES, SCORE_SCHEMA)
 write_scores, read_scores = _FILE.write, _FILE.read
 
 

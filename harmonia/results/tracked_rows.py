@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from harmonia.arms import IMAGE_ARM, area_of, is_control, is_equal_area, matched_control
-from harmonia.results.logged_names import AREA, CELLS, CURVES, IMAGES, SAMPLES
+from harmonia.results.logged_names import CELLS, CURVE_AXIS, CURVES, IMAGES, SAMPLES
 from harmonia.results.rows import read_pieces, with_categories
 from harmonia.results.tracking import Media
 
@@ -45,7 +45,7 @@ def transfer_media(
         histograms=_label_probabilities(rows),
         pictures={SAMPLES: panel} if panel else {},
         curves=area_curves(summary, rows),
-        curve_axis=AREA,
+        curve_axis=CURVE_AXIS,
     )
 
 
@@ -80,7 +80,7 @@ def area_curves(summary: Mapping[str, float | int | None], rows: pd.DataFrame) -
     """
     points = []
     for area, arm in sorted((area_of(arm) or 0.0, arm) for arm in rows["arm"].unique() if is_equal_area(arm)):
-        point: dict[str, float] = {AREA: area}
+        point: dict[str, float] = {CURVE_AXIS: area}
         for target in rows["target"].unique():
             named = {name: f"{target}/{arm}/{name}" for name in ("accuracy", "retention", "above_control")}
             named["control"] = f"{target}/{matched_control(arm)}/accuracy"

@@ -17,7 +17,7 @@ from harmonia.results.localisation import PROTOCOLS, QUARTILES, read_localisatio
 from harmonia.statistics.inference import interval, resamples
 from harmonia.statistics.ranks import spearman
 
-NUM_RESAMPLES = 2_000  # each ranks a pair's cells anew
+AGREEMENT_RESAMPLES = 2_000  # each ranks a pair's cells anew
 MIN_MOSAICS = 5
 TIED = 1e-6  # standard deviation of what float32 makes of equal scores
 MOSAIC_CELL = ["grid", "cell", "image_id"]
@@ -97,7 +97,7 @@ def agreement_over_cells(scored: Sequence[MosaicScores]) -> tuple[pd.DataFrame, 
         best = max(jobs, key=_ordering_then_mean)
         for pair in combinations(jobs, 2):
             first, second = sorted(pair, key=lambda scores: scores is not best)
-            rho = _correlation(first, second, NUM_RESAMPLES if first is best else 0)
+            rho = _correlation(first, second, AGREEMENT_RESAMPLES if first is best else 0)
             if rho is not None:
                 lines.append((protocol, source, n, first.name, second.name, *rho))
                 with_best.append(first is best)

@@ -19,7 +19,7 @@ from harmonia.errors import InputError
 from harmonia.store import claims
 from harmonia.store.files import TEMPORARY, disk_errors
 from harmonia.store.index import INDEX
-from harmonia.store.manifest import FILE, SCHEMA, Manifest, stored_schema
+from harmonia.store.manifest import FILE, SCHEMA_VERSION, Manifest, stored_schema
 from harmonia.store.sets import ShardSet, default_cache
 from harmonia.store.shards import CorruptShard
 
@@ -174,12 +174,12 @@ def _stored(folder: Path) -> tuple[ShardSet | None, str]:
     except InputError as error:
         return None, str(error).removeprefix(f"{folder}/")
     if _of_another_version(folder):
-        return None, f"schema {stored_schema(folder)}, this version reads {SCHEMA}; prune removes it"
+        return None, f"schema {stored_schema(folder)}, this version reads {SCHEMA_VERSION}; prune removes it"
     return None, f"{FILE} is missing or damaged; rerun to write it again"
 
 
 def _of_another_version(folder: Path) -> bool:
-    return stored_schema(folder) not in (None, SCHEMA)
+    return stored_schema(folder) not in (None, SCHEMA_VERSION)
 
 
 def _label(part: object) -> str:

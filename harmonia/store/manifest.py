@@ -18,7 +18,7 @@ from harmonia.store.files import disk_errors, write_stored
 from harmonia.store.shards import SHARD, CorruptShard, read_shard
 
 FILE = "manifest.json"
-SCHEMA = 2  # 1: keys held the modules of classes (ADR 11)
+SCHEMA_VERSION = 2  # 1: keys held the modules of classes (ADR 11)
 
 try:
     _VERSION = metadata.version("harmonia")
@@ -29,7 +29,7 @@ except metadata.PackageNotFoundError:
 def set_key(identity: Mapping) -> str:
     """64 hex digits that change with every value of the identity, not with the order of its names."""
     try:
-        return _digest({"identity": identity, "schema": SCHEMA})
+        return _digest({"identity": identity, "schema": SCHEMA_VERSION})
     except (TypeError, ValueError) as error:
         raise ValueError(f"an identity is finite JSON, got {identity!r} ({error}); convert its values") from error
 
@@ -53,7 +53,7 @@ class Manifest:
         """None when it is missing, damaged (open writes it again) or of another schema; InputError if it is sealed and
         yet no manifest.
         """
-        if (content := _sealed(folder)) is None or content.get("schema") != SCHEMA:
+        if (content := _sealed(folder)) is None or content.get("schema") != SCHEMA_VERSION:
             return None
         try:
             return cls(**content)
@@ -78,7 +78,7 @@ def new_manifest(kind: str, name: str, identity: Mapping, count: int, shard_size
         name=name,
         count=int(count),
         shard_size=int(shard_size),
-        schema=SCHEMA,
+        schema=SCHEMA_VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         harmonia=_VERSION,
     )

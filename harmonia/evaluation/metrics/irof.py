@@ -17,7 +17,7 @@ from torch import Tensor
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
 from harmonia.evaluation.metrics.curve import area_under
-from harmonia.evaluation.metrics.perturbation import Baseline, Reading, answers, baseline_of, of_explained, passes_of
+from harmonia.evaluation.metrics.perturbation import Baseline, Reading, baseline_of, passes_of, read_answers, reader_of
 from harmonia.features.areas import descending
 
 ONE_SEGMENT = "SLIC finds one superpixel only"
@@ -56,7 +56,7 @@ class IROF:
                 left = torch.where((segments == segment).to(image.device), removed, left)
                 yield left
 
-        of_images = answers(explained, inputs, of_explained(self.reading))
+        of_images = read_answers(explained, inputs, reader_of(self.reading))
         values = torch.stack([1 - area_under(of_image / of_image[0]) for of_image in of_images])
         reasons = [self._undefined(of_image) for of_image in of_images]
         return Scores({"irof": Score.of(values, reasons)}, passes_of(of_images))

@@ -19,7 +19,7 @@ from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores,
 from harmonia.shapes import Images
 
 ZERO = "the map that is made anew of the image is zero"
-NOT_FINITE = "a map of a perturbed image is not finite"
+MAP_NOT_FINITE = "a map of a perturbed image is not finite"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class MaxSensitivity:
         worst = [self._worst(explained, piece) for piece in pieces]
         values, norms = (torch.cat(parts) for parts in zip(*worst, strict=True))
         reasons = [
-            ZERO if norm == 0 else "" if finite else NOT_FINITE
+            ZERO if norm == 0 else "" if finite else MAP_NOT_FINITE
             for norm, finite in zip(norms.tolist(), values.isfinite().tolist(), strict=True)
         ]
         return Scores({"max_sensitivity": Score.of(values, reasons)})

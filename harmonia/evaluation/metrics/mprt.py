@@ -28,7 +28,7 @@ from harmonia.evaluation.metrics.randomisation import (
 from harmonia.shapes import Maps
 from harmonia.statistics.ranks import spearman
 
-MEASURES = ("spearman", "ssim")
+SIMILARITIES = ("spearman", "ssim")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Mprt:
     @property
     def better(self) -> Mapping[str, str]:
         """A map is to change."""
-        return {f"{self.name}_{measure}": "lower" for measure in MEASURES} | {f"{self.name}_looks_at_model": ""}
+        return {f"{self.name}_{measure}": "lower" for measure in SIMILARITIES} | {f"{self.name}_looks_at_model": ""}
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         size, count = explained.pixels.shape[-1], len(explained.pixels)
@@ -65,7 +65,7 @@ class Mprt:
             original = explain_again(explained)
             explained.on_progress(share)
             changed = torch.zeros(count, dtype=torch.bool)
-            of_layers: dict[str, dict[str, Score]] = {measure: {} for measure in MEASURES}
+            of_layers: dict[str, dict[str, Score]] = {measure: {} for measure in SIMILARITIES}
             for layer in layers.names:
                 layers.randomise(layer)
                 maps = explain_again(explained)
@@ -146,7 +146,7 @@ def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str
         rho = torch.from_numpy(spearman(first.flatten(1).numpy(), second.flatten(1).numpy()))
         parts.append((rho, alike.double().reshape(-1).masked_fill(equal, 1)))
     of_measures = (torch.cat(values) for values in zip(*parts, strict=True))
-    return {measure: Score.of(values, reasons) for measure, values in zip(MEASURES, of_measures, strict=True)}
+    return {measure: Score.of(values, reasons) for measure, values in zip(SIMILARITIES, of_measures, strict=True)}
 
 
 def _scaled(maps: Maps) -> Maps:

@@ -22,13 +22,13 @@ Reading = Literal["probability", "logit"]  # of the explained class
 Baseline = Literal["zero", "black", "mean", "blur"]
 
 
-def of_explained(reading: Reading) -> Callable[[Logits, Labels], Tensor]:
+def reader_of(reading: Reading) -> Callable[[Logits, Labels], Tensor]:
     """(logits (b, K), classes (b,)) -> the class's probability or its logit, (b,)."""
     numbers = {"probability": lambda logits: logits.softmax(1), "logit": lambda logits: logits}[reading]
     return lambda logits, labels: numbers(logits).gather(1, labels[:, None])[:, 0]
 
 
-def answers(
+def read_answers(
     explained: ExplainedImages,
     inputs: Callable[[int, Tensor], Iterable[Tensor]],
     read: Callable[[Logits, Labels], Tensor],
@@ -92,7 +92,7 @@ def drops(
             foretold[row].append(word.cpu())
             yield shown
 
-    of_images = torch.stack(answers(explained, inputs, of_explained(reading)))
+    of_images = torch.stack(read_answers(explained, inputs, reader_of(reading)))
     words = torch.stack([torch.stack(of_image) for of_image in foretold])
     return words, of_images[:, :1] - of_images[:, 1:], of_images
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
 from harmonia.evaluation.metrics.curve import pixel_order
-from harmonia.evaluation.metrics.perturbation import Reading, answers, of_explained, passes_of
+from harmonia.evaluation.metrics.perturbation import Reading, passes_of, read_answers, reader_of
 from harmonia.features.fill import NoisyLinear
 
 
@@ -56,7 +56,7 @@ class ROAD:
                     keep.view(-1)[order[:removed]] = 0
                     yield impute(image[None], keep[None, None], lambda: image[None])[0]
 
-        of_images = answers(explained, inputs, of_explained(self.reading))
+        of_images = read_answers(explained, inputs, reader_of(self.reading))
         changes = torch.stack([of_image[1:] - of_image[0] for of_image in of_images])
         morf, lerf = changes.unflatten(1, (2, -1)).mean(2).unbind(1)
         scores = {"road": (lerf - morf) / 2, "road_morf": morf, "road_lerf": lerf}

@@ -118,7 +118,7 @@ def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
         figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=min(columns, len(entries)))
 
 
-def save(figure: Figure, folder: Path, stem: str) -> None:
+def save_figure(figure: Figure, folder: Path, stem: str) -> None:
     """PNG at 300 dpi and PDF with embedded fonts, the same bytes every time."""
     if engine := figure.get_layout_engine():
         engine.execute(figure)

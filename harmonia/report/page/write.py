@@ -17,7 +17,7 @@ from PIL import Image
 
 from harmonia.data.decode import open_rgb
 from harmonia.errors import InputError
-from harmonia.report.contract import INDEX
+from harmonia.report.contract import INDEX_PAGE
 from harmonia.report.page.collection import Collection
 from harmonia.report.page.data import data_files, script
 from harmonia.report.written import Report
@@ -46,26 +46,26 @@ def write_pages(report: Report, folder: Path, collection: Collection, thumbnails
     (page / "data").mkdir(parents=True)
     shutil.copytree(str(resources.files("harmonia.report.page") / "assets"), page / "assets")
     paths = [path for images in collection.sets.values() for path in images.paths]
-    chosen = spread(len(paths), len(paths) if thumbnails is None else thumbnails)
+    chosen = evenly_spaced(len(paths), len(paths) if thumbnails is None else thumbnails)
     names, missing = make_thumbnails({image: paths[image] for image in chosen}, page / "thumbnails")
     for name, value in data_files(collection, report.arm, names, missing):
         (page / "data" / f"{name}.js").write_text(script(name, value), encoding="ascii")
-    apart = {section.page: section for section in report.sections if section.page != INDEX}
+    apart = {section.page: section for section in report.sections if section.page != INDEX_PAGE}
     facts = {
         "run": report.run.resolve().name,
         "report": report,
-        "index": INDEX,
-        "together": [section for section in report.sections if section.page == INDEX],
+        "index": INDEX_PAGE,
+        "together": [section for section in report.sections if section.page == INDEX_PAGE],
         "apart": apart,
         "images": len(paths),
         "no_thumbnails": missing,
     }
-    for name in (INDEX, "browse.html", "image.html", *apart):
+    for name in (INDEX_PAGE, "browse.html", "image.html", *apart):
         template = _TEMPLATES.get_template("section.html" if name in apart else name)
         write_text(folder / name, template.render(facts, page=name))
 
 
-def spread(count: int, wanted: int) -> list[int]:
+def evenly_spaced(count: int, wanted: int) -> list[int]:
     """At most ``wanted`` of so many images, evenly spread over their order."""
     return sorted(set(np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()))
 

@@ -22,7 +22,7 @@ from harmonia.report.tables.contrasts import HEADLINE, LIKENESS, likeness_table,
 from harmonia.report.tables.transfer import MATRIX, transfer_matrix, transfer_tables
 from harmonia.results.gathered import CELL, SETTING, gather, job_rows
 from harmonia.results.jobs import JobFolder
-from harmonia.results.logged_names import AREA, CURVES, IMAGES, SAMPLES
+from harmonia.results.logged_names import CURVE_AXIS, CURVES, IMAGES, SAMPLES
 from harmonia.results.rows import ROWS, read_rows
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.contrasts import ALL_SOURCES, missing
@@ -94,7 +94,7 @@ class TransferSection(Section):
         curves = [
             panels.curves(
                 f"accuracy and its control, {target}",
-                AREA,
+                CURVE_AXIS,
                 "kept area",
                 [CURVES.format(target=target, metric=metric) for metric in ("accuracy", "control")],
             )

@@ -6,7 +6,7 @@ from metric_batch import additive, scored, small, value, varied
 
 from harmonia.attribution.passes import CPU_PASS
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.max_sensitivity import NOT_FINITE, ZERO, MaxSensitivity
+from harmonia.evaluation.metrics.max_sensitivity import MAP_NOT_FINITE, ZERO, MaxSensitivity
 
 SIZE = 8
 NAME = "max_sensitivity"
@@ -105,7 +105,7 @@ def test_a_map_of_zeros_and_one_that_is_not_finite_leave_it_undefined():
         return maps
 
     found, _ = run(explain)
-    assert found.scores[NAME].reasons == (ZERO, NOT_FINITE, "")
+    assert found.scores[NAME].reasons == (ZERO, MAP_NOT_FINITE, "")
     assert value(found, NAME).isnan().tolist() == [True, True, False]
 
 

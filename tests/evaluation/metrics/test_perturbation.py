@@ -71,7 +71,7 @@ def test_inputs_are_made_for_one_pass_at_a_time():
         answered += len(labels)
         return logits[:, 0]
 
-    found = perturbation.answers(given, inputs, read)
+    found = perturbation.read_answers(given, inputs, read)
     assert [len(of_image) for of_image in found] == [7] * 5
     assert max(waiting) <= CPU_PASS
 

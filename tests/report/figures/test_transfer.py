@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from harmonia.report.figures.style import TEXT_WIDTH, save, short
+from harmonia.report.figures.style import TEXT_WIDTH, save_figure, short
 from harmonia.report.figures.transfer import (
     accuracy_by_area,
     area_distributions,
@@ -167,7 +167,7 @@ def test_the_heat_maps_titles_and_names_lie_within_the_figure(tmp_path, methods,
     lines = [(one, other, f"m{k}", 0.5) for one in names for other in names for k in range(methods)]
     frame = pd.DataFrame(lines, columns=["source", "target", "method", "retention"]).assign(arm="soft", variant="")
     figure = transfer_heat_maps(frame, "retention")
-    save(figure, tmp_path, "x")
+    save_figure(figure, tmp_path, "x")
     edges = figure.bbox
     for panel in figure.axes[:methods]:
         for text in (panel.title, *panel.get_yticklabels(), *panel.get_xticklabels()):
@@ -191,7 +191,7 @@ def test_hostile_and_long_names_are_drawn_as_they_are_and_leave_room(tmp_path, c
     for number, figure in enumerate(
         [*class_probabilities(rows(names, names), "soft"), accuracy_by_area(curve_cells(names, names))]
     ):
-        save(figure, tmp_path, str(number))
+        save_figure(figure, tmp_path, str(number))
         assert figure.get_figwidth() <= TEXT_WIDTH + 1e-6
         assert all(panel.get_position().width * figure.get_figwidth() > 0.5 for panel in figure.axes)
 
@@ -201,7 +201,7 @@ def test_files_are_the_same_every_time_with_embedded_fonts_and_settings_are_put_
     before = dict(matplotlib.rcParams)
     written = []
     for _ in range(2):
-        save(transfer_heat_maps(cells(), "retention"), tmp_path, "x")
+        save_figure(transfer_heat_maps(cells(), "retention"), tmp_path, "x")
         written.append([(tmp_path / f"x.{suffix}").read_bytes() for suffix in ("png", "pdf")])
     (png, pdf), again = written
     assert [png, pdf] == again

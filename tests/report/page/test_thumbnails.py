@@ -1,14 +1,14 @@
 from PIL import Image
 
-from harmonia.report.page.write import THUMBNAIL_SIDE, make_thumbnails, spread
+from harmonia.report.page.write import THUMBNAIL_SIDE, evenly_spaced, make_thumbnails
 
 
 def test_spread_takes_all_or_both_ends_and_even_steps_between():
-    assert spread(5, 9) == [0, 1, 2, 3, 4]
-    assert spread(101, 5) == [0, 25, 50, 75, 100]
-    assert spread(10, 0) == []
-    assert spread(0, 10) == []
-    assert len(spread(10000, 5000)) == 5000
+    assert evenly_spaced(5, 9) == [0, 1, 2, 3, 4]
+    assert evenly_spaced(101, 5) == [0, 25, 50, 75, 100]
+    assert evenly_spaced(10, 0) == []
+    assert evenly_spaced(0, 10) == []
+    assert len(evenly_spaced(10000, 5000)) == 5000
 
 
 def test_thumbnails_fit_keep_the_aspect_and_are_upright(tmp_path):
