@@ -57,7 +57,7 @@ def of_images(job: Job, target: Classifier, logits_BK: Logits, positions: Sequen
 def rows(
     job: Job, target: Classifier, positions: Sequence[int], arms: Sequence[str], of_arms: Answers
 ) -> dict[str, np.ndarray | list]:
-    """Columns of results.rows.ROW_SCHEMA, images outermost, arms within; no row for an arm that an image lacks."""
+    """Columns of results.rows.TransferRows, images outermost, arms within; no row for an arm that an image lacks."""
     facts = job.maps.read_items(positions)[1]
     records = [job.images.records[index] for index in positions]
     names = np.array(target.classes, dtype=object)

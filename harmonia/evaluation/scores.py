@@ -86,7 +86,7 @@ class MapScores(Evaluation):
         return {"metric": fingerprint(self.metric), **against}
 
     def _rows(self, job: Job, scores: ShardSet) -> Iterator[dict[str, list]]:
-        """Columns of results.scores.SCORE_SCHEMA, a shard at a time; an image that cannot be read has no row."""
+        """Columns of results.scores.ScoreRows, a shard at a time; an image that cannot be read has no row."""
         names = sorted({name for shard in range(scores.num_shards) for name in scores.read(shard)[0]})
         for shard in range(scores.num_shards):
             arrays, facts = scores.read(shard)

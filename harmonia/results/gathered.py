@@ -13,7 +13,7 @@ import pandas as pd
 from harmonia.errors import InputError
 from harmonia.results import frames
 from harmonia.results.jobs import JobFolder, differing
-from harmonia.results.rows import ROW_SCHEMA, codes_of, read_pieces, read_tables, with_categories
+from harmonia.results.rows import TransferRows, codes_of, read_pieces, read_tables, with_categories
 
 SETTING = ["label_policy", "fill", "data"]  # cells that differ in one of these answer different questions
 CELL_COLUMN = "cell"  # of rows: the position of their cell among the cells
@@ -189,7 +189,7 @@ def _cells_and_images(job: JobFolder) -> tuple[pd.DataFrame, list[str]]:
     images: dict[str, int] = {}
     pairs: list[np.ndarray] = []  # numbers of cell and image, a column for each row
     # all columns: a file that is damaged anywhere is left out now, and does not end the report later
-    for table in read_tables(job.folder, ROW_SCHEMA.names):
+    for table in read_tables(job.folder, TransferRows.columns_of()):
         piece: Any = table.select([*_OF_ROWS, "image_id"]).to_pandas()
         if lacking := [name for name in piece if piece[name].isna().any()]:
             raise InputError(f"rows must name their {', '.join(lacking)}, got none in {job.folder}; run the job again")

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-import pyarrow as pa
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from harmonia.errors import InputError
 from harmonia.results.frames import Frame
-from harmonia.results.parquet import RowsFile
+from harmonia.results.parquet import Double, Flag, RowsFile, Single, Text, Whole
 from harmonia.store.files import replacing, write_text
 
 MosaicProtocol = Literal["gridpg", "difull", "dipart"]
@@ -23,33 +22,33 @@ AGGATT_BINS = ((0, 2), (2, 5), (5, 50), (50, 95), (95, 98), (98, 100))  # percen
 AGGATT_ARRAYS = ("means", "examples", "pictures", "bins", "scores")
 MOSAICS = "mosaics.json"  # which image stands where, unscored cells too
 
-MOSAIC_SCHEMA = pa.schema(
-    [
-        ("grid", pa.int32()),  # mosaics are counted from 0
-        ("cell", pa.int32()),  # row by row, the scored one
-        ("cells", pa.int32()),  # n * n
-        ("image_id", pa.string()),
-        ("path", pa.string()),
-        ("source", pa.string()),
-        ("method", pa.string()),
-        ("protocol", pa.string()),  # of PROTOCOLS
-        ("layer", pa.string()),  # "": the method has none
-        ("label", pa.string()),  # of the cell's image, the class explained
-        ("predicted", pa.string()),  # by the network so presented
-        ("p_explained", pa.float32()),
-        ("in_top", pa.bool_()),  # the label is among the n * n most probable classes
-        ("localisation", pa.float64()),  # positive attribution inside over all of it; 0 where that is 0
-        ("undefined", pa.bool_()),  # no positive attribution, or a map that is not finite
-        ("mass", pa.float64()),  # positive attribution inside
-    ]
-)
+
+class LocalisationRows(Frame):
+    """A line per scored cell of a mosaic."""
+
+    grid: Whole  # mosaics are counted from 0
+    cell: Whole  # row by row, the scored one
+    cells: Whole  # n * n
+    image_id: Text
+    path: Text
+    source: Text
+    method: Text
+    protocol: Text  # of PROTOCOLS
+    layer: Text  # "": the method has none
+    label: Text  # of the cell's image, the class explained
+    predicted: Text  # by the network so presented
+    p_explained: Single
+    in_top: Flag  # the label is among the n * n most probable classes
+    localisation: Double  # positive attribution inside over all of it; 0 where that is 0
+    undefined: Flag  # no positive attribution, or a map that is not finite
+    mass: Double  # positive attribution inside
 
 
-_FILE = RowsFile(LOCALISATION, MOSAIC_SCHEMA)
+_FILE = RowsFile(LOCALISATION, LocalisationRows)
 write_localisation, read_localisation = _FILE.write, _FILE.read
 
 
-def summarise_localisation(rows: Frame) -> dict[str, float | int | None]:
+def summarise_localisation(rows: LocalisationRows) -> dict[str, float | int | None]:
     """One job's metrics, `<source>/<protocol>/<metric>`: localisation's mean, median and quartiles, and counts."""
     scores = rows["localisation"]
     key = f"{rows['source'].iloc[0]}/{rows['protocol'].iloc[0]}"

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +16,11 @@ from harmonia.results.frames import Frame
 from harmonia.store.files import replacing, utf8
 
 ROWS_AT_ONCE = 20_000  # of a file, in memory
-REPEATED = pa.dictionary(pa.int32(), pa.string())  # text of few values: pandas' categories
+Name = Annotated[str, pa.dictionary(pa.int32(), pa.string())]  # text of few values: pandas' categories
+Text, Texts = Annotated[str, pa.string()], Annotated[object, pa.list_(pa.string())]
+Single, Double = Annotated[float, pa.float32()], Annotated[float, pa.float64()]
+Whole, Flag = Annotated[int, pa.int32()], Annotated[bool, pa.bool_()]
+_Kind = TypeVar("_Kind", bound=Frame)
 
 
 class RowGroups:
@@ -38,15 +43,17 @@ class RowGroups:
 
 
 @dataclass(frozen=True)
-class RowsFile:
-    """A file of rows in a job's folder: its name there, and its columns with their types.
-
-    What is read has the columns asked for, or all, with the schema's types; text of few values is categories.
-    """
+class RowsFile(Generic[_Kind]):
+    """A file of rows in a job's folder: its name there, and the frame whose columns, of the types above, it has."""
 
     name: str
-    schema: pa.Schema
+    kind: type[_Kind]
     compression: str = "zstd"
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        kinds = get_type_hints(self.kind, include_extras=True)
+        return pa.schema([(name, kind.__metadata__[0]) for name, kind in kinds.items()])
 
     @contextmanager
     def writing(self, job_folder: str | Path) -> Iterator[RowGroups]:
@@ -63,10 +70,10 @@ class RowsFile:
             for columns in pieces:
                 file.append(columns)
 
-    def read(self, job_folder: str | Path, columns: Sequence[str] | None = None) -> Frame:
-        wanted = pa.schema([self.schema.field(name) for name in columns or self.schema.names])
+    def read(self, job_folder: str | Path) -> _Kind:
+        names = self.schema.names
         with reading(Path(job_folder) / self.name, self.schema) as file:
-            return file.read(columns=wanted.names).select(wanted.names).cast(wanted).to_pandas()
+            return self.kind.checked(file.read(columns=names).select(names).cast(self.schema).to_pandas())
 
     def read_tables(self, job_folder: str | Path, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Some ten thousand rows at a time, as they are stored."""

@@ -10,17 +10,16 @@ what the targets' last layers see (representations.py).
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from harmonia.errors import InputError
 from harmonia.results.frames import Frame
-from harmonia.results.parquet import REPEATED, RowsFile
+from harmonia.results.parquet import Name, RowsFile, Single, Text, Texts
 from harmonia.store.files import write_text
 
 ROWS = "rows.parquet"
@@ -30,40 +29,39 @@ CONFIG = "config.yaml"
 ERROR = "error.txt"
 ENVIRONMENT = "environment.json"
 
-# Classes go by WordNet id or by the data set's own name, so that two targets' numbering never matters.
-ROW_SCHEMA = pa.schema(
-    [
-        ("image_id", REPEATED),
-        ("path", REPEATED),
-        ("source", REPEATED),
-        ("method", REPEATED),
-        ("label_policy", REPEATED),
-        ("arm", REPEATED),
-        ("fill", REPEATED),
-        ("target", REPEATED),
-        ("label", pa.string()),  # null: the data set has none
-        ("predicted", pa.string()),  # by the target
-        ("top5", pa.list_(pa.string())),
-        ("explained", pa.string()),  # the class the map is about
-        ("source_predicted", pa.string()),  # by the source, on the whole image
-        ("p_label", pa.float32()),  # NaN: the target lacks the class
-        ("p_explained", pa.float32()),  # NaN: the target lacks the class
-        ("p_predicted", pa.float32()),
-        ("entropy", pa.float32()),  # nats
-        # mean keep weight over the target's view, 1 for the image arm; of a silhouette the share of its shape
-        ("kept_area", pa.float32()),
-        ("flag", pa.string()),  # the map's: "", "zero", "constant", "non-finite"
-    ]
-)
+
+class TransferRows(Frame):
+    """Classes go by WordNet id or by the data set's own name, so that two targets' numbering never matters."""
+
+    image_id: Name
+    path: Name
+    source: Name
+    method: Name
+    label_policy: Name
+    arm: Name
+    fill: Name
+    target: Name
+    label: Text  # null: the data set has none
+    predicted: Text  # by the target
+    top5: Texts
+    explained: Text  # the class the map is about
+    source_predicted: Text  # by the source, on the whole image
+    p_label: Single  # NaN: the target lacks the class
+    p_explained: Single  # NaN: the target lacks the class
+    p_predicted: Single
+    entropy: Single  # nats
+    # mean keep weight over the target's view, 1 for the image arm; of a silhouette the share of its shape
+    kept_area: Single
+    flag: Text  # the map's: "", "zero", "constant", "non-finite"
 
 
-_FILE = RowsFile(ROWS, ROW_SCHEMA, "snappy")
+_FILE = RowsFile(ROWS, TransferRows, "snappy")
 row_writer, read_tables, read_pieces = _FILE.writing, _FILE.read_tables, _FILE.read_pieces
 
 
-def read_rows(job_folder: str | Path, columns: Sequence[str] | None = None) -> Frame:
-    """A job's rows, or some columns of them; names are plain strings."""
-    rows = _FILE.read(job_folder, columns)
+def read_rows(job_folder: str | Path) -> TransferRows:
+    """A job's rows; names are plain strings."""
+    rows = _FILE.read(job_folder)
     return rows.astype(dict.fromkeys(rows.select_dtypes("category"), "str"))
 
 

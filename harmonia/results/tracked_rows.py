@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from harmonia.arms import IMAGE_ARM, area_of, is_control, is_equal_area, matched_control
+from harmonia.results.localisation import LocalisationRows
 from harmonia.results.logged_names import CELLS, CURVE_AXIS, CURVES, IMAGES, SAMPLES
 from harmonia.results.rows import read_pieces, with_categories
+from harmonia.results.scores import ScoreRows
 from harmonia.results.tracking import Media
 
 _OF_IMAGE = ["image_id", "target", "label", "explained", "source_predicted", "flag"]
@@ -49,13 +51,13 @@ def transfer_media(
     )
 
 
-def mosaic_media(cells: pd.DataFrame) -> Media:
+def mosaic_media(cells: LocalisationRows) -> Media:
     """Of a job that scored cells of mosaics."""
     bins = np.histogram(cells["localisation"], 20, (0, 1))
     return Media(tables={CELLS: cells}, histograms={f"{cells['protocol'].iloc[0]}/localisation": bins})
 
 
-def score_media(scores: pd.DataFrame) -> Media:
+def score_media(scores: ScoreRows) -> Media:
     """Of a job that scored maps."""
     return Media(tables={IMAGES: score_table(scores)}, histograms=_score_histograms(scores))
 
@@ -105,13 +107,13 @@ def image_table(rows: pd.DataFrame) -> pd.DataFrame:
     return lines.reset_index()
 
 
-def _score_histograms(scores: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _score_histograms(scores: ScoreRows) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Counts and edges of 20 bins by `<evaluation>/<metric>`, over the values that are defined."""
     groups = scores.dropna(subset="value").groupby(["evaluation", "metric"], sort=False, observed=True)
     return {"/".join(map(str, cast(tuple, names))): np.histogram(group["value"], bins=20) for names, group in groups}
 
 
-def score_table(scores: pd.DataFrame) -> pd.DataFrame:
+def score_table(scores: ScoreRows) -> pd.DataFrame:
     """A line an image: its facts, a column a score (NaN where undefined), why; of too many images as image_table."""
     rows: Any = scores[scores["image_id"].isin(_spread(scores))]
     facts = rows.drop_duplicates("image_id").set_index("image_id")[["label", "explained", "p_explained"]]

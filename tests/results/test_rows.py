@@ -9,7 +9,7 @@ from rows_in_memory import columns_of
 from harmonia.arms import is_control, matched_control
 from harmonia.errors import InputError
 from harmonia.results.jobs import find_jobs
-from harmonia.results.rows import ROW_SCHEMA, read_rows, read_summary, row_writer, write_summary
+from harmonia.results.rows import TransferRows, read_rows, read_summary, row_writer, write_summary
 
 
 def test_odd_names_come_back_as_they_were(tmp_path):
@@ -27,7 +27,7 @@ def test_odd_names_come_back_as_they_were(tmp_path):
         writer.append(written)
         writer.append(columns_of(["x"], ["y"], p_label=[math.nan], label=[None]))
     rows = read_rows(tmp_path)
-    assert list(rows.columns) == ROW_SCHEMA.names
+    assert list(rows.columns) == TransferRows.columns_of()
     for name in ("label", "predicted", "path", "image_id"):
         assert rows[name].iloc[:-1].tolist() == written[name]
     assert list(rows["top5"].iloc[0]) == names
@@ -71,7 +71,7 @@ def test_rows_are_invisible_until_the_block_ends(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "named"),
     [
-        ({name: [] for name in ROW_SCHEMA.names if name != "entropy"}, "entropy"),
+        ({name: [] for name in TransferRows.columns_of() if name != "entropy"}, "entropy"),
         (columns_of([], [], colour=[]), "colour"),
         (columns_of(["x"], ["x"], flag=["", ""]), "equally long"),
         (columns_of(["x"], ["x"], arm="s"), "one string"),

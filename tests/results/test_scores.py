@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harmonia.errors import InputError
-from harmonia.results.scores import SCORE_SCHEMA, SCORES, read_scores, reasons, summarise_scores, write_scores
+from harmonia.results.scores import SCORES, ScoreRows, read_scores, reasons, summarise_scores, write_scores
 
 
 def piece(metric, values, why=None, **given):
@@ -30,7 +30,7 @@ def piece(metric, values, why=None, **given):
 def test_rows_are_read_as_they_were_written_and_an_undefined_value_is_no_number(tmp_path):
     write_scores(tmp_path, [piece("road", [0.25, math.nan]), piece("road_morf", [1e-300, 2.0], label=None)])
     rows = read_scores(tmp_path)
-    assert rows.columns.tolist() == SCORE_SCHEMA.names
+    assert rows.columns.tolist() == ScoreRows.columns_of()
     np.testing.assert_array_equal(rows["value"], [0.25, math.nan, 1e-300, 2.0])
     assert rows["reason"].tolist() == ["", "zero", "", ""]
     assert rows["metric"].tolist() == ["road", "road", "road_morf", "road_morf"]

@@ -10,7 +10,7 @@ import yaml
 from harmonia.results.gathered import gather, job_rows
 from harmonia.results.jobs import find_jobs
 from harmonia.results.representations import write_representations
-from harmonia.results.rows import ROW_SCHEMA, row_writer, write_summary
+from harmonia.results.rows import TransferRows, row_writer, write_summary
 from harmonia.statistics.cka import linear_cka
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.likeness import model_pairs
@@ -41,7 +41,7 @@ def plant(folder, explaining, targets, correct, agreeing=7, seen=None, **config)
     with row_writer(folder) as rows:
         for target in targets:
             for arm, hits in correct[target].items():
-                columns = {name: [0.5] * 10 for name in ROW_SCHEMA.names}
+                columns = {name: [0.5] * 10 for name in TransferRows.columns_of()}
                 texts = dict(
                     source=explaining, method="gc", label_policy="predicted", arm=arm, fill="black", target=target
                 )

@@ -23,7 +23,7 @@ from harmonia.report.tables.transfer import MATRIX, transfer_matrix, transfer_ta
 from harmonia.results.gathered import CELL, SETTING, gather, job_rows
 from harmonia.results.jobs import JobFolder
 from harmonia.results.logged_names import CURVE_AXIS, CURVES, IMAGES, SAMPLES
-from harmonia.results.rows import ROWS, read_rows
+from harmonia.results.rows import ROWS, read_pieces
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.contrasts import ALL_SOURCES, missing
 
@@ -83,7 +83,8 @@ class TransferSection(Section):
 
     @staticmethod
     def panels(jobs: Sequence[JobFolder], arm: str, panels: Panels) -> dict[str, list[Any]]:
-        names = pd.concat([read_rows(job.folder, ["target", "arm"]).drop_duplicates() for job in jobs])
+        pieces = [piece for job in jobs for piece in read_pieces(job.folder, ["target", "arm"])]
+        names = pd.concat([piece.drop_duplicates() for piece in pieces])
         targets, arms = (list(dict.fromkeys(names[column])) for column in ("target", "arm"))
         _check_arm(arm, [name for name in arms if name != IMAGE_ARM])
 
