@@ -20,7 +20,8 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 class Purpose(enum.IntEnum):
     """What a number is drawn for: a word of its hash. A purpose with many draws adds the draw's number, below 2**32.
 
-    Steps of a method that asks for replacement images are their own words, 0 and up.
+    Two draws have none, and words that no other has: (seed, image) for the pool; with the step, 0 and up, in its place
+    for the replacement images of a method.
     """
 
     HELD_OUT = 2**32  # replacement images that judge a mask
@@ -39,6 +40,7 @@ class Purpose(enum.IntEnum):
     FAITHFULNESS_CORRELATION = 2**43
     MAX_SENSITIVITY = 2**44
     SMOOTH_GRAD = 2**45
+    RANDOM_LABEL = 2**46
 
 
 def image_key(image_id: str) -> int:

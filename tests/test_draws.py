@@ -87,8 +87,8 @@ def test_every_purpose_of_a_draw_has_a_number_and_a_module_of_its_own():
     assert [places for places in users.values() if len(places) > 1] == []
 
 
-# what draws without a purpose: numbers of two words (seed, key), and replacement images, whose word is a step
-WITHOUT = {"models/labels.py": 1, "data/manifest.py": 1, "data/replacements.py": 1}
+# what draws without a purpose: the pool, of two words (seed, key), and replacement images, whose word is a step
+WITHOUT = {"data/manifest.py": 1, "data/replacements.py": 1}
 
 
 def test_no_module_draws_for_a_purpose_that_draws_does_not_name():

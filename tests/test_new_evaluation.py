@@ -15,9 +15,12 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+import torch
+
 from harmonia.errors import InputError
+from harmonia.job.completion import CountingModule, complete
 from harmonia.job.contract import Evaluation, Job, Stage
-from harmonia.job.stages import image_stage
+from harmonia.job.stages import image_stage, stored_stage
 
 FILE = "brightness.parquet"
 
@@ -38,16 +41,44 @@ class Brightness(Evaluation):
     def stages(self, job: Job) -> Iterator[Stage]:
         yield image_stage(job, job.source)
 
+        levels = self.levels(job)
+
+        def compute():
+            module = lambda progress: Meter(progress)
+            return complete(levels, job.viewed, job.source.view, module, job.make_trainer, "brightness")
+
+        yield stored_stage("brightness", f"for {job.source.name}", levels, ("brightness",), compute)
+
+    def levels(self, job: Job):
+        identity = {"data": job.images.digest, "view": job.source.view.size}
+        return job.keys.open("brightness", f"brightness-for-{job.source.name}", identity)
+
     def write(self, job: Job) -> dict[str, Any]:
-        levels = job.viewed.batch(range(len(job.images.records)), job.source.view).pixels.double().mean((1, 2, 3)) / 255
         ids = [record.image_id for record in job.images.records]
-        pd.DataFrame({"image_id": ids, "level": levels.numpy()}).to_parquet(job.folder / FILE)
+        levels = self.levels(job).read_items(range(len(ids)))[0]["level"]
+        pd.DataFrame({"image_id": ids, "level": levels}).to_parquet(job.folder / FILE)
         (job.folder / "brightness.txt").write_text("light\\n")
         return {f"{job.source.name}/brightness": float(levels.mean())}
+'''
+MODULE += '''
+
+class Meter(CountingModule):
+    """A set of its own: the brightness of every image, kept in the store."""
+
+    def __init__(self, progress):
+        super().__init__()
+        self.progress = progress
+
+    def predict_step(self, batch, batch_index):
+        self.progress.advance(len(batch.pixels))
+        levels = batch.pixels.double().mean((1, 2, 3)) / 255
+        return {"level": levels.numpy()}, [{"flag": ""} for _ in levels]
 '''
 SECTION = """
 
 from harmonia.report.contract import Section
+from harmonia.report.tables.columns import StatisticTable
+from harmonia.report.tables.typeset import table
 
 
 class BrightnessSection(Section):
@@ -61,7 +92,9 @@ class BrightnessSection(Section):
 
     def gather(self):
         rows = pd.concat([part.content.assign(job=part.name) for part in self.jobs])
-        self.data["brightness"] = rows.groupby("job", as_index=False)["level"].mean()
+        numbers = rows.groupby("job", as_index=False)["level"].mean()
+        printed = pd.DataFrame({"Job": numbers["job"], "Level": [f"{level:.2f}" for level in numbers["level"]]})
+        self.headlines = [StatisticTable("brightness", table(printed, "How light they are.", 1), numbers)]
 """
 YAML = """\
 _target_: planted_brightness.Brightness
@@ -118,8 +151,9 @@ def test_it_runs_and_its_job_says_what_it_left(cli, words, tmp_path):
 def test_it_is_planned(cli, words, capfd, tmp_path):
     assert plan.main(["--images", "2", *words, f"paths.cache={tmp_path / 'cache'}"]) == 0
     out = capfd.readouterr().out
-    (row,) = [line for line in out.splitlines() if line.startswith("│ images")]
-    assert [cell.strip() for cell in row.strip("│").split("│")][1:6] == ["on test_resnet", "3", "0", "3", "3"]
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in out.splitlines()]
+    assert ["images", "on test_resnet", "3", "0", "3", "3"] in [row[:6] for row in rows]
+    assert ["brightness", "for test_resnet", "3", "0", "3", "0"] in [row[:6] for row in rows]
 
 
 def test_it_refuses_images_in_its_own_words_before_models_load(cli, words):
@@ -130,5 +164,7 @@ def test_it_refuses_images_in_its_own_words_before_models_load(cli, words):
 def test_its_section_is_in_the_report_that_ends_a_sweep(cli, words, tmp_path):
     code, _, err = cli("-m", *words, "seed=0,1", "hydra.sweep.dir=sweep", report=True)
     assert code == 0, err
-    table = pd.read_csv(tmp_path / "sweep" / "report" / "brightness.csv")
-    assert table["level"].tolist() == pytest.approx([0.4, 0.4])
+    report = tmp_path / "sweep" / "report"
+    assert pd.read_csv(report / "brightness.csv")["level"].tolist() == pytest.approx([0.4, 0.4])
+    assert "0.40" in (report / "brightness.md").read_text()
+    assert "How light they are." in (report / "index.html").read_text()

@@ -72,7 +72,7 @@ def extract(archive: Path, folder: Path) -> None:
         # hidden entries are what macOS adds to archives
         entries = [path for path in unfinished.iterdir() if not path.name.startswith(".")]
         content = entries[0] if len(entries) == 1 and entries[0].is_dir() else unfinished
-        content.rename(folder)
+        move_into_place(content, folder, lasting=False)
         archive.unlink()
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise InputError(

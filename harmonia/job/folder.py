@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from harmonia.errors import InputError
-from harmonia.results.jobs import EARLY_FILES
+from harmonia.results.jobs import EARLY_FILES, flat_options
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, SUMMARY
 from harmonia.store.files import JOBS, TEMPORARY, locked, write_text
 
@@ -69,8 +69,8 @@ def holds(folder: Path, settings: Mapping[str, Any]) -> bool:
     return isinstance(finished, dict) and _without_logging(finished) == _without_logging(settings)
 
 
-def _without_logging(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name not in ("logger", "tracking")}
+def _without_logging(settings: Mapping[str, Any]) -> dict[str, str]:
+    return flat_options({name: value for name, value in settings.items() if name not in ("logger", "tracking")})
 
 
 def begin(folder: Path, settings: Mapping[str, Any], files: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from harmonia.features.fill import Fill
 from harmonia.features.maps import UNREADABLE
 from harmonia.job.settings import Settings
 from harmonia.models.classifier import Classifier
+from harmonia.models.labels import LabelPolicy
 from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
 
@@ -29,20 +30,19 @@ class Keys:
     source: Classifier
     method: Attribution
     fill: Fill
+    label_policy: LabelPolicy
 
     @cached_property
     def maps(self) -> ShardSet:
         """The maps that exactly this source, method, label policy and data have; never the targets."""
-        options = dict(self.settings.label.options)
-        # the policy's name and options, not where its code lives (ADR 11)
-        label = {"function": options.pop("_target_").rpartition(".")[2], **options}
+        label = fingerprint(self.label_policy)
         identity = {"label": label, "data": self.images.digest, **self._explained_by(self.method)}
-        return self._open("maps", f"{self.source.name}-{self.settings.method.name}", identity)
+        return self.open("maps", f"{self.source.name}-{self.settings.method.name}", identity)
 
     def mosaics(self, method: Attribution, protocol: str, shown: Mapping[str, Any], count: int) -> ShardSet:
         """The maps that exactly this source and method have of so many cells of mosaics, shown so."""
         name = f"{self.source.name}-{self.settings.method.name}-{protocol}"
-        return self._open("maps", name, {**self._explained_by(method), **shown}, count)
+        return self.open("maps", name, {**self._explained_by(method), **shown}, count)
 
     def predictions(self, model: Classifier) -> ShardSet:
         """What exactly this model answers on exactly these whole images."""
@@ -51,7 +51,7 @@ class Keys:
             "arrays": ["logits", "representation"],  # a set of before there were representations is no such set
             "data": self.images.digest,
         }
-        return self._open("predictions", model.name, identity)
+        return self.open("predictions", model.name, identity)
 
     def features(self, target: Classifier, reading: Mapping[str, Any]) -> ShardSet:
         """What a target answers on features of the maps, read so and filled so; the maps must be complete."""
@@ -65,12 +65,12 @@ class Keys:
             # maps of other images are controls: what stands in for which depends on the images that could be read
             "unreadable": [index for index, fact in enumerate(self.maps.facts()) if fact["flag"] == UNREADABLE],
         }
-        return self._open("features", f"{self.maps.manifest.name}-on-{target.name}", identity)
+        return self.open("features", f"{self.maps.manifest.name}-on-{target.name}", identity)
 
     def scores(self, scoring: Mapping[str, Any]) -> ShardSet:
         """Scores of the maps; the maps' key holds the source, the method, the labels and the images."""
         name = f"{self.maps.manifest.name}-{self.settings.evaluation.name}"
-        return self._open("scores", name, {"maps": self.maps.key, **scoring})
+        return self.open("scores", name, {"maps": self.maps.key, **scoring})
 
     def _explained_by(self, method: Attribution) -> dict[str, Any]:
         identity = {"source": self.source.identity(), "method": fingerprint(method)}
@@ -78,7 +78,8 @@ class Keys:
             identity |= {"pool": self.images.pool_digest, "seed": self.settings.seed}
         return identity
 
-    def _open(self, kind: str, name: str, identity: dict[str, Any], count: int | None = None) -> ShardSet:
+    def open(self, kind: str, name: str, identity: dict[str, Any], count: int | None = None) -> ShardSet:
+        """The set of a kind with this identity: one array and one fact an image, or of so many items."""
         images = len(self.images.records) if count is None else count
         key = identity | {"arithmetic": ARITHMETIC}
         return self.open_set(kind, name, key, images, self.settings.store.shard_size)

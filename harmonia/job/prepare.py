@@ -65,6 +65,7 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
         source=source,
         method=method,
         fill=fill,
+        label_policy=label_policy,
     )
 
     @cache

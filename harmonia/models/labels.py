@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from harmonia.draws import counter_hash
+from harmonia.draws import Purpose, counter_hash
 from harmonia.errors import InputError
 from harmonia.shapes import Labels, Logits
 
@@ -47,5 +47,8 @@ def runner_up(logits: Logits, true: Labels, keys: np.ndarray) -> Labels:
 def random(logits: Logits, true: Labels, keys: np.ndarray, *, seed: int) -> Labels:
     """Any class but the predicted one, drawn once per image and seed."""
     others = logits.shape[1] - 1
-    offsets = 1 + (counter_hash(seed, keys) % np.uint64(others)).astype(np.int64)
+    offsets = 1 + (counter_hash(seed, keys, Purpose.RANDOM_LABEL) % np.uint64(others)).astype(np.int64)
     return (logits.argmax(1) + torch.from_numpy(offsets).to(logits.device)) % logits.shape[1]
+
+
+random.version = 2  # part of the key of what it chose

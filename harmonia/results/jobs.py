@@ -82,7 +82,7 @@ class JobFolder:
     def target_options(self) -> dict[str, dict[str, str]]:
         """By target's name its own options; none of the source itself."""
         return {
-            str(entry.get("name")): _without_followers(_flat(entry, f"target.{key}."), self._all_options)
+            str(entry.get("name")): _without_followers(flat_options(entry, f"target.{key}."), self._all_options)
             for key, entry in self.targets.items()
             if entry != self.config.get("source")
         }
@@ -92,7 +92,7 @@ class JobFolder:
         data, smooth = self.group("data"), self.group("smooth")
         if data.get("boxes") is None or self.rows_file != SCORES:
             data = {name: value for name, value in data.items() if name != "boxes"}  # boxes change scores of maps alone
-        return _flat(
+        return flat_options(
             {name: self.config.get(name) for name in ("source", "method", "label", "fill")}
             | {"data": data}
             | {name: self.config.get(name) for name in ("evaluation", "seed", "crop_pct")}
@@ -181,14 +181,14 @@ _WANDB = "pytorch_lightning.loggers.WandbLogger"  # as conf/logger/wandb.yaml ha
 _FOLLOWED = {"seed": "seed", "crop_pct": "crop_pct", "weights_folder": "paths.weights"}  # as conf/ interpolates them
 
 
-def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flat_options(options: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """KEY: VALUE as text; a class by its name, so that jobs of versions that kept it elsewhere are no variants."""
     flat: dict[str, str] = {}
     for name, value in options.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= flat_options(value, f"{prefix}{name}.")
         else:
             text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
-            # a class by its name: jobs of versions that kept it in another module are no variants
             flat[prefix + name] = text.rpartition(".")[2] if name == "_target_" else text
     return flat
 

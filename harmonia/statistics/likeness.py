@@ -14,7 +14,7 @@ from harmonia.arms import is_feature
 from harmonia.errors import InputError
 from harmonia.results.frames import Frame
 from harmonia.results.gathered import CELL, SETTING, CellNames
-from harmonia.results.jobs import JobFolder
+from harmonia.results.jobs import JobFolder, flat_options
 from harmonia.results.representations import read_representations
 from harmonia.statistics.cka import linear_cka
 from harmonia.statistics.comparison import Comparison
@@ -113,7 +113,8 @@ class _Likeness:
         of_source, of_target = (self._representation(job, name) for name in (source, target))
         if of_source is None or of_target is None:
             return math.nan
-        key = json.dumps([sorted(_identity(job, name) for name in (source, target)), job.group("data")], default=str)
+        data = flat_options(job.group("data"))
+        key = json.dumps([sorted(_identity(job, name) for name in (source, target)), data])
         if key not in self._known:
             shared = of_source.index.intersection(of_target.index)
             pair = (frame.loc[shared].to_numpy() for frame in (of_source, of_target))
@@ -126,7 +127,7 @@ class _Likeness:
         for other in sorted(
             self._with_target.get(_identity(job, name), []), key=lambda other: other.folder != job.folder
         ):
-            if other.group("data") == job.group("data"):
+            if flat_options(other.group("data")) == flat_options(job.group("data")):
                 image_ids, of_models = self._read(other.folder)
                 if name in of_models:
                     return pd.DataFrame(of_models[name], index=image_ids).dropna()

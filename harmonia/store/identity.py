@@ -1,11 +1,13 @@
 """What a configured object is, for the key of what it computes."""
 
 import dataclasses
+import functools
 from typing import Any
 
 
 def fingerprint(value: Any) -> Any:
-    """JSON-able: a dataclass by its class's name and version and by its fields, all the way down.
+    """JSON-able: a dataclass by its class's name and version and by its fields, all the way down; a function with bound
+    options likewise.
 
     Where the class lives is left out: code may move, and what it computed stays found (ADR 11).
     """
@@ -13,6 +15,10 @@ def fingerprint(value: Any) -> Any:
         kind = type(value)
         fields = {field.name: fingerprint(getattr(value, field.name)) for field in dataclasses.fields(value)}
         return {"class": kind.__name__, "version": getattr(kind, "version", 0), **fields}
+    if isinstance(value, functools.partial):
+        version = {"version": value.func.version} if hasattr(value.func, "version") else {}
+        bound = {name: fingerprint(option) for name, option in value.keywords.items()}
+        return {"function": value.func.__name__, **version, **bound}
     if isinstance(value, list | tuple):
         return [fingerprint(item) for item in value]
     return value

@@ -82,7 +82,7 @@ def test_an_error_names_what_lies_on_the_disk_and_the_option_that_moves_it(tmp_p
 
 PARQUET = r"ParquetWriter|pq\.write_table|ParquetFile|read_parquet|to_parquet|pq\.read_table"
 OWNERS = {
-    r"os\.replace|os\.rename|fsync": "store/files.py",
+    r"os\.replace|\.rename\((?!columns|{)|fsync|\.write_text\(|\.write_bytes\(": "store/files.py",
     r"\bFileLock\b|import fcntl": "store/files.py",
     PARQUET: "results/parquet.py store/index.py",
 }

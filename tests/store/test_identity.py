@@ -1,5 +1,6 @@
 """What a key holds of a class: its name, version and options, not where its code lives."""
 
+import functools
 import re
 import sys
 import textwrap
@@ -67,6 +68,18 @@ def test_a_version_an_option_or_another_name_anywhere_in_it_changes_the_key(tmp_
     assert old in METHOD
     changed = method_in("changed", tmp_path, METHOD.replace(old, new))
     assert key_of(changed()) != key_of(method_in("method", tmp_path)())
+
+
+def policy_in(module: str, text: str = "def policy(*, seed): ..."):
+    """A function with a bound option, as Hydra binds a label policy's."""
+    names = {"__name__": module}
+    exec(text, names)
+    return functools.partial(names["policy"], seed=3)
+
+
+def test_a_function_that_moves_keeps_its_key_and_its_name_options_and_version_are_in_it():
+    assert fingerprint(policy_in("here")) == fingerprint(policy_in("there")) == {"function": "policy", "seed": 3}
+    assert fingerprint(policy_in("here", "def policy(*, seed): ...\npolicy.version = 2"))["version"] == 2
 
 
 def test_version_0_is_that_of_a_class_that_states_none():

@@ -49,7 +49,7 @@ def write_pages(report: Report, folder: Path, collection: Collection, thumbnails
     chosen = evenly_spaced(len(paths), len(paths) if thumbnails is None else thumbnails)
     names, missing = make_thumbnails({image: paths[image] for image in chosen}, page / "thumbnails")
     for name, value in data_files(collection, report.arm, names, missing):
-        (page / "data" / f"{name}.js").write_text(script(name, value), encoding="ascii")
+        write_text(page / "data" / f"{name}.js", script(name, value))
     apart = {section.page: section for section in report.sections if section.page != INDEX_PAGE}
     facts = {
         "run": report.run.resolve().name,

@@ -78,6 +78,7 @@ def test_maps_of_mosaics_are_kept_by_the_pool_and_the_seed_where_a_method_draws_
         images = SimpleNamespace(pool_digest=pool_digest, records=())
         source = SimpleNamespace(name="net", identity=dict)
         given = {"settings": settings, "images": images, "source": source, "method": method, "fill": None}
+        given["label_policy"] = None
         keys: Any = Keys(open_set=lambda kind, name, identity, *sizes: identity, **given)
         return keys.mosaics(method, "gridpg", {"grids": "g"}, 8)
 
