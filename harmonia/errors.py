@@ -1,4 +1,7 @@
-"""The one exception for what a user can mend."""
+"""The one exception for what a user can mend, and words for it."""
+
+import difflib
+from collections.abc import Sequence
 
 
 class InputError(ValueError):
@@ -7,6 +10,12 @@ class InputError(ValueError):
     The message is one line naming the subject, the rule, the value and the remedy. The command
     line prints it without a traceback and exits with code 2.
     """
+
+
+def did_you_mean(given: str, known: Sequence[str], module: str) -> str:
+    """A remedy: the known word that resembles the given one, or the help of a module."""
+    close = difflib.get_close_matches(given, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"see python -m {module} --help"
 
 
 def one_line(error: BaseException) -> str:

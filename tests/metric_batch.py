@@ -38,7 +38,7 @@ def by(method):
                 device=torch.device("cpu"),
                 batch_size=BatchSize(8),
                 positions=rows,
-                keys=rows.numpy().astype(np.uint64),
+                image_keys=rows.numpy().astype(np.uint64),
                 on_progress=lambda images: None,
             )
         ).maps
@@ -55,7 +55,7 @@ def batch(model, explain, images, progress=None):
         maps=explain(model, images.float() / 255, rows),
         labels=torch.zeros(len(images), dtype=torch.long),
         boxes=(),
-        keys=rows.numpy().astype(np.uint64),
+        image_keys=rows.numpy().astype(np.uint64),
         device=torch.device("cpu"),
         batch_size=BatchSize(8),
         explain=explain,
@@ -101,7 +101,7 @@ def scored(metric, model, pixels, maps, labels=None, batch_size=8, explain=None,
     """The metric's Scores of these maps; labels: class 0 unless given."""
     given = batch(model, lambda *args: maps, pixels, progress)
     changes = {} if labels is None else {"labels": labels}
-    changes |= {} if keys is None else {"keys": keys}
+    changes |= {} if keys is None else {"image_keys": keys}
     size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
     return metric(replace(given, batch_size=size, explain=explain or given.explain, **changes))
 

@@ -116,7 +116,7 @@ def explain(
             device=torch.device("cpu"),
             batch_size=BatchSize(batch_size),
             positions=torch.arange(len(pixels)) if positions is None else positions,
-            keys=np.arange(len(pixels), dtype=np.uint64),
+            image_keys=np.arange(len(pixels), dtype=np.uint64),
             on_progress=lambda images: None,
         )
     )

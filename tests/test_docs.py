@@ -120,7 +120,7 @@ def test_the_method_that_a_page_adds_explains_images():
         device=torch.device("cpu"),
         batch_size=BatchSize(2),
         positions=torch.arange(5),
-        keys=np.arange(5, dtype=np.uint64),
+        image_keys=np.arange(5, dtype=np.uint64),
         on_progress=lambda images: None,
     )
     explanation = names["Brightness"]()(request)

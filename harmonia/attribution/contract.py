@@ -49,7 +49,7 @@ class Request:
     device: torch.device
     batch_size: BatchSize  # inputs (images, mosaics or composites) that go through the model at once
     positions: Tensor  # B, where each image stands in the caller's batch
-    keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.draws)
+    image_keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.draws)
     on_progress: Callable[[float], None]  # images finished since the last call; fractions are fine
     images_per_input: int = 1  # a mosaic is an input of several
 
@@ -58,7 +58,8 @@ class Request:
 
     def take(self, rows: Tensor) -> "Request":
         """The same question about some of the images."""
-        return replace(self, pixels=self.pixels[rows], positions=self.positions[rows], keys=self.keys[rows.numpy()])
+        image_keys = self.image_keys[rows.numpy()]
+        return replace(self, pixels=self.pixels[rows], positions=self.positions[rows], image_keys=image_keys)
 
     def pass_size(self, size: int) -> int:
         """Inputs of each pass, where so many go through the model at once."""

@@ -48,6 +48,6 @@ class GradientSHAP(FromHead):
             steps = torch.full_like(request.positions, draw)
             others = request.replacements(request.positions, part.labels.cpu(), steps, 1)[:, 0]
             base = features_of(request.model, part.head.layer, others)
-            share = torch.from_numpy(uniform(self.seed, request.keys, Purpose.GRADIENT_SHAP + draw)).to(features)
+            share = torch.from_numpy(uniform(self.seed, request.image_keys, Purpose.GRADIENT_SHAP + draw)).to(features)
             total += (features - base) * part.gradient(torch.lerp(base, features, share[:, None, None, None]))
         return (total / self.draws).sum(1)

@@ -121,23 +121,23 @@ def check_modules(model: Model) -> None:
 
 def check_functions(model: Any, image: Images) -> None:
     """InputError naming the module that computes something between its parts, from the input on."""
-    watch = Watch()
+    guard = RuleGuard()
     start = model.layer("input")
 
     def leave(module: nn.Module, args: tuple, output: Tensor) -> None:
-        watch.at_work.pop()
-        watch.started |= module is start
+        guard.at_work.pop()
+        guard.started |= module is start
 
     with ExitStack() as hooks:
         for name, module in model.named_modules():
-            enter = partial(lambda name, module, args: watch.at_work.append((name, module)), name)
+            enter = partial(lambda name, module, args: guard.at_work.append((name, module)), name)
             hooks.enter_context(module.register_forward_pre_hook(enter))
             hooks.enter_context(module.register_forward_hook(leave))
-        with watch:
+        with guard:
             model(image)
 
 
-class Watch(TorchFunctionMode):
+class RuleGuard(TorchFunctionMode):
     """Refuses what is computed while no module with a rule is at work."""
 
     def __init__(self):

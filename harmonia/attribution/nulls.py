@@ -13,7 +13,7 @@ from harmonia.shapes import Labels, Logits, Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blind:
+class NullMap:
     """Maps made without the network; one pass says which class is explained."""
 
     backgrounds: ClassVar[Backgrounds | None] = None
@@ -31,7 +31,7 @@ class Blind:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Random(Blind):
+class Random(NullMap):
     """Uniform numbers in (0, 1), a hash of (seed, image, cell)."""
 
     version: ClassVar[int] = 1
@@ -45,12 +45,12 @@ class Random(Blind):
             raise InputError(f"method.cells must be at least 1, got {self.cells}")
 
     def maps(self, part: Request) -> Maps:
-        numbers = uniform(self.seed, part.keys[:, None], Purpose.RANDOM_MAP, np.arange(self.cells**2))
+        numbers = uniform(self.seed, part.image_keys[:, None], Purpose.RANDOM_MAP, np.arange(self.cells**2))
         return torch.from_numpy(numbers).view(-1, self.cells, self.cells)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Centre(Blind):
+class Centre(NullMap):
     """1 in the middle of the view, falling with the distance to 0 in its corners."""
 
     version: ClassVar[int] = 1
@@ -68,7 +68,7 @@ class Centre(Blind):
         return map_hw.expand(len(part.pixels), -1, -1)
 
 
-class Edges(Blind):
+class Edges(NullMap):
     """Length of the brightness's gradient by central differences: an edge detector (Adebayo et al. 2018)."""
 
     version: ClassVar[int] = 1

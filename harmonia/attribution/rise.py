@@ -49,14 +49,14 @@ class RISE(FromHead):
         features = part.head.features
         total = torch.zeros_like(features[:, 0])
         for draw in range(self.masks):
-            masks = self.mask(part.request.keys, draw, features.shape[-1]).to(features)
+            masks = self.mask(part.request.image_keys, draw, features.shape[-1]).to(features)
             p = part.head(features * masks[:, None], part.rows).softmax(1).gather(1, part.labels[:, None])
             total += p[:, :, None] * masks
         return total / (self.masks * self.keep)
 
-    def mask(self, keys: np.ndarray, draw: int, side: int) -> Tensor:
+    def mask(self, image_keys: np.ndarray, draw: int, side: int) -> Tensor:
         """The draw's mask of every image, (B, side, side): cells kept or not, enlarged, cut out at random."""
-        numbers = uniform(self.seed, keys[:, None], Purpose.RISE + draw, side, np.arange(self.grid**2 + 2))
+        numbers = uniform(self.seed, image_keys[:, None], Purpose.RISE + draw, side, np.arange(self.grid**2 + 2))
         cells = torch.from_numpy(numbers[:, 2:] < self.keep).double().view(-1, 1, self.grid, self.grid)
         cell = ceil(side / self.grid)
         large = interpolate(cells, size=(self.grid + 1) * cell, mode="bilinear", align_corners=False)[:, 0]

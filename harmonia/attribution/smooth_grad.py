@@ -44,7 +44,7 @@ class SmoothGrad(FromHead):
         cells = np.arange(features[0].numel(), dtype=np.uint64)
         total = torch.zeros_like(features)
         for draw in range(self.draws):
-            white = normal(self.seed, part.request.keys[:, None], Purpose.SMOOTH_GRAD + draw, cells)
+            white = normal(self.seed, part.request.image_keys[:, None], Purpose.SMOOTH_GRAD + draw, cells)
             noise = torch.from_numpy(white).to(features).view_as(features)
             total += part.gradient(features + spread * noise)
         return (total / self.draws).abs().sum(1)

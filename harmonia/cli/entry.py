@@ -1,6 +1,5 @@
 """What the command lines share: exit codes, one line of refusal, signals, conf/, and words that Hydra would misread."""
 
-import difflib
 import os
 import re
 import select
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, did_you_mean
 
 
 def conf_folder() -> Path:
@@ -103,12 +102,6 @@ def keyword_arguments(words: Sequence[str], known: Sequence[str], module: str) -
     if "run" not in arguments:
         raise InputError("argument run must be given, got none; write run=multirun_outputs/<...>")
     return arguments
-
-
-def did_you_mean(given: str, known: Sequence[str], module: str) -> str:
-    """A remedy: the known word that resembles the given one, or the help of a module."""
-    close = difflib.get_close_matches(given, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"see python -m {module} --help"
 
 
 @contextmanager

@@ -55,7 +55,7 @@ class Group:
         check(self.key, self.options, keywords_only=True)
         return _bound(self.options)
 
-    def having(self, **options: Any) -> "Group":
+    def with_options(self, **options: Any) -> "Group":
         """The same with other values of some options."""
         return replace(self, options={**self.options, **options})
 

@@ -72,9 +72,9 @@ class ImageSet:
         """The classes of the records, sorted."""
         return tuple(sorted({record.class_name for record in self.records if record.class_name is not None}))
 
-    def key(self, index: int) -> int:
-        """The number that stands for record `index` wherever something is drawn for it."""
-        return image_key(self.records[index].image_id)
+    def image_keys(self, positions: Iterable[int]) -> np.ndarray:
+        """The numbers (B,), uint64, that stand for these records wherever something is drawn for them."""
+        return np.array([image_key(self.records[position].image_id) for position in positions], np.uint64)
 
 
 def image_set(

@@ -56,7 +56,7 @@ class Replacements:
     def draw(
         self,
         images: Sequence[ImageRecord],
-        keys: np.ndarray,
+        image_keys: np.ndarray,
         avoid: Sequence[str | None],
         steps: int | np.ndarray | None,
         draws: int,
@@ -68,7 +68,7 @@ class Replacements:
         draws from the images held out.
         """
         numbers = np.broadcast_to(held_out_for if steps is None else steps, len(images))
-        hashes = counter_hash(self._seed, keys[:, None], numbers[:, None], np.arange(draws)[None])
+        hashes = counter_hash(self._seed, image_keys[:, None], numbers[:, None], np.arange(draws)[None])
         picked = np.empty(hashes.shape, np.int64)
         for row, (image, class_name) in enumerate(zip(images, avoid, strict=True)):
             allowed = self._allowed_for(image, class_name)[steps is None]
@@ -78,8 +78,8 @@ class Replacements:
     def stand_ins(self, images: ImageSet, indices: Sequence[int], avoid: Sequence[str], device: torch.device) -> Tensor:
         """One held-out image for each, for a fill: always the same one; (B, 3, S, S) in [0, 1]."""
         records = [images.records[index] for index in indices]
-        keys = np.array([images.key(index) for index in indices], np.uint64)
-        return self.take(self.draw(records, keys, avoid, None, 1, Purpose.FILL)[:, 0], device)
+        image_keys = images.image_keys(indices)
+        return self.take(self.draw(records, image_keys, avoid, None, 1, Purpose.FILL)[:, 0], device)
 
     def take(self, positions: Tensor, device: torch.device) -> Tensor:
         """The images at pool positions as intensities in [0, 1], (..., 3, S, S)."""

@@ -73,7 +73,7 @@ class Scorer(CountingModule):
         job = self._job
         of_batch = BatchImages(job, batch.indices[usable], self.device)
         positions = torch.arange(len(usable))
-        keys = of_batch.keys(positions)
+        image_keys = of_batch.image_keys(positions)
         names = [self.classifier.classes[label] for label in labels.tolist()]
 
         again = torch.zeros(len(usable), dtype=torch.long)  # passes of maps that the metric had made
@@ -88,7 +88,7 @@ class Scorer(CountingModule):
                     device=self.device,
                     batch_size=self.batch_size,
                     positions=rows,
-                    keys=keys[rows.numpy()],
+                    image_keys=image_keys[rows.numpy()],
                     on_progress=lambda images: None,
                 )
             )
@@ -102,7 +102,7 @@ class Scorer(CountingModule):
                 maps=maps,
                 labels=labels,
                 boxes=self._boxes(batch, usable, of_batch.records(positions), names),
-                keys=keys,
+                image_keys=image_keys,
                 device=self.device,
                 batch_size=self.batch_size,
                 explain=explain,

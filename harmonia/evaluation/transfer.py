@@ -28,7 +28,7 @@ from harmonia.job.completion import Completed, complete
 from harmonia.job.contract import Evaluation, Job, Stage
 from harmonia.job.pictures import sample_panel, small_maps
 from harmonia.job.progress import ProgressBar
-from harmonia.job.stages import as_text, counted, explained_by, image_stage, later_stage, map_stage, stored_stage
+from harmonia.job.stages import as_text, counted, explained_by, image_stage, map_stage, pending_stage, stored_stage
 from harmonia.job.target import FeatureTarget
 from harmonia.models.classifier import Classifier
 from harmonia.results import tracked_rows, tracking
@@ -113,7 +113,7 @@ class Transfer(Evaluation):
             features = job.keys.features(target, reading)
             return stored_stage("features", title, features, priced_by, partial(self._answer, job, target, features))
         key = ("features", job.maps.key, *answered_by, job.images.pool_digest, job.settings.seed)
-        return later_stage("features", title, key, priced_by, job.maps.count, job.maps.shard_size)
+        return pending_stage("features", title, key, priced_by, job.maps.count, job.maps.shard_size)
 
     def _answer(self, job: Job, target: Classifier, features: ShardSet) -> Completed:
         explanations = partial(_explanations, job, _partners(job, (self.controls or Controls()).seed))
@@ -156,7 +156,7 @@ def _append_rows(job: Job, target: Classifier, arms: list[str], features: ShardS
 def _partners(job: Job, seed: int) -> Partners:
     facts, images = job.maps.facts(), job.images
     return Partners(
-        keys=np.array([images.key(index) for index in range(len(images.records))], np.uint64),
+        image_keys=images.image_keys(range(len(images.records))),
         explained=np.array([fact["explained"] for fact in facts]),
         usable=np.array([fact["flag"] == "" for fact in facts]),
         contents=np.array([record.digest for record in images.records]),
@@ -180,7 +180,7 @@ def _explanations(job: Job, partners: Partners, indices: list[int]) -> Explanati
     return Explanations(
         maps=maps,
         explained=[fact["explained"] for fact in facts],
-        keys=partners.keys[indices],
+        image_keys=partners.image_keys[indices],
         another=another,
     )
 
@@ -189,8 +189,8 @@ def _leave_representations(job: Job, most: int) -> None:
     """Representations of the same images by every target, in every job of a data set, so that they can be compared."""
     sets = {name: job.keys.predictions(target) for name, target in job.targets.items()}
     readable = np.all([[fact["flag"] == "" for fact in predictions.facts()] for predictions in sets.values()], 0)
-    keys = np.array([job.images.key(index) for index in range(len(readable))], np.uint64)
-    order = np.argsort(counter_hash(0, keys, Purpose.REPRESENTATIONS), kind="stable")
+    image_keys = job.images.image_keys(range(len(readable)))
+    order = np.argsort(counter_hash(0, image_keys, Purpose.REPRESENTATIONS), kind="stable")
     positions = np.sort(order[readable[order]][:most]).tolist()
 
     def of(predictions: ShardSet) -> np.ndarray:

@@ -26,7 +26,7 @@ class Explanations:
 
     maps: Maps
     explained: Sequence[str]  # the class that each map is about
-    keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them
+    image_keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them
     # the map of another image whose explained class is the same, or differs; NaN for an image that has no such other
     another: Callable[[bool], Maps]
 

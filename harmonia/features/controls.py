@@ -31,7 +31,7 @@ def dim(view: Projection, areas: Sequence[float]) -> Keep:
 
 def blobs(view: Projection, areas: Sequence[float], *, seed: int) -> Keep:
     """Random smooth blobs, each image its own; the smaller areas lie in the larger, as those of a map do."""
-    fields = np.stack([_smooth_noise(seed, key) for key in view.explanations.keys.tolist()])
+    fields = np.stack([_smooth_noise(seed, key) for key in view.explanations.image_keys.tolist()])
     return view.top(torch.from_numpy(fields).to(view.inside.device), areas)
 
 
@@ -97,7 +97,7 @@ class Partners:
     with the images there are, but not with their order.
     """
 
-    keys: np.ndarray  # N, uint64
+    image_keys: np.ndarray  # N, uint64
     explained: np.ndarray  # N, the class that each map is about
     usable: np.ndarray  # N, bool: the image could be read, and its map ranks something
     contents: np.ndarray  # N, digests of the files: a copy is no other image
@@ -111,5 +111,5 @@ class Partners:
         candidates = np.flatnonzero(allowed)
         if not len(candidates):
             return None
-        numbers = counter_hash(self.seed, int(self.keys[index]), Purpose.PARTNERS, self.keys[candidates])
+        numbers = counter_hash(self.seed, int(self.image_keys[index]), Purpose.PARTNERS, self.image_keys[candidates])
         return int(candidates[numbers.argmin()])

@@ -38,13 +38,13 @@ PACKAGES = (
 )
 
 
-def ours(folder: Path, wait: bool = False) -> AbstractContextManager[bool]:
+def sole_writer(folder: Path, wait: bool = False) -> AbstractContextManager[bool]:
     """Whether this process alone writes the job's folder; False while another live process does (or wait for it)."""
     return locked(folder / LOCK, JOBS, wait)
 
 
 @contextmanager
-def beside(folder: Path) -> Iterator[Path]:
+def helper_folder(folder: Path) -> Iterator[Path]:
     """A folder in the job's for a process that only helps its writer; begin removes those of helpers that died."""
     own = folder / f"{HELPER}{secrets.token_hex(8)}"
     lock = own.with_suffix(".lock")
@@ -57,7 +57,7 @@ def beside(folder: Path) -> Iterator[Path]:
             lock.unlink(missing_ok=True)
 
 
-def holds(folder: Path, settings: Mapping[str, Any]) -> bool:
+def holds_finished_job(folder: Path, settings: Mapping[str, Any]) -> bool:
     """Whether the folder holds the finished job of these settings; where it was logged is no matter."""
     if (folder / ERROR).exists() or not (folder / SUMMARY).exists():
         return False
@@ -77,10 +77,10 @@ def begin(folder: Path, settings: Mapping[str, Any], files: Sequence[str]) -> No
     """The resolved configuration is there before anything is computed; an earlier attempt's result is not.
 
     A finished job's stays until the new one takes its place: a sweep that is repeated and stopped again loses none.
-    What killed processes left half-written goes. The folder must be ours. files: those that this job will leave.
+    What killed processes left half-written goes. The caller is its sole_writer. files: those that the job will leave.
     """
     _remove_leftovers(folder)
-    if not holds(folder, settings):
+    if not holds_finished_job(folder, settings):
         for stale in (ERROR, SUMMARY, *files, *_files_of_earlier(folder)):
             (folder / stale).unlink(missing_ok=True)
     write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))

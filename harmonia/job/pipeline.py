@@ -29,14 +29,14 @@ def run(settings: Settings) -> Summary:
     """The whole job; returns its summary, which is also on disk."""
     folder = Path(settings.paths.job)
     folder.mkdir(parents=True, exist_ok=True)
-    with job_folder.ours(folder) as alone:
+    with job_folder.sole_writer(folder) as alone:
         if alone:
             return _run(settings, folder)
     log.info("another process runs this job in %s: helping it", folder)
-    with job_folder.beside(folder) as own, _threads(settings.num_threads):
+    with job_folder.helper_folder(folder) as own, _threads(settings.num_threads):
         _compute(settings, own)  # for the store: the rows are the other's to write
-    with job_folder.ours(folder, wait=True):
-        if job_folder.holds(folder, settings.resolved):
+    with job_folder.sole_writer(folder, wait=True):
+        if job_folder.holds_finished_job(folder, settings.resolved):
             return rows.read_summary(folder)
         if (folder / rows.SUMMARY).exists():
             raise InputError(

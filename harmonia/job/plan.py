@@ -105,7 +105,7 @@ def calibrated(settings: Settings, folder: Path, images: int) -> dict[tuple, Cos
     limit = min(images, settings.data.options.get("limit") or images)
     few = replace(
         settings,
-        data=settings.data.having(limit=limit),
+        data=settings.data.with_options(limit=limit),
         store=Store(shard_size=images, spool_gb=1.0),
         paths=replace(settings.paths, cache=str(folder / "cache")),
     )

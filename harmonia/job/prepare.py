@@ -36,7 +36,7 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
     """
     _quiet_lightning()
     # classifiers take their precision from the settings: Lightning's would reach the masks and keep weights too
-    trainer = settings.trainer.having(precision="32-true")
+    trainer = settings.trainer.with_options(precision="32-true")
     # Lightning would take the tasks of `srun` for ranks of one job
     make_trainer = partial(trainer.build, plugins=[LightningEnvironment()])
     device = _device(make_trainer)

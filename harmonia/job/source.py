@@ -42,7 +42,7 @@ class Source(CountingModule):
             true = images.labels(rows)
             # an unreadable image must not stop a policy that needs the class of every image: its map is dropped anyway
             true = torch.where(batch.readable[rows], true, true.clamp(min=0))
-            return self._job.label_policy(logits, true, images.keys(rows)).to(logits.device)
+            return self._job.label_policy(logits, true, images.image_keys(rows)).to(logits.device)
 
         explanation = self._job.method(
             Request(
@@ -53,7 +53,7 @@ class Source(CountingModule):
                 device=self.device,
                 batch_size=self.batch_size,
                 positions=positions,
-                keys=images.keys(positions),
+                image_keys=images.image_keys(positions),
                 on_progress=self._progress.advance,
             )
         )
@@ -83,7 +83,7 @@ class BatchImages:
         classes = self.job.source.classes
         avoid = [None if backgrounds.any_class else classes[label] for label in labels.tolist()]
         numbers = None if steps is None else steps.numpy()
-        picked = pool.draw(self.records(positions), self.keys(positions), avoid, numbers, draws)
+        picked = pool.draw(self.records(positions), self.image_keys(positions), avoid, numbers, draws)
         return pool.take(picked, self.device)
 
     def records(self, positions: torch.Tensor) -> list[ImageRecord]:
@@ -93,8 +93,8 @@ class BatchImages:
         """The true classes as the source's indices, -1 where it lacks the class."""
         return class_indices(self.job.source, [record.class_name or "" for record in self.records(positions)])
 
-    def keys(self, positions: torch.Tensor) -> np.ndarray:
-        return np.array([self.job.images.key(index) for index in self.indices[positions].tolist()], np.uint64)
+    def image_keys(self, positions: torch.Tensor) -> np.ndarray:
+        return self.job.images.image_keys(self.indices[positions].tolist())
 
     def facts(self, explanation: Explanation, seconds: float) -> list[dict]:
         """What the index says of every image's map."""

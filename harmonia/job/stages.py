@@ -91,7 +91,7 @@ def stored_stage(kind: str, title: str, shards: ShardSet, priced_by: tuple, comp
     )
 
 
-def later_stage(kind: str, title: str, key: tuple, priced_by: tuple, count: int, shard_size: int) -> Stage:
+def pending_stage(kind: str, title: str, key: tuple, priced_by: tuple, count: int, shard_size: int) -> Stage:
     """A stage of so many items whose set is known once an earlier stage is complete; until then it lacks all."""
     missing = tuple(min(shard_size, count - first) for first in range(0, count, shard_size))
     return Stage(kind=kind, title=title, key=key, priced_by=priced_by, count=count, missing=missing)

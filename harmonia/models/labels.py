@@ -15,7 +15,7 @@ from harmonia.shapes import Labels, Logits
 
 
 class LabelPolicy(Protocol):
-    def __call__(self, logits: Logits, true: Labels, keys: np.ndarray) -> Labels: ...
+    def __call__(self, logits: Logits, true: Labels, image_keys: np.ndarray) -> Labels: ...
 
 
 def best_classes(logits: Logits, count: int) -> torch.Tensor:
@@ -27,27 +27,27 @@ def best_classes(logits: Logits, count: int) -> torch.Tensor:
     return logits.sort(dim=-1, descending=True, stable=True).indices[..., :count]
 
 
-def predicted(logits: Logits, true: Labels, keys: np.ndarray) -> Labels:
+def predicted(logits: Logits, true: Labels, image_keys: np.ndarray) -> Labels:
     """The class that the source predicts. The default: it knows nothing but the network."""
     return logits.argmax(1)
 
 
-def true(logits: Logits, true: Labels, keys: np.ndarray) -> Labels:
+def true(logits: Logits, true: Labels, image_keys: np.ndarray) -> Labels:
     """The ground truth. It leaks the answer: features can beat the image that they come from."""
     if (true < 0).any():
         raise InputError("label=true needs every image's class among the source's classes; use label=predicted")
     return true.to(logits.device)
 
 
-def runner_up(logits: Logits, true: Labels, keys: np.ndarray) -> Labels:
+def runner_up(logits: Logits, true: Labels, image_keys: np.ndarray) -> Labels:
     """The second most probable class."""
     return best_classes(logits, 2)[:, 1]
 
 
-def random(logits: Logits, true: Labels, keys: np.ndarray, *, seed: int) -> Labels:
+def random(logits: Logits, true: Labels, image_keys: np.ndarray, *, seed: int) -> Labels:
     """Any class but the predicted one, drawn once per image and seed."""
     others = logits.shape[1] - 1
-    offsets = 1 + (counter_hash(seed, keys, Purpose.RANDOM_LABEL) % np.uint64(others)).astype(np.int64)
+    offsets = 1 + (counter_hash(seed, image_keys, Purpose.RANDOM_LABEL) % np.uint64(others)).astype(np.int64)
     return (logits.argmax(1) + torch.from_numpy(offsets).to(logits.device)) % logits.shape[1]
 
 

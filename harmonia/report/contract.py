@@ -59,9 +59,9 @@ class Section:
         self.data: dict[str, pd.DataFrame] = {}  # CSV files without a printed table, by stem
         self.metrics: dict[str, float] = {}  # in the report's W&B run
         self.missing: list[str] = []  # what others of the grid have, a line each
-        self.left_out: dict[str, str] = {}  # reasons by name, of jobs or parts of them; drawing may add some
+        self.left_out: dict[str, str] = {}  # reasons by name, of jobs or parts of them; make_figures may add some
         self.collection: Collection | None = None  # images to browse
-        self.figures: list[CaptionedFigure] = []  # those drawn
+        self.figures: list[CaptionedFigure] = []  # those made, in files
         self.gather()
 
     def gather(self) -> None:
@@ -72,7 +72,7 @@ class Section:
         """Panels of a W&B workspace by the heading above them, of jobs that logged and of their report."""
         return {}
 
-    def draw(self) -> Iterator[CaptionedFigure]:
+    def make_figures(self) -> Iterator[CaptionedFigure]:
         yield from ()
 
     def terminal_tables(self) -> list[pd.DataFrame]:

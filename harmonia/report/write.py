@@ -4,8 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from harmonia.arms import SOFT_ARM
-from harmonia.cli.entry import did_you_mean
-from harmonia.errors import InputError
+from harmonia.errors import InputError, did_you_mean
 from harmonia.report.contract import INDEX_PAGE, ReadJob, Section, find_sections
 from harmonia.report.figures.style import save_figure, style
 from harmonia.report.own_files import DATA, FIGURES, PAGES, TABLES, OwnFiles
@@ -100,7 +99,7 @@ def _write_files(section: Section, files: OwnFiles) -> None:
     for stem, numbers in section.data.items():
         write_text(files.folder / f"{files.claim(DATA, stem)}.csv", to_csv(numbers))
     with style():
-        for figure in section.draw():
+        for figure in section.make_figures():
             save_figure(figure.drawn, files.folder, files.claim(FIGURES, figure.stem))
             figure.drawn.clear()  # its data may be large, and its size is all that the pages need
             section.figures.append(figure)

@@ -96,9 +96,9 @@ def gather(parts: Sequence[Rows]) -> Rows:
     parts = _in_order(parts)
     cells: Any = pd.concat([part.cells for part in parts], ignore_index=True)
     cells["image_set"] = cells["job"].map(_image_sets(parts))
-    cells["data"] = told_apart(cells["data"], cells["image_set"], cells["image_set"])
+    cells["data"] = tag_colliding_names(cells["data"], cells["image_set"], cells["image_set"])
     same = ["source", "method", *SETTING, "target", "arm", "options", "target_options", "image_set"]
-    counts = that_count(cells, same)
+    counts = latest_of_repeats(cells, same)
     position = np.where(counts, np.cumsum(counts) - 1, -1)  # among the cells that count
     positions = np.split(position, np.cumsum([len(part.cells) for part in parts])[:-1])
     cells = cells[counts].reset_index(drop=True)
@@ -143,12 +143,12 @@ def _image_sets(parts: Sequence[Rows]) -> dict[str, str]:
     return digests
 
 
-def told_apart(data: pd.Series, kinds: pd.Series, tags: pd.Series) -> pd.Series:
+def tag_colliding_names(data: pd.Series, kinds: pd.Series, tags: pd.Series) -> pd.Series:
     """Names of data; one that stands for several kinds bears their tags, too."""
     return data.where(kinds.groupby(data).transform("nunique") == 1, data + " [" + tags + "]")
 
 
-def that_count(lines: pd.DataFrame, same: list[str]) -> np.ndarray:
+def latest_of_repeats(lines: pd.DataFrame, same: list[str]) -> np.ndarray:
     """Which lines count: of those alike in these columns the one on the most images, the later job's."""
     ranked = lines.sort_values(["images", "started"], kind="stable")
     return lines.index.isin(ranked.drop_duplicates(same, keep="last").index)

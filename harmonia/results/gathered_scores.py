@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from harmonia.results.frames import Frame
-from harmonia.results.gathered import EXPLAINER, Explainers, that_count, told_apart
+from harmonia.results.gathered import EXPLAINER, Explainers, latest_of_repeats, tag_colliding_names
 from harmonia.results.jobs import JobFolder, differing
 from harmonia.results.scores import read_scores
 
@@ -42,7 +42,7 @@ class Reasons(Frame):
     images: int
 
 
-class Looks(Frame):
+class BlindMaps(Frame):
     """For how many images no map changed with the network's parameters."""
 
     cell: int  # its position
@@ -62,7 +62,7 @@ class ScoredMaps:
     metrics: Metrics
     values: np.ndarray  # (images, cells, metrics), NaN where undefined or not run
     reasons: Reasons
-    looks: Looks
+    blind_maps: BlindMaps
 
 
 def maps_key(options: Mapping[str, str]) -> str:
@@ -102,12 +102,12 @@ def gather_scores(scores_of_jobs: Sequence[pd.DataFrame]) -> tuple[list[ScoredMa
         return [], set()
     lines: Any = pd.concat(scores_of_jobs, ignore_index=True)
     number = lines.groupby("data")["data_options"].transform(lambda options: pd.factorize(options)[0] + 1)
-    lines["data"] = told_apart(lines["data"], lines["data_options"], number.astype(str))
+    lines["data"] = tag_colliding_names(lines["data"], lines["data_options"], number.astype(str))
     setting = ["label_policy", "data"]
     lines["variant"] = lines.groupby([*setting, "source", "method"])["maps"].transform(differing)
     options = lines.groupby([*setting, "metric"])["metric_options"].transform(differing)
     lines["metric"] += options.map(lambda text: f" ({text})" if text else "")
-    counts = that_count(lines, [*setting, *EXPLAINER, "metric"])
+    counts = latest_of_repeats(lines, [*setting, *EXPLAINER, "metric"])
     settings = [
         _scored_maps(dict(zip(setting, names, strict=True)), part[counts[part.index]])
         for names, part in lines.groupby(setting, sort=False)
@@ -128,12 +128,12 @@ def _scored_maps(setting: Mapping[str, str], parts: Any) -> ScoredMaps:
         labels |= dict(zip(rows["image_id"].astype(str), classes, strict=True))
     image_ids = pd.Index(list(labels))
     values = np.full((len(labels), len(cells), len(metrics)), np.nan)
-    reasons, looks = [], []
+    reasons, blind_maps = [], []
     for part in parts.itertuples(index=False):
         rows, cell = part.rows, cell_of[part.source, part.method, part.variant]
         if FLAG in part.metric:
             looked = rows["value"].dropna()
-            looks.append((cell, part.metric, len(looked), int((looked == 0).sum())))
+            blind_maps.append((cell, part.metric, len(looked), int((looked == 0).sum())))
             continue
         values[image_ids.get_indexer(rows["image_id"].astype(str)), cell, column_of[part.metric]] = rows["value"]
         undefined = rows.loc[rows["value"].isna(), "reason"].astype(str).value_counts()
@@ -146,5 +146,5 @@ def _scored_maps(setting: Mapping[str, str], parts: Any) -> ScoredMaps:
         metrics=Metrics.checked(metrics),
         values=values,
         reasons=Reasons.of_lines(reasons),
-        looks=Looks.of_lines(looks),
+        blind_maps=BlindMaps.of_lines(blind_maps),
     )

@@ -19,7 +19,7 @@ from harmonia.results.representations import read_representations
 from harmonia.statistics.cka import linear_cka
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.estimates import Estimate, Estimates, at_positions, estimates
-from harmonia.statistics.ranks import MIN_TOLD, rank_correlation
+from harmonia.statistics.ranks import MIN_SIGNIFICANT, rank_correlation
 
 MEASURES = {"agreement": "agreement of predictions", "cka": "linear CKA"}
 
@@ -55,7 +55,7 @@ class Correlations(Frame):
 
 
 def correlations(pairs: pd.DataFrame, arm: str) -> Correlations:
-    """Of measures with MIN_TOLD pairs or more; pairs: ModelPairs with columns of the setting.
+    """Of measures with MIN_SIGNIFICANT pairs or more; pairs: ModelPairs with columns of the setting.
 
     Random-weight sources are left out: they resemble nothing and transfer nothing, and would decide rho alone.
     """
@@ -64,7 +64,7 @@ def correlations(pairs: pd.DataFrame, arm: str) -> Correlations:
     for names, part in shown.groupby([*SETTING, "method", "variant"], sort=False):
         for measure in MEASURES:
             known = part[["source", "target", measure, "above_control"]].dropna()
-            if len(known) >= MIN_TOLD:
+            if len(known) >= MIN_SIGNIFICANT:
                 ends = list(zip(known["source"], known["target"], strict=True))
                 alike, above = (dict(zip(ends, known[name], strict=True)) for name in (measure, "above_control"))
                 lines.append((*names, measure, *rank_correlation(alike, above)))

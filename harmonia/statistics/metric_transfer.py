@@ -112,10 +112,10 @@ def _of_images(scores: ScoredMaps, fill: str, rows: Rows, maps: Mapping[str, str
     return of_images
 
 
-def link(part: Transferred) -> MetricLinks:
+def metric_links(part: Transferred) -> MetricLinks:
     """Spearman's rho of each metric with transfer; metrics turned so that more is better, means over comparable images.
 
-    over_cells is NaN where no source has MIN_TOLD methods; its p is permutation_p's. Its interval leaves out one
+    over_cells is NaN where no source has MIN_SIGNIFICANT methods; its p is permutation_p's. Its interval leaves out one
     method after the other, of all sources (jackknife), since cells of one method are not independent; it is too narrow
     for few methods (of five independent ones it leaves 0 out in 13 % of draws), and NaN where no method changes rho.
     over_images: images are drawn again, the same for all cells.
@@ -131,7 +131,7 @@ def link(part: Transferred) -> MetricLinks:
     return MetricLinks.of_lines(lines)
 
 
-def points(part: Transferred) -> pd.DataFrame:
+def scatter_points(part: Transferred) -> pd.DataFrame:
     """A line per cell and metric with both numbers: the metric's mean as it is, and transfer above control.
 
     The mean is over comparable images, as that of rho.
@@ -179,7 +179,7 @@ def _over_cells(cells: ScoredCells, means: np.ndarray, above: np.ndarray) -> tup
     source = np.array([source_names.index(name) for name in cells["source"]], int)
     known = ~np.isnan(means) & ~np.isnan(above)
     counts = np.bincount(source[known], minlength=len(source_names))
-    enough = np.flatnonzero(counts >= ranks.MIN_TOLD)
+    enough = np.flatnonzero(counts >= ranks.MIN_SIGNIFICANT)
     used = known & np.isin(source, enough)
     in_use = np.unique(method[used])
 

@@ -15,7 +15,7 @@ from harmonia.results.gathered import EXPLAINER, Explainers
 from harmonia.results.gathered_scores import Metrics, ScoredMaps
 from harmonia.statistics.estimates import Estimate, Estimates
 from harmonia.statistics.inference import NUM_RESAMPLES, Resampled, interval, ratio, resamples, strata
-from harmonia.statistics.ranks import MIN_TOLD, image_correlations, mean_over_cells, mean_ranks, spearman
+from harmonia.statistics.ranks import MIN_SIGNIFICANT, image_correlations, mean_over_cells, mean_ranks, spearman
 
 
 class RankedMethods(Explainers, Estimates):
@@ -40,7 +40,7 @@ class MetricAgreement(Estimates):
 
 
 class AgreementOverMethods(MetricAgreement):
-    """Of each source; NaN where fewer than MIN_TOLD methods have both."""
+    """Of each source; NaN where fewer than MIN_SIGNIFICANT methods have both."""
 
     source: str
     methods: int
@@ -159,7 +159,7 @@ def agreement_over_methods(scores: ScoredMaps) -> AgreementOverMethods:
         for pair in combinations(range(means.shape[2]), 2):
             methods = places[~np.isnan(means[0][places][:, pair]).any(1)]
             rhos = np.full(len(means), np.nan)
-            if len(methods) >= MIN_TOLD:
+            if len(methods) >= MIN_SIGNIFICANT:
                 rhos = spearman(*(means[:, methods, metric] for metric in pair))
             names = scores.metrics["metric"].iloc[list(pair)]
             lines.append((source, *names, *interval(rhos), len(methods)))

@@ -11,7 +11,7 @@ from scipy.stats import rankdata, t
 from harmonia.statistics.inference import LEVEL, Resampled, interval, ratio, resamples, strata
 
 MIN_DEFINED = 3  # of two, every order is perfect
-MIN_TOLD = 5  # of four, no order is significant at 5 %
+MIN_SIGNIFICANT = 5  # of four, no order is significant at 5 %
 MIN_IMAGES = 10
 IMAGE_RESAMPLES = 1_000  # of correlations over images, whose ranks are made anew in each
 DRAWN_ORDERS = 9_999  # where going through all would take too long

@@ -115,7 +115,7 @@ def explain():
             device=torch.device("cpu"),
             batch_size=BatchSize(batch_size),
             positions=positions,
-            keys=np.arange(len(pixels), dtype=np.uint64) if keys is None else np.asarray(keys, np.uint64),
+            image_keys=np.arange(len(pixels), dtype=np.uint64) if keys is None else np.asarray(keys, np.uint64),
             on_progress=lambda images: None,
         )
         return method(request)

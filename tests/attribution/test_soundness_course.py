@@ -255,7 +255,7 @@ def test_progress_adds_up_to_the_images():
         device=torch.device("cpu"),
         batch_size=BatchSize(3),
         positions=torch.arange(8),
-        keys=np.arange(8, dtype=np.uint64),
+        image_keys=np.arange(8, dtype=np.uint64),
         on_progress=seen.append,
     )
     SHORT(request)

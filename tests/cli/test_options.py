@@ -250,7 +250,7 @@ def test_settings_are_read_all_the_way_down():
     settings = read_settings(Asked, asked(disk=disk, disks={"b": disk}))
     assert settings.method == Group("method", "m", {"_target_": "planted.Method"})
     assert settings.disk == Disk(2, ("x", "y")) == settings.disks["b"]
-    assert settings.method.having(steps=3).build() == Method(steps=3)
+    assert settings.method.with_options(steps=3).build() == Method(steps=3)
     assert settings.method.build() == Method()
 
 

@@ -121,7 +121,7 @@ def test_file_name_that_is_not_unicode_has_a_digest_and_a_key():
     record = ImageRecord("a/\udcff.jpg", Path("a/\udcff.jpg"), "a", "")
     image_set = ImageSet("set", (record,), ())
     assert len(image_set.digest) == 64
-    assert image_set.key(0) == image_key("a/\udcff.jpg")
+    assert image_set.image_keys([0])[0] == image_key("a/\udcff.jpg")
 
 
 def test_class_names_are_sorted_and_unique_and_not_of_the_pool():
@@ -229,7 +229,7 @@ def test_any_name_that_a_file_system_takes_is_listed_once_under_an_id_that_leads
         assert all(Path(folder, record.image_id) == record.path for record in found)
         assert len(set(ids(found))) == len(found)
         made = ImageSet("hostile", found, ())
-        assert len({made.key(number) for number in range(len(found))}) == len(found)
+        assert len(set(made.image_keys(range(len(found))))) == len(found)
         assert len(made.digest) == 64
 
 

@@ -27,7 +27,7 @@ def explained(maps: torch.Tensor, first: int = 0, another=None) -> Explanations:
     """Of the images first, first + 1, ...; for the same class the map is turned, for another class mirrored."""
     keys = np.array([image_key(f"{first + image}.jpg") for image in range(len(maps))], np.uint64)
     turned = another or (lambda same: maps.rot90(1, (1, 2)) if same else maps.flip(2))
-    return Explanations(maps=maps, explained=["dog"] * len(maps), keys=keys, another=turned)
+    return Explanations(maps=maps, explained=["dog"] * len(maps), image_keys=keys, another=turned)
 
 
 def arms(controls: Controls, explanations: Explanations, source=WHOLE, target=WHOLE, size=SIZE, **more) -> dict:
@@ -162,7 +162,7 @@ CLASSES = np.array(["dog", "cat", "dog", "cat", "dog", "fox", "cat"])
 def partners(order=None, seed=0, **changes) -> Partners:
     order = np.arange(7) if order is None else order
     given = dict(
-        keys=np.array([image_key(f"{image}.jpg") for image in range(7)], np.uint64)[order],
+        image_keys=np.array([image_key(f"{image}.jpg") for image in range(7)], np.uint64)[order],
         explained=CLASSES[order],
         usable=np.ones(7, bool)[order],
         contents=np.array([str(image) for image in range(7)])[order],

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from harmonia.job.folder import begin, beside, holds, ours, record_failure
+from harmonia.job.folder import begin, helper_folder, holds_finished_job, record_failure, sole_writer
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ROWS, SUMMARY, write_summary
 from harmonia.results.scores import SCORES
 
@@ -23,10 +23,10 @@ def finished(tmp_path):
 
 @pytest.mark.parametrize("changes", [{}, {"tracking": {"group": "second"}}, {"logger": {"mode": "offline"}}])
 def test_a_finished_jobs_result_stays_until_that_of_the_same_settings_takes_its_place(finished, changes):
-    assert holds(finished, SETTINGS | changes)
+    assert holds_finished_job(finished, SETTINGS | changes)
     begin(finished, SETTINGS | changes, FILES)
     assert (finished / ROWS).read_bytes() == b"rows"
-    assert holds(finished, SETTINGS)  # killed now, it has lost nothing
+    assert holds_finished_job(finished, SETTINGS)  # killed now, it has lost nothing
     assert yaml.safe_load((finished / CONFIG).read_text()) == SETTINGS | changes
 
 
@@ -34,12 +34,12 @@ def test_a_result_of_other_settings_is_gone_before_anything_is_computed(finished
     begin(finished, SETTINGS | {"seed": 1}, FILES)
     assert not (finished / ROWS).exists()
     assert not (finished / SUMMARY).exists()
-    assert not holds(finished, SETTINGS | {"seed": 1})
+    assert not holds_finished_job(finished, SETTINGS | {"seed": 1})
 
 
 def test_what_failed_or_was_not_finished_is_no_result(finished):
     record_failure(finished, RuntimeError("no memory"))
-    assert not holds(finished, SETTINGS)
+    assert not holds_finished_job(finished, SETTINGS)
     begin(finished, SETTINGS, FILES)
     assert [path.name for path in finished.iterdir()] == [CONFIG]
     (finished / ROWS).write_bytes(b"rows")
@@ -53,7 +53,7 @@ def test_what_killed_processes_left_half_written_goes_and_a_living_helpers_folde
     dead.mkdir()
     (dead / ROWS).write_bytes(b"rows")
     (tmp_path / ".helper-dead.lock").touch()  # the system has freed it
-    with beside(tmp_path) as alive, ours(tmp_path) as alone:
+    with helper_folder(tmp_path) as alive, sole_writer(tmp_path) as alone:
         assert alone
         (alive / ROWS).write_bytes(b"rows")
         begin(tmp_path, SETTINGS, FILES)

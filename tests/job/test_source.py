@@ -36,7 +36,7 @@ def test_a_methods_backgrounds_decide_the_pool_and_the_class_to_avoid(random_cro
         job=SimpleNamespace(  # pyright: ignore
             source=SimpleNamespace(classes=["cat", "dog", "owl"], view=None),
             method=SimpleNamespace(backgrounds=Backgrounds(random_crops=random_crops, any_class=any_class)),
-            images=SimpleNamespace(records=RECORDS, key=lambda index: 10 + index),
+            images=SimpleNamespace(records=RECORDS, image_keys=lambda positions: np.array(positions) + 10),
             pool=lambda view, crops: pools[crops],
         ),
         indices=torch.tensor([2, 0, 1]),

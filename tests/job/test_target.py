@@ -82,7 +82,7 @@ def explanations(images: ImageSet, maps: torch.Tensor, indices: list[int], anoth
     return Explanations(
         maps=maps[indices],
         explained=[images.records[index].class_name for index in indices],
-        keys=np.array([images.key(index) for index in indices], np.uint64),
+        image_keys=images.image_keys(indices),
         another=another,
     )
 
@@ -180,13 +180,13 @@ def test_other_arms_change_no_bit_of_an_arms_numbers(images):
 
 def test_an_arm_that_an_image_lacks_reaches_no_network(images):
     def of_even_images(view):
-        lacks = torch.from_numpy(view.explanations.keys % 2 == 1)[:, None, None]
+        lacks = torch.from_numpy(view.explanations.image_keys % 2 == 1)[:, None, None]
         return view.inside.masked_fill(lacks, torch.nan)[:, None]
 
     arms = KeepArms(clamp, (), (Control(("even",), of_even_images),))
     module = features(images, torch.rand(7, 4, 4), arms=arms)
     positions, logits, areas = module.predict_step(batch_of(images, view_of(16)), 0)
-    even = torch.tensor([images.key(index) % 2 == 0 for index in positions.tolist()])
+    even = torch.from_numpy(images.image_keys(positions.tolist()) % 2 == 0)
     assert 0 < even.sum() < len(even)
     assert torch.equal(~areas[:, 1].isnan(), even)
     assert torch.equal(~logits[:, 1].isnan().any(1), even)

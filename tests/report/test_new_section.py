@@ -45,7 +45,7 @@ class Brightness(Section):
             raise InputError("brightness.csv must have a line, got none; run the job again")
         return rows
 
-    def draw(self):
+    def make_figures(self):
         yield CaptionedFigure("brightness", "Brightness.", "None yet.", Figure(figsize=(2, 1)))
 
     @staticmethod

@@ -45,7 +45,7 @@ def test_layers_are_left_to_the_rows_and_flags_are_kept_apart(tmp_path, gathered
     plant_scores(tmp_path / "0", "lite0", "edges", scores, "mprt")
     (found,), _ = gathered()
     assert found.metrics["metric"].tolist() == ["mprt_ssim"]
-    assert found.looks.to_numpy().tolist() == [[0, "mprt_looks_at_model", 2, 1]]
+    assert found.blind_maps.to_numpy().tolist() == [[0, "mprt_looks_at_model", 2, 1]]
 
 
 def test_undefined_scores_are_counted_by_reason(tmp_path, gathered):

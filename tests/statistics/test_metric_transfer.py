@@ -9,7 +9,7 @@ from harmonia.results.jobs import find_jobs
 from harmonia.results.localisation import LOCALISATION
 from harmonia.results.rows import ROWS
 from harmonia.statistics.comparison import compare
-from harmonia.statistics.metric_transfer import Transferred, link, points, transferred
+from harmonia.statistics.metric_transfer import Transferred, metric_links, scatter_points, transferred
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -89,7 +89,7 @@ def planted(methods, sources=("lite0",), seed=0, images=IMAGES):
 
 
 def test_over_methods_rho_says_whether_the_better_method_transfers_more():
-    found = link(planted(6)).set_index("metric")
+    found = metric_links(planted(6)).set_index("metric")
     assert found.loc["good", "over_cells"] == pytest.approx(1)
     assert found.loc["bad", "over_cells"] == pytest.approx(-1)
     assert found["methods"].tolist() == [6] * 3
@@ -99,12 +99,12 @@ def test_sources_do_not_make_a_correlation_that_their_methods_lack():
     part = planted(6, ("lite0", "lite2"), seed=1)
     means = part.scores.values[0, :, 2]
     by_hand = np.mean([spearmanr(means[at], part.of_cells[at])[0] for at in (slice(0, 6), slice(6, 12))])
-    line = link(part).set_index("metric").loc["chance"]
+    line = metric_links(part).set_index("metric").loc["chance"]
     assert line["over_cells"] == pytest.approx(by_hand)
     assert (line["cells"], line["methods"], line["sources"]) == (12, 6, 2)
     # pooled over both, the sources' own levels would decide
     part.scores.values[:, 6:, 2] += 100
-    assert link(part).set_index("metric").loc["chance", "over_cells"] == pytest.approx(by_hand)
+    assert metric_links(part).set_index("metric").loc["chance", "over_cells"] == pytest.approx(by_hand)
     assert spearmanr(part.scores.values[0, :, 2], part.of_cells)[0] > by_hand + 0.2
 
 
@@ -116,7 +116,7 @@ def test_the_interval_over_methods_is_a_jackknife_that_takes_a_method_from_all_s
         for method in range(6)
     ]
     error = np.sqrt(5 / 6 * np.sum((rhos - np.mean(rhos)) ** 2))
-    line = link(part).set_index("metric").loc["chance"]
+    line = metric_links(part).set_index("metric").loc["chance"]
     half = t.ppf(0.975, 5) * error
     expected = np.clip([line["over_cells"] - half, line["over_cells"] + half], -1, 1)
     assert line[["over_cells_low", "over_cells_high"]].tolist() == pytest.approx(expected.tolist())
@@ -124,13 +124,13 @@ def test_the_interval_over_methods_is_a_jackknife_that_takes_a_method_from_all_s
 
 def test_five_methods_in_perfect_order_have_two_orders_of_120_and_no_interval():
     for sources in (("lite0",), ("lite0", "lite2")):
-        found = link(planted(5, sources)).set_index("metric")
+        found = metric_links(planted(5, sources)).set_index("metric")
         assert found.loc[["good", "bad"], "over_cells_p"].tolist() == pytest.approx([2 / 120] * 2)
         assert found.loc[["good", "bad"], ["over_cells_low", "over_cells_high"]].isna().all(axis=None)
 
 
 def test_four_methods_are_too_few():
-    found = link(planted(4))
+    found = metric_links(planted(4))
     assert found["over_cells"].isna().all()
     assert found["most_methods"].tolist() == [4] * 3
 
@@ -143,7 +143,7 @@ def test_over_images_rho_is_within_cells_and_lower_is_turned():
     part.scores.values[..., 1] = -above
     part.scores.values[..., 2] = generator.normal(size=(30, 2))
     part = Transferred(part.scores, "black", part.of_cells, above)
-    found = link(part).set_index("metric")
+    found = metric_links(part).set_index("metric")
     assert found.loc[["good", "bad"], "over_images"].tolist() == pytest.approx([1, 1])
     assert found.loc["chance", "over_images_low"] < 0 < found.loc["chance", "over_images_high"]
     assert found["image_cells"].tolist() == [2] * 3
@@ -152,7 +152,7 @@ def test_over_images_rho_is_within_cells_and_lower_is_turned():
 def test_a_point_is_a_cell_that_has_both_numbers():
     part = planted(3)
     part.of_cells[1] = np.nan
-    found = points(part)
+    found = scatter_points(part)
     assert found[found["metric"] == "bad"][["method", "value", "above"]].to_numpy().tolist() == [
         ["m0", 0, 0],
         ["m2", pytest.approx(0.2), pytest.approx(0.2)],

@@ -33,7 +33,7 @@ class ExplainedImages:
     # of each image (n, 4): left, top, right, bottom of the explained class, in pixels of the view; n may be 0. Half
     # open: a pixel is inside whose centre is
     boxes: tuple[Tensor, ...]
-    keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.draws)
+    image_keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.draws)
     device: torch.device
     batch_size: BatchSize  # inputs that go through the model at once
     # (model, images (b, 3, H, W) in [0, 1], rows of them in this batch) -> raw maps of the same method, same classes

@@ -67,8 +67,8 @@ class MaxSensitivity:
         norms = whole.norm(dim=1)
         worst = torch.zeros_like(norms)
         for draw in range(self.draws):
-            keys, cells = explained.keys[rows.numpy()][:, None], np.arange(images[0].numel())
-            numbers = uniform(self.seed, keys, Purpose.MAX_SENSITIVITY + draw, cells)
+            image_keys, cells = explained.image_keys[rows.numpy()][:, None], np.arange(images[0].numel())
+            numbers = uniform(self.seed, image_keys, Purpose.MAX_SENSITIVITY + draw, cells)
             shift = torch.from_numpy(self.radius * (2 * numbers - 1)).float().view_as(images)
             worst = torch.maximum(worst, (explain(images + shift) - whole).norm(dim=1) / norms)
             explained.on_progress(len(rows) / self.draws)

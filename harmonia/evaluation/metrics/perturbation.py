@@ -88,7 +88,7 @@ def drops(
 
     def inputs(row: int, image: Tensor) -> Iterator[Tensor]:
         yield image
-        for shown, word in perturbed(image, explained.map_in_view(row).double(), int(explained.keys[row])):
+        for shown, word in perturbed(image, explained.map_in_view(row).double(), int(explained.image_keys[row])):
             foretold[row].append(word.cpu())
             yield shown
 

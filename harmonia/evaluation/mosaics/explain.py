@@ -73,7 +73,7 @@ class GridSource(CountingModule):
                 device=self.device,
                 batch_size=self.batch_size,
                 positions=positions,
-                keys=images.keys(positions),
+                image_keys=images.image_keys(positions),
                 on_progress=self._progress.advance,
                 images_per_input=n * n,
             )

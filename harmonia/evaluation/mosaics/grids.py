@@ -52,14 +52,14 @@ class Grids:
 
 
 def draw_grids(
-    pool: Sequence[int], labels: Sequence[str], keys: np.ndarray, n: int, most: int, repeat: bool, seed: int
+    pool: Sequence[int], labels: Sequence[str], image_keys: np.ndarray, n: int, most: int, repeat: bool, seed: int
 ) -> Grids:
     """At most so many mosaics of the pool's images, each image used once.
 
-    labels and keys: of every image of the data set. repeat: the last cell has the first one's class.
+    labels and image_keys: of every image of the data set. repeat: the last cell has the first one's class.
     """
     waiting: dict[str, list[int]] = {}
-    for image in sorted(pool, key=lambda image: int(counter_hash(seed, int(keys[image]), Purpose.MOSAICS))):
+    for image in sorted(pool, key=lambda image: int(counter_hash(seed, int(image_keys[image]), Purpose.MOSAICS))):
         waiting.setdefault(labels[image], []).append(image)
     drawn = []
     while len(drawn) < most:

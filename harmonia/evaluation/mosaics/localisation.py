@@ -24,7 +24,7 @@ from harmonia.evaluation.mosaics.presentation import PartHead, PerCell, Position
 from harmonia.features.maps import unpack
 from harmonia.job.completion import Completed, complete
 from harmonia.job.contract import Evaluation, Job, Stage
-from harmonia.job.stages import explained_by, image_stage, later_stage, stage_of_maps
+from harmonia.job.stages import explained_by, image_stage, pending_stage, stage_of_maps
 from harmonia.models.classifier import class_indices
 from harmonia.results import tracked_rows, tracking
 from harmonia.results.localisation import (
@@ -87,7 +87,7 @@ class Localisation(Evaluation):
         alike = self._maps(job, self.any_mosaics(job, 1)).key
         key = ("mosaics", alike, predictions.key, self.grids, self.confidence, self.seed)
         title = f"{job.method_name} of {job.source.name}: {name}"
-        yield later_stage("mosaics", title, key, priced_by, count, predictions.shard_size)
+        yield pending_stage("mosaics", title, key, priced_by, count, predictions.shard_size)
 
     def write(self, job: Job) -> dict[str, Any]:
         """The rows, which image stands where, and AggAtt's mean maps."""
@@ -117,9 +117,9 @@ class Localisation(Evaluation):
         """The mosaics that every method sees, of so many sure images; the source's predictions must be complete."""
         pool = self.pool(job)
         labels = [record.class_name or "" for record in job.images.records]
-        keys = np.array([job.images.key(index) for index in range(len(labels))], np.uint64)
+        image_keys = job.images.image_keys(range(len(labels)))
         repeat = self.protocol != GRIDPG
-        return draw_grids(pool, labels, keys, self.n, self.grids, repeat, self.seed), len(pool)
+        return draw_grids(pool, labels, image_keys, self.n, self.grids, repeat, self.seed), len(pool)
 
     def pool(self, job: Job) -> list[int]:
         """The images of which the source names the right class with that probability."""
@@ -181,7 +181,7 @@ class Localisation(Evaluation):
         for start in range(0, len(grids), aggatt.BATCH_MAPS):
             items = list(range(start, min(start + aggatt.BATCH_MAPS, len(grids))))
             cells = [grids.item(item)[1] for item in items]
-            inside[items], total[items] = masses(_read(job, maps, items), cells, grids.n, size)
+            inside[items], total[items] = positive_attribution(_read(job, maps, items), cells, grids.n, size)
         undefined = ~((total > 0) & np.isfinite(total))
         scores = np.where(undefined, 0.0, inside / np.where(undefined, 1.0, total))
         facts = maps.facts()
@@ -247,7 +247,7 @@ def _read(job: Job, maps: ShardSet, items: list[int]) -> Maps:
     return job.method.smooth(raw) if isinstance(job.method, Smoothed) else raw
 
 
-def masses(maps: Maps, cells: list[int], n: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def positive_attribution(maps: Maps, cells: list[int], n: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Positive attribution in each map's cell and in all of it, float64: enlarged bilinearly to size, then clamped.
 
     A map that is not finite has NaN.

@@ -13,7 +13,7 @@ from harmonia.report.figures.style import CaptionedFigure, grid, short
 from harmonia.report.names import ARROWS, method_labels
 from harmonia.report.tables.ranking import LINK, METRIC_AGREEMENT, RANKING
 from harmonia.report.tables.typeset import MISSING
-from harmonia.statistics.metric_transfer import ARM, CONTROL, MetricLinks, Transferred, image_places, points
+from harmonia.statistics.metric_transfer import ARM, CONTROL, MetricLinks, Transferred, image_places, scatter_points
 from harmonia.statistics.ranking import AgreementOverImages, AgreementOverMethods, MetricAgreement, RankedMethods
 
 ROW, LABEL = 0.24, 0.075  # inches: a line of a heat map, a letter of its labels
@@ -37,7 +37,7 @@ def ranking_figures(
 
 def link_figures(part: Transferred, lines: MetricLinks) -> Iterator[CaptionedFigure]:
     """Of metrics and transfer under one setting and fill, those that show something."""
-    shown = points(part)
+    shown = scatter_points(part)
     if len(shown):
         shown = shown.assign(method_label=method_labels(shown))
         caption = (
@@ -123,7 +123,7 @@ def transfer_scatter(points: pd.DataFrame, links: MetricLinks) -> Figure:
 
     Beyond MOST_METHODS and MOST_SOURCES marks repeat.
 
-    points: as metric_transfer.points gives them, with ``method_label``; links: as metric_transfer.link gives them.
+    points: metric_transfer.scatter_points with ``method_label``; links: metric_transfer.metric_links.
     """
     metrics = [name for name in links["metric"] if (points["metric"] == name).any()]
     of_metric = links.set_index("metric")

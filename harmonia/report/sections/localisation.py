@@ -38,7 +38,7 @@ class LocalisationSection(Section):
         agreement = localisation_agreement_table(self._cells)
         self.details = [agreement] if agreement else []
 
-    def draw(self) -> Iterator[CaptionedFigure]:
+    def make_figures(self) -> Iterator[CaptionedFigure]:
         """Box plots of every job, and AggAtt of each that has left its mean maps undamaged."""
         yield box_plots(self._cells)
         for number, cells in enumerate(self._cells, start=1):

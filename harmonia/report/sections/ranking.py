@@ -15,7 +15,7 @@ from harmonia.results.gathered_scores import gather_scores, job_scores
 from harmonia.results.jobs import JobFolder
 from harmonia.results.logged_names import IMAGES
 from harmonia.results.scores import SCORES
-from harmonia.statistics.metric_transfer import link, transferred
+from harmonia.statistics.metric_transfer import metric_links, transferred
 from harmonia.statistics.ranking import agreement_over_images, agreement_over_methods, ranking
 
 
@@ -48,7 +48,7 @@ class RankingSection(Section):
         self._lines = [ranking(scored) for scored in settings]
         self._over_methods = [agreement_over_methods(scored) for scored in settings]
         self._over_images = [agreement_over_images(scored) for scored in settings]
-        self._links = [(linked, link(linked)) for linked in links]
+        self._links = [(linked, metric_links(linked)) for linked in links]
         shown = [
             tables.ranking_table(settings, self._lines, linked=bool(links)),
             tables.spread_table(settings, self._lines),
@@ -61,7 +61,7 @@ class RankingSection(Section):
     def terminal_tables(self) -> list[pd.DataFrame]:
         return []  # too wide
 
-    def draw(self) -> Iterator[CaptionedFigure]:
+    def make_figures(self) -> Iterator[CaptionedFigure]:
         """Stems of a second setting end in _2."""
         for number, lines in enumerate(self._lines):
             where = "" if len(self._lines) == 1 else f" {self._settings[number]}."

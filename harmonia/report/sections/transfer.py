@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from harmonia.arms import IMAGE_ARM, SOFT_ARM, is_control, is_equal_area
-from harmonia.cli.entry import did_you_mean
-from harmonia.errors import InputError
+from harmonia.errors import InputError, did_you_mean
 from harmonia.report.contract import Section
 from harmonia.report.figures.examples import example_figures
 from harmonia.report.figures.style import CaptionedFigure, of_setting
@@ -64,7 +63,7 @@ class TransferSection(Section):
         headlines = [terminal_lines(table.printed, self.arm) for table in self.headlines]
         return [*(table.printed for table in self.main), *headlines]
 
-    def draw(self) -> Iterator[CaptionedFigure]:
+    def make_figures(self) -> Iterator[CaptionedFigure]:
         """One set of figures for every setting, those of a second one with stems that end in _2."""
         assert self.collection is not None
         rows = replace(self.rows, cells=mark_random(self.rows.cells))

@@ -39,7 +39,7 @@ ORIGIN = (
 )
 
 
-def printed(source: str, method: str, target: str, arm: str) -> tuple[str, ...]:
+def paper_numbers(source: str, method: str, target: str, arm: str) -> tuple[str, ...]:
     """Accuracy and F1 as the paper prints them, with their marks."""
     numbers = _TABLES.get((source, METHODS.get(method, ""), target))
     if numbers is None or arm not in (IMAGE_ARM, SOFT_ARM):

@@ -19,7 +19,7 @@ from harmonia.statistics.ranking import (
     RankedMethods,
     rank_spread,
 )
-from harmonia.statistics.ranks import IMAGE_RESAMPLES, MIN_IMAGES, MIN_TOLD
+from harmonia.statistics.ranks import IMAGE_RESAMPLES, MIN_IMAGES, MIN_SIGNIFICANT
 
 RANKING, SPREAD, METRIC_AGREEMENT, LINK = "ranking", "rank_spread", "metric_agreement", "metric_transfer"
 INTERVALS = (
@@ -96,14 +96,14 @@ def metric_agreement_table(
         columns = {"Metric": list(of_images["first"]), "and": list(of_images["second"])}
         for source, part in of_methods.groupby("source", sort=False):
             columns[f"Over methods of {source}"] = _rhos(part, "rho")
-            if (most := int(part["methods"].max())) < MIN_TOLD:
+            if (most := int(part["methods"].max())) < MIN_SIGNIFICANT:
                 few.append(f"{source} has {_counted(most, 'method')}: too few for a rank correlation over methods.")
         columns |= {"Over images, mean of cells": _rhos(of_images, "rho"), "Cells": text(of_images, "cells")}
         frame = pd.concat([of_methods.assign(units="methods"), of_images.assign(units="images", source="all")])
         parts.append((scores.setting, columns, frame))
     caption = (
         "Do metrics agree? Spearman's rho of each two, turned so that more is better. Over methods: of their means, "
-        f"one source, {MIN_TOLD} methods or more; other images are drawn, methods stay. Over images: within a "
+        f"one source, {MIN_SIGNIFICANT} methods or more; other images are drawn, methods stay. Over images: within a "
         f"source and method, {MIN_IMAGES} images or more, mean over these cells ({IMAGE_RESAMPLES:,} resamples)."
     )
     return _table(METRIC_AGREEMENT, "Agreement of metrics", settings, parts, caption, 2, few)
@@ -111,19 +111,19 @@ def metric_agreement_table(
 
 def link_table(settings: Sequence[ScoredMaps], links: Sequence[tuple[Transferred, MetricLinks]]) -> StatisticTable:
     """A line per metric, of every fill that has run."""
-    several = len({link.fill for link, _ in links}) > 1
+    several = len({part.fill for part, _ in links}) > 1
     parts, few = [], []
-    for link, frame in links:
-        columns = {"Fill": [link.fill] * len(frame)} if several else {}
+    for part, frame in links:
+        columns = {"Fill": [part.fill] * len(frame)} if several else {}
         columns |= {"Metric": list(frame["metric"] + frame["better"].map(ARROWS))}
         columns |= {"Over methods": _rhos(frame, "over_cells"), "p": p_value(frame, "over_cells_p")}
         columns |= {name.capitalize(): text(frame, name) for name in ("cells", "methods", "sources")}
         columns |= {"Over images": _rhos(frame, "over_images"), "Cells of images": text(frame, "image_cells")}
-        parts.append(({**link.scores.setting, "fill": link.fill}, columns, frame))
-        if (most := int(frame["most_methods"].max())) < MIN_TOLD:
+        parts.append(({**part.scores.setting, "fill": part.fill}, columns, frame))
+        if (most := int(frame["most_methods"].max())) < MIN_SIGNIFICANT:
             few.append(
                 f"Too few cells: at most {_counted(most, 'method')} of a source have both scores and transfer, and a "
-                f"rank correlation over methods needs {MIN_TOLD}."
+                f"rank correlation over methods needs {MIN_SIGNIFICANT}."
             )
     caption = (
         f"Does a metric foretell transfer? Spearman's rho with what is left of {ARM} above {CONTROL} in the targets "
@@ -181,7 +181,7 @@ def _rhos(lines: pd.DataFrame, name: str) -> list[str]:
 def _blind(scores: ScoredMaps) -> dict[tuple[str, ...], str]:
     """Cells with images whose map never changed with the network's parameters, and that in a sentence."""
     sentences = {}
-    for cell, part in scores.looks[scores.looks["blind"] > 0].groupby("cell"):
+    for cell, part in scores.blind_maps[scores.blind_maps["blind"] > 0].groupby("cell"):
         worst = part.loc[part["blind"].idxmax()]
         sentences[tuple(scores.cells.iloc[cell][EXPLAINER])] = (
             f"{_cell_names(scores, [cell])}: does not look at the model in {worst['blind']} of "

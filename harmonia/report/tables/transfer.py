@@ -14,7 +14,7 @@ import pandas as pd
 from harmonia.arms import IMAGE_ARM
 from harmonia.report.names import RANDOM_WEIGHTS, method_label
 from harmonia.report.tables.columns import intervals_in_words
-from harmonia.report.tables.paper import FOOTNOTES, ORIGIN, printed
+from harmonia.report.tables.paper import FOOTNOTES, ORIGIN, paper_numbers
 from harmonia.report.tables.typeset import MISSING, table
 from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import ComparedCells, Comparison, cell_estimates
@@ -60,7 +60,7 @@ def _transfer_table(
         for target, shown in columns:
             # random weights are not the paper's, and its features lie on black
             foreign = part["random_weights"].any() or (shown != IMAGE_ARM and comparison.setting["fill"] != "black")
-            quoted = (MISSING, MISSING) if foreign else printed(source, method, target, shown)
+            quoted = (MISSING, MISSING) if foreign else paper_numbers(source, method, target, shown)
             at = position.get((target, shown))
             if at is None:
                 blocks.append(_block([np.full(3, np.nan)] * 3, np.nan, quoted))

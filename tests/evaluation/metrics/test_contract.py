@@ -79,7 +79,7 @@ def asked(request):
                 pixels=whole.pixels[chosen],
                 maps=whole.maps[chosen],
                 labels=whole.labels[chosen],
-                keys=whole.keys[chosen],
+                image_keys=whole.image_keys[chosen],
                 boxes=tuple(BOXES[row] for row in chosen),
                 batch_size=BatchSize(batch_size),
                 on_progress=on_progress,

@@ -1,5 +1,6 @@
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -31,7 +32,7 @@ def test_in_top_holds_up_to_rank_n_squared_and_not_beyond():
     view = View(size=4, crop_pct=1.0, crop_mode="center", interpolation="bilinear", mean=(0.4,) * 3, std=(0.5,) * 3)
     source = Classifier(Ranked(len(names)), ModelSpec(name="toy", arch="Ranked", family="toy"), view, names, "toy")
     records = [SimpleNamespace(image_id=name, path=f"{name}.png", class_name=name) for name in names]
-    images = SimpleNamespace(records=records, key=lambda index: index)
+    images = SimpleNamespace(records=records, image_keys=lambda positions: np.array(positions, np.uint64))
     job = SimpleNamespace(source=source, images=images, batch_size=4)
     # the scored cells show the classes of ranks 1 and 4, 4 and 1, 5 and 5
     shown = torch.tensor([[0, 1, 2, 3], [3, 1, 2, 0], [4, 1, 2, 4]]).numpy()

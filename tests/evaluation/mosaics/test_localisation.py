@@ -21,7 +21,7 @@ from harmonia.attribution.rollout import AttentionRollout, GradientRollout
 from harmonia.data.view import View
 from harmonia.errors import InputError
 from harmonia.evaluation.mosaics.grids import Grids
-from harmonia.evaluation.mosaics.localisation import Localisation, masses
+from harmonia.evaluation.mosaics.localisation import Localisation, positive_attribution
 from harmonia.evaluation.mosaics.presentation import PartHead, PerCell, cut, on_mosaics, paste
 from harmonia.features.maps import pack
 from harmonia.models.classifier import Classifier, ModelSpec
@@ -101,7 +101,7 @@ def explain(method, model, pixels, labels=None, images_per_input=1, halved=False
             device=torch.device("cpu"),
             batch_size=batch_size,
             positions=torch.arange(len(pixels)),
-            keys=np.arange(len(pixels), dtype=np.uint64),
+            image_keys=np.arange(len(pixels), dtype=np.uint64),
             on_progress=lambda images: None,
             images_per_input=images_per_input,
         )
@@ -115,7 +115,7 @@ def outside(maps, cell, n=2):
 
 
 def scores(maps, cells, n=2, size=448):
-    inside, total = masses(maps, cells, n, size)
+    inside, total = positive_attribution(maps, cells, n, size)
     return inside / total
 
 
@@ -235,13 +235,13 @@ def test_in_difull_of_a_repeated_cell_grad_cam_scores_half_and_layercam_1_before
 
 def test_a_score_needs_positive_attribution_and_no_scale_and_follows_its_cell():
     maps = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert masses(-maps.abs(), [2], 2, 32) == (0, 0)
+    assert positive_attribution(-maps.abs(), [2], 2, 32) == (0, 0)
     assert scores(maps * 1e-12, [2], size=32)[0] == pytest.approx(scores(maps, [2], size=32)[0], rel=1e-6)
     turned = paste(cut(maps[:, None], 2)[[2, 3, 0, 1]], 2)[:, 0]
-    assert masses(turned, [0], 2, 8)[0] == pytest.approx(masses(maps, [2], 2, 8)[0])
+    assert positive_attribution(turned, [0], 2, 8)[0] == pytest.approx(positive_attribution(maps, [2], 2, 8)[0])
     uniform = torch.ones(1, 6, 6)
     assert scores(uniform, [1], size=12)[0] == pytest.approx(0.25)
-    assert np.isnan(masses(torch.full((1, 2, 2), torch.nan), [0], 2, 4)[1]).all()
+    assert np.isnan(positive_attribution(torch.full((1, 2, 2), torch.nan), [0], 2, 4)[1]).all()
 
 
 def test_a_map_without_positive_attribution_and_one_that_is_not_finite_score_0_and_are_counted(tmp_path):

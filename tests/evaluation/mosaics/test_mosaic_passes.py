@@ -54,7 +54,9 @@ def images_a_pass(method, n: int, protocol: str, batch_size: int = 32, halved: b
     count = mosaics * n * n
     records = [SimpleNamespace(class_name="abcd"[index % 4], image_id=str(index), path="") for index in range(count)]
     job: Any = SimpleNamespace(
-        source=model, batch_size=batch_size, images=SimpleNamespace(records=records, key=lambda index: index)
+        source=model,
+        batch_size=batch_size,
+        images=SimpleNamespace(records=records, image_keys=lambda positions: np.array(positions, np.uint64)),
     )
     progress: Any = SimpleNamespace(advance=lambda images: None)
     source = GridSource(

@@ -15,7 +15,7 @@ from harmonia.results.gathered_scores import gather_scores, job_scores
 from harmonia.results.jobs import find_jobs
 from harmonia.results.rows import ROWS
 from harmonia.statistics.comparison import compare
-from harmonia.statistics.metric_transfer import Transferred, link, transferred
+from harmonia.statistics.metric_transfer import Transferred, metric_links, transferred
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -122,7 +122,7 @@ def test_with_transfer_it_is_said_which_metric_foretells_it(run):
     jobs = find_jobs(run)
     rows = gather([job_rows(job) for job in jobs if (job.folder / ROWS).is_file()])
     found, _ = gather_scores([job_scores(job) for job in jobs if not (job.folder / ROWS).is_file()])
-    links = [(part, link(part)) for part in transferred(found, compare(rows), rows, jobs)]
+    links = [(part, metric_links(part)) for part in transferred(found, compare(rows), rows, jobs)]
     table = link_table(found, links)
     numbers = table.numbers.set_index("metric")
     assert numbers.loc[["insertion", "deletion"], "over_cells"].tolist() == pytest.approx([1, -1])
@@ -173,7 +173,7 @@ def test_where_marks_repeat_the_caption_says_so(sources, methods, said):
     above = np.arange(len(cells)) / 100
     scores = scored_maps(above[None, :, None], {"insertion": "higher"}, cells)
     part = Transferred(scores, "black", above, np.full((1, len(cells)), NAN))
-    captions = {made.stem: made.caption for made in link_figures(part, link(part))}
+    captions = {made.stem: made.caption for made in link_figures(part, metric_links(part))}
     assert captions["metric_transfer"].partition("is better.")[2] == said
 
 
@@ -181,7 +181,7 @@ def test_too_few_methods_are_said_to_be_too_few():
     above = np.arange(4) / 10
     scores = scored_maps(np.tile(above[:, None], (IMAGES, 1, 1)), {"insertion": "higher"})
     part = Transferred(scores, "black", above, np.full((IMAGES, 4), NAN))
-    made = link_table([scores], [(part, link(part))])
+    made = link_table([scores], [(part, metric_links(part))])
     assert made.printed.iloc[0].tolist() == ["insertion ↑", "–", "–", "0", "0", "0", "–", "0"]
     (note,) = made.printed.attrs["footnotes"]
     assert note.startswith("Too few cells: at most 4 methods of a source have both scores and transfer")

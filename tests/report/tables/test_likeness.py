@@ -12,7 +12,7 @@ from harmonia.report.tables.contrasts import likeness_table
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.likeness import correlations
-from harmonia.statistics.ranks import MIN_TOLD
+from harmonia.statistics.ranks import MIN_SIGNIFICANT
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -43,7 +43,7 @@ def test_sources_of_random_weights_do_not_count():
 
 
 def test_fewer_pairs_than_needed_give_no_correlation():
-    few = pairs([0.1] * (MIN_TOLD - 1) + [np.nan], np.linspace(0.1, 0.9, MIN_TOLD))
+    few = pairs([0.1] * (MIN_SIGNIFICANT - 1) + [np.nan], np.linspace(0.1, 0.9, MIN_SIGNIFICANT))
     assert correlations(few, "soft").empty
 
 
