@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-from pytorch_lightning.loggers import Logger
 
 from harmonia.attribution.smoothing import Smoothed
 from harmonia.data.manifest import ImageSet
@@ -66,10 +65,9 @@ class MapScores(Evaluation):
             log.warning("%s: %d of %d images have no score: %s", _title(job), images, total, reason)
         return summarise_scores(rows)
 
-    def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:
-        """Numbers; with W&B histograms and a table of images too."""
-        settings = dict(job.settings.resolved)
-        tracking.publish(logger, summary, settings, lambda: tracked_rows.score_media(read_scores(job.folder)))
+    def media(self, job: Job, summary: dict[str, Any]) -> tracking.Media:
+        """Histograms and a table of images."""
+        return tracked_rows.score_media(read_scores(job.folder))
 
     def _score(self, job: Job, scores: ShardSet) -> Completed:
         def module(progress: ProgressBar) -> Scorer:

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pytorch_lightning.loggers import Logger
 from torch import Tensor
 
 from harmonia.arms import IMAGE_ARM
@@ -80,16 +79,16 @@ class Transfer(Evaluation):
         write_small_maps(job.folder, small_maps(job, arms))
         return summarise_job(job.folder)
 
-    def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:
-        """Numbers; with W&B a panel of samples, curves, histograms and a table of images too."""
+    def logged(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Of the controls only accuracy and retention."""
+        return tracked_rows.metrics(summary)
 
-        def media() -> tracking.Media:
-            panel: list = []
-            with tracking.only_warns("no sample panel"):
-                panel = sample_panel(job, self.arms(job), job.settings.tracking.panel_images)
-            return tracked_rows.transfer_media(tracked_rows.tracked_rows(job.folder), summary, panel)
-
-        tracking.publish(logger, tracked_rows.metrics(summary), dict(job.settings.resolved), media)
+    def media(self, job: Job, summary: dict[str, Any]) -> tracking.Media:
+        """A panel of samples, curves, histograms and a table of images."""
+        panel: list = []
+        with tracking.only_warns("no sample panel"):
+            panel = sample_panel(job, self.arms(job), job.settings.tracking.panel_images)
+        return tracked_rows.transfer_media(tracked_rows.tracked_rows(job.folder), summary, panel)
 
     def arms(self, job: Job) -> KeepArms:
         """How the job's maps are read."""

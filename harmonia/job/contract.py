@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import torch
 from pytorch_lightning import Trainer
-from pytorch_lightning.loggers import Logger
 
 from harmonia.attribution.contract import Attribution
 from harmonia.data.manifest import ImageSet
@@ -96,9 +95,13 @@ class Evaluation:
         """Writes its files, all stages being complete; returns metrics for summary.json."""
         raise NotImplementedError
 
-    def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:
-        """Gives the finished job's numbers to its logger; an evaluation with more to show overrides it."""
-        tracking.publish(logger, summary, dict(job.settings.resolved))
+    def logged(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """What of a finished job's summary goes to its logger."""
+        return summary
+
+    def media(self, job: Job, summary: dict[str, Any]) -> tracking.Media:
+        """What W&B shows beside the numbers."""
+        return tracking.Media()
 
     def on_any_images(self) -> "Evaluation":
         """The same on images that it would pass over, for a plan that tries it on a few."""

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,8 @@ def _track(job: Job, summary: dict[str, Any]) -> None:
     logger = None
     try:
         logger = tracking.make_logger(job.settings.logger)
-        if logger is not None:
-            with tracking.only_warns("the job was not logged"):
-                job.evaluation.publish(job, logger, summary)
+        with tracking.only_warns("the job was not logged"):
+            media = partial(job.evaluation.media, job, summary)
+            tracking.publish(logger, job.evaluation.logged(summary), dict(job.settings.resolved), media)
     finally:
         tracking.finish(logger)

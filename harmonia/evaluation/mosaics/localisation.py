@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pytorch_lightning.loggers import Logger
 
 from harmonia.attribution.contract import Attribution
 from harmonia.attribution.smoothing import Smoothed
@@ -99,10 +98,9 @@ class Localisation(Evaluation):
         rows = read_localisation(job.folder)
         return {**summarise_localisation(rows), "grids": len(grids.images), "pool": sure}
 
-    def publish(self, job: Job, logger: Logger, summary: dict[str, Any]) -> None:
-        """Numbers; with W&B a histogram and a table of cells too."""
-        settings = dict(job.settings.resolved)
-        tracking.publish(logger, summary, settings, lambda: tracked_rows.mosaic_media(read_localisation(job.folder)))
+    def media(self, job: Job, summary: dict[str, Any]) -> tracking.Media:
+        """A histogram and a table of cells."""
+        return tracked_rows.mosaic_media(read_localisation(job.folder))
 
     def on_any_images(self) -> "Localisation":
         """On mosaics of the first images, sure or not: their maps cost the same."""
