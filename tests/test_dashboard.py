@@ -31,7 +31,7 @@ def logged(tmp_path, logged_job):
         for kind, names in stems.items():
             for stem in names:
                 files.claim(kind, stem)
-        return make_workspace(str(tmp_path), "area30", entity="me")
+        return make_workspace(str(tmp_path), (), "area30", entity="me")
 
     return look
 

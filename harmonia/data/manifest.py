@@ -96,7 +96,7 @@ def image_set(
     return ImageSet(name, records, pool, of_listed.of(record.image_id for record in records))
 
 
-def find_images(folder: Path, class_names: Callable[[str], str], prefix: str = "") -> tuple[ImageRecord, ...]:
+def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) -> tuple[ImageRecord, ...]:
     """Every image below every class folder, not hashed yet, sorted by image_id; prefix leads every image_id.
 
     class_names turns a folder's name into a class. Empty and broken files are listed too: leaving
@@ -126,7 +126,7 @@ def find_images(folder: Path, class_names: Callable[[str], str], prefix: str = "
     return _by_id(records)
 
 
-def find_flat_images(folder: Path, prefix: str = "") -> tuple[ImageRecord, ...]:
+def find_flat_images(folder: Path, prefix: str) -> tuple[ImageRecord, ...]:
     """The images lying directly in a folder, unlabelled and not hashed, sorted by image_id."""
     return _by_id(_record(path, folder, prefix, None) for path in folder.iterdir() if is_image_file(path))
 

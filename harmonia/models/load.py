@@ -99,7 +99,7 @@ def _class_file(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def load_job(
-    source: ModelSpec, targets: Iterable[ModelSpec], seed: int, precision: str = "32-true"
+    source: ModelSpec, targets: Iterable[ModelSpec], seed: int, precision: str
 ) -> tuple[Classifier, dict[str, Classifier]]:
     """A job's source and its targets by name; equal specs are loaded once and are the same object."""
     loaded = cache(partial(load, seed=seed, precision=precision))

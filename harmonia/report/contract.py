@@ -88,7 +88,7 @@ class Section:
         return next((table for table in self.tables if figure.stem.startswith(table.stem)), None)
 
 
-def find_sections(modules: Iterable[str] = ()) -> list[type[Section]]:
+def find_sections(modules: Iterable[str]) -> list[type[Section]]:
     """Sections of the package harmonia.report.sections and of the modules named, by place.
 
     A module's code runs: names come from the user's command line and configuration, never from a job's folder.

@@ -16,11 +16,11 @@ NO_ENTITY = "YOUR-NAME"
 
 def make_workspace(
     run: str,
+    sections: Iterable[str],
     arm: str = SOFT_ARM,
     report: str | None = None,
     entity: str | None = None,
     project: str | None = None,
-    sections: Iterable[str] = (),
 ) -> Any:
     """Of what the jobs below a folder and their report have logged: a wandb_workspaces Workspace, not yet saved."""
     folder = Path(run)

@@ -26,21 +26,23 @@ def summarise_job(job_folder: str | Path) -> dict[str, float | int | None]:
 
 
 def _measured_rows(job_folder: str | Path, target: str) -> pd.DataFrame:
-    """The columns that metrics are made of; in_top5, whether the label is among them, in place of the five names."""
+    """The columns that metrics are made of, with_in_top5."""
     names = ["target", "arm", "image_id", "label", "predicted"]
     numbers = ["p_label", "p_explained", "p_predicted", "kept_area"]
     pieces = (piece[piece["target"] == target] for piece in read_pieces(job_folder, [*names, *numbers, "top5"]))
-    measured = (rows.assign(in_top5=_in_top5(rows)).drop(columns="top5") for rows in pieces)
-    return with_categories(measured, {"label": "class", "predicted": "class"})
+    return with_categories(map(with_in_top5, pieces), {"label": "class", "predicted": "class"})
 
 
-def _in_top5(rows: Any) -> list[bool]:
-    return [label in five for label, five in zip(rows["label"], rows["top5"], strict=True)]
+def with_in_top5(rows: Any) -> pd.DataFrame:
+    """in_top5, whether the label is among the five best classes, in place of top5, their names."""
+    in_top5 = np.array([label in five for label, five in zip(rows["label"], rows["top5"], strict=True)], bool)
+    return rows.drop(columns="top5").assign(in_top5=in_top5)
 
 
 def summarise(rows: pd.DataFrame) -> dict[str, float | int | None]:
     """One job's metrics, `<target>/<arm>/<metric>`: fractions, and None where one is undefined, never 0.
 
+    rows: as with_in_top5 gives them.
     accuracy, top5, f1_weighted, f1_macro: over the images that have a label. F1 takes the argmax over all
         the target's classes and averages over the classes present among the labels, by support or equally.
     p_label, p_explained: means over the images whose class the target has.
@@ -49,8 +51,6 @@ def summarise(rows: pd.DataFrame) -> dict[str, float | int | None]:
     retention: accuracy over the image arm's on the same images; undefined if that is 0.
     above_control: retention less that of the arm's matched control, where that has run.
     drop_p_explained: mean over images of p_explained of the image arm less that of the arm.
-
-    Without the column top5 (or in_top5, whether the label is among them) its metric is left out.
     """
     key = ["target", "arm", "image_id"]
     if (repeats := rows.duplicated(key)).any():
@@ -78,7 +78,7 @@ def _measure(rows: Any) -> dict[str, float]:
     labelled = rows[rows["label"].notna()]
     correct = labelled["predicted"] == labelled["label"]
     f1_weighted, f1_macro = _f1(labelled["label"], labelled["predicted"])
-    metrics = {
+    return {
         "accuracy": float(correct.mean()),
         "f1_weighted": f1_weighted,
         "f1_macro": f1_macro,
@@ -87,11 +87,8 @@ def _measure(rows: Any) -> dict[str, float]:
         "ece": calibration_error(labelled["p_predicted"], correct),
         "kept_area": _mean(rows["kept_area"]),
         "images": len(rows),
+        "top5": float(labelled["in_top5"].mean()),
     }
-    if "top5" in rows or "in_top5" in rows:
-        hits = labelled["in_top5"].to_list() if "in_top5" in rows else _in_top5(labelled)
-        metrics["top5"] = float(np.mean(hits)) if hits else math.nan
-    return metrics
 
 
 def _f1(labels: pd.Series, predicted: pd.Series) -> tuple[float, float]:

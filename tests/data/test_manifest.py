@@ -31,7 +31,7 @@ def ids(found: tuple[ImageRecord, ...]) -> list[str]:
 
 
 def scan(root: Path, class_names=same) -> tuple[ImageRecord, ...]:
-    return add_digests(find_images(root, class_names))
+    return add_digests(find_images(root, class_names, ""))
 
 
 def image_set(root: Path) -> ImageSet:

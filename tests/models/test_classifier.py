@@ -266,7 +266,7 @@ def small(**changes) -> ModelSpec:
 
 
 def test_equal_models_of_a_job_are_one_object():
-    source, targets = load.load_job(small(), [small(), small(), small(name="other")], 0)
+    source, targets = load.load_job(small(), [small(), small(), small(name="other")], 0, "32-true")
     assert list(targets) == ["small", "other"]
     assert targets["small"] is source
     assert targets["other"] is not source
@@ -274,4 +274,4 @@ def test_equal_models_of_a_job_are_one_object():
 
 def test_two_different_targets_of_one_name_are_refused():
     with pytest.raises(InputError, match="two different models are named 'small'"):
-        load.load_job(small(name="source"), [small(), small(crop_pct=1.0)], 0)
+        load.load_job(small(name="source"), [small(), small(crop_pct=1.0)], 0, "32-true")

@@ -212,7 +212,7 @@ def test_rows_that_two_sections_read_are_refused(module):
 
 
 def test_sections_come_by_their_place():
-    assert [section.rows_file for section in find_sections()] == [
+    assert [section.rows_file for section in find_sections(())] == [
         "rows.parquet",
         "localisation.parquet",
         "scores.parquet",

@@ -11,8 +11,8 @@ from harmonia.report.tables.transfer import transfer_matrix, transfer_tables
 from harmonia.results import parquet
 from harmonia.results.gathered import gather, job_rows
 from harmonia.results.jobs import find_jobs
-from harmonia.results.rows import read_pieces, read_rows, row_writer, write_summary
-from harmonia.results.summary import summarise, summarise_job
+from harmonia.results.rows import read_pieces, row_writer, write_summary
+from harmonia.results.summary import summarise_job
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.contrasts import methods
 
@@ -300,7 +300,7 @@ def test_the_matrix_holds_the_summarys_fractions(tmp_path):
     assert matrix.loc[1, "accuracy_image"] == 0
     assert pd.isna(matrix.loc[1, "retention"])
     (job, _) = find_jobs(tmp_path)
-    summary = summarise(read_rows(job.folder))
+    summary = summarise_job(job.folder)
     assert matrix.loc[0, "retention"] == pytest.approx(summary["e6/soft/retention"])
 
 

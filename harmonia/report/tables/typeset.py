@@ -94,7 +94,7 @@ def _latex(text: str) -> str:
     return " ".join(text.split()).translate(_LATEX)
 
 
-def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
+def print_table(table: pd.DataFrame, console: Console) -> None:
     """The table in the terminal; a rule where the first column changes."""
     grid = Table(title=Text(table.attrs["caption"]), title_justify="left", caption_justify="left")
     if table.attrs["footnotes"]:
@@ -105,7 +105,7 @@ def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
     for line, following in zip(lines, [*lines[1:], None], strict=True):
         ends = following is None or following[0] != line[0]
         grid.add_row(*(Text(cell) for cell in line), end_section=ends)
-    (console or Console()).print(grid)
+    console.print(grid)
 
 
 def table_files(table: pd.DataFrame, stem: str, folder: Path, numbers: pd.DataFrame) -> None:

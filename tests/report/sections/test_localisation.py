@@ -146,7 +146,7 @@ def test_jobs_on_mosaics_and_on_whole_images_share_a_report_and_a_workspace(job,
         path.name for path in report.folder.iterdir()
     }
     pytest.importorskip("wandb_workspaces.workspaces", reason="the extra dashboard is not installed")
-    workspace = make_workspace(str(tmp_path / "run"))
+    workspace = make_workspace(str(tmp_path / "run"), ())
     assert {"Transfer matrix", "Localisation"} <= {section.name for section in workspace.sections}
     keys = {key for part in workspace.sections for panel in part.panels for key in getattr(panel, "media_keys", [])}
     assert {"figures/localisation_boxes", "figures/aggatt_1"} <= keys
@@ -156,7 +156,7 @@ def test_mosaics_alone_have_a_workspace_of_their_figures_and_cells(job, tmp_path
     pytest.importorskip("wandb_workspaces.workspaces", reason="the extra dashboard is not installed")
     job("0")
     write_report(tmp_path / "run")
-    (shown,) = (one for one in make_workspace(str(tmp_path / "run")).sections if one.name == "Localisation")
+    (shown,) = (one for one in make_workspace(str(tmp_path / "run"), ()).sections if one.name == "Localisation")
     keys = [key for panel in shown.panels for key in getattr(panel, "media_keys", [])]
     assert keys == ["figures/localisation_boxes", "figures/aggatt_1"]
     assert shown.panels[-1].table_name == "cells"
