@@ -60,10 +60,10 @@ def compare(method: SoundnessSaliency, classifiers: dict[str, Classifier], count
     """Overlap of the highest pixels of maps made in bf16 with those made in float32."""
     regions, passes = [], []
     for classifier in classifiers.values():
-        found = method(request_for(classifier, count, 8))
+        explanation = method(request_for(classifier, count, 8))
         whole = torch.tensor([WHOLE_IMAGE]).expand(count, 4)
-        regions.append(top_fractions(resample(found.maps, whole, whole, classifier.view.size), (0.1, 0.3, 0.5)))
-        passes.append(found.passes.float().mean().item())
+        regions.append(top_fractions(resample(explanation.maps, whole, whole, classifier.view.size), (0.1, 0.3, 0.5)))
+        passes.append(explanation.passes.float().mean().item())
     overlap = (regions[0] * regions[1]).sum((2, 3)) / (regions[0] + regions[1]).clamp(max=1).sum((2, 3))
     for area, column in zip((10, 30, 50), overlap.T, strict=True):
         print(
@@ -81,10 +81,10 @@ def preset() -> SoundnessSaliency:
 
 
 def request_for(classifier: Classifier, count: int, batch: int) -> Request:
-    found = samples()
-    records = [found.records[number % len(found.records)] for number in range(count)]
+    image_set = samples()
+    records = [image_set.records[number % len(image_set.records)] for number in range(count)]
     keys = np.array([image_key(record.image_id) for record in records], np.uint64)
-    pool = Replacements(found.pool, classifier.view, seed=0)
+    pool = Replacements(image_set.pool, classifier.view, seed=0)
 
     def replacements(positions: Tensor, labels: Tensor, steps: Tensor | None, draws: int) -> Tensor:
         avoid = [classifier.classes[label] for label in labels.tolist()]

@@ -77,9 +77,9 @@ def _wandb_records(folder):
     give_up = time.monotonic() + 20
     while True:
         try:
-            found = list(_parse(folder))
-            if any(record.HasField("exit") for record in found):
-                return found
+            records = list(_parse(folder))
+            if any(record.HasField("exit") for record in records):
+                return records
         except DecodeError:
             pass
         assert time.monotonic() < give_up, f"the W&B file in {folder} never became whole"
@@ -106,17 +106,17 @@ def _parse(folder):
 
 
 def _wandb_history(folder):
-    found = {}
+    history = {}
     for record in _wandb_records(folder):
         for item in record.history.item:
             name = "//".join(item.nested_key) or item.key
             value = json.loads(item.value_json)
             if name.startswith("curves/"):
-                found.setdefault(name, []).append(value)
+                history.setdefault(name, []).append(value)
                 continue
-            assert name.startswith(("_", "trainer/")) or name not in found, f"{name} was logged twice"
-            found[name] = value
-    return found
+            assert name.startswith(("_", "trainer/")) or name not in history, f"{name} was logged twice"
+            history[name] = value
+    return history
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def gathered_cell():
     Images have the labels dog0, dog1, dog0, ... unless given; "-" leaves an image out. A wrong answer is "owl".
     """
 
-    def make(outcomes, labels=None, source_right=None, predicted=None, **given):
+    def make(outcomes, labels=None, source_right=None, predicted=None, **changes):
         count = len(outcomes)
         labels = [f"dog{number % 2}" for number in range(count)] if labels is None else labels
         right = [outcome == "1" for outcome in outcomes]
@@ -220,7 +220,7 @@ def gathered_cell():
             "random_weights": False,
         }
         kept = [outcome != "-" for outcome in outcomes]
-        return frame.assign(**constant | given)[kept]
+        return frame.assign(**constant | changes)[kept]
 
     return make
 

@@ -99,11 +99,11 @@ def small(size, **options):
 
 def scored(metric, model, pixels, maps, labels=None, batch_size=8, explain=None, progress=None, keys=None):
     """The metric's Scores of these maps; labels: class 0 unless given."""
-    given = batch(model, lambda *args: maps, pixels, progress)
+    explained = batch(model, lambda *args: maps, pixels, progress)
     changes = {} if labels is None else {"labels": labels}
     changes |= {} if keys is None else {"image_keys": keys}
     size = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
-    return metric(replace(given, batch_size=size, explain=explain or given.explain, **changes))
+    return metric(replace(explained, batch_size=size, explain=explain or explained.explain, **changes))
 
 
 def value(found, name):

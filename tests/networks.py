@@ -145,9 +145,9 @@ def assert_same_maps(ours, theirs):
 
 
 def output_of(classifier: Classifier, layer: str, images: torch.Tensor) -> torch.Tensor:
-    made = []
-    hook = classifier.layer(layer).register_forward_hook(lambda module, args, output: made.append(output.clone()))
+    outputs = []
+    hook = classifier.layer(layer).register_forward_hook(lambda module, args, output: outputs.append(output.clone()))
     with torch.no_grad():
         classifier(images)
     hook.remove()
-    return made[0]
+    return outputs[0]

@@ -19,7 +19,7 @@ def as_gathered(*frames: pd.DataFrame, rows_at_once: int = 7) -> Rows:
     return Rows(cells, ids, lambda columns: (rows[n : n + rows_at_once] for n in range(0, len(rows), rows_at_once)))
 
 
-def columns_of(labels, predicted, **given):
+def columns_of(labels, predicted, **changes):
     count = len(labels)
     columns = {
         "image_id": [f"n{number}" for number in range(count)],
@@ -42,7 +42,7 @@ def columns_of(labels, predicted, **given):
         "kept_area": [1.0] * count,
         "flag": [""] * count,
     }
-    return columns | given
+    return columns | changes
 
 
 def frame(labels, predicted, **given):

@@ -108,7 +108,7 @@ def test_jobs_that_scored_maps_have_a_workspace_too(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["run={none}"], "run must be an existing folder"),
         (["run={empty}"], "finished jobs with logger=wandb, got 0 others"),
@@ -119,7 +119,7 @@ def test_jobs_that_scored_maps_have_a_workspace_too(tmp_path, capsys):
         (["run={sweep}", "save=yes"], "save must be true or false"),
     ],
 )
-def test_a_mistake_is_one_line_with_its_remedy(tmp_path, logged_job, capsys, words, said):
+def test_a_mistake_is_one_line_with_its_remedy(tmp_path, logged_job, capsys, words, message):
     logged_job(tmp_path / "sweep" / "0")
     report = tmp_path / "sweep" / "report"
     report.mkdir()
@@ -128,7 +128,7 @@ def test_a_mistake_is_one_line_with_its_remedy(tmp_path, logged_job, capsys, wor
     folders = {name: tmp_path / name for name in ("sweep", "none", "empty")}
     assert main([word.format(**folders) for word in words]) == 2
     error = capsys.readouterr().err
-    assert said in error
+    assert message in error
     assert error.count("\n") == 1
 
 

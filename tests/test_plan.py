@@ -151,9 +151,9 @@ def test_targets_of_one_name_and_other_inputs_are_sets_of_their_own(planned):
 def test_a_cost_is_that_of_the_models_input_size(planned, monkeypatch):
     calibrated, sizes = job_plan.calibrated, []
 
-    def spy(settings, *given):
+    def spy(settings, *arguments):
         sizes.append(settings.source.input_size)
-        return calibrated(settings, *given)
+        return calibrated(settings, *arguments)
 
     monkeypatch.setattr(job_plan, "calibrated", spy)
     code, _, err = planned(

@@ -65,11 +65,11 @@ def test_grad_cam_plus_plus_equals_pytorch_grad_cam_where_gradients_dwarf_its_ep
 def test_grad_cam_plus_plus_is_equations_19_and_its_weights_written_out(toy, noise, explain):
     model, pixels = toy("small"), noise(1, 16)
     maps = explain(GradCAMPlusPlus(layer="relu2"), model, pixels, LABELS[:1]).maps[0]
-    made = []
-    model.network.relu2.register_forward_hook(lambda module, args, output: made.append(output))
+    outputs = []
+    model.network.relu2.register_forward_hook(lambda module, args, output: outputs.append(output))
     with torch.no_grad():
         model(pixels / 255)
-    features = made[0][0]  # C 4 4; every gradient is the class's weight over 16 positions
+    features = outputs[0][0]  # C 4 4; every gradient is the class's weight over 16 positions
     expected = torch.zeros(4, 4)
     for channel, weight in zip(features, model.network.fc.weight[3] / 16, strict=True):
         alpha = weight**2 / (2 * weight**2 + sum(channel.flatten()) * weight**3)
@@ -81,10 +81,10 @@ def test_on_signed_features_a_weight_stays_between_0_and_half_the_positive_gradi
     # -2/g is the pole of a channel whose features are negative; behind a ReLU none is
     gradients = torch.full((1, 3, 2, 2), 0.5)
     features = torch.tensor([-0.99, -1.01, 1.0])[:, None, None].expand(1, 3, 2, 2).contiguous()
-    found = ClassGradient(features, gradients, torch.zeros(1, 4), torch.zeros(1, dtype=torch.long))
+    class_gradient = ClassGradient(features, gradients, torch.zeros(1, 4), torch.zeros(1, dtype=torch.long))
     alpha = torch.tensor([1 / 2, 1 / 2, 1 / (2 + 4 * 0.5)])
     expected = (alpha * 4 * 0.5 * features[0, :, 0, 0]).sum()
-    torch.testing.assert_close(GradCAMPlusPlus().maps(found), expected.expand(1, 2, 2))
+    torch.testing.assert_close(GradCAMPlusPlus().maps(class_gradient), expected.expand(1, 2, 2))
 
 
 def test_a_channel_without_gradient_has_no_weight_and_no_nan(toy, noise, explain):

@@ -22,9 +22,9 @@ def test_integrated_gradients_equals_captums_in_any_micro_batch(toy, noise, expl
         normalised(model, pixels), target=LABELS, n_steps=20, method="gausslegendre"
     )
     for batch_size in (1, 2, 8):
-        found = explain(IntegratedGradients(), model, pixels, LABELS, batch_size)
-        torch.testing.assert_close(found.maps, theirs.sum(1).float(), rtol=1e-4, atol=1e-7)
-        assert found.passes.tolist() == [21] * 3
+        explanation = explain(IntegratedGradients(), model, pixels, LABELS, batch_size)
+        torch.testing.assert_close(explanation.maps, theirs.sum(1).float(), rtol=1e-4, atol=1e-7)
+        assert explanation.passes.tolist() == [21] * 3
 
 
 def test_at_an_inner_layer_integrated_gradients_sums_to_what_the_head_loses_without_it(toy, noise, explain):
@@ -45,10 +45,10 @@ def test_on_a_linear_network_occlusion_is_each_windows_part_of_the_logit(
         for left in range(0, 8 - window + stride, stride):
             drop = part[:, top : top + window, left : left + window].sum((1, 2))
             expected[:, top : top + window, left : left + window] += drop[:, None, None] / window**2
-    found = explain(Occlusion(window=window, stride=stride), model, pixels, LABELS[:2])
-    torch.testing.assert_close(found.maps, expected, rtol=1e-4, atol=1e-6)
+    explanation = explain(Occlusion(window=window, stride=stride), model, pixels, LABELS[:2])
+    torch.testing.assert_close(explanation.maps, expected, rtol=1e-4, atol=1e-6)
     places = len(range(0, 8 - window + stride, stride))
-    assert found.passes.tolist() == [2 + places**2] * 2
+    assert explanation.passes.tolist() == [2 + places**2] * 2
 
 
 def test_occlusion_without_overlaps_equals_captums_over_the_window(toy, noise, explain, normalised):

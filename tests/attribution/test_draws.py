@@ -64,9 +64,9 @@ def test_a_map_depends_on_seed_and_image_not_on_batch_order_or_neighbours(name, 
 def test_smooth_grad_without_noise_is_the_gradient(toy, noise, explain):
     model, pixels = toy("small"), noise(3, 16)
     for layer in ("auto", "relu1"):
-        found = explain(SmoothGrad(noise=0, draws=2, layer=layer), model, pixels, LABELS)
-        torch.testing.assert_close(found.maps, explain(Gradient(layer=layer), model, pixels, LABELS).maps)
-    assert found.passes.tolist() == [2 + 2] * 3
+        explanation = explain(SmoothGrad(noise=0, draws=2, layer=layer), model, pixels, LABELS)
+        torch.testing.assert_close(explanation.maps, explain(Gradient(layer=layer), model, pixels, LABELS).maps)
+    assert explanation.passes.tolist() == [2 + 2] * 3
 
 
 def test_on_a_linear_network_smooth_grad_is_the_weights_whatever_the_noise(toy, noise, explain):
@@ -78,7 +78,7 @@ def test_on_a_linear_network_smooth_grad_is_the_weights_whatever_the_noise(toy, 
 def test_smooth_grad_equals_captums_noise_tunnel_given_the_same_noise(toy, noise, explain, normalised, monkeypatch):
     model, pixels = toy("small"), noise(1, 16)
     image = normalised(model, pixels)
-    found = explain(SmoothGrad(draws=3, noise=0.2), model, pixels, LABELS[:1], keys=KEYS[:1])
+    explanation = explain(SmoothGrad(draws=3, noise=0.2), model, pixels, LABELS[:1], keys=KEYS[:1])
     white = np.stack([normal(0, KEYS[0], 2**45 + draw, np.arange(3 * 256)) for draw in range(3)])
     spread = 0.2 * (image.max() - image.min())
     drawn = spread * torch.from_numpy(white).float().view(3, 3, 16, 16)
@@ -87,7 +87,7 @@ def test_smooth_grad_equals_captums_noise_tunnel_given_the_same_noise(toy, noise
     theirs = NoiseTunnel(Saliency(model.network)).attribute(
         image.requires_grad_(), nt_samples=3, stdevs=0.2, abs=False, target=LABELS[:1]
     )
-    torch.testing.assert_close(found.maps, theirs.abs().sum(1).float())
+    torch.testing.assert_close(explanation.maps, theirs.abs().sum(1).float())
 
 
 def test_smooth_grad_is_the_mean_gradient_of_the_noisy_images_written_out(toy, noise, explain, normalised):
@@ -106,18 +106,18 @@ def test_on_a_linear_network_gradient_shap_is_the_weights_times_what_differs_fro
     toy, noise, explain, normalised
 ):
     model, pixels, pool = toy("linear"), noise(3, 8), noise(9, 8, seed=1) / 255
-    found = explain(GradientSHAP(draws=4), model, pixels, LABELS, replacements=others_of(pool))
+    explanation = explain(GradientSHAP(draws=4), model, pixels, LABELS, replacements=others_of(pool))
     base = torch.stack([torch.stack([pool[(7 * row + step) % 9] for step in range(4)]).mean(0) for row in range(3)])
     difference = (pixels / 255 - base) / model.std
     expected = (difference * model.network.fc.weight[LABELS].view(3, 3, 8, 8)).sum(1)
-    torch.testing.assert_close(found.maps, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(explanation.maps, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_gradient_shap_equals_captums_given_the_same_background_and_coefficient(
     toy, noise, explain, normalised, monkeypatch
 ):
     model, pixels, pool = toy("small"), noise(1, 16), noise(1, 16, seed=1) / 255
-    found = explain(
+    explanation = explain(
         GradientSHAP(draws=1, seed=3), model, pixels, LABELS[:1], keys=KEYS[:1], replacements=others_of(pool)
     )
     share = uniform(3, np.array(KEYS[:1], np.uint64), 2**38)
@@ -126,7 +126,7 @@ def test_gradient_shap_equals_captums_given_the_same_background_and_coefficient(
     theirs = CaptumGradientShap(model.network).attribute(
         normalised(model, pixels), base, n_samples=1, stdevs=0.0, target=LABELS[:1]
     )
-    torch.testing.assert_close(found.maps, theirs.sum(1).float())
+    torch.testing.assert_close(explanation.maps, theirs.sum(1).float())
 
 
 def test_rise_masks_are_cells_enlarged_bilinearly_and_cut_out(toy):
@@ -166,9 +166,9 @@ def test_rise_is_highest_where_the_only_pixels_are_that_matter(toy, noise, expla
     model.network.fc.weight.data.zero_()
     model.network.fc.weight.data.view(4, 3, 8, 8)[1, :, 5:7, 1:3] = 0.2
     pixels = torch.full((1, 3, 8, 8), 250, dtype=torch.uint8)
-    found = explain(RISE(masks=400, grid=4, keep=0.5), model, pixels, torch.tensor([1]))
-    assert found.maps[0, 5:7, 1:3].min() > found.maps[0, :4, 4:].max()
-    assert found.passes.tolist() == [401]
+    explanation = explain(RISE(masks=400, grid=4, keep=0.5), model, pixels, torch.tensor([1]))
+    assert explanation.maps[0, 5:7, 1:3].min() > explanation.maps[0, :4, 4:].max()
+    assert explanation.passes.tolist() == [401]
 
 
 def test_options_that_cannot_be_are_refused():

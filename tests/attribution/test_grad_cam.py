@@ -60,19 +60,19 @@ def oracle(classifier: Classifier, pixels: torch.Tensor, labels: torch.Tensor) -
 def test_raw_maps_equal_pytorch_grad_cam(name):
     classifier = classifier_of(name)
     pixels = real_images(classifier.view)
-    found = explain(classifier, pixels)
-    raw, _ = oracle(classifier, pixels, found.explained)
-    assert_same_maps(found.maps, raw)
+    explanation = explain(classifier, pixels)
+    raw, _ = oracle(classifier, pixels, explanation.explained)
+    assert_same_maps(explanation.maps, raw)
 
 
 @pytest.mark.parametrize("name", ["lite0", "deit_tiny"])
 def test_normalised_maps_equal_pytorch_grad_cam(name):
     classifier = classifier_of(name)
     pixels = real_images(classifier.view)
-    found = explain(classifier, pixels)
-    _, finished = oracle(classifier, pixels, found.explained)
+    explanation = explain(classifier, pixels)
+    _, finished = oracle(classifier, pixels, explanation.explained)
     size = (classifier.view.size, classifier.view.size)
-    resized = torch.tensor(np.stack([cv2.resize(map_, size) for map_ in positive_minmax(found.maps).numpy()]))
+    resized = torch.tensor(np.stack([cv2.resize(map_, size) for map_ in positive_minmax(explanation.maps).numpy()]))
     # they scale once more behind the resizing, and divide by max + 1e-7, which leaves the range by less than 1e-5 here
     np.testing.assert_allclose(positive_minmax(resized), finished, atol=1e-5)
 
@@ -81,10 +81,10 @@ def test_normalised_maps_equal_pytorch_grad_cam(name):
 def test_raw_maps_equal_captum(name):
     classifier = classifier_of(name)
     pixels = real_images(classifier.view)
-    found = explain(classifier, pixels)
+    explanation = explain(classifier, pixels)
     layer_grad_cam = LayerGradCam(classifier.network, classifier.layer(classifier.layer_name("final")))
-    theirs = layer_grad_cam.attribute(normalised(classifier, pixels), target=found.explained)
-    assert_same_maps(found.maps, theirs.detach()[:, 0])
+    theirs = layer_grad_cam.attribute(normalised(classifier, pixels), target=explanation.explained)
+    assert_same_maps(explanation.maps, theirs.detach()[:, 0])
 
 
 @pytest.mark.parametrize("name", ["resnet18", "deit_tiny"])
@@ -92,29 +92,29 @@ def test_labels_and_probabilities_are_those_of_a_plain_forward_pass(name):
     classifier = classifier_of(name)
     pixels = real_images(classifier.view)
     labels = torch.tensor([1, 20, 300, 999])
-    found = explain(classifier, pixels, labels)
+    explanation = explain(classifier, pixels, labels)
     with torch.no_grad():
         p = classifier(pixels / 255).softmax(1)
-    assert found.explained.tolist() == labels.tolist()
-    assert found.predicted.tolist() == p.argmax(1).tolist()
-    torch.testing.assert_close(found.p_explained, p[torch.arange(4), labels])
-    assert found.passes.tolist() == [1] * 4
-    assert found.converged.all()
+    assert explanation.explained.tolist() == labels.tolist()
+    assert explanation.predicted.tolist() == p.argmax(1).tolist()
+    torch.testing.assert_close(explanation.p_explained, p[torch.arange(4), labels])
+    assert explanation.passes.tolist() == [1] * 4
+    assert explanation.converged.all()
 
 
 def test_on_a_linear_network_the_map_is_its_weights_times_its_pixels_over_the_area():
     classifier, pixels, labels = linear(), noise(4, 8), torch.tensor([3, 0, 2, 2])
-    found = explain(classifier, pixels, labels)
+    explanation = explain(classifier, pixels, labels)
     assert classifier.layer_name("final") == "features"
     weights_BC = classifier.network.head.weight[labels]
-    torch.testing.assert_close(found.maps, torch.einsum("bc,bchw->bhw", weights_BC, pixels / 255) / 64)
+    torch.testing.assert_close(explanation.maps, torch.einsum("bc,bchw->bhw", weights_BC, pixels / 255) / 64)
 
 
 def test_on_a_linear_network_the_map_sums_to_the_logit_without_its_bias():
     classifier, pixels, labels = linear(), noise(4, 8), torch.tensor([3, 0, 2, 2])
-    found = explain(classifier, pixels, labels)
+    explanation = explain(classifier, pixels, labels)
     logits = classifier(pixels / 255) - classifier.network.head.bias
-    torch.testing.assert_close(found.maps.sum((1, 2)), logits[torch.arange(4), labels])
+    torch.testing.assert_close(explanation.maps.sum((1, 2)), logits[torch.arange(4), labels])
 
 
 class InPlace(nn.Module):
@@ -134,12 +134,12 @@ def test_layers_behind_that_work_in_place_do_not_reach_the_map():
     torch.manual_seed(0)
     classifier = wrap(InPlace(), size=8, classes=4)
     pixels, labels = noise(4, 8), torch.tensor([3, 0, 2, 2])
-    found = explain(classifier, pixels, labels, layer="features")
+    explanation = explain(classifier, pixels, labels, layer="features")
     activations = (pixels / 255 - 0.5) / math.sqrt(1 + 1e-5)  # negative ones too: the layer stands before the ReLU
     # the gradient is the class's weight over the area where ReLU is open, else 0
     open_share = (activations > 0).float().mean((2, 3))
     weights_BC = classifier.network.head.weight[labels] * open_share / 64
-    torch.testing.assert_close(found.maps, torch.einsum("bc,bchw->bhw", weights_BC, activations))
+    torch.testing.assert_close(explanation.maps, torch.einsum("bc,bchw->bhw", weights_BC, activations))
 
 
 def test_map_is_linear_in_the_head():

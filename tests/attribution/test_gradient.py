@@ -33,9 +33,9 @@ def test_at_the_input_maps_equal_captums(ours, theirs, toy, noise, explain, norm
     model, pixels = toy("small"), noise(3, 16)
     maps = explain(ours, model, pixels, LABELS).maps
     model.network.relu1.inplace = model.network.relu2.inplace = False  # captum's hooks take no other
-    found = theirs(model.network).attribute(normalised(model, pixels).requires_grad_(), target=LABELS)
-    found = found if isinstance(ours, InputXGradient) else found.abs()
-    torch.testing.assert_close(maps, found.sum(1).detach())
+    their_maps = theirs(model.network).attribute(normalised(model, pixels).requires_grad_(), target=LABELS)
+    their_maps = their_maps if isinstance(ours, InputXGradient) else their_maps.abs()
+    torch.testing.assert_close(maps, their_maps.sum(1).detach())
 
 
 def test_at_an_inner_layer_input_x_gradient_equals_captums_layer_gradient_x_activation(toy, noise, explain, normalised):
@@ -55,10 +55,10 @@ def test_guidance_ends_with_the_method(toy, noise, explain):
 
 
 def test_guided_backprop_refuses_a_nonlinearity_that_it_is_not_defined_for(toy, noise, explain):
-    for other in (nn.SiLU(), GELUTanh()):
+    for nonlinearity in (nn.SiLU(), GELUTanh()):
         model = toy("small")
-        model.network.relu2 = other
-        with pytest.raises(InputError, match=rf"module 'network.relu2' is a {type(other).__name__}"):
+        model.network.relu2 = nonlinearity
+        with pytest.raises(InputError, match=rf"module 'network.relu2' is a {type(nonlinearity).__name__}"):
             explain(GuidedBackprop(), model, noise(1, 16))
     with pytest.raises(InputError, match="no ReLU module"):
         explain(GuidedBackprop(), toy("linear"), noise(1, 8))

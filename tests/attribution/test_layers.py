@@ -32,11 +32,11 @@ def test_default_layer_gives_the_last_feature_map_before_pooling(arch, name):
     classifier = small[arch]() if arch in small else random_classifier(arch)
     assert classifier.layer_name("final") == name
     images = noise(1, classifier.view.size) / 255
-    given = output_of(classifier, name, images)
+    output = output_of(classifier, name, images)
     with torch.no_grad():
         last = classifier.network.forward_features((images - classifier.mean) / classifier.std)
-    assert given.ndim == 4
-    assert torch.equal(given, last)
+    assert output.ndim == 4
+    assert torch.equal(output, last)
 
 
 @pytest.mark.parametrize(("arch", "blocks"), [("test_vit", 6), ("vit_tiny_patch16_224", 12)])
@@ -46,9 +46,9 @@ def test_default_layer_of_a_vit_gives_the_input_of_the_last_block(arch, blocks):
     assert name == f"blocks.{blocks - 2}"
     received = []
     hook = classifier.layer(f"blocks.{blocks - 1}").register_forward_pre_hook(lambda m, args: received.append(args[0]))
-    given = output_of(classifier, name, noise(1, classifier.view.size) / 255)
+    output = output_of(classifier, name, noise(1, classifier.view.size) / 255)
     hook.remove()
-    assert torch.equal(received[0], given)
+    assert torch.equal(received[0], output)
 
 
 def test_behind_the_last_block_of_a_vit_the_map_is_exactly_zero():
@@ -63,12 +63,12 @@ def test_behind_the_last_block_of_a_vit_the_map_is_exactly_zero():
 @pytest.mark.parametrize("arch", ["test_vit", "distilled", "registers"])
 def test_patch_tokens_keep_their_place_whatever_stands_before_them(arch):
     """One lit patch, no position embedding: the map takes one value on that patch and another everywhere else."""
-    made = {
+    networks = {
         "test_vit": lambda: load(random_classifier(arch).spec),
         "distilled": distilled_vit,
         "registers": register_vit,
     }
-    classifier = made[arch]()
+    classifier = networks[arch]()
     assert classifier.network.num_prefix_tokens == {"test_vit": 1, "distilled": 2, "registers": 5}[arch]
     nn.init.zeros_(classifier.network.pos_embed)
     side = classifier.view.size // 16
@@ -87,11 +87,11 @@ def test_channels_last_maps_keep_their_rows_and_columns():
 def test_channels_last_map_is_the_weighted_sum_of_its_channels():
     classifier = small_swin()
     pixels = noise(1, 56)
-    found = explain(classifier, pixels)
+    explanation = explain(classifier, pixels)
     # GAP and one linear layer behind the last norm: the gradient is the class's weight over 7 x 7 positions
     activations_1hwC = output_of(classifier, "norm", pixels / 255)
-    weight_C = classifier.network.head.fc.weight[found.explained[0]]
-    torch.testing.assert_close(found.maps, (activations_1hwC @ weight_C / 49).detach())
+    weight_C = classifier.network.head.fc.weight[explanation.explained[0]]
+    torch.testing.assert_close(explanation.maps, (activations_1hwC @ weight_C / 49).detach())
 
 
 def small_vgg() -> Classifier:

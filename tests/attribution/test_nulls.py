@@ -34,6 +34,6 @@ def test_edges_of_a_ramp_are_its_slope_and_of_a_plain_image_nothing(toy, explain
 
 def test_nulls_explain_the_class_that_is_asked_for_in_one_pass(toy, noise, explain):
     labels = torch.tensor([3, 1])
-    found = explain(Centre(), toy("linear"), noise(2, 8), labels)
-    assert torch.equal(found.explained, labels)
-    assert found.passes.tolist() == [1, 1]
+    explanation = explain(Centre(), toy("linear"), noise(2, 8), labels)
+    assert torch.equal(explanation.explained, labels)
+    assert explanation.passes.tolist() == [1, 1]

@@ -17,20 +17,20 @@ def vit(toy):
 
 def matrices(model, images, label):
     """Attention of every block and its gradient, by the formula of softmax attention."""
-    made = []
+    attentions = []
 
     def recompute(module, args, output):
         (x,) = args[:1]
         batch, tokens, _ = x.shape
         q, k, _ = module.qkv(x).reshape(batch, tokens, 3, module.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        made.append((q @ k.mT * module.scale).softmax(-1))
+        attentions.append((q @ k.mT * module.scale).softmax(-1))
 
     hooks = [block.attn.register_forward_hook(recompute) for block in model.network.blocks]
     with torch.no_grad():
         model(images)
     for hook in hooks:
         hook.remove()
-    return made
+    return attentions
 
 
 def test_rollout_is_the_product_of_the_mean_attentions_and_the_identity(vit, noise, explain):
@@ -48,7 +48,7 @@ def test_gradient_rollout_is_equations_5_and_6(vit, noise, explain):
     model, pixels, labels = vit(), noise(2, 64), torch.tensor([1, 3])
     step = 1e-3
     attentions = matrices(model, pixels / 255, labels)
-    found = explain(GradientRollout(), model, pixels, labels)
+    explanation = explain(GradientRollout(), model, pixels, labels)
     # the last block's gradient by finite differences along one entry, the whole formula by autograd
     last = model.network.blocks[-1].attn
 
@@ -70,22 +70,22 @@ def test_gradient_rollout_is_equations_5_and_6(vit, noise, explain):
     flow = torch.eye(17).expand(2, -1, -1)
     for attention, gradient in zip(attentions, gradients, strict=True):
         flow = flow + (attention * gradient).clamp(min=0).mean(1) @ flow
-    torch.testing.assert_close(found.maps, flow[:, 0, 1:].reshape(2, 4, 4), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(explanation.maps, flow[:, 0, 1:].reshape(2, 4, 4), rtol=1e-4, atol=1e-7)
 
 
 def autograd_of(model, images, labels):
-    made = []
+    attentions = []
 
     def keep(module, args, output):
-        made.append(output.requires_grad_())
-        return made[-1]
+        attentions.append(output.requires_grad_())
+        return attentions[-1]
 
     hooks = []
     for block in model.network.blocks:
         block.attn.fused_attn = False
         hooks.append(block.attn.attn_drop.register_forward_hook(keep))
     score = model(images).gather(1, labels[:, None]).sum()
-    gradients = torch.autograd.grad(score, made)
+    gradients = torch.autograd.grad(score, attentions)
     for hook, block in zip(hooks, model.network.blocks, strict=True):
         hook.remove()
         block.attn.fused_attn = True

@@ -22,12 +22,12 @@ def raw_oracle(kind, model, images):
 
 def test_before_pooling_and_a_linear_layer_ablation_cam_weighs_a_channel_by_its_part_of_the_logit(toy, noise, explain):
     model, pixels = toy("small"), noise(3, 16)
-    found = explain(AblationCAM(), model, pixels, LABELS, batch_size=2)
+    explanation = explain(AblationCAM(), model, pixels, LABELS, batch_size=2)
     with torch.no_grad():
         features = model.network.forward_features((pixels / 255 - model.mean) / model.std)
     part = features.mean((2, 3)) * model.network.fc.weight[LABELS]
-    torch.testing.assert_close(found.maps, torch.einsum("bc,bchw->bhw", part, features), rtol=1e-4, atol=1e-6)
-    assert found.passes.tolist() == [2 + 6] * 3
+    torch.testing.assert_close(explanation.maps, torch.einsum("bc,bchw->bhw", part, features), rtol=1e-4, atol=1e-6)
+    assert explanation.passes.tolist() == [2 + 6] * 3
 
 
 def test_ablation_cam_equals_pytorch_grad_cam_times_the_logit(toy, noise, explain, normalised):

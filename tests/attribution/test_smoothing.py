@@ -21,9 +21,9 @@ def test_an_interior_impulse_returns_the_kernel():
     kernel = torch.exp(-(steps**2) / (2 * (9 / 4) ** 2))
     kernel = torch.outer(kernel, kernel) / kernel.sum() ** 2
     for padding in ("reflect", "zero", "replicate"):
-        found = smooth(map_, 9, padding)
-        torch.testing.assert_close(found[0, 6:15, 6:15], -3 * kernel.float())
-        assert found.sum().item() == pytest.approx(-3.0)
+        smoothed = smooth(map_, 9, padding)
+        torch.testing.assert_close(smoothed[0, 6:15, 6:15], -3 * kernel.float())
+        assert smoothed.sum().item() == pytest.approx(-3.0)
     assert torch.equal(smooth(map_, 1, "reflect"), map_)
 
 

@@ -41,11 +41,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.mark.parametrize("objective", ["released", "nll", "soft"])
 def test_the_mask_finds_the_planted_patch(objective):
-    found = explain(SoundnessSaliency(objective=objective, area=AREA[objective], **TOY), single_patches())
-    masks = upsampled(found.maps)
-    assert found.predicted.tolist() == [0, 1, 2, 3] * 2
+    explanation = explain(SoundnessSaliency(objective=objective, area=AREA[objective], **TOY), single_patches())
+    masks = upsampled(explanation.maps)
+    assert explanation.predicted.tolist() == [0, 1, 2, 3] * 2
     assert np.mean([top_iou(mask, inside(*spot)) for mask, spot in zip(masks, SPOTS, strict=True)]) > 0.85
-    assert found.converged.all()
+    assert explanation.converged.all()
 
 
 @pytest.mark.parametrize("objective", ["released", "nll"])
@@ -53,10 +53,10 @@ def test_another_explained_label_moves_the_mask_to_its_patch(objective):
     first, second = (2, 2), (18, 16)
     pixels = planted([{first: 0, second: 2}], seed=3)
     method = SoundnessSaliency(objective=objective, area=AREA[objective], **TOY)
-    for label, own, other in ((0, first, second), (2, second, first)):
+    for label, own, unasked in ((0, first, second), (2, second, first)):
         mask = upsampled(explain(method, pixels, labels=torch.tensor([label])).maps)[0]
         assert top_iou(mask, inside(*own)) > 0.7
-        assert mask[inside(*own)].mean() > 5 * mask[inside(*other)].mean()
+        assert mask[inside(*own)].mean() > 5 * mask[inside(*unasked)].mean()
 
 
 @pytest.mark.slow
@@ -74,17 +74,17 @@ def test_before_confident_backgrounds_the_literal_entropy_empties_the_mask_and_n
     pixels, model = single_patches(), MatchedFilters()
     kept, p = {}, {}
     for objective in ("entropy", "nll"):
-        found = explain(
+        explanation = explain(
             SoundnessSaliency(**TOY | {"tolerance": None, "steps": 100}, objective=objective, area=1.0, average=None),
             pixels,
             replacements=replacements,
             model=model,
         )
-        masks = upsampled(found.maps)
-        fresh = replacements(torch.arange(8), found.explained, torch.full((8,), 10**6), 8)
+        masks = upsampled(explanation.maps)
+        fresh = replacements(torch.arange(8), explanation.explained, torch.full((8,), 10**6), 8)
         # one of the eight may stay where it began to grow
         kept[objective] = masks.mean((1, 2)).median().item()
-        p[objective] = p_of(model, composite(pixels.float() / 255, masks, fresh), found.explained).median().item()
+        p[objective] = p_of(model, composite(pixels.float() / 255, masks, fresh), explanation.explained).median().item()
     assert kept["entropy"] < 0.03  # the patch takes .14
     assert p["entropy"] < 0.05
     assert p["nll"] > 0.9
@@ -255,8 +255,8 @@ def test_faithful_equals_the_release_step_by_step():
     # a second softmax; 2e-5 times the mask's sum at 224 px; Adam .05 from logits 0; the last step's mask
     method = replace(preset("ss_faithful"), steps=40, grid=SIZE // 4)
     pixels, labels = single_patches()[:2], torch.tensor([0, 1])
-    found = explain(method, pixels, labels=labels, batch_size=10).maps
-    expected = torch.zeros_like(found)
+    maps = explain(method, pixels, labels=labels, batch_size=10).maps
+    expected = torch.zeros_like(maps)
     model, draw = MatchedFilters(), from_pool(noise_pool())
     for number in range(2):
         image, w = pixels[number].float() / 255, torch.zeros(1, 1, SIZE // 4, SIZE // 4, requires_grad=True)
@@ -272,4 +272,4 @@ def test_faithful_equals_the_release_step_by_step():
             loss.backward()
             adam.step()
         expected[number] = w.detach()[0, 0]
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(maps, expected, atol=1e-4, rtol=0)

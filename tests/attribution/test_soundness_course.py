@@ -46,27 +46,27 @@ SHORT = SoundnessSaliency(
 
 
 def test_images_leave_when_they_have_converged():
-    found = explain(SHORT, single_patches(), batch_size=6)
-    steps = found.facts["steps"]
-    assert found.converged.any()
+    explanation = explain(SHORT, single_patches(), batch_size=6)
+    steps = explanation.facts["steps"]
+    assert explanation.converged.any()
     assert len(set(steps.tolist())) > 1
-    assert (steps[found.converged] < SHORT.steps).any()
-    assert (steps[~found.converged] == SHORT.steps).all()
+    assert (steps[explanation.converged] < SHORT.steps).any()
+    assert (steps[~explanation.converged] == SHORT.steps).all()
     assert not explain(replace(SHORT, tolerance=0.0), single_patches()).converged.any()
 
 
 def test_without_a_tolerance_the_course_has_a_fixed_length_and_nothing_to_converge():
-    found = explain(replace(SHORT, tolerance=None), single_patches(), batch_size=6)
-    assert (found.facts["steps"] == SHORT.steps).all()
-    assert found.converged.all()
+    explanation = explain(replace(SHORT, tolerance=None), single_patches(), batch_size=6)
+    assert (explanation.facts["steps"] == SHORT.steps).all()
+    assert explanation.converged.all()
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 6, 32])
 def test_an_image_has_the_same_mask_in_batches_of_any_size(batch_size):
     expected = explain(SHORT, single_patches(), batch_size=8)
-    found = explain(SHORT, single_patches(), batch_size=batch_size)
-    assert_same_regions(found.maps, expected.maps)
-    assert torch.equal(found.facts["steps"], expected.facts["steps"])
+    explanation = explain(SHORT, single_patches(), batch_size=batch_size)
+    assert_same_regions(explanation.maps, expected.maps)
+    assert torch.equal(explanation.facts["steps"], expected.facts["steps"])
 
 
 def test_an_image_has_the_same_bits_in_any_order():
@@ -93,9 +93,9 @@ def test_every_pass_on_a_cpu_has_the_same_number_of_inputs(batch_size):
 
 def test_a_batch_of_one_runs_where_no_more_fits():
     model = Cramped(1)
-    found = explain(SHORT, single_patches()[:2], model=model, batch_size=1)
+    explanation = explain(SHORT, single_patches()[:2], model=model, batch_size=1)
     assert max(model.calls) == 1
-    assert_same_regions(found.maps, explain(SHORT, single_patches()[:2]).maps)
+    assert_same_regions(explanation.maps, explain(SHORT, single_patches()[:2]).maps)
 
 
 def test_an_image_takes_the_place_of_one_that_has_left():
@@ -121,11 +121,11 @@ def test_an_image_takes_the_place_of_one_that_has_left():
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_another_mask():
     pixels = single_patches()[:4]
-    first, again, other = (
+    first, again, another = (
         explain(SHORT, pixels, replacements=from_pool(noise_pool(), seed)).maps for seed in (0, 0, 1)
     )
     assert torch.equal(first, again)
-    assert not torch.allclose(first, other, atol=1e-3)
+    assert not torch.allclose(first, another, atol=1e-3)
 
 
 @pytest.mark.parametrize("start", [None, GradCAM()])
@@ -133,9 +133,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_another_mask():
 def test_passes_are_the_inputs_that_went_through_the_model(draws, start):
     model = MatchedFilters()
     method = SoundnessSaliency(grid=4, steps=5, draws=draws, held_out=2, check_every=2, start=start, tolerance=None)
-    found = explain(method, single_patches()[:4], model=model, batch_size=4 * draws)
+    explanation = explain(method, single_patches()[:4], model=model, batch_size=4 * draws)
     # four images a batch: none of it is there to fill it up
-    assert found.passes.sum().item() == sum(model.calls)
+    assert explanation.passes.sum().item() == sum(model.calls)
 
 
 @pytest.mark.parametrize(("name", "most"), [("ss", 78), ("ss_cpu", 50)])
@@ -174,13 +174,13 @@ def test_converged_asks_for_a_standstill_between_two_judgements():
 def test_an_objective_that_rises_has_not_converged():
     draw, judged = from_pool(noise_pool()), []
     # from the second judgement on before images of another class, which raise the objective once and for all
-    other = planted([{(20, 0): 1}], seed=5).float() / 255
+    replacement = planted([{(20, 0): 1}], seed=5).float() / 255
 
     def replacements(positions, labels, steps, draws):
         if steps is None:
             judged.append(draws)
             if len(judged) > 1:
-                return other.expand(len(positions), draws, -1, -1, -1)
+                return replacement.expand(len(positions), draws, -1, -1, -1)
         return draw(positions, labels, steps, draws)
 
     method = SoundnessSaliency(**TOY | {"check_every": 10, "tolerance": 0.5})
@@ -190,19 +190,21 @@ def test_an_objective_that_rises_has_not_converged():
 
 def test_facts_of_a_mask_equal_what_its_composites_show():
     model, draw, pixels = MatchedFilters(), from_pool(noise_pool()), single_patches()
-    found = explain(SoundnessSaliency(**TOY), pixels, model=model)
-    images, masks = pixels.float() / 255, upsampled(found.maps)
-    held_out = draw(torch.arange(8), found.explained, None, 4)
+    explanation = explain(SoundnessSaliency(**TOY), pixels, model=model)
+    images, masks = pixels.float() / 255, upsampled(explanation.maps)
+    held_out = draw(torch.arange(8), explanation.explained, None, 4)
     black = torch.zeros(8, 1, 3, SIZE, SIZE)
     expected = {
         "area": masks.mean((1, 2)),
-        "p_composite": p_of(model, composite(images, masks, held_out), found.explained),
-        "p_complement": p_of(model, composite(images, 1 - masks, held_out), found.explained),
-        "p_hadamard": p_of(model, (masks[:, None] * images)[:, None], found.explained),
+        "p_composite": p_of(model, composite(images, masks, held_out), explanation.explained),
+        "p_complement": p_of(model, composite(images, 1 - masks, held_out), explanation.explained),
+        "p_hadamard": p_of(model, (masks[:, None] * images)[:, None], explanation.explained),
     }
     for name, values in expected.items():
-        torch.testing.assert_close(found.facts[name], values, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(expected["p_hadamard"], p_of(model, composite(images, masks, black), found.explained))
+        torch.testing.assert_close(explanation.facts[name], values, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        expected["p_hadamard"], p_of(model, composite(images, masks, black), explanation.explained)
+    )
 
 
 # Memory

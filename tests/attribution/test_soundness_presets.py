@@ -117,11 +117,11 @@ def real():
         input_size=160,  # half the time of the 224 px that it was trained with
     )
     model = load(spec)
-    found = samples()
-    records = found.records[:4]
+    images = samples()
+    records = images.records[:4]
     keys = np.array([image_key(record.image_id) for record in records], np.uint64)
     pixels = torch.stack([model.view.look(open_rgb(record.path)) for record in records])
-    pool = Replacements(found.pool, model.view, seed=0)
+    pool = Replacements(images.pool, model.view, seed=0)
 
     def replacements(positions, labels, steps, draws):
         avoid = [model.classes[label] for label in labels.tolist()]
@@ -135,11 +135,11 @@ def real():
 
 @pytest.mark.slow
 def test_on_a_real_network_the_default_carries_the_class_before_images_that_no_step_has_shown(real):
-    found = explain(preset("ss"), real.pixels, model=real.model, replacements=real.replacements)
-    images, masks = real.pixels.float() / 255, upsampled(found.maps, real.model.view.size)
-    held_out = real.replacements(torch.arange(4), found.explained, None, 4)
+    explanation = explain(preset("ss"), real.pixels, model=real.model, replacements=real.replacements)
+    images, masks = real.pixels.float() / 255, upsampled(explanation.maps, real.model.view.size)
+    held_out = real.replacements(torch.arange(4), explanation.explained, None, 4)
     kept, dropped = (
-        p_of(real.model, composite(images, keep, held_out), found.explained) for keep in (masks, 1 - masks)
+        p_of(real.model, composite(images, keep, held_out), explanation.explained) for keep in (masks, 1 - masks)
     )
     assert (kept - dropped).mean().item() > 0.3
 

@@ -37,10 +37,10 @@ def refused(*overrides):
     """The line for overrides that do not compose or do not resolve."""
     with pytest.raises((HydraException, OmegaConfBaseException, ValueError)) as error:
         composed(*overrides)
-    found = line(error.value, *overrides)
-    assert found is not None, repr(error.value)
-    assert "\n" not in found
-    return found
+    message = line(error.value, *overrides)
+    assert message is not None, repr(error.value)
+    assert "\n" not in message
+    return message
 
 
 @pytest.mark.parametrize("wrap", [RuntimeError, InstantiationException, ConfigCompositionException, Refused])
@@ -161,10 +161,10 @@ def test_what_does_not_compose_says_what_to_write(overrides, expected):
     ],
 )
 def test_a_key_that_does_not_exist_gets_a_near_one_and_never_itself(overrides, subject, hint):
-    found = refused(*overrides)
-    assert subject in found
-    assert hint in found
-    suggested = found.partition("did you mean ")[2].partition("?")[0].split(" or ")
+    message = refused(*overrides)
+    assert subject in message
+    assert hint in message
+    suggested = message.partition("did you mean ")[2].partition("?")[0].split(" or ")
     assert subject.split("'")[1:2] != suggested[:1]
 
 

@@ -69,10 +69,10 @@ def test_a_box_lies_where_the_views_pixels_show_its_object(tmp_path, size, crop_
     seen = view(size=64, crop_pct=crop_pct, crop_mode=crop_mode)
     shown = seen.look(Image.fromarray(pixels)).float().mean(0) > 200
     boxes = written(tmp_path, HEADER + f"a.png,{DOG},{','.join(map(str, box))}\n")
-    (found,) = boxes.in_view("a.png", DOG, size, seen).tolist() or [[0, 0, 0, 0]]
+    (corners,) = boxes.in_view("a.png", DOG, size, seen).tolist() or [[0, 0, 0, 0]]
     rows, columns = shown.any(1).nonzero()[:, 0], shown.any(0).nonzero()[:, 0]
     edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1] if len(rows) else [0, 0, 0, 0]
-    assert found == pytest.approx([float(edge) for edge in edges], abs=1.01)
+    assert corners == pytest.approx([float(edge) for edge in edges], abs=1.01)
 
 
 def test_only_boxes_of_the_class_are_given(tmp_path):
@@ -133,8 +133,8 @@ def test_a_data_set_on_a_part_of_the_images_keeps_the_boxes_of_that_part(tmp_pat
 
 def test_the_boxed_images_of_the_trial_data_all_have_boxes(shared_data):
     root = shared_data / "imagenette"
-    found = folder(root, split="boxed", boxes=root / "boxes.csv")
-    assert found.boxes is not None
-    assert len(found.boxes.of_images) == len(found.records) == 250
-    for record in found.records:
-        assert {box.class_name for box in found.boxes.of_images[record.image_id]} == {record.class_name}
+    images = folder(root, split="boxed", boxes=root / "boxes.csv")
+    assert images.boxes is not None
+    assert len(images.boxes.of_images) == len(images.records) == 250
+    for record in images.records:
+        assert {box.class_name for box in images.boxes.of_images[record.image_id]} == {record.class_name}

@@ -49,24 +49,24 @@ def ids(records) -> list[str]:
 
 
 def test_val_is_downloaded_once_and_train_is_the_pool(home, tmp_path, monkeypatch):
-    found = validation("imagewoof", variant="160px", cache=tmp_path / "cache")
-    assert found.name == "imagewoof"
-    assert found.class_names == BREEDS
-    assert [image_id.split("/")[0] for image_id in ids(found.records)] == ["val"] * 4
-    assert [image_id.split("/")[0] for image_id in ids(found.pool)] == ["train"] * 6
+    images = validation("imagewoof", variant="160px", cache=tmp_path / "cache")
+    assert images.name == "imagewoof"
+    assert images.class_names == BREEDS
+    assert [image_id.split("/")[0] for image_id in ids(images.records)] == ["val"] * 4
+    assert [image_id.split("/")[0] for image_id in ids(images.pool)] == ["train"] * 6
     assert not (tmp_path / "cache" / "imagewoof2-160.tgz").exists()
     monkeypatch.setattr(socket, "socket", no_socket)
-    assert validation("imagewoof", variant="160px", cache=tmp_path / "cache", download=False) == found
+    assert validation("imagewoof", variant="160px", cache=tmp_path / "cache", download=False) == images
 
 
 def test_clean500_is_the_ilsvrc_validation_files_of_both_splits(home, tmp_path):
-    found = clean500(variant="160px", cache=tmp_path / "cache")
-    assert ids(found.records) == [
+    images = clean500(variant="160px", cache=tmp_path / "cache")
+    assert ids(images.records) == [
         f"train/{BREEDS[0]}/ILSVRC2012_val_train.png",
         f"val/{BREEDS[0]}/ILSVRC2012_val_val.png",
     ]
-    assert len(found.pool) == 5
-    assert not set(ids(found.pool)) & set(ids(found.records))
+    assert len(images.pool) == 5
+    assert not set(ids(images.pool)) & set(ids(images.records))
 
 
 def test_an_incomplete_download_is_refused(home, tmp_path, monkeypatch):

@@ -19,13 +19,13 @@ def write(path: Path, text: str) -> Path:
 
 
 def test_folder_names_are_wordnet_ids_indices_or_own_classes(tmp_path, tree):
-    found = folder(tree(tmp_path, {"n02086240": 1, "007": 1, "my cat": 1}))
-    assert {record.image_id: record.class_name for record in found.records} == {
+    images = folder(tree(tmp_path, {"n02086240": 1, "007": 1, "my cat": 1}))
+    assert {record.image_id: record.class_name for record in images.records} == {
         "n02086240/0.png": "n02086240",
         "007/0.png": "n01514668",
         "my cat/0.png": "my cat",
     }
-    assert all(len(record.digest) == 64 for record in (*found.records, *found.pool))
+    assert all(len(record.digest) == 64 for record in (*images.records, *images.pool))
 
 
 def test_missing_root_is_an_error_that_says_data_root(tmp_path):
@@ -37,9 +37,9 @@ def test_missing_root_is_an_error_that_says_data_root(tmp_path):
 
 def test_val_is_the_default_split_and_train_its_pool(tmp_path, tree):
     tree(tmp_path, {"val/a": 2, "train/a": 3, "extra/a": 1, "test": 1})
-    found = folder(tmp_path)
-    assert ids(found.records) == ["val/a/0.png", "val/a/1.png"]
-    assert ids(found.pool) == ["train/a/0.png", "train/a/1.png", "train/a/2.png"]
+    images = folder(tmp_path)
+    assert ids(images.records) == ["val/a/0.png", "val/a/1.png"]
+    assert ids(images.pool) == ["train/a/0.png", "train/a/1.png", "train/a/2.png"]
 
 
 def test_another_split_can_be_named_and_train_is_its_own_pool(tmp_path, tree):
@@ -64,9 +64,9 @@ def test_unsorted_val_is_not_taken_for_a_class(tmp_path, tree):
 
 def test_pool_without_train_comes_from_all_images_of_the_split(tmp_path, tree):
     tree(tmp_path, {"a": 4, "b": 4})
-    found = folder(tmp_path, limit=2, pool_size=6)
-    assert len(found.records) == 2
-    assert Counter(record.class_name for record in found.pool) == {"a": 3, "b": 3}
+    images = folder(tmp_path, limit=2, pool_size=6)
+    assert len(images.records) == 2
+    assert Counter(record.class_name for record in images.pool) == {"a": 3, "b": 3}
 
 
 @pytest.mark.parametrize("classes", [{"x": 2, "y": 1}, {".": 3}, {"train/x": 2, "val/x": 9, "train/y": 1}])
@@ -77,10 +77,10 @@ def test_pool_may_be_class_folders_flat_or_splits(tmp_path, tree, classes):
         shutil.move(tree(tmp_path / "flat", {"x": 3}) / "x", pool)
     else:
         tree(pool, classes)
-    found = folder(root, pool=pool).pool
-    assert len(found) == 3
-    assert {record.class_name for record in found} == ({None} if "." in classes else {"x", "y"})
-    assert all(record.image_id.startswith("pool:") for record in found)
+    records = folder(root, pool=pool).pool
+    assert len(records) == 3
+    assert {record.class_name for record in records} == ({None} if "." in classes else {"x", "y"})
+    assert all(record.image_id.startswith("pool:") for record in records)
 
 
 def test_an_image_in_data_and_pool_has_one_id(tmp_path, tree):
@@ -100,11 +100,11 @@ def test_pool_without_images_is_an_error(tmp_path, tree, prepare):
 def test_class_map_resolves_ids_indices_and_own_names(tmp_path, tree, separator):
     rows = [("shi", "n02086240"), ("hen", "7"), ("mog", "cat"), ("c#", "code"), ("unused", "8")]
     text = "# folders of ours\n\n" + "".join(f"{separator.join(row)}  # remark\n" for row in rows)
-    found = folder(
+    images = folder(
         tree(tmp_path / "root", {"shi": 1, "hen": 1, "mog": 1, "c#": 1}),
         class_map=write(tmp_path / "map", text),
     )
-    assert found.class_names == ("cat", "code", "n01514668", "n02086240")
+    assert images.class_names == ("cat", "code", "n01514668", "n02086240")
 
 
 def test_folder_missing_from_the_class_map_is_named_with_the_map(tmp_path, tree):
@@ -133,8 +133,8 @@ def test_missing_or_binary_class_map_is_an_error(tmp_path):
 
 
 def test_boxed_split_of_real_images_has_the_ids_of_its_box_table(shared_data):
-    found: ImageSet = folder(shared_data / "imagenette", split="boxed", per_class=2)
+    images: ImageSet = folder(shared_data / "imagenette", split="boxed", per_class=2)
     listed = {line.split(",")[0] for line in (shared_data / "imagenette" / "boxes.csv").read_text().splitlines()}
-    assert len(found.records) == 20
-    assert set(ids(found.records)) < listed
-    assert {image_id.split("/")[0] for image_id in ids(found.pool)} == {"train"}
+    assert len(images.records) == 20
+    assert set(ids(images.records)) < listed
+    assert {image_id.split("/")[0] for image_id in ids(images.pool)} == {"train"}

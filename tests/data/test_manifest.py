@@ -41,10 +41,10 @@ def image_set(root: Path) -> ImageSet:
 
 def test_scan_lists_images_below_class_folders_sorted_by_id(tmp_path, tree):
     tree(tmp_path, {"b": 1, "a": 2, "a/deep/er": 1})
-    found = scan(tmp_path, str.upper)
-    assert ids(found) == ["a/0.png", "a/1.png", "a/deep/er/0.png", "b/0.png"]
-    assert [record.class_name for record in found] == ["A", "A", "A", "B"]
-    assert [record.path for record in found] == [tmp_path / record.image_id for record in found]
+    records = scan(tmp_path, str.upper)
+    assert ids(records) == ["a/0.png", "a/1.png", "a/deep/er/0.png", "b/0.png"]
+    assert [record.class_name for record in records] == ["A", "A", "A", "B"]
+    assert [record.path for record in records] == [tmp_path / record.image_id for record in records]
 
 
 def test_scan_goes_by_suffix_and_passes_over_hidden_files(tmp_path):
@@ -224,17 +224,17 @@ def test_any_name_that_a_file_system_takes_is_listed_once_under_an_id_that_leads
                 expected.add(path)
         if not expected:
             return
-        found = scan(Path(folder))
-        assert {record.path for record in found} == expected
-        assert all(Path(folder, record.image_id) == record.path for record in found)
-        assert len(set(ids(found))) == len(found)
-        made = ImageSet("hostile", found, ())
-        assert len(set(made.image_keys(range(len(found))))) == len(found)
-        assert len(made.digest) == 64
+        records = scan(Path(folder))
+        assert {record.path for record in records} == expected
+        assert all(Path(folder, record.image_id) == record.path for record in records)
+        assert len(set(ids(records))) == len(records)
+        hostile = ImageSet("hostile", records, ())
+        assert len(set(hostile.image_keys(range(len(records))))) == len(records)
+        assert len(hostile.digest) == 64
 
 
 @given(st.lists(FIELDS, max_size=4), st.lists(FIELDS, max_size=4))
-def test_data_sets_share_a_digest_exactly_if_ids_labels_bytes_and_order_are_the_same(one, other):
+def test_data_sets_share_a_digest_exactly_if_ids_labels_bytes_and_order_are_the_same(first, second):
     def digest(fields) -> str:
         made = tuple(ImageRecord(image_id, Path("x"), label, sha) for image_id, label, sha in fields)
         return ImageSet("set", (), tuple({record.image_id: record for record in made}.values())).pool_digest
@@ -242,7 +242,7 @@ def test_data_sets_share_a_digest_exactly_if_ids_labels_bytes_and_order_are_the_
     def unique(fields):
         return list({field[0]: field for field in fields}.values())
 
-    assert (digest(one) == digest(other)) == (unique(one) == unique(other))
+    assert (digest(first) == digest(second)) == (unique(first) == unique(second))
 
 
 @given(st.dictionaries(st.sampled_from("abcde"), st.integers(1, 6), min_size=1), st.integers(1, 8), st.integers(1, 30))

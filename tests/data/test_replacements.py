@@ -68,11 +68,11 @@ def test_a_draw_depends_on_seed_image_step_and_number_alone(pool):
     alone = [fresh.draw([IMAGES[i]], KEYS[[i]], [AVOID[i]], 3, 5)[0] for i in range(20)]
     assert torch.equal(torch.stack(alone), together[:20])
     assert torch.equal(fresh.draw(IMAGES, KEYS, AVOID, 3, 2), together[:, :2])
-    for other in (
+    for elsewhere in (
         replacements.draw(IMAGES, KEYS, AVOID, 4, 5),
         Replacements(pool, VIEW, 1).draw(IMAGES, KEYS, AVOID, 3, 5),
     ):
-        assert (other == together).float().mean() < 0.25  # one of six by chance
+        assert (elsewhere == together).float().mean() < 0.25  # one of six by chance
 
 
 def test_held_out_images_are_a_fifth_and_none_of_them_is_ever_drawn_for_a_step(pool):

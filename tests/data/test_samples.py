@@ -14,11 +14,11 @@ needs_foolbox = pytest.mark.skipif(
 
 @needs_foolbox
 def test_samples_are_twenty_readable_images_labelled_by_their_names():
-    found = samples()
-    assert len(found.records) == len(found.pool) == 20
-    labels = {record.image_id: record.class_name for record in found.records}
+    images = samples()
+    assert len(images.records) == len(images.pool) == 20
+    labels = {record.image_id: record.class_name for record in images.records}
     assert labels["imagenet_15_99.jpg"] == "n01855672"  # goose
-    assert all(min(open_rgb(record.path).size) >= 200 for record in found.records)
+    assert all(min(open_rgb(record.path).size) >= 200 for record in images.records)
     assert "foolbox" not in sys.modules
 
 

@@ -106,9 +106,9 @@ def test_the_box_of_a_known_crop():
     ],
 )
 def test_an_impossible_view_is_refused_by_name(change, subject):
-    given = {"size": 8, "crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic", "mean": MEAN, "std": STD}
+    options = {"size": 8, "crop_pct": 1.0, "crop_mode": "center", "interpolation": "bicubic", "mean": MEAN, "std": STD}
     with pytest.raises(InputError, match=subject):
-        View(**(given | change))
+        View(**(options | change))
 
 
 # --- maps from view to view ---------------------------------------------------------------------

@@ -31,13 +31,13 @@ SMALL, LARGE, CROPPED = view_of(8), view_of(12, 1.0), view_of(8, 0.5)
 
 @pytest.fixture
 def records(tmp_path) -> list[ImageRecord]:
-    made = []
+    records = []
     for number, (width, height) in enumerate(SIZES):
         path = tmp_path / f"{number}.png"
         values = np.random.default_rng(number).integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(values).save(path)
-        made.append(ImageRecord(path.name, path, "a", ""))
-    return made
+        records.append(ImageRecord(path.name, path, "a", ""))
+    return records
 
 
 @pytest.fixture

@@ -47,14 +47,14 @@ class Probe:
         difference = (again - explained.maps).abs().amax((1, 2)) / again.abs().amax((1, 2))
         positive = explained.maps.mean((1, 2)) > 0
         boxes = torch.tensor([len(of_image) for of_image in explained.boxes]).double()
-        found = {
+        scores = {
             "probe": Score.of(self.factor * explained.maps.mean((1, 2))),
             "again": Score.of(difference),
             "boxes": Score(boxes.masked_fill(positive, math.nan), tuple("above 0" if one else "" for one in positive)),
             "probe/part": Score.of(rows),
         }
         explained.on_progress(len(rows))
-        return Scores(found, torch.full((len(rows),), 2))
+        return Scores(scores, torch.full((len(rows),), 2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +123,9 @@ def test_scores_are_computed_once_and_again_for_other_options_and_other_maps(pro
     again, summary = probed()
     assert (summary["scores_computed"], summary["scores_cached"], summary["network_passes/test_resnet"]) == (0, 5, 0)
     assert again.equals(first)
-    other, summary = probed("+evaluation.metric.factor=2")
+    doubled, summary = probed("+evaluation.metric.factor=2")
     assert (summary["scores_computed"], summary["maps_computed"]) == (5, 0)
-    of_both = [rows[rows["metric"] == "probe"]["value"].to_numpy() for rows in (first, other)]
+    of_both = [rows[rows["metric"] == "probe"]["value"].to_numpy() for rows in (first, doubled)]
     np.testing.assert_allclose(of_both[1], 2 * of_both[0])
     assert probed("label=predicted")[1]["scores_computed"] == 5
 
@@ -140,11 +140,11 @@ def test_a_map_without_a_ranking_never_reaches_a_metric(probed, monkeypatch, tmp
     plain = Gradient.__call__
 
     def partly_zero(self, request):
-        found = plain(self, request)
+        explanation = plain(self, request)
         if request.pixels.dtype == torch.uint8:  # a shard of the store's, and not a metric's question
-            found.maps[0] = 0
-            found.maps[-1] = torch.nan
-        return found
+            explanation.maps[0] = 0
+            explanation.maps[-1] = torch.nan
+        return explanation
 
     monkeypatch.setattr(Gradient, "__call__", partly_zero)
     rows, summary = probed("store.shard_size=3")
@@ -164,17 +164,17 @@ def test_what_is_undefined_is_counted_alike_whatever_shares_a_shard(cli, tmp_pat
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)).save(folder / "0.png")
     Image.new("RGB", (40, 40), (90, 90, 90)).save(folder / "1.png")  # flat: a map of its edges is zero
     words = [*WORDS, "method=edges", "evaluation=completeness_soundness", "evaluation.metric.steps=3"]
-    found, rows = [], []
+    counts, rows = [], []
     for size in (1, 2):
         job = tmp_path / f"shards-of-{size}"
         monkeypatch.setenv("HARMONIA_CACHE", str(tmp_path / f"cache-{size}"))  # a store keeps the size it began with
         code, _, err = cli(*words, f"store.shard_size={size}", f"hydra.run.dir={job}")
         assert code == 0, err
         summary = json.loads((job / "summary.json").read_text())
-        found.append({key: value for key, value in summary.items() if "completeness_soundness/" in key})
+        counts.append({key: value for key, value in summary.items() if "completeness_soundness/" in key})
         rows.append(read_scores(job).sort_values(["metric", "image_id"]).reset_index(drop=True))
-    assert found[0] == found[1]
-    assert found[0]["test_resnet/completeness_soundness/soundness_auc_least_undefined"] == 1
+    assert counts[0] == counts[1]
+    assert counts[0]["test_resnet/completeness_soundness/soundness_auc_least_undefined"] == 1
     assert rows[0].astype(object).equals(rows[1].astype(object))
     assert set(rows[0].loc[rows[0]["image_id"] == f"{CLASSES[0]}/1.png", "reason"]) == {"zero"}
 

@@ -151,9 +151,9 @@ def by_hand(name: str, image: int, kept: float) -> np.ndarray:
 
 
 def test_rows_hold_the_numbers_worked_by_hand(job):
-    made = job("job")
-    passes(made, areas=(0.25,))
-    rows = read_rows(made.folder)
+    colour_job = job("job")
+    passes(colour_job, areas=(0.25,))
+    rows = read_rows(colour_job.folder)
     assert len(rows) == 2 * 3 * 3
     expected = [(name, image, arm) for name in ("near", "far") for image in READABLE for arm in ARMS]
     for row, (name, image, arm) in zip(rows.to_dict("records"), expected, strict=True):
@@ -199,13 +199,13 @@ def test_a_target_that_is_new_classifies_the_images_and_the_known_one_does_not(j
 
 
 def test_the_normalisation_of_the_configuration_goes_before_the_methods(job):
-    made = job("job")
-    passes(made, areas=(), normalise="minmax")  # a constant map ranks nothing
-    rows = read_rows(made.folder)
+    colour_job = job("job")
+    passes(colour_job, areas=(), normalise="minmax")  # a constant map ranks nothing
+    rows = read_rows(colour_job.folder)
     assert (rows[rows.arm == "soft"].kept_area == 0).all()
     with pytest.raises(InputError, match="got 'nonsense'"):
         passes(job("other"), normalise="nonsense")
-    assert not (made.folder.parent / "other" / ROWS).exists()
+    assert not (colour_job.folder.parent / "other" / ROWS).exists()
 
 
 # --- controls -----------------------------------------------------------------------------------
@@ -259,9 +259,9 @@ def test_controls_have_the_numbers_worked_by_hand(ranked):
 
 
 def test_an_image_without_a_partner_has_no_row_of_that_arm_and_costs_no_pass(ranked):
-    made = ranked("job")
-    counts = passes(made, areas=(0.25,), controls=ALL)
-    rows = read_rows(made.folder)
+    colour_job = ranked("job")
+    counts = passes(colour_job, areas=(0.25,), controls=ALL)
+    rows = read_rows(colour_job.folder)
     having = rows.groupby("arm").image_id.unique().map(sorted).to_dict()
     assert having["same_class25"] == ["0.png", "3.png"]  # green is explained once
     assert having["other_class25"] == having["image"] == ["0.png", "1.png", "3.png"]
@@ -288,20 +288,20 @@ def test_a_silhouette_does_not_depend_on_the_fill(ranked):
 
 
 def test_the_representations_of_every_target_are_left_for_the_readable_images(job):
-    made = job("job")
-    passes(made, areas=())
-    image_ids, found = read_representations(made.folder)
+    colour_job = job("job")
+    passes(colour_job, areas=())
+    image_ids, representations = read_representations(colour_job.folder)
     assert image_ids == ["0.png", "1.png", "3.png"]
     for name in ("near", "far"):
-        np.testing.assert_allclose(found[name], COLOURS[READABLE] / COLOURS[READABLE].max(), atol=2e-3)
+        np.testing.assert_allclose(representations[name], COLOURS[READABLE] / COLOURS[READABLE].max(), atol=2e-3)
 
 
 def test_so_many_images_are_chosen_alike_for_every_job(job):
     chosen = []
     for number, more in enumerate(({}, {"targets": {"far": classifier("far")}})):
-        made = job(f"job {number}", **more)
-        passes(made, areas=(), representations=2)
-        chosen.append(read_representations(made.folder)[0])
+        colour_job = job(f"job {number}", **more)
+        passes(colour_job, areas=(), representations=2)
+        chosen.append(read_representations(colour_job.folder)[0])
     assert len(chosen[0]) == 2
     assert chosen[0] == chosen[1]
     none = job("none")

@@ -144,12 +144,12 @@ def test_a_constant_map_keeps_scattered_pixels(value, cells, size):
 
 
 def test_ties_are_broken_alike_in_every_image_and_every_call():
-    one, other = torch.zeros(2, 9, 9), torch.full((1, 9, 9), 5.0)
-    first = top_fractions(one, [0.4])
+    zeros, fives = torch.zeros(2, 9, 9), torch.full((1, 9, 9), 5.0)
+    first = top_fractions(zeros, [0.4])
     torch.rand(7)  # the global generator has no say
-    assert torch.equal(first, top_fractions(one, [0.4]))
+    assert torch.equal(first, top_fractions(zeros, [0.4]))
     assert torch.equal(first[0], first[1])
-    assert torch.equal(first[0], top_fractions(other, [0.4])[0])
+    assert torch.equal(first[0], top_fractions(fives, [0.4])[0])
 
 
 # --- arms ---------------------------------------------------------------------------------------

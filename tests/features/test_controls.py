@@ -32,19 +32,21 @@ def explained(maps: torch.Tensor, first: int = 0, another=None) -> Explanations:
 
 def arms(controls: Controls, explanations: Explanations, source=WHOLE, target=WHOLE, size=SIZE, **more) -> dict:
     """Keep weights by arm, (B, size, size)."""
-    made = KeepArms(more.get("normalise", positive_minmax), (0.3,), controls.arms())
+    keep_arms = KeepArms(more.get("normalise", positive_minmax), (0.3,), controls.arms())
     boxes = [box.expand(len(explanations.maps), 4) for box in (source, target)]
-    weights = made.weights(explanations, *boxes, more.get("source_size", SIZE), size)
-    return dict(zip(made.names, weights.unbind(1), strict=True))
+    weights = keep_arms.weights(explanations, *boxes, more.get("source_size", SIZE), size)
+    return dict(zip(keep_arms.names, weights.unbind(1), strict=True))
 
 
 def test_controls_are_named_by_kind_and_percent_after_the_maps_own_arms():
-    made = KeepArms(clamp, (0.3,), ALL.arms())
-    assert made.names == [
+    keep_arms = KeepArms(clamp, (0.3,), ALL.arms())
+    assert keep_arms.names == [
         "soft", "area30", "dim", "blobs10", "blobs30", "centre30", "same_class30", "other_class30", "complement30",
         "silhouette30",
     ]  # fmt: skip
-    assert [name for name, shows in zip(made.names, made.show_image, strict=True) if not shows] == ["silhouette30"]
+    assert [name for name, shows in zip(keep_arms.names, keep_arms.show_image, strict=True) if not shows] == [
+        "silhouette30"
+    ]
     assert KeepArms(clamp, (0.3,), Controls().arms()).names == ["soft", "area30"]
 
 
@@ -58,9 +60,9 @@ def test_controls_change_no_weight_of_the_maps_own_arms():
 
 
 def test_dim_is_the_soft_maps_mean_everywhere():
-    found = arms(ALL, explained(maps_of(3)))
-    mean = found["soft"].mean((1, 2))
-    torch.testing.assert_close(found["dim"], mean[:, None, None].expand(3, SIZE, SIZE), atol=1e-6, rtol=0)
+    weights = arms(ALL, explained(maps_of(3)))
+    mean = weights["soft"].mean((1, 2))
+    torch.testing.assert_close(weights["dim"], mean[:, None, None].expand(3, SIZE, SIZE), atol=1e-6, rtol=0)
 
 
 def test_dim_of_a_constant_map_is_the_soft_map():
@@ -79,11 +81,11 @@ def test_the_mean_is_taken_over_the_sources_view_whatever_the_target_sees():
 
 @pytest.mark.parametrize("size", [40, 224])
 def test_blobs_have_exactly_the_area_of_the_area_arm(size):
-    found = arms(Controls(blobs=(0.1, 0.3)), explained(maps_of(3)), size=size, source_size=size)
-    assert found["blobs10"].sum((1, 2)).tolist() == [round(0.1 * size**2)] * 3
-    assert torch.equal(found["blobs30"].sum((1, 2)), found["area30"].sum((1, 2)))
-    assert set(found["blobs30"].unique().tolist()) == {0, 1}
-    assert (found["blobs30"] >= found["blobs10"]).all()
+    weights = arms(Controls(blobs=(0.1, 0.3)), explained(maps_of(3)), size=size, source_size=size)
+    assert weights["blobs10"].sum((1, 2)).tolist() == [round(0.1 * size**2)] * 3
+    assert torch.equal(weights["blobs30"].sum((1, 2)), weights["area30"].sum((1, 2)))
+    assert set(weights["blobs30"].unique().tolist()) == {0, 1}
+    assert (weights["blobs30"] >= weights["blobs10"]).all()
 
 
 def test_blobs_are_the_images_and_the_seeds_own_and_do_not_see_the_map():
@@ -107,12 +109,12 @@ def test_every_random_arm_is_the_same_for_any_batch(size):
 
 
 def test_blobs_are_few_and_smooth_and_prefer_no_part_of_the_view():
-    found = arms(Controls(blobs=(0.3,)), explained(maps_of(400)), size=32, source_size=32)["blobs30"]
-    pieces = [label(one)[1] for one in found[:50].numpy()]
+    weights = arms(Controls(blobs=(0.3,)), explained(maps_of(400)), size=32, source_size=32)["blobs30"]
+    pieces = [label(one)[1] for one in weights[:50].numpy()]
     assert 1 <= np.mean(pieces) < 8  # independent pixels would make a hundred
-    halves = [half.mean().item() for half in (found[:, :16], found[:, 16:], found[..., :16], found[..., 16:])]
+    halves = [half.mean().item() for half in (weights[:, :16], weights[:, 16:], weights[..., :16], weights[..., 16:])]
     assert halves == pytest.approx([0.3] * 4, abs=0.02)
-    assert found[:, 8:24, 8:24].mean().item() == pytest.approx(0.3, abs=0.03)
+    assert weights[:, 8:24, 8:24].mean().item() == pytest.approx(0.3, abs=0.03)
 
 
 # --- centre -------------------------------------------------------------------------------------
@@ -136,10 +138,10 @@ def test_the_centre_is_the_square_in_the_middle_but_for_its_last_ring(size, area
 
 def test_another_images_map_is_laid_over_the_source_view_of_this_one():
     maps = maps_of(3)
-    found = arms(ALL, explained(maps))
+    weights = arms(ALL, explained(maps))
     swapped = arms(Controls(), explained(maps.flip(2)))["area30"]
-    assert torch.equal(found["other_class30"], swapped)
-    assert torch.equal(found["same_class30"], arms(Controls(), explained(maps.rot90(1, (1, 2))))["area30"])
+    assert torch.equal(weights["other_class30"], swapped)
+    assert torch.equal(weights["same_class30"], arms(Controls(), explained(maps.rot90(1, (1, 2))))["area30"])
 
 
 def test_an_image_without_a_partner_has_no_such_arm_and_the_others_have():
@@ -148,11 +150,11 @@ def test_an_image_without_a_partner_has_no_such_arm_and_the_others_have():
         maps[1] = torch.nan
         return maps
 
-    found = arms(ALL, explained(maps_of(3), another=another), source_size=56)
-    assert found["same_class30"][1].isnan().all()
+    keep = arms(ALL, explained(maps_of(3), another=another), source_size=56)
+    assert keep["same_class30"][1].isnan().all()
     for image in (0, 2):
-        assert set(found["same_class30"][image].unique().tolist()) == {0, 1}
-    for name, weights in found.items():
+        assert set(keep["same_class30"][image].unique().tolist()) == {0, 1}
+    for name, weights in keep.items():
         assert weights.isfinite().all() or name in ("same_class30", "other_class30")
 
 
@@ -161,14 +163,14 @@ CLASSES = np.array(["dog", "cat", "dog", "cat", "dog", "fox", "cat"])
 
 def partners(order=None, seed=0, **changes) -> Partners:
     order = np.arange(7) if order is None else order
-    given = dict(
+    facts = dict(
         image_keys=np.array([image_key(f"{image}.jpg") for image in range(7)], np.uint64)[order],
         explained=CLASSES[order],
         usable=np.ones(7, bool)[order],
         contents=np.array([str(image) for image in range(7)])[order],
         seed=seed,
     )
-    return Partners(**(given | changes))
+    return Partners(**(facts | changes))
 
 
 def test_a_partner_is_another_image_and_of_the_class_asked_for():
@@ -208,22 +210,22 @@ def test_a_flagged_map_and_a_copy_of_the_image_are_nobodys_partner():
 @pytest.mark.parametrize(("source_size", "size"), [(40, 40), (40, 64), (240, 56)])
 @pytest.mark.parametrize("source", [(0.0, 0.0, 1.0, 1.0), (0.1, 0.2, 0.9, 0.8)])
 def test_the_area_and_its_complement_cover_what_the_source_sees_and_nothing_twice(source_size, size, source):
-    found = arms(ALL, explained(maps_of(3)), source=torch.tensor([source]), size=size, source_size=source_size)
-    both = found["area30"] + found["complement30"]
+    weights = arms(ALL, explained(maps_of(3)), source=torch.tensor([source]), size=size, source_size=source_size)
+    union = weights["area30"] + weights["complement30"]
     centres = (torch.arange(size) + 0.5) / size
     inside = [(centres >= source[low]) & (centres <= source[low + 2]) for low in (1, 0)]
-    assert torch.equal(both, (inside[0][:, None] & inside[1]).float().expand(3, -1, -1))
-    assert set(found["complement30"].unique().tolist()) == {0, 1}
+    assert torch.equal(union, (inside[0][:, None] & inside[1]).float().expand(3, -1, -1))
+    assert set(weights["complement30"].unique().tolist()) == {0, 1}
 
 
 def test_a_complement_and_a_silhouette_of_an_area_that_is_no_arm_are_those_of_that_area():
     maps = maps_of(2)
-    found = arms(Controls(complement=(0.2,), silhouette=(0.4,)), explained(maps))
+    weights = arms(Controls(complement=(0.2,), silhouette=(0.4,)), explained(maps))
     fine = arms(Controls(), explained(maps))
-    assert found["complement20"].mean().item() == pytest.approx(0.8)
-    assert found["silhouette40"].mean().item() == pytest.approx(0.4)
-    assert (found["silhouette40"] >= fine["area30"]).all()
-    assert ((1 - found["complement20"]) <= fine["area30"]).all()
+    assert weights["complement20"].mean().item() == pytest.approx(0.8)
+    assert weights["silhouette40"].mean().item() == pytest.approx(0.4)
+    assert (weights["silhouette40"] >= fine["area30"]).all()
+    assert ((1 - weights["complement20"]) <= fine["area30"]).all()
 
 
 def test_the_silhouette_is_the_shape_of_the_area_arm():
@@ -241,9 +243,9 @@ def test_outside_the_sources_box_no_control_keeps_anything():
 
 def test_a_map_that_ranks_nothing_has_finite_controls():
     maps = torch.stack([torch.zeros(7, 7), torch.full((7, 7), torch.nan)])
-    found = arms(ALL, explained(maps, another=lambda same: maps_of(2)))
-    assert all(weights.isfinite().all() for weights in found.values())
-    assert top_fractions(torch.zeros(1, SIZE, SIZE), [0.3])[0, 0].equal(found["area30"][0])
+    keep = arms(ALL, explained(maps, another=lambda same: maps_of(2)))
+    assert all(weights.isfinite().all() for weights in keep.values())
+    assert top_fractions(torch.zeros(1, SIZE, SIZE), [0.3])[0, 0].equal(keep["area30"][0])
 
 
 # --- options ------------------------------------------------------------------------------------

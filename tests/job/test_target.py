@@ -89,9 +89,9 @@ def explanations(images: ImageSet, maps: torch.Tensor, indices: list[int], anoth
 
 def features(images: ImageSet, maps: torch.Tensor, *, view=None, source_view=None, batch_size=32, fill=None, **more):
     view = view or view_of(16)
-    given = dict(arms=ARMS, fill=fill or Black(), source_view=source_view or view, images=images, replacements=None)
-    given |= dict(explanations=lambda indices: explanations(images, maps, indices))
-    return FeatureTarget(classifier_of(view), batch_size, Silence(), **(given | more))
+    options = dict(arms=ARMS, fill=fill or Black(), source_view=source_view or view, images=images, replacements=None)
+    options |= dict(explanations=lambda indices: explanations(images, maps, indices))
+    return FeatureTarget(classifier_of(view), batch_size, Silence(), **(options | more))
 
 
 # --- whole images -------------------------------------------------------------------------------
@@ -160,12 +160,12 @@ def test_every_arm_of_every_readable_image_goes_through_once(images):
 
 
 def test_on_a_cpu_a_pass_holds_four_inputs_of_one_arm_whatever_the_batch_size(images):
-    maps, found = torch.rand(7, 4, 4), []
+    maps, answers = torch.rand(7, 4, 4), []
     for batch_size in (1, 4, 5):
         module = features(images, maps, batch_size=batch_size)
-        found.append(module.predict_step(batch_of(images, view_of(16)), 0))
+        answers.append(module.predict_step(batch_of(images, view_of(16)), 0))
         assert module.classifier.network.calls == [4] * 6
-        assert all(map(torch.equal, found[0], found[-1]))
+        assert all(map(torch.equal, answers[0], answers[-1]))
 
 
 def test_other_arms_change_no_bit_of_an_arms_numbers(images):
@@ -247,9 +247,9 @@ def test_the_other_image_is_one_of_another_class_and_the_same_for_every_arm(imag
     colours = 10 * (pool.pixels.float() / 255).mean((2, 3))
     readable = [record for index, record in enumerate(images.pool) if index != BROKEN]
     for position, seen in zip(positions.tolist(), logits[:, 0], strict=True):
-        other = (colours - seen).abs().sum(1).argmin()
-        torch.testing.assert_close(colours[other], seen, atol=1e-4, rtol=0)
-        assert readable[other].class_name != images.records[position].class_name
+        shown = (colours - seen).abs().sum(1).argmin()
+        torch.testing.assert_close(colours[shown], seen, atol=1e-4, rtol=0)
+        assert readable[shown].class_name != images.records[position].class_name
     twice = KeepArms(lambda maps: torch.zeros_like(maps), (0.5,))
     module = features(images, torch.zeros(7, 4, 4), fill=AnotherImage(), replacements=lambda: pool, arms=twice)
     _, both, _ = module.predict_step(batch_of(images, view, [0, 1]), 0)

@@ -190,13 +190,13 @@ def test_random_weights_are_the_seeds_and_leave_the_global_generator_alone():
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    one, again, other = load.load(SMALL, 1), load.load(SMALL, 1), load.load(SMALL, 2)
+    first, again, reseeded = load.load(SMALL, 1), load.load(SMALL, 1), load.load(SMALL, 2)
     assert torch.equal(torch.rand(3), expected)
     images = torch.rand(2, 3, 224, 224)
-    assert torch.equal(one(images), again(images))
-    assert not torch.equal(one(images), other(images))
-    assert one.identity() == again.identity()
-    assert one.identity() != other.identity()
+    assert torch.equal(first(images), again(images))
+    assert not torch.equal(first(images), reseeded(images))
+    assert first.identity() == again.identity()
+    assert first.identity() != reseeded.identity()
 
 
 def test_a_model_is_frozen():

@@ -22,9 +22,9 @@ ARCH = "mobilenetv2_100.ra_in1k"
 HUB_FILE = "/timm/mobilenetv2_100.ra_in1k/resolve/main/model.safetensors"
 
 
-def assert_state(found: dict) -> None:
-    assert found.keys() == STATE.keys()
-    assert all(torch.equal(found[key], STATE[key]) for key in STATE)
+def assert_state(state: dict) -> None:
+    assert state.keys() == STATE.keys()
+    assert all(torch.equal(state[key], STATE[key]) for key in STATE)
 
 
 def refusal(call, *arguments) -> str:
@@ -170,9 +170,9 @@ class _Answers(BaseHTTPRequestHandler):
 
     def _answer(self, body: bool) -> None:
         self.server.requests.append((self.command, self.path))
-        found = self.path == HUB_FILE
-        self.send_response(200 if found else 404)
-        if found:
+        known = self.path == HUB_FILE
+        self.send_response(200 if known else 404)
+        if known:
             self.send_header("ETag", '"0123456789abcdef"')
             self.send_header("X-Repo-Commit", "a" * 40)
             self.send_header("Content-Length", str(len(self.server.content)))
@@ -181,7 +181,7 @@ class _Answers(BaseHTTPRequestHandler):
             self.send_header("X-Repo-Commit", "a" * 40)
             self.send_header("Content-Length", "0")
         self.end_headers()
-        if body and found:
+        if body and known:
             self.wfile.write(self.server.content)
 
     def log_message(self, *arguments):

@@ -23,9 +23,9 @@ def test_a_reports_run_holds_its_tables_figures_and_headline(
     logged_job(tmp_path / "0")
     assert main([f"run={tmp_path}", "logger=wandb"]) == 0
     report = tmp_path / "report"
-    said = [line for line in capsys.readouterr().out.splitlines() if "wandb sync" in line]
-    assert len(said) == 1
-    assert str(next(report.glob("wandb/offline-run-*"))) in said[0]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "wandb sync" in line]
+    assert len(lines) == 1
+    assert str(next(report.glob("wandb/offline-run-*"))) in lines[0]
 
     logged = history(report)
     written = {path.stem for path in report.glob("*.csv")}

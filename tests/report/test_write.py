@@ -104,10 +104,10 @@ def test_failed_jobs_are_named_and_the_others_are_in_the_table(tmp_path, capsys)
     assert "left out: 1: OutOfMemoryError: 600 px" in printed
     assert "left out: 2: " in printed
     assert "readable Parquet" in printed
-    made = sorted(path.name for path in (tmp_path / "report").iterdir())
-    assert made == FILES
+    files = sorted(path.name for path in (tmp_path / "report").iterdir())
+    assert files == FILES
     assert f"report: {tmp_path / 'report' / 'index.html'}" in printed
-    assert all(Path(name).stem in printed for name in made if name not in UNNAMED)
+    assert all(Path(name).stem in printed for name in files if name not in UNNAMED)
     assert "| SS | Accuracy (%) | 100.00 | 80.00 |" in (tmp_path / "report" / "table1.md").read_text()
     assert "80.00" in printed
     matrix = pd.read_csv(tmp_path / "report" / "transfer_matrix.csv")
@@ -137,9 +137,9 @@ def test_no_broken_job_hides_or_kills_the_others(tmp_path, capsys):
     pq.write_table(pa.concat_tables([rows, rows]), broken["repeated"] / "rows.parquet")
     assert main([f"run={tmp_path}"]) == 0
     printed = capsys.readouterr().out
-    for name, said in BROKEN.items():
+    for name, words in BROKEN.items():
         (line,) = (line for line in printed.splitlines() if line.startswith(f"left out: {name}: "))
-        assert said in line
+        assert words in line
     assert "| SS | Accuracy (%) | 100.00 | 80.00 |" in (tmp_path / "report" / "table1.md").read_text()
     page = (tmp_path / "report" / "index.html").read_text()
     assert all(f"<b>{name}</b>" in page for name in BROKEN)
@@ -246,9 +246,9 @@ def test_tables_of_statistics_are_written_and_go_with_their_jobs(tmp_path):
 def test_what_the_grid_lacks_is_said_on_the_page_and_in_the_terminal(tmp_path, capsys):
     plant(tmp_path / "0")
     assert main([f"run={tmp_path}"]) == 0
-    said = "source e7, method ss, target e6: no arms blobs30, dim"
-    assert f"missing: {said}" in capsys.readouterr().out
-    assert said in (tmp_path / "report" / "index.html").read_text()
+    missing = "source e7, method ss, target e6: no arms blobs30, dim"
+    assert f"missing: {missing}" in capsys.readouterr().out
+    assert missing in (tmp_path / "report" / "index.html").read_text()
 
 
 def test_likeness_of_models_is_shown_from_five_pairs_on_and_goes_with_them(tmp_path):
@@ -325,7 +325,7 @@ def test_the_page_escapes_what_others_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ([], "run must be given"),
         (["rum=x"], "did you mean 'run'?"),
@@ -340,14 +340,14 @@ def test_the_page_escapes_what_others_named(tmp_path):
         (["run={run}", "thumbnails=many"], "must be a number of images or all"),
     ],
 )
-def test_a_wrong_command_line_is_one_line_and_exit_code_2(tmp_path, capsys, words, said):
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(tmp_path, capsys, words, message):
     plant(tmp_path / "run" / "0")
     assert main([word.format(run=tmp_path / "run") for word in words]) == 2
     streams = capsys.readouterr()
     assert streams.out == ""
     assert streams.err.count("\n") == 1
     assert streams.err.startswith("harmonia: ")
-    assert said in streams.err
+    assert message in streams.err
 
 
 def test_the_module_runs_and_exits_without_a_traceback():

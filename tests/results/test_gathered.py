@@ -72,10 +72,10 @@ def matrix_of(rows):
     return transfer_matrix(compare(rows))
 
 
-def transfer(hits, count=10, **given):
+def transfer(hits, count=10, **options):
     """One job: for each target the hits on the whole image and on the feature."""
     return [
-        cell(right, count, target=target, arm=arm, kept=area, **given)
+        cell(right, count, target=target, arm=arm, kept=area, **options)
         for target, pair in hits.items()
         for arm, right, area in (("image", pair[0], 1.0), ("soft", pair[1], 0.25))
     ]

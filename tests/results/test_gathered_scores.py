@@ -25,34 +25,34 @@ def test_jobs_become_images_by_cells_by_metrics(tmp_path, gathered):
     plant_scores(tmp_path / "0", "lite0", "gc", {"deletion": [0.1, 0.2]})
     plant_scores(tmp_path / "1", "lite0", "gc", {"road": [1, 2], "road_morf": [3, 4]}, "road", {"road": "higher"})
     plant_scores(tmp_path / "2", "lite0", "ss", {"deletion": [0.3, 0.4]})
-    (found,), left_out = gathered()
-    assert found.setting == {"label_policy": "predicted", "data": "woof"}
-    assert found.cells[["source", "method", "variant"]].to_numpy().tolist() == [
+    (scored,), left_out = gathered()
+    assert scored.setting == {"label_policy": "predicted", "data": "woof"}
+    assert scored.cells[["source", "method", "variant"]].to_numpy().tolist() == [
         ["lite0", "gc", ""],
         ["lite0", "ss", ""],
     ]
-    assert dict(found.metrics.to_numpy().tolist()) == {"deletion": "lower", "road": "higher", "road_morf": "lower"}
-    assert found.image_ids == ["n0", "n1"]
-    column = {name: place for place, name in enumerate(found.metrics["metric"])}
-    assert found.values[:, 0, column["road_morf"]].tolist() == [3, 4]
-    assert found.values[:, 1, column["deletion"]].tolist() == [0.3, 0.4]
-    assert np.isnan(found.values[:, 1, column["road"]]).all()
+    assert dict(scored.metrics.to_numpy().tolist()) == {"deletion": "lower", "road": "higher", "road_morf": "lower"}
+    assert scored.image_ids == ["n0", "n1"]
+    column = {name: place for place, name in enumerate(scored.metrics["metric"])}
+    assert scored.values[:, 0, column["road_morf"]].tolist() == [3, 4]
+    assert scored.values[:, 1, column["deletion"]].tolist() == [0.3, 0.4]
+    assert np.isnan(scored.values[:, 1, column["road"]]).all()
     assert left_out == []
 
 
 def test_layers_are_left_to_the_rows_and_flags_are_kept_apart(tmp_path, gathered):
     scores = {"mprt_ssim": [0.5, 0.6], "mprt_ssim/head": [1, 1], "mprt_looks_at_model": [0, 1]}
     plant_scores(tmp_path / "0", "lite0", "edges", scores, "mprt")
-    (found,), _ = gathered()
-    assert found.metrics["metric"].tolist() == ["mprt_ssim"]
-    assert found.blind_maps.to_numpy().tolist() == [[0, "mprt_looks_at_model", 2, 1]]
+    (scored,), _ = gathered()
+    assert scored.metrics["metric"].tolist() == ["mprt_ssim"]
+    assert scored.blind_maps.to_numpy().tolist() == [[0, "mprt_looks_at_model", 2, 1]]
 
 
 def test_undefined_scores_are_counted_by_reason(tmp_path, gathered):
     plant_scores(tmp_path / "0", "lite0", "gc", {"deletion": [0.1, (NAN, "zero"), (NAN, "zero"), (NAN, "no boxes")]})
-    (found,), _ = gathered()
-    assert sorted(found.reasons.to_numpy().tolist()) == [[0, "deletion", "no boxes", 1], [0, "deletion", "zero", 2]]
-    assert np.isnan(found.values[1:]).all()
+    (scored,), _ = gathered()
+    assert sorted(scored.reasons.to_numpy().tolist()) == [[0, "deletion", "no boxes", 1], [0, "deletion", "zero", 2]]
+    assert np.isnan(scored.values[1:]).all()
 
 
 def test_a_metric_that_ran_twice_counts_once_on_the_most_images(tmp_path, gathered):
@@ -67,10 +67,10 @@ def test_a_metric_with_other_options_is_another_metric_named_by_them(tmp_path, g
     for number, baseline in enumerate(("black", "blur")):
         options = {"metric": {"baseline": baseline, "steps": 28}}
         plant_scores(tmp_path / str(number), "lite0", "gc", {"deletion": [0.1 + number]}, options=options)
-    (found,), left_out = gathered()
+    (scored,), left_out = gathered()
     names = [f"deletion (evaluation.metric.baseline={baseline})" for baseline in ("black", "blur")]
-    assert found.metrics["metric"].tolist() == names
-    assert found.values[0, 0].tolist() == [0.1, 1.1]
+    assert scored.metrics["metric"].tolist() == names
+    assert scored.values[0, 0].tolist() == [0.1, 1.1]
     assert left_out == []
 
 

@@ -13,11 +13,11 @@ IDS = ["a/1.jpg", "b/2.jpg", "ä\udce9.jpg"]  # the last is no UTF-8
 def test_values_come_back_up_to_one_factor_whatever_their_size(tmp_path, scale):
     wide, narrow = np.random.default_rng(0).normal(size=(3, 50)), np.arange(6.0).reshape(3, 2)
     write_representations(tmp_path, IDS, {"e7": scale * wide, "name/with slash": narrow})
-    image_ids, found = read_representations(tmp_path)
+    image_ids, representations = read_representations(tmp_path)
     assert image_ids == ["a/1.jpg", "b/2.jpg", "ä\\udce9.jpg"]  # as rows have it
-    assert list(found) == ["e7", "name/with slash"]
-    np.testing.assert_allclose(found["e7"], wide / np.abs(wide).max(), atol=1e-3)
-    np.testing.assert_allclose(found["name/with slash"], narrow / 5, atol=1e-3)
+    assert list(representations) == ["e7", "name/with slash"]
+    np.testing.assert_allclose(representations["e7"], wide / np.abs(wide).max(), atol=1e-3)
+    np.testing.assert_allclose(representations["name/with slash"], narrow / 5, atol=1e-3)
 
 
 def test_a_representation_of_nothing_but_zeros_stays_so(tmp_path):

@@ -7,7 +7,7 @@ from harmonia.errors import InputError
 from harmonia.results.scores import SCORES, ScoreRows, read_scores, reasons, summarise_scores, write_scores
 
 
-def piece(metric, values, why=None, **given):
+def piece(metric, values, why=None, **changes):
     count = len(values)
     constant = {
         "source": "e7",
@@ -22,7 +22,7 @@ def piece(metric, values, why=None, **given):
         "metric": metric,
         "better": "higher",
     }
-    columns = {name: [value] * count for name, value in (constant | given).items()}
+    columns = {name: [value] * count for name, value in (constant | changes).items()}
     columns |= {"image_id": [f"n{number}" for number in range(count)], "path": ["x.png"] * count}
     return columns | {"value": values, "reason": why or ["" if math.isfinite(value) else "zero" for value in values]}
 

@@ -186,9 +186,9 @@ def test_rows_of_controls_are_not_read(tmp_path, logged_job):
 
 def test_of_a_control_only_accuracy_and_retention_are_logged():
     summary = {f"e6/{arm}/{name}": 0.5 for arm in ("soft", "blobs30") for name in ("accuracy", "retention", "ece")}
-    found = metrics(summary | {"images": 4, "network_passes/e6": 8})
-    assert set(summary) - set(found) == {"e6/blobs30/ece"}
-    assert found["network_passes/e6"] == 8
+    logged = metrics(summary | {"images": 4, "network_passes/e6": 8})
+    assert set(summary) - set(logged) == {"e6/blobs30/ece"}
+    assert logged["network_passes/e6"] == 8
 
 
 def test_lines_beyond_wandbs_limit_are_left_out_and_said(monkeypatch, caplog):
@@ -203,8 +203,8 @@ def test_a_wandb_run_names_its_sweep_and_config(tmp_path, records):
     logger = make_logger(group("wandb", tmp_path))
     publish_transfer(logger, SUMMARY, job_rows())
     finish(logger)
-    found = records(tmp_path)
-    (run,) = (record.run for record in found if record.HasField("run"))
+    wandb_records = records(tmp_path)
+    (run,) = (record.run for record in wandb_records if record.HasField("run"))
     assert (run.project, run.display_name, run.run_group, run.job_type, list(run.tags)) == (
         "harmonia",
         "e7 ss",
@@ -212,7 +212,7 @@ def test_a_wandb_run_names_its_sweep_and_config(tmp_path, records):
         "transfer",
         ["e7", "ss"],
     )
-    config = {item.key: json.loads(item.value_json) for record in found for item in record.config.update}
+    config = {item.key: json.loads(item.value_json) for record in wandb_records for item in record.config.update}
     assert config == CONFIG
 
 

@@ -29,9 +29,9 @@ def test_a_map_that_is_no_rotation_is_not_the_same_representation():
 
 def test_independent_representations_have_nothing_in_common_however_wide_they_are():
     """Wider than images are many: the biased estimator gives 0.9 here."""
-    found = [linear_cka(gaussian(30, 300, seed=2 * k), gaussian(30, 300, seed=2 * k + 1)) for k in range(100)]
-    spread = np.std(found) / math.sqrt(len(found))
-    assert abs(np.mean(found)) < 3 * spread
+    numbers = [linear_cka(gaussian(30, 300, seed=2 * k), gaussian(30, 300, seed=2 * k + 1)) for k in range(100)]
+    spread = np.std(numbers) / math.sqrt(len(numbers))
+    assert abs(np.mean(numbers)) < 3 * spread
     assert spread < 0.01
     x, y = gaussian(30, 300, seed=0), gaussian(30, 300, seed=1)
     x, y = x - x.mean(0), y - y.mean(0)

@@ -32,9 +32,9 @@ def compared(*cells):
 def transfer(gathered_cell):
     """transfer(area30=..., blobs30=..., target=...): a target's image arm, every image right, and these arms."""
 
-    def make(arms, **given):
-        return [gathered_cell(IMAGE, arm="image", **given)] + [
-            gathered_cell("1" * hits + "0" * (10 - hits), arm=arm, **given) for arm, hits in arms.items()
+    def make(arms, **options):
+        return [gathered_cell(IMAGE, arm="image", **options)] + [
+            gathered_cell("1" * hits + "0" * (10 - hits), arm=arm, **options) for arm, hits in arms.items()
         ]
 
     return make
@@ -110,17 +110,17 @@ def test_tests_ask_three_questions_and_holm_corrects_each_family(transfer):
     comparison = compared(
         *transfer({"soft": 9, "dim": 1, "area30": 5, "blobs30": 5}), *transfer({"soft": 4}, target="e7")
     )
-    found = paired_tests(comparison).set_index(["kind", "first_target", "first_arm"])
+    tests = paired_tests(comparison).set_index(["kind", "first_target", "first_arm"])
     p = binomtest(8, 8).pvalue
-    control = found.loc["arm, control"]
+    control = tests.loc["arm, control"]
     assert control.loc[("e6", "soft"), "p"] == pytest.approx(p)
     assert control.loc[("e6", "soft"), "p_holm"] == pytest.approx(2 * p)
     assert control.loc[("e6", "area30"), ["p", "p_holm"]].tolist() == [1, 1]
     assert control.loc[("e6", "soft"), ["only_first", "only_second"]].tolist() == [8, 0]
     assert control.loc[("e6", "soft"), "difference"] == pytest.approx(0.8)
-    image = found.loc["arm, image"]
+    image = tests.loc["arm, image"]
     assert image.loc[("e6", "soft"), ["only_first", "only_second"]].tolist() == [0, 1]
-    (target,) = found.loc["target, target"].itertuples()
+    (target,) = tests.loc["target, target"].itertuples()
     assert (target.second_target, target.second_arm, target.only_first) == ("e7", "soft", 5)
 
 
@@ -155,13 +155,15 @@ def test_methods_that_ran_on_different_images_meet_on_those_that_both_have(trans
 
 
 def test_the_mean_over_targets_leaves_out_the_source_itself_and_is_paired(transfer):
-    def both(ss, gc, target):
+    def of_methods(ss, gc, target):
         return [
             *transfer({"area30": ss}, method="ss", target=target),
             *transfer({"area30": gc}, method="gc", target=target),
         ]
 
-    lines = methods(compared(*both(10, 0, "e7"), *both(7, 4, "e6"), *both(6, 1, "e5"))).set_index("first_target")
+    lines = methods(compared(*of_methods(10, 0, "e7"), *of_methods(7, 4, "e6"), *of_methods(6, 1, "e5"))).set_index(
+        "first_target"
+    )
     mean = lines.loc["others"]
     assert mean["difference"] == pytest.approx((0.3 + 0.5) / 2)
     assert mean["difference_low"] < mean["difference"] < mean["difference_high"]
@@ -173,10 +175,10 @@ def test_the_mean_over_targets_leaves_out_the_source_itself_and_is_paired(transf
 SIZES = {"lite0": 4.0, "lite2": 6.0}
 
 
-def lite(transfer, source, target, hits, **given):
+def lite(transfer, source, target, hits, **options):
     sizes = {"source_parameters": SIZES.get(source, np.nan), "target_parameters": SIZES.get(target, np.nan)}
     kin = {"family": "lite", "target_family": "lite"}
-    return transfer({"soft": hits}, source=source, target=target, **sizes | kin | given)
+    return transfer({"soft": hits}, source=source, target=target, **sizes | kin | options)
 
 
 def test_capacity_sets_the_way_up_against_the_way_down(transfer):
@@ -270,11 +272,11 @@ def test_the_matrix_has_one_order_on_both_axes_and_nan_where_nothing_ran(transfe
         *lite(transfer, "lite0", "lite2", 8),
     )
     assert model_order(comparison) == ["e6", "lite0", "lite2", "vit"]
-    found = matrix(comparison, "soft").set_index("source")
-    assert found.index.tolist() == ["lite0", "lite2", "vit"]
+    table = matrix(comparison, "soft").set_index("source")
+    assert table.index.tolist() == ["lite0", "lite2", "vit"]
     expected = [[np.nan, np.nan, 0.8], [np.nan, 0.5, np.nan], [0.2, np.nan, np.nan]]
-    np.testing.assert_allclose(found[["e6", "lite0", "lite2"]].to_numpy(float), expected)
-    assert found.loc["lite0", "lite2_low"] < 0.8 < found.loc["lite0", "lite2_high"]
+    np.testing.assert_allclose(table[["e6", "lite0", "lite2"]].to_numpy(float), expected)
+    assert table.loc["lite0", "lite2_low"] < 0.8 < table.loc["lite0", "lite2_high"]
 
 
 def test_the_matrix_above_control_is_the_retention_less_the_controls(transfer):

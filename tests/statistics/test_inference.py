@@ -109,21 +109,21 @@ def test_a_paired_ratio_has_the_interval_that_scipy_gives_it(monkeypatch):
     sums = resampled_sums(np.stack([feature, image], 1), np.zeros(300, int))
     value, low, high = interval(ratio(sums[:, :1], sums[:, 1:]))[0]
     ours = value, low, high
-    found = bootstrap(
+    theirs = bootstrap(
         (feature, image),
         lambda part, whole, axis: part.mean(axis) / whole.mean(axis),
         paired=True, vectorized=True, method="percentile", n_resamples=10_000, rng=np.random.default_rng(2),
     ).confidence_interval  # fmt: skip
-    assert ours == pytest.approx((feature.sum() / image.sum(), found.low, found.high), abs=0.004)
+    assert ours == pytest.approx((feature.sum() / image.sum(), theirs.low, theirs.high), abs=0.004)
 
 
 def test_an_undefined_resample_leaves_no_interval_and_an_undefined_value_nothing():
     draws = np.array([[0.5, np.nan, 0.5], [0.4, 0.1, np.nan], [0.6, 0.2, 0.5]])
-    found = interval(draws)
-    assert found[0] == pytest.approx([0.5, 0.405, 0.595])
-    assert np.isnan(found[1]).all()
-    assert found[2, 0] == 0.5
-    assert np.isnan(found[2, 1:]).all()
+    intervals = interval(draws)
+    assert intervals[0] == pytest.approx([0.5, 0.405, 0.595])
+    assert np.isnan(intervals[1]).all()
+    assert intervals[2, 0] == 0.5
+    assert np.isnan(intervals[2, 1:]).all()
     assert np.isnan(interval(draws[:1])[0, 1:]).all()
 
 

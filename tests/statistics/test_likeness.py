@@ -69,17 +69,17 @@ def pairs(folder, arm="area30"):
 
 def test_a_pairs_numbers_are_those_worked_by_hand(tmp_path):
     plant(tmp_path / "0", "e7", ["e7", "e6", "vit"], {name: ARMS for name in FAMILIES})
-    found = pairs(tmp_path)
-    assert found[["source", "target", "within_family", "images"]].values.tolist() == [
+    numbers = pairs(tmp_path)
+    assert numbers[["source", "target", "within_family", "images"]].values.tolist() == [
         ["e7", "e6", True, 10], ["e7", "vit", False, 10],
     ]  # fmt: skip
-    for line in found.to_dict("records"):
+    for line in numbers.to_dict("records"):
         assert line["agreement"] == pytest.approx(0.7)
         assert line["retention"] == pytest.approx(4 / 8)
         assert line["control_retention"] == pytest.approx(1 / 8)
         assert line["above_control"] == pytest.approx(3 / 8)
         assert line["cka"] == pytest.approx(linear_cka(SEEN["e7"], SEEN[line["target"]]), abs=0.005)
-    assert found.loc[1, "cka"] > found.loc[0, "cka"] + 0.2  # vit was made like e7
+    assert numbers.loc[1, "cka"] > numbers.loc[0, "cka"] + 0.2  # vit was made like e7
 
 
 def test_every_feature_arm_is_held_against_its_own_control(tmp_path):
@@ -100,19 +100,19 @@ def test_a_source_that_is_no_target_of_its_job_is_taken_from_another_job(tmp_pat
     plant(tmp_path / "0", "e7", ["e6"], {"e6": ARMS})
     assert pairs(tmp_path)["cka"].isna().all()
     plant(tmp_path / "1", "vit", ["e7"], {"e7": ARMS})
-    found = pairs(tmp_path).set_index("source")
-    assert found.loc["e7", "cka"] == pytest.approx(linear_cka(SEEN["e7"], SEEN["e6"]), abs=0.005)
-    assert math.isnan(found.loc["vit", "cka"])
+    numbers = pairs(tmp_path).set_index("source")
+    assert numbers.loc["e7", "cka"] == pytest.approx(linear_cka(SEEN["e7"], SEEN["e6"]), abs=0.005)
+    assert math.isnan(numbers.loc["vit", "cka"])
 
 
 @pytest.mark.parametrize(
-    "other",
+    "changes",
     [{"source": model("e7", weights="random")}, {"data": {"name": "woof", "root": "/fog"}},
      {"trainer": {"precision": "bf16-mixed"}}],
 )  # fmt: skip
-def test_a_model_of_the_same_name_that_is_another_is_not_taken(tmp_path, other):
+def test_a_model_of_the_same_name_that_is_another_is_not_taken(tmp_path, changes):
     """The same name, but other weights, images or precision."""
-    plant(tmp_path / "0", "e7", ["e6"], {"e6": ARMS}, **other)
+    plant(tmp_path / "0", "e7", ["e6"], {"e6": ARMS}, **changes)
     plant(tmp_path / "1", "e7", ["e7", "e6"], {"e7": ARMS, "e6": ARMS})
     found = pairs(tmp_path)
     assert found["cka"].isna().tolist() == [True, False]
@@ -133,10 +133,10 @@ def test_images_are_matched_by_their_ids(tmp_path):
     order = np.random.default_rng(0).permutation(10)
     mixed = {"vit": SEEN["vit"][order]}
     write_representations(tmp_path / "2", [IDS[number] for number in order], mixed)
-    found = pairs(tmp_path)
-    assert found.loc[found.target == "e6", "cka"].item() == pytest.approx(before)
+    numbers = pairs(tmp_path)
+    assert numbers.loc[numbers.target == "e6", "cka"].item() == pytest.approx(before)
     expected = pytest.approx(linear_cka(SEEN["e7"], SEEN["vit"]), abs=0.005)
-    assert found.loc[found.target == "vit", "cka"].item() == expected
+    assert numbers.loc[numbers.target == "vit", "cka"].item() == expected
 
 
 def test_a_torn_file_of_representations_costs_the_likeness_alone(tmp_path):

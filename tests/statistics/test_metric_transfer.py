@@ -89,10 +89,10 @@ def planted(methods, sources=("lite0",), seed=0, images=IMAGES):
 
 
 def test_over_methods_rho_says_whether_the_better_method_transfers_more():
-    found = metric_links(planted(6)).set_index("metric")
-    assert found.loc["good", "over_cells"] == pytest.approx(1)
-    assert found.loc["bad", "over_cells"] == pytest.approx(-1)
-    assert found["methods"].tolist() == [6] * 3
+    links = metric_links(planted(6)).set_index("metric")
+    assert links.loc["good", "over_cells"] == pytest.approx(1)
+    assert links.loc["bad", "over_cells"] == pytest.approx(-1)
+    assert links["methods"].tolist() == [6] * 3
 
 
 def test_sources_do_not_make_a_correlation_that_their_methods_lack():
@@ -124,15 +124,15 @@ def test_the_interval_over_methods_is_a_jackknife_that_takes_a_method_from_all_s
 
 def test_five_methods_in_perfect_order_have_two_orders_of_120_and_no_interval():
     for sources in (("lite0",), ("lite0", "lite2")):
-        found = metric_links(planted(5, sources)).set_index("metric")
-        assert found.loc[["good", "bad"], "over_cells_p"].tolist() == pytest.approx([2 / 120] * 2)
-        assert found.loc[["good", "bad"], ["over_cells_low", "over_cells_high"]].isna().all(axis=None)
+        links = metric_links(planted(5, sources)).set_index("metric")
+        assert links.loc[["good", "bad"], "over_cells_p"].tolist() == pytest.approx([2 / 120] * 2)
+        assert links.loc[["good", "bad"], ["over_cells_low", "over_cells_high"]].isna().all(axis=None)
 
 
 def test_four_methods_are_too_few():
-    found = metric_links(planted(4))
-    assert found["over_cells"].isna().all()
-    assert found["most_methods"].tolist() == [4] * 3
+    links = metric_links(planted(4))
+    assert links["over_cells"].isna().all()
+    assert links["most_methods"].tolist() == [4] * 3
 
 
 def test_over_images_rho_is_within_cells_and_lower_is_turned():
@@ -143,10 +143,10 @@ def test_over_images_rho_is_within_cells_and_lower_is_turned():
     part.scores.values[..., 1] = -above
     part.scores.values[..., 2] = generator.normal(size=(30, 2))
     part = Transferred(part.scores, "black", part.of_cells, above)
-    found = metric_links(part).set_index("metric")
-    assert found.loc[["good", "bad"], "over_images"].tolist() == pytest.approx([1, 1])
-    assert found.loc["chance", "over_images_low"] < 0 < found.loc["chance", "over_images_high"]
-    assert found["image_cells"].tolist() == [2] * 3
+    links = metric_links(part).set_index("metric")
+    assert links.loc[["good", "bad"], "over_images"].tolist() == pytest.approx([1, 1])
+    assert links.loc["chance", "over_images_low"] < 0 < links.loc["chance", "over_images_high"]
+    assert links["image_cells"].tolist() == [2] * 3
 
 
 def test_a_point_is_a_cell_that_has_both_numbers():

@@ -133,16 +133,18 @@ def test_places_are_compared_where_metrics_ranked_different_numbers_of_methods()
 def test_over_methods_metrics_are_turned_so_that_more_is_better():
     up = np.arange(5.0)
     means = np.stack([up, -up, up**3], 1)
-    found = agreement_over_methods(scored_maps(constant(*means), {"a": "higher", "b": "lower", "c": ""}))
-    assert found["rho"].tolist() == pytest.approx([1, 1, 1])
-    assert found[["first", "second"]].to_numpy().tolist() == [["a", "b"], ["a", "c"], ["b", "c"]]
-    assert found["methods"].tolist() == [5] * 3
+    agreements = agreement_over_methods(scored_maps(constant(*means), {"a": "higher", "b": "lower", "c": ""}))
+    assert agreements["rho"].tolist() == pytest.approx([1, 1, 1])
+    assert agreements[["first", "second"]].to_numpy().tolist() == [["a", "b"], ["a", "c"], ["b", "c"]]
+    assert agreements["methods"].tolist() == [5] * 3
 
 
 def test_four_methods_are_too_few_for_a_correlation_over_methods():
-    found = agreement_over_methods(scored_maps(constant(*[(n, n) for n in range(4)]), {"a": "higher", "b": "higher"}))
-    assert found["rho"].isna().all()
-    assert found["methods"].tolist() == [4]
+    agreements = agreement_over_methods(
+        scored_maps(constant(*[(n, n) for n in range(4)]), {"a": "higher", "b": "higher"})
+    )
+    assert agreements["rho"].isna().all()
+    assert agreements["methods"].tolist() == [4]
 
 
 def test_metrics_that_agree_image_by_image_are_seen_whatever_their_methods_means():

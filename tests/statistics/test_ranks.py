@@ -88,9 +88,9 @@ def noisy(models, seed=0):
 
 def test_rho_is_scipys_also_with_ties():
     x, y = noisy("abcdef")
-    found = rank_correlation(x, y)
-    assert found.rho == pytest.approx(spearmanr([x[pair] for pair in y], list(y.values())).statistic)
-    assert (found.pairs, found.models) == (30, 6)
+    correlation = rank_correlation(x, y)
+    assert correlation.rho == pytest.approx(spearmanr([x[pair] for pair in y], list(y.values())).statistic)
+    assert (correlation.pairs, correlation.models) == (30, 6)
     assert rank_correlation(x, {pair: -(value**3) for pair, value in x.items()}).rho == pytest.approx(-1)
 
 
@@ -102,9 +102,9 @@ def test_the_interval_is_a_jackknife_over_models():
         kept = [pair for pair in y if name not in pair]
         left_out.append(spearmanr([x[pair] for pair in kept], [y[pair] for pair in kept]).statistic)
     half = math.sqrt(4 / 5 * 5 * np.var(left_out)) * t.ppf(0.975, 4)
-    found = rank_correlation(x, y)
-    assert found.low == pytest.approx(max(-1, found.rho - half))
-    assert found.high == pytest.approx(min(1, found.rho + half))
+    correlation = rank_correlation(x, y)
+    assert correlation.low == pytest.approx(max(-1, correlation.rho - half))
+    assert correlation.high == pytest.approx(min(1, correlation.rho + half))
 
 
 def test_p_counts_the_orders_of_the_models_that_do_as_well():
@@ -122,10 +122,10 @@ def test_one_model_that_is_unlike_and_transfers_little_is_no_evidence():
     """Pairs of one odd model decide rho; pairs taken as units would call that sure."""
     x = pairs_of("abcd", lambda i, j: (0.1 if 3 in (i, j) else 0.9) + 0.01 * ((i + j) % 3))
     y = pairs_of("abcd", lambda i, j: (0.0 if 3 in (i, j) else 1.0) - 0.01 * ((i + j) % 3))
-    found = rank_correlation(x, y)
-    assert found.rho > 0.5
-    assert found.low < 0
-    assert found.p >= 0.25  # six of the 24 orders leave the odd one where it is
+    correlation = rank_correlation(x, y)
+    assert correlation.rho > 0.5
+    assert correlation.low < 0
+    assert correlation.p >= 0.25  # six of the 24 orders leave the odd one where it is
 
 
 @pytest.mark.parametrize("models", ["abcde", "abcdefghi"])
@@ -143,9 +143,9 @@ def test_p_of_models_that_have_nothing_to_do_with_it_is_spread_evenly(models, mo
 
 def test_pairs_without_a_number_are_left_out_and_too_few_have_no_correlation():
     x, y = noisy("abcd")
-    found = rank_correlation(x, y | {("a", "b"): math.nan})
-    assert found.pairs == 11
-    assert math.isfinite(found.p)
+    correlation = rank_correlation(x, y | {("a", "b"): math.nan})
+    assert correlation.pairs == 11
+    assert math.isfinite(correlation.p)
     unknown = rank_correlation(x | {("a", "b"): math.nan, ("b", "a"): math.nan}, y)
     assert unknown.pairs == 10
     assert math.isnan(unknown.p)  # who is given that likeness?
@@ -164,9 +164,9 @@ def test_of_independent_methods_p_is_below_a_twentieth_at_most_once_in_twenty(me
         """Of two sources, on which one method is nearly the same."""
         return generator.normal(size=(methods, 1)) + 0.2 * generator.normal(size=(methods, 2))
 
-    found = np.array([permutation_p(drawn(), drawn()) for _ in range(draws)])
-    assert (found <= 0.05).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / draws)
-    assert (found <= 0.05).mean() > 0.02  # it does reject
+    chances = np.array([permutation_p(drawn(), drawn()) for _ in range(draws)])
+    assert (chances <= 0.05).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / draws)
+    assert (chances <= 0.05).mean() > 0.02  # it does reject
 
 
 def test_p_is_that_of_whole_methods_in_every_order_written_out():
@@ -206,24 +206,24 @@ def planted(images=60, cells=2, metrics=4, seed=0):
 
 def test_over_images_rho_is_spearmans_of_the_images_that_have_both():
     values = planted()
-    found = image_correlations(np.array(["dog"] * 60), values)
+    correlations = image_correlations(np.array(["dog"] * 60), values)
     for cell in range(2):
-        for one, other in combinations(range(4), 2):
-            expected = spearmanr(values[:, cell, one], values[:, cell, other], nan_policy="omit")[0]
-            assert found[0, cell, one, other] == pytest.approx(expected)
-            assert found[0, cell, other, one] == pytest.approx(expected)
+        for first, second in combinations(range(4), 2):
+            expected = spearmanr(values[:, cell, first], values[:, cell, second], nan_policy="omit")[0]
+            assert correlations[0, cell, first, second] == pytest.approx(expected)
+            assert correlations[0, cell, second, first] == pytest.approx(expected)
 
 
 def test_a_resample_of_images_is_ranked_anew(monkeypatch):
     values, labels = planted(), np.array(["dog"] * 30 + ["owl"] * 30)
     monkeypatch.setattr("harmonia.statistics.ranks.IMAGE_RESAMPLES", 30)
-    found = image_correlations(labels, values)
+    correlations = image_correlations(labels, values)
     counts = np.concatenate(list(resamples(strata(labels), 30)))
     for line in (1, 17, 30):
         again = np.repeat(values, counts[line].astype(int), axis=0)
-        for cell, (one, other) in [(0, (0, 1)), (0, (1, 3)), (1, (2, 3))]:
-            expected = spearmanr(again[:, cell, one], again[:, cell, other], nan_policy="omit")[0]
-            assert found[line, cell, one, other] == pytest.approx(expected)
+        for cell, (first, second) in [(0, (0, 1)), (0, (1, 3)), (1, (2, 3))]:
+            expected = spearmanr(again[:, cell, first], again[:, cell, second], nan_policy="omit")[0]
+            assert correlations[line, cell, first, second] == pytest.approx(expected)
 
 
 def test_nine_images_are_too_few_and_a_constant_score_ranks_nothing():

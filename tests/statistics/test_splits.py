@@ -19,13 +19,13 @@ def compared(*cells):
 def test_classes_are_counted_one_by_one(gathered_cell):
     # dog0 at even places, dog1 at odd ones
     table = classes(compared(gathered_cell("111101", arm="image"), gathered_cell("100101", arm="soft")), "soft")
-    found = table.set_index("label")
-    assert found["images"].to_dict() == {"dog0": 3, "dog1": 3}
-    assert found["accuracy_feature"].to_dict() == {"dog0": pytest.approx(1 / 3), "dog1": pytest.approx(2 / 3)}
-    assert found["accuracy_image"].to_dict() == {"dog0": pytest.approx(2 / 3), "dog1": 1}
-    assert found["retention"].to_dict() == {"dog0": pytest.approx(1 / 2), "dog1": pytest.approx(2 / 3)}
+    by_class = table.set_index("label")
+    assert by_class["images"].to_dict() == {"dog0": 3, "dog1": 3}
+    assert by_class["accuracy_feature"].to_dict() == {"dog0": pytest.approx(1 / 3), "dog1": pytest.approx(2 / 3)}
+    assert by_class["accuracy_image"].to_dict() == {"dog0": pytest.approx(2 / 3), "dog1": 1}
+    assert by_class["retention"].to_dict() == {"dog0": pytest.approx(1 / 2), "dog1": pytest.approx(2 / 3)}
     expected = proportion_confint(1, 3, method="wilson")
-    assert found.loc["dog0", ["accuracy_feature_low", "accuracy_feature_high"]].tolist() == pytest.approx(expected)
+    assert by_class.loc["dog0", ["accuracy_feature_low", "accuracy_feature_high"]].tolist() == pytest.approx(expected)
 
 
 def test_a_class_that_the_target_lacks_has_no_accuracy(gathered_cell):
@@ -54,16 +54,16 @@ def test_a_source_that_was_never_wrong_has_nan_there(gathered_cell):
 
 def test_agreement_counts_equal_answers_right_or_wrong(gathered_cell):
     # the source says dog0 dog1 cat cat on the images
-    given = {"source_right": "1100"}
+    options = {"source_right": "1100"}
     cells = [
-        gathered_cell("1111", arm="image", predicted=["dog0", "dog1", "cat", "owl"], **given),
-        gathered_cell("1111", arm="soft", predicted=["dog0", "owl", "owl", "cat"], **given),
-        gathered_cell("1111", arm="soft", predicted=["dog0", "owl", "cat", "owl"], target="e7", **given),
+        gathered_cell("1111", arm="image", predicted=["dog0", "dog1", "cat", "owl"], **options),
+        gathered_cell("1111", arm="soft", predicted=["dog0", "owl", "owl", "cat"], **options),
+        gathered_cell("1111", arm="soft", predicted=["dog0", "owl", "cat", "owl"], target="e7", **options),
     ]
-    found = agreement(compared(*cells)).set_index("target")
-    assert found.loc["e6", ["on_image", "kept", "on_feature"]].tolist() == [0.75, 0.5, 0.5]
-    assert np.isnan(found.loc["e7", "on_image"])
-    assert found.loc["e7", ["kept", "on_feature"]].tolist() == [0.5, 1]
+    agreements = agreement(compared(*cells)).set_index("target")
+    assert agreements.loc["e6", ["on_image", "kept", "on_feature"]].tolist() == [0.75, 0.5, 0.5]
+    assert np.isnan(agreements.loc["e7", "on_image"])
+    assert agreements.loc["e7", ["kept", "on_feature"]].tolist() == [0.5, 1]
 
 
 def test_agreement_needs_no_label_but_the_source_among_the_targets(gathered_cell):
@@ -71,16 +71,16 @@ def test_agreement_needs_no_label_but_the_source_among_the_targets(gathered_cell
         gathered_cell("11", labels=[None, None], predicted=["cat", "cat"], source_right="00", arm=arm)
         for arm in ("image", "soft")
     ]
-    found = agreement(compared(*cells)).iloc[0]
-    assert found[["on_image", "kept"]].tolist() == [1, 1]
-    assert np.isnan(found["on_feature"])
-    assert np.isnan(found["ece_feature"])
+    line = agreement(compared(*cells)).iloc[0]
+    assert line[["on_image", "kept"]].tolist() == [1, 1]
+    assert np.isnan(line["on_feature"])
+    assert np.isnan(line["ece_feature"])
 
 
 def test_the_calibration_error_is_the_summarys(gathered_cell):
     p = np.linspace(0.1, 0.9, 20)
     cells = [gathered_cell("10110" * 4, arm=arm, p_predicted=p) for arm in ("image", "soft")]
-    found = agreement(compared(*cells)).iloc[0]
+    line = agreement(compared(*cells)).iloc[0]
     summary = summarise(pd.concat(cells).assign(p_explained=0.5, in_top5=False))
-    assert found["ece_feature"] == pytest.approx(summary["e6/soft/ece"], abs=1e-6)
-    assert found["ece_image"] == pytest.approx(summary["e6/image/ece"], abs=1e-6)
+    assert line["ece_feature"] == pytest.approx(summary["e6/soft/ece"], abs=1e-6)
+    assert line["ece_image"] == pytest.approx(summary["e6/image/ece"], abs=1e-6)

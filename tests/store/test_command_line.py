@@ -34,10 +34,10 @@ def test_damage_is_found_by_verify_and_computed_again(tmp_path, caplog, damage, 
     sound = path.read_bytes()
     path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]) if damage == "flip" else sound[: len(sound) // 2])
     os.utime(path, ns=(1, 1))  # a changed file has another time, whatever the resolution of the disk
-    found = store("verify", "--cache", tmp_path)
-    assert found.returncode == 1
-    assert str(path) in found.stdout
-    assert found.stdout.count("\n") == 2
+    command = store("verify", "--cache", tmp_path)
+    assert command.returncode == 1
+    assert str(path) in command.stdout
+    assert command.stdout.count("\n") == 2
     assert fill(stored) == [2]
     assert str(path) in caplog.text
     assert path.read_bytes()

@@ -71,11 +71,11 @@ def test_sets_of_different_identity_or_kind_share_nothing(tmp_path):
 
 
 def test_a_shard_copied_from_another_set_or_place_is_corrupt(tmp_path):
-    one, other = open_set(tmp_path), open_set(tmp_path, identity={"other": 1})
-    fill(one)
-    shutil.copy(one.shard_path(0), other.shard_path(0))
-    shutil.copy(one.shard_path(0), one.shard_path(1))
-    for stored, shard in ((other, 0), (one, 1)):
+    first, second = open_set(tmp_path), open_set(tmp_path, identity={"other": 1})
+    fill(first)
+    shutil.copy(first.shard_path(0), second.shard_path(0))
+    shutil.copy(first.shard_path(0), first.shard_path(1))
+    for stored, shard in ((second, 0), (first, 1)):
         with pytest.raises(CorruptShard, match="digest"):
             stored.read(shard)
 

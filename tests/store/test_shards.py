@@ -135,12 +135,12 @@ def test_any_arrays_and_facts_come_back_bit_equal(arrays, values):
         stored = open_set(Path(folder), count=3, shard_size=3)
         facts = [{"image_id": f"{value!r}", "value": value} for value in values]
         stored.write(0, arrays, facts)
-        found, found_facts = open_set(Path(folder), count=3, shard_size=3).read(0)
-        assert found_facts == facts
-        assert set(found) == set(arrays)
+        same_arrays, same_facts = open_set(Path(folder), count=3, shard_size=3).read(0)
+        assert same_facts == facts
+        assert set(same_arrays) == set(arrays)
         for name, array in arrays.items():
-            assert found[name].dtype == array.dtype
-            assert found[name].tobytes() == array.tobytes()
+            assert same_arrays[name].dtype == array.dtype
+            assert same_arrays[name].tobytes() == array.tobytes()
 
 
 @settings(deadline=None, max_examples=50)

@@ -149,7 +149,7 @@ def test_irof_is_quantus_with_the_point_that_it_omits_over_the_number_of_superpi
     irof = quantus.IROF(perturb_baseline=0.0, **QUIET)
     expected = [theirs(irof, model, grey[[row]], maps[[row]], LABELS[[row]])[0] for row in range(3)]
     metric = IROF(baseline="zero")
-    found = scored(metric, model, pixels, maps, LABELS)
+    scores = scored(metric, model, pixels, maps, LABELS)
     for row, label in enumerate(LABELS.tolist()):
         image = pixels[row].float() / 255
         segments = metric.superpixels(image)
@@ -159,5 +159,5 @@ def test_irof_is_quantus_with_the_point_that_it_omits_over_the_number_of_superpi
             first = torch.where(segments == means.argmax(), 0.5, image)
             p = model(torch.stack([image, first])).softmax(1)[:, label]
         r_1 = (p[1] / p[0]).item()
-        ours = value(found, "irof")[row].item()
+        ours = value(scores, "irof")[row].item()
         assert n - (n * (1 - ours) - (1 + r_1) / 2) == pytest.approx(expected[row], abs=1e-4)

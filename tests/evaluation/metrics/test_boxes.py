@@ -31,10 +31,10 @@ def test_a_map_of_the_box_has_1_of_everything_and_one_of_its_complement_0():
     box = [[2, 1, 6, 4]]
     inside = union(torch.tensor(box), SIZE).float()[None]
     for maps, value in ((inside, 1.0), (1 - inside, 0.0)):
-        found = scored(maps, box)
+        scores = scored(maps, box)
         for name in ("pointing_game", "energy_pointing_game", "box_iou"):
-            assert found[name].values.item() == value, name
-        assert found["box_area"].values.item() == 4 * 3 / 64
+            assert scores[name].values.item() == value, name
+        assert scores["box_area"].values.item() == 4 * 3 / 64
 
 
 def test_a_map_that_nearly_does_not_vary_has_the_boxs_share_of_the_energy():
@@ -52,10 +52,10 @@ def test_the_iou_at_matched_area_is_that_of_the_highest_pixels():
 
 def test_several_boxes_count_as_their_union():
     maps = spot((0, 0), (7, 7))
-    found = scored(maps, [[0, 0, 1, 1], [0, 0, 1, 1], [7, 7, 8, 8]])
-    assert found["box_area"].values.item() == 2 / 64
-    assert found["energy_pointing_game"].values.item() == 1
-    assert found["box_iou"].values.item() == 1
+    scores = scored(maps, [[0, 0, 1, 1], [0, 0, 1, 1], [7, 7, 8, 8]])
+    assert scores["box_area"].values.item() == 2 / 64
+    assert scores["energy_pointing_game"].values.item() == 1
+    assert scores["box_iou"].values.item() == 1
 
 
 def test_boxes_are_half_open_at_pixel_centres():
@@ -76,22 +76,22 @@ def test_the_tolerance_is_a_disc_around_the_highest_pixel():
 
 
 def test_undefined_is_not_zero():
-    found = scored(torch.stack([spot((0, 0))[0], -1 - spot((0, 0))[0]]), [], [[0, 0, 4, 4]])
-    assert all(score.values[0].isnan() and score.reasons[0] == NO_BOX for score in found.values())
-    assert found["energy_pointing_game"].values[1].isnan()
-    assert found["energy_pointing_game"].reasons[1] == NO_MASS
+    scores = scored(torch.stack([spot((0, 0))[0], -1 - spot((0, 0))[0]]), [], [[0, 0, 4, 4]])
+    assert all(score.values[0].isnan() and score.reasons[0] == NO_BOX for score in scores.values())
+    assert scores["energy_pointing_game"].values[1].isnan()
+    assert scores["energy_pointing_game"].reasons[1] == NO_MASS
     # the highest of the negative values is still the highest
-    assert found["pointing_game"].values[1].item() == pytest.approx(15 / 63)
+    assert scores["pointing_game"].values[1].item() == pytest.approx(15 / 63)
 
 
 def test_a_coarse_map_is_enlarged_bilinearly():
     maps = torch.tensor([[[0.0, 0.0], [0.0, 1.0]]])
     large = torch.nn.functional.interpolate(maps[None], size=(SIZE, SIZE), mode="bilinear", align_corners=False)[0, 0]
     expected = large[4:, 4:].sum() / large.sum()
-    found = scored(maps, [[4, 4, 8, 8]])
-    assert found["energy_pointing_game"].values.item() == pytest.approx(expected.item())
+    scores = scored(maps, [[4, 4, 8, 8]])
+    assert scores["energy_pointing_game"].values.item() == pytest.approx(expected.item())
     # the corner is a plateau of 2 x 2 equal pixels, all inside
-    assert found["pointing_game"].values.item() == 1
+    assert scores["pointing_game"].values.item() == 1
 
 
 @pytest.mark.parametrize("tolerance", [-1.0, float("inf")])
@@ -108,15 +108,15 @@ def test_the_games_are_quantus_where_it_is_right():
     maps = torch.randn(5, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     boxes = [[[1, 1, 6, 6]], [[0, 0, 3, 8]], [[2, 2, 4, 4], [5, 5, 8, 8]], [[0, 4, 8, 8]], []]
     masks = torch.stack([union(torch.tensor(box, dtype=torch.float64).reshape(-1, 4), SIZE) for box in boxes]).numpy()
-    found = scored(maps, *boxes)
+    scores = scored(maps, *boxes)
     hits = quantus.PointingGame(disable_warnings=True).evaluate_batch(a_batch=maps.numpy(), s_batch=masks)
-    assert found["pointing_game"].values[:4].tolist() == hits[:4].tolist()
+    assert scores["pointing_game"].values[:4].tolist() == hits[:4].tolist()
     assert bool(hits[4]) is True
-    assert found["pointing_game"].reasons[4] == NO_BOX
+    assert scores["pointing_game"].reasons[4] == NO_BOX
     energy = quantus.AttributionLocalisation(positive_attributions=True, disable_warnings=True)
     pictures = np.zeros((5, 3, SIZE, SIZE))
     theirs = energy.evaluate_batch(x_batch=pictures, a_batch=maps.numpy(), s_batch=masks)
-    assert found["energy_pointing_game"].values[:4].tolist() == pytest.approx(theirs[:4].tolist(), abs=1e-6)
+    assert scores["energy_pointing_game"].values[:4].tolist() == pytest.approx(theirs[:4].tolist(), abs=1e-6)
     faint = energy.evaluate_batch(x_batch=pictures, a_batch=1e-12 * maps.numpy(), s_batch=masks)
     assert faint[0] < 0.1 * theirs[0]
     assert scored(1e-12 * maps, *boxes)["energy_pointing_game"].values[0].item() == pytest.approx(theirs[0], abs=1e-6)

@@ -32,20 +32,20 @@ def test_the_scores_are_what_the_probabilities_say():
     first, last = rows_in_order(range(SIZE)), rows_in_order(reversed(range(SIZE)))
     metric = CompletenessSoundness(steps=SIZE)
     # the row that carries the class is inserted first: the class is whole from the first step on
-    found = scored(metric, model, white, first)
-    assert [value(found, f"completeness_auc{part}").item() for part in PARTS[:2]] == pytest.approx([1, 1])
-    assert value(found, "soundness_auc").item() == pytest.approx(1)
+    scores = scored(metric, model, white, first)
+    assert [value(scores, f"completeness_auc{part}").item() for part in PARTS[:2]] == pytest.approx([1, 1])
+    assert value(scores, "soundness_auc").item() == pytest.approx(1)
     # inserted last: it is whole at the last of eight steps only
-    found = scored(metric, model, white, last)
+    scores = scored(metric, model, white, last)
     area = (7 * 0.4 + 0.9) / 8
-    assert value(found, "completeness_auc").item() == pytest.approx(area / 0.9, rel=1e-5)
-    assert value(found, "soundness_auc").item() == pytest.approx(1)
+    assert value(scores, "completeness_auc").item() == pytest.approx(area / 0.9, rel=1e-5)
+    assert value(scores, "soundness_auc").item() == pytest.approx(1)
     # and class 1, .07 of the image, gets .42 on the way there: below the floor of .1 the image's word counts as .1
     runner_up = (7 * 0.42 + 0.07) / 8
-    assert value(found, "soundness_auc/runner_up").item() == pytest.approx(0.1 / runner_up, rel=1e-5)
-    assert value(found, "soundness_auc_least").item() == pytest.approx(0.1 / runner_up, rel=1e-5)
-    assert value(found, "completeness_auc/runner_up").item() == 1
-    assert value(found, "completeness_auc/wrong_mean").item() == 1
+    assert value(scores, "soundness_auc/runner_up").item() == pytest.approx(0.1 / runner_up, rel=1e-5)
+    assert value(scores, "soundness_auc_least").item() == pytest.approx(0.1 / runner_up, rel=1e-5)
+    assert value(scores, "completeness_auc/runner_up").item() == 1
+    assert value(scores, "completeness_auc/wrong_mean").item() == 1
 
 
 @pytest.mark.parametrize("floor", [0.01, 0.1])
@@ -53,7 +53,7 @@ def test_every_label_choice_equals_a_literal_re_write_of_the_release(floor):
     """f_a and AUC_a as in the authors' code: 28 equal insertions into grey, mean, no point without a pixel."""
     model, pixels, maps = small(14, gain=20.0), metric_batch.pixels(4, 14), varied(4, 14)
     labels = torch.tensor([3, 1, 0, 2])
-    found = scored(CompletenessSoundness(floor=floor), model, pixels, maps, labels)
+    scores = scored(CompletenessSoundness(floor=floor), model, pixels, maps, labels)
     for row in range(4):
         image = pixels[row].float() / 255
         order = maps[row].flatten().argsort(descending=True)
@@ -77,8 +77,8 @@ def test_every_label_choice_equals_a_literal_re_write_of_the_release(floor):
                 sum(by_class[a] for a in ranked[1:]) / 3,
                 min(by_class),
             ]
-            assert [value(found, name + part)[row].item() for part in PARTS] == pytest.approx(expected, abs=1e-5)
-    assert found.passes.tolist() == [28] * 4
+            assert [value(scores, name + part)[row].item() for part in PARTS] == pytest.approx(expected, abs=1e-5)
+    assert scores.passes.tolist() == [28] * 4
 
 
 def test_of_the_predicted_class_any_map_is_sound_and_the_least_label_tells_maps_apart():

@@ -28,17 +28,17 @@ def test_relative_complexity_does_not_grow_with_the_resolution():
     for cells in (2, 8):
         maps = torch.zeros(1, cells, cells)
         maps[:, : cells // 2] = 1
-        found = Complexity()(batch(model, lambda model, images, rows, maps=maps: maps, pixels(1, 8))).scores
-        assert found["complexity"].values.item() == pytest.approx(math.log(cells**2 / 2))
-        assert found["complexity_relative"].values.item() == pytest.approx(1 - math.log(2) / math.log(cells**2))
+        scores = Complexity()(batch(model, lambda model, images, rows, maps=maps: maps, pixels(1, 8))).scores
+        assert scores["complexity"].values.item() == pytest.approx(math.log(cells**2 / 2))
+        assert scores["complexity_relative"].values.item() == pytest.approx(1 - math.log(2) / math.log(cells**2))
 
 
 def test_a_map_of_a_single_cell_has_no_relative_complexity():
     model = classifier(nn.Identity(), 8)
-    found = Complexity()(batch(model, lambda model, images, rows: torch.ones(2, 1, 1), pixels(2, 8))).scores
-    assert found["complexity"].values.tolist() == [0, 0]
-    assert found["complexity_relative"].values.isnan().all()
-    assert found["complexity_relative"].reasons == ("a single cell",) * 2
+    scores = Complexity()(batch(model, lambda model, images, rows: torch.ones(2, 1, 1), pixels(2, 8))).scores
+    assert scores["complexity"].values.tolist() == [0, 0]
+    assert scores["complexity_relative"].values.isnan().all()
+    assert scores["complexity_relative"].reasons == ("a single cell",) * 2
 
 
 def test_it_is_quantus():

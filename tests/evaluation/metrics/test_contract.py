@@ -73,7 +73,7 @@ def asked(request):
         whole = everyone if shown is images else batch(model, explain, shown)
         chosen = list(rows)
         again.zero_()
-        found = metric(
+        scores = metric(
             replace(
                 whole,
                 pixels=whole.pixels[chosen],
@@ -85,7 +85,7 @@ def asked(request):
                 on_progress=on_progress,
             )
         )
-        return replace(found, passes=found.passes + again[: len(chosen)])
+        return replace(scores, passes=scores.passes + again[: len(chosen)])
 
     return model, metric, call
 
@@ -101,22 +101,22 @@ def classified(model):
         hook.remove()
 
 
-def same(found, expected, rows=slice(None), **tolerance):
-    assert found.scores.keys() == expected.scores.keys()
-    for name, score in found.scores.items():
+def same(scores, expected, rows=slice(None), **tolerance):
+    assert scores.scores.keys() == expected.scores.keys()
+    for name, score in scores.scores.items():
         of_rows = expected.scores[name].values.numpy()[rows]
         np.testing.assert_allclose(score.values.numpy(), of_rows, err_msg=name, **({"rtol": 0} | tolerance))
         assert list(score.reasons) == np.array(expected.scores[name].reasons, object)[rows].tolist()
-    assert found.passes.tolist() == expected.passes[rows].tolist()
+    assert scores.passes.tolist() == expected.passes[rows].tolist()
 
 
 def test_scores_are_named_and_say_which_is_better(asked):
     _, metric, call = asked
-    found = call().scores
+    scores = call().scores
     assert set(metric.better.values()) <= {"higher", "lower", ""}
-    assert metric.better.keys() <= found.keys()
-    assert {name.partition("/")[0] for name in found} == metric.better.keys()
-    for score in found.values():
+    assert metric.better.keys() <= scores.keys()
+    assert {name.partition("/")[0] for name in scores} == metric.better.keys()
+    for score in scores.values():
         assert score.values.dtype == torch.float64
         assert score.values.shape == (COUNT,)
 

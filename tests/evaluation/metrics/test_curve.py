@@ -9,7 +9,7 @@ from harmonia.evaluation.metrics.curve import area_under, exchanged, pixel_order
 from harmonia.features.areas import descending, in_view, top_fractions
 
 
-def given(maps, size):
+def explained(maps, size):
     return metric_batch.batch(small(size), lambda *args: maps, metric_batch.pixels(len(maps), size))
 
 
@@ -25,7 +25,7 @@ def test_the_order_keeps_what_the_area_arms_keep_at_every_area_with_ties():
 def test_a_plateau_is_not_read_row_by_row():
     maps = torch.zeros(1, 2, 2)
     maps[0, 0, 0] = 1
-    order = pixel_order(given(maps, 16), 0)
+    order = pixel_order(explained(maps, 16), 0)
     tail = order[-64:] // 16  # rows of pixels that all have the value 0
     assert len(tail.unique()) > 8
     assert (tail.diff() < 0).any()
@@ -36,7 +36,7 @@ def test_the_order_is_that_of_the_bilinearly_enlarged_map():
     large = torch.nn.functional.interpolate(maps[:, None].double(), size=16, mode="bilinear")[:, 0]
     torch.testing.assert_close(in_view(maps, 16), large.float())
     for row in range(2):
-        values = in_view(maps, 16)[row].flatten()[pixel_order(given(maps, 16), row)]
+        values = in_view(maps, 16)[row].flatten()[pixel_order(explained(maps, 16), row)]
         assert (values.diff() <= 0).all()
 
 
@@ -53,8 +53,8 @@ def test_pixels_are_exchanged_in_order_and_nothing_else():
 
 
 def test_steps_divide_all_pixels_from_none_to_all():
-    assert step_counts(given(torch.rand(1, 2, 2), 8), 4) == [0, 16, 32, 48, 64]
-    uneven = step_counts(given(torch.rand(1, 2, 2), 8), 7)
+    assert step_counts(explained(torch.rand(1, 2, 2), 8), 4) == [0, 16, 32, 48, 64]
+    uneven = step_counts(explained(torch.rand(1, 2, 2), 8), 7)
     assert uneven[0] == 0
     assert uneven[-1] == 64
     assert {b - a for a, b in itertools.pairwise(uneven)} == {9, 10}

@@ -42,11 +42,11 @@ def test_the_rise_from_two_levels_to_a_hundred_has_a_closed_form(model):
 
 
 def test_a_map_that_does_not_change_does_not_rise_and_is_flagged(model):
-    found = EfficientMprt()(batch(model, by(Edges()), pixels(3, SIZE))).scores
-    assert found["efficient_mprt"].values.tolist() == [0.0] * 3
-    assert found["efficient_mprt_looks_at_model"].values.tolist() == [0.0] * 3
-    found = EfficientMprt()(batch(model, by(Gradient()), pixels(3, SIZE))).scores
-    assert found["efficient_mprt_looks_at_model"].values.tolist() == [1.0] * 3
+    scores = EfficientMprt()(batch(model, by(Edges()), pixels(3, SIZE))).scores
+    assert scores["efficient_mprt"].values.tolist() == [0.0] * 3
+    assert scores["efficient_mprt_looks_at_model"].values.tolist() == [0.0] * 3
+    scores = EfficientMprt()(batch(model, by(Gradient()), pixels(3, SIZE))).scores
+    assert scores["efficient_mprt_looks_at_model"].values.tolist() == [1.0] * 3
 
 
 def test_a_constant_map_of_the_random_network_is_undefined(model):
@@ -66,20 +66,20 @@ def test_every_image_is_explained_twice_and_the_model_is_what_it_was(model):
         return explain(model, images, chosen)
 
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    given = batch(model, counting, pixels(8, SIZE))
+    explained = batch(model, counting, pixels(8, SIZE))
     rows.clear()
-    EfficientMprt()(given)
+    EfficientMprt()(explained)
     assert sorted(rows) == sorted(2 * list(range(8)))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_entropy_is_that_of_the_histogram_written_out():
     maps = torch.randn(2, 30, 30, generator=torch.Generator().manual_seed(0))
-    for map_, found in zip(maps.numpy(), histogram_entropy(maps, 100).tolist(), strict=True):
+    for map_, entropy in zip(maps.numpy(), histogram_entropy(maps, 100).tolist(), strict=True):
         place = np.minimum((100 * (map_ - map_.min()) / (map_.max() - map_.min())).astype(int), 99)
         shares = np.bincount(place.ravel()) / map_.size
         expected = -sum(share * math.log(share) for share in shares if share)
-        assert found == pytest.approx(expected, abs=1e-3)
+        assert entropy == pytest.approx(expected, abs=1e-3)
 
 
 def test_entropy_equals_quantus():

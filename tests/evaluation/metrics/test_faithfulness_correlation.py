@@ -20,28 +20,28 @@ def test_of_a_linear_model_input_times_gradient_has_correlation_one_at_the_true_
     model, pixels = additive(weights), metric_batch.pixels(3, SIZE)
     maps = input_times_gradient(model, pixels, weights)
     for sign in (1, -1):
-        found = scored(FaithfulnessCorrelation(subset=30), model, pixels, sign * maps)
-        assert value(found, NAME).tolist() == pytest.approx([sign] * 3, abs=1e-6)
-    assert found.passes.tolist() == [101] * 3
+        scores = scored(FaithfulnessCorrelation(subset=30), model, pixels, sign * maps)
+        assert value(scores, NAME).tolist() == pytest.approx([sign] * 3, abs=1e-6)
+    assert scores.passes.tolist() == [101] * 3
     # another baseline is another question
-    found = scored(FaithfulnessCorrelation(subset=30, baseline="black"), model, pixels, maps)
-    assert (value(found, NAME) < 0.9).all()
+    scores = scored(FaithfulnessCorrelation(subset=30, baseline="black"), model, pixels, maps)
+    assert (value(scores, NAME) < 0.9).all()
 
 
 def test_it_is_the_correlation_of_sums_and_drops_over_the_subsets():
     model, pixels, maps = small(SIZE), metric_batch.pixels(3, SIZE), varied(3, SIZE)
     metric = FaithfulnessCorrelation(draws=12, subset=40, baseline="black")
-    found = value(scored(metric, model, pixels, maps, LABELS), NAME)
+    values = value(scored(metric, model, pixels, maps, LABELS), NAME)
     for row, label in enumerate(LABELS.tolist()):
-        image, said, drops = pixels[[row]].float() / 255, [], []
+        image, sums, drops = pixels[[row]].float() / 255, [], []
         for draw in range(12):
             subset = metric.pixels(row, draw, SIZE * SIZE)
             without = image.clone()
             without.view(3, -1)[:, subset] = 0
             with torch.no_grad():
                 drops.append((model(image) - model(without))[0, label].item())
-            said.append(maps[row].view(-1)[subset].sum().item())
-        assert found[row].item() == pytest.approx(np.corrcoef(said, drops)[0, 1], abs=1e-4)
+            sums.append(maps[row].view(-1)[subset].sum().item())
+        assert values[row].item() == pytest.approx(np.corrcoef(sums, drops)[0, 1], abs=1e-4)
 
 
 def test_subsets_are_distinct_pixels_and_every_pixel_is_as_likely():
@@ -56,9 +56,9 @@ def test_subsets_are_distinct_pixels_and_every_pixel_is_as_likely():
 
 def test_a_model_that_does_not_care_leaves_it_undefined():
     careless = additive(torch.zeros(3, SIZE, SIZE))
-    found = scored(FaithfulnessCorrelation(subset=30), careless, metric_batch.pixels(2, SIZE), varied(2, SIZE))
-    assert value(found, NAME).isnan().all()
-    assert found.scores[NAME].reasons == ("the logit drops alike for all subsets",) * 2
+    scores = scored(FaithfulnessCorrelation(subset=30), careless, metric_batch.pixels(2, SIZE), varied(2, SIZE))
+    assert value(scores, NAME).isnan().all()
+    assert scores.scores[NAME].reasons == ("the logit drops alike for all subsets",) * 2
 
 
 def test_rounding_of_the_logit_is_no_drop():

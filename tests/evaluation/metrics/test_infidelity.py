@@ -22,9 +22,9 @@ def test_of_a_linear_model_the_gradient_foretells_noise_exactly(normalize):
     """Noise is the same in all channels, so that a map that is summed over channels can say all of it."""
     maps = weights().sum(0, keepdim=True).expand(3, -1, -1)
     metric = Infidelity(perturbation=Noise(), normalize=normalize)
-    found = scored(metric, additive(weights()), metric_batch.pixels(3, SIZE), maps)
-    assert value(found, "infidelity").tolist() == pytest.approx([0.0] * 3, abs=1e-9)
-    assert found.passes.tolist() == [33] * 3
+    scores = scored(metric, additive(weights()), metric_batch.pixels(3, SIZE), maps)
+    assert value(scores, "infidelity").tolist() == pytest.approx([0.0] * 3, abs=1e-9)
+    assert scores.passes.tolist() == [33] * 3
 
 
 @pytest.mark.parametrize("normalize", [True, False])
@@ -64,7 +64,7 @@ def test_every_value_is_captums_on_the_same_perturbations(kind, normalize):
     """
     model, pixels, maps = small(SIZE), metric_batch.pixels(3, SIZE), varied(3, 4) / 16
     metric = Infidelity(perturbation=kind(), normalize=normalize, draws=5)
-    found = value(scored(metric, model, pixels, maps, LABELS), "infidelity")
+    values = value(scored(metric, model, pixels, maps, LABELS), "infidelity")
     images = pixels.float() / 255
     given = metric_batch.batch(model, lambda *args: maps, pixels)
     perturb = kind().of(given, 0)
@@ -85,7 +85,7 @@ def test_every_value_is_captums_on_the_same_perturbations(kind, normalize):
     theirs = captum_infidelity(
         model, same, images, attributions, target=LABELS, n_perturb_samples=5, normalize=normalize
     )
-    torch.testing.assert_close(found.float(), theirs.float(), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(values.float(), theirs.float(), rtol=1e-3, atol=1e-5)
 
 
 def test_squares_have_their_side_and_every_place():

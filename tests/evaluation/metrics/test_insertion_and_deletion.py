@@ -64,11 +64,11 @@ def test_both_equal_rises_own_loop(mode, steps):
     model, pixels, maps = small(SIZE), metric_batch.pixels(3, SIZE), varied(3, SIZE)
     labels, step = torch.tensor([2, 0, 3]), N // steps
     expected = []
-    for image, one, label in zip(pixels, maps, labels.tolist(), strict=True):
+    for image, map_, label in zip(pixels, maps, labels.tolist(), strict=True):
         whole = ((image.float() / 255)[None] - model.mean) / model.std
         start, finish = (whole, torch.zeros_like(whole)) if mode == "deletion" else (torch.zeros_like(whole), whole)
         shown = start.clone()
-        order = np.flip(np.argsort(one.reshape(-1).numpy()), -1)
+        order = np.flip(np.argsort(map_.reshape(-1).numpy()), -1)
         scores = np.empty(steps + 1)
         for i in range(steps + 1):
             scores[i] = model.network(shown).softmax(1)[0, label].item()
@@ -77,9 +77,9 @@ def test_both_equal_rises_own_loop(mode, steps):
                 shown.view(3, -1)[:, coordinates] = finish.view(3, -1)[:, coordinates]
         expected.append((scores.sum() - scores[0] / 2 - scores[-1] / 2) / (len(scores) - 1))
     metric = {"deletion": Deletion, "insertion": Insertion}[mode](steps=steps, baseline="zero")
-    found = scored(metric, model, pixels, maps, labels)
-    assert value(found, mode).tolist() == pytest.approx(expected, abs=1e-6)
-    assert found.passes.tolist() == [steps + 1] * 3
+    ours = scored(metric, model, pixels, maps, labels)
+    assert value(ours, mode).tolist() == pytest.approx(expected, abs=1e-6)
+    assert ours.passes.tolist() == [steps + 1] * 3
 
 
 def test_where_maps_have_plateaus_the_raster_order_of_argsort_scores_something_else():

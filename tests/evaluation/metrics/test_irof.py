@@ -31,14 +31,14 @@ def test_equal_superpixels_of_equal_worth_give_a_half_whatever_the_map(monkeypat
     pixels = torch.full((1, 3, SIZE, SIZE), 200, dtype=torch.uint8)
     metric, model = IROF(baseline="black"), metric_batch.classifier(Brightness(), SIZE)
     for seed in range(3):
-        found = scored(metric, model, pixels, varied(1, 4, seed))
-        assert value(found, "irof").item() == pytest.approx(0.5, abs=1e-6)
-    assert found.passes.tolist() == [17]
+        scores = scored(metric, model, pixels, varied(1, 4, seed))
+        assert value(scores, "irof").item() == pytest.approx(0.5, abs=1e-6)
+    assert scores.passes.tolist() == [17]
 
 
 def test_it_equals_a_literal_re_write():
     model, pixels, maps = small(SIZE), patches(3), varied(3, SIZE)
-    found = scored(IROF(segments=20), model, pixels, maps, LABELS)
+    scores = scored(IROF(segments=20), model, pixels, maps, LABELS)
     for row, label in enumerate(LABELS.tolist()):
         image = pixels[row].float() / 255
         segments = slic(image.permute(1, 2, 0).double().numpy(), n_segments=20, compactness=10, start_label=0)
@@ -52,8 +52,8 @@ def test_it_equals_a_literal_re_write():
                 curve.append(model(left[None]).softmax(1)[0, label].item())
         ratio = np.array(curve) / curve[0]
         assert len(numbers) > 8
-        assert value(found, "irof")[row].item() == pytest.approx(1 - np.trapezoid(ratio) / len(numbers), abs=1e-5)
-        assert found.passes[row] == len(numbers) + 1
+        assert value(scores, "irof")[row].item() == pytest.approx(1 - np.trapezoid(ratio) / len(numbers), abs=1e-5)
+        assert scores.passes[row] == len(numbers) + 1
 
 
 def test_the_best_order_scores_above_the_worst():
@@ -82,17 +82,17 @@ def test_a_negative_logit_leaves_it_undefined_and_a_positive_one_orders_as_the_p
     metric, model = IROF(segments=16, baseline="black", reading="logit"), metric_batch.classifier(Logits(), SIZE)
     best, worst = (value(scored(metric, model, pixels, sign * maps), "irof").item() for sign in (1, -1))
     assert best > 0.55 > 0.45 > worst
-    found = scored(metric, model, pixels, maps, torch.tensor([1]))
-    assert value(found, "irof").isnan().all()
-    assert found.scores["irof"].reasons == (NOT_POSITIVE.format(reading="logit"),)
+    scores = scored(metric, model, pixels, maps, torch.tensor([1]))
+    assert value(scores, "irof").isnan().all()
+    assert scores.scores["irof"].reasons == (NOT_POSITIVE.format(reading="logit"),)
 
 
 def test_one_superpixel_and_a_class_without_probability_leave_it_undefined(monkeypatch):
     model, pixels = metric_batch.classifier(Brightness(), SIZE), patches(2)
-    found = scored(IROF(segments=16), model, pixels, varied(2, 8), torch.tensor([0, 2]))
-    assert found.scores["irof"].reasons == ("", "the class's probability is not above 0 on the whole image")
-    assert value(found, "irof").isnan().tolist() == [False, True]
+    scores = scored(IROF(segments=16), model, pixels, varied(2, 8), torch.tensor([0, 2]))
+    assert scores.scores["irof"].reasons == ("", "the class's probability is not above 0 on the whole image")
+    assert value(scores, "irof").isnan().tolist() == [False, True]
     monkeypatch.setattr(IROF, "superpixels", lambda self, image: torch.zeros(SIZE, SIZE, dtype=torch.long))
-    found = scored(IROF(segments=16), model, pixels, varied(2, 8))
-    assert found.scores["irof"].reasons == (ONE_SEGMENT,) * 2
-    assert found.passes.tolist() == [1, 1]
+    scores = scored(IROF(segments=16), model, pixels, varied(2, 8))
+    assert scores.scores["irof"].reasons == (ONE_SEGMENT,) * 2
+    assert scores.passes.tolist() == [1, 1]

@@ -38,10 +38,10 @@ def test_a_map_that_is_the_image_changes_by_the_noise_itself():
         shifts.append(images)
         return images.flatten(2).transpose(1, 2)
 
-    found, pixels = run(explain, radius=0.1, draws=20)
+    scores, pixels = run(explain, radius=0.1, draws=20)
     whole, *others = shifts
     changes = torch.stack([(other - whole).flatten(1).norm(dim=1) / whole.flatten(1).norm(dim=1) for other in others])
-    torch.testing.assert_close(value(found, NAME), changes.amax(0).double(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(value(scores, NAME), changes.amax(0).double(), rtol=1e-5, atol=0)
     torch.testing.assert_close(whole, pixels / 255)
     noise = torch.stack(others) - whole
     assert noise.abs().max() <= 0.1 + 1e-6
@@ -57,7 +57,7 @@ def test_it_is_captums_on_the_same_draws():
         shown.append(images)
         return gradients(model, images, rows)
 
-    found, _ = run(explain, model, draws=4, radius=0.05)
+    scores, _ = run(explain, model, draws=4, radius=0.05)
     images, *draws = shown
     theirs = sensitivity_max(
         lambda inputs: (gradients(model, inputs[0] if isinstance(inputs, tuple) else inputs, None),),
@@ -65,7 +65,7 @@ def test_it_is_captums_on_the_same_draws():
         perturb_func=lambda expanded: torch.stack(draws, 1).flatten(0, 1),
         n_perturb_samples=4,
     )
-    torch.testing.assert_close(value(found, NAME).float(), theirs, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(value(scores, NAME).float(), theirs, rtol=1e-4, atol=1e-6)
     assert (theirs > 0.01).all()
 
 
@@ -104,9 +104,9 @@ def test_a_map_of_zeros_and_one_that_is_not_finite_leave_it_undefined():
             maps[1] = torch.nan
         return maps
 
-    found, _ = run(explain)
-    assert found.scores[NAME].reasons == (ZERO, MAP_NOT_FINITE, "")
-    assert value(found, NAME).isnan().tolist() == [True, True, False]
+    scores, _ = run(explain)
+    assert scores.scores[NAME].reasons == (ZERO, MAP_NOT_FINITE, "")
+    assert value(scores, NAME).isnan().tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("radius", [0, -1, float("inf"), float("nan")])

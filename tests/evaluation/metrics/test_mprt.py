@@ -48,11 +48,11 @@ LAYERS = ["head", "second", "norm", "first", "place"]
 @pytest.mark.parametrize("method", [Edges(), Random(cells=6)])
 def test_a_map_of_the_input_alone_has_similarity_one_at_every_layer_and_is_flagged(model, method, cascading):
     metric = Mprt(cascading=cascading)
-    found = metric(batch(model, by(method), pixels(3, SIZE))).scores
+    scores = metric(batch(model, by(method), pixels(3, SIZE))).scores
     for measure in ("spearman", "ssim"):
         for name in [f"{metric.name}_{measure}", *(f"{metric.name}_{measure}/{layer}" for layer in LAYERS)]:
-            assert found[name].values.tolist() == [1.0] * 3  # exactly: what is nearly 1 would be ranked
-    assert found[f"{metric.name}_looks_at_model"].values.tolist() == [0.0] * 3
+            assert scores[name].values.tolist() == [1.0] * 3  # exactly: what is nearly 1 would be ranked
+    assert scores[f"{metric.name}_looks_at_model"].values.tolist() == [0.0] * 3
 
 
 def test_methods_whose_maps_do_not_change_share_the_last_rank():
@@ -67,35 +67,37 @@ def test_methods_whose_maps_do_not_change_share_the_last_rank():
 
 
 def test_a_method_that_looks_at_the_model_is_not_flagged(model):
-    found = Mprt()(batch(model, by(GradCAM(layer="second")), pixels(3, SIZE))).scores
-    assert found["mprt_looks_at_model"].values.tolist() == [1.0] * 3
-    assert (found["mprt_spearman"].values < 1).all()
+    scores = Mprt()(batch(model, by(GradCAM(layer="second")), pixels(3, SIZE))).scores
+    assert scores["mprt_looks_at_model"].values.tolist() == [1.0] * 3
+    assert (scores["mprt_spearman"].values < 1).all()
 
 
 def literal(model, images, metric):
     """The definition, written out: networks one after another, maps compared one by one."""
-    method, found = by(Gradient()), []
+    method, correlations = by(Gradient()), []
     rows = torch.arange(len(images))
     original = method(model, images.float() / 255, rows).abs().numpy()
     with randomised(model, metric.granularity, metric.seed) as layers:
         for layer in layers.names:
             layers.randomise(layer)
             maps = method(model, images.float() / 255, rows).abs().numpy()
-            found.append([spearmanr(one.ravel(), other.ravel())[0] for one, other in zip(original, maps, strict=True)])
+            correlations.append(
+                [spearmanr(one.ravel(), other.ravel())[0] for one, other in zip(original, maps, strict=True)]
+            )
             if not metric.cascading:
                 layers.restore(layer)
-    return np.array(found)
+    return np.array(correlations)
 
 
 @pytest.mark.parametrize("cascading", [True, False])
 def test_the_scores_are_those_of_the_definition_written_out(model, cascading):
     metric, images = Mprt(cascading=cascading), pixels(5, SIZE)
-    found = metric(batch(model, by(Gradient()), images)).scores
+    scores = metric(batch(model, by(Gradient()), images)).scores
     expected = literal(model, images, metric)
     for layer, values in zip(LAYERS, expected, strict=True):
-        assert found[f"{metric.name}_spearman/{layer}"].values.numpy() == pytest.approx(values)
+        assert scores[f"{metric.name}_spearman/{layer}"].values.numpy() == pytest.approx(values)
     # the unchanged network, which Quantus averages in, has no part in the mean
-    assert found[f"{metric.name}_spearman"].values.numpy() == pytest.approx(expected.mean(0))
+    assert scores[f"{metric.name}_spearman"].values.numpy() == pytest.approx(expected.mean(0))
 
 
 def test_both_orders_agree_on_the_first_layer_and_not_on_the_last(model):
@@ -134,14 +136,14 @@ def test_a_flagged_map_of_a_random_network_is_undefined_and_named(model, value, 
 
     model.network.norm.weight.data.uniform_()
     before = model.network.norm.weight.clone()
-    found = Mprt(cascading=False)(batch(model, explain, pixels(3, SIZE))).scores
-    of_layer = found["mprt_independent_ssim/norm"]
+    scores = Mprt(cascading=False)(batch(model, explain, pixels(3, SIZE))).scores
+    of_layer = scores["mprt_independent_ssim/norm"]
     assert of_layer.values.isnan().tolist() == [False, True, False]
     assert of_layer.reasons == ("", f"{flag} map with norm randomised", "")
-    mean = found["mprt_independent_ssim"]
+    mean = scores["mprt_independent_ssim"]
     assert mean.values.isnan().tolist() == [False, True, False]
     assert mean.reasons[1] == f"{flag} map with norm randomised; in all 1 of 5 layers"
-    assert found["mprt_independent_spearman/head"].values.tolist() == pytest.approx([1, 1, 1])
+    assert scores["mprt_independent_spearman/head"].values.tolist() == pytest.approx([1, 1, 1])
 
 
 def test_the_model_is_what_it_was_also_behind_an_exception(model):
@@ -167,36 +169,36 @@ def test_every_image_is_explained_once_a_network_and_progress_adds_up(model):
         rows.extend(chosen.tolist())
         return explain(model, images, chosen)
 
-    given = batch(model, counting, pixels(8, SIZE), done.append)
+    explained = batch(model, counting, pixels(8, SIZE), done.append)
     rows.clear()
-    Mprt()(given)
+    Mprt()(explained)
     assert sorted(rows) == sorted(6 * list(range(8)))  # the trained network and five others
     assert sum(done) == pytest.approx(8)
 
 
-def written_out_ssim(one, other, high):
+def written_out_ssim(original, changed, high):
     """Wang et al. 2004, equation 13, Gaussian window of 11 px, sigma 1.5, the image mirrored at its border."""
 
     def blur(image):
         return gaussian_filter(image, 1.5, truncate=3.5, mode="mirror")
 
     first, second = (0.01 * high) ** 2, (0.03 * high) ** 2
-    mean, of_other = blur(one), blur(other)
-    covariance = blur(one * other) - mean * of_other
-    spread = blur(one**2) - mean**2 + blur(other**2) - of_other**2
-    alike = (2 * mean * of_other + first) * (2 * covariance + second)
-    return (alike / ((mean**2 + of_other**2 + first) * (spread + second))).mean()
+    mean, of_changed = blur(original), blur(changed)
+    covariance = blur(original * changed) - mean * of_changed
+    spread = blur(original**2) - mean**2 + blur(changed**2) - of_changed**2
+    alike = (2 * mean * of_changed + first) * (2 * covariance + second)
+    return (alike / ((mean**2 + of_changed**2 + first) * (spread + second))).mean()
 
 
 @pytest.mark.parametrize(("absolute", "high"), [(True, 1.0), (False, 2.0)])
 def test_ssim_is_that_of_wang_on_maps_scaled_to_one(absolute, high):
-    one, other = torch.randn(2, 2, 20, 20, generator=torch.Generator().manual_seed(0))
-    found = similarity(one, 7 * other, 20, absolute, "head")["ssim"].values
+    first, second = torch.randn(2, 2, 20, 20, generator=torch.Generator().manual_seed(0))
+    values = similarity(first, 7 * second, 20, absolute, "head")["ssim"].values
     for number in range(2):
-        maps = [part[number].double().numpy() for part in (one, other)]
+        maps = [part[number].double().numpy() for part in (first, second)]
         maps = [np.abs(part) if absolute else part for part in maps]
         expected = written_out_ssim(*(part / np.abs(part).max() for part in maps), high)
-        assert found[number].item() == pytest.approx(expected, abs=1e-5)
+        assert values[number].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_magnitudes_do_not_tell_a_map_from_its_negative_and_signs_do():

@@ -48,15 +48,15 @@ class Seen:
 @pytest.mark.parametrize("metric", [Insertion(), Deletion(), CompletenessSoundness()])
 def test_a_hundred_images_of_28_steps_cost_2800_forwards_and_at_most_a_tenth_more(metric):
     seen = Seen(small(16))
-    found = scored(metric, seen, metric_batch.pixels(100, 16), varied(100, 7))
+    scores = scored(metric, seen, metric_batch.pixels(100, 16), varied(100, 7))
     assert 2800 <= sum(seen.passes) <= 1.1 * 2800
     assert set(seen.passes) == {CPU_PASS}
-    assert 2800 <= found.passes.sum() <= sum(seen.passes)
+    assert 2800 <= scores.passes.sum() <= sum(seen.passes)
 
 
 def test_inputs_are_made_for_one_pass_at_a_time():
     pixels = metric_batch.pixels(5, 8)
-    given = metric_batch.batch(small(8), lambda *args: varied(5, 8), pixels)
+    explained = metric_batch.batch(small(8), lambda *args: varied(5, 8), pixels)
     made, answered, waiting = 0, 0, []
 
     def inputs(row, image):
@@ -71,7 +71,7 @@ def test_inputs_are_made_for_one_pass_at_a_time():
         answered += len(labels)
         return logits[:, 0]
 
-    found = perturbation.read_answers(given, inputs, read)
+    found = perturbation.read_answers(explained, inputs, read)
     assert [len(of_image) for of_image in found] == [7] * 5
     assert max(waiting) <= CPU_PASS
 
@@ -80,12 +80,12 @@ def test_inputs_are_made_for_one_pass_at_a_time():
 def test_a_batch_that_does_not_fit_is_halved_and_changes_no_score(metric):
     model, pixels, maps = small(16), metric_batch.pixels(3, 16), varied(3, 7)
     size = BatchSize(8)
-    found = scored(metric, Seen(model, at_most=2), pixels, maps, batch_size=size)
+    scores = scored(metric, Seen(model, at_most=2), pixels, maps, batch_size=size)
     whole = scored(metric, model, pixels, maps)
     assert size.size == 2
     for name, score in whole.scores.items():
-        torch.testing.assert_close(value(found, name), score.values, rtol=1e-4, atol=1e-6)
-    assert torch.equal(found.passes, whole.passes)
+        torch.testing.assert_close(value(scores, name), score.values, rtol=1e-4, atol=1e-6)
+    assert torch.equal(scores.passes, whole.passes)
 
 
 @each_metric
@@ -109,9 +109,9 @@ def test_the_normalisation_is_read_off_the_model_without_running_it():
     model.mean.copy_(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
     model.std.copy_(torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
     model.network.forward = lambda images: pytest.fail("the network ran")
-    found = Normalisation.of(model, torch.device("cpu"))
-    torch.testing.assert_close(found.mean, model.mean[0])
-    torch.testing.assert_close(found.std, model.std[0])
+    normalisation = Normalisation.of(model, torch.device("cpu"))
+    torch.testing.assert_close(normalisation.mean, model.mean[0])
+    torch.testing.assert_close(normalisation.std, model.std[0])
 
 
 @pytest.mark.parametrize(

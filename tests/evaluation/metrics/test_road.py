@@ -34,14 +34,14 @@ def theirs(metric, model, pixels, maps):
 def test_without_noise_and_ties_all_three_are_those_of_pytorch_grad_cam(oracle):
     model, pixels = small(SIZE), metric_batch.pixels(3, SIZE)
     maps = varied(3, SIZE) / SIZE**2  # it takes 1 - map for the reverse order
-    found = scored(ROAD(noise=0), model, pixels, maps, LABELS)
+    scores = scored(ROAD(noise=0), model, pixels, maps, LABELS)
     for name, metric in (
         ("road", oracle.ROADCombined),
         ("road_morf", oracle.ROADMostRelevantFirstAverage),
         ("road_lerf", oracle.ROADLeastRelevantFirstAverage),
     ):
-        assert value(found, name).tolist() == pytest.approx(theirs(metric(), model, pixels, maps), abs=1e-6)
-    assert found.passes.tolist() == [19] * 3
+        assert value(scores, name).tolist() == pytest.approx(theirs(metric(), model, pixels, maps), abs=1e-6)
+    assert scores.passes.tolist() == [19] * 3
 
 
 def imputed(pixels, maps, percentile, size=SIZE):
@@ -84,13 +84,15 @@ def test_of_a_linear_ramp_the_interior_is_restored_exactly_and_the_border_is_not
 
 def test_the_combination_is_half_the_difference_and_turns_around_with_the_map():
     model, pixels, maps = small(SIZE), metric_batch.pixels(3, SIZE), varied(3, SIZE)
-    found, turned = (scored(ROAD(), model, pixels, sign * maps, LABELS) for sign in (1, -1))
-    torch.testing.assert_close(value(found, "road"), (value(found, "road_lerf") - value(found, "road_morf")) / 2)
-    torch.testing.assert_close(value(turned, "road"), -value(found, "road"))
+    scores, turned = (scored(ROAD(), model, pixels, sign * maps, LABELS) for sign in (1, -1))
+    torch.testing.assert_close(value(scores, "road"), (value(scores, "road_lerf") - value(scores, "road_morf")) / 2)
+    torch.testing.assert_close(value(turned, "road"), -value(scores, "road"))
 
 
 def test_noise_is_drawn_by_the_seed():
     model, pixels, maps = small(SIZE), metric_batch.pixels(2, SIZE), varied(2, SIZE)
-    one, again, other = (value(scored(ROAD(noise=0.2, seed=seed), model, pixels, maps), "road") for seed in (0, 0, 1))
-    assert torch.equal(one, again)
-    assert not torch.equal(one, other)
+    first, again, reseeded = (
+        value(scored(ROAD(noise=0.2, seed=seed), model, pixels, maps), "road") for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, reseeded)

@@ -34,9 +34,9 @@ def test_scale_sign_and_place_change_nothing():
 
 def test_the_metric_spends_no_pass():
     model = classifier(nn.Identity(), 8)
-    found = Sparseness()(batch(model, lambda model, images, rows: images.mean(1), pixels(3, 8)))
-    assert found.passes == 0
-    assert list(found.scores) == ["sparseness"]
+    scores = Sparseness()(batch(model, lambda model, images, rows: images.mean(1), pixels(3, 8)))
+    assert scores.passes == 0
+    assert list(scores.scores) == ["sparseness"]
 
 
 def test_it_is_quantus_but_for_what_is_added_to_every_cell_there():

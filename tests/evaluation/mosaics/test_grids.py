@@ -77,9 +77,9 @@ def test_maps_of_mosaics_are_kept_by_the_pool_and_the_seed_where_a_method_draws_
         settings = SimpleNamespace(seed=seed, method=SimpleNamespace(name="m"), store=SimpleNamespace(shard_size=4))
         images = SimpleNamespace(pool_digest=pool_digest, records=())
         source = SimpleNamespace(name="net", identity=dict)
-        given = {"settings": settings, "images": images, "source": source, "method": method, "fill": None}
-        given["label_policy"] = None
-        keys: Any = Keys(open_set=lambda kind, name, identity, *sizes: identity, **given)
+        options = {"settings": settings, "images": images, "source": source, "method": method, "fill": None}
+        options["label_policy"] = None
+        keys: Any = Keys(open_set=lambda kind, name, identity, *sizes: identity, **options)
         return keys.mosaics(method, "gridpg", {"grids": "g"}, 8)
 
     drawing, plain = GradientSHAP(), GradCAM()

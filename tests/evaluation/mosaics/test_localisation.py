@@ -420,9 +420,9 @@ def test_the_sure_images_are_found_shard_by_shard(tmp_path):
     )
     tracemalloc.start()
     try:
-        found = Localisation(protocol="gridpg", confidence=0.9).pool(job)
+        pool = Localisation(protocol="gridpg", confidence=0.9).pool(job)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert found == [number for number in range(count) if number % 7 and number % 5 and number != 3]
+    assert pool == [number for number in range(count) if number % 7 and number % 5 and number != 3]
     assert peak < 4 * count * (classes + 1280) / 3

@@ -41,10 +41,10 @@ def test_a_job_on_mosaics_leaves_rows_and_summary_and_computes_each_map_once(cli
     assert read_localisation(tmp_path / "job").equals(rows)
     # another method, layer or smoothing: other maps of the same mosaics
     assert cli(*words, "method=layercam", "layer=middle", "smooth.k=9", report=True)[0] == 0
-    other = read_localisation(tmp_path / "job")
-    assert other["image_id"].tolist() == rows["image_id"].tolist()
-    assert other["layer"].unique().tolist() == ["blocks.2"]
-    assert not np.allclose(other["localisation"], rows["localisation"])
+    another = read_localisation(tmp_path / "job")
+    assert another["image_id"].tolist() == rows["image_id"].tolist()
+    assert another["layer"].unique().tolist() == ["blocks.2"]
+    assert not np.allclose(another["localisation"], rows["localisation"])
     assert (tmp_path / "job" / AGGATT).is_file()
     assert (tmp_path / "job" / "report" / "index.html").is_file()
 
@@ -69,9 +69,9 @@ def test_an_image_that_vanishes_after_it_was_classified_stops_the_job_and_no_map
     path, load_job = tmp_path / "images" / kept, models.load_job
     before = path.read_bytes()
 
-    def vanishing(*given):
+    def vanishing(*arguments):
         path.unlink()
-        return load_job(*given)
+        return load_job(*arguments)
 
     monkeypatch.setattr(models, "load_job", vanishing)
     code, out, err = cli(*words, "method=gc", "hydra.run.dir=job")

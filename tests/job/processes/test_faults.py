@@ -204,10 +204,10 @@ def test_a_batch_that_is_too_large_for_the_memory_is_halved(start, undisturbed, 
     worker = start("job", faults={"little_memory": [1]})
     assert worker.wait() == 0, worker.text()
     assert "going on with batch_size 1" in worker.text()
-    found = read_rows(tmp_path / "job")
-    assert found["image_id"].equals(undisturbed["image_id"])
+    rows = read_rows(tmp_path / "job")
+    assert rows["image_id"].equals(undisturbed["image_id"])
     # another batch size may round differently (docs/adr/0003)
-    assert (found["p_predicted"] - undisturbed["p_predicted"]).abs().max() < 1e-4
+    assert (rows["p_predicted"] - undisturbed["p_predicted"]).abs().max() < 1e-4
     assert "at batch_size 1" in refused(start("none", cache="none", faults={"little_memory": [0]}))
 
 

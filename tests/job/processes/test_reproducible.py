@@ -49,9 +49,9 @@ def test_another_run_of_the_same_command_gives_the_same_bits_and_another_seed_ot
     workers = [start("one", cache="one"), start("again", cache="two"), start("other", "seed=1", cache="three")]
     for worker in workers:
         assert worker.wait() == 0, worker.text()
-    one, again, other = (read_rows(tmp_path / name) for name in ("one", "again", "other"))
-    assert one.equals(again)
-    assert not one["p_predicted"].equals(other["p_predicted"])
+    first, again, reseeded = (read_rows(tmp_path / name) for name in ("one", "again", "other"))
+    assert first.equals(again)
+    assert not first["p_predicted"].equals(reseeded["p_predicted"])
     ran = json.loads((tmp_path / "one" / "environment.json").read_text())
     assert ran["packages"]["torch"]
     assert ran["host"]

@@ -58,12 +58,12 @@ def after_listing(path: str, change: str) -> None:
     """An image vanishes or becomes another one when the data set has been listed, before any is decoded."""
     load_job = models.load_job
 
-    def changed(*given):
+    def changed(*arguments):
         if change == "vanish":
             Path(path).unlink()
         else:
             Image.new("RGB", (60, 60), "red").save(path)
-        return load_job(*given)
+        return load_job(*arguments)
 
     models.load_job = changed
 
@@ -88,7 +88,7 @@ def lost_logger(seconds: float) -> None:
     """W&B's own process is killed so long after it has started."""
     make_logger = tracking.make_logger
 
-    def made(config):
+    def make_and_kill(config):
         logger = make_logger(config)
         assert logger is not None
         assert logger.experiment.id
@@ -99,17 +99,17 @@ def lost_logger(seconds: float) -> None:
         time.sleep(seconds)
         return logger
 
-    tracking.make_logger = made
+    tracking.make_logger = make_and_kill
 
 
 def _children() -> set[str]:
     """Process ids of this one's children; W&B's has a session of its own."""
-    found = set()
+    children = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             if stat.read_text().rpartition(")")[2].split()[1] == str(os.getpid()):
-                found.add(stat.parent.name)
-    return found
+                children.add(stat.parent.name)
+    return children
 
 
 FAULTS = {fault.__name__: fault for fault in (jumping_clock, after_listing, little_memory, lost_logger)}

@@ -32,23 +32,23 @@ def collection(drops, labels, paths=None):
 
 def test_typical_images_are_nearest_to_the_median_drop_one_a_class():
     drops = [0.5, 0.625, 0.75, 0.25, 0.5, 0.0, 1.0]  # median 0.5
-    found = collection(drops, [0, 0, 1, 1, 0, 2, 2])
+    pictures = collection(drops, [0, 0, 1, 1, 0, 2, 2])
     # 0 is nearest (a tie with 4 goes by order), then the nearest of the other classes, then the seconds
-    assert typical_images(found, found.sets["woof"], "soft", 7) == [0, 2, 5, 4, 3, 6, 1]
+    assert typical_images(pictures, pictures.sets["woof"], "soft", 7) == [0, 2, 5, 4, 3, 6, 1]
 
 
 def test_an_image_without_a_number_is_never_typical():
-    found = collection([np.nan, 0.2, np.nan], [0, 0, 1])
-    assert typical_images(found, found.sets["woof"], "soft", 4) == [1]
-    assert typical_images(found, found.sets["woof"], "area30", 4) == []
+    pictures = collection([np.nan, 0.2, np.nan], [0, 0, 1])
+    assert typical_images(pictures, pictures.sets["woof"], "soft", 4) == [1]
+    assert typical_images(pictures, pictures.sets["woof"], "area30", 4) == []
 
 
 def test_named_images_come_in_the_order_of_their_names_and_unknown_ones_are_refused():
-    found = collection([0.1, 0.2, 0.3], [0, 0, NONE])
-    assert named_images(found.sets["woof"], ["i2", "i0"]) == [2, 0]
-    found.refuse_unknown(["i2", "i0"])
+    pictures = collection([0.1, 0.2, 0.3], [0, 0, NONE])
+    assert named_images(pictures.sets["woof"], ["i2", "i0"]) == [2, 0]
+    pictures.refuse_unknown(["i2", "i0"])
     with pytest.raises(InputError, match="got 'i9'; there is 'i"):
-        found.refuse_unknown(["i0", "i9"])
+        pictures.refuse_unknown(["i0", "i9"])
 
 
 def test_keep_weights_of_equal_area_are_the_region_that_was_kept():
@@ -80,10 +80,10 @@ def test_a_drawn_feature_is_what_the_source_sees_times_its_map(tmp_path):
 
 
 def test_an_image_that_is_gone_and_a_map_that_was_not_kept_are_said():
-    found = collection([0.5], [0], ["/nowhere.jpg"])
-    figure = draw_examples(found.cells, found.sets["woof"], [0], {}, "soft")
+    pictures = collection([0.5], [0], ["/nowhere.jpg"])
+    figure = draw_examples(pictures.cells, pictures.sets["woof"], [0], {}, "soft")
     said = [text.get_text() for panel in figure.axes for text in panel.texts]
     assert said == ["image not at hand", "not drawn"]
-    found.cells[0].maps = None
-    figure = draw_examples(found.cells, found.sets["woof"], [0], {}, "soft")
+    pictures.cells[0].maps = None
+    figure = draw_examples(pictures.cells, pictures.sets["woof"], [0], {}, "soft")
     assert "no map\nkept" in [text.get_text() for panel in figure.axes for text in panel.texts]

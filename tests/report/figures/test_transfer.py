@@ -136,11 +136,11 @@ def test_the_scatter_has_a_panel_for_each_correlation_and_says_it():
             "within_family": [True, True, False, True],
         }
     )
-    found = pd.DataFrame(
+    correlations = pd.DataFrame(
         [("gc", "", "agreement", 0.87, 0.5, 1.0, 0.04, 3, 2), ("gc", "", "cka", *[np.nan] * 4, 3, 2)],
         columns=["method", "variant", "measure", "rho", "low", "high", "p", "pairs", "models"],
     )
-    figure = transfer_against_likeness(pairs, found)
+    figure = transfer_against_likeness(pairs, correlations)
     first, second = ([points.get_offsets().tolist() for points in panel.collections] for panel in figure.axes)
     assert first == [[pytest.approx([80, 70]), pytest.approx([80, 60])], [pytest.approx([50, 20])]]
     assert second[1] == [pytest.approx([0.4, 20])]

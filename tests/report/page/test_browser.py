@@ -120,10 +120,12 @@ def test_filters_narrow_the_images_and_the_address_keeps_them(open_page, hostile
 def test_the_order_is_by_drop_and_by_retention_of_the_probability(open_page):
     page = open_page("browse.html")
     by_drop = [0.7, 0.1, 0.1, 0.05, 0.0]
-    found = [text.split("P(")[1].rpartition(") ")[2].split(" → ") for text in choose(page, sort="drop-")]
-    assert [round(float(before) - float(after), 2) for before, after in found] == pytest.approx(by_drop, abs=0.011)
-    found = [text.split("P(")[1].rpartition(") ")[2].split(" → ") for text in choose(page, sort="kept+")]
-    ratios = [float(after) / float(before) for before, after in found]
+    probabilities = [text.split("P(")[1].rpartition(") ")[2].split(" → ") for text in choose(page, sort="drop-")]
+    assert [round(float(before) - float(after), 2) for before, after in probabilities] == pytest.approx(
+        by_drop, abs=0.011
+    )
+    probabilities = [text.split("P(")[1].rpartition(") ")[2].split(" → ") for text in choose(page, sort="kept+")]
+    ratios = [float(after) / float(before) for before, after in probabilities]
     assert ratios == sorted(ratios)
 
 
@@ -164,11 +166,11 @@ def test_the_page_and_fig_1_show_the_region_that_was_evaluated(open_page, raw_ma
     page = open_page("browse.html")
     tiles(page)
     places = [sorted(image_ids).index(image_id) for image_id in image_ids]
-    found = page.evaluate(REGIONS, places)
+    regions = page.evaluate(REGIONS, places)
     kept = read_small_maps(jobs / "gc")
     for row, region in enumerate(evaluated.numpy()):
         assert abs(region.mean() - 0.3) < 0.02
-        assert found[row] == region.flatten().tolist()
+        assert regions[row] == region.flatten().tolist()
         assert np.array_equal(keep_weights(kept, row, "area30")[1::2, 1::2], region)
     assert not np.array_equal(evaluated[1], evaluated[2])
 

@@ -14,22 +14,22 @@ def collected(run):
 
 
 def test_every_row_has_its_place(jobs, hostile):
-    found = collected(jobs)
-    images = found.sets[hostile]
+    pictures = collected(jobs)
+    images = pictures.sets[hostile]
     assert images.ids == sorted(images.ids)
-    assert [cell.name for cell in found.cells] == ["e7 · GC", f"{hostile} · SS"]
+    assert [cell.name for cell in pictures.cells] == ["e7 · GC", f"{hostile} · SS"]
     rows = pd.concat([pd.read_parquet(job.folder / "rows.parquet") for job in find_jobs(jobs)])
     checked = 0
     for row in rows.itertuples():
-        cell = next(cell for cell in found.cells if cell.key["source"] == row.source)
+        cell = next(cell for cell in pictures.cells if cell.key["source"] == row.source)
         block = cell.blocks[row.target]
         image, arm = images.ids.index(row.image_id), block.arms.index(row.arm)
-        assert found.classes[images.labels[image]] == row.label
-        assert found.classes[block.predicted[image, arm]] == row.predicted
-        assert [found.classes[code] for code in block.top5[image, arm] if code != NONE] == list(row.top5)
+        assert pictures.classes[images.labels[image]] == row.label
+        assert pictures.classes[block.predicted[image, arm]] == row.predicted
+        assert [pictures.classes[code] for code in block.top5[image, arm] if code != NONE] == list(row.top5)
         assert block.numbers["p_explained"][image, arm] == np.float32(row.p_explained)
         assert images.paths[image] == row.path
-        assert found.classes[cell.explained[image]] == row.explained
+        assert pictures.classes[cell.explained[image]] == row.explained
         checked += 1
     assert checked == 3 * 3 * 5
 
@@ -51,9 +51,9 @@ def test_rows_that_are_not_there_are_nothing_and_not_zero(jobs):
 
 
 def test_the_drop_is_paired(jobs):
-    found = collected(jobs)
-    drop = found.cells[0].blocks["e7"].drop("soft")
-    by_id = dict(zip(next(iter(found.sets.values())).ids, drop.tolist(), strict=True))
+    pictures = collected(jobs)
+    drop = pictures.cells[0].blocks["e7"].drop("soft")
+    by_id = dict(zip(next(iter(pictures.sets.values())).ids, drop.tolist(), strict=True))
     assert by_id["owl/1.jpg"] == pytest.approx(0.7, abs=1e-6)
     assert by_id["__proto__/2.jpg"] == 0
 

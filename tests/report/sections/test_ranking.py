@@ -107,9 +107,9 @@ def test_what_is_undefined_is_counted_with_its_reason_and_a_blind_method_is_mark
 
 
 def test_metrics_that_order_methods_the_other_way_round_are_seen_to_disagree(written):
-    found = pd.read_csv(written.folder / "metric_agreement.csv").set_index(["units", "first", "second"])
-    assert found.loc[("methods", "deletion", "insertion"), "rho"].item() == pytest.approx(-1)
-    assert found.loc[("images", "deletion", "insertion"), "rho"].item() == pytest.approx(-1)
+    agreements = pd.read_csv(written.folder / "metric_agreement.csv").set_index(["units", "first", "second"])
+    assert agreements.loc[("methods", "deletion", "insertion"), "rho"].item() == pytest.approx(-1)
+    assert agreements.loc[("images", "deletion", "insertion"), "rho"].item() == pytest.approx(-1)
     spread = pd.read_csv(written.folder / "rank_spread.csv").set_index("method")
     assert spread.loc["ig", ["best", "worst", "spread"]].tolist() == [0.5, 0.5, 0]
     lines = (written.folder / "rank_spread.md").read_text()
@@ -121,9 +121,9 @@ def test_with_transfer_it_is_said_which_metric_foretells_it(run):
     transfer(run)
     jobs = find_jobs(run)
     rows = gather([job_rows(job) for job in jobs if (job.folder / ROWS).is_file()])
-    found, _ = gather_scores([job_scores(job) for job in jobs if not (job.folder / ROWS).is_file()])
-    links = [(part, metric_links(part)) for part in transferred(found, compare(rows), rows, jobs)]
-    table = link_table(found, links)
+    scored, _ = gather_scores([job_scores(job) for job in jobs if not (job.folder / ROWS).is_file()])
+    links = [(part, metric_links(part)) for part in transferred(scored, compare(rows), rows, jobs)]
+    table = link_table(scored, links)
     numbers = table.numbers.set_index("metric")
     assert numbers.loc[["insertion", "deletion"], "over_cells"].tolist() == pytest.approx([1, -1])
     assert numbers.loc[["insertion", "deletion"], "over_cells_p"].tolist() == pytest.approx([2 / 120] * 2)
@@ -161,29 +161,29 @@ def test_marks_of_fourteen_methods_on_eight_sources_are_told_apart():
 
 
 @pytest.mark.parametrize(
-    ("sources", "methods", "said"),
+    ("sources", "methods", "note"),
     [
         (1, 14, ""),
         (1, 15, " Marks repeat: 15 methods share 14 colours and fillings."),
         (9, 2, " Marks repeat: 9 sources share 8 shapes."),
     ],
 )
-def test_where_marks_repeat_the_caption_says_so(sources, methods, said):
+def test_where_marks_repeat_the_caption_says_so(sources, methods, note):
     cells = [(f"s{source}", f"m{method}") for source in range(sources) for method in range(methods)]
     above = np.arange(len(cells)) / 100
     scores = scored_maps(above[None, :, None], {"insertion": "higher"}, cells)
     part = Transferred(scores, "black", above, np.full((1, len(cells)), NAN))
     captions = {made.stem: made.caption for made in link_figures(part, metric_links(part))}
-    assert captions["metric_transfer"].partition("is better.")[2] == said
+    assert captions["metric_transfer"].partition("is better.")[2] == note
 
 
 def test_too_few_methods_are_said_to_be_too_few():
     above = np.arange(4) / 10
     scores = scored_maps(np.tile(above[:, None], (IMAGES, 1, 1)), {"insertion": "higher"})
     part = Transferred(scores, "black", above, np.full((IMAGES, 4), NAN))
-    made = link_table([scores], [(part, metric_links(part))])
-    assert made.printed.iloc[0].tolist() == ["insertion ↑", "–", "–", "0", "0", "0", "–", "0"]
-    (note,) = made.printed.attrs["footnotes"]
+    table = link_table([scores], [(part, metric_links(part))])
+    assert table.printed.iloc[0].tolist() == ["insertion ↑", "–", "–", "0", "0", "0", "–", "0"]
+    (note,) = table.printed.attrs["footnotes"]
     assert note.startswith("Too few cells: at most 4 methods of a source have both scores and transfer")
 
 

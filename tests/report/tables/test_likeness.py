@@ -19,13 +19,13 @@ pytestmark = pytest.mark.usefixtures("few_resamples")
 MODELS = ("a", "b", "c")  # six pairs
 
 
-def pairs(above, agreement, **given):
+def pairs(above, agreement, **columns):
     ends = list(combinations("abcd", 2))[: len(above)]
     frame = pd.DataFrame(ends, columns=["source", "target"]).assign(
         above_control=above, agreement=agreement, cka=np.nan
     )
     constant = {"label_policy": "predicted", "fill": "black", "data": "woof", "method": "gc", "variant": ""}
-    return frame.assign(**constant | {"arm": "soft", "random_weights": False} | given)
+    return frame.assign(**constant | {"arm": "soft", "random_weights": False} | columns)
 
 
 def test_the_correlation_is_spearmans_over_the_pairs_of_the_arm():
@@ -58,14 +58,14 @@ def grid(gathered_cell, models):
 
 
 def test_the_table_prints_every_pair_once_and_the_correlation_beneath(gathered_cell):
-    made = likeness_table(grid(gathered_cell, MODELS), [JobFolder(Path("0"))], "soft")
-    assert made is not None
-    assert len(made.printed) == 6
-    line = made.printed[(made.printed["Source"] == "a") & (made.printed["Target"] == "b")].iloc[0]
+    table = likeness_table(grid(gathered_cell, MODELS), [JobFolder(Path("0"))], "soft")
+    assert table is not None
+    assert len(table.printed) == 6
+    line = table.printed[(table.printed["Source"] == "a") & (table.printed["Target"] == "b")].iloc[0]
     assert (line["Agreement (%)"], line["CKA"]) == ("70.0", "\N{EN DASH}")
     assert line["Above control (points)"].startswith(f"{100 * (4 / 7 - 2 / 7):.1f} [")
-    assert "Spearman's rho" in made.printed.attrs["footnotes"][0]
-    assert "over 6 pairs" in made.printed.attrs["footnotes"][0]
+    assert "Spearman's rho" in table.printed.attrs["footnotes"][0]
+    assert "over 6 pairs" in table.printed.attrs["footnotes"][0]
 
 
 @pytest.mark.parametrize(("models", "arm"), [(("a", "b"), "soft"), (MODELS, "area30"), ((), "soft")])

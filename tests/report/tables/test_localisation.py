@@ -36,11 +36,11 @@ def scores():
 
 @pytest.mark.slow
 def test_every_pair_has_scipys_rho_inside_its_interval_and_those_with_the_best_are_printed(scores):
-    made = localisation_agreement_table([job(name, values) for name, values in zip("abc", scores, strict=True)])
-    found = made.numbers.set_index(["first", "second"])
-    assert set(found.index) == {("a", "b"), ("a", "c"), ("b", "c")}
-    assert list(made.printed["Method"]) == ["b", "c"]
-    for (first, second), line in found.iterrows():
+    table = localisation_agreement_table([job(name, values) for name, values in zip("abc", scores, strict=True)])
+    numbers = table.numbers.set_index(["first", "second"])
+    assert set(numbers.index) == {("a", "b"), ("a", "c"), ("b", "c")}
+    assert list(table.printed["Method"]) == ["b", "c"]
+    for (first, second), line in numbers.iterrows():
         one, other = (scores["abc".index(name)] for name in (first, second))
         assert line["rho"] == pytest.approx(spearmanr(one, other).statistic)
         assert (line["rho_low"] < line["rho"] < line["rho_high"]) == (first == "a")
@@ -71,10 +71,10 @@ def test_mosaics_are_drawn_whole():
 
 @pytest.mark.slow
 def test_cells_that_all_score_alike_have_no_correlation():
-    made = localisation_agreement_table([job("a", np.ones(40)), job("b", np.linspace(0, 0.9, 40))])
-    assert np.isnan(made.numbers["rho"][0])
-    assert list(made.printed["Spearman's rho"]) == ["–"]
-    assert list(made.printed["Localises best"]) == ["b"]  # of those that put the cells in an order
+    table = localisation_agreement_table([job("a", np.ones(40)), job("b", np.linspace(0, 0.9, 40))])
+    assert np.isnan(table.numbers["rho"][0])
+    assert list(table.printed["Spearman's rho"]) == ["–"]
+    assert list(table.printed["Localises best"]) == ["b"]  # of those that put the cells in an order
 
 
 def test_too_few_mosaics_give_no_table(scores):

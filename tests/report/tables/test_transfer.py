@@ -20,10 +20,12 @@ def compared(*cells):
     return compare(as_gathered(*cells))
 
 
-def grid(gathered_cell, source="e7", targets=("e7", "e6", "e5"), methods=("ss", "gc"), arms=("image", "soft"), **given):
+def grid(
+    gathered_cell, source="e7", targets=("e7", "e6", "e5"), methods=("ss", "gc"), arms=("image", "soft"), **options
+):
     return [
         gathered_cell("1110111111" if arm == "image" else "1010110110", source=source, target=target, method=method,
-                      arm=arm, kept_area=1.0 if arm == "image" else 0.25, **given)
+                      arm=arm, kept_area=1.0 if arm == "image" else 0.25, **options)
         for method in methods for target in targets for arm in arms
     ]  # fmt: skip
 

@@ -48,11 +48,11 @@ def long_table(columns, rows):
 
 @pytest.mark.skipif(not has_booktabs(), reason="pdflatex with booktabs is not installed")
 @pytest.mark.parametrize(
-    "made", [odd_table(), long_table(2, 3), long_table(12, 95)], ids=["odd", "narrow", "long, wide"]
+    "table", [odd_table(), long_table(2, 3), long_table(12, 95)], ids=["odd", "narrow", "long, wide"]
 )
-def test_latex_compiles_and_fits_on_the_page(tmp_path, made):
+def test_latex_compiles_and_fits_on_the_page(tmp_path, table):
     lines = [r"\documentclass{article}", r"\usepackage{booktabs,graphicx}", r"\begin{document}"]
-    document = "\n".join([*lines, to_latex(made), r"\end{document}"])
+    document = "\n".join([*lines, to_latex(table), r"\end{document}"])
     (tmp_path / "t.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True)
