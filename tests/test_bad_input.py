@@ -183,7 +183,7 @@ RUN = [
     ("a class map with a third column", text("m.csv", "a,b,c\n"), ["data.class_map=m.csv"], "line 1"),
     ("a class map that lacks a folder", text("m.csv", "dog,n02102040\n"), ["data.class_map=m.csv"], "lacks it"),
     ("a label policy that does not exist", nothing, ["label=best"], "label must be one of"),
-    ("class names for another head", text("c.txt", "dog\ncat\n"), ["source.classes=c.txt", *SAFE], "names 2 classes"),
+    ("class names for another head", text("c.txt", "dog\ncat\n"), ["source.classes=c.txt", *SAFE], "got 2; edit it"),
     ("class names twice", text("c.txt", "dog\ndog\n"), ["source.classes=c.txt"], "twice"),
     # --- weights
     ("weights that are not there", nothing, ["source.weights=nowhere.pth"], "does not exist"),

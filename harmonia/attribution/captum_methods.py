@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harmonia.attribution.head import FromHead, Head, HeadBatch
 from harmonia.attribution.layer import refuse_vanishing
-from harmonia.errors import InputError
+from harmonia.errors import InputError, at_least
 from harmonia.shapes import Maps
 
 AT_INPUT, ELSEWHERE = (16, 8), (5, 2)  # Occlusion's window and stride
@@ -36,8 +36,7 @@ class IntegratedGradients(FromHead):
     steps: int = 20  # of a Gauss-Legendre quadrature
 
     def __post_init__(self):
-        if self.steps < 1:
-            raise InputError(f"method.steps must be at least 1, got {self.steps}")
+        at_least("method.", 1, steps=self.steps)
 
     def passes(self, head: Head) -> int:
         return head.own_passes + self.steps + (head.layer != "input")
@@ -73,9 +72,7 @@ class Occlusion(FromHead):
     stride: int | None = None  # null: 8 at the input, 2 elsewhere
 
     def __post_init__(self):
-        for name, value in (("window", self.window), ("stride", self.stride)):
-            if value is not None and value < 1:
-                raise InputError(f"method.{name} must be at least 1, got {value}")
+        at_least("method.", 1, window=self.window, stride=self.stride)
 
     def window_and_stride(self, head: Head) -> tuple[int, int]:
         """In cells of the layer."""
@@ -83,10 +80,11 @@ class Occlusion(FromHead):
         window, stride, side = self.window or default[0], self.stride or default[1], head.features.shape[-1]
         if stride > window:
             raise InputError(
-                f"method.stride must be at most method.window, got {stride} > {window}: cells were left out"
+                f"method.stride must be at most method.window, got {stride} > {window}; write method.stride={window}"
             )
         if window > side:
-            raise InputError(f"method.window must fit layer {head.layer!r} of {side} x {side} cells, got {window}")
+            layer = f"layer {head.layer!r} of {side} x {side} cells"
+            raise InputError(f"method.window must fit {layer}, got {window}; write method.window={side}")
         return window, stride
 
     def passes(self, head: Head) -> int:  # Captum takes one without any window

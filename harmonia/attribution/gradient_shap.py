@@ -13,7 +13,7 @@ import torch
 from harmonia.attribution.contract import Backgrounds
 from harmonia.attribution.head import FromHead, Head, HeadBatch, features_of
 from harmonia.draws import Purpose, uniform
-from harmonia.errors import InputError
+from harmonia.errors import at_least
 from harmonia.shapes import Maps
 
 
@@ -34,8 +34,7 @@ class GradientSHAP(FromHead):
     backgrounds: Backgrounds = field(default_factory=lambda: Backgrounds(any_class=True))
 
     def __post_init__(self):
-        if self.draws < 1:
-            raise InputError(f"method.draws must be at least 1, got {self.draws}")
+        at_least("method.", 1, draws=self.draws)
 
     def passes(self, head: Head) -> int:
         # the other images run in front of the layer alone, the mixtures behind it: together a pass a draw

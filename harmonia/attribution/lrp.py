@@ -46,7 +46,7 @@ class LRP(AtLayer):
 
     def __post_init__(self):
         if self.epsilon <= 0:
-            raise InputError(f"method.epsilon must be positive, got {self.epsilon}")
+            raise InputError(f"method.epsilon must be positive, got {self.epsilon}; write method.epsilon=1e-9")
 
     def __call__(self, request: Request) -> Explanation:
         layer = self.layer_of(request.model)

@@ -8,7 +8,7 @@ import torch
 
 from harmonia.attribution.contract import Backgrounds, Explanation, Request
 from harmonia.draws import Purpose, uniform
-from harmonia.errors import InputError
+from harmonia.errors import at_least
 from harmonia.shapes import Labels, Logits, Maps
 
 
@@ -41,8 +41,7 @@ class Random(NullMap):
     seed: int = 0
 
     def __post_init__(self):
-        if self.cells < 1:
-            raise InputError(f"method.cells must be at least 1, got {self.cells}")
+        at_least("method.", 1, cells=self.cells)
 
     def maps(self, part: Request) -> Maps:
         numbers = uniform(self.seed, part.image_keys[:, None], Purpose.RANDOM_MAP, np.arange(self.cells**2))
@@ -59,8 +58,7 @@ class Centre(NullMap):
     cells: int = 32  # a side
 
     def __post_init__(self):
-        if self.cells < 2:
-            raise InputError(f"method.cells must be at least 2, got {self.cells}")
+        at_least("method.", 2, cells=self.cells)
 
     def maps(self, part: Request) -> Maps:
         axis = torch.linspace(-1, 1, self.cells)

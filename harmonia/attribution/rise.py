@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from harmonia.attribution.head import FromHead, Head, HeadBatch
 from harmonia.draws import Purpose, uniform
-from harmonia.errors import InputError
+from harmonia.errors import InputError, at_least
 from harmonia.shapes import Maps
 
 
@@ -36,11 +36,9 @@ class RISE(FromHead):
     seed: int = 0
 
     def __post_init__(self):
-        if self.masks < 1 or self.grid < 1 or not 0 < self.keep < 1:
-            raise InputError(
-                "method.masks and grid must be 1 or more and keep between 0 and 1, got "
-                f"{self.masks}, {self.grid} and {self.keep}"
-            )
+        at_least("method.", 1, masks=self.masks, grid=self.grid)
+        if not 0 < self.keep < 1:
+            raise InputError(f"method.keep must lie between 0 and 1, got {self.keep}; write method.keep=0.1")
 
     def passes(self, head: Head) -> int:
         return head.own_passes + self.masks

@@ -12,7 +12,7 @@ import torch
 
 from harmonia.attribution.head import FromHead, Head, HeadBatch
 from harmonia.draws import Purpose, normal
-from harmonia.errors import InputError
+from harmonia.errors import at_least
 from harmonia.shapes import Maps
 
 
@@ -32,8 +32,8 @@ class SmoothGrad(FromHead):
     seed: int = 0
 
     def __post_init__(self):
-        if self.draws < 1 or self.noise < 0:
-            raise InputError(f"method.draws must be 1 or more and noise 0 or more, got {self.draws} and {self.noise}")
+        at_least("method.", 1, draws=self.draws)
+        at_least("method.", 0, noise=self.noise)
 
     def passes(self, head: Head) -> int:
         return head.own_passes + self.draws

@@ -29,7 +29,7 @@ from harmonia.attribution.contract import Backgrounds, Explanation, Request
 from harmonia.attribution.layer import class_gradient
 from harmonia.attribution.objectives import OBJECTIVES
 from harmonia.attribution.passes import in_passes
-from harmonia.errors import InputError
+from harmonia.errors import InputError, at_least
 from harmonia.features.resample import upsampling_matrix
 from harmonia.shapes import Images, Keep, Labels, Logits, Maps
 
@@ -64,16 +64,14 @@ class SoundnessSaliency:
 
     def __post_init__(self):
         if self.objective not in OBJECTIVES:
-            raise InputError(f"method.objective must be one of {', '.join(OBJECTIVES)}, got {self.objective!r}")
-        at_least = {"grid": 1, "steps": 1, "draws": 1, "held_out": 1, "check_every": 1}
-        at_least |= {"area": 0, "tv": 0, "average": 0, "tolerance": 0}
-        for name, least in at_least.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value < math.inf:
-                raise InputError(f"method.{name} must be finite and at least {least}, got {value}")
+            known = ", ".join(OBJECTIVES)
+            raise InputError(f"method.objective must be one of {known}, got {self.objective!r}; nll is usual")
+        counts = {"grid": self.grid, "steps": self.steps, "draws": self.draws}
+        at_least("method.", 1, **counts, held_out=self.held_out, check_every=self.check_every)
+        at_least("method.", 0, area=self.area, tv=self.tv, average=self.average, tolerance=self.tolerance)
         for name in ("learning_rate", "start_spread"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"method.{name} must be positive and finite, got {getattr(self, name)}")
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise InputError(f"method.{name} must be positive and finite, got {value}; write method.{name}=1")
 
     def __call__(self, request: Request) -> Explanation:
         return Optimisation(self, request).finish()

@@ -17,11 +17,12 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, at_least
 
 _NULL = type(None)
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a file or folder path"}
 _PLURALS = {int: "whole numbers", float: "numbers", str: "texts", bool: "true or false", Path: "file or folder paths"}
+_FORMS = {int: "NUMBER", float: "NUMBER", str: "TEXT", bool: "true", Path: "PATH", _NULL: "null"}  # on the command line
 _LISTS = (list, tuple, Sequence)
 
 T = TypeVar("T")
@@ -100,18 +101,20 @@ def import_target(group: str, options: Mapping[str, Any]) -> Callable[..., Any]:
     """The class or function that _target_ names; a module that exists and does not import is a defect."""
     path = options.get("_target_")
     if not isinstance(path, str):
-        raise InputError(f"{group}._target_ must name a class or a function, got {_shown(path)}")
+        raise _no_target(group, _shown(path))
     try:
         target = get_object(path)
     except (ImportError, ValueError) as error:
         if error.__cause__ is not None and not isinstance(error.__cause__, ModuleNotFoundError | AttributeError):
             raise
-        raise InputError(
-            f"{group}._target_ must name an importable class or function, got {path!r} ({error})"
-        ) from error
+        raise _no_target(group, f"{path!r} ({error})") from error
     if not callable(target):
-        raise InputError(f"{group}._target_ must name a class or a function, got {path!r}, a {type(target).__name__}")
+        raise _no_target(group, f"{path!r}, a {type(target).__name__}")
     return target
+
+
+def _no_target(group: str, got: str) -> InputError:
+    return InputError(f"{group}._target_ must name a class or a function, got {got}; write package.module.NAME")
 
 
 def check(key: str, options: Mapping[str, Any], keywords_only: bool = False) -> None:
@@ -166,11 +169,9 @@ def _check_value(key: str, annotation: Any, value: Any) -> None:
             check(key, item)
     if not _fits(annotation, value):
         expected = _in_words(annotation)
-        raise InputError(f"{key} must be {expected}, got {_shown(value)}{_remedy(key, annotation, value)}")
+        raise InputError(f"{key} must be {expected}, got {_shown(value)}; write {key}={_remedy(annotation, value)}")
     for limit in getattr(annotation, "__metadata__", ()):
-        if isinstance(value, int | float) and not limit.least <= value < math.inf:
-            finite = "finite and " if value == math.inf else ""
-            raise InputError(f"{key} must be {finite}at least {limit.least}, got {value}")
+        at_least("", limit.least, **{key: value if isinstance(value, int | float) else None})
 
 
 def _is_object(value: Any) -> bool:
@@ -259,15 +260,19 @@ def _shown(value: Any) -> str:
     return repr(value)
 
 
-def _remedy(key: str, annotation: Any, value: Any) -> str:
-    members = list(_members(annotation))
+def _remedy(annotation: Any, value: Any) -> str:
+    """What to write behind KEY=: the value where it only reads otherwise, else the form of the first kind that fits."""
+    members = [member for member in _members(annotation) if member is not _NULL]
     plain = isinstance(value, int | float)  # bool too: the command line read a word as a number or as true
     if plain and Path in members:
-        return f"; write {key}=./{_shown(value)}"
+        return f"./{_shown(value)}"
     if plain and str in members and int not in members and float not in members:
-        return f"""; write {key}="'{_shown(value)}'\""""
+        return f"""\"'{_shown(value)}'\""""
     if int in members and isinstance(value, float) and value.is_integer():
-        return f"; write {key}={int(value)}"
+        return str(int(value))
     if any(get_origin(member) in _LISTS and _fits(member, [value]) for member in members):
-        return f"; write {key}=[{value if isinstance(value, str) else _shown(value)}]"
-    return ""
+        return f"[{value if isinstance(value, str) else _shown(value)}]"
+    kind = Path if Path in members else next(iter(members), _NULL)
+    if get_origin(kind) is Literal:
+        return str(get_args(kind)[0])
+    return "[A,B]" if kind in _LISTS or get_origin(kind) in _LISTS else _FORMS.get(kind, "{_target_:NAME}")

@@ -41,10 +41,10 @@ _READINGS = (
     (r"An item is already at '([^']+)'", "{0} is in the configuration already; write {0}=VALUE without +"),
     (r"(\S+) appears more than once in the final defaults list", "{0} has an option already; write {0}=OPTION"),
     (r"Could not delete (?:from config\. )?'([^']+)'", "{0} is not in the configuration; leave out ~{0}"),
-    (r"Sweep parameters '([^'=]+)=(.+)' requires --multirun", "{0}: several values need -m (a sweep), got {1}"),
+    (r"Sweep parameters '([^'=]+)=(.+)' requires --multirun", "{0}: several values need -m (a sweep), got {1}; add -m"),
     (
         r"Environment variable '([^']+)' not found.* full_key: (\S+)",
-        "{1} refers to the environment variable {0}, which must be set",
+        "{1} refers to the environment variable {0}, which must be set; set it, or write {1}=VALUE",
     ),
     (
         r"Interpolation key '([^']+)' not found full_key: (\S+)",
@@ -76,12 +76,11 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str 
             group, _, option = str(cause.missing_cfg_file).rpartition("/")
             # Hydra lists the options of a group that takes one, not of one that takes several (target)
             options = sorted(set(cause.options or _option_names(group, conf)))
-            return f"{_must_be_one_of(group, options)}, got {option!r}{_close(option, options)}"
+            return _must_be_one_of(group, options, repr(option), _close(option, options))
         if isinstance(cause, OverrideParseException):
             reason = str(cause.message).splitlines()[0]
-            return (
-                f"{cause.override!r} must follow Hydra's grammar, KEY=VALUE or GROUP=OPTION, lists as [a,b]: {reason}"
-            )
+            rule = "must follow Hydra's grammar, KEY=VALUE or GROUP=OPTION, lists as [a,b]"
+            return f"""{cause.override!r} {rule}: {reason}; quote the rest: KEY="'VALUE'\""""
         if isinstance(cause, ValueError) and str(cause).startswith(_MISUSED):
             named = _no_option(words, conf) if str(cause).startswith(_NO_OPTION) else None
             return named or _one_line(str(cause))
@@ -119,7 +118,7 @@ def _no_option(words: Sequence[str], conf: Path) -> str | None:
         options = _option_names(group, conf)
         wrong = [one for one in re.split(r"[\[\],]", choice) if one and one.strip("'\"") not in options]
         if equals and options and (wrong or not choice):
-            return f"{_must_be_one_of(group, options)}, got {wrong[0] if wrong else 'null'}"
+            return _must_be_one_of(group, options, wrong[0] if wrong else "null")
     return None
 
 
@@ -134,7 +133,7 @@ def _composition(causes: Sequence[BaseException], conf: Path) -> str:
         return _several_values(match[1], match[2], conf)
     match = re.search(r"Interpolation key '([^'.]+)\.[^']*' not found", text)
     if match and (options := _option_names(match[1], conf)):
-        return f"{_must_be_one_of(match[1], options)}, got none"
+        return _must_be_one_of(match[1], options, "none")
     for pattern, reading in _READINGS:
         if match := re.search(pattern, text):
             return reading.format(*match.groups())
@@ -147,7 +146,7 @@ def _composition(causes: Sequence[BaseException], conf: Path) -> str:
 def _several_values(key: str, values: str, conf: Path) -> str:
     group_of_one = key != "target" and _option_names(key, conf)
     brackets = "" if group_of_one else f", or brackets for a list: {key}=[{values}]"
-    return f"{key}: several values need -m (a sweep), got {values!r}{brackets}"
+    return f"{key}: several values need -m (a sweep), got {values!r}; add -m{brackets}"
 
 
 def _unknown_key(key: str, conf: Path) -> str:
@@ -175,12 +174,12 @@ def _unknown_target_key(rest: str, conf: Path) -> str:
         return f"the configuration has no key {key!r}{_close(key, known)}; --cfg job prints every key"
     options = _option_names("target", conf)
     if name not in options:
-        return f"{_must_be_one_of('target', options)}, got {name!r}{_close(name, options)}"
+        return _must_be_one_of("target", options, repr(name), _close(name, options))
     return f"target.{name}: {name} is not among the chosen targets; add it as in target=[self,{name}]"
 
 
-def _must_be_one_of(group: str, options: Sequence[str]) -> str:
-    return f"{group} must be one of {', '.join(options)}"
+def _must_be_one_of(group: str, options: Sequence[str], got: str, hint: str = "") -> str:
+    return f"{group} must be one of {', '.join(options)}, got {got}{hint or f'; write {group}=OPTION'}"
 
 
 def _option_names(group: str, conf: Path) -> list[str]:

@@ -122,11 +122,12 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             for row in reader:
                 texts = {name: (row[name] or "").strip() for name in COLUMNS}
                 if empty := [name for name, text in texts.items() if not text]:
-                    raise InputError(f"data.boxes: {path} line {reader.line_num} must have a value for {empty[0]}")
+                    line = f"{path} line {reader.line_num}"
+                    raise InputError(f"data.boxes: {line} must have a value for {empty[0]}, got none; add it")
                 yield reader.line_num, texts
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"data.boxes must be a readable CSV file in UTF-8, {path}: {reason}") from error
+        got = f"{path}: {getattr(error, 'strerror', None) or error}"
+        raise InputError(f"data.boxes must be a readable CSV file in UTF-8, got {got}; give data.boxes=FILE") from error
 
 
 def _box(path: Path, line: int, row: Mapping[str, str]) -> LabelledBox:
@@ -137,7 +138,8 @@ def _box(path: Path, line: int, row: Mapping[str, str]) -> LabelledBox:
         left = top = right = bottom = math.nan
     if not (math.isfinite(left + top + right + bottom) and left < right and top < bottom):
         raise InputError(
-            f"data.boxes: {path} line {line} must have numbers with x0 < x1 and y0 < y1, got {', '.join(texts)}"
+            f"data.boxes: {path} line {line} must have numbers with x0 < x1 and y0 < y1, got {','.join(texts)}; "
+            "give corners in pixels, left, top, right, bottom"
         )
     name = row["class_index"]
     return LabelledBox(imagenet.class_name(name) or name, left, top, right, bottom)

@@ -69,7 +69,7 @@ def clean500(
     if not clean:
         raise InputError(f"data=clean500 needs files named ILSVRC2012_val_*, {source} has none; set data.root=PATH")
     if root is None and len(clean) != CLEAN_SIZE:
-        raise InputError(_incomplete(source, CLEAN_SIZE, "files named ILSVRC2012_val_*", len(clean)))
+        raise _incomplete(source, CLEAN_SIZE, "files named ILSVRC2012_val_*", len(clean))
     logger.info("clean500: %d of %d images named ILSVRC2012_val_* in %s", len(clean), CLEAN_SIZE, source)
     if pool is None:
         candidates = [record for record in splits["train"] if not _is_clean(record)] or clean
@@ -106,7 +106,7 @@ def _local_root(
     fetch_folder(url, copy)
     count = len(_split(copy, "val"))
     if count != VAL_SIZES[dataset]:
-        raise InputError(_incomplete(copy / "val", VAL_SIZES[dataset], "images", count))
+        raise _incomplete(copy / "val", VAL_SIZES[dataset], "images", count)
     return copy
 
 
@@ -119,5 +119,5 @@ def _is_clean(record: ImageRecord) -> bool:
     return record.path.name.startswith("ILSVRC2012_val_")
 
 
-def _incomplete(where: Path, expected: int, what: str, count: int) -> str:
-    return f"{where} must hold {expected:,} {what}, got {count:,}; delete the folder and run again"
+def _incomplete(where: Path, expected: int, what: str, count: int) -> InputError:
+    return InputError(f"{where} must hold {expected:,} {what}, got {count:,}; delete the folder and run again")

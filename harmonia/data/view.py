@@ -13,7 +13,7 @@ from PIL import Image
 from timm.data.transforms_factory import transforms_imagenet_eval
 from torch import Tensor
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, at_least
 
 
 class Box(NamedTuple):
@@ -45,13 +45,13 @@ class View:
             raise InputError(f"crop_pct must lie in (0, 1], got {self.crop_pct}; 1 sees the whole shorter side")
         if self.interpolation not in INTERPOLATIONS:
             known = ", ".join(INTERPOLATIONS)
-            raise InputError(f"interpolation must be one of {known}, got {self.interpolation!r}")
+            raise InputError(f"interpolation must be one of {known}, got {self.interpolation!r}; bicubic is usual")
         if self.crop_mode not in ("center", "squash", "border"):
-            raise InputError(f"crop_mode must be center, squash or border, got {self.crop_mode!r}")
+            raise InputError(f"crop_mode must be center, squash or border, got {self.crop_mode!r}; center is usual")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise InputError(f"mean and std must be three numbers each, std positive, got {self.mean} and {self.std}")
-        if self.size < 1:
-            raise InputError(f"input_size must be at least 1 pixel, got {self.size}")
+            got = f"{list(self.mean)} and {list(self.std)}"
+            raise InputError(f"mean and std must be three numbers each, std positive, got {got}; write [R,G,B]")
+        at_least("", 1, input_size=self.size)
 
     @cached_property
     def _transform(self):

@@ -56,7 +56,7 @@ class ViewedImages:
         spool_limit_bytes: int = 0,
     ):
         if unreadable not in UNREADABLE_POLICIES:
-            raise InputError(f"unreadable must be one of {', '.join(UNREADABLE_POLICIES)}, got {unreadable!r}")
+            raise InputError(f"unreadable must be {' or '.join(UNREADABLE_POLICIES)}, got {unreadable!r}; write skip")
         self.records = records
         self.views = tuple(dict.fromkeys(views))
         self._fatal = unreadable == "fail"

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from harmonia.arms import BLOBS, CENTRE, COMPLEMENT, DIM_ARM, OTHER_CLASS, SAME_CLASS, SILHOUETTE, arm_of
 from harmonia.draws import Purpose, counter_hash
-from harmonia.errors import InputError
+from harmonia.errors import at_least
 from harmonia.features.areas import check_areas
 from harmonia.features.arms import Control, Projection
 from harmonia.shapes import Keep
@@ -66,8 +66,7 @@ class Controls:
 
         Checked here and not when they are made: where they follow evaluation.areas, that is what is to be mended.
         """
-        if self.seed < 0:
-            raise InputError(f"evaluation.controls.seed must not be negative, got {self.seed}")
+        at_least("evaluation.controls.", 0, seed=self.seed)
         of_areas = [
             _at(BLOBS, self.blobs, partial(blobs, seed=self.seed)),
             _at(CENTRE, self.centre, centre),

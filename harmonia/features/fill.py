@@ -15,7 +15,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import spsolve
 from torchvision.transforms.functional import gaussian_blur
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, at_least
 from harmonia.shapes import Images, Keep
 
 
@@ -47,7 +47,7 @@ class Blur:
 
     def __post_init__(self):
         if not 0 < self.sigma <= 0.5:
-            raise InputError(f"fill.sigma must lie in (0, 0.5] of the image's side, got {self.sigma}")
+            raise InputError(f"fill.sigma must lie in (0, 0.5] of the image's side, got {self.sigma}; 0.05 is usual")
 
     def __call__(self, images: Images, keep: Keep, another: Callable[[], Images]) -> Images:
         sigma_px = self.sigma * images.shape[-1]
@@ -79,8 +79,7 @@ class NoisyLinear:
     seed: int = 0
 
     def __post_init__(self):
-        if self.noise < 0 or self.seed < 0:
-            raise InputError(f"fill.noise and fill.seed must not be negative, got {self.noise} and {self.seed}")
+        at_least("fill.", 0, noise=self.noise, seed=self.seed)
 
     def __call__(self, images: Images, keep: Keep, another: Callable[[], Images]) -> Images:
         filled = images.clone()

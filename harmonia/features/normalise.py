@@ -43,5 +43,6 @@ NORMALISATIONS: dict[str, Callable[[Maps], Keep]] = {
 
 def normalisation(name: str) -> Callable[[Maps], Keep]:
     if name not in NORMALISATIONS:
-        raise InputError(f"evaluation.normalise must be auto or one of {', '.join(NORMALISATIONS)}, got {name!r}")
+        known = ", ".join(NORMALISATIONS)
+        raise InputError(f"evaluation.normalise must be auto or one of {known}, got {name!r}; auto is the method's own")
     return NORMALISATIONS[name]

@@ -97,7 +97,7 @@ def _device(make_trainer: Callable[..., Trainer]) -> torch.device:
     try:
         trainer = make_trainer()
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(f"trainer: Lightning takes no such options: {error}; see conf/trainer") from error
+        raise InputError(f"trainer takes no such options: {error}; write trainer=cpu or trainer=gpu") from error
     if trainer.world_size > 1:
         raise InputError(
             f"trainer: a job uses one device, got {trainer.world_size}; let -m hydra/launcher=ray or slurm place it, "
@@ -112,7 +112,8 @@ def _device(make_trainer: Callable[..., Trainer]) -> torch.device:
 def _evaluation(settings: Settings) -> Evaluation:
     evaluation = settings.evaluation.build()
     if not isinstance(evaluation, Evaluation):
-        raise InputError(f"evaluation._target_ must name an Evaluation (harmonia.job.contract), got {evaluation!r}")
+        got = settings.evaluation.options["_target_"]
+        raise InputError(f"evaluation._target_ must name an Evaluation, got {got!r}; see docs/adding-an-evaluation.md")
     return evaluation
 
 
@@ -120,7 +121,8 @@ def _method(settings: Settings) -> Attribution:
     """The method, behind a Gaussian where one is asked for."""
     method: Attribution = settings.method.build()
     if settings.layer != "auto" and not hasattr(method, "layer_of"):
-        raise InputError(f"layer: {settings.method.name} explains at no chosen layer, got {settings.layer!r}")
+        name, layer = settings.method.name, settings.layer
+        raise InputError(f"layer: {name} explains at no chosen layer, got {layer!r}; write layer=auto")
     smooth = settings.smooth
     return method if smooth.k is None else Smoothed(inner=method, k=smooth.k, padding=smooth.padding)
 

@@ -24,8 +24,8 @@ def load(spec: ModelSpec, seed: int = 0, precision: str = "32-true") -> Classifi
     bare = arch.split(".")[0]
     if not timm.is_model(bare):
         near = difflib.get_close_matches(bare, timm.list_models(), n=3, cutoff=0.5)
-        hint = f"; did you mean {', '.join(near)}?" if near else "; see timm.list_models()"
-        raise InputError(f"{spec.name}: timm {timm.__version__} has no model {bare!r}{hint}")
+        hint = f"did you mean {', '.join(near)}?" if near else "see timm.list_models()"
+        raise InputError(f"{spec.name}: timm {timm.__version__} has no model {bare!r}; {hint}")
     _refuse_unknown_tag(spec, arch)
     if spec.weights == "random":
         network, digest = _random(arch, spec, seed), f"random-{seed}"
@@ -68,7 +68,8 @@ def _view(network: nn.Module, spec: ModelSpec) -> View:
     config = resolve_data_config({}, pretrained_cfg=cast(dict, network.pretrained_cfg)) | spec.overrides()
     channels, height, width = config["input_size"]
     if channels != 3 or height != width:
-        raise InputError(f"{spec.name}: harmonia needs a square RGB input, {spec.arch} has {config['input_size']}")
+        got = f"{config['input_size']} of {spec.arch}"
+        raise InputError(f"{spec.name}: the input must be a square RGB image, got {got}; choose another arch")
     same = {name: config[name] for name in ("crop_pct", "crop_mode", "interpolation")}
     return View(size=height, mean=tuple(config["mean"]), std=tuple(config["std"]), **same)
 
@@ -82,8 +83,8 @@ def _classes(spec: ModelSpec, count: int) -> tuple[str, ...]:
             )
         return wnids()
     names = _class_file(spec)
-    if len(names) != count:
-        raise InputError(f"{spec.name}: {spec.classes} names {len(names)} classes, the weights have {count}")
+    if (got := len(names)) != count:
+        raise InputError(f"{spec.name}: {spec.classes} must name the weights' {count} classes, got {got}; edit it")
     return names
 
 
@@ -94,7 +95,7 @@ def _class_file(spec: ModelSpec) -> tuple[str, ...]:
     names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{spec.name}: class names must differ, {path} holds {twice!r} twice")
+        raise InputError(f"{spec.name}: class names must differ, {path} has {twice!r} twice; rename one")
     return names
 
 

@@ -39,7 +39,7 @@ def find_weights(weights: str, name: str, arch: str, folder: str | None = None) 
             f"{name}: weights file {path} does not exist; give hub, random, package:NAME or a .safetensors or .pth file"
         )
     if path.suffix not in WEIGHTS_SUFFIXES:
-        raise InputError(f"{name}: weights must end in {', '.join(WEIGHTS_SUFFIXES)}, got {path}")
+        raise InputError(f"{name}: weights must end in {', '.join(WEIGHTS_SUFFIXES)}, got {weights}; convert the file")
     return path
 
 
@@ -92,7 +92,7 @@ def _package_file(package: str, name: str) -> Path:
     root = Path(next(iter(spec.submodule_search_locations)))
     files = [path for path in sorted(root.rglob("*")) if path.suffix in WEIGHTS_SUFFIXES]
     if len(files) != 1:
-        raise InputError(f"{name}: the package {package} must hold one weights file, found {len(files)}")
+        raise InputError(f"{name}: package {package} must hold one weights file, has {len(files)}; give weights=PATH")
     return files[0]
 
 

@@ -205,7 +205,7 @@ def _cells_and_images(job: JobFolder) -> tuple[pd.DataFrame, list[str]]:
         of_cell, of_image = divmod(int(repeats[0]), len(images))
         target, arm = list(numbers)[of_cell]
         another = {"target": target, "arm": arm, "image_id": list(images)[of_image]}
-        raise InputError(f"rows must be one per image, target and arm, got another {another}")
+        raise InputError(f"rows must be one per image, target and arm, got another {another}; run the job again")
     return pd.concat(cells, ignore_index=True), list(images)
 
 

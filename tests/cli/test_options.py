@@ -133,37 +133,42 @@ def test_a_value_that_fits_comes_through_unchanged(option, value):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("steps", "abc", "method.steps must be a whole number, got 'abc'"),
-        ("steps", True, "method.steps must be a whole number, got true"),
-        ("steps", None, "method.steps must be a whole number, got null"),
-        ("steps", 2.5, "method.steps must be a whole number, got 2.5"),
+        ("steps", "abc", "method.steps must be a whole number, got 'abc'; write method.steps=NUMBER"),
+        ("steps", True, "method.steps must be a whole number, got true; write method.steps=NUMBER"),
+        ("steps", None, "method.steps must be a whole number, got null; write method.steps=NUMBER"),
+        ("steps", 2.5, "method.steps must be a whole number, got 2.5; write method.steps=NUMBER"),
         ("steps", 60.0, "method.steps must be a whole number, got 60.0; write method.steps=60"),
-        ("steps", [3], "method.steps must be a whole number, got [3]"),
-        ("rate", "abc", "method.rate must be a number, got 'abc'"),
-        ("rate", False, "method.rate must be a number, got false"),
-        ("rate", float("nan"), "method.rate must be a number, got nan"),
+        ("steps", [3], "method.steps must be a whole number, got [3]; write method.steps=NUMBER"),
+        ("rate", "abc", "method.rate must be a number, got 'abc'; write method.rate=NUMBER"),
+        ("rate", False, "method.rate must be a number, got false; write method.rate=NUMBER"),
+        ("rate", float("nan"), "method.rate must be a number, got nan; write method.rate=NUMBER"),
         ("objective", 3, "method.objective must be text, got 3; write method.objective=\"'3'\""),
         ("objective", True, "method.objective must be text, got true; write method.objective=\"'true'\""),
-        ("objective", None, "method.objective must be text, got null"),
-        ("fast", "yes", "method.fast must be true or false, got 'yes'"),
-        ("fast", 1, "method.fast must be true or false, got 1"),
-        ("limit", "all", "method.limit must be a whole number or null, got 'all'"),
+        ("objective", None, "method.objective must be text, got null; write method.objective=TEXT"),
+        ("fast", "yes", "method.fast must be true or false, got 'yes'; write method.fast=true"),
+        ("fast", 1, "method.fast must be true or false, got 1; write method.fast=true"),
+        ("limit", "all", "method.limit must be a whole number or null, got 'all'; write method.limit=NUMBER"),
         ("root", 2020, "method.root must be a file or folder path or null, got 2020; write method.root=./2020"),
-        ("folder", None, "method.folder must be a file or folder path, got null"),
-        ("size", "big", "method.size must be auto or a whole number, got 'big'"),
-        ("size", True, "method.size must be auto or a whole number, got true"),
-        ("mode", "c", "method.mode must be one of a, b, got 'c'"),
+        ("folder", None, "method.folder must be a file or folder path, got null; write method.folder=PATH"),
+        ("size", "big", "method.size must be auto or a whole number, got 'big'; write method.size=auto"),
+        ("size", True, "method.size must be auto or a whole number, got true; write method.size=auto"),
+        ("mode", "c", "method.mode must be one of a, b, got 'c'; write method.mode=a"),
         ("areas", 0.3, "method.areas must be a list of numbers, got 0.3; write method.areas=[0.3]"),
-        ("areas", [0.3, "x"], "method.areas must be a list of numbers, got [0.3, 'x']"),
-        ("areas", "0.3", "method.areas must be a list of numbers, got '0.3'"),
-        ("areas", [float("nan")], "method.areas must be a list of numbers, got [nan]"),
-        ("mean", "x", "method.mean must be a list of numbers or null, got 'x'"),
-        ("pair", [1], "method.pair must be a list of 2 whole numbers, got [1]"),
+        ("areas", [0.3, "x"], "method.areas must be a list of numbers, got [0.3, 'x']; write method.areas=[A,B]"),
+        ("areas", "0.3", "method.areas must be a list of numbers, got '0.3'; write method.areas=[A,B]"),
+        ("areas", [float("nan")], "method.areas must be a list of numbers, got [nan]; write method.areas=[A,B]"),
+        ("mean", "x", "method.mean must be a list of numbers or null, got 'x'; write method.mean=[A,B]"),
+        ("pair", [1], "method.pair must be a list of 2 whole numbers, got [1]; write method.pair=[A,B]"),
         ("names", "a", "method.names must be a list of texts or null, got 'a'; write method.names=[a]"),
-        ("bare", 1, "method.bare must be a list of values or null, got 1"),
-        ("either", "x", "method.either must be a number, got 'x'"),
+        ("bare", 1, "method.bare must be a list of values or null, got 1; write method.bare=[A,B]"),
+        ("either", "x", "method.either must be a number, got 'x'; write method.either=NUMBER"),
         ("old", 3, "method.old must be text or null, got 3; write method.old=\"'3'\""),
-        ("start", "gc", "method.start must be Start (its _target_ and options) or null, got 'gc'"),
+        (
+            "start",
+            "gc",
+            "method.start must be Start (its _target_ and options) or null, got 'gc'; "
+            "write method.start={_target_:NAME}",
+        ),
         ("stepz", 3, "method has no option 'stepz'; did you mean method.steps?"),
         ("zzz", 3, "method has no option 'zzz'; --cfg job prints the ones it has"),
     ],
@@ -177,9 +182,9 @@ def test_a_value_that_does_not_fit_is_refused_in_words(option, value, message):
 def test_a_nested_object_is_built_and_checked_under_its_own_key():
     assert method(start=start(layer="bn2")).start == Start("bn2")
     assert method(starts=[start(), start(layer="bn2")]).starts == [Start(), Start("bn2")]
-    with pytest.raises(InputError, match=r"^method\.start\.layer must be text, got null$"):
+    with pytest.raises(InputError, match=r"^method\.start\.layer must be text, got null; "):
         method(start=start(layer=None))
-    with pytest.raises(InputError, match=r"^method\.starts\.layer must be text, got null$"):
+    with pytest.raises(InputError, match=r"^method\.starts\.layer must be text, got null; "):
         method(starts=[start(), start(layer=None)])
     with pytest.raises(InputError, match=r"^method\.start has no option 'depth'"):
         method(start=start(depth=3))
@@ -219,7 +224,7 @@ def test_objects_beside_the_options_go_to_the_constructor():
 def test_a_function_is_bound_to_its_options_and_to_nothing_else():
     options = {"_target_": "planted.policy", "seed": 3, "start": start(layer="bn2")}
     assert build_function("label", options)("logits", "true") == ("logits", "true", 3, Start("bn2"))
-    with pytest.raises(InputError, match=r"^label\.seed must be a whole number, got 'x'$"):
+    with pytest.raises(InputError, match=r"^label\.seed must be a whole number, got 'x'; "):
         build_function("label", {**options, "seed": "x"})
     with pytest.raises(InputError, match=r"^label\.seed must be given, it has no default; add label\.seed=VALUE$"):
         build_function("label", {"_target_": "planted.policy"})
@@ -260,9 +265,12 @@ def test_settings_are_read_all_the_way_down():
         ({"method": None}, "method must be one of its options, got null; --help lists them"),
         ({"method": {"name": 3}}, "method.name must be text, got 3; write method.name=\"'3'\""),
         ({"disk": {}}, "disk.gigabytes must be given, it has no default; add disk.gigabytes=VALUE"),
-        ({"disk": {"gigabytes": -1}}, "disk.gigabytes must be at least 0, got -1"),
+        ({"disk": {"gigabytes": -1}}, "disk.gigabytes must be at least 0, got -1; write disk.gigabytes=0"),
         ({"disk": {"gigabytes": 1, "gigabits": 1}}, "disk has no option 'gigabits'; did you mean disk.gigabytes?"),
-        ({"disks": {"a": {"gigabytes": True}}}, "disks.a.gigabytes must be a number, got true"),
+        (
+            {"disks": {"a": {"gigabytes": True}}},
+            "disks.a.gigabytes must be a number, got true; write disks.a.gigabytes=NUMBER",
+        ),
         ({"disc": 1}, "the configuration has no option 'disc'; did you mean disk?"),
     ],
 )

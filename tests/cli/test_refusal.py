@@ -131,16 +131,16 @@ def test_a_full_disk_names_no_file():
         ),
         (["target=self", "target.self.weights=x"], "target.self is the source itself; set source.weights"),
         (["target=[]", "target.e7.weights=x"], "target must name at least one model, got none; add target=[self]"),
-        (["method=null"], f"method must be one of {METHODS}, got null"),
-        (["seed=1", "fill=black", "method=3"], f"method must be one of {METHODS}, got 3"),
-        (["~method"], f"method must be one of {METHODS}, got none"),
+        (["method=null"], f"method must be one of {METHODS}, got null; write method=OPTION"),
+        (["seed=1", "fill=black", "method=3"], f"method must be one of {METHODS}, got 3; write method=OPTION"),
+        (["~method"], f"method must be one of {METHODS}, got none; write method=OPTION"),
         (["+seed=3"], "seed is in the configuration already; write seed=VALUE without +"),
         (["+method=gc"], "method has an option already; write method=OPTION"),
         (["~foo"], "foo is not in the configuration; leave out ~foo"),
         (["seed=${nope}"], "seed refers to nope, which the configuration lacks; --cfg job prints every key"),
         (
             ["seed=${oc.env:NO_SUCH_VARIABLE}"],
-            "seed refers to the environment variable NO_SUCH_VARIABLE, which must be set",
+            "seed refers to the environment variable NO_SUCH_VARIABLE, which must be set; set it, or write seed=VALUE",
         ),
         (["source=timm"], "source.arch must be given, it has no default; add source.arch=VALUE"),
         (["hydra.job.chdirr=1"], "the configuration has no key 'hydra.job.chdirr'; --cfg hydra prints every key"),
@@ -171,10 +171,10 @@ def test_a_key_that_does_not_exist_gets_a_near_one_and_never_itself(overrides, s
 @pytest.mark.parametrize(
     ("word", "expected"),
     [
-        ("source=lite0,lite1", "source: several values need -m (a sweep), got 'lite0,lite1'"),
+        ("source=lite0,lite1", "source: several values need -m (a sweep), got 'lite0,lite1'; add -m"),
         (
             "target=self,e6",
-            "target: several values need -m (a sweep), got 'self,e6', or brackets for a list: target=[self,e6]",
+            "target: several values need -m (a sweep), got 'self,e6'; add -m, or brackets for a list: target=[self,e6]",
         ),
     ],
 )

@@ -262,5 +262,5 @@ def test_areas_of_a_control_are_checked_as_those_of_the_arms(name):
 
 
 def test_a_negative_seed_is_refused():
-    with pytest.raises(InputError, match="seed must not be negative, got -1"):
+    with pytest.raises(InputError, match="seed must be at least 0, got -1"):
         Controls(seed=-1).arms()

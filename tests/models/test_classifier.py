@@ -245,7 +245,7 @@ def test_a_head_of_ten_classes_without_names_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "rule"), [(("a", "b"), "names 2 classes, the weights have 3"), (("a", "b", "a"), "holds 'a' twice")]
+    ("names", "rule"), [(("a", "b"), "must name the weights' 3 classes, got 2"), (("a", "b", "a"), "has 'a' twice")]
 )
 def test_class_names_must_be_as_many_as_the_outputs_and_differ(tmp_path, names, rule):
     spec = dataclasses.replace(SMALL, weights=str(saved(tmp_path, 3)), classes=class_file(tmp_path, *names))

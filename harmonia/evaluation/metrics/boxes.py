@@ -15,8 +15,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
 from harmonia.features.areas import in_view, top_fractions
 
 NO_BOX = "no box of the explained class in the view"
@@ -47,10 +46,7 @@ class BoxScores:
     tolerance_px: float = 0.0
 
     def __post_init__(self):
-        if not 0 <= self.tolerance_px < float("inf"):
-            raise InputError(
-                f"evaluation.metric.tolerance_px must be a number of pixels, 0 or more, got {self.tolerance_px}"
-            )
+        at_least(0, tolerance_px=self.tolerance_px)
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         size = explained.pixels.shape[-1]

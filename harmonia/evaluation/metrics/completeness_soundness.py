@@ -41,7 +41,7 @@ class CompletenessSoundness:
     def __post_init__(self):
         at_least(1, steps=self.steps)
         if not 0 < self.floor < 1:
-            raise InputError(f"evaluation.metric.floor must lie between 0 and 1, got {self.floor}")
+            raise InputError(f"evaluation.metric.floor must lie between 0 and 1, got {self.floor}; 0.1 is the authors'")
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         baseline = baseline_of(self.baseline, explained)

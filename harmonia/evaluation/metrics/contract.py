@@ -7,15 +7,16 @@ conf/evaluation.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from harmonia import errors
 from harmonia.attribution.contract import Model
 from harmonia.attribution.passes import BatchSize
-from harmonia.errors import InputError
 from harmonia.features.areas import in_view
 from harmonia.shapes import Images, Labels, Maps
 
@@ -88,8 +89,4 @@ class Metric(Protocol):
     def __call__(self, explained: ExplainedImages) -> Scores: ...
 
 
-def at_least(least: float, **options: float) -> None:
-    """InputError for the first option of a metric that is below the least it can be."""
-    for name, value in options.items():
-        if value < least:
-            raise InputError(f"evaluation.metric.{name} must be at least {least}, got {value}")
+at_least = partial(errors.at_least, "evaluation.metric.")  # for a metric's options

@@ -84,7 +84,7 @@ def step_counts(explained: ExplainedImages, steps: int) -> list[int]:
     """Pixels that are exchanged after 0, 1, ..., steps steps of equal size: none at first, all at last."""
     pixels = explained.pixels.shape[-1] * explained.pixels.shape[-2]
     if steps > pixels:
-        raise InputError(f"evaluation.metric.steps must be at most the view's {pixels} pixels, got {steps}")
+        raise InputError(f"evaluation.metric.steps must be at most the view's {pixels} pixels, got {steps}; take fewer")
     return [round(pixels * step / steps) for step in range(steps + 1)]
 
 

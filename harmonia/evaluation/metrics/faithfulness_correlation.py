@@ -42,7 +42,7 @@ class FaithfulnessCorrelation:
         size = explained.pixels.shape[-1]
         if self.subset >= size**2:
             raise InputError(
-                f"evaluation.metric.subset must be less than the view's {size**2} pixels, got {self.subset}"
+                f"evaluation.metric.subset must be less than the view's {size**2} pixels, got {self.subset}; take fewer"
             )
         baseline = baseline_of(self.baseline, explained)
 

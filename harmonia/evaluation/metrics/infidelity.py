@@ -39,7 +39,7 @@ class Square(Perturbation):
 
     def __post_init__(self):
         if not 0 < self.side <= 1:
-            raise InputError(f"evaluation.metric.perturbation.side must lie in (0, 1], got {self.side}")
+            raise InputError(f"evaluation.metric.perturbation.side must lie in (0, 1], got {self.side}; 0.25 is usual")
 
     def of(self, explained: ExplainedImages, seed: int) -> Perturb:
         baseline = baseline_of(self.baseline, explained)
@@ -67,7 +67,7 @@ class Noise(Perturbation):
 
     def __post_init__(self):
         if self.sigma <= 0:
-            raise InputError(f"evaluation.metric.perturbation.sigma must be above 0, got {self.sigma}")
+            raise InputError(f"evaluation.metric.perturbation.sigma must be above 0, got {self.sigma}; 0.1 is usual")
 
     def of(self, explained: ExplainedImages, seed: int) -> Perturb:
         std = Normalisation.of(explained.model, explained.device).std
@@ -99,9 +99,8 @@ class Infidelity:
 
     def __post_init__(self):
         if not isinstance(self.perturbation, Perturbation):
-            raise InputError(
-                f"evaluation.metric.perturbation must be Square or Noise, got {type(self.perturbation).__name__}"
-            )
+            got = type(self.perturbation).__name__
+            raise InputError(f"evaluation.metric.perturbation must be Square or Noise, got {got}; name one as _target_")
         at_least(2 if self.normalize else 1, draws=self.draws)  # of one draw some scale fits exactly
         at_least(0, seed=self.seed)
 

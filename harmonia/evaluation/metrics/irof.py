@@ -43,7 +43,7 @@ class IROF:
     def __post_init__(self):
         at_least(2, segments=self.segments)
         if not 0 < self.compactness < inf:
-            raise InputError(f"evaluation.metric.compactness must be above 0 and finite, got {self.compactness}")
+            raise InputError(f"evaluation.metric.compactness must lie in (0, inf), got {self.compactness}; 10 is usual")
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         baseline = baseline_of(self.baseline, explained)

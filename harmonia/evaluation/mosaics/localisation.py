@@ -15,7 +15,7 @@ import torch
 
 from harmonia.attribution.contract import Attribution
 from harmonia.attribution.smoothing import Smoothed
-from harmonia.errors import InputError
+from harmonia.errors import InputError, at_least
 from harmonia.evaluation.mosaics import aggatt
 from harmonia.evaluation.mosaics.explain import GridSource
 from harmonia.evaluation.mosaics.grids import Grids, Mosaics, draw_grids
@@ -64,10 +64,10 @@ class Localisation(Evaluation):
     seed: int = 0
 
     def __post_init__(self):
-        if self.n < 2 or self.grids < 1:
-            raise InputError(f"evaluation.n must be 2 or more and grids 1 or more, got {self.n} and {self.grids}")
+        at_least("evaluation.", 2, n=self.n)
+        at_least("evaluation.", 1, grids=self.grids)
         if not 0 <= self.confidence < 1:
-            raise InputError(f"evaluation.confidence must lie in [0, 1), got {self.confidence}")
+            raise InputError(f"evaluation.confidence must lie in [0, 1), got {self.confidence}; 0.99 is usual")
 
     def stages(self, job: Job) -> Iterator[Stage]:
         """The source on whole images, then its maps of the mosaics that the images it is sure of make."""

@@ -126,7 +126,7 @@ def test_the_normalisation_is_read_off_the_model_without_running_it():
         (lambda: Infidelity(draws=0, normalize=False), r"draws must be at least 1, got 0"),
         (lambda: Noise(sigma=0), r"perturbation.sigma must be above 0, got 0"),
         (lambda: Infidelity(draws=1), r"metric.draws must be at least 2, got 1"),
-        (lambda: IROF(compactness=0), r"compactness must be above 0 and finite, got 0"),
+        (lambda: IROF(compactness=0), r"compactness must lie in \(0, inf\), got 0"),
         (lambda: FaithfulnessCorrelation(draws=2), r"draws must be at least 3, got 2"),
         (lambda: IROF(segments=1), r"segments must be at least 2, got 1"),
     ],

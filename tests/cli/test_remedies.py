@@ -1,0 +1,80 @@
+"""Every message for the user ends with what to do: subject, rule, value; remedy."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import harmonia
+from harmonia.errors import InputError, at_least
+
+ROOT = Path(harmonia.__file__).parent
+
+# a text that has been composed elsewhere -> why it has a remedy
+COMPOSED = {
+    "report/write.py: job.error": "the text of an InputError that reading the job has raised",
+}
+
+
+def refusals(tree: ast.Module) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "InputError":
+            yield node
+
+
+def literal(node: ast.expr) -> str:
+    """What is typed of a text; VALUE for what it holds of values."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(literal, node.values))
+    if isinstance(node, ast.BinOp):
+        return literal(node.left) + literal(node.right)
+    return "VALUE"
+
+
+def without_remedy(source: str) -> list[str]:
+    """Of each message that ends without one its code."""
+    texts = [refusal.args[0] for refusal in refusals(ast.parse(source))]
+    return [ast.unparse(text) for text in texts if not literal(text).partition(";")[2].strip()]
+
+
+def test_every_message_for_the_user_ends_with_a_remedy():
+    paths = sorted(ROOT.rglob("*.py"))
+    sources = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    assert sum(source.count("InputError(") for source in sources.values()) > 150  # the law looks at them
+    lacking = {f"{name}: {text}" for name, source in sources.items() for text in without_remedy(source)}
+    assert lacking == set(COMPOSED)
+
+
+@pytest.mark.parametrize(
+    ("code", "lacks"),
+    [
+        ('raise InputError(f"seed must be at least 0, got {seed}; write seed=0")', False),
+        ('raise errors.InputError("a " "b; c")', False),
+        ('raise InputError(f"seed must be; {remedy}")', False),
+        ('raise InputError(f"seed must be at least 0, got {seed}")', True),
+        ("raise InputError(f\"seed must be {hint or '; x'}\")", True),
+        ('raise InputError("seed; ")', True),
+        ("raise InputError(text)", True),
+        ('return errors.InputError("no remedy")', True),
+    ],
+)
+def test_the_law_sees_a_message_without_a_remedy(code, lacks):
+    assert bool(without_remedy(code)) is lacks
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (0, "method.steps must be at least 1, got 0; write method.steps=1"),
+        (float("inf"), "method.steps must be finite and at least 1, got inf; write method.steps=1"),
+        (float("nan"), "method.steps must be finite and at least 1, got nan; write method.steps=1"),
+    ],
+)
+def test_a_number_below_its_least_names_one_that_fits(value, message):
+    at_least("method.", 1, steps=1, draws=None)
+    with pytest.raises(InputError) as refusal:
+        at_least("method.", 1, draws=2, steps=value)
+    assert str(refusal.value) == message
