@@ -220,7 +220,8 @@ def test_a_granularity_that_there_is_not_is_refused_in_one_line(cli, evaluation)
     words = ["source=timm", "source.arch=test_resnet", "source.weights=random", "target=self", "data=folder"]
     code, _, err = cli(*words, "data.root=.", f"evaluation={evaluation}", "evaluation.metric.granularity=blocks")
     assert code == 2
-    assert err == "harmonia: evaluation.metric.granularity must be one of block, layer, got 'blocks'; "
+    key = "evaluation.metric.granularity"
+    assert err == f"harmonia: {key} must be one of block, layer, got 'blocks'; write {key}=block\n"
 
 
 def test_what_quantus_leaves_trained_is_drawn_here(model):
