@@ -122,8 +122,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             for row in reader:
                 texts = {name: (row[name] or "").strip() for name in COLUMNS}
                 if empty := [name for name, text in texts.items() if not text]:
-                    line = f"{path} line {reader.line_num}"
-                    raise InputError(f"data.boxes: {line} must have a value for {empty[0]}, got none; add it")
+                    raise InputError(
+                        f"data.boxes: {path} line {reader.line_num} must have a value for {empty[0]}; add it"
+                    )
                 yield reader.line_num, texts
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         got = f"{path}: {getattr(error, 'strerror', None) or error}"

@@ -121,8 +121,7 @@ def _method(settings: Settings) -> Attribution:
     """The method, behind a Gaussian where one is asked for."""
     method: Attribution = settings.method.build()
     if settings.layer != "auto" and not hasattr(method, "layer_of"):
-        name, layer = settings.method.name, settings.layer
-        raise InputError(f"layer: {name} explains at no chosen layer, got {layer!r}; write layer=auto")
+        raise InputError(f"layer: {settings.method.name} explains at no chosen layer, got {settings.layer!r}; use auto")
     smooth = settings.smooth
     return method if smooth.k is None else Smoothed(inner=method, k=smooth.k, padding=smooth.padding)
 

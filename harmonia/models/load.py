@@ -68,8 +68,7 @@ def _view(network: nn.Module, spec: ModelSpec) -> View:
     config = resolve_data_config({}, pretrained_cfg=cast(dict, network.pretrained_cfg)) | spec.overrides()
     channels, height, width = config["input_size"]
     if channels != 3 or height != width:
-        got = f"{config['input_size']} of {spec.arch}"
-        raise InputError(f"{spec.name}: the input must be a square RGB image, got {got}; choose another arch")
+        raise InputError(f"{spec.name}: the input must be square RGB, got {config['input_size']}; take another arch")
     same = {name: config[name] for name in ("crop_pct", "crop_mode", "interpolation")}
     return View(size=height, mean=tuple(config["mean"]), std=tuple(config["std"]), **same)
 

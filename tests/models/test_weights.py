@@ -122,11 +122,11 @@ def test_a_package_gives_its_one_file(tmp_path, monkeypatch):
     (package / "data").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('found, not imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    assert "found 0" in refusal(weights.find_weights, "package:some_weights", "m", ARCH)
+    assert "has 0" in refusal(weights.find_weights, "package:some_weights", "m", ARCH)
     (package / "data" / "a.pth").touch()
     assert weights.find_weights("package:some_weights", "m", ARCH) == package / "data" / "a.pth"
     (package / "b.safetensors").touch()
-    assert "found 2" in refusal(weights.find_weights, "package:some_weights", "m", ARCH)
+    assert "has 2" in refusal(weights.find_weights, "package:some_weights", "m", ARCH)
 
 
 @pytest.mark.parametrize("number", range(3))

@@ -15,7 +15,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
 from harmonia.features.areas import in_view, top_fractions
 
 NO_BOX = "no box of the explained class in the view"
@@ -46,7 +46,7 @@ class BoxScores:
     tolerance_px: float = 0.0
 
     def __post_init__(self):
-        at_least(0, tolerance_px=self.tolerance_px)
+        metric_at_least(0, tolerance_px=self.tolerance_px)
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         size = explained.pixels.shape[-1]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
 from harmonia.evaluation.metrics.curve import curves, step_counts
 from harmonia.evaluation.metrics.perturbation import Baseline, baseline_of, passes_of
 
@@ -39,7 +39,7 @@ class CompletenessSoundness:
     floor: float = 0.1  # the authors' epsilon: what is less probable than that counts as this
 
     def __post_init__(self):
-        at_least(1, steps=self.steps)
+        metric_at_least(1, steps=self.steps)
         if not 0 < self.floor < 1:
             raise InputError(f"evaluation.metric.floor must lie between 0 and 1, got {self.floor}; 0.1 is the authors'")
 

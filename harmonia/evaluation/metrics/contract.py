@@ -89,4 +89,4 @@ class Metric(Protocol):
     def __call__(self, explained: ExplainedImages) -> Scores: ...
 
 
-at_least = partial(errors.at_least, "evaluation.metric.")  # for a metric's options
+metric_at_least = partial(errors.at_least, "evaluation.metric.")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
 from harmonia.evaluation.metrics.perturbation import Baseline, Reading, baseline_of, passes_of, read_answers, reader_of
 from harmonia.features.areas import descending
 from harmonia.shapes import Labels, Logits
@@ -30,7 +30,7 @@ class Insertion:
     reading: Reading = "probability"
 
     def __post_init__(self):
-        at_least(1, steps=self.steps)
+        metric_at_least(1, steps=self.steps)
 
     def ends(self, image: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor]:
         """What is shown first and last."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harmonia.draws import Purpose, counter_hash
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
 from harmonia.evaluation.metrics.perturbation import Baseline, Reading, baseline_of, drops, passes_of
 
 ROUNDING = 2.0**-21  # of float32 logits, four units in the last place; what a bf16 network rounds cannot be told apart
@@ -34,9 +34,9 @@ class FaithfulnessCorrelation:
     seed: int = 0
 
     def __post_init__(self):
-        at_least(3, draws=self.draws)
-        at_least(1, subset=self.subset)
-        at_least(0, seed=self.seed)
+        metric_at_least(3, draws=self.draws)
+        metric_at_least(1, subset=self.subset)
+        metric_at_least(0, seed=self.seed)
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         size = explained.pixels.shape[-1]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harmonia.draws import Purpose, normal, uniform
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
 from harmonia.evaluation.metrics.perturbation import Baseline, Normalisation, Reading, baseline_of, drops, passes_of
 
 # (image (3, H, W), map (H, W), the image's key, number of the draw) -> the perturbed image, and the map's word for the
@@ -101,8 +101,8 @@ class Infidelity:
         if not isinstance(self.perturbation, Perturbation):
             got = type(self.perturbation).__name__
             raise InputError(f"evaluation.metric.perturbation must be Square or Noise, got {got}; name one as _target_")
-        at_least(2 if self.normalize else 1, draws=self.draws)  # of one draw some scale fits exactly
-        at_least(0, seed=self.seed)
+        metric_at_least(2 if self.normalize else 1, draws=self.draws)  # of one draw some scale fits exactly
+        metric_at_least(0, seed=self.seed)
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         perturb = self.perturbation.of(explained, self.seed)

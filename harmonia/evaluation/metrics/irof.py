@@ -15,7 +15,7 @@ from skimage.segmentation import slic
 from torch import Tensor
 
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
 from harmonia.evaluation.metrics.curve import area_under
 from harmonia.evaluation.metrics.perturbation import Baseline, Reading, baseline_of, passes_of, read_answers, reader_of
 from harmonia.features.areas import descending
@@ -41,7 +41,7 @@ class IROF:
     reading: Reading = "probability"
 
     def __post_init__(self):
-        at_least(2, segments=self.segments)
+        metric_at_least(2, segments=self.segments)
         if not 0 < self.compactness < inf:
             raise InputError(f"evaluation.metric.compactness must lie in (0, inf), got {self.compactness}; 10 is usual")
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harmonia.draws import Purpose, uniform
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
 from harmonia.shapes import Images
 
 ZERO = "the map that is made anew of the image is zero"
@@ -40,8 +40,8 @@ class MaxSensitivity:
     def __post_init__(self):
         if not 0 < self.radius < inf:
             raise InputError(f"evaluation.metric.radius must be above 0 and finite, got {self.radius}; 0.02 is usual")
-        at_least(1, draws=self.draws)
-        at_least(0, seed=self.seed)
+        metric_at_least(1, draws=self.draws)
+        metric_at_least(0, seed=self.seed)
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         # the same few images at a time whatever the batch size, as far as memory goes

@@ -16,7 +16,7 @@ from scipy.stats import entropy
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
 from harmonia.evaluation.metrics.randomisation import (
     IMAGES_AT_ONCE,
     Granularity,
@@ -97,7 +97,7 @@ class EfficientMprt:
     seed: int = 0
 
     def __post_init__(self):
-        at_least(2, bins=self.bins)
+        metric_at_least(2, bins=self.bins)
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         size, count = explained.pixels.shape[-1], len(explained.pixels)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, at_least
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
 from harmonia.evaluation.metrics.curve import pixel_order
 from harmonia.evaluation.metrics.perturbation import Reading, passes_of, read_answers, reader_of
 from harmonia.features.fill import NoisyLinear
@@ -40,7 +40,7 @@ class ROAD:
             raise InputError(
                 f"evaluation.metric.percentiles must lie between 0 and 100, got {list(self.percentiles)}; 80 keeps 80 %"
             )
-        at_least(0, noise=self.noise, seed=self.seed)
+        metric_at_least(0, noise=self.noise, seed=self.seed)
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         impute = NoisyLinear(self.noise, self.seed)
