@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 from google.protobuf.message import DecodeError
 from wandb.proto import wandb_internal_pb2
@@ -252,3 +253,12 @@ def offline(monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
     yield
     wandb.finish()
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """On a machine that others use too, threads that wait for one another make small tensors ten times slower."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

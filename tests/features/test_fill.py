@@ -1,4 +1,4 @@
-"""Laws of what stands where an image is dropped; every fill of conf/fill is taken as it is configured there."""
+"""Laws of what stands where an image is dropped, of every fill of conf/fill, and of a feature."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from paths import CONF
 
 from harmonia.errors import InputError
-from harmonia.features.fill import AnotherImage, Black, Blur, Mean, NoisyLinear
+from harmonia.features.fill import AnotherImage, Black, Blur, Mean, NoisyLinear, compose
 
 FILLS = sorted((CONF / "fill").glob("*.yaml"))
 
@@ -217,3 +217,31 @@ def test_noise_has_its_standard_deviation_and_only_touches_what_is_dropped():
     assert abs(noise.mean().item()) < 1e-3
     assert torch.equal(filled, NoisyLinear(noise=0.01)(images, keep, never))
     assert not torch.equal(filled, NoisyLinear(noise=0.01, seed=1)(images, keep, never))
+
+
+IMAGES, FILL = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
+
+
+def keep_of(value: float) -> torch.Tensor:
+    return torch.full((2, 1, 4, 5), value)
+
+
+def test_what_is_kept_whole_is_the_image_and_what_is_dropped_is_the_fill():
+    assert torch.equal(compose(IMAGES, keep_of(1), FILL), IMAGES)
+    assert torch.equal(compose(IMAGES, keep_of(0), FILL), FILL)
+
+
+def test_half_a_weight_is_the_mean_of_image_and_fill():
+    torch.testing.assert_close(compose(IMAGES, keep_of(0.5), FILL), (IMAGES + FILL) / 2)
+
+
+def test_over_black_the_feature_is_the_hadamard_product():
+    keep = torch.rand(2, 1, 4, 5)
+    feature = compose(IMAGES, keep, torch.zeros_like(IMAGES))
+    assert torch.equal(feature, IMAGES * keep)
+
+
+def test_each_pixel_has_the_weight_of_its_place_in_every_channel():
+    images, fill = torch.tensor([0.8, 0.4, 0.2]).view(1, 3, 1, 1).expand(1, 3, 1, 2), torch.zeros(1, 3, 1, 2) + 0.4
+    feature = compose(images, torch.tensor([[[[1.0, 0.25]]]]), fill)
+    torch.testing.assert_close(feature[0, :, 0], torch.tensor([[0.8, 0.5], [0.4, 0.4], [0.2, 0.35]]))

@@ -210,7 +210,7 @@ def test_a_job_is_summarised_target_by_target_as_its_rows_together(tmp_path):
                     columns[name] = rng.uniform(size=len(pairs)).astype(np.float32)
                 writer.append(columns)
     expected = summary_of(read_rows(tmp_path))
-    found = summarise_job(tmp_path)
-    assert found == expected
-    assert list(found) == list(expected)
-    assert len(found) > 40
+    summary = summarise_job(tmp_path)
+    assert summary == expected
+    assert list(summary) == list(expected)
+    assert len(summary) > 40

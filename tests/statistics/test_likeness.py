@@ -1,6 +1,7 @@
-"""Laws of pairs of models: numbers worked by hand, likeness from whichever job left it, and never of another model."""
+"""Laws of pairs of models: numbers worked by hand, likeness from whichever job left it, and their correlation."""
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ from harmonia.results.representations import write_representations
 from harmonia.results.rows import TransferRows, row_writer, write_summary
 from harmonia.statistics.cka import linear_cka
 from harmonia.statistics.comparison import compare
-from harmonia.statistics.likeness import model_pairs
+from harmonia.statistics.likeness import correlations, model_pairs
+from harmonia.statistics.ranks import MIN_SIGNIFICANT
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
@@ -145,3 +147,31 @@ def test_a_torn_file_of_representations_costs_the_likeness_alone(tmp_path):
     (line,) = pairs(tmp_path).to_dict("records")
     assert math.isnan(line["cka"])
     assert line["agreement"] == pytest.approx(0.7)
+
+
+def measured_pairs(above, agreement, **columns):
+    ends = list(combinations("abcd", 2))[: len(above)]
+    frame = pd.DataFrame(ends, columns=["source", "target"]).assign(
+        above_control=above, agreement=agreement, cka=np.nan
+    )
+    constant = {"label_policy": "predicted", "fill": "black", "data": "woof", "method": "gc", "variant": ""}
+    return frame.assign(**constant | {"arm": "soft", "random_weights": False} | columns)
+
+
+def test_the_correlation_is_spearmans_over_the_pairs_of_the_arm():
+    rising = measured_pairs([0.1, 0.2, 0.3, 0.4, 0.9], [0.5, 0.6, 0.7, 0.8, 0.81])
+    other_arm = measured_pairs([0.0] * 5, [0.9, 0.8, 0.1, 0.2, 0.3], arm="area30")
+    (line,) = correlations(pd.concat([rising, other_arm]), "soft").to_dict("records")
+    assert (line["measure"], line["rho"], line["pairs"]) == ("agreement", pytest.approx(1), 5)
+    assert correlations(pd.concat([rising, other_arm]), "area30")["rho"].isna().tolist() == [True]  # does not vary
+
+
+def test_sources_of_random_weights_do_not_count():
+    trained = measured_pairs([0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.6, 0.7, 0.8, 0.9])
+    random = measured_pairs([0.0] * 3, [1.0] * 3, random_weights=True)
+    assert correlations(pd.concat([trained, random]), "soft")["pairs"].tolist() == [5]
+
+
+def test_fewer_pairs_than_needed_give_no_correlation():
+    few = measured_pairs([0.1] * (MIN_SIGNIFICANT - 1) + [np.nan], np.linspace(0.1, 0.9, MIN_SIGNIFICANT))
+    assert correlations(few, "soft").empty

@@ -1,50 +1,17 @@
-"""Laws of likeness against transfer: who counts, and from how many pairs on."""
+"""Laws of the table of likeness against transfer: it has every pair once, and enough of them."""
 
-from itertools import combinations
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 from rows_in_memory import as_gathered
 
 from harmonia.report.tables.contrasts import likeness_table
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import compare
-from harmonia.statistics.likeness import correlations
-from harmonia.statistics.ranks import MIN_SIGNIFICANT
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 
 MODELS = ("a", "b", "c")  # six pairs
-
-
-def pairs(above, agreement, **columns):
-    ends = list(combinations("abcd", 2))[: len(above)]
-    frame = pd.DataFrame(ends, columns=["source", "target"]).assign(
-        above_control=above, agreement=agreement, cka=np.nan
-    )
-    constant = {"label_policy": "predicted", "fill": "black", "data": "woof", "method": "gc", "variant": ""}
-    return frame.assign(**constant | {"arm": "soft", "random_weights": False} | columns)
-
-
-def test_the_correlation_is_spearmans_over_the_pairs_of_the_arm():
-    rising = pairs([0.1, 0.2, 0.3, 0.4, 0.9], [0.5, 0.6, 0.7, 0.8, 0.81])
-    other_arm = pairs([0.0] * 5, [0.9, 0.8, 0.1, 0.2, 0.3], arm="area30")
-    (line,) = correlations(pd.concat([rising, other_arm]), "soft").to_dict("records")
-    assert (line["measure"], line["rho"], line["pairs"]) == ("agreement", pytest.approx(1), 5)
-    assert correlations(pd.concat([rising, other_arm]), "area30")["rho"].isna().tolist() == [True]  # does not vary
-
-
-def test_sources_of_random_weights_do_not_count():
-    trained = pairs([0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.6, 0.7, 0.8, 0.9])
-    random = pairs([0.0] * 3, [1.0] * 3, random_weights=True)
-    assert correlations(pd.concat([trained, random]), "soft")["pairs"].tolist() == [5]
-
-
-def test_fewer_pairs_than_needed_give_no_correlation():
-    few = pairs([0.1] * (MIN_SIGNIFICANT - 1) + [np.nan], np.linspace(0.1, 0.9, MIN_SIGNIFICANT))
-    assert correlations(few, "soft").empty
 
 
 def grid(gathered_cell, models):
