@@ -41,8 +41,8 @@ class MatchedFilters(nn.Module):
     def layer(self, name: str) -> nn.Module:
         return self.get_submodule(name)
 
-    def layer_name(self, asked: str) -> str:
-        return "response" if asked in ("final", "normalised") else asked
+    def layer_name(self, place: str) -> str:
+        return "response" if place in ("final", "normalised") else place
 
     def spatial(self, activations: torch.Tensor) -> torch.Tensor:
         return activations

@@ -72,7 +72,7 @@ def input_error(error: BaseException) -> str | None:
 
 
 def keyword_command(
-    work: Callable[[dict[str, str]], int], words: Sequence[str] | None, usage: str, known: Sequence[str], module: str
+    work: Callable[[dict[str, str]], int], words: Sequence[str] | None, usage: str, keys: Sequence[str], module: str
 ) -> int:
     """The exit code of a command line of KEY=VALUE words, which the work is given; usage is what --help prints."""
     words = sys.argv[1:] if words is None else words
@@ -81,19 +81,19 @@ def keyword_command(
         if {"-h", "--help"} & set(words):
             print(usage, end="")
             return 0
-        return work(keyword_arguments(words, known, module))
+        return work(keyword_arguments(words, keys, module))
 
     return exit_code(answer, input_error)
 
 
-def keyword_arguments(words: Sequence[str], known: Sequence[str], module: str) -> dict[str, str]:
-    """The values by key; each key is one of the known ones, given once and not empty, and `run` is among them."""
+def keyword_arguments(words: Sequence[str], keys: Sequence[str], module: str) -> dict[str, str]:
+    """The values by key; each key is one of keys, given once and not empty, and `run` is among them."""
     arguments: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
-        if key not in known:
-            remedy = did_you_mean(key, known, module)
-            raise InputError(f"argument must be one of {', '.join(known)}, got {key!r}; {remedy}")
+        if key not in keys:
+            remedy = did_you_mean(key, keys, module)
+            raise InputError(f"argument must be one of {', '.join(keys)}, got {key!r}; {remedy}")
         if not equals or not value:
             raise InputError(f"argument {key} must have a value, got {word!r}; write {key}=VALUE")
         if key in arguments:

@@ -89,22 +89,22 @@ def read_boxes(path: str | Path, images: Mapping[str, Path]) -> Boxes:
     path = Path(os.path.abspath(os.path.expanduser(path)))
     by_place = {os.path.abspath(place): image_id for image_id, place in images.items()}
     by_image: dict[str, list[LabelledBox]] = {}
-    others: dict[str, None] = {}
+    unlisted: dict[str, None] = {}
     for line, row in _rows(path):
         image_id = row["path"] if row["path"] in images else by_place.get(os.path.abspath(path.parent / row["path"]))
         box = _box(path, line, row)
         if image_id is None:
-            others[row["path"]] = None
+            unlisted[row["path"]] = None
         else:
             by_image.setdefault(image_id, []).append(box)
     if not by_image:
         raise InputError(
             f"data.boxes must name images of the data set, {path} names none of them (first: "
-            f"{next(iter(others), 'no row')!r}, an image: {next(iter(images), 'none')!r}); give paths relative to "
+            f"{next(iter(unlisted), 'no row')!r}, an image: {next(iter(images), 'none')!r}); give paths relative to "
             "data.root or to the file"
         )
-    if others:
-        logger.info("%s: %d images are not in the data set, first %r", path, len(others), next(iter(others)))
+    if unlisted:
+        logger.info("%s: %d images are not in the data set, first %r", path, len(unlisted), next(iter(unlisted)))
     logger.info("%s: %d of %d images have boxes", path, len(by_image), len(images))
     return Boxes(path, {image_id: tuple(boxes) for image_id, boxes in by_image.items()})
 

@@ -25,7 +25,7 @@ from harmonia.store.sets import ShardSet
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One cell of the grid: a source, a method, the targets, the images and what else their maps depend on."""
+    """A source, a method, the targets, the images and what else their maps depend on."""
 
     settings: Settings
     folder: Path  # where its files go

@@ -40,7 +40,7 @@ class Keys:
         return self.open("maps", f"{self.source.name}-{self.settings.method.name}", identity)
 
     def mosaics(self, method: Attribution, protocol: str, shown: Mapping[str, Any], count: int) -> ShardSet:
-        """The maps that exactly this source and method have of so many cells of mosaics, shown so."""
+        """Maps by this source and method of cells of mosaics. shown: how the network sees them; count: of cells."""
         name = f"{self.source.name}-{self.settings.method.name}-{protocol}"
         return self.open("maps", name, {**self._explained_by(method), **shown}, count)
 
@@ -79,7 +79,7 @@ class Keys:
         return identity
 
     def open(self, kind: str, name: str, identity: dict[str, Any], count: int | None = None) -> ShardSet:
-        """The set of a kind with this identity: one array and one fact an image, or of so many items."""
+        """The set of a kind with this identity: one array and one fact an image, or an item of count."""
         images = len(self.images.records) if count is None else count
         key = identity | {"arithmetic": ARITHMETIC}
         return self.open_set(kind, name, key, images, self.settings.store.shard_size)

@@ -42,7 +42,7 @@ class PlannedStage:
         return self.missing * getattr(self.cost, quantity) if self.missing else 0.0
 
     def bound_s(self, devices: int) -> float:
-        """So long at most on so many devices: Graham 1966, list scheduling of shards, which no two workers divide."""
+        """Upper bound of its time on these devices (Graham 1966, list scheduling); no two workers divide a shard."""
         longest = max(self.stage.missing) * self.cost.seconds if self.missing else 0.0
         return self.total("seconds") / devices + longest * (1 - 1 / devices)
 
@@ -85,7 +85,7 @@ class Plan:
         return table
 
     def bound_s(self, devices: int) -> float:
-        """All stages one after the other, each on so many devices like this one."""
+        """The same of all stages one after the other; devices: how many, all like this one."""
         return sum(stage.bound_s(devices) for stage in self.stages.values())
 
 

@@ -144,7 +144,7 @@ class Classifier(nn.Module):
             raise InputError(f"layer {name!r} is not a module of {self.spec.arch}; close: {', '.join(near)}")
         return modules[name]
 
-    def layer_name(self, asked: str) -> str:
+    def layer_name(self, place: str) -> str:
         """The module that a place in the network stands for; another name is taken as it is.
 
         input: the normalised image. final: the last feature map before pooling; of a ViT, the input of the last block.
@@ -152,13 +152,13 @@ class Classifier(nn.Module):
         of a network that keeps one resolution (ViT) the output of the first half of its blocks. normalised: final or,
         where its tokens' scale is normalised away, the normalisation (harmonia.models.layers).
         """
-        if asked == "final":
+        if place == "final":
             return self._final_layer
-        if asked == "normalised":
+        if place == "normalised":
             return self._normalised_layer
-        if asked != "middle":
-            self.layer(asked)
-            return asked
+        if place != "middle":
+            self.layer(place)
+            return place
         stages = list(getattr(self.network, "feature_info", None) or [])
         if not stages:
             raise InputError(f"{self.spec.arch}: timm names no feature maps of it; give a module's name as the layer")

@@ -30,7 +30,6 @@ def make_workspace(
     jobs = logged_to_wandb(finished)
     if not jobs:
         raise InputError(f"run must hold finished jobs with logger=wandb, got {len(finished)} others; run them with it")
-    known = find_sections(sections)
     written = OwnFiles(Path(report) if report is not None else folder / "report")
     if not any(written.stems.values()):
         raise InputError(
@@ -48,7 +47,7 @@ def make_workspace(
         ) from error
     panels = Panels(wr, sorted(written.stems[TABLES] + written.stems[DATA]), sorted(written.stems[FIGURES]))
     by_heading: dict[str, list[Any]] = {}
-    for section in known:
+    for section in find_sections(sections):
         if of_section := [job for job in jobs if job.rows_file == section.rows_file]:
             for heading, shown in section.panels(of_section, arm, panels).items():
                 by_heading.setdefault(heading, []).extend(shown)

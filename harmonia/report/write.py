@@ -35,12 +35,12 @@ def write_report(
     run = Path(run)
     _check_folder(run)
     report = Report(run, arm)
-    known = find_sections(sections)
+    kinds = find_sections(sections)
     jobs = find_jobs(run)
     if not jobs:
         return report
-    by_file = {section.rows_file: section for section in known}
-    read_jobs: dict[type[Section], list[ReadJob]] = {section: [] for section in known}
+    by_file = {section.rows_file: section for section in kinds}
+    read_jobs: dict[type[Section], list[ReadJob]] = {section: [] for section in kinds}
     for job in jobs:
         name = run.resolve().name if job.folder == run else str(job.folder.relative_to(run))
         try:

@@ -149,7 +149,7 @@ def tag_colliding_names(data: pd.Series, kinds: pd.Series, tags: pd.Series) -> p
 
 
 def latest_of_repeats(lines: pd.DataFrame, same: list[str]) -> np.ndarray:
-    """Which lines count: of those alike in these columns the one on the most images, the later job's."""
+    """Which lines to keep: of those alike in these columns the one on the most images, of equals the latest."""
     ranked = lines.sort_values(["images", "started"], kind="stable")
     return lines.index.isin(ranked.drop_duplicates(same, keep="last").index)
 

@@ -34,7 +34,7 @@ class Metrics(Frame):
 
 
 class Reasons(Frame):
-    """Why so many of a cell's images have no score."""
+    """For how many of a cell's images a score is undefined, by reason."""
 
     cell: int  # its position
     metric: str

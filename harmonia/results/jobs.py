@@ -71,8 +71,8 @@ class JobFolder:
     def options(self) -> dict[str, str]:
         """Those that change numbers, KEY: VALUE of the command line; the targets' own are no part of them.
 
-        Left out are options that repeat the one they follow (data.seed and seed), and how many images there are.
-        Folders of images and weights count: the same numbers shown twice are seen, others passed over are not.
+        Options that follow another one (data.seed follows seed) and numbers of images are left out. Folders of images
+        and weights are not: a table that shows a number twice is better than one that hides another number.
         """
         options = _without_followers(self._all_options, self._all_options)
         controls = {key for key in options if key.startswith("evaluation.controls")} - {_CONTROLS_SEED}

@@ -23,10 +23,10 @@ ALL_SOURCES = "all"
 def mean_transfer(comparison: Comparison) -> pd.DataFrame:
     """Retention, the control's and the difference, mean over the other targets: of all sources, and of each.
 
-    above_centre: the difference from the centre box of the same area, which knows where photographers point.
-    Random-weight sources have lines of their own and are no part of the mean over trained ones; of a source alone there
-    is no mean over all. `cells` says how many a mean is over, `images` of how many images each is at most; where some
-    cells have a matched control and others none, it is over those that have.
+    above_centre: retention less that of the centre box of the same area, which knows where photographers point.
+    Means over all sources are of trained ones, where there are two or more; sources of random weights have means of
+    their own. A mean is over the cells that have a matched control, or over all where none has. cells: how many these
+    are; images: the most that one of them has.
     """
     cells = comparison.cells
     transfers = cells[(cells["target"] != cells["source"]) & cells["arm"].map(arms.is_feature)]

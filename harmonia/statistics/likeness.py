@@ -124,11 +124,10 @@ class _Likeness:
     def _representation(self, job: JobFolder, name: str) -> pd.DataFrame | None:
         if name not in _models(job):
             return None
-        for other in sorted(
-            self._with_target.get(_identity(job, name), []), key=lambda other: other.folder != job.folder
-        ):
-            if flat_options(other.group("data")) == flat_options(job.group("data")):
-                image_ids, of_models = self._read(other.folder)
+        with_model = self._with_target.get(_identity(job, name), [])
+        for candidate in sorted(with_model, key=lambda candidate: candidate.folder != job.folder):
+            if flat_options(candidate.group("data")) == flat_options(job.group("data")):
+                image_ids, of_models = self._read(candidate.folder)
                 if name in of_models:
                     return pd.DataFrame(of_models[name], index=image_ids).dropna()
         return None

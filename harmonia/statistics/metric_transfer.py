@@ -90,16 +90,18 @@ def _of_images(scores: ScoredMaps, fill: str, rows: Rows, maps: Mapping[str, str
     """What Transferred says of images; chosen: of which cells."""
     cells = rows.cells.assign(maps=rows.cells["job"].map(maps))
     column = {key: place for place, key in enumerate(scores.cells["maps"]) if chosen[place]}
-    wanted = (
+    compared = (
         cells["maps"].isin(column)
         & cells["arm"].isin([ARM, CONTROL])
         & (cells["fill"] == fill)
         & (cells["source"] != cells["target"])
     )
     of_images = np.full((len(scores.image_ids), len(scores.cells)), np.nan)
-    if not wanted.any():
+    if not compared.any():
         return of_images
-    shown = replace(rows, cells=cells).frame(["image_id", "p_explained"], wanted.to_numpy(), ["maps", "target", "arm"])
+    shown = replace(rows, cells=cells).frame(
+        ["image_id", "p_explained"], compared.to_numpy(), ["maps", "target", "arm"]
+    )
     shown = shown.assign(image_id=shown["image_id"].astype(str), p_explained=shown["p_explained"].astype(float))
     wide: Any = shown.pivot_table(
         index=["maps", "image_id", "target"], columns="arm", values="p_explained", observed=True

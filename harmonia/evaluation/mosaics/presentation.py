@@ -23,7 +23,7 @@ Positions = Literal["interpolated", "tiled", "downscaled"]
 
 
 class Presentation(nn.Module):
-    """A classifier, asked about mosaics; layers keep their names and their feature maps cover the mosaic."""
+    """A classifier, place about mosaics; layers keep their names and their feature maps cover the mosaic."""
 
     def __init__(self, classifier: Classifier, n: int, cell: int = 0):
         """cell: the scored one, which some look at alone."""
@@ -36,8 +36,8 @@ class Presentation(nn.Module):
     def layer(self, name: str) -> nn.Module:
         return self.classifier.layer(name)
 
-    def layer_name(self, asked: str) -> str:
-        return self.classifier.layer_name(asked)
+    def layer_name(self, place: str) -> str:
+        return self.classifier.layer_name(place)
 
     def spatial(self, activations: Tensor) -> Tensor:
         return self.classifier.spatial(activations)
@@ -53,8 +53,8 @@ class Enlarged(Classifier):
         super().__init__(network, native.spec, native.view, native.classes, native.digest, native.precision)
         self._native_layer_name = native.layer_name  # not the module itself, which would be a part of this one
 
-    def layer_name(self, asked: str) -> str:
-        return self._native_layer_name(asked)
+    def layer_name(self, place: str) -> str:
+        return self._native_layer_name(place)
 
 
 class Downscaled(Presentation):
@@ -88,9 +88,9 @@ class PartHead(Presentation):
     Where the network has no head over feature maps but tokens, the head reads their mean over the cell.
     """
 
-    def layer_name(self, asked: str) -> str:
+    def layer_name(self, place: str) -> str:
         # the head reads the cell's tokens themselves: their scale matters
-        return super().layer_name("final" if asked == "normalised" else asked)
+        return super().layer_name("final" if place == "normalised" else place)
 
     def forward(self, images: Images) -> Logits:
         classifier = self.classifier

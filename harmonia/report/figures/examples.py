@@ -1,6 +1,6 @@
 """Fig. 1 of Kadir, Addluri, Sonntag 2023 (arXiv 2307.02150): image, map and feature, for every source and method.
 
-Which images: those named, else the typical ones. An image's drop is the mean, over cells and targets, of
+Which images: those named, else the typical ones. An image's drop is the mean, over explainers and targets, of
 p_explained on the image less that on the feature; typical are the images whose drop lies nearest to the median,
 the nearest of each class first, ties in the order of the images. Nobody picks them.
 """
@@ -19,7 +19,7 @@ from harmonia.data.decode import open_rgb
 from harmonia.errors import InputError
 from harmonia.report.figures.style import TEXT_WIDTH, CaptionedFigure, short
 from harmonia.report.names import RANDOM
-from harmonia.report.page.collection import Cell, Collection, ImageList
+from harmonia.report.page.collection import Collection, Explainer, ImageList
 from harmonia.results.gathered import SETTING
 from harmonia.results.maps import REGION_SIDE, SmallMaps
 
@@ -31,14 +31,14 @@ def example_figures(
     collection: Collection, setting: Sequence[str], arm: str, ids: Sequence[str]
 ) -> Iterator[CaptionedFigure]:
     """Fig. 1 of one setting, of the images with these ids or, without any, of the typical ones."""
-    cells = [cell for cell in collection.cells if [cell.key[name] for name in SETTING] == list(setting)]
-    images = collection.sets[cells[0].key["data"]]
+    explainers = [each for each in collection.explainers if [each.key[name] for name in SETTING] == list(setting)]
+    images = collection.sets[explainers[0].key["data"]]
     if ids:
         places, rule = named_images(images, ids), "named by the user"
     else:
         places = typical_images(collection, images, arm, TYPICAL_IMAGES)
         rule = "those nearest to the median drop of p_explained, one a class"
-    if not places or all(cell.maps is None for cell in cells):
+    if not places or all(explainer.maps is None for explainer in explainers):
         return
     from harmonia.data.imagenet import readable
 
@@ -48,14 +48,14 @@ def example_figures(
         "fig1",
         "Figure 1.",
         f"Images ({rule}), maps and features (arm {arm}, dropped parts black): {shown}.",
-        draw_examples(cells, images, places, classes, arm),
+        draw_examples(explainers, images, places, classes, arm),
     )
 
 
 def typical_images(collection: Collection, images: ImageList, arm: str, count: int) -> list[int]:
     """Places of the most typical images of a data set, most typical first; images without a number never."""
-    cells = [cell for cell in collection.cells if cell.key["data"] == images.name]
-    drops = np.array([block.drop(arm) for cell in cells for block in cell.blocks.values()])
+    explainers = [explainer for explainer in collection.explainers if explainer.key["data"] == images.name]
+    drops = np.array([block.drop(arm) for explainer in explainers for block in explainer.blocks.values()])
     known = np.isfinite(drops)
     shows = known.sum(0)
     drop = np.where(known, drops, 0).sum(0) / np.maximum(shows, 1)
@@ -75,17 +75,17 @@ def named_images(images: ImageList, ids: Sequence[str]) -> list[int]:
 
 
 def draw_examples(
-    cells: Sequence[Cell], images: ImageList, places: Sequence[int], names: dict[int, str], arm: str
+    explainers: Sequence[Explainer], images: ImageList, places: Sequence[int], names: dict[int, str], arm: str
 ) -> Figure:
     """A row per source and method, a pair of panels (map, feature) per image, the images above.
 
     Panels show what the source sees; dropped parts are black. names: class names by code.
     """
     side = TEXT_WIDTH / (2 * max(len(places), 2) + 0.5)
-    heights = [2 * side, *([side] * len(cells))]
-    figure = Figure(figsize=(side * (2 * len(places) + 0.5), sum(heights) + 0.45 + 0.04 * len(cells)))
+    heights = [2 * side, *([side] * len(explainers))]
+    figure = Figure(figsize=(side * (2 * len(places) + 0.5), sum(heights) + 0.45 + 0.04 * len(explainers)))
     slots = figure.add_gridspec(
-        1 + len(cells), 2 * len(places), height_ratios=heights,
+        1 + len(explainers), 2 * len(places), height_ratios=heights,
         left=0.5 / (2 * len(places) + 0.5), right=1, bottom=0, top=1 - 0.36 / figure.get_figheight(),
         wspace=0.05, hspace=0.05,
     )  # fmt: skip
@@ -97,26 +97,26 @@ def draw_examples(
             panel.text(0.5, 0.5, "image not at hand", ha="center", va="center", fontsize=7)
         else:
             panel.imshow(_square(picture, None))
-        for row, cell in enumerate(cells, start=1):
+        for row, explainer in enumerate(explainers, start=1):
             heat, feature = (_blank(figure, slots[row, 2 * column + right]) for right in (0, 1))
             if column == 0:
-                parts = [cell.key["source"], RANDOM.strip() if cell.random_weights else "", cell.method]
+                parts = [explainer.key["source"], RANDOM.strip() if explainer.random_weights else "", explainer.method]
                 heat.set_ylabel("\n".join(short(part, 16) for part in parts if part), fontsize=7, labelpad=2)
-            _pair(heat, feature, cell, place, picture, arm)
+            _pair(heat, feature, explainer, place, picture, arm)
     return figure
 
 
-def _pair(heat: Axes, feature: Axes, cell: Cell, place: int, picture: Image.Image | None, arm: str) -> None:
-    at = int(cell.map_of[place]) if len(cell.map_of) else -1
-    if cell.maps is None or at < 0:
+def _pair(heat: Axes, feature: Axes, explainer: Explainer, place: int, picture: Image.Image | None, arm: str) -> None:
+    at = int(explainer.map_of[place]) if len(explainer.map_of) else -1
+    if explainer.maps is None or at < 0:
         heat.text(0.5, 0.5, "no map\nkept", ha="center", va="center", fontsize=7)
         return
-    heat.imshow(_upsampled(cell.maps.soft[at]), cmap="viridis", vmin=0, vmax=1)
-    keep = keep_weights(cell.maps, at, arm)
+    heat.imshow(_upsampled(explainer.maps.soft[at]), cmap="viridis", vmin=0, vmax=1)
+    keep = keep_weights(explainer.maps, at, arm)
     if picture is None or keep is None:
         feature.text(0.5, 0.5, "not drawn", ha="center", va="center", fontsize=7)
     else:
-        feature.imshow(_square(picture, cell.maps.boxes[at]) * keep[..., None])
+        feature.imshow(_square(picture, explainer.maps.boxes[at]) * keep[..., None])
 
 
 def keep_weights(maps: SmallMaps, row: int, arm: str) -> np.ndarray | None:

@@ -1,6 +1,6 @@
 """Everything that finished jobs say of every image, in dense arrays: what the page and Fig. 1 are made from.
 
-A cell is a source and a method under one setting. A block is what one target made of a cell's images. Images
+An explainer is a source with a method under one setting. A block is what one target made of its images. Images
 are numbered through; those of one data set follow one another.
 """
 
@@ -31,7 +31,7 @@ _READ = ("image_id", "path", "target", "arm", *_CLASSES, "flag", *PROBABILITIES)
 
 @dataclass
 class Block:
-    """What a target made of a cell's images under every arm; axes n (images of the data set), a (arms)."""
+    """What a target made of an explainer's images under every arm; axes n (images of the data set), a (arms)."""
 
     target: str
     arms: list[str]
@@ -48,8 +48,8 @@ class Block:
 
 
 @dataclass
-class Cell:
-    """A source and a method under one setting."""
+class Explainer:
+    """A source with a method under one setting."""
 
     key: dict[str, str]  # by KEY
     explained: np.ndarray  # n, class codes
@@ -92,7 +92,7 @@ class ImageList:
 @dataclass
 class Collection:
     sets: dict[str, ImageList]
-    cells: list[Cell]
+    explainers: list[Explainer]
     classes: list[str]  # by code
     flags: list[str]
 
@@ -118,24 +118,25 @@ def collect(rows: Rows) -> Collection:
     for data, of_data in ids.items():
         blank = np.full(len(of_data), NONE), np.full(len(of_data), "", object)
         sets[data] = ImageList(data, sorted(of_data), *blank)
-    cells: dict[tuple, Cell] = {}
+    explainers: dict[tuple, Explainer] = {}
     for key, of_cell in rows.cells.groupby(KEY, sort=False):
         count = len(sets[key[KEY.index("data")]].ids)
         explained, predicted = np.full((2, count), NONE)
-        cell = cells[key] = Cell(dict(zip(KEY, key, strict=True)), explained, predicted, np.zeros(count, np.uint32))
-        cell.random_weights = bool(of_cell["random_weights"].any())
+        named = dict(zip(KEY, key, strict=True))
+        explainer = explainers[key] = Explainer(named, explained, predicted, np.zeros(count, np.uint32))
+        explainer.random_weights = bool(of_cell["random_weights"].any())
         for target, arms in of_cell.groupby("target", sort=False)["arm"]:
-            cell.blocks[str(target)] = _block(str(target), list(arms.unique()), count)
+            explainer.blocks[str(target)] = _block(str(target), list(arms.unique()), count)
     classes, flags = {}, {}  # codes by name, in the order of their first appearance
     for folder, of_job in rows.cells.groupby("job", sort=False):
-        of_cells = [(cells[key], of_cell) for key, of_cell in of_job.groupby(KEY, sort=False)]
+        of_cells = [(explainers[key], of_cell) for key, of_cell in of_job.groupby(KEY, sort=False)]
         for table in read_tables(Path(str(folder)), [*_READ, "top5"]):
             part = _coded(table, classes, flags)
-            for cell, of_cell in of_cells:
-                _fill(cell, sets[cell.key["data"]], part, of_cell)
-        for cell, _ in of_cells:
-            _take_maps(cell, sets[cell.key["data"]], Path(str(folder)))
-    return Collection(sets, list(cells.values()), list(classes), list(flags))
+            for explainer, of_cell in of_cells:
+                _fill(explainer, sets[explainer.key["data"]], part, of_cell)
+        for explainer, _ in of_cells:
+            _take_maps(explainer, sets[explainer.key["data"]], Path(str(folder)))
+    return Collection(sets, list(explainers.values()), list(classes), list(flags))
 
 
 def _block(target: str, arms: list[str], images: int) -> Block:
@@ -152,11 +153,11 @@ def _coded(table: pa.Table, classes: dict[str, int], flags: dict[str, int]) -> d
     return columns | {"flag": codes_of(rows["flag"], flags), "top5": _top5(table["top5"], classes)}
 
 
-def _fill(cell: Cell, images: ImageList, rows: Mapping, shown: pd.DataFrame) -> None:
-    """The rows of the targets and arms that are shown, put into the cell's place for them."""
+def _fill(explainer: Explainer, images: ImageList, rows: Mapping, shown: pd.DataFrame) -> None:
+    """The rows of the targets and arms that are shown, put into the explainer's place for them."""
     image_of_row = images.places.get_indexer(rows["image_id"])
     for target, arms in shown.groupby("target", sort=False)["arm"]:
-        block = cell.blocks[str(target)]
+        block = explainer.blocks[str(target)]
         chosen = (rows["target"] == target) & rows["arm"].isin(arms) & (image_of_row >= 0)
         at = np.flatnonzero(chosen)
         image, arm = image_of_row[at], pd.Index(block.arms).get_indexer(rows["arm"].iloc[at])
@@ -164,9 +165,9 @@ def _fill(cell: Cell, images: ImageList, rows: Mapping, shown: pd.DataFrame) -> 
         block.top5[image, arm] = rows["top5"][at]
         for name, values in block.numbers.items():
             values[image, arm] = rows[name].iloc[at]
-        cell.explained[image] = rows["explained"][at]
-        cell.source_predicted[image] = rows["source_predicted"][at]
-        cell.flags[image] = rows["flag"][at]
+        explainer.explained[image] = rows["explained"][at]
+        explainer.source_predicted[image] = rows["source_predicted"][at]
+        explainer.flags[image] = rows["flag"][at]
         images.labels[image] = rows["label"][at]
         images.paths[image] = rows["path"].iloc[at]
 
@@ -183,12 +184,13 @@ def _top5(column: pa.ChunkedArray, classes: dict[str, int]) -> np.ndarray:
     return top5
 
 
-def _take_maps(cell: Cell, images: ImageList, job_folder: Path) -> None:
-    """The job's, where no other of the cell's jobs has those of more images, or of more areas."""
+def _take_maps(explainer: Explainer, images: ImageList, job_folder: Path) -> None:
+    """The job's, where no other of the explainer's jobs has those of more images, or of more areas."""
     try:
         maps = read_small_maps(job_folder)
     except InputError as error:
-        cell.no_maps = str(error)
+        explainer.no_maps = str(error)
         return
-    if cell.maps is None or (len(cell.maps.image_ids), len(cell.maps.areas)) <= (len(maps.image_ids), len(maps.areas)):
-        cell.maps, cell.map_of = maps, pd.Index(maps.image_ids).get_indexer(images.places)
+    held = explainer.maps
+    if held is None or (len(held.image_ids), len(held.areas)) <= (len(maps.image_ids), len(maps.areas)):
+        explainer.maps, explainer.map_of = maps, pd.Index(maps.image_ids).get_indexer(images.places)

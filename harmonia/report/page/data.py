@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from harmonia.report.page.collection import PROBABILITIES, Block, Cell, Collection, ImageList
+from harmonia.report.page.collection import PROBABILITIES, Block, Collection, Explainer, ImageList
 
 IMAGES_PER_FILE = 48
 
@@ -51,17 +51,17 @@ def data_files(
     for images in collection.sets.values():
         count = len(images.ids)
         sets.append({"name": images.name, "first": first, "count": count, "file": file})
-        cells = [(number, cell) for number, cell in enumerate(collection.cells) if cell.key["data"] == images.name]
-        for number, cell in cells:
-            for position, block in enumerate(cell.blocks.values()):
-                yield f"numbers-{number}-{position}", _numbers(cell, block, images, code)
+        explainers = [pair for pair in enumerate(collection.explainers) if pair[1].key["data"] == images.name]
+        for number, explainer in explainers:
+            for position, block in enumerate(explainer.blocks.values()):
+                yield f"numbers-{number}-{position}", _numbers(explainer, block, images, code)
         for start in range(0, count, IMAGES_PER_FILE):
             part = slice(start, min(start + IMAGES_PER_FILE, count))
-            yield f"details-{file}", {str(number): _details(cell, part, code) for number, cell in cells}
+            yield f"details-{file}", {str(number): _details(explainer, part, code) for number, explainer in explainers}
             places = range(first + part.start, first + part.stop)
             shown = np.array([place in thumbnails or place in missing for place in places])
-            for number, cell in cells:
-                if maps := _maps(cell, part, shown):
+            for number, explainer in explainers:
+                if maps := _maps(explainer, part, shown):
                     map_files.setdefault(number, []).append(file)
                     yield f"maps-{number}-{file}", maps
             file += 1
@@ -93,58 +93,58 @@ def _index(collection: Collection, sets: list[dict[str, Any]], map_files: Mappin
         "flags": collection.flags,
         "cells": [
             {
-                **cell.key,
-                "set": position[cell.key["data"]],
-                "name": cell.name,
-                "sourceName": cell.source,
-                "targets": [{"name": block.target, "arms": block.arms} for block in cell.blocks.values()],
+                **explainer.key,
+                "set": position[explainer.key["data"]],
+                "name": explainer.name,
+                "sourceName": explainer.source,
+                "targets": [{"name": block.target, "arms": block.arms} for block in explainer.blocks.values()],
                 "mapFiles": map_files.get(number, []),  # asking for a file that is not there is an error in the console
-                "noMaps": cell.no_maps,
+                "noMaps": explainer.no_maps,
             }
-            for number, cell in enumerate(collection.cells)
+            for number, explainer in enumerate(collection.explainers)
         ],
         "ids": [image_id for images in collection.sets.values() for image_id in images.ids],
         "paths": [path for images in collection.sets.values() for path in images.paths],
     }
 
 
-def _numbers(cell: Cell, block: Block, images: ImageList, code: np.dtype) -> dict[str, Any]:
+def _numbers(explainer: Explainer, block: Block, images: ImageList, code: np.dtype) -> dict[str, Any]:
     """What the gallery filters and sorts by, arms outermost."""
     return {
         "right": (block.predicted == images.labels[:, None]).T.astype(np.uint8),  # means nothing without a label
         "predicted": block.predicted.T.astype(code),
         "p": block.numbers["p_explained"].T,
-        "sourceRight": (cell.source_predicted == images.labels).astype(np.uint8),
-        **_map_facts(cell, slice(None), code),
+        "sourceRight": (explainer.source_predicted == images.labels).astype(np.uint8),
+        **_map_facts(explainer, slice(None), code),
     }
 
 
-def _details(cell: Cell, part: slice, code: np.dtype) -> dict[str, Any]:
-    """What the page of an image shows, by target in the cell's order; arms innermost but for the ranks."""
+def _details(explainer: Explainer, part: slice, code: np.dtype) -> dict[str, Any]:
+    """What the page of an image shows, by target in the explainer's order; arms innermost but for the ranks."""
     targets = [
         {"top5": block.top5[part].astype(code), **{name: block.numbers[name][part] for name in PROBABILITIES}}
-        for block in cell.blocks.values()
+        for block in explainer.blocks.values()
     ]
-    return {**_map_facts(cell, part, code), "targets": targets}
+    return {**_map_facts(explainer, part, code), "targets": targets}
 
 
-def _map_facts(cell: Cell, part: slice, code: np.dtype) -> dict[str, Any]:
-    return {"explained": cell.explained[part].astype(code), "flags": cell.flags[part].astype(np.uint8)}
+def _map_facts(explainer: Explainer, part: slice, code: np.dtype) -> dict[str, Any]:
+    return {"explained": explainer.explained[part].astype(code), "flags": explainer.flags[part].astype(np.uint8)}
 
 
-def _maps(cell: Cell, part: slice, shown: np.ndarray) -> dict[str, Any] | None:
+def _maps(explainer: Explainer, part: slice, shown: np.ndarray) -> dict[str, Any] | None:
     """The part's maps, those of images that are not shown left out; rows says which map is an image's, -1 none."""
-    if cell.maps is None:
+    if explainer.maps is None:
         return None
-    of_image = np.where(shown, cell.map_of[part], -1)
+    of_image = np.where(shown, explainer.map_of[part], -1)
     has_map = of_image >= 0
     if not has_map.any():
         return None
     chosen = of_image[has_map]
     return {
         "rows": np.where(has_map, np.cumsum(has_map) - 1, -1).astype(np.int16),
-        "soft": cell.maps.soft[chosen],
-        "smallestAreas": cell.maps.smallest_areas[chosen],
-        "areas": cell.maps.areas,
-        "boxes": cell.maps.boxes[chosen].astype(np.float32),
+        "soft": explainer.maps.soft[chosen],
+        "smallestAreas": explainer.maps.smallest_areas[chosen],
+        "areas": explainer.maps.areas,
+        "boxes": explainer.maps.boxes[chosen].astype(np.float32),
     }

@@ -214,7 +214,7 @@ def _ranked_on_fewer(lines: RankedMethods) -> list[str]:
 
 
 def _undefined(scores: ScoredMaps) -> list[str]:
-    """Why how many images have no score: a sentence for all cells and metrics of which the same is true."""
+    """How many images have no score, and why; cells and metrics with the same number and reason share a sentence."""
     cells: dict[tuple[str, int, str], list[int]] = {}
     for (cell, reason, images), part in scores.reasons.groupby(["cell", "reason", "images"], sort=False):
         cells.setdefault((reason, images, ", ".join(sorted(part["metric"]))), []).append(cell)

@@ -6,14 +6,14 @@ from PIL import Image
 
 from harmonia.errors import InputError
 from harmonia.report.figures.examples import draw_examples, keep_weights, named_images, typical_images
-from harmonia.report.page.collection import NONE, PROBABILITIES, Block, Cell, Collection, ImageList
+from harmonia.report.page.collection import NONE, PROBABILITIES, Block, Collection, Explainer, ImageList
 from harmonia.results.maps import REGION_SIDE, SmallMaps
 
 REGIONS = np.random.default_rng(0).choice(np.array([30, 255], np.uint8), (1, REGION_SIDE, REGION_SIDE))
 
 
 def collection(drops, labels, paths=None):
-    """One cell and target whose drop of p_explained under soft is as given."""
+    """One explainer and target whose drop of p_explained under soft is as given."""
     count = len(drops)
     images = ImageList(
         "woof", [f"i{number}" for number in range(count)], np.array(labels, np.uint32), paths or [""] * count
@@ -26,8 +26,8 @@ def collection(drops, labels, paths=None):
     boxes = np.tile(np.array([[0.25, 0, 0.75, 1]], np.float32), (count, 1))
     maps = SmallMaps(images.ids, ramp, np.tile(REGIONS, (count, 1, 1)), (30,), boxes)
     codes = np.zeros(count, np.uint32)
-    cell = Cell(key, codes, codes, codes, {"t": block}, maps, np.arange(count))
-    return Collection({"woof": images}, [cell], ["dog", "cat", "owl"], [""])
+    explainer = Explainer(key, codes, codes, codes, {"t": block}, maps, np.arange(count))
+    return Collection({"woof": images}, [explainer], ["dog", "cat", "owl"], [""])
 
 
 def test_typical_images_are_nearest_to_the_median_drop_one_a_class():
@@ -52,7 +52,7 @@ def test_named_images_come_in_the_order_of_their_names_and_unknown_ones_are_refu
 
 
 def test_keep_weights_of_equal_area_are_the_region_that_was_kept():
-    maps = collection([0.1], [0]).cells[0].maps
+    maps = collection([0.1], [0]).explainers[0].maps
     keep = keep_weights(maps, 0, "area30")
     assert keep.shape == (224, 224)
     assert np.array_equal(keep[::2, ::2], REGIONS[0] == 30)
@@ -61,7 +61,7 @@ def test_keep_weights_of_equal_area_are_the_region_that_was_kept():
 
 
 def test_the_soft_weights_are_the_map():
-    maps = replace(collection([0.1], [0]).cells[0].maps, soft=np.full((1, 7, 7), 51, np.uint8))
+    maps = replace(collection([0.1], [0]).explainers[0].maps, soft=np.full((1, 7, 7), 51, np.uint8))
     assert keep_weights(maps, 0, "soft") == pytest.approx(0.2)
 
 
@@ -70,7 +70,7 @@ def test_a_drawn_feature_is_what_the_source_sees_times_its_map(tmp_path):
     picture[:, 50:150] = 255  # the box of the source
     Image.fromarray(picture).save(tmp_path / "i.png")
     found = collection([0.5], [0], [str(tmp_path / "i.png")])
-    figure = draw_examples(found.cells, found.sets["woof"], [0], {0: "dog"}, "soft")
+    figure = draw_examples(found.explainers, found.sets["woof"], [0], {0: "dog"}, "soft")
     image, heat, feature = (panel.get_images()[0].get_array() for panel in figure.axes)
     assert image.mean() == 1  # the largest central square
     assert np.allclose(feature[..., 0], heat)
