@@ -81,9 +81,9 @@ def test_a_drawn_feature_is_what_the_source_sees_times_its_map(tmp_path):
 
 def test_an_image_that_is_gone_and_a_map_that_was_not_kept_are_said():
     pictures = collection([0.5], [0], ["/nowhere.jpg"])
-    figure = draw_examples(pictures.cells, pictures.sets["woof"], [0], {}, "soft")
+    figure = draw_examples(pictures.explainers, pictures.sets["woof"], [0], {}, "soft")
     said = [text.get_text() for panel in figure.axes for text in panel.texts]
     assert said == ["image not at hand", "not drawn"]
-    pictures.cells[0].maps = None
-    figure = draw_examples(pictures.cells, pictures.sets["woof"], [0], {}, "soft")
+    pictures.explainers[0].maps = None
+    figure = draw_examples(pictures.explainers, pictures.sets["woof"], [0], {}, "soft")
     assert "no map\nkept" in [text.get_text() for panel in figure.axes for text in panel.texts]

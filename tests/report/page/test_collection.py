@@ -17,11 +17,11 @@ def test_every_row_has_its_place(jobs, hostile):
     pictures = collected(jobs)
     images = pictures.sets[hostile]
     assert images.ids == sorted(images.ids)
-    assert [explainer.name for explainer in pictures.cells] == ["e7 · GC", f"{hostile} · SS"]
+    assert [explainer.name for explainer in pictures.explainers] == ["e7 · GC", f"{hostile} · SS"]
     rows = pd.concat([pd.read_parquet(job.folder / "rows.parquet") for job in find_jobs(jobs)])
     checked = 0
     for row in rows.itertuples():
-        explainer = next(explainer for explainer in pictures.cells if explainer.key["source"] == row.source)
+        explainer = next(explainer for explainer in pictures.explainers if explainer.key["source"] == row.source)
         block = explainer.blocks[row.target]
         image, arm = images.ids.index(row.image_id), block.arms.index(row.arm)
         assert pictures.classes[images.labels[image]] == row.label
@@ -52,7 +52,7 @@ def test_rows_that_are_not_there_are_nothing_and_not_zero(jobs):
 
 def test_the_drop_is_paired(jobs):
     pictures = collected(jobs)
-    drop = pictures.cells[0].blocks["e7"].drop("soft")
+    drop = pictures.explainers[0].blocks["e7"].drop("soft")
     by_id = dict(zip(next(iter(pictures.sets.values())).ids, drop.tolist(), strict=True))
     assert by_id["owl/1.jpg"] == pytest.approx(0.7, abs=1e-6)
     assert by_id["__proto__/2.jpg"] == 0
