@@ -52,7 +52,7 @@ def test_a_misspelt_configuration_gets_one_line(cli, overrides, subject, remedy)
         (["source=lite0", "data=folder"], ["data.root=PATH"]),
         (["source=lite0", "method=ss", "method.objective=nl"], ["method.objective", "released", "'nl'"]),
         (["source=lite0", "evaluation.areas=[30]"], ["evaluation.areas", "30", "0.3"]),
-        (["source=lite0", "unreadable=ignore"], ["unreadable", "skip, fail", "'ignore'"]),
+        (["source=lite0", "unreadable=ignore"], ["unreadable", "skip or fail", "'ignore'"]),
         (["method=ss", "method.steps=abc"], ["method.steps must be a whole number", "'abc'"]),
         (["method=ss", "method.grid=2.5"], ["method.grid must be a whole number", "2.5"]),
         (["method.layer=null"], ["method.layer must be text", "null"]),

@@ -97,7 +97,7 @@ def _device(make_trainer: Callable[..., Trainer]) -> torch.device:
     try:
         trainer = make_trainer()
     except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(f"trainer takes no such options: {error}; write trainer=cpu or trainer=gpu") from error
+        raise InputError(f"trainer: Lightning takes no such options: {error}; trainer=cpu runs everywhere") from error
     if trainer.world_size > 1:
         raise InputError(
             f"trainer: a job uses one device, got {trainer.world_size}; let -m hydra/launcher=ray or slurm place it, "

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import harmonia
+from harmonia.cli import refusal
 from harmonia.errors import InputError, at_least
 
 ROOT = Path(harmonia.__file__).parent
@@ -36,7 +37,7 @@ def literal(node: ast.expr) -> str:
 
 def without_remedy(source: str) -> list[str]:
     """Of each message that ends without one its code."""
-    texts = [refusal.args[0] for refusal in refusals(ast.parse(source))]
+    texts = [call.args[0] for call in refusals(ast.parse(source))]
     return [ast.unparse(text) for text in texts if not literal(text).partition(";")[2].strip()]
 
 
@@ -46,6 +47,11 @@ def test_every_message_for_the_user_ends_with_a_remedy():
     assert sum(source.count("InputError(") for source in sources.values()) > 150  # the law looks at them
     lacking = {f"{name}: {text}" for name, source in sources.items() for text in without_remedy(source)}
     assert lacking == set(COMPOSED)
+
+
+@pytest.mark.parametrize("line", [line for _, line in (*refusal._NO_ENGINE, *refusal._READINGS)])
+def test_what_hydra_refuses_is_said_with_a_remedy(line):
+    assert line.partition(";")[2].strip()
 
 
 @pytest.mark.parametrize(
@@ -75,6 +81,6 @@ def test_the_law_sees_a_message_without_a_remedy(code, lacks):
 )
 def test_a_number_below_its_least_names_one_that_fits(value, message):
     at_least("method.", 1, steps=1, draws=None)
-    with pytest.raises(InputError) as refusal:
+    with pytest.raises(InputError) as refused:
         at_least("method.", 1, draws=2, steps=value)
-    assert str(refusal.value) == message
+    assert str(refused.value) == message

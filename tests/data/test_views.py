@@ -161,7 +161,7 @@ def test_a_folder_that_takes_no_spool_costs_time_and_not_pixels(records, opened,
 
 
 def test_an_unknown_policy_is_refused(records):
-    with pytest.raises(InputError, match="skip, fail, got 'ignore'"):
+    with pytest.raises(InputError, match="skip or fail, got 'ignore'"):
         ViewedImages(records, [SMALL], unreadable="ignore")
 
 
