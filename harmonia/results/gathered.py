@@ -15,10 +15,17 @@ from harmonia.results import frames
 from harmonia.results.jobs import JobFolder, differing
 from harmonia.results.rows import TransferRows, codes_of, read_pieces, read_tables, with_categories
 
-SETTING = ["label_policy", "fill", "data"]  # cells that differ in one of these answer different questions
 CELL_COLUMN = "cell"  # of rows: the position of their cell among the cells
 
 _OF_ROWS = ["source", "method", "label_policy", "fill", "target", "arm"]  # the same in all rows of a cell
+
+
+class Setting(frames.Frame):
+    """Cells that differ in it answer different questions."""
+
+    label_policy: str  # which class is explained
+    fill: str  # what the dropped part becomes
+    data: str  # the data set's name
 
 
 class Explainers(frames.Frame):
@@ -48,12 +55,9 @@ class CellFacts(CellNames):
     unreadable: float  # images that the job could not read
 
 
-class Cells(CellFacts):
+class Cells(CellFacts, Setting):
     """A line for each cell of one job or of several: all rows of one target under one arm."""
 
-    label_policy: str  # which class is explained
-    fill: str  # what the dropped part becomes
-    data: str  # the data set's name
     data_options: str  # what tells data sets of one name apart, JSON
     images: int
     started: str  # sorts by time; "" where none is recorded
@@ -62,7 +66,7 @@ class Cells(CellFacts):
     image_set: str  # digest of the images, "" of a job alone
 
 
-EXPLAINER, CELL = Explainers.columns_of(), CellNames.columns_of()
+SETTING, EXPLAINER, CELL = Setting.columns_of(), Explainers.columns_of(), CellNames.columns_of()
 Read = Callable[[Sequence[str]], Iterable[frames.Frame]]
 
 

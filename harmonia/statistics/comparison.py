@@ -19,7 +19,7 @@ from harmonia.arms import IMAGE_ARM, matched_control
 from harmonia.results.gathered import CELL, CELL_COLUMN, SETTING, CellFacts, Rows
 from harmonia.results.rows import codes_of
 from harmonia.results.summary import calibration_error
-from harmonia.statistics.estimates import Estimate, Estimates, at_positions, estimates
+from harmonia.statistics.estimates import at_positions, estimates
 from harmonia.statistics.inference import Resampled, ratio, resampled_f1, resampled_sums, strata
 
 
@@ -32,15 +32,12 @@ class ComparedCells(CellFacts):
     lacking: int  # images whose class the target lacks; they count as wrong
 
 
-class CellEstimates(ComparedCells, Estimates):
+class CellEstimates(
+    ComparedCells, estimates="accuracy_image accuracy_feature retention control_retention above_control"
+):
     """A line per cell that shows a part of the image."""
 
-    accuracy_image: Estimate
-    accuracy_feature: Estimate
-    retention: Estimate
     control: str  # the matched control's arm, NaN for none
-    control_retention: Estimate
-    above_control: Estimate
     reason: str  # why a number is undefined, else ""
 
 
@@ -235,3 +232,26 @@ def cell_estimates(comparison: Comparison) -> CellEstimates:
     ]
     reasons = np.select([np.asarray(met) for met, _ in checks], [why for _, why in checks], "")
     return CellEstimates.checked(frame.assign(reason=reasons))
+
+
+def missing(comparison: Comparison) -> list[str]:
+    """What others of the grid have and a cell lacks, a line each: methods and targets of a source, arms of a method.
+
+    A target is missed where another source has it, unless that is itself the target: self is no target of others.
+    """
+    cells = comparison.cells
+    lines = []
+    common = cells.loc[cells["source"] != cells["target"], "target"]
+    for source, of_source in cells.groupby("source", sort=False):
+        for method in [name for name in cells["method"].unique() if name not in set(of_source["method"])]:
+            lines.append(f"source {source}: method {method} has not run")
+        for method, part in of_source.groupby("method", sort=False):
+            wanted_targets = dict.fromkeys([*of_source["target"], *common])
+            for target in [name for name in wanted_targets if name not in set(part["target"])]:
+                lines.append(f"source {source}, method {method}: target {target} has not run")
+            for target, of_target in part.groupby("target", sort=False):
+                has = set(of_target["arm"])
+                wanted = {control for arm in has if (control := matched_control(arm)) is not None}
+                if lacks := sorted((wanted | set(of_source["arm"])) - has):
+                    lines.append(f"source {source}, method {method}, target {target}: no arms {', '.join(lacks)}")
+    return lines

@@ -1,7 +1,6 @@
 """What the cells of one comparison say together: arms and controls, targets, methods, families, sizes.
 
-Every function gives a frame of fractions, NaN where a number is undefined; NAME_low and NAME_high bound the 95 %
-interval of NAME over images. The networks are those that ran: no interval speaks of others.
+Intervals are over images. The networks are those that ran: no interval speaks of others.
 """
 
 from collections.abc import Sequence
@@ -12,21 +11,30 @@ import numpy as np
 import pandas as pd
 
 from harmonia import arms
-from harmonia.results.gathered import EXPLAINER
-from harmonia.statistics.comparison import Comparison, cell_estimates
+from harmonia.results.frames import Frame
+from harmonia.results.gathered import EXPLAINER, Explainers
+from harmonia.statistics.comparison import CellEstimates, Comparison, cell_estimates
 from harmonia.statistics.estimates import at_positions, estimates, group_means
 from harmonia.statistics.inference import Resampled, exact_mcnemar, holm, ratio
 
 ALL_SOURCES = "all"
 
 
-def mean_transfer(comparison: Comparison) -> pd.DataFrame:
+class MeanTransfer(Explainers, estimates="retention control_retention above_control above_centre"):
+    """above_centre: less that of the centre box of the same area, which knows where photographers point."""
+
+    arm: str
+    random_weights: bool
+    cells: int  # that a mean is over
+    images: int  # the most that one of them has
+    kept_area: float
+
+
+def mean_transfer(comparison: Comparison) -> MeanTransfer:
     """Retention, the control's and the difference, mean over the other targets: of all sources, and of each.
 
-    above_centre: retention less that of the centre box of the same area, which knows where photographers point.
     Means over all sources are of trained ones, where there are two or more; sources of random weights have means of
-    their own. A mean is over the cells that have a matched control, or over all where none has. cells: how many these
-    are; images: the most that one of them has.
+    their own. A mean is over the cells that have a matched control, or over all where none has.
     """
     cells = comparison.cells
     transfers = cells[(cells["target"] != cells["source"]) & cells["arm"].map(arms.is_feature)]
@@ -51,7 +59,7 @@ def mean_transfer(comparison: Comparison) -> pd.DataFrame:
     kept_area = [cells["kept_area"].iloc[group].mean() for group in positions]
     images = [cells["images"].iloc[group].max() for group in positions]
     keys = pd.DataFrame([names for names, _ in grouped], columns=key)
-    return keys.assign(cells=counts, images=images, kept_area=kept_area, **columns)
+    return MeanTransfer.checked(keys.assign(cells=counts, images=images, kept_area=kept_area, **columns))
 
 
 def _with_control(comparison: Comparison, positions: np.ndarray) -> np.ndarray:
@@ -59,12 +67,21 @@ def _with_control(comparison: Comparison, positions: np.ndarray) -> np.ndarray:
     return controlled if len(controlled) else positions
 
 
-def paired_tests(comparison: Comparison) -> pd.DataFrame:
-    """Exact McNemar tests between cells of one source and method, Holm-corrected within each kind of question.
+class PairedCells(
+    Explainers,
+    text="first_target first_arm first_method first_variant second_target second_arm second_method second_variant",
+    numbers="first_kept_area second_kept_area only_first only_second p p_holm",
+    estimates="difference",
+):
+    """only_first, only_second: how many images one alone got right; difference: of accuracy, first less second."""
 
-    kind: "arm, control": a feature against its matched control; "arm, image": against the whole image; "target,
-    target": one feature in two targets. difference: accuracy of the first less that of the second.
-    """
+
+class PairedTests(PairedCells, text="kind"):
+    """kind: a feature against its matched control, against the whole image, or in two targets."""
+
+
+def paired_tests(comparison: Comparison) -> PairedTests:
+    """Exact McNemar tests between cells of one source and method, Holm-corrected within each kind of question."""
     cells, kinds = comparison.cells, {}
     features = np.flatnonzero(cells["arm"].map(arms.is_feature))
     for kind, others in (("arm, control", comparison.control_position), ("arm, image", comparison.image_position)):
@@ -72,7 +89,7 @@ def paired_tests(comparison: Comparison) -> pd.DataFrame:
     same_feature = cells.iloc[features].groupby([*EXPLAINER, "arm"], sort=False).indices.values()
     kinds["target, target"] = [pair for group in same_feature for pair in combinations(features[group], 2)]
     frames = [_paired(comparison, pairs).assign(kind=kind) for kind, pairs in kinds.items() if pairs]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    return PairedTests.checked(pd.concat(frames, ignore_index=True)) if frames else PairedTests.of_lines()
 
 
 def _paired(comparison: Comparison, pairs: Sequence[tuple[int, int]]) -> pd.DataFrame:
@@ -103,7 +120,10 @@ def _retention_differences(comparison: Comparison, first: np.ndarray, second: np
     return ratio(hits[0] - hits[1], whole)
 
 
-def methods(comparison: Comparison) -> pd.DataFrame:
+class MethodPairs(PairedCells, estimates="retention_difference"): ...
+
+
+def methods(comparison: Comparison) -> MethodPairs:
     """Method against method on the same source, target, arm and images: first less second, accuracy and retention.
 
     Behind the single targets comes their mean, the source itself left out: target "others", no test.
@@ -115,7 +135,7 @@ def methods(comparison: Comparison) -> pd.DataFrame:
         order = group.sort_values(["method", "variant"], ascending=False).index
         pairs += combinations(order, 2)
     if not pairs:
-        return pd.DataFrame()
+        return MethodPairs.of_lines()
     first, second = np.array(pairs).T
     retention = _retention_differences(comparison, first, second)
     single = _paired(comparison, pairs).assign(**estimates(retention_difference=retention))
@@ -129,13 +149,21 @@ def methods(comparison: Comparison) -> pd.DataFrame:
         difference=group_means(_accuracy_differences(comparison, first, second), positions)[0],
         retention_difference=group_means(retention, positions)[0],
     )
-    return pd.concat([single, kept.reset_index().assign(**columns)], ignore_index=True)
+    return MethodPairs.checked(pd.concat([single, kept.reset_index().assign(**columns)], ignore_index=True))
 
 
-def capacity(comparison: Comparison) -> pd.DataFrame:
+class Capacity(
+    Frame,
+    text="family small large method variant arm",
+    numbers="area_to_larger area_to_smaller",
+    estimates="to_larger to_smaller difference above_to_larger above_to_smaller above_difference",
+):
+    """above_NAME: of what is left above control; area_NAME: what the features keep, different on the two ways."""
+
+
+def capacity(comparison: Comparison) -> Capacity:
     """Retention from the smaller to the larger network of a family, the way back, and the first less the second.
 
-    above_NAME: the same of what is left above control; area_NAME: what the features keep, different on the two ways.
     Size is the number of parameters, as recorded by the jobs; pairs of which one size is unknown are left out.
     """
     cells = comparison.cells
@@ -151,7 +179,7 @@ def capacity(comparison: Comparison) -> pd.DataFrame:
     key = ["family", "small", "large", "method", "variant", "arm"]
     grouped = list(shown.assign(up=up, **ends).groupby(key, sort=False))
     if not grouped:
-        return pd.DataFrame()
+        return Capacity.of_lines()
     frame = pd.DataFrame([names for names, _ in grouped], columns=key)
     rising, falling = ([group.index[group["up"] == way].to_numpy() for _, group in grouped] for way in (True, False))
     for prefix, draws in (("", comparison.retention), ("above_", comparison.above_control)):
@@ -160,10 +188,18 @@ def capacity(comparison: Comparison) -> pd.DataFrame:
         frame = frame.assign(**estimates(**{prefix + name: of_lines for name, of_lines in columns.items()}))
     for name, ways in (("area_to_larger", rising), ("area_to_smaller", falling)):
         frame[name] = [cells["kept_area"].iloc[way].mean() for way in ways]
-    return frame
+    return Capacity.checked(frame)
 
 
-def families(comparison: Comparison) -> pd.DataFrame:
+class Families(
+    Frame,
+    text="method variant arm",
+    counts="itself_cells within_cells between_cells",
+    estimates="itself within between kinship above_kinship",
+): ...
+
+
+def families(comparison: Comparison) -> Families:
     """Mean retention of each method and arm to the source itself, to other networks of its family, to other families.
 
     kinship, above_kinship: what a common family adds to retention, and to what is left above control, between networks
@@ -178,7 +214,7 @@ def families(comparison: Comparison) -> pd.DataFrame:
     key = ["method", "variant", "arm"]
     grouped = list(shown.groupby(key, sort=False))
     if not grouped:
-        return pd.DataFrame()
+        return Families.of_lines()
     draws, counts = {}, {}
     for kind, chosen in (("itself", itself), ("within", kin & ~itself), ("between", ~kin & ~itself)):
         positions = [group.index[chosen[group.index]].to_numpy() for _, group in grouped]
@@ -186,7 +222,8 @@ def families(comparison: Comparison) -> pd.DataFrame:
     pairs = [group[~itself[group.index]] for _, group in grouped]
     for name, of_cells in (("kinship", comparison.retention), ("above_kinship", comparison.above_control)):
         draws[name] = np.stack([_kinship(part, kin[part.index], of_cells[:, part.index]) for part in pairs], 1)
-    return pd.DataFrame([names for names, _ in grouped], columns=key).assign(**counts, **estimates(**draws))
+    keys = pd.DataFrame([names for names, _ in grouped], columns=key)
+    return Families.checked(keys.assign(**counts, **estimates(**draws)))
 
 
 def _kinship(pairs: Any, kin: Any, draws: Resampled) -> Resampled:
@@ -200,15 +237,19 @@ def _kinship(pairs: Any, kin: Any, draws: Resampled) -> Resampled:
     return draws @ np.linalg.pinv(design)[-1]
 
 
-def controls(comparison: Comparison) -> pd.DataFrame:
-    """Every feature arm beside the controls of its area: lines of cell_estimates, and KIND_retention of each kind."""
+class ControlledCells(CellEstimates, others=float):
+    """Besides, KIND_retention of each kind of control, and its bounds."""
+
+
+def controls(comparison: Comparison) -> ControlledCells:
+    """Every feature arm beside the controls of its area."""
     lines = cell_estimates(comparison)
     features = lines[lines["arm"].map(arms.is_feature)].reset_index(drop=True)
     others = dict.fromkeys(arms.kind_of(arm) for arm in lines["arm"] if arms.is_control(arm))
     for kind in [kind for kind in others if kind not in (arms.DIM_ARM, arms.BLOBS)]:
         at = comparison.positions(features.assign(arm=[arms.same_area(arm, kind) for arm in features["arm"]]))
         features = features.assign(**estimates(**{f"{kind}_retention": at_positions(comparison.retention, at)}))
-    return features
+    return ControlledCells.checked(features)
 
 
 def model_order(comparison: Comparison) -> list[str]:
@@ -220,8 +261,14 @@ def model_order(comparison: Comparison) -> list[str]:
     return models.sort_values(["family", "size", "name"])["name"].tolist()
 
 
-def matrix(comparison: Comparison, arm: str, above_control: bool = False) -> pd.DataFrame:
-    """Retention of an arm, a line per method and source, a column per target with its bounds; NaN where none has run.
+class TargetsBeside(Explainers, text="arm", others=float):
+    """A column per target, named as it is, and its bounds; NaN where none has run."""
+
+    random_weights: bool
+
+
+def matrix(comparison: Comparison, arm: str, above_control: bool = False) -> TargetsBeside:
+    """Retention of an arm, a line per method and source.
 
     above_control: what is left of it above the matched control instead. Models stand by family, size and name, in the
     same order on both axes.
@@ -237,27 +284,4 @@ def matrix(comparison: Comparison, arm: str, above_control: bool = False) -> pd.
         at = comparison.positions(lines.assign(target=target))
         lines = lines.assign(**estimates(**{target: at_positions(draws, at)}))
     # where no control has run there is nothing above it
-    return lines[lines[targets].notna().any(axis=1)] if above_control else lines
-
-
-def missing(comparison: Comparison) -> list[str]:
-    """What others of the grid have and a cell lacks, a line each: methods and targets of a source, arms of a method.
-
-    A target is missed where another source has it, unless that is itself the target: self is no target of others.
-    """
-    cells = comparison.cells
-    lines = []
-    common = cells.loc[cells["source"] != cells["target"], "target"]
-    for source, of_source in cells.groupby("source", sort=False):
-        for method in [name for name in cells["method"].unique() if name not in set(of_source["method"])]:
-            lines.append(f"source {source}: method {method} has not run")
-        for method, part in of_source.groupby("method", sort=False):
-            wanted_targets = dict.fromkeys([*of_source["target"], *common])
-            for target in [name for name in wanted_targets if name not in set(part["target"])]:
-                lines.append(f"source {source}, method {method}: target {target} has not run")
-            for target, of_target in part.groupby("target", sort=False):
-                has = set(of_target["arm"])
-                wanted = {control for arm in has if (control := arms.matched_control(arm)) is not None}
-                if lacks := sorted((wanted | set(of_source["arm"])) - has):
-                    lines.append(f"source {source}, method {method}, target {target}: no arms {', '.join(lacks)}")
-    return lines
+    return TargetsBeside.checked(lines[lines[targets].notna().any(axis=1)] if above_control else lines)

@@ -4,24 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from harmonia.results.frames import Frame
 from harmonia.statistics.inference import Resampled, interval
-
-
-class Estimate:
-    """A column with its 95 % interval beside it, NAME_low and NAME_high: fractions, NaN where undefined."""
-
-
-class Estimates(Frame):
-    """A frame with columns of estimates."""
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        kinds: dict[str, type] = {}
-        for name, kind in cls.__annotations__.items():
-            bounded = (name, f"{name}_low", f"{name}_high")
-            kinds |= dict.fromkeys(bounded, float) if kind is Estimate else {name: kind}
-        cls.__annotations__ = kinds
 
 
 def estimates(**draws: Resampled) -> dict[str, np.ndarray]:

@@ -12,19 +12,18 @@ import pandas as pd
 
 from harmonia.arms import is_feature
 from harmonia.errors import InputError
-from harmonia.results.frames import Frame
-from harmonia.results.gathered import CELL, SETTING, CellNames
+from harmonia.results.gathered import CELL, SETTING, CellNames, Setting
 from harmonia.results.jobs import JobFolder, flat_options
 from harmonia.results.representations import read_representations
 from harmonia.statistics.cka import linear_cka
 from harmonia.statistics.comparison import Comparison
-from harmonia.statistics.estimates import Estimate, Estimates, at_positions, estimates
+from harmonia.statistics.estimates import at_positions, estimates
 from harmonia.statistics.ranks import MIN_SIGNIFICANT, rank_correlation
 
 MEASURES = {"agreement": "agreement of predictions", "cka": "linear CKA"}
 
 
-class ModelPairs(CellNames, Estimates):
+class ModelPairs(CellNames, Setting, estimates="retention control_retention above_control"):
     """A line per source, other target, method and feature arm whose whole images have run."""
 
     random_weights: bool  # of the source
@@ -32,34 +31,18 @@ class ModelPairs(CellNames, Estimates):
     agreement: float  # share of the whole images for which both predict the same class
     cka: float  # of their penultimate representations, NaN where no job has left both for the same images
     images: int
-    retention: Estimate
-    control_retention: Estimate
-    above_control: Estimate
 
 
-class Correlations(Frame):
-    """How a measure of likeness goes with what is left above control: a line per setting, method and measure."""
-
-    label_policy: str
-    fill: str
-    data: str
-    method: str
-    variant: str
-    measure: str  # of MEASURES
-    rho: float
-    low: float  # bounds of rho's 95 % interval
-    high: float
-    p: float
-    pairs: int
-    models: int
+class Correlations(Setting, text="method variant measure", numbers="rho low high p pairs models"):
+    """How one of MEASURES goes with what is left above control: rho, bounds of its 95 % interval, of how many."""
 
 
-def correlations(pairs: pd.DataFrame, arm: str) -> Correlations:
-    """Of measures with MIN_SIGNIFICANT pairs or more; pairs: ModelPairs with columns of the setting.
+def correlations(pairs: ModelPairs, arm: str) -> Correlations:
+    """Of measures with MIN_SIGNIFICANT pairs or more.
 
     Random-weight sources are left out: they resemble nothing and transfer nothing, and would decide rho alone.
     """
-    shown: Any = pairs[(pairs["arm"] == arm) & ~pairs["random_weights"].astype(bool)]
+    shown = pairs[(pairs["arm"] == arm) & ~pairs["random_weights"].astype(bool)]
     lines = []
     for names, part in shown.groupby([*SETTING, "method", "variant"], sort=False):
         for measure in MEASURES:
@@ -85,7 +68,7 @@ def model_pairs(comparison: Comparison, jobs: Sequence[JobFolder]) -> ModelPairs
     pairs = pairs[[*CELL, "random_weights"]].assign(
         within_family=pairs["family"] == pairs["target_family"],
         agreement=same.sum(0) / seen.sum(0),
-        cka=[likeness.cka(job, source, target) for job, source, target in ends],
+        cka=np.array([likeness.cka(job, source, target) for job, source, target in ends], float),
         images=seen.sum(0),
         **estimates(
             retention=comparison.retention[:, shown],
@@ -93,7 +76,7 @@ def model_pairs(comparison: Comparison, jobs: Sequence[JobFolder]) -> ModelPairs
             above_control=comparison.above_control[:, shown],
         ),
     )
-    return ModelPairs.checked(pairs)
+    return ModelPairs.checked(pairs.assign(**comparison.setting))
 
 
 class _Likeness:

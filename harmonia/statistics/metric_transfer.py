@@ -11,16 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from harmonia.arms import AREA, arm_of, matched_control
-from harmonia.results.gathered import EXPLAINER, Rows
+from harmonia.results.frames import Frame
+from harmonia.results.gathered import EXPLAINER, Explainers, Rows
 from harmonia.results.gathered_scores import Metrics, ScoredCells, ScoredMaps, maps_key
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics import ranks
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.contrasts import mean_transfer
-from harmonia.statistics.estimates import Estimate, Estimates
 from harmonia.statistics.inference import ratio
 from harmonia.statistics.ranking import comparable, oriented
 
@@ -28,20 +27,17 @@ ARM = arm_of(AREA, 0.3)
 CONTROL = str(matched_control(ARM))
 
 
-class MetricLinks(Estimates):
-    """A line per metric: rho with transfer over cells and over images within cells, and over how many units."""
+class MetricLinks(
+    Frame,
+    text="metric better",
+    numbers="over_cells over_cells_p over_cells_low over_cells_high",
+    counts="cells methods sources most_methods",
+    estimates="over_images",
+):
+    """A line per metric: rho with transfer over a source's methods, mean over sources, and over a cell's images, mean
+    over cells; over how many units, most_methods of one source.
+    """
 
-    metric: str
-    better: str  # "higher", "lower" or ""
-    over_cells: float  # rho over the methods of a source, mean over sources
-    over_cells_p: float
-    over_cells_low: float  # bounds of the 95 % interval
-    over_cells_high: float
-    cells: int
-    methods: int
-    sources: int
-    most_methods: int  # of one source
-    over_images: Estimate  # rho within a cell, mean over cells
     image_cells: int
 
 
@@ -133,7 +129,10 @@ def metric_links(part: Transferred) -> MetricLinks:
     return MetricLinks.of_lines(lines)
 
 
-def scatter_points(part: Transferred) -> pd.DataFrame:
+class MetricPoints(Explainers, text="metric", numbers="value above"): ...
+
+
+def scatter_points(part: Transferred) -> MetricPoints:
     """A line per cell and metric with both numbers: the metric's mean as it is, and transfer above control.
 
     The mean is over comparable images, as that of rho.
@@ -145,7 +144,7 @@ def scatter_points(part: Transferred) -> pd.DataFrame:
         for cell, above in enumerate(part.of_cells)
         if not np.isnan([means[cell, column], above]).any()
     ]
-    return pd.DataFrame(lines, columns=[*EXPLAINER, "metric", "value", "above"])
+    return MetricPoints.of_lines(lines)
 
 
 def image_places(part: Transferred) -> dict[str, tuple[np.ndarray, np.ndarray]]:

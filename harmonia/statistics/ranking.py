@@ -11,39 +11,28 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from harmonia.results.frames import Frame
 from harmonia.results.gathered import EXPLAINER, Explainers
 from harmonia.results.gathered_scores import Metrics, ScoredMaps
-from harmonia.statistics.estimates import Estimate, Estimates
 from harmonia.statistics.inference import NUM_RESAMPLES, Resampled, interval, ratio, resamples, strata
 from harmonia.statistics.ranks import MIN_SIGNIFICANT, image_correlations, mean_over_cells, mean_ranks, spearman
 
 
-class RankedMethods(Explainers, Estimates):
-    """A line per cell and metric that has run."""
+class RankedMethods(Explainers, text="metric better", estimates="value rank"):
+    """A line per cell and metric that has run: its mean, and its rank among the source's methods, 1 is best."""
 
-    metric: str
-    better: str  # "higher", "lower" or "": it describes and ranks nothing
-    value: Estimate  # mean over the images that have the score
-    rank: Estimate  # among the source's methods, 1 is best, NaN without one
     methods: int  # how many the rank is among
     rank_images: int  # those that all of these methods have
     images: int  # with the score
     undefined: int  # images without it
 
 
-class MetricAgreement(Estimates):
+class MetricAgreement(Frame, text="first second", estimates="rho"):
     """A line per pair of metrics, turned so that more is better."""
 
-    first: str
-    second: str
-    rho: Estimate
 
-
-class AgreementOverMethods(MetricAgreement):
+class AgreementOverMethods(MetricAgreement, text="source", counts="methods"):
     """Of each source; NaN where fewer than MIN_SIGNIFICANT methods have both."""
-
-    source: str
-    methods: int
 
 
 class AgreementOverImages(MetricAgreement):
@@ -121,31 +110,29 @@ def ranking(scores: ScoredMaps) -> RankedMethods:
     return RankedMethods.of_lines(lines)
 
 
-def rank_spread(lines: RankedMethods) -> pd.DataFrame:
-    """Of each source's method its best and worst place over the metrics, and which metrics these are; no mean of them.
+class RankSpread(
+    Explainers,
+    numbers="best worst spread",
+    text="best_by worst_by",
+    counts="fewest_methods most_methods metrics",
+):
+    """A place is (rank - 1) / (methods - 1), 0 the best and 1 the last: metrics may rank different numbers of methods.
 
-    A place is (rank - 1) / (methods - 1), 0 the best and 1 the last, for metrics may have ranked different numbers of
-    methods: of fewest_methods to most_methods. spread: worst less best, 0 where all agree.
+    spread: worst less best, 0 where all agree.
     """
+
+
+def rank_spread(lines: RankedMethods) -> RankSpread:
+    """Of each source's method its best and worst place over the metrics, and which metrics these are; no mean."""
     ranked = lines[lines["rank"].notna()]
     ranked = ranked.assign(place=(ranked["rank"] - 1) / (ranked["methods"] - 1))
     spread = []
     for names, part in ranked.groupby(EXPLAINER, sort=False):
         best, worst = part["place"].min(), part["place"].max()
-        spread.append(
-            dict(zip(EXPLAINER, names, strict=True))
-            | {
-                "best": best,
-                "worst": worst,
-                "spread": worst - best,
-                "best_by": ", ".join(part.loc[part["place"] == best, "metric"]),
-                "worst_by": ", ".join(part.loc[part["place"] == worst, "metric"]),
-                "fewest_methods": part["methods"].min(),
-                "most_methods": part["methods"].max(),
-                "metrics": len(part),
-            }
-        )
-    return pd.DataFrame(spread)
+        metrics = (", ".join(part.loc[part["place"] == place, "metric"]) for place in (best, worst))
+        counts = part["methods"].min(), part["methods"].max(), len(part)
+        spread.append((*names, best, worst, worst - best, *metrics, *counts))
+    return RankSpread.of_lines(spread)
 
 
 def agreement_over_methods(scores: ScoredMaps) -> AgreementOverMethods:

@@ -1,21 +1,24 @@
-"""Where a feature carries and where not: class by class, source right or wrong, source and target agreed or not.
-
-Every function gives a frame of fractions, NaN where a number is undefined; NAME_low and NAME_high bound the 95 %
-interval of NAME.
-"""
+"""Where a feature carries and where not: class by class, source right or wrong, source and target agreed or not."""
 
 import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from harmonia.arms import is_feature
-from harmonia.results.gathered import EXPLAINER
+from harmonia.results.frames import Frame
+from harmonia.results.gathered import CELL, EXPLAINER, CellNames, Explainers
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.estimates import estimates
 from harmonia.statistics.inference import LEVEL, ratio
 
 
-def classes(comparison: Comparison, arm: str) -> pd.DataFrame:
+class Accuracies(Frame, counts="images", estimates="accuracy_image accuracy_feature"): ...
+
+
+class ClassLines(Explainers, Accuracies, text="target label", numbers="retention"): ...
+
+
+def classes(comparison: Comparison, arm: str) -> ClassLines:
     """Accuracy of each class on the whole image and on an arm, with Wilson's interval (E. B. Wilson 1927).
 
     NaN for a class that the target lacks or never saw.
@@ -37,17 +40,18 @@ def classes(comparison: Comparison, arm: str) -> pd.DataFrame:
         frame = comparison.cells.iloc[shown][[*EXPLAINER, "target"]].reset_index(drop=True)
         columns["retention"] = ratio(columns["accuracy_feature"], columns["accuracy_image"])
         frames.append(frame.assign(label=comparison.class_names[code], images=images, **columns))
-    if not frames:
-        return pd.DataFrame()
-    table = pd.concat(frames, ignore_index=True)
-    return table.sort_values([*EXPLAINER, "target"], kind="stable", ignore_index=True)
+    table = pd.concat(frames, ignore_index=True) if frames else ClassLines.of_lines()
+    return ClassLines.checked(table.sort_values([*EXPLAINER, "target"], kind="stable", ignore_index=True))
 
 
-def source_right(comparison: Comparison) -> pd.DataFrame:
+class SourceRight(CellNames, Accuracies, text="source_was", estimates="retention"): ...
+
+
+def source_right(comparison: Comparison) -> SourceRight:
     """Accuracy and retention where the source was right on the whole image and where it was wrong, for feature arms."""
     image = comparison.image_position
     shown = np.flatnonzero(comparison.cells["arm"].map(is_feature) & (image >= 0))
-    cells = comparison.cells.iloc[shown][[*EXPLAINER, "target", "arm"]].reset_index(drop=True)
+    cells = comparison.cells.iloc[shown][CELL].reset_index(drop=True)
     was_right = comparison.source_predicted[:, shown] == comparison.labels[:, None]
     paired = comparison.judged[:, shown] & comparison.judged[:, image[shown]]
     blocks = []
@@ -61,15 +65,17 @@ def source_right(comparison: Comparison) -> pd.DataFrame:
         )
         frames.append(cells.assign(source_was=named, images=images[0].astype(int), **columns))
     table = pd.concat(frames, ignore_index=True)
-    return table.sort_values([*EXPLAINER, "target", "arm"], kind="stable", ignore_index=True)
+    return SourceRight.checked(table.sort_values(CELL, kind="stable", ignore_index=True))
 
 
-def agreement(comparison: Comparison) -> pd.DataFrame:
-    """How often source and target name the same class, right or wrong, labels or none; feature arms.
-
-    on_image: both on the whole image. kept: the target on the feature, the source on the whole image. on_feature: both
-    on the feature, undefined where the source was no target. ece_*: expected calibration error of the target.
+class SameAnswers(CellNames, numbers="ece_image ece_feature", estimates="on_image kept on_feature"):
+    """on_image: both on the whole image; kept: the target on the feature, the source on the whole image; on_feature:
+    both on the feature, undefined where the source was no target; ece_*: expected calibration error of the target.
     """
+
+
+def agreement(comparison: Comparison) -> SameAnswers:
+    """How often source and target name the same class, right or wrong, labels or none; feature arms."""
     cells, image = comparison.cells, comparison.image_position
     shown = np.flatnonzero(cells["arm"].map(is_feature))
     itself = comparison.positions(cells.iloc[shown].assign(target=cells["source"].iloc[shown]))
@@ -85,7 +91,8 @@ def agreement(comparison: Comparison) -> pd.DataFrame:
     sums = comparison.sums(*same, *known)
     draws = [ratio(part, whole) for part, whole in zip(sums[:3], sums[3:], strict=True)]
     columns = estimates(on_image=draws[0], kept=draws[1], on_feature=draws[2])
-    frame = cells.iloc[shown][[*EXPLAINER, "target", "arm"]].reset_index(drop=True)
+    frame = cells.iloc[shown][CELL].reset_index(drop=True)
     used, at = np.unique(image[shown], return_inverse=True)
     ece_image = np.where(image[shown] >= 0, comparison.calibration_errors(used)[at], np.nan)
-    return frame.assign(ece_image=ece_image, ece_feature=comparison.calibration_errors(shown), **columns)
+    ece_feature = comparison.calibration_errors(shown)
+    return SameAnswers.checked(frame.assign(ece_image=ece_image, ece_feature=ece_feature, **columns))

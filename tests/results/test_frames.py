@@ -51,3 +51,31 @@ def test_a_class_that_inherits_has_the_columns_of_both():
 def test_another_column_or_type_is_refused_by_name(frame, why):
     with pytest.raises(ValueError, match=why):
         Cells.checked(frame)
+
+
+class Retained(Frame, text="method", estimates="retention", counts="cells"):
+    weights: bool
+
+
+def test_columns_of_the_head_stand_in_their_order_before_the_annotated_ones():
+    assert Retained.columns_of() == ["method", "retention", "retention_low", "retention_high", "cells", "weights"]
+    line = ("gc", 0.5, 0.25, 0.75, 3, True)
+    assert Retained.of_lines([line]).iloc[0].tolist() == list(line)
+    assert Retained.of_lines([dict(zip(reversed(Retained.columns_of()), reversed(line), strict=True))])["cells"][0] == 3
+
+
+def test_a_frame_without_lines_keeps_its_types_when_lines_join_it():
+    full = Retained.of_lines([("gc", 0.5, 0.25, 0.75, 3, True)])
+    assert pd.concat([Retained.of_lines(), full]).dtypes.tolist() == full.dtypes.tolist()
+
+
+class Beside(Cells, others=float):
+    pass
+
+
+def test_columns_that_the_data_name_are_of_the_kind_said():
+    assert len(Beside.checked(CELLS.assign(vit=[0.5, 1.0]))) == 2
+    with pytest.raises(ValueError, match="vit must hold float"):
+        Beside.checked(CELLS.assign(vit=["a", "b"]))
+    with pytest.raises(ValueError, match=r"lacks \['images'\]"):
+        Beside.checked(CELLS.drop(columns="images"))

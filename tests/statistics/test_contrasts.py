@@ -5,7 +5,7 @@ import pytest
 from rows_in_memory import as_gathered
 from scipy.stats import binomtest
 
-from harmonia.statistics.comparison import compare
+from harmonia.statistics.comparison import compare, missing
 from harmonia.statistics.contrasts import (
     capacity,
     controls,
@@ -13,7 +13,6 @@ from harmonia.statistics.contrasts import (
     matrix,
     mean_transfer,
     methods,
-    missing,
     model_order,
     paired_tests,
 )

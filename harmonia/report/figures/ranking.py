@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from harmonia.report.figures import style
@@ -13,7 +12,15 @@ from harmonia.report.figures.style import CaptionedFigure, grid, short
 from harmonia.report.names import ARROWS, method_labels
 from harmonia.report.tables.ranking import LINK, METRIC_AGREEMENT, RANKING
 from harmonia.report.tables.typeset import MISSING
-from harmonia.statistics.metric_transfer import ARM, CONTROL, MetricLinks, Transferred, image_places, scatter_points
+from harmonia.statistics.metric_transfer import (
+    ARM,
+    CONTROL,
+    MetricLinks,
+    MetricPoints,
+    Transferred,
+    image_places,
+    scatter_points,
+)
 from harmonia.statistics.ranking import AgreementOverImages, AgreementOverMethods, MetricAgreement, RankedMethods
 
 ROW, LABEL = 0.24, 0.075  # inches: a line of a heat map, a letter of its labels
@@ -68,9 +75,9 @@ def _repeated_marks(sources: int, methods: int) -> str:
     return f" Marks repeat: {' and '.join(repeated)}." if repeated else ""
 
 
-def rank_heat_map(lines: pd.DataFrame) -> Figure:
-    """Methods by metrics; number and colour are the rank, 1 the best. lines: as ranking.ranking gives them."""
-    ranked: Any = lines[lines["rank"].notna()]
+def rank_heat_map(lines: RankedMethods) -> Figure:
+    """Methods by metrics; number and colour are the rank, 1 the best."""
+    ranked = lines[lines["rank"].notna()]
     ranked = ranked.assign(name=ranked["source"] + " " + method_labels(ranked))
     names, metrics = (list(dict.fromkeys(ranked[column])) for column in ("name", "metric"))
     ranks, methods = (  # not pivot: gc and GC are printed alike
@@ -118,19 +125,17 @@ def _rho(rho: float) -> str:
     return "" if np.isnan(rho) else f"{rho:.1f}"
 
 
-def transfer_scatter(points: pd.DataFrame, links: MetricLinks) -> Figure:
+def transfer_scatter(points: MetricPoints, links: MetricLinks) -> Figure:
     """Transfer above control against a metric's mean, a panel per metric, a mark per source and method.
 
-    Beyond MOST_METHODS and MOST_SOURCES marks repeat.
-
-    points: metric_transfer.scatter_points with ``method_label``; links: metric_transfer.metric_links.
+    Beyond MOST_METHODS and MOST_SOURCES marks repeat. points: with ``method_label``.
     """
     metrics = [name for name in links["metric"] if (points["metric"] == name).any()]
     of_metric = links.set_index("metric")
     sources, methods = (list(dict.fromkeys(points[name])) for name in ("source", "method_label"))
     figure, axes = grid(len(metrics), 4, style.TEXT_WIDTH / 4, 1.75, sharex="none")
     for panel, metric in zip(axes, metrics, strict=True):
-        part: Any = points[points["metric"] == metric]
+        part = points[points["metric"] == metric]
         for line in part.itertuples(index=False):
             mark = _of_source(sources.index(line.source)) | _of_method(methods.index(line.method_label))
             panel.plot(line.value, 100 * line.above, **mark)
@@ -175,12 +180,12 @@ def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], links: 
     return figure
 
 
-def link_intervals(links: pd.DataFrame) -> Figure:
+def link_intervals(links: MetricLinks) -> Figure:
     """Each metric's rank correlation with transfer, over cells and over images within cells, with intervals."""
     figure, (panel,) = grid(1, 1, style.TEXT_WIDTH / 2 + 1, 0.9 + 0.3 * len(links))
     kinds = (("over_cells", "over methods", 0), ("over_images", "over images within cells", 1))
     for column, label, place in kinds:
-        known: Any = links.reset_index(drop=True)
+        known = links.reset_index(drop=True)
         known = known[known[column].notna()]
         at = known.index.to_numpy() + 0.16 * (2 * place - 1)
         colour, marker = style.PALETTE[place], style.MARKERS[place]

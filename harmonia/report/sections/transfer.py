@@ -23,8 +23,8 @@ from harmonia.results.gathered import CELL, SETTING, gather, job_rows
 from harmonia.results.jobs import JobFolder
 from harmonia.results.logged_names import CURVE_AXIS, CURVES, IMAGES, SAMPLES
 from harmonia.results.rows import ROWS, read_pieces
-from harmonia.statistics.comparison import compare
-from harmonia.statistics.contrasts import ALL_SOURCES, missing
+from harmonia.statistics.comparison import compare, missing
+from harmonia.statistics.contrasts import ALL_SOURCES
 
 
 class TransferSection(Section):

@@ -11,6 +11,7 @@ import pandas as pd
 
 from harmonia.report.names import RANDOM_WEIGHTS, method_labels
 from harmonia.report.tables.typeset import MISSING, table
+from harmonia.results.frames import Frame
 from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.inference import LEVEL, NUM_RESAMPLES
@@ -51,7 +52,7 @@ class Statistic:
 
     stem: str
     caption: str  # {arm} is the report's
-    frame_of: Callable[..., pd.DataFrame]  # of a comparison
+    frame_of: Callable[..., Frame]  # of a comparison
     texts: str  # columns of the frame, in words
     numbers: str  # the same; *_NAME all that end so, * all with an interval
     of_arm: bool = False  # frame_of takes the report's arm, too
@@ -107,7 +108,8 @@ def intervals_in_words(comparison: Comparison) -> str:
 def statistic_table(statistic: Statistic, comparisons: Sequence[Comparison], arm: str) -> StatisticTable:
     """What is said of every setting; settings that vary have columns besides."""
     frame_of = partial(statistic.frame_of, arm=arm) if statistic.of_arm else statistic.frame_of
-    frame: Any = _settings_together(comparisons, frame_of)
+    frames = [frame_of(comparison).assign(**comparison.setting) for comparison in comparisons]
+    frame: Any = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     if frame.empty:
         return StatisticTable(statistic.stem, pd.DataFrame(), frame)
     part = _labelled(frame[frame[statistic.printed_of_arm] == arm] if statistic.printed_of_arm else frame)
@@ -122,14 +124,6 @@ def statistic_table(statistic: Statistic, comparisons: Sequence[Comparison], arm
     intervals = [statistic.intervals] if statistic.intervals else dict.fromkeys(map(intervals_in_words, comparisons))
     caption = " ".join([statistic.caption.format(arm=arm), *intervals])
     return StatisticTable(statistic.stem, table(printed, caption, len(texts)), frame)
-
-
-def _settings_together(
-    comparisons: Sequence[Comparison], frame_of: Callable[[Comparison], pd.DataFrame]
-) -> pd.DataFrame:
-    """What frame_of says of every setting, with the setting in columns."""
-    frames = [frame_of(comparison).assign(**comparison.setting) for comparison in comparisons]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def _labelled(frame: Any) -> pd.DataFrame:

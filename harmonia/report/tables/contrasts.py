@@ -15,7 +15,7 @@ from harmonia.report.tables.typeset import MISSING
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics import contrasts, splits
 from harmonia.statistics.comparison import Comparison
-from harmonia.statistics.likeness import MEASURES, correlations, model_pairs
+from harmonia.statistics.likeness import MEASURES, ModelPairs, correlations, model_pairs
 
 HEADLINE, LIKENESS = "transfer_above_control", "likeness"
 
@@ -134,7 +134,7 @@ def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[JobFolder],
         printed_of_arm="arm",
     )
     pairs = statistic_table(likeness, comparisons, arm)
-    lines: Any = correlations(pairs.numbers, arm) if len(pairs.printed) else ()
+    lines: Any = correlations(ModelPairs.checked(pairs.numbers), arm) if len(pairs.printed) else ()
     if not len(lines):
         return None
     pairs.printed.attrs["footnotes"] = [_in_words(line) for line in lines.to_dict("records")]

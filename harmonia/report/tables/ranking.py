@@ -1,7 +1,6 @@
 """Tables of the ranking page: methods by metrics, spread of ranks, agreement of metrics, their link to transfer."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,12 +12,7 @@ from harmonia.results.gathered import EXPLAINER
 from harmonia.results.gathered_scores import ScoredMaps
 from harmonia.statistics.inference import LEVEL, NUM_RESAMPLES
 from harmonia.statistics.metric_transfer import ARM, CONTROL, MetricLinks, Transferred
-from harmonia.statistics.ranking import (
-    AgreementOverImages,
-    AgreementOverMethods,
-    RankedMethods,
-    rank_spread,
-)
+from harmonia.statistics.ranking import AgreementOverImages, AgreementOverMethods, RankedMethods, rank_spread
 from harmonia.statistics.ranks import IMAGE_RESAMPLES, MIN_IMAGES, MIN_SIGNIFICANT
 
 RANKING, SPREAD, METRIC_AGREEMENT, LINK = "ranking", "rank_spread", "metric_agreement", "metric_transfer"
@@ -63,7 +57,7 @@ def spread_table(settings: Sequence[ScoredMaps], lines: Sequence[RankedMethods])
     """How far the places of a method lie apart, of those that two metrics or more have ranked."""
     parts = []
     for scores, of_setting in zip(settings, lines, strict=True):
-        frame: Any = rank_spread(of_setting)
+        frame = rank_spread(of_setting)
         if len(frame):
             frame = frame[frame["metrics"] > 1]
             fewest, most = text(frame, "fewest_methods"), text(frame, "most_methods")
