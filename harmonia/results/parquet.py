@@ -17,9 +17,12 @@ from harmonia.store.files import replacing, utf8
 
 ROWS_AT_ONCE = 20_000  # of a file, in memory
 Name = Annotated[str, pa.dictionary(pa.int32(), pa.string())]  # text of few values: pandas' categories
-Text, Texts = Annotated[str, pa.string()], Annotated[object, pa.list_(pa.string())]
-Single, Double = Annotated[float, pa.float32()], Annotated[float, pa.float64()]
-Whole, Flag = Annotated[int, pa.int32()], Annotated[bool, pa.bool_()]
+Text = Annotated[str, pa.string()]
+Texts = Annotated[object, pa.list_(pa.string())]
+Single = Annotated[float, pa.float32()]
+Double = Annotated[float, pa.float64()]
+Whole = Annotated[int, pa.int32()]
+Flag = Annotated[bool, pa.bool_()]
 _Kind = TypeVar("_Kind", bound=Frame)
 
 

@@ -111,15 +111,9 @@ def ranking(scores: ScoredMaps) -> RankedMethods:
 
 
 class RankSpread(
-    Explainers,
-    numbers="best worst spread",
-    text="best_by worst_by",
-    counts="fewest_methods most_methods metrics",
+    Explainers, numbers="best worst spread", text="best_by worst_by", counts="fewest_methods most_methods metrics"
 ):
-    """A place is (rank - 1) / (methods - 1), 0 the best and 1 the last: metrics may rank different numbers of methods.
-
-    spread: worst less best, 0 where all agree.
-    """
+    """Places are (rank - 1) / (methods - 1), 0 the best, 1 the last: metrics may rank different numbers of methods."""
 
 
 def rank_spread(lines: RankedMethods) -> RankSpread:

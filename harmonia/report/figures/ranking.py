@@ -12,15 +12,8 @@ from harmonia.report.figures.style import CaptionedFigure, grid, short
 from harmonia.report.names import ARROWS, method_labels
 from harmonia.report.tables.ranking import LINK, METRIC_AGREEMENT, RANKING
 from harmonia.report.tables.typeset import MISSING
-from harmonia.statistics.metric_transfer import (
-    ARM,
-    CONTROL,
-    MetricLinks,
-    MetricPoints,
-    Transferred,
-    image_places,
-    scatter_points,
-)
+from harmonia.statistics import metric_transfer
+from harmonia.statistics.metric_transfer import ARM, CONTROL, MetricLinks, MetricPoints, Transferred
 from harmonia.statistics.ranking import AgreementOverImages, AgreementOverMethods, MetricAgreement, RankedMethods
 
 ROW, LABEL = 0.24, 0.075  # inches: a line of a heat map, a letter of its labels
@@ -44,7 +37,7 @@ def ranking_figures(
 
 def link_figures(part: Transferred, lines: MetricLinks) -> Iterator[CaptionedFigure]:
     """Of metrics and transfer under one setting and fill, those that show something."""
-    shown = scatter_points(part)
+    shown = metric_transfer.scatter_points(part)
     if len(shown):
         shown = shown.assign(method_label=method_labels(shown))
         caption = (
@@ -53,7 +46,7 @@ def link_figures(part: Transferred, lines: MetricLinks) -> Iterator[CaptionedFig
         )
         caption += _repeated_marks(len(shown["source"].unique()), len(shown["method_label"].unique()))
         yield CaptionedFigure(LINK, "Metrics against transfer.", caption, transfer_scatter(shown, lines))
-    if places := image_places(part):
+    if places := metric_transfer.image_places(part):
         caption = (
             "Every image of every cell: its place within the cell by the targets' probability of the explained "
             f"class on {ARM} less that on {CONTROL}, against its place by score (1: best); bright: many."
