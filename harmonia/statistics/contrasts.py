@@ -20,10 +20,9 @@ from harmonia.statistics.inference import Resampled, exact_mcnemar, holm, ratio
 ALL_SOURCES = "all"
 
 
-class MeanTransfer(Explainers, estimates="retention control_retention above_control above_centre"):
+class MeanTransfer(Explainers, text="arm", estimates="retention control_retention above_control above_centre"):
     """above_centre: less that of the centre box of the same area, which knows where photographers point."""
 
-    arm: str
     random_weights: bool
     cells: int  # that a mean is over
     images: int  # the most that one of them has

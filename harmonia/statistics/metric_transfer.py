@@ -34,9 +34,7 @@ class MetricLinks(
     counts="cells methods sources most_methods",
     estimates="over_images",
 ):
-    """A line per metric: rho with transfer over a source's methods, mean over sources, and over a cell's images, mean
-    over cells; over how many units, most_methods of one source.
-    """
+    """A line per metric: rho with transfer, mean of sources over their methods and of cells over their images."""
 
     image_cells: int
 
