@@ -30,7 +30,7 @@ class Frame(Any):  # Any: pandas' own annotations do not tell a column from a fr
         named: dict[str, type] = {}
         for head, names in heads.items():
             ends = ("", "_low", "_high") if head == "estimates" else ("",)
-            named |= dict.fromkeys((name + end for name in names.split() for end in ends), _HEADS[head])
+            named |= {name + end: _HEADS[head] for name in names.split() for end in ends}
         cls.__annotations__ = named | cls.__annotations__
         cls._others = others or cls._others
 
