@@ -79,7 +79,7 @@ def harmonia(classifier: Classifier, layer: str, pixels: Tensor, labels: Tensor)
         device=torch.device("cpu"),
         batch_size=BatchSize(len(pixels)),
         positions=torch.arange(len(pixels)),
-        keys=np.arange(len(pixels), dtype=np.uint64),
+        image_keys=np.arange(len(pixels), dtype=np.uint64),
         on_progress=lambda images: None,
     )
     # the layer by name: "auto" costs the pass of one more image for each call, a shard in a real run

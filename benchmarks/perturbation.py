@@ -72,7 +72,7 @@ def random_maps(classifier: Classifier, count: int) -> ExplainedImages:
         maps=torch.rand(count, 7, 7, generator=generator),
         labels=torch.arange(count) % len(classifier.classes),
         boxes=(torch.zeros(0, 4),) * count,
-        keys=np.arange(count, dtype=np.uint64),
+        image_keys=np.arange(count, dtype=np.uint64),
         device=torch.device("cpu"),
         batch_size=BatchSize(8),
         explain=lambda model, images, rows: torch.zeros(0),

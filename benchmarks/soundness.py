@@ -101,7 +101,7 @@ def request_for(classifier: Classifier, count: int, batch: int) -> Request:
         device=torch.device("cpu"),
         batch_size=BatchSize(batch),
         positions=torch.arange(count),
-        keys=np.arange(count, dtype=np.uint64),
+        image_keys=np.arange(count, dtype=np.uint64),
         on_progress=lambda images: None,
     )
 
