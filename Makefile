@@ -3,7 +3,8 @@
 PYTHON ?= python3
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
-WORKERS ?= logical
+# one more than cores: tests wait for disks and for processes of their own
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 EXPERIMENT ?= paper
 DATA ?=
 WEIGHTS ?=
@@ -12,7 +13,7 @@ OPTIONS ?=
 
 # relative paths, so that a checkout may lie in a folder with spaces
 PY := .venv/bin/python
-# a worker a core, each with the threads of one; a worker takes up to 2 GB
+# each worker has one thread and takes up to 2 GB
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install $(PIP_FLAGS)
 
