@@ -173,5 +173,5 @@ def test_rise_is_highest_where_the_only_pixels_are_that_matter(toy, noise, expla
 
 def test_options_that_cannot_be_are_refused():
     for make in (lambda: SmoothGrad(draws=0), lambda: GradientSHAP(draws=0), lambda: RISE(keep=1.0)):
-        with pytest.raises(InputError, match=r"method.(draws|masks)"):
+        with pytest.raises(InputError, match=r"method.(draws|keep)"):
             make()
