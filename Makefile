@@ -3,8 +3,7 @@
 PYTHON ?= python3
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
-# one more than cores: tests wait for disks and for processes of their own
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+WORKERS ?= logical
 EXPERIMENT ?= paper
 DATA ?=
 WEIGHTS ?=
@@ -13,8 +12,9 @@ OPTIONS ?=
 
 # relative paths, so that a checkout may lie in a folder with spaces
 PY := .venv/bin/python
-# each worker has one thread and takes up to 2 GB
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
+# a worker a core, each with the threads of one; a worker takes up to 2 GB
+# Ray's workers are nice to others by default: beside a busy test they would wait for minutes
+PYTEST := OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
