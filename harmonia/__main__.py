@@ -1,4 +1,4 @@
-"""The command `harmonia`: `harmonia run WORDS` is `python -m harmonia.run WORDS`, and so for every other door.
+"""The command `harmonia`: `harmonia run WORDS` is `python -m harmonia.run WORDS`, and so for the others.
 
 Unlike `python -m`, it never imports what lies in the folder where it is typed, which somebody may have sent.
 """
@@ -9,28 +9,34 @@ import sys
 from harmonia.cli.entry import exit_code, input_error
 from harmonia.errors import InputError
 
-DOORS = {
+COMMANDS = {
     "run": "harmonia.run",
     "plan": "harmonia.plan",
     "report": "harmonia.report.__main__",
     "store": "harmonia.store.__main__",
     "dashboard": "harmonia.dashboard",
 }
-USAGE = f"harmonia {{{','.join(DOORS)}}} WORDS; harmonia run --help tells the words of a door"
+USAGE = """\
+harmonia run        maps, features and scores of a job or, with -m, of a sweep
+harmonia plan       what a run would still compute, and how long
+harmonia report     tables, figures and pages of finished jobs
+harmonia store      what is kept: list, verify, prune
+harmonia dashboard  a W&B workspace of finished jobs
+harmonia COMMAND --help tells the words of each."""
 
 
 def main() -> int:
-    """The exit code of the door that the first word names."""
-    door, words = sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:]
-    if door not in DOORS:
-        return exit_code(lambda: _without_door(door), input_error)
-    sys.argv = [f"harmonia {door}", *words]
-    return importlib.import_module(DOORS[door]).main()
+    """The exit code of the command that the first word names."""
+    command, words = sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:]
+    if command not in COMMANDS:
+        return exit_code(lambda: _help(command), input_error)
+    sys.argv = [f"harmonia {command}", *words]
+    return importlib.import_module(COMMANDS[command]).main()
 
 
-def _without_door(word: str) -> int:
+def _help(word: str) -> int:
     if word not in ("-h", "--help"):
-        raise InputError(f"the first word must be one of {', '.join(DOORS)}, got {word!r}; see harmonia --help")
+        raise InputError(f"the first word must be one of {', '.join(COMMANDS)}, got {word!r}; see harmonia --help")
     print(USAGE)
     return 0
 

@@ -13,14 +13,14 @@ from harmonia.features.maps import unpack
 from harmonia.features.resample import enlarged
 from harmonia.job.contract import Job
 from harmonia.results.maps import REGION_SIDE, SIDE, SmallMaps
+from harmonia.results.tracked_rows import evenly_spaced
 from harmonia.shapes import Images
 
 
 def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.ndarray]]:
     """Titles and pictures (S, 3 S, 3) uint8 of at most ``count`` readable images, evenly spread over the data set."""
     viewed, view = job.viewed, job.source.view
-    spread = np.linspace(0, len(viewed) - 1, min(count, len(viewed))).round().astype(int)
-    batch = viewed.batch(sorted(set(spread.tolist())), view)
+    batch = viewed.batch(evenly_spaced(len(viewed), count), view)
     indices = batch.indices[batch.readable].tolist()
     if not indices:
         return []

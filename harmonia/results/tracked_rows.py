@@ -125,5 +125,9 @@ def score_table(scores: ScoreRows) -> pd.DataFrame:
 def _spread(rows: Any) -> Any:
     """Image ids, of more than TABLE_IMAGES as many, evenly spread."""
     images = rows["image_id"].unique()
-    spread = np.linspace(0, len(images) - 1, min(len(images), TABLE_IMAGES)).round().astype(int)
-    return images[np.unique(spread)]
+    return images[evenly_spaced(len(images), TABLE_IMAGES)]
+
+
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """Positions of at most ``most`` of ``count`` images, evenly spread over their order."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()

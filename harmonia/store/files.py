@@ -51,9 +51,9 @@ def move_into_place(temporary: Path, path: Path, lasting: bool = True) -> None:
         _sync_folder(path.parent)
 
 
-def write_text(path: Path, text: str) -> None:
-    """The text in the file, whole or not at all."""
-    with replacing(path) as temporary:
+def write_text(path: Path, text: str, lasting: bool = True) -> None:
+    """The text in the file, whole or not at all; lasting as in replacing."""
+    with replacing(path, lasting) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 

@@ -1,4 +1,4 @@
-"""Laws of the command `harmonia`: each door is what python -m opens, and a received folder's code stays shut."""
+"""Laws of the command `harmonia`: each word is what python -m runs, and a received folder's code stays shut."""
 
 import subprocess
 import sys
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harmonia.__main__ import DOORS, main
+from harmonia.__main__ import COMMANDS, main
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_every_door_shows_its_own_help(door, monkeypatch, capfd):
-    monkeypatch.setattr(sys, "argv", ["harmonia", door, "--help"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_shows_its_own_help(command, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["harmonia", command, "--help"])
     try:
         code = main()
     except SystemExit as end:  # argparse's
@@ -21,8 +21,15 @@ def test_every_door_shows_its_own_help(door, monkeypatch, capfd):
     assert "harmonia" in out
 
 
+def test_help_tells_what_each_command_is_for(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["harmonia", "--help"])
+    assert main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines] == [*COMMANDS, "COMMAND"]
+
+
 @pytest.mark.parametrize(("words", "got"), [([], "''"), (["rnu"], "'rnu'")])
-def test_another_word_is_refused_with_the_doors(words, got, monkeypatch, capsys):
+def test_another_word_is_refused_with_the_commands(words, got, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["harmonia", *words])
     assert main() == 2
     line = f"the first word must be one of run, plan, report, store, dashboard, got {got}; see harmonia --help"

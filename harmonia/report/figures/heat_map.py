@@ -27,11 +27,10 @@ def heat_map(
     """
     colours = numbers if colours is None else colours
     drawn = panel.imshow(colours, **scale)
-    for (row, column), number in np.ndenumerate(numbers):
-        if text is None:
-            break
-        ink = "black" if np.isnan(number) else _ink_on(drawn.to_rgba(colours[row, column]))
-        panel.text(column, row, text(number), ha="center", va="center", color=ink, fontsize=fontsize)
+    if text is not None:
+        for (row, column), number in np.ndenumerate(numbers):
+            ink = "black" if np.isnan(number) else _ink_on(drawn.to_rgba(colours[row, column]))
+            panel.text(column, row, text(number), ha="center", va="center", color=ink, fontsize=fontsize)
     labels = [short(name) for name in columns]
     panel.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor")
     panel.set_yticks(range(len(rows)), rows)

@@ -12,7 +12,6 @@ from importlib import resources
 from pathlib import Path
 
 import jinja2
-import numpy as np
 from PIL import Image
 
 from harmonia.data.decode import open_rgb
@@ -21,6 +20,7 @@ from harmonia.report.contract import INDEX_PAGE
 from harmonia.report.page.collection import Collection
 from harmonia.report.page.data import data_files, script
 from harmonia.report.written import Report
+from harmonia.results.tracked_rows import evenly_spaced
 from harmonia.store.files import replacing, write_text
 
 PAGE = "page"  # the folder of everything but the pages
@@ -49,7 +49,7 @@ def write_pages(report: Report, folder: Path, collection: Collection, thumbnails
     chosen = evenly_spaced(len(paths), len(paths) if thumbnails is None else thumbnails)
     names, missing = make_thumbnails({image: paths[image] for image in chosen}, page / "thumbnails")
     for name, value in data_files(collection, report.arm, names, missing):
-        write_text(page / "data" / f"{name}.js", script(name, value))
+        write_text(page / "data" / f"{name}.js", script(name, value), lasting=False)  # there may be thousands
     apart = {section.page: section for section in report.sections if section.page != INDEX_PAGE}
     facts = {
         "run": report.run.resolve().name,
@@ -63,11 +63,6 @@ def write_pages(report: Report, folder: Path, collection: Collection, thumbnails
     for name in (INDEX_PAGE, "browse.html", "image.html", *apart):
         template = _TEMPLATES.get_template("section.html" if name in apart else name)
         write_text(folder / name, template.render(facts, page=name))
-
-
-def evenly_spaced(count: int, wanted: int) -> list[int]:
-    """At most ``wanted`` of so many images, evenly spread over their order."""
-    return sorted(set(np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()))
 
 
 def make_thumbnails(paths: Mapping[int, str], folder: Path) -> tuple[dict[int, str], dict[int, str]]:
