@@ -39,7 +39,7 @@ help:  ## this list
 
 setup: .venv/dev  ## virtual environment with everything, .venv
 
-quickstart: .venv/quickstart  ## set up, then the main job: about five minutes on two cores
+quickstart: .venv/quickstart  ## set up, then the main job: about three minutes on two cores
 	@$(PY) -m harmonia.run experiment=quickstart
 
 test: .venv/dev  ## set up, then every test
