@@ -1,8 +1,10 @@
 """Archives from the web: resumed when cut, complete or absent, never half there."""
 
 import contextlib
+import hashlib
 import http.client
 import logging
+import lzma
 import shutil
 import ssl
 import tarfile
@@ -12,18 +14,23 @@ import urllib.request
 import zlib
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from harmonia.errors import InputError, one_line
-from harmonia.store.files import Disk, disk_errors, locked, move_into_place
+from harmonia.store.files import Disk, disk_errors, locked, move_into_place, write_text
 
+SCHEMES = ("https://",)
+MOST_BYTES = 10 << 30  # of an archive and of what is in it; fast.ai's largest have 1.6 GB
+MOST_ENTRIES = 200_000  # in an archive; theirs have 13,500
+_HEADER_BYTES = 1 << 16  # of a name or of facts about a file; Python reads them whole
 RETRY_WAITS_S = (1.0, 2.0, 4.0)
 TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1 << 20
+_LOCAL = "set data.root=PATH for a local copy"
 _DOWNLOADS = Disk("the folder of downloads", "paths.cache=PATH")
 
 logger = logging.getLogger(__name__)
@@ -37,10 +44,11 @@ class _Cut(Exception):
 _OF_THE_NETWORK = (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException, _Cut)
 
 
-def fetch_folder(url: str, folder: Path) -> None:
+def fetch_folder(url: str, folder: Path, md5: str = "") -> None:
     """The only folder in the tar archive at url, as folder; nothing happens when it is there already.
 
-    An archive put beside folder by hand, under its name in the url, is used instead of the network.
+    An archive put beside folder by hand, under its name in the url, is used instead of the network. md5: of the
+    archive, where it is published; without it the SHA-256 of the first one is recorded, and later ones must have it.
     """
     if folder.is_dir():
         return
@@ -49,34 +57,90 @@ def fetch_folder(url: str, folder: Path) -> None:
         # another process may have done it while this one waited
         if not folder.is_dir():
             fetch(url, archive)
+            _check_digest(archive, md5)
             extract(archive, folder)
 
 
 def archive_path(url: str, folder: Path) -> Path:
     """Where the archive lies until it is extracted."""
-    return folder.parent / Path(urlsplit(url).path).name
+    try:
+        name = Path(urlsplit(url).path).name
+    except ValueError:
+        name = ""
+    if name in ("", ".."):
+        raise InputError(f"data.url must end in an archive's name, got {url}; {_LOCAL}")
+    return folder.parent / name
+
+
+def _check_digest(archive: Path, md5: str) -> None:
+    record = archive.with_name(f"{archive.name}.sha256")
+    with disk_errors(archive, _DOWNLOADS), archive.open("rb") as file:
+        digest = hashlib.file_digest(file, "md5" if md5 else "sha256").hexdigest()
+        recorded = record.read_text(encoding="utf-8", errors="replace") if record.exists() and not md5 else ""
+    if not (expected := md5 or recorded.partition(" ")[0]):
+        write_text(record, f"{digest}  {archive.name}\n")  # as sha256sum -c reads it
+        logger.info("%s: nobody publishes its digest; SHA-256 %s is recorded in %s", archive.name, digest, record)
+    elif digest != expected:
+        source = "published" if md5 else f"recorded in {record}"
+        raise InputError(
+            f"archive {archive} must have the digest {source}, {expected}, got {digest}; delete it and run again, or "
+            f"{_LOCAL}"
+        )
+
+
+class _Member(tarfile.TarInfo):
+    """What an archive holds: files and folders, and headers that name them; a link or a device ends its reading."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME):
+            if not 0 <= member.size <= _HEADER_BYTES:
+                raise tarfile.ReadError(f"a header of {member.size:,} bytes")
+        elif member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE):
+            raise tarfile.ReadError(f"{member.name!r}, which is neither a file nor a folder")
+        return member
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Python's own extraction is not used: what it lets through differs between versions (CVE-2025-4517)."""
+    size = 0
+    with tarfile.open(archive, tarinfo=_Member) as tar:
+        for number, member in enumerate(tar):
+            path = PurePosixPath(member.name)
+            if path.is_absolute() or ".." in path.parts:
+                raise tarfile.ReadError(f"{member.name!r}, which leads out of its folder")
+            size += max(0, member.size)
+            if number >= MOST_ENTRIES or size > MOST_BYTES:
+                raise tarfile.ReadError(f"more than {MOST_ENTRIES:,} entries or {MOST_BYTES:,} bytes")
+            inside = folder / path
+            (inside if member.isdir() else inside.parent).mkdir(parents=True, exist_ok=True)
+            if content := tar.extractfile(member):  # of a folder there is none
+                with content, inside.open("xb") as file:
+                    shutil.copyfileobj(content, file, _CHUNK_BYTES)
 
 
 def extract(archive: Path, folder: Path) -> None:
     """The archive's only folder, or all of it if it has several entries, as folder; the archive goes.
 
-    The folder appears by one rename, after the last file.
+    The folder appears by one rename, after the last file. Files and folders alone are taken, inside the folder.
     """
     unfinished = folder.with_name(f"{folder.name}.extracting")
     logger.info("extracting %s", archive)
     try:
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        with tarfile.open(archive) as tar:
-            tar.extractall(unfinished, filter="data")
+        _unpack(archive, unfinished)
         # hidden entries are what macOS adds to archives
         entries = [path for path in unfinished.iterdir() if not path.name.startswith(".")]
         content = entries[0] if len(entries) == 1 and entries[0].is_dir() else unfinished
         move_into_place(content, folder, lasting=False)
         archive.unlink()
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    # a crafted header may show as anything
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, LookupError, RecursionError) as error:
         raise InputError(
-            f"archive {archive} must be a sound tar file, got {one_line(error)}; delete it and run again"
+            f"archive {archive} must be a sound tar file of files and folders, got {one_line(error)}; delete it and "
+            "run again"
         ) from error
     except OSError as error:
         raise InputError(
@@ -104,10 +168,6 @@ def fetch(url: str, destination: Path) -> None:
     """
     if destination.exists():
         return
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise InputError(
-            f"data.url must begin with http:// or https://, got {url}; set data.root=PATH for a local copy"
-        )
     part = destination.with_name(f"{destination.name}.part")
     with _progress(destination.name) as progress:
         for wait_s in (*RETRY_WAITS_S, None):
@@ -149,12 +209,13 @@ def _continue(url: str, part: Path, progress: Progress) -> None:
             response = _open(url, 0)
         have = 0
     with response:
-        length = response.headers.get("Content-Length")
-        expected = None if length is None else have + int(length)
+        expected = None if response.length is None else have + response.length
         (task,) = progress.task_ids
         progress.update(task, completed=have, total=expected)
         with part.open("ab" if have else "wb") as file:
             while chunk := _read(response):
+                if file.tell() + len(chunk) > MOST_BYTES:
+                    raise InputError(f"{url} must have at most {MOST_BYTES:,} bytes, got more; {_LOCAL}")
                 file.write(chunk)
                 progress.advance(task, len(chunk))
     size = part.stat().st_size
@@ -162,11 +223,23 @@ def _continue(url: str, part: Path, progress: Progress) -> None:
         raise _Cut(f"the connection ended after {size:,} of {expected:,} bytes")
 
 
+class _SecureRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        return super().redirect_request(req, fp, code, msg, headers, _secure(newurl))
+
+
+def _secure(url: str) -> str:
+    """The url itself; nothing else is ever asked."""
+    if not url.lower().startswith(SCHEMES):
+        raise InputError(f"data.url must begin with https://, after redirects too, got {url}; {_LOCAL}")
+    return url
+
+
 def _open(url: str, start: int) -> http.client.HTTPResponse:
-    request = urllib.request.Request(url, headers={"User-Agent": "harmonia"})
+    request = urllib.request.Request(_secure(url), headers={"User-Agent": "harmonia"})
     if start:
         request.add_header("Range", f"bytes={start}-")
-    return urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    return urllib.request.build_opener(_SecureRedirects).open(request, timeout=TIMEOUT_S)
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:

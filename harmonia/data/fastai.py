@@ -14,6 +14,12 @@ from harmonia.errors import InputError
 
 HOME = "https://s3.amazonaws.com/fast-ai-imageclas"
 VARIANTS = {"full": "", "320px": "-320", "160px": "-160"}
+# MD5 of the archives, as torchvision.datasets.Imagenette has them; nobody publishes Imagewoof's
+PUBLISHED = {
+    "imagenette2": "fe2fc210e6bb7c5664d602c3cd71e612",
+    "imagenette2-320": "3df6f0d01a2c9592104656642f5e78a3",
+    "imagenette2-160": "e793b78cc4c9e9a4ccc0c1155377a412",
+}
 # images in the validation split of the second edition, the same in every variant
 VAL_SIZES = {"imagenette": 3925, "imagewoof": 3929}
 # ILSVRC validation has 50 images a class, all of them here, in train or val
@@ -103,7 +109,7 @@ def _local_root(
             f"{dataset} is not in {copy} and data.download=false; "
             f"set data.download=true, set data.root=PATH, or put {url} at {archive}"
         )
-    fetch_folder(url, copy)
+    fetch_folder(url, copy, PUBLISHED.get(copy.name, ""))
     count = len(_split(copy, "val"))
     if count != VAL_SIZES[dataset]:
         raise _incomplete(copy / "val", VAL_SIZES[dataset], "images", count)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harmonia.data import fastai
+from harmonia.data import download, fastai
 from harmonia.data.fastai import clean500, validation
 from harmonia.errors import InputError
 
@@ -32,6 +32,7 @@ def home(tmp_path, tree, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr(fastai, "VAL_SIZES", {"imagenette": 3925, "imagewoof": 4})
     monkeypatch.setattr(fastai, "CLEAN_SIZE", 2)
+    monkeypatch.setattr(download, "SCHEMES", ("http://127.0.0.1:",))
     handler = functools.partial(Quiet, directory=tmp_path / "served")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
