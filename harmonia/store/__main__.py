@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
-from rich.console import Console
 from rich.filesize import decimal
-from rich.table import Table
 
 from harmonia.cli.entry import exit_code, input_error
 from harmonia.errors import InputError
@@ -21,7 +19,7 @@ from harmonia.store.files import TEMPORARY, disk_errors
 from harmonia.store.index import INDEX
 from harmonia.store.manifest import FILE, SCHEMA_VERSION, Manifest, stored_schema
 from harmonia.store.sets import ShardSet, default_cache
-from harmonia.store.shards import CorruptShard
+from harmonia.store.shards import SHARD, CorruptShard
 
 _SET_FOLDER = re.compile(r".+-[0-9a-f]{16}")
 _EMPTY_S = 3600  # between opening a set and claiming its first shard a job holds no lock on it, for far less than this
@@ -41,19 +39,21 @@ def _command(argv: Sequence[str] | None) -> int:
 
 def list_sets(options: argparse.Namespace) -> int:
     """One row for each set; a shard counts as done when its file is there."""
-    table = Table("kind", "name", "key", "items", "shards", "size", "created", "source", "method")
+    table = [["kind", "name", "key", "items", "shards", "size", "created", "source", "method"]]
     for folder in _set_folders(options.cache):
         size = decimal(sum(stat.st_size for _, stat in _files(folder)))
         stored, damage = _stored(folder)
         if stored is None:
-            table.add_row(folder.parent.name, folder.name[:-17], folder.name[-16:], "?", "?", size, damage)
+            table.append([folder.parent.name, folder.name[:-17], folder.name[-16:], "?", "?", size, damage, "", ""])
             continue
         manifest, shards = stored.manifest, f"{len(_shards_on_disk(stored))}/{stored.num_shards}"
         row = [manifest.kind, manifest.name, manifest.key[:16], str(manifest.count), shards, size, manifest.created]
         model = manifest.identity.get("source", manifest.identity.get("model"))
-        table.add_row(*row, _label(model), _label(manifest.identity.get("method")))
-    # a pipe has no width: do not cut names for whoever reads it
-    Console(width=None if sys.stdout.isatty() else 250, markup=False, highlight=False).print(table)
+        table.append([*row, _label(model), _label(manifest.identity.get("method"))])
+    # by hand: rich takes seconds for thousands of rows
+    widths = [min(max(map(len, column)), 80) for column in zip(*table, strict=True)]
+    for row in table:
+        print("", *(cell.ljust(width) for cell, width in zip(row, widths, strict=True)), "", sep=" │ ")
     return 0
 
 
@@ -139,7 +139,7 @@ def _unwanted(folder: Path, options: argparse.Namespace) -> str:
 
 def _idle_s(folder: Path) -> float:
     """Seconds since anything but a lock was written."""
-    newest = max((stat.st_mtime for path, stat in _files(folder) if path.suffix != ".lock"), default=0)
+    newest = max((stat.st_mtime for name, stat in _files(folder) if not name.endswith(".lock")), default=0)
     return time.time() - newest
 
 
@@ -152,14 +152,19 @@ def _set_folders(cache: Path) -> Iterator[Path]:
 
 
 def _shards_on_disk(stored: ShardSet) -> list[int]:
-    return [shard for shard in range(stored.num_shards) if stored.shard_path(shard).exists()]
+    names = (SHARD.fullmatch(name) for name in os.listdir(stored.folder))
+    return sorted(shard for name in names if name and (shard := int(name[1])) < stored.num_shards)
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # a temporary file that has just become a shard
-            if path.is_file():
-                yield path, path.stat()
+def _files(folder: Path | str) -> Iterator[tuple[str, os.stat_result]]:
+    """Names and facts of those in the folder and in the folders in it; what is behind a link is not."""
+    with suppress(OSError):  # an unreadable one holds nothing that can be counted
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path)
+            elif entry.is_file(follow_symlinks=False):
+                with suppress(FileNotFoundError):  # a temporary file that has just become a shard
+                    yield entry.name, entry.stat(follow_symlinks=False)
 
 
 def _names(folder: Path) -> tuple[str, str]:

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ConfigDict, PositiveInt, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from harmonia.errors import InputError
@@ -19,6 +20,8 @@ from harmonia.store.shards import SHARD, CorruptShard, read_shard
 
 FILE = "manifest.json"
 SCHEMA_VERSION = 2  # 1: keys held the modules of classes (ADR 11)
+_MOST_BYTES = 2**24  # what describes a set has some thousand
+_Items = Annotated[int, Field(ge=1, le=10**9)]
 
 try:
     _VERSION = metadata.version("harmonia")
@@ -42,8 +45,8 @@ class Manifest:
     key: str  # set_key of the identity
     kind: str
     name: str
-    count: PositiveInt  # items
-    shard_size: PositiveInt  # items of a shard; the last may have fewer
+    count: _Items
+    shard_size: _Items  # items of a shard; the last may have fewer
     schema: int
     created: str
     harmonia: str  # its version
@@ -56,13 +59,18 @@ class Manifest:
         if (content := _sealed(folder)) is None or content.get("schema") != SCHEMA_VERSION:
             return None
         try:
-            return cls(**content)
+            manifest = cls(**content)
         except ValidationError as error:
             first = error.errors()[0]
-            raise InputError(
-                f"{folder / FILE}: {'.'.join(map(str, first['loc']))} is no manifest's ({first['msg']}, got "
-                f"{first['input']!r}); remove the folder or choose another with paths.cache=PATH"
-            ) from error
+            name, rule = ".".join(map(str, first["loc"])), f"{first['msg']}, got {first['input']!r}"
+        else:
+            if manifest.key == set_key(manifest.identity):
+                return manifest
+            name, rule = "key", f"it must be its identity's, got {manifest.key[:24]!r}"
+        raise InputError(
+            f"{folder / FILE}: {name} is no manifest's ({rule}); remove the folder or choose another with "
+            "paths.cache=PATH"
+        )
 
 
 def stored_schema(folder: Path) -> int | None:
@@ -113,13 +121,16 @@ def _sealed(folder: Path) -> dict | None:
     path = folder / FILE
     with disk_errors(path):
         try:
-            written = path.read_bytes()
+            seen = path.stat()
+            # a pipe would be read for ever
+            small = stat.S_ISREG(seen.st_mode) and seen.st_size <= _MOST_BYTES
+            written = path.read_bytes() if small else b""
         except FileNotFoundError:
             return None
     try:
         content = json.loads(written)
         return content if content.pop("digest") == _digest(content) else None
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

@@ -79,12 +79,13 @@ def read_shard(path: Path, *, key: str, shard: int, n: int | None = None) -> Sha
         metadata = header["__metadata__"]
         facts_json, digest = metadata["facts"], metadata["digest"]
         shard_size = int(metadata["shard_size"])
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        held = len(json.loads(facts_json))
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise CorruptShard(path, f"this file is truncated or not one of ours ({reason})") from None
     if digest != _digest(arrays, facts_json, key, shard, shard_size):
         raise CorruptShard(path, "this file differs from it (changed bytes, or another set's shard)")
-    if n is not None and (held := len(json.loads(facts_json))) != n:
+    if n is not None and held != n:
         raise CorruptShard(path, f"this file holds {held} items instead of {n}")
     return Shard(arrays, facts_json, digest, shard_size)
 

@@ -215,7 +215,7 @@ def test_a_set_pruned_meanwhile_is_one_line_for_who_claims_it(tmp_path):
     assert fill(open_set(tmp_path)) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(("name", "value"), [("count", -1), ("shard_size", "3"), ("colour", "red")])
+@pytest.mark.parametrize(("name", "value"), [("count", 10**13), ("shard_size", 0), ("colour", "red")])
 def test_a_sealed_manifest_that_is_none_is_named_and_its_set_kept(tmp_path, store, name, value):
     folder = open_set(tmp_path).folder
     reseal(folder, **{name: value})
@@ -225,3 +225,10 @@ def test_a_sealed_manifest_that_is_none_is_named_and_its_set_kept(tmp_path, stor
     assert verified.returncode == 1
     assert pruned.stdout.startswith(f"kept {folder}: manifest.json: {name} is no")
     assert folder.exists()
+
+
+def test_list_looks_at_the_shards_there_are_and_follows_no_link(tmp_path, store):
+    stored = open_set(tmp_path, count=10**9, shard_size=1)
+    (stored.folder / "away").symlink_to("/")
+    (stored.folder / "shard-99999999999.safetensors").touch()
+    assert "0/1000000000" in store("list", "--cache", tmp_path).stdout

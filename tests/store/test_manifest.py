@@ -1,6 +1,7 @@
 """Laws of a set's manifest and key."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -91,11 +92,13 @@ def test_the_manifest_tells_people_what_the_numbers_are(tmp_path):
     [
         ("count", -10),
         ("count", 10.5),
+        ("count", 10**13),
         ("shard_size", 0),
         ("shard_size", "3"),
         ("identity", ["vit"]),
         ("kind", None),
         ("key", 5),
+        ("key", "0" * 64),
         ("colour", "red"),
     ],
 )
@@ -113,3 +116,25 @@ def test_a_sealed_manifest_that_lacks_a_value_is_refused_by_name(tmp_path):
     with pytest.raises(InputError, match=r"manifest\.json: count is no manifest's") as error:
         open_set(tmp_path)
     assert one_line(error.value)
+
+
+def deep(path: Path) -> None:
+    path.write_text('{"identity": ' + "[" * 100_000)
+
+
+def endless(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(10 * 2**30)
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("damage", [deep, endless, pipe])
+def test_what_is_no_file_of_a_manifests_size_and_shape_counts_as_damaged(tmp_path, damage):
+    stored = open_set(tmp_path)
+    damage(stored.folder / "manifest.json")
+    assert Manifest.read(stored.folder) is None
+    assert open_set(tmp_path).manifest.key == stored.key
