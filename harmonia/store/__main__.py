@@ -3,10 +3,10 @@
 import argparse
 import os
 import re
-import shutil
+import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -15,13 +15,16 @@ from rich.filesize import decimal
 from harmonia.cli.entry import exit_code, input_error
 from harmonia.errors import InputError
 from harmonia.store import claims
-from harmonia.store.files import TEMPORARY, disk_errors
+from harmonia.store.files import disk_errors
 from harmonia.store.index import INDEX
-from harmonia.store.manifest import FILE, SCHEMA_VERSION, Manifest, stored_schema
+from harmonia.store.manifest import FILE, SCHEMA_VERSION, Manifest, sealed
+from harmonia.store.mark import OWNER, SET_FOLDER, SIGNATURE, TAG, is_marked
 from harmonia.store.sets import ShardSet, default_cache
-from harmonia.store.shards import SHARD, CorruptShard
+from harmonia.store.shards import SHARD, CorruptShard, is_shard
 
-_SET_FOLDER = re.compile(r".+-[0-9a-f]{16}")
+_TEMPORARY = re.compile(r"\.(manifest\.json|index\.parquet|shard-\d{5,}\.safetensors)\.\d+-[0-9a-f]{8}\.tmp")
+_FILE = re.compile(rf"manifest\.json|index\.parquet|{SHARD.pattern}|{_TEMPORARY.pattern}")
+_LOCK = re.compile(r"(set|shard-\d{5,}|worker-.+)\.lock")
 _EMPTY_S = 3600  # between opening a set and claiming its first shard a job holds no lock on it, for far less than this
 
 
@@ -78,49 +81,93 @@ def verify(options: argparse.Namespace) -> int:
 
 
 def prune(options: argparse.Namespace) -> int:
-    """Remove what nobody can use, and whole sets on demand; never while a process works on the set."""
+    """Remove what nobody can use, and whole sets on demand; never while a process works on the set.
+
+    Only in a store that is marked, only what harmonia wrote there, and nothing through a link.
+    """
+    tag = options.cache / TAG
+    if not is_marked(options.cache):
+        raise InputError(
+            f"a map store must have harmonia's mark to be pruned, got no such {tag}; a job that writes there marks it "
+            "where nothing else lies there; to mark it yourself: "
+            f"printf '{SIGNATURE}\\n{OWNER}\\n' > {shlex.quote(str(tag))}"
+        )
     folders = list(_set_folders(options.cache))
     if options.set and not any(options.set in _names(folder) for folder in folders):
         raise InputError(f"--set must name a set in {options.cache}, got {options.set}; see `list` for the names")
+    code = 0
     for folder in folders:
         locks = folder / "locks"
-        # to look at a set makes no folder
-        with nullcontext(True) if options.dry_run and not locks.is_dir() else claims.gate(locks, wait=False) as alone:
-            if alone and not claims.in_use(locks):
-                _prune_set(folder, options)
-            else:
-                print(f"kept {folder}: a process works on it")
-    return 0
+        if link := next((path for path in (folder.parent, folder, locks, *locks.glob("*")) if path.is_symlink()), None):
+            print(f"kept {folder}: {link.name} is a link, which is not followed")
+            continue
+        try:
+            # to look at a set makes no folder
+            unseen = options.dry_run and not locks.is_dir()
+            with nullcontext(True) if unseen else claims.gate(locks, wait=False) as alone:
+                if alone and not claims.in_use(locks):
+                    _prune_set(folder, options)
+                else:
+                    print(f"kept {folder}: a process works on it")
+        except InputError as error:  # one set's disk, and no other's
+            print(error)
+            code = 1
+    return code
 
 
 def _prune_set(folder: Path, options: argparse.Namespace) -> None:
-    def remove(path: Path, reason: str, how: Callable[[Path], object] = Path.unlink) -> None:
+    def say(path: Path, reason: str) -> None:
         print(f"{'would remove' if options.dry_run else 'removed'} {path}: {reason}")
-        if not options.dry_run:
+
+    def remove(*paths: Path) -> None:
+        for path in () if options.dry_run else paths:
             with disk_errors(path):
-                how(path)
+                (path.rmdir if path.is_dir() else path.unlink)()
 
     stored, damage = _stored(folder)
-    reason = _unwanted(folder, options) or (damage if _of_another_version(folder) else "")
-    if not reason and not any(folder.glob("shard-*.safetensors")) and _idle_s(folder) > _EMPTY_S:
-        reason = "it holds no shard, and no process works on it"
-    if reason:
-        remove(folder, reason, shutil.rmtree)
-        return
-    for path in (*folder.glob(TEMPORARY), *folder.glob("locks/worker-*.lock")):
-        remove(path, "left by a process that died")
-    if stored is None:
+    if stored is None and not _of_another_version(folder):
         print(f"kept {folder}: {damage}")
         return
+    own, foreign = _contents(folder)
+    reason = _unwanted(folder, options) or damage
+    if not reason and not any(SHARD.fullmatch(path.name) for path in own) and _idle_s(folder) > _EMPTY_S:
+        reason = "it holds no shard, and no process works on it"
+    for path in foreign:
+        print(f"left alone {path}: harmonia did not write it")
+    if reason:
+        say(folder, reason)
+        remove(*own)
+        if not foreign:
+            remove(folder / "locks", folder)
+        return
+    for path in own:
+        if _TEMPORARY.fullmatch(path.name) or path.match("locks/worker-*"):
+            say(path, "left by a process that died")
+            remove(path)
     sound = 0
     for shard in _shards_on_disk(stored):
         try:
             stored.read(shard)
             sound += 1
         except CorruptShard as error:
-            remove(error.path, error.reason)
-    if sound < stored.num_shards and (folder / INDEX).exists():
-        remove(folder / INDEX, "its set is incomplete")
+            if error.path in own:
+                say(error.path, error.reason)
+                remove(error.path)
+    if sound < stored.num_shards and folder / INDEX in own:
+        say(folder / INDEX, "its set is incomplete")
+        remove(folder / INDEX)
+
+
+def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
+    """What lies in a set's folder: harmonia's files, the manifest last, and what is not harmonia's."""
+    own, foreign = [], []
+    for path in sorted((*folder.iterdir(), *(folder / "locks").glob("*"))):
+        if path == folder / "locks" and path.is_dir():
+            continue
+        known = (_LOCK if path.parent != folder else _FILE).fullmatch(path.name) and path.is_file()
+        ours = known and not path.is_symlink() and (not SHARD.fullmatch(path.name) or is_shard(path))
+        (own if ours else foreign).append(path)
+    return sorted(own, key=lambda path: path.name == FILE), foreign
 
 
 def _unwanted(folder: Path, options: argparse.Namespace) -> str:
@@ -147,7 +194,7 @@ def _set_folders(cache: Path) -> Iterator[Path]:
     with disk_errors(cache):
         for folder in sorted(cache.glob("*/*")):
             ours = (folder / FILE).exists() or any(folder.glob("shard-*.safetensors"))
-            if _SET_FOLDER.fullmatch(folder.name) and ours:
+            if SET_FOLDER.fullmatch(folder.name) and ours:
                 yield folder
 
 
@@ -174,17 +221,25 @@ def _names(folder: Path) -> tuple[str, str]:
 def _stored(folder: Path) -> tuple[ShardSet | None, str]:
     """The set, or why there is none."""
     try:
-        if manifest := Manifest.read(folder):
-            return ShardSet(folder, manifest), ""
+        manifest = Manifest.read(folder)
     except InputError as error:
         return None, str(error).removeprefix(f"{folder}/")
+    if manifest and _schema(folder):
+        return ShardSet(folder, manifest), ""
     if _of_another_version(folder):
-        return None, f"schema {stored_schema(folder)}, this version reads {SCHEMA_VERSION}; prune removes it"
-    return None, f"{FILE} is missing or damaged; rerun to write it again"
+        return None, f"schema {_schema(folder)}, this version reads {SCHEMA_VERSION}; prune removes it"
+    return None, f"{FILE} is missing, damaged or another set's; rerun to write it again"
 
 
 def _of_another_version(folder: Path) -> bool:
-    return stored_schema(folder) not in (None, SCHEMA_VERSION)
+    return _schema(folder) not in (None, SCHEMA_VERSION)
+
+
+def _schema(folder: Path) -> int | None:
+    """Of the folder's own undamaged manifest, whatever its version."""
+    content = sealed(folder) or {}
+    own = (content.get("kind"), str(content.get("key"))[:16]) == (folder.parent.name, folder.name[-16:])
+    return content.get("schema") if own else None
 
 
 def _label(part: object) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from harmonia.errors import InputError
 from harmonia.store.files import disk_errors, locked
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ def gate(locks: Path, wait: bool = True) -> Iterator[bool]:
     """Whether the set's own short lock is held: for its manifest, for joining work, for pruning."""
     with disk_errors(locks):
         locks.mkdir(exist_ok=True)
+    if locks.is_symlink():  # what lies behind it may be others' locks
+        raise InputError(f"{locks}: locks must lie in their set, got a link to elsewhere; remove it and rerun")
     with locked(locks / "set.lock", wait=wait) as held:
         yield held
 

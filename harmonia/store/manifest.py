@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from harmonia.errors import InputError
 from harmonia.store import claims
 from harmonia.store.files import disk_errors, write_stored
+from harmonia.store.mark import mark
 from harmonia.store.shards import SHARD, CorruptShard, read_shard
 
 FILE = "manifest.json"
@@ -56,7 +57,7 @@ class Manifest:
         """None when it is missing, damaged (open writes it again) or of another schema; InputError if it is sealed and
         yet no manifest.
         """
-        if (content := _sealed(folder)) is None or content.get("schema") != SCHEMA_VERSION:
+        if (content := sealed(folder)) is None or content.get("schema") != SCHEMA_VERSION:
             return None
         try:
             manifest = cls(**content)
@@ -71,11 +72,6 @@ class Manifest:
             f"{folder / FILE}: {name} is no manifest's ({rule}); remove the folder or choose another with "
             "paths.cache=PATH"
         )
-
-
-def stored_schema(folder: Path) -> int | None:
-    """The schema of an undamaged manifest, also of another version."""
-    return (_sealed(folder) or {}).get("schema")
 
 
 def new_manifest(kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> Manifest:
@@ -96,6 +92,7 @@ def write_manifest(folder: Path, wanted: Manifest) -> Manifest:
     """The manifest that the folder has from now on: another process's, or the wanted with the size of its shards."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    mark(folder.parents[1])
     with claims.gate(folder / "locks"):  # two first runs must agree on one shard_size
         if manifest := Manifest.read(folder):
             return manifest
@@ -116,7 +113,7 @@ def _surviving_shard_size(folder: Path, key: str) -> int | None:
     return None
 
 
-def _sealed(folder: Path) -> dict | None:
+def sealed(folder: Path) -> dict | None:
     """The manifest of any schema without its digest; None when they do not match."""
     path = folder / FILE
     with disk_errors(path):

@@ -23,6 +23,7 @@ from harmonia.store import claims, shards
 from harmonia.store.files import disk_errors, write_stored
 from harmonia.store.index import INDEX, write_index
 from harmonia.store.manifest import Manifest, new_manifest, write_manifest
+from harmonia.store.mark import mark
 from harmonia.store.shards import CorruptShard, Facts, read_shard
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class ShardSet:
         )
         path = self.shard_path(shard)
         write_stored(path, content)
+        mark(self.folder.parents[1])  # of an earlier version, which had no marks
         self._checked[shard] = (_stamp(path), (digest, facts_json))
         self._loaded.pop(shard, None)
 

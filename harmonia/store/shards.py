@@ -19,6 +19,7 @@ from harmonia.errors import InputError
 from harmonia.store.files import disk_errors
 
 SHARD = re.compile(r"shard-(\d{5,})\.safetensors")
+_BEGINNING = re.compile(rb'.{8}\{"__metadata__":\{"(facts":"\[|digest":"[0-9a-f]|shard_size":"\d)', re.DOTALL)
 RESERVED = {"shard", "position"}  # columns that the index adds to the facts
 
 Facts = dict[str, Any]
@@ -69,6 +70,8 @@ def encode(
 def read_shard(path: Path, *, key: str, shard: int, n: int | None = None) -> Shard:
     """The shard in a file, verified; with n also that it holds n items."""
     with disk_errors(path):
+        if path.exists() and not path.is_file():
+            raise CorruptShard(path, "this is no file")
         try:
             content = path.read_bytes()  # once: a file replaced meanwhile must not mix with its successor
         except FileNotFoundError:
@@ -88,6 +91,12 @@ def read_shard(path: Path, *, key: str, shard: int, n: int | None = None) -> Sha
     if n is not None and held != n:
         raise CorruptShard(path, f"this file holds {held} items instead of {n}")
     return Shard(arrays, facts_json, digest, shard_size)
+
+
+def is_shard(path: Path) -> bool:
+    """Whether a file, sound or not, begins as those that encode makes."""
+    with disk_errors(path), path.open("rb") as file:
+        return _BEGINNING.match(file.read(64)) is not None
 
 
 def _digest(arrays: Mapping[str, np.ndarray], facts_json: str, key: str, shard: int, shard_size: int) -> str:

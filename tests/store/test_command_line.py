@@ -100,8 +100,8 @@ def test_prune_removes_what_is_useless_and_keeps_the_rest(tmp_path, capsys):
     for stored in (complete, damaged):
         fill(stored)
         stored.finish()
-    damaged.shard_path(1).write_bytes(b"rubbish")
-    (damaged.folder / ".shard-00001.safetensors.1-ab.tmp").touch()
+    damaged.shard_path(1).write_bytes(damaged.shard_path(1).read_bytes()[:-1])
+    (damaged.folder / ".shard-00001.safetensors.1-abcdef01.tmp").touch()
     (tmp_path / "maps" / "notes.txt").touch()
     (tmp_path / "maps" / "folder").mkdir()
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
@@ -113,7 +113,7 @@ def test_prune_removes_what_is_useless_and_keeps_the_rest(tmp_path, capsys):
     gone = {path for path in before if not path.exists()}
     assert {path.name for path in gone} == {
         "shard-00001.safetensors",
-        ".shard-00001.safetensors.1-ab.tmp",
+        ".shard-00001.safetensors.1-abcdef01.tmp",
         "index.parquet",
     }
     assert {path.parent for path in gone} == {damaged.folder}
@@ -170,7 +170,7 @@ def test_prune_leaves_a_set_alone_while_a_process_works_on_it(tmp_path, store):
     stored = open_set()
     claims = stored.claims()
     shard = next(claims)
-    (stored.folder / ".x.tmp").touch()
+    (stored.folder / ".index.parquet.1-abcdef01.tmp").touch()
     print("claimed", flush=True); sys.stdin.readline()
     stored.write(shard, *items_of(stored, shard))
     print("written", flush=True); sys.stdin.readline()
@@ -181,7 +181,7 @@ def test_prune_leaves_a_set_alone_while_a_process_works_on_it(tmp_path, store):
     for state in ("claimed\n", "written\n"):
         assert worker.stdout.readline() == state
         assert store(*prune).stdout == f"kept {folder}: a process works on it\n"
-        assert leftovers(folder) == [".x.tmp"]
+        assert leftovers(folder) == [".index.parquet.1-abcdef01.tmp"]
         worker.stdin.write("\n")
         worker.stdin.flush()
     finish(worker)
