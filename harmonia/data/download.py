@@ -13,7 +13,6 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -156,8 +155,7 @@ def _locked(path: Path) -> Iterator[None]:
     """One process at a time."""
     with disk_errors(path.parent, _DOWNLOADS):
         path.parent.mkdir(parents=True, exist_ok=True)
-    on_wait = partial(logger.info, "waiting for another process to download %s", path)
-    with locked(path.with_name(f"{path.name}.lock"), _DOWNLOADS, wait=True, on_wait=on_wait):
+    with locked(path.with_name(f"{path.name}.lock"), _DOWNLOADS, wait=True):
         yield
 
 

@@ -15,17 +15,18 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 
 from harmonia.errors import InputError
-from harmonia.store.files import disk_errors, locked
+from harmonia.store.files import SAY_AGAIN_S, disk_errors, holder, locked
 
 log = logging.getLogger(__name__)
 POLL_S = 0.2
+_NAMED = 8  # of those waited for
 
 
 def claim(locks: Path, missing: Callable[[], list[int]], is_done: Callable[[int], bool]) -> Generator[int]:
     """Shards to compute, each under its lock until the caller comes back; see ShardSet.claims."""
     if not missing():
         return  # a finished set may lie on a read-only disk
-    waiting_for = 0
+    say_at = 0.0
     with _at_work(locks):
         while shards := missing():
             moved = False
@@ -41,15 +42,20 @@ def claim(locks: Path, missing: Callable[[], list[int]], is_done: Callable[[int]
                             "call write before asking for the next claim"
                         )
             if not moved:
-                if waiting_for != len(shards):
-                    waiting_for = len(shards)
-                    log.info("waiting for %d shards that other processes compute", waiting_for)
+                if (now := time.monotonic()) >= say_at:
+                    say_at = now + SAY_AGAIN_S
+                    who = dict.fromkeys(holder(_lock(locks, shard)) for shard in shards[:_NAMED])
+                    log.info("waiting for %d shards that others compute: %s", len(shards), "; ".join(who))
                 time.sleep(POLL_S)
 
 
 def shard_lock(locks: Path, shard: int) -> AbstractContextManager[bool]:
     """Whether this process alone may compute or remove the shard."""
-    return locked(locks / f"shard-{shard:05d}.lock")
+    return locked(_lock(locks, shard))
+
+
+def _lock(locks: Path, shard: int) -> Path:
+    return locks / f"shard-{shard:05d}.lock"
 
 
 @contextmanager

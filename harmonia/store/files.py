@@ -1,10 +1,14 @@
 """Files that are written whole or not at all, and locks that the operating system frees when their process dies."""
 
 import errno
+import logging
 import os
+import re
 import secrets
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +17,11 @@ from filelock import FileLock, Timeout
 from harmonia.errors import InputError
 
 TEMPORARY = ".*.tmp"  # what a killed process leaves of `replacing`
+PATIENCE_S = 1.0  # most locks are held for an instant: who waits for longer says so
+SAY_AGAIN_S = 30.0
+_SIGNATURE = re.compile(r"process (\d{1,10}) on ([\w.-]{1,64}) since [\d:T+-]{1,32}", re.ASCII)
+
+log = logging.getLogger(__name__)
 
 
 class Disk(NamedTuple):
@@ -82,21 +91,18 @@ def disk_errors(path: Path, disk: Disk = STORE) -> Iterator[None]:
 
 
 @contextmanager
-def locked(
-    path: Path, disk: Disk = STORE, wait: bool = False, on_wait: Callable[[], None] | None = None
-) -> Iterator[bool]:
+def locked(path: Path, disk: Disk = STORE, wait: bool = False) -> Iterator[bool]:
     """Whether this process holds the lock during the block; False while another does, unless told to wait for it.
 
-    on_wait is called once if the wait begins.
+    Who waits for longer than a moment says for whom, again every half minute.
     """
     # thread_local=False: a generator may be closed by another thread than the one that ran it
-    lock = FileLock(path, thread_local=False, fallback_to_soft=False)
+    lock = FileLock(path, thread_local=False, fallback_to_soft=False, on_acquired=_sign)
     try:
-        held = _acquire(lock, 0)
-        if wait and not held:
-            if on_wait:
-                on_wait()
-            held = _acquire(lock, -1)
+        held = _acquire(lock, PATIENCE_S if wait else 0)
+        while wait and not held:
+            log.info("waiting for %s, which holds %s", holder(path), path)
+            held = _acquire(lock, SAY_AGAIN_S)
     except (OSError, NotImplementedError) as error:
         raise InputError(
             f"{path}: {disk.use} needs a writable disk with file locks, got "
@@ -114,6 +120,37 @@ def _acquire(lock: FileLock, timeout_s: float) -> bool:
     except Timeout:
         return False
     return True
+
+
+def _sign(lock: int) -> None:
+    """The holder's name in the lock, an open file, for who waits."""
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    with suppress(OSError):  # a full disk: nothing but the name lacks
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()} since {now}".encode(), 0)
+
+
+def holder(path: Path) -> str:
+    """Who holds a lock that is held, in words; what to do where that process is stopped."""
+    try:
+        with path.open("rb") as file:
+            signature = _SIGNATURE.fullmatch(file.read(200).decode("utf-8", "replace"))
+    except OSError:
+        signature = None
+    if not signature:
+        return "another process"
+    process, host = signature.groups()
+    if host != socket.gethostname() or not _is_stopped(process):
+        return signature[0]
+    return f"{signature[0]} (it is stopped: `kill -CONT {process}` lets it go on, `kill -9 {process}` takes it over)"
+
+
+def _is_stopped(process: str) -> bool:
+    """By SIGSTOP, Ctrl-Z or a debugger; unknown, and False, where there is no /proc."""
+    try:
+        return Path("/proc", process, "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] in ("T", "t")
+    except (OSError, IndexError):
+        return False
 
 
 def _sync_folder(folder: Path) -> None:

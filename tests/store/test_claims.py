@@ -61,7 +61,8 @@ def test_a_waiting_process_takes_over_from_one_that_dies(tmp_path, monkeypatch):
         computed.append(shard)
     holder.wait(60)
     holder.stdout.close(), holder.stderr.close()
-    claims.log.info.assert_called_once_with("waiting for %d shards that other processes compute", 1)
+    ((text, *said),) = (call.args for call in claims.log.info.call_args_list)
+    assert f"for 1 shards that others compute: process {holder.pid} on " in text % tuple(said)
     assert computed == [3, 2]
     assert stored.missing() == []
 

@@ -1,14 +1,19 @@
 """Laws of files that are written whole or not at all, and of locks; and that nobody else writes or locks them."""
 
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import threading
+from unittest.mock import Mock
 
 import pytest
 from paths import REPOSITORY
 
 from harmonia.errors import InputError
+from harmonia.store import files
 from harmonia.store.files import JOBS, TEMPORARY, disk_errors, locked, replacing, write_text
 
 
@@ -48,28 +53,57 @@ def test_a_lock_has_one_holder_and_is_free_after_the_block_or_death(tmp_path):
         assert held
 
 
-def test_who_waits_for_a_lock_says_so_once_and_gets_it(tmp_path):
-    waits, release = [], threading.Event()
+def test_who_waits_for_a_lock_says_for_whom_again_and_again_and_gets_it(tmp_path, monkeypatch):
+    said, release, held_elsewhere = [], threading.Event(), threading.Event()
 
-    def hold(held_elsewhere):
+    def hold():
         with locked(tmp_path / "lock"):
             held_elsewhere.set()
             release.wait(60)
 
-    held_elsewhere = threading.Event()
-    holder = threading.Thread(target=hold, args=[held_elsewhere])
-    holder.start()
+    def say(text, *words):
+        said.append(text % words)
+        if len(said) == 3:
+            release.set()
+
+    monkeypatch.setattr(files, "PATIENCE_S", 0)
+    monkeypatch.setattr(files, "SAY_AGAIN_S", 0)
+    monkeypatch.setattr(files, "log", Mock(info=say))
+    thread = threading.Thread(target=hold)
+    thread.start()
     assert held_elsewhere.wait(60)
-
-    def on_wait():
-        waits.append("waiting")
-        release.set()
-
-    with locked(tmp_path / "lock", wait=True, on_wait=on_wait) as held:
+    with locked(tmp_path / "lock", wait=True) as held:
         assert held
-    holder.join()
-    with locked(tmp_path / "lock", wait=True, on_wait=on_wait):
-        assert waits == ["waiting"]
+    thread.join()
+    own = rf"waiting for process {os.getpid()} on \S+ since \d{{4}}-\S+, which holds {tmp_path}/lock"
+    assert all(re.fullmatch(own, line) for line in said)
+    said.clear()
+    with locked(tmp_path / "lock", wait=True):
+        assert said == []
+
+
+def test_a_stopped_holder_is_told_apart_from_one_at_work(tmp_path):
+    lock = tmp_path / "lock"
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        name = f"process {process.pid} on {socket.gethostname()} since 2026-01-01T00:00:00+00:00"
+        lock.write_text(name)
+        assert files.holder(lock) == name
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        stopped = files.holder(lock)
+        lock.write_text(name.replace(socket.gethostname(), "elsewhere"))
+        assert files.holder(lock) == name.replace(socket.gethostname(), "elsewhere")  # of which nothing is known
+    finally:
+        process.kill()
+        process.wait()
+    assert stopped.startswith(f"{name} (it is stopped: `kill -CONT {process.pid}` lets it go on")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"process 1 on \x1b[2J since 2026", b"process " + b"1" * 999])
+def test_a_lock_that_bears_no_name_is_another_process(tmp_path, content):
+    (tmp_path / "lock").write_bytes(content)
+    assert files.holder(tmp_path / "lock") == "another process"
 
 
 def test_an_error_names_what_lies_on_the_disk_and_the_option_that_moves_it(tmp_path):
