@@ -51,6 +51,17 @@ class BlindMaps(Frame):
     blind: int
 
 
+class JobScores(
+    Frame,
+    text="folder data data_options maps metric_options started source method label_policy better metric",
+    counts="images",
+):
+    """A line for each metric of a job: what is known of the job; options are JSON."""
+
+    random_weights: bool  # the source's
+    rows: object  # the metric's ScoreRows
+
+
 @dataclass(frozen=True, eq=False)
 class ScoredMaps:
     """The scores of one setting: a label policy and a data set."""
@@ -71,8 +82,8 @@ def maps_key(options: Mapping[str, str]) -> str:
     return json.dumps({key: value for key, value in options.items() if not key.startswith(of_no_map)}, sort_keys=True)
 
 
-def job_scores(job: JobFolder) -> pd.DataFrame:
-    """A line for each metric of a finished job: what is known of the job, and the metric's rows."""
+def job_scores(job: JobFolder) -> JobScores:
+    """Of a finished job, parts of scores left out."""
     rows = read_scores(job.folder)
     of_metric = {key: value for key, value in job.options.items() if key.startswith("evaluation.")}
     facts = {
@@ -89,10 +100,10 @@ def job_scores(job: JobFolder) -> pd.DataFrame:
         if "/" not in str(name):
             of_rows = {column: str(part[column].iloc[0]) for column in ("source", "method", "label_policy", "better")}
             lines.append({**facts, **of_rows, "metric": str(name), "rows": part, "images": len(part)})
-    return pd.DataFrame(lines)
+    return JobScores.of_lines(lines)
 
 
-def gather_scores(scores_of_jobs: Sequence[pd.DataFrame]) -> tuple[list[ScoredMaps], set[str]]:
+def gather_scores(scores_of_jobs: Sequence[JobScores]) -> tuple[list[ScoredMaps], set[str]]:
     """A ScoredMaps per setting, and the folders of jobs of which nothing is in them.
 
     A metric that ran twice on the same maps with the same options counts once, on the most images, the later job's;

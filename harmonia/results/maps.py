@@ -13,8 +13,7 @@ import pyarrow as pa
 
 from harmonia.arms import area_of, is_equal_area, percent
 from harmonia.errors import InputError
-from harmonia.results.parquet import reading, write_table
-from harmonia.store.files import utf8
+from harmonia.store.parquet import reading, texts, write_table
 
 MAPS = "maps.parquet"
 SIDE = 32  # cells a side of soft maps at most; Grad-CAM has 7 to 19, Soundness Saliency 14
@@ -41,7 +40,7 @@ class SmallMaps:
 
 def write_small_maps(job_folder: str | Path, maps: SmallMaps) -> None:
     """The job's maps.parquet, whole or not at all."""
-    columns = {"image_id": pa.array([utf8(image_id) for image_id in maps.image_ids], pa.string())}
+    columns = {"image_id": texts(maps.image_ids)}
     for name in ("soft", "smallest_areas"):
         stack: np.ndarray = getattr(maps, name)
         columns[name] = pa.array([map_.tobytes() for map_ in stack], pa.binary(stack[0].size if len(stack) else 1))

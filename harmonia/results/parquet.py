@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harmonia.errors import InputError
 from harmonia.results.frames import Frame
-from harmonia.store.files import replacing, utf8
+from harmonia.store.parquet import reading, texts, writing
 
 ROWS_AT_ONCE = 20_000  # of a file, in memory
 Name = Annotated[str, pa.dictionary(pa.int32(), pa.string())]  # text of few values: pandas' categories
@@ -61,10 +60,7 @@ class RowsFile(Generic[_Kind]):
     @contextmanager
     def writing(self, job_folder: str | Path) -> Iterator[RowGroups]:
         """The file to append to, visible under its name only when the block ends without an exception."""
-        with (
-            replacing(Path(job_folder) / self.name) as temporary,
-            pq.ParquetWriter(temporary, self.schema, compression=self.compression) as file,
-        ):
+        with writing(Path(job_folder) / self.name, self.schema, self.compression) as file:
             yield RowGroups(file, self.schema)
 
     def write(self, job_folder: str | Path, pieces: Iterable[Mapping[str, Sequence[Any]]]) -> None:
@@ -91,28 +87,6 @@ class RowsFile(Generic[_Kind]):
         return (table.to_pandas() for table in self.read_tables(job_folder, columns))
 
 
-def write_table(path: Path, table: pa.Table, **options: Any) -> None:
-    """A table of arrays that are made already; options are those of pyarrow's write_table."""
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", **options)
-
-
-@contextmanager
-def reading(path: Path, schema: pa.Schema | None = None) -> Iterator[pq.ParquetFile]:
-    """The file, which must have all columns of the schema; what fails while it is read is one line."""
-    try:
-        # not read_table: it takes a folder called source=e7 for a column
-        with pq.ParquetFile(path) as file:
-            if schema is not None:
-                _check_columns(path, file.schema_arrow, schema)
-            yield file
-    except InputError:
-        raise
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise InputError(f"{path} must be readable Parquet, got: {reason}; run the job again") from error
-
-
 def _to_arrow(values: Sequence[Any], column: pa.Field) -> pa.Array:
     if isinstance(values, str):
         raise ValueError(f"column {column.name} must be a sequence of strings, got one string; repeat it")
@@ -120,27 +94,5 @@ def _to_arrow(values: Sequence[Any], column: pa.Field) -> pa.Array:
         return pa.array(list(values), column.type)
     if not (pa.types.is_string(column.type) or pa.types.is_dictionary(column.type)):
         return pa.array(np.asarray(values, column.type.to_pandas_dtype()))  # from numpy NaN is no null
-    texts = pa.array([value if value is None else utf8(value) for value in values], pa.string())
-    return texts.dictionary_encode() if pa.types.is_dictionary(column.type) else texts
-
-
-def _check_columns(path: Path, stored: pa.Schema, schema: pa.Schema) -> None:
-    """All of them, whichever are read: who reads others of the same job later must not stumble."""
-    if missing := [name for name in schema.names if name not in stored.names]:
-        raise InputError(f"{path} must have this version's columns, lacks {missing}; run the job again")
-    for column in schema:
-        kinds = [_kind(of.field(column.name).type) for of in (schema, stored)]
-        if kinds[0] != kinds[1]:
-            raise InputError(f"{path}: column {column.name} must hold {kinds[0]}, got {kinds[1]}; run the job again")
-
-
-def _kind(column: pa.DataType) -> str:
-    if pa.types.is_dictionary(column):
-        return _kind(column.value_type)
-    if pa.types.is_string(column) or pa.types.is_large_string(column):
-        return "text"
-    if pa.types.is_floating(column):
-        return "fractions"
-    if pa.types.is_list(column) or pa.types.is_large_list(column):
-        return f"lists of {_kind(column.value_type)}"
-    return str(column)
+    names = texts(values)
+    return names.dictionary_encode() if pa.types.is_dictionary(column.type) else names

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from harmonia.results.parquet import reading, write_table
 from harmonia.results.rows import REPRESENTATIONS
-from harmonia.store.files import utf8
+from harmonia.store.parquet import reading, texts, write_table
 
 _COLUMN = "representation/"
 
@@ -21,7 +20,7 @@ def write_representations(
     job_folder: str | Path, image_ids: Sequence[str], representations: Mapping[str, np.ndarray]
 ) -> None:
     """The file, whole or not at all; representations are (N, D) by model name, rows in the order of the ids."""
-    columns: dict[str, pa.Array] = {"image_id": pa.array([utf8(image_id) for image_id in image_ids], pa.string())}
+    columns: dict[str, pa.Array] = {"image_id": texts(image_ids)}
     for name, values in representations.items():
         if len(values) != len(image_ids):
             raise ValueError(f"{name} must have a row for each of {len(image_ids)} images, got {len(values)}")

@@ -7,13 +7,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, groupby
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harmonia.results.frames import Frame
 from harmonia.results.jobs import JobFolder, differing
-from harmonia.results.localisation import PROTOCOLS, QUARTILES, read_localisation
+from harmonia.results.localisation import PROTOCOLS, QUARTILES, LocalisationRows, read_localisation
 from harmonia.statistics.inference import interval, resamples
 from harmonia.statistics.ranks import spearman
 
@@ -23,12 +23,29 @@ TIED = 1e-6  # standard deviation of what float32 makes of equal scores
 MOSAIC_CELL = ["grid", "cell", "image_id"]
 
 
+class CellScores(LocalisationRows, text="positions", counts="grid_side", numbers="smooth_k"):
+    """A job's scored cells and what of its options tells it from others; smooth_k is NaN for maps as they are."""
+
+
+class Localisation(
+    Frame,
+    text="protocol source method layer positions shown_as",
+    counts="n undefined cells",
+    numbers="smooth_k localisation q25 median q75 in_top",
+):
+    """A line a job of n x n cells: fractions, and how many cells could not be scored."""
+
+
+class CellAgreement(Frame, text="protocol source first second", counts="n cells mosaics", estimates="rho"):
+    """A line for two jobs, on the cells that both have scored."""
+
+
 @dataclass(frozen=True, eq=False)
 class MosaicScores:
     """One job's scored cells of mosaics."""
 
     name: str  # method, layer, smoothing and what else tells it from the report's others
-    rows: Any
+    rows: CellScores
     job: JobFolder
 
     @property
@@ -45,11 +62,11 @@ def mosaic_scores(job: JobFolder) -> MosaicScores:
     side = round(rows["cells"].iloc[0] ** 0.5)
     positions = job.group("evaluation").get("positions")
     positions = "" if positions in (None, "interpolated") else positions
-    rows = rows.assign(grid_side=side, smooth_k=np.nan if k is None else k, positions=positions)
+    of_job = {"grid_side": side, "smooth_k": np.nan if k is None else k, "positions": positions}
     method, layer = rows["method"].iloc[0], rows["layer"].iloc[0]
     smoothed, cells = "" if k is None else f"K = {k}", "" if side == 2 else f"{side} x {side}"
     parts = [f"{method} at {layer}" if layer else method, smoothed, positions, cells]
-    return MosaicScores(", ".join(filter(None, parts)), rows, job)
+    return MosaicScores(", ".join(filter(None, parts)), CellScores.checked(rows.assign(**of_job)), job)
 
 
 def without_repeats(scored: Sequence[MosaicScores]) -> list[MosaicScores]:
@@ -65,8 +82,8 @@ def without_repeats(scored: Sequence[MosaicScores]) -> list[MosaicScores]:
     return kept
 
 
-def localisation(scored: Sequence[MosaicScores]) -> pd.DataFrame:
-    """A line a job: mean, median and quartiles of localisation, fractions, and how many cells could not be scored."""
+def localisation(scored: Sequence[MosaicScores]) -> Localisation:
+    """Mean, median and quartiles of each job's cells."""
     lines = []
     for scores in scored:
         rows, values = scores.rows, scores.rows["localisation"]
@@ -82,10 +99,10 @@ def localisation(scored: Sequence[MosaicScores]) -> pd.DataFrame:
                 "shown_as": scores.name,
             }
         )
-    return pd.DataFrame(lines)
+    return Localisation.checked(pd.DataFrame(lines))
 
 
-def agreement_over_cells(scored: Sequence[MosaicScores]) -> tuple[pd.DataFrame, np.ndarray]:
+def agreement_over_cells(scored: Sequence[MosaicScores]) -> tuple[CellAgreement, np.ndarray]:
     """Spearman's rho of the localisation by each two jobs of one protocol and source, over the cells of both.
 
     A line per pair with MIN_MOSAICS mosaics or more in common; and which of the lines set the job that localises best,
@@ -102,7 +119,7 @@ def agreement_over_cells(scored: Sequence[MosaicScores]) -> tuple[pd.DataFrame, 
                 lines.append((protocol, source, n, first.name, second.name, *rho))
                 with_best.append(first is best)
     columns = ["protocol", "source", "n", "first", "second", "cells", "mosaics", "rho", "rho_low", "rho_high"]
-    return pd.DataFrame(lines, columns=columns), np.array(with_best, bool)
+    return CellAgreement.checked(pd.DataFrame(lines, columns=columns)), np.array(with_best, bool)
 
 
 def _ordering_then_mean(scores: MosaicScores) -> tuple[bool, float]:

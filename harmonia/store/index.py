@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from harmonia.store.files import disk_errors, replacing, utf8
+from harmonia.errors import InputError
+from harmonia.store.files import disk_errors, utf8
+from harmonia.store.parquet import reading, write_table
 from harmonia.store.shards import Facts
 
 INDEX = "index.parquet"
@@ -27,17 +28,16 @@ def write_index(path: Path, facts: list[Facts], shard_size: int, seal: str) -> N
     columns["position"] = pa.array(i % shard_size for i in range(len(facts)))
     table = pa.table(columns).replace_schema_metadata({"harmonia.seal": seal})
     if not _holds(path, table):
-        with disk_errors(path), replacing(path) as temporary:
-            pq.write_table(table, temporary)
+        with disk_errors(path):
+            write_table(path, table, compression="snappy")
 
 
 def _holds(path: Path, table: pa.Table) -> bool:
     try:
-        with pq.ParquetFile(path) as file:
+        with reading(path) as file:
             stored = file.read()
-        # as text NaN is NaN
-        same = str(stored.to_pydict()) == str(table.to_pydict())
-        return same and stored.schema.equals(table.schema, check_metadata=True)
-    # damage may show as anything: a value, a length, a code of compression
-    except (OSError, ValueError, KeyError, IndexError, pa.ArrowException):
+            # as text NaN is NaN
+            same = str(stored.to_pydict()) == str(table.to_pydict())
+            return same and stored.schema.equals(table.schema, check_metadata=True)
+    except InputError:
         return False

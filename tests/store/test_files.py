@@ -114,11 +114,11 @@ def test_an_error_names_what_lies_on_the_disk_and_the_option_that_moves_it(tmp_p
         assert "\n" not in str(error.value)
 
 
-PARQUET = r"ParquetWriter|pq\.write_table|ParquetFile|read_parquet|to_parquet|pq\.read_table"
+PARQUET = r"ParquetWriter\(|pq\.write_table|ParquetFile\(|read_parquet|to_parquet|pq\.read_table"
 OWNERS = {
     r"os\.replace|\.rename\((?!columns|{)|fsync|\.write_text\(|\.write_bytes\(": "store/files.py",
     r"\bFileLock\b|import fcntl": "store/files.py",
-    PARQUET: "results/parquet.py store/index.py",
+    PARQUET: "store/parquet.py",
 }
 
 

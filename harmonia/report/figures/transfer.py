@@ -1,4 +1,4 @@
-"""Figures of transfer, drawn from rows or lines of tables.transfer.transfer_matrix; percent here.
+"""Figures of transfer, drawn from rows or from the transfer matrix; percent here.
 
 Fig. 2 follows M. A. Kadir, G. Addluri, D. Sonntag 2023 (arXiv 2307.02150), the others go beyond it.
 """
@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -16,17 +15,21 @@ from harmonia.report.figures import style
 from harmonia.report.figures.heat_map import colour_bar, heat_map
 from harmonia.report.figures.style import CaptionedFigure, grid, legend_above, short, two_lines
 from harmonia.report.tables.contrasts import LIKENESS
-from harmonia.report.tables.transfer import MATRIX
+from harmonia.report.tables.transfer import MATRIX, TransferMatrix
 from harmonia.report.tables.typeset import MISSING
-from harmonia.results.gathered import EXPLAINER
-from harmonia.statistics.likeness import correlations
+from harmonia.results.gathered import EXPLAINER, CellNames, Setting
+from harmonia.statistics.likeness import Correlations, ModelPairs, correlations
 
-OF_ROWS = ["image_id", "p_label", "p_explained", "kept_area"]  # what rows have besides the columns of a cell
+OF_ROWS = ["image_id", "p_label", "p_explained", "kept_area"]
 LINES_A_FIGURE = 6
 LIKENESS_AXES = {"agreement": "agreement of predictions (%)", "cka": "linear CKA of penultimate features"}
 
 
-def transfer_figures(rows: Any, matrix: Any, arm: str) -> Iterator[CaptionedFigure]:
+class DrawnRows(CellNames, Setting, text="image_id", numbers="p_label p_explained kept_area"):
+    """A line per image and cell: OF_ROWS beside what names the cell."""
+
+
+def transfer_figures(rows: DrawnRows, matrix: TransferMatrix, arm: str) -> Iterator[CaptionedFigure]:
     """Of one setting: its rows, and its lines of the matrix."""
     histograms = class_probabilities(rows, arm)
     for number, figure in enumerate(histograms, start=1):
@@ -78,13 +81,13 @@ def _line_name(key: Sequence[str]) -> str:
     return f"{short(source)} · {two_lines(method, variant)}"
 
 
-def _models_of(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+def _models_of(rows: DrawnRows | TransferMatrix) -> tuple[list[str], list[str]]:
     """Sources in their order of appearance, and targets: the sources among them first, in the same order."""
     sources, targets = (list(dict.fromkeys(rows[end])) for end in ("source", "target"))
     return sources, sorted(targets, key=lambda name: sources.index(name) if name in sources else len(sources))
 
 
-def class_probabilities(rows: pd.DataFrame, arm: str) -> list[Figure]:
+def class_probabilities(rows: DrawnRows, arm: str) -> list[Figure]:
     """Fig. 2: histograms of the class probability on the image (I) and on the feature (F), a panel per target.
 
     The class is the label or, where no image has one, the explained class. Only images with both are counted.
@@ -131,10 +134,10 @@ def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, a
     return figure
 
 
-def accuracy_by_area(cells: pd.DataFrame) -> Figure:
+def accuracy_by_area(cells: TransferMatrix) -> Figure:
     """Accuracy against kept area at equal area, a panel per target, a line per source and method.
 
-    cells: lines of transfer_matrix, of one setting. The band is the interval; a hollow marker is the
+    cells: of one setting. The band is the interval; a hollow marker is the
     soft arm at its own mean area, tied to the image dimmed by as much; grey is the image and, where they were run,
     random blobs of the same area, averaged over sources.
     """
@@ -191,7 +194,7 @@ def accuracy_by_area(cells: pd.DataFrame) -> Figure:
     return figure
 
 
-def area_distributions(rows: pd.DataFrame) -> Figure:
+def area_distributions(rows: DrawnRows) -> Figure:
     """How much of the image's light each soft map lets through, image by image.
 
     In its source's own view or, where the source is no target, in the first target's.
@@ -216,10 +219,10 @@ def area_distributions(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def transfer_heat_maps(cells: pd.DataFrame, value: str) -> Figure:
+def transfer_heat_maps(cells: TransferMatrix, value: str) -> Figure:
     """Sources by targets with numbers in percent, a panel per method; the source's own cell is framed.
 
-    cells: lines of transfer_matrix, of one setting and arm; value: one of its columns of fractions. Where
+    cells: of one setting and arm; value: one of its columns of fractions. Where
     some are negative the colours diverge from 0.
     """
     sources, targets = _models_of(cells)
@@ -257,8 +260,8 @@ def _points(percent: float) -> str:
     return MISSING if np.isnan(percent) else f"{round(percent) + 0:.0f}"  # no -0
 
 
-def likeness_figures(pairs: Any, arm: str) -> Iterator[CaptionedFigure]:
-    """pairs: the numbers of the table of likeness, of one setting."""
+def likeness_figures(pairs: ModelPairs, arm: str) -> Iterator[CaptionedFigure]:
+    """pairs: of one setting."""
     shown = pairs[(pairs["arm"] == arm) & ~pairs["random_weights"].astype(bool)]
     lines = correlations(shown, arm)
     if len(lines):
@@ -271,8 +274,8 @@ def likeness_figures(pairs: Any, arm: str) -> Iterator[CaptionedFigure]:
         )
 
 
-def transfer_against_likeness(pairs: pd.DataFrame, measured: pd.DataFrame) -> Figure:
-    """A panel per line of correlations, as statistics.likeness gives them of these pairs, a mark per pair."""
+def transfer_against_likeness(pairs: ModelPairs, measured: Correlations) -> Figure:
+    """A panel per line of the correlations of these pairs, a mark per pair."""
     lines: Any = list(measured.itertuples(index=False))
     measures = len(set(measured["measure"]))
     figure, axes = grid(len(lines), measures, style.TEXT_WIDTH / 2, 2.6, sharex="none")  # percent and a share

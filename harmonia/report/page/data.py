@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from harmonia.arms import AREA, IMAGE_ARM, SOFT_ARM, arm_of
 from harmonia.report.page.collection import PROBABILITIES, Block, Collection, Explainer, ImageList
 
 IMAGES_PER_FILE = 48
@@ -73,6 +74,7 @@ def data_files(
         "index",
         {
             "arm": arm,
+            "imageArm": IMAGE_ARM,
             **_index(collection, sets, map_files),
             "labels": np.concatenate(labels).astype(code),
             "thumbnails": [thumbnails.get(image, "") for image in range(first)],
@@ -145,6 +147,6 @@ def _maps(explainer: Explainer, part: slice, shown: np.ndarray) -> dict[str, Any
         "rows": np.where(has_map, np.cumsum(has_map) - 1, -1).astype(np.int16),
         "soft": explainer.maps.soft[chosen],
         "smallestAreas": explainer.maps.smallest_areas[chosen],
-        "areas": explainer.maps.areas,
+        "arms": {SOFT_ARM: None} | {arm_of(AREA, area / 100): area for area in explainer.maps.areas},
         "boxes": explainer.maps.boxes[chosen].astype(np.float32),
     }

@@ -12,7 +12,7 @@ from harmonia.errors import InputError, did_you_mean
 from harmonia.report.contract import Section
 from harmonia.report.figures.examples import example_figures
 from harmonia.report.figures.style import CaptionedFigure, of_setting
-from harmonia.report.figures.transfer import OF_ROWS, likeness_figures, transfer_figures
+from harmonia.report.figures.transfer import OF_ROWS, DrawnRows, likeness_figures, transfer_figures
 from harmonia.report.names import RANDOM
 from harmonia.report.page.collection import collect
 from harmonia.report.panels import Panels
@@ -68,7 +68,7 @@ class TransferSection(Section):
         assert self.collection is not None
         rows = replace(self.rows, cells=mark_random(self.rows.cells))
         shown_arms = rows.cells["arm"].isin([IMAGE_ARM, self.arm, SOFT_ARM]).to_numpy()
-        drawn_rows: Any = rows.frame(OF_ROWS, shown_arms, [*SETTING, *CELL])
+        drawn_rows = DrawnRows.checked(rows.frame(OF_ROWS, shown_arms, [*SETTING, *CELL]))
         settings = drawn_rows.groupby(SETTING, sort=False, observed=True)
         for number, (setting, part) in enumerate(settings):
             where = "" if len(settings) == 1 else f" Label policy {setting[0]}, fill {setting[1]}, data {setting[2]}."

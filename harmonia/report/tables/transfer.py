@@ -16,8 +16,8 @@ from harmonia.report.names import RANDOM_WEIGHTS, method_label
 from harmonia.report.tables.columns import intervals_in_words
 from harmonia.report.tables.paper import FOOTNOTES, ORIGIN, paper_numbers
 from harmonia.report.tables.typeset import MISSING, table
-from harmonia.results.gathered import SETTING
-from harmonia.statistics.comparison import ComparedCells, Comparison, cell_estimates
+from harmonia.results.gathered import SETTING, Setting
+from harmonia.statistics.comparison import CellEstimates, ComparedCells, Comparison, cell_estimates
 from harmonia.statistics.inference import interval
 
 MATRIX = "transfer_matrix"  # of the files of its numbers and of its figure
@@ -134,12 +134,15 @@ def _notes(comparison: Comparison, cells: ComparedCells, lines: Sequence[Sequenc
     return notes
 
 
+class TransferMatrix(CellEstimates, Setting):
+    """A line per source, target, method, arm, setting and variant; fractions, empty where undefined (see reason)."""
+
+
 _COLUMNS = ["source", "target", "method", "arm"]
 _COLUMNS += ["accuracy_image", "accuracy_feature", "retention", "kept_area", "images", *SETTING, "variant"]
 
 
-def transfer_matrix(comparisons: Sequence[Comparison]) -> pd.DataFrame:
-    """One line per source, target, method, arm, setting and variant; fractions, empty where undefined (see reason)."""
+def transfer_matrix(comparisons: Sequence[Comparison]) -> TransferMatrix:
     frames = [cell_estimates(comparison).assign(**comparison.setting) for comparison in comparisons]
-    lines: Any = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_COLUMNS)
-    return lines[_COLUMNS + [name for name in lines.columns if name not in _COLUMNS]]
+    lines: Any = pd.concat(frames, ignore_index=True) if frames else TransferMatrix.of_lines()
+    return TransferMatrix.checked(lines[_COLUMNS + [name for name in lines.columns if name not in _COLUMNS]])

@@ -41,7 +41,7 @@
     const cell = ofMethod.find((one) => one.setting === setting);
     const target = fill("target", same(cell.targets.map((one) => one.name)), wanted.target);
     const position = cell.targets.findIndex((one) => one.name === target);
-    const arms = cell.targets[position].arms.filter((arm) => arm !== "image");
+    const arms = cell.targets[position].arms.filter((arm) => arm !== index.imageArm);
     fill("arm", same(arms), wanted.arm ?? index.arm);
     const set = index.sets[cell.set];
     const labels = [...new Set(index.labels.subarray(set.first, set.first + set.count))].filter((code) => code < none);
@@ -59,7 +59,7 @@
   function select(numbers, chosen, asked) {
     const { set } = chosen;
     const arms = chosen.cell.targets[chosen.position].arms;
-    const before = arms.indexOf("image") * set.count, after = arms.indexOf(asked.arm) * set.count;
+    const before = arms.indexOf(index.imageArm) * set.count, after = arms.indexOf(asked.arm) * set.count;
     const at = (values, offset, image) => (offset < 0 ? NaN : values[offset + image]);
     const found = [];
     for (let image = 0; image < set.count; image++) {

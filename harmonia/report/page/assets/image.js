@@ -44,7 +44,7 @@
   function targetTable(cell, details, where, arm, label) {
     const rows = cell.targets.map((target, at) => {
       const detail = details?.targets[at];
-      const before = target.arms.indexOf("image"), after = target.arms.indexOf(arm);
+      const before = target.arms.indexOf(index.imageArm), after = target.arms.indexOf(arm);
       if (!detail || after < 0) return element("tr", {}, element("th", { scope: "row" }, target.name), element("td", { colspan: 5 }, `no ${arm}`));
       const width = target.arms.length;
       const value = (name, which) => (which < 0 ? NaN : detail[name][where.row * width + which]);
@@ -111,7 +111,7 @@
     document.title = document.title.replace(/^.*? · /, () => `${index.ids[image]} · `);
     const facts = { image: index.ids[image], "data set": where.set.name, class: index.classes[label]?.[0] ?? "none", file: index.paths[image] };
     document.getElementById("facts").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
-    const arms = [...new Set(cells.flatMap(({ cell }) => cell.targets.flatMap((target) => target.arms)))].filter((arm) => arm !== "image");
+    const arms = [...new Set(cells.flatMap(({ cell }) => cell.targets.flatMap((target) => target.arms)))].filter((arm) => arm !== index.imageArm);
     const arm = [asked.arm, index.arm, ...arms].find((one) => arms.includes(one));
     armChoice.replaceChildren(...arms.map((one) => element("option", { value: one }, one)));
     armChoice.value = arm;

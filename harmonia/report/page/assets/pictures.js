@@ -13,7 +13,7 @@ harmonia.pictures = (() => {
     const own = (values) => values.subarray(at * values.length / maps.soft.shape[0], (at + 1) * values.length / maps.soft.shape[0]);
     const [left, top, right, bottom] = maps.boxes.subarray(at * 4, at * 4 + 4);
     return {
-      rows, columns, soft: own(maps.soft), smallestAreas: own(maps.smallestAreas), areas: maps.areas,
+      rows, columns, soft: own(maps.soft), smallestAreas: own(maps.smallestAreas), arms: maps.arms,
       box: { left: left * width, top: top * height, right: right * width, bottom: bottom * height },
     };
   }
@@ -39,21 +39,22 @@ harmonia.pictures = (() => {
     return out;
   }
 
-  const area = (arm) => Number(/^area(\d+)$/.exec(arm)?.[1]);
-  const canDraw = (map, arm) => arm === "soft" || map.areas.includes(area(arm));
+  // Arms of a region by its area in percent; of the soft map, which has none, null.
+  const canDraw = (map, arm) => Object.hasOwn(map.arms, arm);
 
-  const whyNotDrawn = (map, arm) => (Number.isNaN(area(arm)) ? `${arm} is not drawn here` : "no region kept; run the job again");
+  const whyNotDrawn = (map, arm) => (Object.values(map.arms).some(Boolean) ? `${arm} is not drawn here` : "no region kept; run the job again");
 
   // Keep weights of an arm, 0 outside the box; only for arms that canDraw. A region is read where the pixels' centres lie.
   function keepWeights(map, arm, width, height) {
-    if (arm === "soft") return upsampled(map.soft, map, width, height).map((value) => value || 0);
+    const area = map.arms[arm];
+    if (area === null) return upsampled(map.soft, map, width, height).map((value) => value || 0);
     const { box, smallestAreas } = map, side = Math.sqrt(smallestAreas.length), keep = new Float32Array(width * height);
     for (let y = 0; y < height; y++) {
       const v = Math.floor(side * (y + 0.5 - box.top) / (box.bottom - box.top));
       for (let x = 0; x < width; x++) {
         const u = Math.floor(side * (x + 0.5 - box.left) / (box.right - box.left));
         const inside = v >= 0 && v < side && u >= 0 && u < side;
-        keep[y * width + x] = inside && smallestAreas[v * side + u] <= area(arm) ? 1 : 0;
+        keep[y * width + x] = inside && smallestAreas[v * side + u] <= area ? 1 : 0;
       }
     }
     return keep;
