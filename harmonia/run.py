@@ -51,8 +51,7 @@ def _jobs_and_report() -> int:
     except (Exception, Refused):
         report_sweep()  # of the jobs that did not fail; one that is interrupted waits for no report
         raise
-    report_sweep()
-    return 0
+    return report_sweep()
 
 
 if __name__ == "__main__":

@@ -6,10 +6,8 @@ from typing import Any
 
 from harmonia.cli.entry import keyword_command
 from harmonia.errors import InputError
-from harmonia.report.wandb_run import track_report
-from harmonia.report.write import MODULE, THUMBNAILS, write_report
-from harmonia.report.written import print_report
 
+MODULE = "harmonia.report"
 USAGE = """\
 Tables, figures and pages to browse from finished jobs; open index.html in any browser.
 
@@ -43,6 +41,11 @@ def _report(words: dict[str, str]) -> int:
         arguments[name] = arguments[name].split(",")
     if "thumbnails" in arguments:
         arguments["thumbnails"] = _count(arguments["thumbnails"])
+    # here, for they take seconds: whoever ends the command meanwhile is answered in one line
+    from harmonia.report.wandb_run import track_report
+    from harmonia.report.write import write_report
+    from harmonia.report.written import print_report
+
     report = write_report(**arguments)
     print_report(report)
     if logger == "wandb":
@@ -52,7 +55,7 @@ def _report(words: dict[str, str]) -> int:
 
 def _count(text: str) -> int | None:
     if text != "all" and not text.isdecimal():
-        raise InputError(f"thumbnails must be a number of images or all, got {text!r}; {THUMBNAILS} is usual")
+        raise InputError(f"thumbnails must be a number of images or all, got {text!r}; 5000 is usual")
     return None if text == "all" else int(text)
 
 

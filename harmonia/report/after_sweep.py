@@ -13,7 +13,7 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from harmonia.arms import SOFT_ARM
-from harmonia.store.files import JOBS, locked
+from harmonia.errors import InputError, one_line
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +65,12 @@ def _targets(option: str) -> Iterator[str]:
             yield str(target)
 
 
-def report_sweep() -> None:
+def report_sweep() -> int:
     """The report of the sweep that has started in this process or of the run that is done, if there is one.
 
-    A report that fails is a logged error, because the jobs' rows are safe on disk.
+    0, or 1 if a report failed: that is a logged error, because the jobs' rows are safe on disk.
     """
+    code = 0
     while _due:
         folder, arm, evaluations = _due.pop()
         if not folder.is_dir():
@@ -83,13 +84,15 @@ def report_sweep() -> None:
 
             own = map(get_class, evaluations)
             sections = [evaluation.section for evaluation in own if hasattr(evaluation, "section")]
-            # processes that share a sweep's folder end together: one report at a time
-            with locked(folder / ".report.lock", JOBS, wait=True):
-                report = write_report(folder, arm=arm, sections=sections)
-                print_report(report)
-                if logged_to_wandb(report.jobs):
-                    track_report(report)
+            report = write_report(folder, arm=arm, sections=sections)
+            print_report(report)
+            if logged_to_wandb(report.jobs):
+                track_report(report)
         except BrokenPipeError:
             raise  # the report is written, but nobody reads what is printed
-        except Exception:
-            log.exception("the report failed; make it again with python -m harmonia.report run=%s", folder)
+        except Exception as error:
+            code = 1
+            known = isinstance(error, InputError | OSError | MemoryError)
+            remedy = f"the jobs' rows are kept; make it again with python -m harmonia.report run={folder}"
+            log.error("the report failed (%s); %s", one_line(error), remedy, exc_info=not known)
+    return code

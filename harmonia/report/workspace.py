@@ -1,5 +1,6 @@
 """A W&B workspace over the runs of a sweep and of its report, and Python code that builds it; it holds no number."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 from harmonia.arms import SOFT_ARM
 from harmonia.errors import InputError
 from harmonia.report.contract import find_sections
-from harmonia.report.own_files import DATA, FIGURES, TABLES, OwnFiles
+from harmonia.report.folder import own_names
 from harmonia.report.panels import RUNS, Panels
 from harmonia.results.jobs import find_jobs, logged_to_wandb
 
 NO_ENTITY = "YOUR-NAME"
+_LOGGED = (r"[^/]+\.csv", r"[^/]+\.png")  # a report's tables and figures
 
 
 def make_workspace(
@@ -30,12 +32,13 @@ def make_workspace(
     jobs = logged_to_wandb(finished)
     if not jobs:
         raise InputError(f"run must hold finished jobs with logger=wandb, got {len(finished)} others; run them with it")
-    written = OwnFiles(Path(report) if report is not None else folder / "report")
-    if not any(written.stems.values()):
+    written = Path(report) if report is not None else folder / "report"
+    if (names := own_names(written)) is None:
         raise InputError(
-            f"report must be a report's folder, got {str(written.folder)!r}; "
+            f"report must be a report's folder, got {str(written)!r}; "
             "make one with python -m harmonia.report run=FOLDER logger=wandb"
         )
+    tables, figures = (sorted(Path(name).stem for name in names if re.fullmatch(kind, name)) for kind in _LOGGED)
     logger = jobs[0].group("logger")
     project = _checked_project(str(project or logger.get("project")))
     try:
@@ -45,7 +48,7 @@ def make_workspace(
         raise InputError(
             f"the extra dashboard must be installed, got no module {error.name}; pip install 'harmonia[dashboard]'"
         ) from error
-    panels = Panels(wr, sorted(written.stems[TABLES] + written.stems[DATA]), sorted(written.stems[FIGURES]))
+    panels = Panels(wr, tables, figures)
     by_heading: dict[str, list[Any]] = {}
     for section in find_sections(sections):
         if of_section := [job for job in jobs if job.rows_file == section.rows_file]:

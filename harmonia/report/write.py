@@ -7,15 +7,13 @@ from harmonia.arms import SOFT_ARM
 from harmonia.errors import InputError, did_you_mean
 from harmonia.report.contract import INDEX_PAGE, ReadJob, Section, find_sections
 from harmonia.report.figures.style import save_figure, style
-from harmonia.report.own_files import DATA, FIGURES, PAGES, TABLES, OwnFiles
-from harmonia.report.page.collection import Collection
+from harmonia.report.folder import in_place_of
 from harmonia.report.page.write import write_pages
 from harmonia.report.tables.typeset import table_files, to_csv
 from harmonia.report.written import Report
-from harmonia.results.jobs import JobFolder, find_jobs
+from harmonia.results.jobs import JobFolder, find_jobs, job_folders
 from harmonia.store.files import write_text
 
-MODULE = "harmonia.report"
 THUMBNAILS = 5000  # about 10 kB each
 
 
@@ -34,14 +32,24 @@ def write_report(
     """
     run = Path(run)
     _check_folder(run)
-    report = Report(run, arm)
     kinds = find_sections(sections)
-    jobs = find_jobs(run)
-    if not jobs:
-        return report
+    if not any(job_folders(run)):
+        return Report(run, arm)
+    folder = Path(out) if out is not None else run / "report"
+    with in_place_of(folder) as new:  # jobs are read under its lock: of several reports the last knows the most
+        report = _gather(run, kinds, arm, images)
+        report.folder = folder
+        for section in report.sections:
+            _write_files(section, new)
+        write_pages(report, new, thumbnails)
+    return report
+
+
+def _gather(run: Path, kinds: Sequence[type[Section]], arm: str, images: Sequence[str]) -> Report:
+    report = Report(run, arm)
     by_file = {section.rows_file: section for section in kinds}
     read_jobs: dict[type[Section], list[ReadJob]] = {section: [] for section in kinds}
-    for job in jobs:
+    for job in find_jobs(run):
         name = run.resolve().name if job.folder == run else str(job.folder.relative_to(run))
         try:
             section = _section_of(job, by_file)
@@ -54,21 +62,7 @@ def write_report(
     for section, content in read_jobs.items():
         if content:
             report.sections.append(section(content, arm, images, tuple(report.sections)))
-    collections = [section.collection for section in report.sections if section.collection]
-    collection = collections[0] if collections else Collection({}, [], [], [])
-    collection.refuse_unknown(images)
-
-    folder = Path(out) if out is not None else run / "report"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"out must be a folder, got {str(folder)!r} ({error.strerror}); name another") from error
-    report.folder = folder
-    files = OwnFiles(folder)
-    files.remove_all()
-    for section in report.sections:
-        _write_files(section, files)
-    write_pages(report, folder, collection, thumbnails)
+    report.collection.refuse_unknown(images)
     return report
 
 
@@ -78,7 +72,7 @@ def _check_folder(run: Path) -> None:
     if not run.is_dir():
         siblings = [path.name for path in run.parent.iterdir()] if run.parent.is_dir() else []
         raise InputError(
-            f"run must be an existing folder, got {str(run)!r}; {did_you_mean(run.name, siblings, MODULE)}"
+            f"run must be an existing folder, got {str(run)!r}; {did_you_mean(run.name, siblings, 'harmonia.report')}"
         )
 
 
@@ -93,15 +87,24 @@ def _section_of(job: JobFolder, by_file: dict[str, type[Section]]) -> type[Secti
     return by_file[job.rows_file]
 
 
-def _write_files(section: Section, files: OwnFiles) -> None:
+def _write_files(section: Section, folder: Path) -> None:
     for table in section.tables:
-        table_files(table.printed, files.claim(TABLES, table.stem), files.folder, table.numbers)
+        table_files(table.printed, _unused(folder, table.stem, "md", "csv", "tex"), folder, table.numbers)
     for stem, numbers in section.data.items():
-        write_text(files.folder / f"{files.claim(DATA, stem)}.csv", to_csv(numbers))
+        write_text(folder / f"{_unused(folder, stem, 'csv')}.csv", to_csv(numbers))
     with style():
         for figure in section.make_figures():
-            save_figure(figure.drawn, files.folder, files.claim(FIGURES, figure.stem))
+            save_figure(figure.drawn, folder, _unused(folder, figure.stem, "png", "pdf"))
             figure.drawn.clear()  # its data may be large, and its size is all that the pages need
             section.figures.append(figure)
     if section.page != INDEX_PAGE:
-        files.claim(PAGES, Path(section.page).stem)
+        _unused(folder, Path(section.page).stem, "html")
+        (folder / section.page).touch()  # written when all is known
+
+
+def _unused(folder: Path, stem: str, *suffixes: str) -> str:
+    """The stem of files that no section has written."""
+    for name in (f"{stem}.{suffix}" for suffix in suffixes):
+        if (folder / name).exists():
+            raise InputError(f"sections: a file must be written by one section, got {name!r} twice; rename one")
+    return stem

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from harmonia.report.contract import INDEX_PAGE, Section
 from harmonia.report.figures.style import CaptionedFigure
+from harmonia.report.page.collection import Collection
 from harmonia.report.tables.columns import StatisticTable
 from harmonia.report.tables.typeset import print_table
 from harmonia.results.jobs import JobFolder
@@ -34,6 +35,11 @@ class Report:
     @property
     def figures(self) -> list[CaptionedFigure]:
         return [figure for section in self.sections for figure in section.figures]
+
+    @property
+    def collection(self) -> Collection:
+        """The images to browse."""
+        return next((section.collection for section in self.sections if section.collection), Collection({}, [], [], []))
 
     @property
     def missing(self) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -114,15 +114,18 @@ class JobFolder:
 
 def find_jobs(folder: str | Path) -> list[JobFolder]:
     """Every job in the folder or below it, finished or not, job 10 after job 9."""
-    jobs = []
+    return sorted(map(_read_job, job_folders(folder)), key=lambda job: _by_number(str(job.folder)))
+
+
+def job_folders(folder: str | Path) -> Iterator[Path]:
+    """Of all of them, in no order."""
     for path, folders, files in os.walk(folder):
         if CONFIG in files or Path(path, ".hydra", CONFIG).is_file():
-            jobs.append(_read_job(Path(path)))
+            yield Path(path)
             folders.clear()  # W&B keeps a config.yaml of its own inside a job
         else:
             # a report's W&B run, unless it was kept offline, has a config.yaml of its own
             folders[:] = [name for name in folders if not name.startswith(".") and name != "wandb"]
-    return sorted(jobs, key=lambda job: _by_number(str(job.folder)))
 
 
 def _by_number(text: str) -> list[tuple[int, str]]:

@@ -8,7 +8,7 @@ import wandb
 from planted_jobs import plant_scores
 
 from harmonia.dashboard import main
-from harmonia.report.own_files import FIGURES, TABLES, OwnFiles
+from harmonia.report.folder import in_place_of
 from harmonia.report.workspace import make_workspace, workspace_code
 from harmonia.report.write import write_report
 
@@ -25,12 +25,11 @@ def logged(tmp_path, logged_job):
     def look(*groups):
         for number, (target, group) in enumerate(zip(("e6", HOSTILE), groups or ("sweep-1",) * 2, strict=True)):
             logged_job(tmp_path / str(number), target=target, group=group)
-        files = OwnFiles(tmp_path / "report")
-        files.folder.mkdir()
-        stems = {TABLES: ["table1", "matrix", "transfer_above_control"], FIGURES: ["fig1", "fig2", "transfer_matrix"]}
-        for kind, names in stems.items():
-            for stem in names:
-                files.claim(kind, stem)
+        with in_place_of(tmp_path / "report") as report:
+            for name in ("table1.csv", "matrix.csv", "transfer_above_control.csv"):
+                (report / name).touch()
+            for stem in ("fig1", "fig2", "transfer_matrix"):
+                (report / f"{stem}.png").touch()
         return make_workspace(str(tmp_path), (), "area30", entity="me")
 
     return look
@@ -121,9 +120,8 @@ def test_jobs_that_scored_maps_have_a_workspace_too(tmp_path, capsys):
 )
 def test_a_mistake_is_one_line_with_its_remedy(tmp_path, logged_job, capsys, words, message):
     logged_job(tmp_path / "sweep" / "0")
-    report = tmp_path / "sweep" / "report"
-    report.mkdir()
-    OwnFiles(report).claim(TABLES, "table1")
+    with in_place_of(tmp_path / "sweep" / "report"):
+        pass
     (tmp_path / "empty").mkdir()
     folders = {name: tmp_path / name for name in ("sweep", "none", "empty")}
     assert main([word.format(**folders) for word in words]) == 2

@@ -1,4 +1,6 @@
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from html import escape
@@ -16,6 +18,7 @@ from paths import REPOSITORY
 from harmonia.errors import InputError
 from harmonia.report.__main__ import main
 from harmonia.report.after_sweep import ReportAfterSweep, report_sweep
+from harmonia.report.folder import MARK
 from harmonia.results.rows import row_writer, write_summary
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
@@ -25,7 +28,7 @@ STATISTICS = ["transfer_above_control", "controls", "matrix", "families"]
 STATISTICS += ["tests", "source_right", "agreement", "classes"]
 UNNAMED = {"browse.html", "image.html", "page"}  # reached from index.html
 FILES = sorted(
-    [*UNNAMED, "index.html", "table1.csv", "table1.md", "table1.tex", "transfer_matrix.csv"]
+    [*UNNAMED, MARK, "index.html", "table1.csv", "table1.md", "table1.tex", "transfer_matrix.csv"]
     + [
         f"{stem}.{suffix}"
         for stem in ("fig2", "transfer_matrix", "accuracy_by_area", "area_distributions")
@@ -107,7 +110,7 @@ def test_failed_jobs_are_named_and_the_others_are_in_the_table(tmp_path, capsys)
     files = sorted(path.name for path in (tmp_path / "report").iterdir())
     assert files == FILES
     assert f"report: {tmp_path / 'report' / 'index.html'}" in printed
-    assert all(Path(name).stem in printed for name in files if name not in UNNAMED)
+    assert all(Path(name).stem in printed for name in files if name not in {*UNNAMED, MARK})
     assert "| SS | Accuracy (%) | 100.00 | 80.00 |" in (tmp_path / "report" / "table1.md").read_text()
     assert "80.00" in printed
     matrix = pd.read_csv(tmp_path / "report" / "transfer_matrix.csv")
@@ -301,14 +304,6 @@ def test_a_job_with_rows_twice_is_left_out_and_hides_no_other(tmp_path, capsys):
     assert "80.00" in printed
 
 
-def test_a_first_report_in_a_folder_removes_nothing(tmp_path):
-    plant(tmp_path / "run" / "0")
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "table7.tex").touch()
-    assert main([f"run={tmp_path / 'run'}", f"out={tmp_path / 'thesis'}"]) == 0
-    assert (tmp_path / "thesis" / "table7.tex").exists()
-
-
 def test_a_folder_without_any_job_is_left_as_it_is(tmp_path, capsys):
     assert main([f"run={tmp_path}"]) == 1
     assert "no finished job" in capsys.readouterr().out
@@ -361,8 +356,10 @@ def test_the_module_runs_and_exits_without_a_traceback():
     assert "python -m harmonia.report run=FOLDER" in helped.stdout
 
 
-def test_importing_the_report_does_not_import_torch():
-    code = "import sys, harmonia.report.__main__, harmonia.dashboard; sys.exit('torch' in sys.modules)"
+def test_importing_the_report_does_not_import_torch_and_the_command_nothing_that_takes_long():
+    # whoever ends the command while pandas is imported is answered in one line
+    code = "import sys, harmonia.report.__main__; assert 'pandas' not in sys.modules\n"
+    code += "import harmonia.report.write, harmonia.dashboard; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
 
 
@@ -394,24 +391,74 @@ def test_the_command_line_ends_a_single_run_with_its_report_and_a_refused_one_wi
     assert "80.00" in out
     assert str(tmp_path / "job" / "report" / "index.html") in out
 
-    def refuse(config):
+    def refuse(*given, **asked):
         raise InputError("no such thing")
 
     monkeypatch.setattr("harmonia.job.pipeline.run", refuse)
     code, out, err = cli(*words, report=True)
     assert (code, out, err) == (2, "", "harmonia: no such thing\n")
 
+    monkeypatch.setattr("harmonia.job.pipeline.run", lambda config: plant(tmp_path / "job"))
+    monkeypatch.setattr("harmonia.report.write.write_report", refuse)
+    code, out, err = cli(*words, report=True)
+    assert code == 1
+    assert "the jobs' rows are kept" in out + err
+    assert "Traceback" not in out + err
 
-def test_a_failing_report_is_a_logged_error(tmp_path, caplog, monkeypatch):
-    def full_disk(folder, **asked):
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harmonia.report.write.write_report", full_disk)
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), InputError("out must be ours"), KeyError("x")]
+)
+def test_a_failing_report_is_a_logged_error_and_a_defect_has_a_traceback(tmp_path, caplog, monkeypatch, error):
+    def failing(folder, **asked):
+        raise error
+
+    monkeypatch.setattr("harmonia.report.write.write_report", failing)
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
     ReportAfterSweep().on_multirun_start(config)
-    report_sweep()
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
-    report_sweep()  # no sweep has started since
+    assert report_sweep() == 1
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert bool(record.exc_info) is isinstance(error, KeyError)
+    assert (
+        f"the jobs' rows are kept; make it again with python -m harmonia.report run={tmp_path}" in record.getMessage()
+    )
+    assert report_sweep() == 0  # no sweep has started since
     ReportAfterSweep().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "refused")}}}))
-    report_sweep()  # nor was this one's folder ever made
+    assert report_sweep() == 0  # nor was this one's folder ever made
     assert len(caplog.records) == 1
+
+
+def end_by(monkeypatch, work):
+    """The report's pages are written by this work instead."""
+    monkeypatch.setattr("harmonia.report.write.write_pages", lambda *given: work())
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_report(tmp_path, capsys, monkeypatch):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    fail(tmp_path / "1", "no weights")
+    main([f"run={tmp_path}"])
+    before = contents(tmp_path)
+    capsys.readouterr()
+    end_by(monkeypatch, full)
+    assert main([f"run={tmp_path}"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == (
+        f"harmonia: {tmp_path / 'report'}: a report's folder must be readable, writable and have space, got No space "
+        "left on device; free space, rerun, or choose another folder with out=FOLDER\n"
+    )
+    assert {path for path in contents(tmp_path) if path.suffix != ".lock"} == {
+        path for path in before if path.suffix != ".lock"
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_is_one_line_and_leaves_nothing_of_the_new_report(tmp_path, capsys, monkeypatch, number):
+    fail(tmp_path / "1", "no weights")
+    end_by(monkeypatch, lambda: os.kill(os.getpid(), number))
+    assert main([f"run={tmp_path}"]) == 130
+    assert capsys.readouterr() == ("", "harmonia: interrupted\n")
+    assert {path.name for path in tmp_path.iterdir()} == {"1", ".report.lock"}

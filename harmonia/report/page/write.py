@@ -1,6 +1,6 @@
 """The pages to browse: index, browse, image and those of sections (.html), and beside them in page/ all that they load.
 
-Thumbnails are one file each and kept from one report to the next.
+Thumbnails are one file each, taken from the report that was there before.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from PIL import Image
 from harmonia.data.decode import open_rgb
 from harmonia.errors import InputError
 from harmonia.report.contract import INDEX_PAGE
-from harmonia.report.page.collection import Collection
+from harmonia.report.folder import is_file
 from harmonia.report.page.data import data_files, script
 from harmonia.report.written import Report
 from harmonia.results.tracked_rows import evenly_spaced
-from harmonia.store.files import replacing, write_text
+from harmonia.store.files import write_text
 
 PAGE = "page"  # the folder of everything but the pages
 THUMBNAIL_SIDE = 256  # pixels, the longer one
@@ -35,19 +35,17 @@ _TEMPLATES = jinja2.Environment(
 )
 
 
-def write_pages(report: Report, folder: Path, collection: Collection, thumbnails: int | None) -> None:
-    """The pages of a report, over those of an earlier one.
+def write_pages(report: Report, folder: Path, thumbnails: int | None) -> None:
+    """The pages of a report into a new folder.
 
     thumbnails: of how many images at most, None for all. Numbers and tables are there for every image.
     """
-    page = folder / PAGE
-    shutil.rmtree(page / "data", ignore_errors=True)
-    shutil.rmtree(page / "assets", ignore_errors=True)
+    page, collection, earlier = folder / PAGE, report.collection, (report.folder or folder) / PAGE / "thumbnails"
     (page / "data").mkdir(parents=True)
     shutil.copytree(str(resources.files("harmonia.report.page") / "assets"), page / "assets")
     paths = [path for images in collection.sets.values() for path in images.paths]
     chosen = evenly_spaced(len(paths), len(paths) if thumbnails is None else thumbnails)
-    names, missing = make_thumbnails({image: paths[image] for image in chosen}, page / "thumbnails")
+    names, missing = make_thumbnails({image: paths[image] for image in chosen}, page / "thumbnails", earlier)
     for name, value in data_files(collection, report.arm, names, missing):
         write_text(page / "data" / f"{name}.js", script(name, value), lasting=False)  # there may be thousands
     apart = {section.page: section for section in report.sections if section.page != INDEX_PAGE}
@@ -65,34 +63,40 @@ def write_pages(report: Report, folder: Path, collection: Collection, thumbnails
         write_text(folder / name, template.render(facts, page=name))
 
 
-def make_thumbnails(paths: Mapping[int, str], folder: Path) -> tuple[dict[int, str], dict[int, str]]:
+def make_thumbnails(paths: Mapping[int, str], folder: Path, earlier: Path) -> tuple[dict[int, str], dict[int, str]]:
     """By image the file's name in the folder, and by image the reason where none could be made.
 
-    The folder is the report's own: thumbnails of images that are no longer asked for are removed.
+    earlier: a folder of thumbnails that are the same as long as their names are.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
+    distinct = list(dict.fromkeys(paths.values()))  # of one path one thread makes the file
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
-        results = list(zip(paths, threads.map(lambda path: _thumbnail(path, folder), paths.values()), strict=True))
-    names, reasons = ({image: result[part] for image, result in results if result[part]} for part in (0, 1))
-    for stale in {path.name for path in folder.glob("*.webp")} - set(names.values()):
-        (folder / stale).unlink()
+        results = dict(
+            zip(distinct, threads.map(lambda path: _thumbnail(path, folder, earlier), distinct), strict=True)
+        )
+    of_images = {image: results[path] for image, path in paths.items()}
+    names, reasons = ({image: result[part] for image, result in of_images.items() if result[part]} for part in (0, 1))
     return names, reasons
 
 
-def _thumbnail(path: str, folder: Path) -> tuple[str, str]:
+def _thumbnail(path: str, folder: Path, earlier: Path) -> tuple[str, str]:
     """Its name and why there is none; one of the two is empty."""
     try:
         # the name holds all that changes the picture and nothing that others have named
         stat = os.stat(path)
         facts = f"{path}\0{stat.st_mtime_ns}\0{stat.st_size}\0{THUMBNAIL_SIDE}"
         name = hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()[:24] + ".webp"
-        if not (folder / name).is_file():
+        picture = None
+        if not is_file(earlier / name):
             picture = open_rgb(path)
             picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
-            with replacing(folder / name, lasting=False) as temporary:
-                picture.save(temporary, "WEBP", quality=80, method=0)  # the slower methods save a tenth
-        return name, ""
     except OSError as error:
         return "", f"the image's file cannot be read ({error.strerror or type(error).__name__})"
     except (InputError, ValueError) as error:
         return "", " ".join(str(error).split())
+    # out of the reach of these reasons: a full disk ends the report
+    if picture is None:
+        shutil.copy2(earlier / name, folder)
+    else:
+        picture.save(folder / name, "WEBP", quality=80, method=0)  # the slower methods save a tenth
+    return name, ""

@@ -1,0 +1,165 @@
+"""A report's folder: its mark, and how a new report takes an earlier one's place, whole.
+
+Of a folder NAME, the new report is written into .NAME.new beside it. Then NAME becomes .NAME.old, and .NAME.new becomes
+NAME: between these two no report is there. What others have put into the folder moves on into the new one; .NAME.old
+goes. All this under the lock .NAME.lock, and the next report ends what a killed one has begun.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+from harmonia.errors import InputError
+from harmonia.store.files import Disk, disk_errors, locked, write_text
+
+log = logging.getLogger(__name__)
+MARK = ".harmonia-report"
+_DISK = Disk("a report's folder", "out=FOLDER")
+_UNMARKED = {"page/data/index.js": b"harmonia.receive(", "page/files.json": b'{\n "tables": ['}  # of earlier versions
+
+
+def own_names(folder: Path) -> set[str] | None:
+    """What a report has written below its folder, files and folders; None of a folder that is no report's."""
+    mark = folder / MARK
+    try:
+        names = json.loads(mark.read_text(encoding="utf-8"))["names"] if is_file(mark) else None
+        return set(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def report_lock(folder: Path) -> AbstractContextManager[bool]:
+    """Held by whoever writes or reads all of the report in the folder; others wait."""
+    path = Path(os.path.abspath(folder))
+    return locked(path.with_name(f".{path.name}.lock"), _DISK, wait=True)
+
+
+@contextmanager
+def in_place_of(folder: Path) -> Iterator[Path]:
+    """A new folder, to be filled, that takes the place of the named one when the block has succeeded.
+
+    InputError, and nothing is changed, where that is neither empty nor a report's, or a link.
+    """
+    folder = Path(os.path.abspath(folder))
+    new, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
+    with disk_errors(folder, _DISK):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with report_lock(folder):
+            _refuse_foreign(folder)
+            _end_what_was_killed(folder, new, old)
+            try:
+                new.mkdir()
+                _write_mark(new, [])
+                yield new
+                _write_mark(new, sorted(path.relative_to(new).as_posix() for path in new.rglob("*")))
+                _swap(folder, new, old)
+            except BaseException:
+                with suppress(OSError):
+                    _remove(new)
+                raise
+
+
+def _end_what_was_killed(folder: Path, new: Path, old: Path) -> None:
+    for left in filter(os.path.lexists, (new, old)):
+        if not _is_folder(left) or (own_names(left) is None and not all(MARK in name for name in os.listdir(left))):
+            raise InputError(f"{left} must be what a killed report has left, got something else; move it away")
+    if old.exists() and own_names(old) is not None and _is_empty(folder):
+        os.rename(old, folder)
+    elif old.exists():
+        _carry(old, folder)
+    if new.exists():
+        _remove(new)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if os.path.lexists(folder) and not _is_folder(folder):
+        what = "a link" if folder.is_symlink() else "a file"
+        raise InputError(f"out must be a folder, got {what}, {str(folder)!r}; name another with out=FOLDER")
+    if not _is_empty(folder) and own_names(folder) is None and not _is_of_earlier_version(folder):
+        raise InputError(
+            f"out must be a new folder, an empty one or a report's, got {str(folder)!r}, in which is "
+            f"{min(os.listdir(folder))!r}; name another with out=FOLDER, or move it away"
+        )
+
+
+def _is_of_earlier_version(folder: Path) -> bool:
+    """Whether it is a report of a version that left no mark, by what its own files begin with."""
+    for name, beginning in _UNMARKED.items():
+        path = folder / name
+        if is_file(path) and not any(parent.is_symlink() for parent in (path.parent, folder / "page")):
+            with path.open("rb") as file:
+                if file.read(len(beginning)) == beginning:
+                    return True
+    return False
+
+
+def _swap(folder: Path, new: Path, old: Path) -> None:
+    if folder.exists():
+        shutil.copymode(folder, new)
+    own = own_names(folder)
+    if own is None:
+        if not _is_empty(folder):
+            numbered = (folder.with_name(f"{folder.name}.earlier{number or ''}") for number in count())
+            aside = next(path for path in numbered if not os.path.lexists(path))
+            os.rename(folder, aside)
+            log.warning("a report of an earlier version of harmonia is kept in %s", aside)
+        os.rename(new, folder)
+        return
+    for name in _foreign(folder, own):
+        if os.path.lexists(new / name):
+            raise InputError(f"out must leave the report its names, got a foreign {name!r} in {folder}; move it away")
+    os.rename(folder, old)
+    os.rename(new, folder)
+    _carry(old, folder)
+
+
+def _carry(old: Path, folder: Path) -> None:
+    """What others put into the old report moves into the folder, and the old report goes."""
+    for name in list(_foreign(old, own_names(old) or {MARK})):
+        if os.path.lexists(folder / name):
+            raise InputError(
+                f"{folder / name} must make place for {old / name}, which is not a report's; move one away"
+            )
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        os.rename(old / name, folder / name)
+    _remove(old)
+
+
+def _foreign(folder: Path, own: set[str], below: str = "") -> Iterator[str]:
+    """What is not the report's own: files, links, and folders as a whole."""
+    for entry in os.scandir(folder / below):
+        name = below + entry.name
+        if name in own and entry.is_dir(follow_symlinks=False):
+            yield from _foreign(folder, own, f"{name}/")
+        elif not (name in own and entry.is_file(follow_symlinks=False)):
+            yield name
+
+
+def _remove(folder: Path) -> None:
+    # the mark goes last: what a kill leaves is still known to be a report's
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name == MARK):
+        shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+    folder.rmdir()
+
+
+def _write_mark(folder: Path, names: list[str]) -> None:
+    write_text(folder / MARK, json.dumps({"names": names}, indent=1) + "\n")
+
+
+def _is_empty(folder: Path) -> bool:
+    """Also if it is not there."""
+    return not os.path.lexists(folder) or not os.listdir(folder)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def is_file(path: Path) -> bool:
+    """And no link to one."""
+    return path.is_file() and not path.is_symlink()

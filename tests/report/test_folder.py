@@ -1,0 +1,202 @@
+"""Laws of a report's folder: a new report takes an earlier one's place whole or not at all, and nothing else goes."""
+
+import json
+import os
+import sys
+import threading
+from itertools import count
+
+import pytest
+
+from harmonia.errors import InputError
+from harmonia.report.folder import MARK, in_place_of, own_names, report_lock
+
+
+def write(folder, text, *names):
+    """A report of index.html, a page's data and more files, each of this text."""
+    with in_place_of(folder) as new:
+        for name in ("index.html", "page/data/0.js", *names):
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            (new / name).write_text(text)
+
+
+def contents(folder):
+    """Texts of files, and where links lead."""
+    return {
+        str(path.relative_to(folder)): str(path.readlink()) if path.is_symlink() else path.read_text()
+        for path in folder.rglob("*")
+        if (path.is_file() or path.is_symlink()) and path.suffix != ".lock" and path.name != MARK
+    }
+
+
+def whole(text, *names):
+    return dict.fromkeys(("index.html", "page/data/0.js", *names), text)
+
+
+@pytest.fixture
+def report(tmp_path):
+    """A first report's folder, alone in a folder."""
+    write(tmp_path / "run" / "report", "old", "fig1.png")
+    return tmp_path / "run" / "report"
+
+
+def only_the_report(folder):
+    return {path.name for path in folder.parent.iterdir()} == {folder.name, f".{folder.name}.lock"}
+
+
+def test_a_new_report_takes_the_place_of_the_whole_earlier_one(report):
+    write(report, "new", "table1.md")
+    assert contents(report) == whole("new", "table1.md")
+    assert own_names(report) == {MARK, "index.html", "table1.md", "page", "page/data", "page/data/0.js"}
+    assert only_the_report(report)
+
+
+def test_what_others_put_there_moves_on_whatever_it_is(report, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    for name in ("note.txt", "page/data/note.txt", "wandb/offline-run/files/config.yaml", "gone/deep.txt"):
+        (report / name).parent.mkdir(parents=True, exist_ok=True)
+        (report / name).write_text("mine")
+    (report / "link").symlink_to(tmp_path / "thesis")
+    before = {name: text for name, text in contents(report).items() if text != "old"}
+    assert len(before) == 5
+    for text in ("new", "newer"):
+        write(report, text)
+        assert contents(report) == whole(text) | before
+    assert only_the_report(report)
+
+
+def killed(moment, work):
+    """Whether work was killed as by kill -9 before its n-th change of the disk; False if it had ended before."""
+    child = os.fork()
+    if child == 0:
+        moments = count()
+
+        def kill(event, arguments):
+            if event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir") and next(moments) == moment:
+                os._exit(9)
+
+        sys.addaudithook(kill)
+        work()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def test_a_kill_at_any_moment_leaves_one_report_whole_and_the_next_ends_what_it_began(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # the machine goes on
+    note = {"note.txt": "mine"}
+    for moment in count():
+        folder = tmp_path / str(moment) / "report"
+        write(folder, "old", "fig1.png")
+        (folder / "note.txt").write_text("mine")
+        ended = not killed(moment, lambda folder=folder: write(folder, "new"))
+        left = [folder] if folder.exists() else [folder.with_name(".report.old"), folder.with_name(".report.new")]
+        texts = [{name: text for name, text in contents(path).items() if name not in note} for path in left]
+        assert texts in ([whole("old", "fig1.png")], [whole("new")], [whole("old", "fig1.png"), whole("new")])
+        write(folder, "newer")
+        assert contents(folder) == whole("newer") | note
+        assert only_the_report(folder)
+        if ended:
+            break
+    assert moment > 12
+
+
+@pytest.mark.parametrize("name", ["index.html", "page/data/photo.txt", "table1.md", MARK])
+def test_a_folder_that_is_no_reports_is_refused_and_left_as_it_is(tmp_path, name):
+    folder = tmp_path / "thesis"
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text("mine")
+    with pytest.raises(InputError, match=r"out must be a new folder, an empty one or a report's, got .*thesis"):
+        write(folder, "new")
+    assert (folder / name).read_text() == "mine"
+    assert len(contents(tmp_path)) == (name != MARK)
+
+
+@pytest.mark.parametrize("mark", ["", "{", "[]", '{"names": 3}', '{"names": [3]}', "[" * 10**5, None])
+def test_a_damaged_mark_is_none(report, mark):
+    (report / MARK).unlink()
+    os.mkfifo(report / MARK) if mark is None else (report / MARK).write_text(mark)
+    with pytest.raises(InputError, match="name another"):
+        write(report, "new")
+    assert contents(report) == whole("old", "fig1.png")
+
+
+@pytest.mark.parametrize(
+    "name", ["index.html", "page", "page/data", "page/data/0.js", ".", ".report.old", ".report.new"]
+)
+def test_a_link_is_refused_and_nothing_behind_it_changes(report, tmp_path, name):
+    place, behind = (report / name if not name.startswith(".r") else report.with_name(name)), tmp_path / "behind"
+    if place.exists():
+        os.rename(place, behind)
+    else:
+        write(behind, "mine")
+    place.symlink_to(behind)
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"move it away|got a link"):
+        write(report, "new")
+    assert contents(tmp_path) == before
+
+
+def test_a_foreign_file_of_a_name_that_the_report_needs_is_refused_before_anything_changes(report):
+    (report / "table1.md").write_text("mine")
+    with pytest.raises(InputError, match=r"a foreign 'table1\.md' in .*; move it away"):
+        write(report, "new", "table1.md")
+    assert contents(report) == whole("old", "fig1.png") | {"table1.md": "mine"}
+    assert only_the_report(report)
+
+
+def test_a_mark_that_names_what_is_elsewhere_removes_nothing_there(report, tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    names = [*own_names(report), "../../thesis.tex", str(tmp_path / "thesis.tex"), "..", ""]
+    (report / MARK).write_text(json.dumps({"names": names}))
+    write(report, "new")
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("page/data/index.js", 'harmonia.receive("index",{})'), ("page/files.json", '{\n "tables": []}')]
+)
+def test_a_report_of_an_earlier_version_is_kept_beside_the_new_one(tmp_path, caplog, name, text):
+    for _ in range(2):
+        folder = tmp_path / "report"
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(text)
+        (folder / "note.txt").write_text("mine")
+        write(folder, "new")
+        assert contents(folder) == whole("new")
+        os.rename(folder, tmp_path / f"new{len(caplog.records)}")
+    assert contents(tmp_path / "report.earlier") == contents(tmp_path / "report.earlier1")
+    assert contents(tmp_path / "report.earlier") == {name: text, "note.txt": "mine"}
+    assert str(tmp_path / "report.earlier1") in caplog.records[1].getMessage()
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("a defect"), KeyboardInterrupt()])
+def test_a_report_that_fails_leaves_the_earlier_one_and_nothing_of_its_own(report, error):
+    def fail():
+        with in_place_of(report) as new:
+            (new / "index.html").write_text("half")
+            raise error
+
+    with pytest.raises(InputError if isinstance(error, OSError) else type(error)) as raised:
+        fail()
+    assert contents(report) == whole("old", "fig1.png")
+    assert only_the_report(report)
+    assert not isinstance(error, OSError) or "No space left on device; free space" in str(raised.value)
+
+
+def test_of_two_reports_at_once_one_waits_and_both_succeed(report, monkeypatch):
+    waits = threading.Event()
+    monkeypatch.setattr("harmonia.store.files.PATIENCE_S", 0)
+    monkeypatch.setattr("harmonia.store.files.holder", lambda path: waits.set() or "another")
+    second = threading.Thread(target=write, args=(report, "second"))
+    with report_lock(report):
+        second.start()
+        assert waits.wait(60)
+        assert contents(report) == whole("old", "fig1.png")
+    second.join(60)
+    assert contents(report) == whole("second")
+
+
+def test_a_folder_keeps_its_rights(report):
+    report.chmod(0o750)
+    write(report, "new")
+    assert report.stat().st_mode & 0o777 == 0o750
