@@ -1,8 +1,9 @@
 """The one exception for what a user can mend, and words for it."""
 
 import difflib
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 
 class InputError(ValueError):
@@ -19,12 +20,21 @@ def did_you_mean(given: str, known: Sequence[str], module: str) -> str:
     return f"did you mean {close[0]!r}?" if close else f"see python -m {module} --help"
 
 
-def at_least(group: str, least: float, **options: float | None) -> None:
-    """Refuses the first option that is below the least it can be, or infinite; None is no number."""
-    for key, value in ((f"{group}{name}", value) for name, value in options.items()):
-        if value is not None and not least <= value < math.inf:
-            finite = "" if math.isfinite(value) else "finite and "
-            raise InputError(f"{key} must be {finite}at least {least}, got {value}; write {key}={least}")
+@dataclass(frozen=True)
+class Within:
+    """In Annotated: the least and the most that an option, or each number of a list, may be."""
+
+    least: float
+    most: float
+
+    def check(self, key: str, value: Any, usual: Any = None) -> None:
+        """Refuses the first number outside; what is no number passes. usual: what to write instead, where it fits."""
+        for number in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(number, int | float) and not self.least <= number <= self.most:
+                side, bound = ("most", self.most) if number > self.most else ("least", self.least)
+                fits = isinstance(usual, int | float) and self.least <= usual <= self.most
+                remedy = usual if fits else bound
+                raise InputError(f"{key} must be at {side} {bound}, got {number}; write {key}={remedy}")
 
 
 def one_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ WORDS are those of python -m harmonia.run. Nothing is written to the store: the 
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -68,14 +69,13 @@ def _plan(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     def counts(text: str) -> list[int]:
-        numbers = [int(part) for part in text.split(",")]
-        if min(numbers) < 1:
-            raise argparse.ArgumentTypeError(f"must be positive numbers parted by commas, got {text}")
-        return numbers
+        if not re.fullmatch(r"[1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*", text):
+            raise argparse.ArgumentTypeError(f"must be numbers from 1 to 999999 parted by commas, got {text}")
+        return [int(part) for part in text.split(",")]
 
     def number(text: str) -> int:
-        if not text.isdecimal():
-            raise argparse.ArgumentTypeError(f"must be a number of images, 0 or more, got {text}")
+        if not re.fullmatch(r"[0-9]{1,6}", text):
+            raise argparse.ArgumentTypeError(f"must be a number of images from 0 to 999999, got {text}")
         return int(text)
 
     parser = argparse.ArgumentParser(

@@ -63,7 +63,7 @@ def test_a_misspelt_configuration_gets_one_line(cli, overrides, subject, remedy)
         (["paths.weights=nowhere"], ["nowhere", "does not exist", "paths.weights"]),
         (["source=lite0", "source.std=[0,0,0]"], ["std positive"]),
         (["source=lite0", "source.interpolation=foo"], ["interpolation"]),
-        (["source=lite0", "source.crop_pct=2"], ["crop_pct must lie in (0, 1]", "2"]),
+        (["source=lite0", "source.crop_pct=2"], ["source.crop_pct must be at most 1", "2"]),
         (["source=e5"], ["timm/tf_efficientnet_b5.aa_in1k/model.safetensors", "weights=PATH"]),
     ],
 )

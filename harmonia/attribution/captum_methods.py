@@ -7,7 +7,7 @@ Parameters as in Rao, Böhle, Schiele 2022. An absent feature is 0: at the input
 
 from dataclasses import dataclass
 from math import ceil
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from harmonia.attribution.head import FromHead, Head, HeadBatch
 from harmonia.attribution.layer import refuse_vanishing
-from harmonia.errors import InputError, at_least
+from harmonia.errors import InputError, Within
 from harmonia.shapes import Maps
 
 AT_INPUT, ELSEWHERE = (16, 8), (5, 2)  # Occlusion's window and stride
@@ -33,10 +33,7 @@ class IntegratedGradients(FromHead):
     normalise: ClassVar[str] = "percentile"
     auto: ClassVar[str] = "input"
 
-    steps: int = 20  # of a Gauss-Legendre quadrature
-
-    def __post_init__(self):
-        at_least("method.", 1, steps=self.steps)
+    steps: Annotated[int, Within(1, 10**4)] = 20  # of a Gauss-Legendre quadrature
 
     def passes(self, head: Head) -> int:
         return head.own_passes + self.steps + (head.layer != "input")
@@ -68,11 +65,8 @@ class Occlusion(FromHead):
     normalise: ClassVar[str] = "positive_minmax"
     auto: ClassVar[str] = "input"
 
-    window: int | None = None  # cells of the layer; null: 16 at the input, 5 elsewhere
-    stride: int | None = None  # null: 8 at the input, 2 elsewhere
-
-    def __post_init__(self):
-        at_least("method.", 1, window=self.window, stride=self.stride)
+    window: Annotated[int | None, Within(1, 2048)] = None  # cells of the layer; null: 16 at the input, 5 elsewhere
+    stride: Annotated[int | None, Within(1, 2048)] = None  # null: 8 at the input, 2 elsewhere
 
     def window_and_stride(self, head: Head) -> tuple[int, int]:
         """In cells of the layer."""

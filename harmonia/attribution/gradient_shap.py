@@ -6,14 +6,14 @@ deep learning models with axiomatic attribution priors and expected gradients", 
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 
 from harmonia.attribution.contract import Backgrounds
 from harmonia.attribution.head import FromHead, Head, HeadBatch, features_of
-from harmonia.draws import Purpose, uniform
-from harmonia.errors import at_least
+from harmonia.draws import Purpose, Seed, uniform
+from harmonia.errors import Within
 from harmonia.shapes import Maps
 
 
@@ -29,12 +29,9 @@ class GradientSHAP(FromHead):
     normalise: ClassVar[str] = "percentile"
     auto: ClassVar[str] = "input"
 
-    draws: int = 20
-    seed: int = 0
+    draws: Annotated[int, Within(1, 10**6)] = 20
+    seed: Seed = 0
     backgrounds: Backgrounds = field(default_factory=lambda: Backgrounds(any_class=True))
-
-    def __post_init__(self):
-        at_least("method.", 1, draws=self.draws)
 
     def passes(self, head: Head) -> int:
         # the other images run in front of the layer alone, the mixtures behind it: together a pass a draw

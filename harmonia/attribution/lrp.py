@@ -11,7 +11,7 @@ import copy
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from captum.attr import LayerLRP
@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from harmonia.attribution.contract import Explanation, Model, Request
 from harmonia.attribution.head import Head
 from harmonia.attribution.layer import AtLayer
-from harmonia.errors import InputError
+from harmonia.errors import InputError, Within
 from harmonia.shapes import Images, Labels, Logits, Maps
 
 WITH_RULE = (*SUPPORTED_LAYERS_WITH_RULES, *SUPPORTED_NON_LINEAR_LAYERS)
@@ -42,11 +42,7 @@ class LRP(AtLayer):
     normalise: ClassVar[str] = "percentile"
     auto: ClassVar[str] = "input"
 
-    epsilon: float = 1e-9  # as Captum
-
-    def __post_init__(self):
-        if self.epsilon <= 0:
-            raise InputError(f"method.epsilon must be positive, got {self.epsilon}; write method.epsilon=1e-9")
+    epsilon: Annotated[float, Within(1e-30, 10**6)] = 1e-9  # as Captum
 
     def __call__(self, request: Request) -> Explanation:
         layer = self.layer_of(request.model)

@@ -1,14 +1,14 @@
 """Maps that do not look at the network: what any method must beat."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 
 from harmonia.attribution.contract import Backgrounds, Explanation, Request
-from harmonia.draws import Purpose, uniform
-from harmonia.errors import at_least
+from harmonia.draws import Purpose, Seed, uniform
+from harmonia.errors import Within
 from harmonia.shapes import Labels, Logits, Maps
 
 
@@ -37,11 +37,8 @@ class Random(NullMap):
     version: ClassVar[int] = 1
     normalise: ClassVar[str] = "minmax"
 
-    cells: int = 14  # a side
-    seed: int = 0
-
-    def __post_init__(self):
-        at_least("method.", 1, cells=self.cells)
+    cells: Annotated[int, Within(1, 1024)] = 14  # a side
+    seed: Seed = 0
 
     def maps(self, part: Request) -> Maps:
         numbers = uniform(self.seed, part.image_keys[:, None], Purpose.RANDOM_MAP, np.arange(self.cells**2))
@@ -55,10 +52,7 @@ class Centre(NullMap):
     version: ClassVar[int] = 1
     normalise: ClassVar[str] = "minmax"
 
-    cells: int = 32  # a side
-
-    def __post_init__(self):
-        at_least("method.", 2, cells=self.cells)
+    cells: Annotated[int, Within(2, 1024)] = 32  # a side
 
     def maps(self, part: Request) -> Maps:
         axis = torch.linspace(-1, 1, self.cells)

@@ -6,7 +6,7 @@ https://arxiv.org/abs/1806.07421, eq. 6; parameters as in Rao, Böhle, Schiele 2
 
 from dataclasses import dataclass
 from math import ceil
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from harmonia.attribution.head import FromHead, Head, HeadBatch
-from harmonia.draws import Purpose, uniform
-from harmonia.errors import InputError, at_least
+from harmonia.draws import Purpose, Seed, uniform
+from harmonia.errors import Within
 from harmonia.shapes import Maps
 
 
@@ -30,15 +30,10 @@ class RISE(FromHead):
     normalise: ClassVar[str] = "minmax"
     auto: ClassVar[str] = "input"
 
-    masks: int = 1000
-    grid: int = 6  # cells a side of a mask, before it is enlarged and shifted
-    keep: float = 0.1  # probability that a cell is kept
-    seed: int = 0
-
-    def __post_init__(self):
-        at_least("method.", 1, masks=self.masks, grid=self.grid)
-        if not 0 < self.keep < 1:
-            raise InputError(f"method.keep must lie between 0 and 1, got {self.keep}; write method.keep=0.1")
+    masks: Annotated[int, Within(1, 10**6)] = 1000
+    grid: Annotated[int, Within(1, 1024)] = 6  # cells a side of a mask, before it is enlarged and shifted
+    keep: Annotated[float, Within(1e-6, 1 - 1e-6)] = 0.1  # probability that a cell is kept
+    seed: Seed = 0
 
     def passes(self, head: Head) -> int:
         return head.own_passes + self.masks

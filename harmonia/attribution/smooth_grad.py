@@ -5,14 +5,14 @@ https://arxiv.org/abs/1706.03825. The signed gradient is averaged, then its abso
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 
 from harmonia.attribution.head import FromHead, Head, HeadBatch
-from harmonia.draws import Purpose, normal
-from harmonia.errors import at_least
+from harmonia.draws import Purpose, Seed, normal
+from harmonia.errors import Within
 from harmonia.shapes import Maps
 
 
@@ -27,13 +27,9 @@ class SmoothGrad(FromHead):
     normalise: ClassVar[str] = "percentile"
     auto: ClassVar[str] = "input"
 
-    draws: int = 15
-    noise: float = 0.15  # standard deviation over the range of an image's features
-    seed: int = 0
-
-    def __post_init__(self):
-        at_least("method.", 1, draws=self.draws)
-        at_least("method.", 0, noise=self.noise)
+    draws: Annotated[int, Within(1, 10**6)] = 15
+    noise: Annotated[float, Within(0, 1000)] = 0.15  # standard deviation over the range of an image's features
+    seed: Seed = 0
 
     def passes(self, head: Head) -> int:
         return head.own_passes + self.draws

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,11 +29,13 @@ from harmonia.attribution.contract import Backgrounds, Explanation, Request
 from harmonia.attribution.layer import class_gradient
 from harmonia.attribution.objectives import OBJECTIVES
 from harmonia.attribution.passes import in_passes
-from harmonia.errors import InputError, at_least
+from harmonia.errors import InputError, Within
 from harmonia.features.resample import upsampling_matrix
 from harmonia.shapes import Images, Keep, Labels, Logits, Maps
 
 FACTS = ("area", "p_composite", "p_complement", "p_hadamard")
+_Weight = Annotated[float, Within(0, 10**6)]
+_Positive = Annotated[float, Within(1e-9, 1000)]
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam; Kingma, Ba 2015
 
 
@@ -48,30 +50,26 @@ class SoundnessSaliency:
     normalise: ClassVar[str] = "sigmoid"
 
     objective: str = "nll"
-    grid: int = 14  # cells a side
-    steps: int = 56  # at most
-    draws: int = 1  # R, replacement images per image and step
-    learning_rate: float = 0.2
-    area: float = 6.0  # weight of the mask's mean
-    tv: float = 1.0  # weight of the squared differences of neighbouring pixels, summed
+    grid: Annotated[int, Within(1, 2048)] = 14  # cells a side
+    steps: Annotated[int, Within(1, 10**6)] = 56  # at most
+    draws: Annotated[int, Within(1, 10**4)] = 1  # R, replacement images per image and step
+    learning_rate: _Positive = 0.2
+    area: _Weight = 6.0  # of the mask's mean
+    tv: _Weight = 1.0  # of the squared differences of neighbouring pixels, summed
     start: GradCAM | None = None  # begin from this map; None: from 0.5 everywhere
-    start_spread: float = 1.0  # logits of the starting map run from -spread to +spread
-    average: float | None = 3.0  # polynomial-decay average of the steps' logits with this power; None: the last step's
-    held_out: int = 4  # replacement images that judge a mask, never optimised on
-    check_every: int = 14  # steps between judgements
-    tolerance: float | None = 0.2  # converged: J on held-out images moved by less between judgements; None: above
+    start_spread: _Positive = 1.0  # logits of the starting map run from -spread to +spread
+    # power of the polynomial-decay average of the steps' logits; None: the last step's
+    average: Annotated[float | None, Within(0, 1000)] = 3.0
+    held_out: Annotated[int, Within(1, 10**4)] = 4  # replacement images that judge a mask, never optimised on
+    check_every: Annotated[int, Within(1, 10**6)] = 14  # steps between judgements
+    # converged: J on held-out images moved by less between judgements; None: above
+    tolerance: Annotated[float | None, Within(0, 10**6)] = 0.2
     backgrounds: Backgrounds = field(default_factory=Backgrounds)
 
     def __post_init__(self):
         if self.objective not in OBJECTIVES:
             known = ", ".join(OBJECTIVES)
             raise InputError(f"method.objective must be one of {known}, got {self.objective!r}; nll is usual")
-        counts = {"grid": self.grid, "steps": self.steps, "draws": self.draws}
-        at_least("method.", 1, **counts, held_out=self.held_out, check_every=self.check_every)
-        at_least("method.", 0, area=self.area, tv=self.tv, average=self.average, tolerance=self.tolerance)
-        for name in ("learning_rate", "start_spread"):
-            if not 0 < (value := getattr(self, name)) < math.inf:
-                raise InputError(f"method.{name} must be positive and finite, got {value}; write method.{name}=1")
 
     def __call__(self, request: Request) -> Explanation:
         return Optimisation(self, request).finish()

@@ -17,22 +17,16 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 
-from harmonia.errors import InputError, at_least
+from harmonia.errors import InputError, Within
 
 _NULL = type(None)
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a file or folder path"}
 _PLURALS = {int: "whole numbers", float: "numbers", str: "texts", bool: "true or false", Path: "file or folder paths"}
 _FORMS = {int: "NUMBER", float: "NUMBER", str: "TEXT", bool: "true", Path: "PATH", _NULL: "null"}  # on the command line
 _LISTS = (list, tuple, Sequence)
+_SOME_INT = Within(-(2**63), 2**64 - 1)  # where the annotation says no range
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class AtLeast:
-    """In Annotated: the least number that an option may be. Infinity is never one."""
-
-    least: float
 
 
 @dataclass(frozen=True)
@@ -68,20 +62,20 @@ def read_settings(settings: type[T], values: Mapping[str, Any], key: str = "") -
     of the mapping itself, "" at the root.
     """
     arguments = _arguments(key, settings, values, keywords_only=False)
-    return settings(**{name: _typed(dotted(key, name), annotation, values[name]) for name, annotation in arguments})
+    return settings(**{name: _typed(dotted(key, name), annotation, values[name]) for name, annotation, _ in arguments})
 
 
 def _typed(key: str, annotation: Any, value: Any) -> Any:
     if get_origin(annotation) is dict and is_dataclass(entry := get_args(annotation)[1]):
         return {name: _typed(f"{key}.{name}", entry, options) for name, options in (value or {}).items()}
     if not is_dataclass(annotation):
-        _check_value(key, annotation, value)
+        _check_value(key, annotation, value, None)
         return tuple(value) if isinstance(value, list) else value  # settings can be hashed
     if not isinstance(value, Mapping):
         raise InputError(f"{key} must be one of its options, got {_shown(value)}; --help lists them")
     if annotation is not Group:
         return read_settings(cast(type, annotation), value, key)
-    _check_value(f"{key}.name", str, value.get("name"))
+    _check_value(f"{key}.name", str, value.get("name"), None)
     return Group(key, value["name"], {name: option for name, option in value.items() if name != "name"})
 
 
@@ -119,14 +113,14 @@ def _no_target(group: str, got: str) -> InputError:
 
 def check(key: str, options: Mapping[str, Any], keywords_only: bool = False) -> None:
     """Refuses options that their _target_ does not take."""
-    for name, annotation in _arguments(key, import_target(key, options), options, keywords_only):
-        _check_value(dotted(key, name), annotation, options[name])
+    for name, annotation, usual in _arguments(key, import_target(key, options), options, keywords_only):
+        _check_value(dotted(key, name), annotation, options[name], usual)
 
 
 def _arguments(
     key: str, target: Callable[..., Any], options: Mapping[str, Any], keywords_only: bool
-) -> Iterator[tuple[str, Any]]:
-    """The options that are parameters, with their annotations; none may be unknown, none without a default lack."""
+) -> Iterator[tuple[str, Any, Any]]:
+    """The options that are parameters, their annotations and defaults; none may be unknown, or lack without default."""
     parameters = _parameters(target)
     if parameters is None:
         return
@@ -145,7 +139,7 @@ def _arguments(
             raise InputError(f"{key or 'the configuration'} has no option {name!r}; {remedy}")
     for name, parameter in named.items():
         if name in options:
-            yield name, parameter.annotation
+            yield name, parameter.annotation, parameter.default
         elif parameter.default is parameter.empty and "_args_" not in options:
             option = dotted(key, name)
             raise InputError(f"{option} must be given, it has no default; add {option}=VALUE")
@@ -163,15 +157,15 @@ def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter] | None:
     return None
 
 
-def _check_value(key: str, annotation: Any, value: Any) -> None:
+def _check_value(key: str, annotation: Any, value: Any, usual: Any) -> None:
     for item in value if isinstance(value, list | tuple) else [value]:
         if _is_object(item):
             check(key, item)
     if not _fits(annotation, value):
         expected = _in_words(annotation)
         raise InputError(f"{key} must be {expected}, got {_shown(value)}; write {key}={_remedy(annotation, value)}")
-    for limit in getattr(annotation, "__metadata__", ()):
-        at_least("", limit.least, **{key: value if isinstance(value, int | float) else None})
+    for limit in getattr(annotation, "__metadata__", (_SOME_INT,) if isinstance(value, int) else ()):
+        limit.check(key, value, usual)
 
 
 def _is_object(value: Any) -> bool:

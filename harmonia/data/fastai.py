@@ -9,7 +9,8 @@ from pathlib import Path
 
 from harmonia.data.download import archive_path, fetch_folder
 from harmonia.data.folder import absolute, find_pool, folder, own_class_name
-from harmonia.data.manifest import ImageRecord, ImageSet, find_images, image_set, subfolders
+from harmonia.data.manifest import ImageRecord, ImageSet, Limit, PoolSize, find_images, image_set, subfolders
+from harmonia.draws import Seed
 from harmonia.errors import InputError
 
 HOME = "https://s3.amazonaws.com/fast-ai-imageclas"
@@ -35,11 +36,11 @@ def validation(
     cache: str | Path | None = None,
     download: bool = True,
     url: str | None = None,
-    per_class: int | None = None,
-    limit: int | None = None,
+    per_class: Limit = None,
+    limit: Limit = None,
     pool: str | Path | None = None,
-    pool_size: int = 200,
-    seed: int = 0,
+    pool_size: PoolSize = 200,
+    seed: Seed = 0,
     boxes: str | Path | None = None,
 ) -> ImageSet:
     """The validation split of `imagenette` or `imagewoof`; replacement images come from the training split.
@@ -58,11 +59,11 @@ def clean500(
     cache: str | Path | None = None,
     download: bool = True,
     url: str | None = None,
-    per_class: int | None = None,
-    limit: int | None = None,
+    per_class: Limit = None,
+    limit: Limit = None,
     pool: str | Path | None = None,
-    pool_size: int = 200,
-    seed: int = 0,
+    pool_size: PoolSize = 200,
+    seed: Seed = 0,
     boxes: str | Path | None = None,
 ) -> ImageSet:
     """The images of both splits that no ImageNet network was trained on, by their file names.

@@ -10,12 +10,15 @@ from harmonia.data import imagenet
 from harmonia.data.manifest import (
     ImageRecord,
     ImageSet,
+    Limit,
+    PoolSize,
     find_flat_images,
     find_images,
     image_set,
     is_image_file,
     subfolders,
 )
+from harmonia.draws import Seed
 from harmonia.errors import InputError
 
 _SPLITS = ("train", "val", "test")
@@ -26,12 +29,12 @@ logger = logging.getLogger(__name__)
 def folder(
     root: str | Path | None = None,
     split: str | None = None,
-    per_class: int | None = None,
-    limit: int | None = None,
+    per_class: Limit = None,
+    limit: Limit = None,
     class_map: str | Path | None = None,
     pool: str | Path | None = None,
-    pool_size: int = 200,
-    seed: int = 0,
+    pool_size: PoolSize = 200,
+    seed: Seed = 0,
     boxes: str | Path | None = None,
     name: str = "folder",
 ) -> ImageSet:

@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice, zip_longest
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
 from harmonia.data.boxes import Boxes, read_boxes
 from harmonia.draws import counter_hash, image_key
-from harmonia.errors import InputError
+from harmonia.errors import InputError, Within
 
+Limit = Annotated[int | None, Within(1, 10**9)]
+PoolSize = Annotated[int, Within(0, 10**6)]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
 
 logger = logging.getLogger(__name__)
@@ -158,9 +161,6 @@ def select(
     records: Sequence[ImageRecord], per_class: int | None = None, limit: int | None = None
 ) -> tuple[ImageRecord, ...]:
     """The first per_class images of each class, then at most limit in all, classes in turn."""
-    for key, value in (("data.per_class", per_class), ("data.limit", limit)):
-        if value is not None and value < 1:
-            raise InputError(f"{key} must be at least 1, got {value}; leave it out (null) to use every image")
     classes = [members[:per_class] for members in _classes(_by_id(records))]
     return _by_id(islice(_in_turn(classes), limit))
 
@@ -170,8 +170,6 @@ def choose_pool(records: Sequence[ImageRecord], size: int, seed: int) -> tuple[I
 
     An image's rank depends on the seed and its id alone, not on which other images there are.
     """
-    if size < 0:
-        raise InputError(f"data.pool_size must be at least 0, got {size}; 0 means no replacement images")
     keys = np.array([image_key(record.image_id) for record in records], dtype=np.uint64)
     ranks = counter_hash(seed, keys).tolist()
     drawn = [record for _, record in sorted(zip(ranks, records, strict=True), key=lambda pair: pair[0])]

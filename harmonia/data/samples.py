@@ -5,14 +5,15 @@ from pathlib import Path
 
 from harmonia.data import imagenet
 from harmonia.data.folder import absolute, find_pool
-from harmonia.data.manifest import ImageRecord, ImageSet, image_set
+from harmonia.data.manifest import ImageRecord, ImageSet, Limit, PoolSize, image_set
+from harmonia.draws import Seed
 from harmonia.errors import InputError
 
 
 def samples(
-    limit: int | None = None,
-    pool_size: int = 20,
-    seed: int = 0,
+    limit: Limit = None,
+    pool_size: PoolSize = 20,
+    seed: Seed = 0,
     pool: str | Path | None = None,
     boxes: str | Path | None = None,
 ) -> ImageSet:

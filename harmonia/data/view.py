@@ -6,14 +6,14 @@ Coordinates are relative to the stored image: (0, 0) is its top left corner, (1,
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from PIL import Image
 from timm.data.transforms_factory import transforms_imagenet_eval
 from torch import Tensor
 
-from harmonia.errors import InputError, at_least
+from harmonia.errors import InputError
 
 
 class Box(NamedTuple):
@@ -25,7 +25,9 @@ class Box(NamedTuple):
     bottom: float
 
 
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos")
+Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
+CropMode = Literal["center", "squash", "border"]
+MOST_SIDE_PX = 4096
 WHOLE_IMAGE = Box(0.0, 0.0, 1.0, 1.0)
 
 
@@ -35,23 +37,17 @@ class View:
 
     size: int  # side of the square that the network receives, pixels
     crop_pct: float  # share of the resized side that survives the crop
-    crop_mode: str  # center, squash or border, as timm names them
-    interpolation: str
+    crop_mode: CropMode  # as timm names them
+    interpolation: Interpolation
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def __post_init__(self):
-        if not 0 < self.crop_pct <= 1:
-            raise InputError(f"crop_pct must lie in (0, 1], got {self.crop_pct}; 1 sees the whole shorter side")
-        if self.interpolation not in INTERPOLATIONS:
-            known = ", ".join(INTERPOLATIONS)
-            raise InputError(f"interpolation must be one of {known}, got {self.interpolation!r}; bicubic is usual")
-        if self.crop_mode not in ("center", "squash", "border"):
-            raise InputError(f"crop_mode must be center, squash or border, got {self.crop_mode!r}; center is usual")
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            got = f"{list(self.mean)} and {list(self.std)}"
-            raise InputError(f"mean and std must be three numbers each, std positive, got {got}; write [R,G,B]")
-        at_least("", 1, input_size=self.size)
+        if self._side > MOST_SIDE_PX:
+            raise InputError(
+                f"input_size / crop_pct must be at most {MOST_SIDE_PX} pixels, to which images are resized, got "
+                f"{self.size} / {self.crop_pct}; write crop_pct=1"
+            )
 
     @cached_property
     def _transform(self):

@@ -7,7 +7,7 @@ M. A. Kadir, G. Addluri, D. Sonntag, "Harmonizing Feature Attributions Across De
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from harmonia.arms import IMAGE_ARM
 from harmonia.data.views import ViewBatch
 from harmonia.draws import Purpose, counter_hash
-from harmonia.errors import InputError
+from harmonia.errors import Within
 from harmonia.evaluation import answers
 from harmonia.features.areas import check_areas
 from harmonia.features.arms import Explanations, KeepArms
@@ -51,11 +51,10 @@ class Transfer(Evaluation):
     areas: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5)
     normalise: str = "auto"  # how a soft map comes into [0, 1]; auto: as its method declares
     controls: Controls | None = None
-    representations: int = 2000  # images whose penultimate representations are left in the job's folder
+    # images whose penultimate representations are left in the job's folder
+    representations: Annotated[int, Within(0, 10**9)] = 2000
 
     def __post_init__(self):
-        if self.representations < 0:
-            raise InputError(f"evaluation.representations must not be negative, got {self.representations}; 0: none")
         check_areas("evaluation.areas", self.areas)
         self._arms("clamp" if self.normalise == "auto" else self.normalise)
 

@@ -14,8 +14,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from harmonia.arms import BLOBS, CENTRE, COMPLEMENT, DIM_ARM, OTHER_CLASS, SAME_CLASS, SILHOUETTE, arm_of
-from harmonia.draws import Purpose, counter_hash
-from harmonia.errors import at_least
+from harmonia.draws import Purpose, Seed, counter_hash
 from harmonia.features.areas import check_areas
 from harmonia.features.arms import Control, Projection
 from harmonia.shapes import Keep
@@ -59,14 +58,13 @@ class Controls:
     other_class: tuple[float, ...] = ()
     complement: tuple[float, ...] = ()
     silhouette: tuple[float, ...] = ()
-    seed: int = 0  # of the blobs and of the choice of other images
+    seed: Seed = 0  # of the blobs and of the choice of other images
 
     def arms(self) -> tuple[Control, ...]:
         """The controls that are on; InputError where their options cannot be.
 
         Checked here and not when they are made: where they follow evaluation.areas, that is what is to be mended.
         """
-        at_least("evaluation.controls.", 0, seed=self.seed)
         of_areas = [
             _at(BLOBS, self.blobs, partial(blobs, seed=self.seed)),
             _at(CENTRE, self.centre, centre),

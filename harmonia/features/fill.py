@@ -7,7 +7,7 @@ gives one replacement image per image; it returns what shows through where keep 
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import spsolve
 from torchvision.transforms.functional import gaussian_blur
 
-from harmonia.errors import InputError, at_least
+from harmonia.draws import Seed
+from harmonia.errors import Within
 from harmonia.shapes import Images, Keep
 
 
@@ -43,11 +44,7 @@ class Mean:
 class Blur:
     """The image itself behind a Gaussian of ``sigma`` times its side."""
 
-    sigma: float = 0.05
-
-    def __post_init__(self):
-        if not 0 < self.sigma <= 0.5:
-            raise InputError(f"fill.sigma must lie in (0, 0.5] of the image's side, got {self.sigma}; 0.05 is usual")
+    sigma: Annotated[float, Within(1e-6, 0.5)] = 0.05
 
     def __call__(self, images: Images, keep: Keep, another: Callable[[], Images]) -> Images:
         sigma_px = self.sigma * images.shape[-1]
@@ -75,11 +72,8 @@ class NoisyLinear:
     neighbours beyond the border are spread over the others.
     """
 
-    noise: float = 0.01
-    seed: int = 0
-
-    def __post_init__(self):
-        at_least("fill.", 0, noise=self.noise, seed=self.seed)
+    noise: Annotated[float, Within(0, 1000)] = 0.01
+    seed: Seed = 0
 
     def __call__(self, images: Images, keep: Keep, another: Callable[[], Images]) -> Images:
         filled = images.clone()

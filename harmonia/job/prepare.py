@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
@@ -39,7 +40,7 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
     trainer = settings.trainer.with_options(precision="32-true")
     # Lightning would take the tasks of `srun` for ranks of one job
     make_trainer = partial(trainer.build, plugins=[LightningEnvironment()])
-    device = _device(make_trainer)
+    device = _device(make_trainer, trainer.options.get("devices"))
     method = _method(settings)
     evaluation = _evaluation(settings)
     fill = settings.fill.build()
@@ -92,17 +93,23 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
     )
 
 
-def _device(make_trainer: Callable[..., Trainer]) -> torch.device:
+def _several_devices(got: int | str) -> InputError:
+    return InputError(
+        f"trainer: a job uses one device, got {got}; let -m hydra/launcher=ray or slurm place it, or start the same "
+        "command once for each device: the processes divide the work among them"
+    )
+
+
+def _device(make_trainer: Callable[..., Trainer], devices: Any) -> torch.device:
     """Where the job computes; one device, a CPU or a CUDA GPU."""
+    if str(devices).isdecimal() and int(devices) > 1:  # Lightning would make a list of them
+        raise _several_devices(devices)
     try:
         trainer = make_trainer()
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"trainer: Lightning takes no such options: {error}; trainer=cpu runs everywhere") from error
     if trainer.world_size > 1:
-        raise InputError(
-            f"trainer: a job uses one device, got {trainer.world_size}; let -m hydra/launcher=ray or slurm place it, "
-            "or start the same command once for each device: the processes divide the work among them"
-        )
+        raise _several_devices(trainer.world_size)
     device = trainer.strategy.root_device
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"trainer: a device must be a CPU or a CUDA GPU, got {device}; use trainer=cpu")

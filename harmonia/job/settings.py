@@ -6,16 +6,17 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from harmonia.cli.options import AtLeast, Group, dotted, import_target, read_settings
-from harmonia.errors import InputError
-from harmonia.models.classifier import ModelSpec
+from harmonia.cli.options import Group, dotted, import_target, read_settings
+from harmonia.draws import Seed
+from harmonia.errors import InputError, Within
+from harmonia.models.classifier import CropPct, ModelSpec
 
 
 @dataclass(frozen=True)
 class Smooth:
     """A Gaussian on raw maps."""
 
-    k: Annotated[int | None, AtLeast(1)]  # the kernel's side in cells of the map; None: no smoothing
+    k: Annotated[int | None, Within(1, 9999)]  # the kernel's side in cells of the map; None: no smoothing
     padding: Literal["reflect", "zero", "replicate"]
 
 
@@ -28,8 +29,8 @@ class Paths:
 
 @dataclass(frozen=True)
 class Store:
-    shard_size: Annotated[int, AtLeast(1)]  # images
-    spool_gb: Annotated[float, AtLeast(0)]  # disk for decoded images, GiB
+    shard_size: Annotated[int, Within(1, 10**6)]  # images
+    spool_gb: Annotated[float, Within(0, 10**6)]  # disk for decoded images, GiB
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Tracking:
     group: str | None
     job_type: str | None
     tags: list[str]
-    panel_images: Annotated[int, AtLeast(0)]  # images in the panel of samples
+    panel_images: Annotated[int, Within(0, 10**4)]  # images in the panel of samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +47,11 @@ class Settings:
     """Held against their types in this order: a model's option may repeat one of the keys before it."""
 
     packages: list[str]  # whose classes are built beside harmonia's
-    seed: Annotated[int, AtLeast(0)]
-    batch_size: Annotated[Literal["auto"] | int, AtLeast(1)]
-    num_threads: Annotated[int | None, AtLeast(1)]
+    seed: Seed
+    batch_size: Annotated[Literal["auto"] | int, Within(1, 2**16)]
+    num_threads: Annotated[int | None, Within(1, 1024)]  # OpenMP crashes for many more
     unreadable: str
-    crop_pct: float | None
+    crop_pct: CropPct
     layer: str
     smooth: Smooth
     paths: Paths

@@ -5,19 +5,20 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
-from harmonia.data.view import View
-from harmonia.errors import InputError
+from harmonia.data.view import CropMode, Interpolation, View
+from harmonia.errors import InputError, Within
 from harmonia.models.layers import behind_normalisation, last_feature_map
 from harmonia.shapes import Images, Logits
 
 # Numbers inside the network; everything around it (keep weights, masks, objectives) stays float32.
 PRECISIONS: dict[str, torch.dtype | None] = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
+CropPct = Annotated[float | None, Within(0.01, 1)]  # 1 sees the whole shorter side
 INPUT = "input"
 MIDDLE_STRIDE = 8
 
@@ -33,12 +34,12 @@ class ModelSpec:
     weights_folder: str | None = None  # looked into before the hub
     names_in_order: bool = False  # the file holds timm's tensors in timm's order under other names
     classes: str | None = None  # text file, one class name a line; default: ImageNet-1k's WordNet ids
-    input_size: int | None = None
-    crop_pct: float | None = None
-    crop_mode: str | None = None
-    interpolation: str | None = None
-    mean: Sequence[float] | None = None
-    std: Sequence[float] | None = None
+    input_size: Annotated[int | None, Within(1, 2048)] = None
+    crop_pct: CropPct = None
+    crop_mode: CropMode | None = None
+    interpolation: Interpolation | None = None
+    mean: Annotated[tuple[float, float, float] | None, Within(-1000, 1000)] = None
+    std: Annotated[tuple[float, float, float] | None, Within(1e-6, 1000)] = None
 
     def overrides(self) -> dict:
         names = ("crop_pct", "crop_mode", "interpolation", "mean", "std")

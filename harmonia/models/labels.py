@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from harmonia.draws import Purpose, counter_hash
+from harmonia.draws import Purpose, Seed, counter_hash
 from harmonia.errors import InputError
 from harmonia.shapes import Labels, Logits
 
@@ -44,7 +44,7 @@ def runner_up(logits: Logits, true: Labels, image_keys: np.ndarray) -> Labels:
     return best_classes(logits, 2)[:, 1]
 
 
-def random(logits: Logits, true: Labels, image_keys: np.ndarray, *, seed: int) -> Labels:
+def random(logits: Logits, true: Labels, image_keys: np.ndarray, *, seed: Seed) -> Labels:
     """Any class but the predicted one, drawn once per image and seed."""
     others = logits.shape[1] - 1
     offsets = 1 + (counter_hash(seed, image_keys, Purpose.RANDOM_LABEL) % np.uint64(others)).astype(np.int64)

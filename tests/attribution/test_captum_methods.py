@@ -71,5 +71,3 @@ def test_a_window_must_fit_and_leave_no_cell_out(toy, noise, explain):
         explain(Occlusion(layer="relu2"), toy("small"), noise(1, 16))
     with pytest.raises(InputError, match=r"must be at most method.window, got 5 > 4"):
         explain(Occlusion(window=4, stride=5), toy("linear"), noise(1, 8))
-    with pytest.raises(InputError, match=r"method.steps must be at least 1"):
-        IntegratedGradients(steps=0)

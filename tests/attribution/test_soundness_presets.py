@@ -1,7 +1,6 @@
 """Laws of the settings and presets, and of the default on a real network."""
 
 import importlib.util
-import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -38,25 +37,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # Settings
 
 
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"objective": "cross_entropy"}, "method.objective must be one of released, nll, .* got 'cross_entropy'"),
-        ({"grid": 0}, "method.grid must be at least 1, got 0"),
-        ({"steps": 0}, "method.steps must be at least 1, got 0"),
-        ({"draws": 0}, "method.draws must be at least 1, got 0"),
-        ({"held_out": 0}, "method.held_out must be at least 1, got 0"),
-        ({"check_every": 0}, "method.check_every must be at least 1, got 0"),
-        ({"area": -0.5}, "method.area must be at least 0, got -0.5"),
-        ({"tv": math.nan}, "method.tv must be finite and at least 0, got nan"),
-        ({"tolerance": -1.0}, "method.tolerance must be at least 0, got -1.0"),
-        ({"learning_rate": 0.0}, "method.learning_rate must be positive and finite, got 0.0"),
-        ({"learning_rate": -0.1}, "method.learning_rate must be positive and finite, got -0.1"),
-    ],
-)
-def test_a_setting_without_meaning_is_refused_by_name(setting, message):
-    with pytest.raises(InputError, match=message):
-        SoundnessSaliency(**setting)
+def test_an_unknown_objective_is_refused_by_name():
+    with pytest.raises(InputError, match=r"method.objective must be one of released, nll, .* got 'cross_entropy'"):
+        SoundnessSaliency(objective="cross_entropy")
 
 
 def test_the_preset_of_the_release_has_the_releases_numbers():

@@ -307,5 +307,3 @@ def test_so_many_images_are_chosen_alike_for_every_job(job):
     none = job("none")
     passes(none, areas=(), representations=0)
     assert read_representations(none.folder) == ([], {})
-    with pytest.raises(InputError, match=r"evaluation\.representations must not be negative, got -1"):
-        Transfer(representations=-1)

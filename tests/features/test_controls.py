@@ -259,8 +259,3 @@ def test_areas_of_a_control_are_checked_as_those_of_the_arms(name):
         Controls(**{name: (0.3, 0.3)}).arms()
     with pytest.raises(InputError, match="whole percents"):
         Controls(**{name: (0.125,)}).arms()
-
-
-def test_a_negative_seed_is_refused():
-    with pytest.raises(InputError, match="seed must be at least 0, got -1"):
-        Controls(seed=-1).arms()

@@ -8,14 +8,15 @@ threshold, which would decide between methods.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
+from harmonia.errors import Within
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.features.areas import in_view, top_fractions
 
 NO_BOX = "no box of the explained class in the view"
@@ -43,10 +44,7 @@ class BoxScores:
     }
 
     # of the pointing game: a highest pixel so far from a pixel inside is a hit; Zhang et al. have 15
-    tolerance_px: float = 0.0
-
-    def __post_init__(self):
-        metric_at_least(0, tolerance_px=self.tolerance_px)
+    tolerance_px: Annotated[float, Within(0, 10**4)] = 0.0
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         size = explained.pixels.shape[-1]

@@ -7,14 +7,14 @@ hand): AUC_a is the mean of f_a over the top pixels inserted into the neutral co
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
-from harmonia.evaluation.metrics.curve import curves, step_counts
+from harmonia.errors import Within
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
+from harmonia.evaluation.metrics.curve import Steps, curves, step_counts
 from harmonia.evaluation.metrics.perturbation import Baseline, baseline_of, passes_of
 
 
@@ -34,14 +34,10 @@ class CompletenessSoundness:
         ("completeness_auc", "completeness_auc_least", "soundness_auc", "soundness_auc_least"), "higher"
     )
 
-    steps: int = 28  # the authors'
+    steps: Steps = 28  # the authors'
     baseline: Baseline = "zero"
-    floor: float = 0.1  # the authors' epsilon: what is less probable than that counts as this
-
-    def __post_init__(self):
-        metric_at_least(1, steps=self.steps)
-        if not 0 < self.floor < 1:
-            raise InputError(f"evaluation.metric.floor must lie between 0 and 1, got {self.floor}; 0.1 is the authors'")
+    # the authors' epsilon: what is less probable than that counts as this
+    floor: Annotated[float, Within(1e-6, 1 - 1e-6)] = 0.1
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         baseline = baseline_of(self.baseline, explained)

@@ -7,14 +7,12 @@ conf/evaluation.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia import errors
 from harmonia.attribution.contract import Model
 from harmonia.attribution.passes import BatchSize
 from harmonia.features.areas import in_view
@@ -87,6 +85,3 @@ class Metric(Protocol):
         ...
 
     def __call__(self, explained: ExplainedImages) -> Scores: ...
-
-
-metric_at_least = partial(errors.at_least, "evaluation.metric.")

@@ -6,16 +6,18 @@ section 4.2, https://arxiv.org/abs/1806.07421, and the authors' evaluation.py.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
+from harmonia.errors import InputError, Within
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.evaluation.metrics.perturbation import Baseline, Reading, baseline_of, passes_of, read_answers, reader_of
 from harmonia.features.areas import descending
 from harmonia.shapes import Labels, Logits
+
+Steps = Annotated[int, Within(1, 10**6)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +27,9 @@ class Insertion:
     version: ClassVar[int] = 1
     better: ClassVar[Mapping[str, str]] = {"insertion": "higher"}
 
-    steps: int = 28  # of equal size; RISE takes 224 at 224 x 224 pixels
+    steps: Steps = 28  # of equal size; RISE takes 224 at 224 x 224 pixels
     baseline: Baseline = "blur"
     reading: Reading = "probability"
-
-    def __post_init__(self):
-        metric_at_least(1, steps=self.steps)
 
     def ends(self, image: Tensor, baseline: Tensor) -> tuple[Tensor, Tensor]:
         """What is shown first and last."""

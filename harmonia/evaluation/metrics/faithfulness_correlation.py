@@ -6,15 +6,15 @@ https://arxiv.org/abs/2005.00631, equation 2; numbers of draws and pixels as in 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.draws import Purpose, counter_hash
-from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
+from harmonia.draws import Purpose, Seed, counter_hash
+from harmonia.errors import InputError, Within
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.evaluation.metrics.perturbation import Baseline, Reading, baseline_of, drops, passes_of
 
 ROUNDING = 2.0**-21  # of float32 logits, four units in the last place; what a bf16 network rounds cannot be told apart
@@ -27,16 +27,11 @@ class FaithfulnessCorrelation:
     version: ClassVar[int] = 2
     better: ClassVar[Mapping[str, str]] = {"faithfulness_correlation": "higher"}
 
-    draws: int = 100  # each costs a pass
-    subset: int = 224  # pixels
+    draws: Annotated[int, Within(3, 10**6)] = 100  # each costs a pass
+    subset: Annotated[int, Within(1, 2048**2)] = 224  # pixels
     baseline: Baseline = "zero"  # what removed pixels become
     reading: Reading = "logit"
-    seed: int = 0
-
-    def __post_init__(self):
-        metric_at_least(3, draws=self.draws)
-        metric_at_least(1, subset=self.subset)
-        metric_at_least(0, seed=self.seed)
+    seed: Seed = 0
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         size = explained.pixels.shape[-1]

@@ -6,16 +6,15 @@ https://arxiv.org/abs/2003.08747. Superpixels are scikit-image's SLIC (R. Achant
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import inf
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from skimage.segmentation import slic
 from torch import Tensor
 
-from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
+from harmonia.errors import Within
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.evaluation.metrics.curve import area_under
 from harmonia.evaluation.metrics.perturbation import Baseline, Reading, baseline_of, passes_of, read_answers, reader_of
 from harmonia.features.areas import descending
@@ -35,15 +34,10 @@ class IROF:
     version: ClassVar[int] = 2
     better: ClassVar[Mapping[str, str]] = {"irof": "higher"}
 
-    segments: int = 100  # about as many superpixels, each a pass; scikit-image's and Quantus's
-    compactness: float = 10  # of SLIC
+    segments: Annotated[int, Within(2, 10**5)] = 100  # about as many superpixels, each a pass; Quantus's
+    compactness: Annotated[float, Within(1e-6, 10**6)] = 10  # of SLIC
     baseline: Baseline = "mean"  # what removed superpixels become
     reading: Reading = "probability"
-
-    def __post_init__(self):
-        metric_at_least(2, segments=self.segments)
-        if not 0 < self.compactness < inf:
-            raise InputError(f"evaluation.metric.compactness must lie in (0, inf), got {self.compactness}; 10 is usual")
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         baseline = baseline_of(self.baseline, explained)

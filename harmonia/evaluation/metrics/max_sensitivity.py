@@ -6,16 +6,15 @@ NeurIPS 2019, https://arxiv.org/abs/1901.09392, definition 3.1; radius and numbe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.draws import Purpose, uniform
-from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
+from harmonia.draws import Purpose, Seed, uniform
+from harmonia.errors import Within
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.shapes import Images
 
 ZERO = "the map that is made anew of the image is zero"
@@ -33,15 +32,9 @@ class MaxSensitivity:
     version: ClassVar[int] = 1
     better: ClassVar[Mapping[str, str]] = {"max_sensitivity": "lower"}
 
-    radius: float = 0.02  # intensities in [0, 1]
-    draws: int = 10
-    seed: int = 0
-
-    def __post_init__(self):
-        if not 0 < self.radius < inf:
-            raise InputError(f"evaluation.metric.radius must be above 0 and finite, got {self.radius}; 0.02 is usual")
-        metric_at_least(1, draws=self.draws)
-        metric_at_least(0, seed=self.seed)
+    radius: Annotated[float, Within(1e-6, 1000)] = 0.02  # intensities in [0, 1]
+    draws: Annotated[int, Within(1, 10**6)] = 10
+    seed: Seed = 0
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         # the same few images at a time whatever the batch size, as far as memory goes

@@ -8,7 +8,7 @@ An Exploration to Repair the Model Parameter Randomisation Test", 2024, https://
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from scipy.stats import entropy
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
+from harmonia.draws import Seed
+from harmonia.errors import Within
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.evaluation.metrics.randomisation import (
     IMAGES_AT_ONCE,
     Granularity,
@@ -47,7 +49,7 @@ class Mprt:
     cascading: bool = True  # layers stay randomised from the logits down; False: one at a time
     granularity: Granularity = "block"
     absolute: bool = True  # compare magnitudes, as Quantus; False: signed
-    seed: int = 0
+    seed: Seed = 0
 
     @property
     def name(self) -> str:
@@ -93,11 +95,8 @@ class EfficientMprt:
     version: ClassVar[int] = 1
     better: ClassVar[Mapping[str, str]] = {"efficient_mprt": "higher", "efficient_mprt_looks_at_model": ""}
 
-    bins: int = 100  # of equal width between a map's least and largest value, as in Quantus
-    seed: int = 0
-
-    def __post_init__(self):
-        metric_at_least(2, bins=self.bins)
+    bins: Annotated[int, Within(2, 10**6)] = 100  # of equal width from a map's least to its largest value, as Quantus
+    seed: Seed = 0
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         size, count = explained.pixels.shape[-1], len(explained.pixels)

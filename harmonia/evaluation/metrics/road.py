@@ -7,13 +7,14 @@ Methods", ICML 2022, https://arxiv.org/abs/2202.00449; scores as pytorch-grad-ca
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
-from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores, metric_at_least
+from harmonia.draws import Seed
+from harmonia.errors import InputError, Within
+from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.evaluation.metrics.curve import pixel_order
 from harmonia.evaluation.metrics.perturbation import Reading, passes_of, read_answers, reader_of
 from harmonia.features.fill import NoisyLinear
@@ -31,16 +32,15 @@ class ROAD:
     better: ClassVar[Mapping[str, str]] = {"road": "higher", "road_morf": "lower", "road_lerf": "higher"}
 
     percentiles: tuple[float, ...] = (10, 20, 30, 40, 50, 60, 70, 80, 90)
-    noise: float = 0.01  # standard deviation, intensities in [0, 1]
+    noise: Annotated[float, Within(0, 1000)] = 0.01  # standard deviation, intensities in [0, 1]
     reading: Reading = "probability"
-    seed: int = 0  # of the noise
+    seed: Seed = 0  # of the noise
 
     def __post_init__(self):
         if not self.percentiles or not all(0 < share < 100 for share in self.percentiles):
             raise InputError(
                 f"evaluation.metric.percentiles must lie between 0 and 100, got {list(self.percentiles)}; 80 keeps 80 %"
             )
-        metric_at_least(0, noise=self.noise, seed=self.seed)
 
     def __call__(self, explained: ExplainedImages) -> Scores:
         impute = NoisyLinear(self.noise, self.seed)

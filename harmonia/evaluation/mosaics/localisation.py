@@ -8,14 +8,15 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
 
 from harmonia.attribution.contract import Attribution
 from harmonia.attribution.smoothing import Smoothed
-from harmonia.errors import InputError, at_least
+from harmonia.draws import Seed
+from harmonia.errors import Within
 from harmonia.evaluation.mosaics import aggatt
 from harmonia.evaluation.mosaics.explain import GridSource
 from harmonia.evaluation.mosaics.grids import Grids, Mosaics, draw_grids
@@ -57,17 +58,11 @@ class Localisation(Evaluation):
     files: ClassVar[tuple[str, ...]] = (LOCALISATION, AGGATT, MOSAICS)
 
     protocol: MosaicProtocol
-    n: int = 2  # images a side
-    grids: int = 500  # at most
-    confidence: float = 0.99  # least probability of the right class on the whole image
+    n: Annotated[int, Within(2, 16)] = 2  # images a side
+    grids: Annotated[int, Within(1, 10**6)] = 500  # at most
+    confidence: Annotated[float, Within(0, 1 - 1e-9)] = 0.99  # least probability of the right class on the whole image
     positions: Positions = "interpolated"  # of a Vision Transformer on a mosaic: interpolated, tiled, downscaled
-    seed: int = 0
-
-    def __post_init__(self):
-        at_least("evaluation.", 2, n=self.n)
-        at_least("evaluation.", 1, grids=self.grids)
-        if not 0 <= self.confidence < 1:
-            raise InputError(f"evaluation.confidence must lie in [0, 1), got {self.confidence}; 0.99 is usual")
+    seed: Seed = 0
 
     def stages(self, job: Job) -> Iterator[Stage]:
         """The source on whole images, then its maps of the mosaics that the images it is sure of make."""

@@ -106,5 +106,3 @@ def test_squares_have_their_side_and_every_place():
 def test_what_is_no_perturbation_is_refused():
     with pytest.raises(InputError, match="perturbation must be Square or Noise, got Black"):
         Infidelity(perturbation=Black())
-    with pytest.raises(InputError, match=r"perturbation.side must lie in \(0, 1\], got 2"):
-        Square(side=2)

@@ -5,7 +5,6 @@ from captum.metrics import sensitivity_max
 from metric_batch import additive, scored, small, value, varied
 
 from harmonia.attribution.passes import CPU_PASS
-from harmonia.errors import InputError
 from harmonia.evaluation.metrics.max_sensitivity import MAP_NOT_FINITE, ZERO, MaxSensitivity
 
 SIZE = 8
@@ -107,9 +106,3 @@ def test_a_map_of_zeros_and_one_that_is_not_finite_leave_it_undefined():
     scores, _ = run(explain)
     assert scores.scores[NAME].reasons == (ZERO, MAP_NOT_FINITE, "")
     assert value(scores, NAME).isnan().tolist() == [True, True, False]
-
-
-@pytest.mark.parametrize("radius", [0, -1, float("inf"), float("nan")])
-def test_a_radius_that_cannot_be_is_refused(radius):
-    with pytest.raises(InputError, match=f"radius must be above 0 and finite, got {radius}"):
-        MaxSensitivity(radius=radius)

@@ -12,7 +12,6 @@ from torch import nn
 from harmonia.attribution.cam import GradCAM
 from harmonia.attribution.gradient import Gradient
 from harmonia.attribution.nulls import Edges, Random
-from harmonia.errors import InputError
 from harmonia.evaluation.metrics.mprt import EfficientMprt, Mprt, histogram_entropy, similarity
 from harmonia.evaluation.metrics.randomisation import randomised
 from harmonia.statistics.ranking import ranking
@@ -324,8 +323,3 @@ def test_entropy_equals_quantus():
     maps = torch.randn(3, 30, 30, generator=torch.Generator().manual_seed(0))
     expected = [complexity.discrete_entropy(map_.numpy(), map_.numpy()) for map_ in maps]
     assert histogram_entropy(maps, 100).numpy() == pytest.approx(expected)
-
-
-def test_a_histogram_of_one_bin_is_refused():
-    with pytest.raises(InputError, match="bins must be at least 2, got 1"):
-        EfficientMprt(bins=1)

@@ -13,7 +13,6 @@ from harmonia.attribution.gradient_shap import GradientSHAP
 from harmonia.data.manifest import ImageRecord
 from harmonia.errors import InputError
 from harmonia.evaluation.mosaics.grids import draw_grids
-from harmonia.evaluation.mosaics.localisation import Localisation
 from harmonia.job.keys import Keys
 
 LABELS = [f"c{index % 5}" for index in range(60)]
@@ -93,5 +92,3 @@ def test_too_few_sure_images_are_an_error_that_says_what_is_needed():
         draw_grids([0, 1, 2], LABELS, KEYS, 2, 5, False, seed=0)
     with pytest.raises(InputError, match=r"needs 3 classes, one of them twice, got 4 sure images of 4 classes"):
         draw_grids([0, 1, 2, 3], LABELS, KEYS, 2, 5, True, seed=0)
-    with pytest.raises(InputError, match=r"evaluation.confidence must lie in"):
-        Localisation(protocol="gridpg", confidence=1.0)
