@@ -19,9 +19,10 @@ import torch
 import yaml
 
 from harmonia.errors import InputError
-from harmonia.results.jobs import EARLY_FILES, flat_options
+from harmonia.results.jobs import EARLY_FILES, flat_options, read_environment
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, SUMMARY
 from harmonia.store.files import JOBS, TEMPORARY, locked, write_text
+from harmonia.store.guarded import read_yaml
 
 LOCK = ".lock"
 HELPER = ".helper-"
@@ -62,11 +63,11 @@ def holds_finished_job(folder: Path, settings: Mapping[str, Any]) -> bool:
     if (folder / ERROR).exists() or not (folder / SUMMARY).exists():
         return False
     try:
-        finished = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        finished = read_yaml(folder, CONFIG)
+    except InputError:
         return False
     # the group is a folder named by the time, which differs between processes of one command
-    return isinstance(finished, dict) and _without_logging(finished) == _without_logging(settings)
+    return _without_logging(finished) == _without_logging(settings)
 
 
 def _without_logging(settings: Mapping[str, Any]) -> dict[str, str]:
@@ -90,9 +91,8 @@ def _files_of_earlier(folder: Path) -> list[str]:
     """The files that an earlier job in this folder has left, by its own record; of an early version, which kept none,
     all that its jobs could leave.
     """
-    try:
-        names = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, LookupError, TypeError):
+    names = read_environment(folder).get("files")
+    if not isinstance(names, list):
         return list(EARLY_FILES)
     return [name for name in names if isinstance(name, str) and Path(name).name == name]
 

@@ -61,4 +61,5 @@ def small_maps(job: Job, arms: KeepArms) -> SmallMaps:
         np.concatenate(smallest),
         tuple(percent(area) for area in arms.areas),
         job.viewed.boxes(readable, job.source.view).numpy(),
+        [job.images.records[index].digest for index in readable],
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 
 from harmonia.errors import InputError
 from harmonia.results import frames
@@ -17,6 +18,7 @@ from harmonia.results.rows import TransferRows, codes_of, read_pieces, read_tabl
 
 CELL_COLUMN = "cell"  # of rows: the position of their cell among the cells
 
+_SHARES = ("p_label", "p_explained", "p_predicted", "kept_area")
 _OF_ROWS = ["source", "method", "label_policy", "fill", "target", "arm"]  # the same in all rows of a cell
 
 
@@ -197,6 +199,10 @@ def _cells_and_images(job: JobFolder) -> tuple[pd.DataFrame, list[str]]:
         piece: Any = table.select([*_OF_ROWS, "image_id"]).to_pandas()
         if lacking := [name for name in piece if piece[name].isna().any()]:
             raise InputError(f"rows must name their {', '.join(lacking)}, got none in {job.folder}; run the job again")
+        for name in _SHARES:
+            low, high = pc.min_max(table[name]).as_py().values()
+            if low is not None and not -0.01 <= low <= high <= 1.01:
+                raise InputError(f"{name} must lie in 0..1, got {low}..{high} in {job.folder}; run the job again")
         before = len(numbers)
         cell = _cell_of_rows(piece, lambda pair: numbers.setdefault(pair, len(numbers)))
         new, first = np.unique(cell, return_index=True)

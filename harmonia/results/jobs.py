@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from harmonia.errors import InputError
 from harmonia.results.localisation import AGGATT, LOCALISATION, MOSAICS
 from harmonia.results.maps import MAPS
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, REPRESENTATIONS, ROWS, SUMMARY, read_summary
 from harmonia.results.scores import SCORES
+from harmonia.store.guarded import MOST_JSON, is_there, read_first_line, read_json, read_yaml, regular_file
 
 # what jobs left before they recorded their files: rows of one of these names, and what stood beside them
 EARLY_ROWS = (ROWS, LOCALISATION, SCORES)
@@ -120,7 +120,7 @@ def find_jobs(folder: str | Path) -> list[JobFolder]:
 def job_folders(folder: str | Path) -> Iterator[Path]:
     """Of all of them, in no order."""
     for path, folders, files in os.walk(folder):
-        if CONFIG in files or Path(path, ".hydra", CONFIG).is_file():
+        if CONFIG in files or is_there(Path(path), _HYDRAS):
             yield Path(path)
             folders.clear()  # W&B keeps a config.yaml of its own inside a job
         else:
@@ -135,11 +135,10 @@ def _by_number(text: str) -> list[tuple[int, str]]:
 def _read_job(folder: Path) -> JobFolder:
     config: dict[str, Any] = {}
     try:
-        config = _config(folder)
-        if (folder / ERROR).is_file():
-            lines = (folder / ERROR).read_text(encoding="utf-8", errors="replace").split("\n")
-            return JobFolder(folder, config, error=lines[0].strip() or f"failed; {ERROR} is empty")
-        environment = _environment(folder)
+        config = read_yaml(folder, CONFIG if is_there(folder, CONFIG) else _HYDRAS)
+        if is_there(folder, ERROR):
+            return JobFolder(folder, config, error=read_first_line(folder, ERROR) or f"failed; {ERROR} is empty")
+        environment = read_environment(folder)
         rows_file = _rows_file(folder, environment)
         if lacking := [name for name in (CONFIG, rows_file, SUMMARY) if not (folder / name).is_file()]:
             return JobFolder(folder, config, error=f"unfinished: no {', '.join(lacking)}")
@@ -156,19 +155,13 @@ def _rows_file(folder: Path, environment: Mapping[str, Any]) -> str:
     return next((name for name in EARLY_ROWS if (folder / name).is_file()), "rows")
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG if (folder / CONFIG).is_file() else folder / ".hydra" / CONFIG
+def read_environment(folder: Path) -> dict[str, Any]:
+    """What the job's environment.json says; {} where it is lacking or torn, as an early version's may be."""
     try:
-        return _dict(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} must be readable YAML, got: {reason}; run the job again") from error
-
-
-def _environment(folder: Path) -> dict[str, Any]:
-    try:
-        return _dict(json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return _dict(read_json(folder, ENVIRONMENT))
+    except InputError:
+        if is_there(folder, ENVIRONMENT):
+            regular_file(folder, ENVIRONMENT, MOST_JSON)  # no torn text, but none that was meant to be read
         return {}
 
 
@@ -180,6 +173,7 @@ def _dict(content: Any) -> dict[str, Any]:
 _NO_NUMBERS = {"data.cache", "data.download", "data.url", "data.per_class", "data.limit", "evaluation.representations"}
 _CONTROLS_SEED = "evaluation.controls.seed"  # which of them run changes no number of another arm
 _NOT_SHOWN = {"data.pool", "data.pool_size", "data.seed", "data.boxes"}  # of replacement images, or known of images
+_HYDRAS = f".hydra/{CONFIG}"  # there before the job's own
 _WANDB = "pytorch_lightning.loggers.WandbLogger"  # as conf/logger/wandb.yaml has it
 _FOLLOWED = {"seed": "seed", "crop_pct": "crop_pct", "weights_folder": "paths.weights"}  # as conf/ interpolates them
 
@@ -192,7 +186,7 @@ def flat_options(options: Mapping[str, Any], prefix: str = "") -> dict[str, str]
             flat |= flat_options(value, f"{prefix}{name}.")
         else:
             text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), default=str)
-            flat[prefix + name] = text.rpartition(".")[2] if name == "_target_" else text
+            flat[f"{prefix}{name}"] = text.rpartition(".")[2] if name == "_target_" else text
     return flat
 
 

@@ -13,6 +13,7 @@ from harmonia.errors import InputError
 from harmonia.results.frames import Frame
 from harmonia.results.parquet import Double, Flag, RowsFile, Single, Text, Whole
 from harmonia.store.files import replacing, write_text
+from harmonia.store.guarded import MOST_ARRAYS, regular_file
 
 MosaicProtocol = Literal["gridpg", "difull", "dipart"]
 GRIDPG, DIFULL, DIPART = PROTOCOLS = get_args(MosaicProtocol)
@@ -79,14 +80,15 @@ def write_aggatt(job_folder: str | Path, arrays: Mapping[str, np.ndarray]) -> No
 
 def read_aggatt(job_folder: str | Path) -> dict[str, np.ndarray]:
     """What write_aggatt wrote: means (6, P, P); of B cells examples (B, P, P), pictures (B, 3, P, P), bins, scores."""
-    path = Path(job_folder) / AGGATT
+    path = regular_file(Path(job_folder), AGGATT, MOST_ARRAYS)
     try:
         arrays = load_file(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(f"{path} must be readable safetensors, got: {error}; run the job again") from error
     shapes = {name: arrays[name].shape if name in arrays else () for name in AGGATT_ARRAYS}
+    kinds = {arrays[name].dtype.kind for name in AGGATT_ARRAYS if name in arrays}
     side, count = (0, *shapes["means"])[-1], (0, *shapes["bins"])[-1]
-    if shapes != {
+    if not kinds <= set("fiu") or shapes != {
         "means": (len(AGGATT_BINS), side, side),
         "examples": (count, side, side),
         "pictures": (count, 3, side, side),

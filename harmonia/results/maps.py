@@ -5,7 +5,7 @@ way the job did takes the job's models; a report needs neither this way. Regions
 (harmonia.features.areas), not ranked anew.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from harmonia.arms import area_of, is_equal_area, percent
 from harmonia.errors import InputError
+from harmonia.store.guarded import is_there
 from harmonia.store.parquet import reading, texts, write_table
 
 MAPS = "maps.parquet"
@@ -31,6 +32,7 @@ class SmallMaps:
     smallest_areas: np.ndarray  # n r r uint8: of each place the smallest area, in percent, whose region holds it
     areas: tuple[int, ...]  # percent, those that were evaluated; none of a job that an earlier version left
     boxes: np.ndarray  # n 4 float32: left, top, right, bottom in relative image coordinates
+    digests: list[str] = field(default_factory=list)  # n, SHA-256 of the images' files; none of an earlier version
 
     def region(self, row: int, arm: str) -> np.ndarray | None:
         """Which places the equal-area arm keeps, bool (r, r); None where maps.parquet does not hold its region."""
@@ -41,6 +43,8 @@ class SmallMaps:
 def write_small_maps(job_folder: str | Path, maps: SmallMaps) -> None:
     """The job's maps.parquet, whole or not at all."""
     columns = {"image_id": texts(maps.image_ids)}
+    if maps.digests:
+        columns["digest"] = texts(maps.digests)
     for name in ("soft", "smallest_areas"):
         stack: np.ndarray = getattr(maps, name)
         columns[name] = pa.array([map_.tobytes() for map_ in stack], pa.binary(stack[0].size if len(stack) else 1))
@@ -55,23 +59,30 @@ def write_small_maps(job_folder: str | Path, maps: SmallMaps) -> None:
 def read_small_maps(job_folder: str | Path) -> SmallMaps:
     """What write_small_maps wrote; of an earlier version, which kept no regions, the rest."""
     path = Path(job_folder) / MAPS
-    if not path.is_file():
+    if not is_there(path.parent, MAPS):
         raise InputError(f"{path} must be there for maps to be shown; run the job again, its maps are in the store")
     with reading(path) as file:
         table = file.read()
         facts = table.schema.metadata or {}
         shape = tuple(int(number) for number in facts[b"shape"].split())
+        if min(shape) < 1 or table["image_id"].null_count or len(table["image_id"].unique()) < len(table):
+            raise ValueError("maps without a side, or images without a name of their own")
         regions = np.full((len(table), 1, 1), 255, np.uint8)
         if b"areas" in facts:
             regions = _stack(table, "smallest_areas", (REGION_SIDE, REGION_SIDE))
+        boxes = np.stack([table[name].to_numpy() for name in _EDGES], axis=1)
+        if not np.isfinite(boxes).all() or not (boxes[:, :2] <= boxes[:, 2:]).all():
+            raise ValueError("boxes that are none")
+        table.validate(full=True)
         return SmallMaps(
             table["image_id"].to_pylist(),
             _stack(table, "soft", shape),
             regions,
             tuple(int(number) for number in facts.get(b"areas", b"").split()),
-            np.stack([table[name].to_numpy() for name in _EDGES], axis=1),
+            boxes,
+            table["digest"].fill_null("").to_pylist() if "digest" in table.column_names else [],
         )
 
 
 def _stack(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    return np.frombuffer(b"".join(table[name].to_pylist()), np.uint8).reshape(-1, *shape)
+    return np.frombuffer(b"".join(table[name].to_pylist()), np.uint8).reshape(len(table), *shape)

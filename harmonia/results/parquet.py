@@ -72,7 +72,9 @@ class RowsFile(Generic[_Kind]):
     def read(self, job_folder: str | Path) -> _Kind:
         names = self.schema.names
         with reading(Path(job_folder) / self.name, self.schema) as file:
-            return self.kind.checked(file.read(columns=names).select(names).cast(self.schema).to_pandas())
+            table = file.read(columns=names).select(names).cast(self.schema)
+            table.validate(full=True)  # text, too, which Parquet does not check
+            return self.kind.checked(table.to_pandas())
 
     def read_tables(self, job_folder: str | Path, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Some ten thousand rows at a time, as they are stored."""
@@ -81,7 +83,9 @@ class RowsFile(Generic[_Kind]):
             # row groups may be as small as one image of one target
             piece_of_group = np.cumsum([0, *sizes])[:-1] // ROWS_AT_ONCE
             for piece in np.unique(piece_of_group):
-                yield file.read_row_groups(np.flatnonzero(piece_of_group == piece).tolist(), columns)
+                table = file.read_row_groups(np.flatnonzero(piece_of_group == piece).tolist(), columns)
+                table.validate(full=True)  # text, too, which Parquet does not check
+                yield table
 
     def read_pieces(self, job_folder: str | Path, columns: Sequence[str]) -> Iterator[Frame]:
         return (table.to_pandas() for table in self.read_tables(job_folder, columns))

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from harmonia.results.rows import REPRESENTATIONS
+from harmonia.store.guarded import is_there
 from harmonia.store.parquet import reading, texts, write_table
 
 _COLUMN = "representation/"
@@ -32,11 +33,10 @@ def write_representations(
 
 def read_representations(job_folder: str | Path) -> tuple[list[str], dict[str, np.ndarray]]:
     """Image ids, and by model name float32 (N, D) up to a factor; nothing where the job left none."""
-    path = Path(job_folder) / REPRESENTATIONS
-    if not path.is_file():
+    if not is_there(Path(job_folder), REPRESENTATIONS):
         return [], {}
     representations = {}
-    with reading(path) as file:
+    with reading(Path(job_folder) / REPRESENTATIONS) as file:
         table = file.read()
         image_ids = table["image_id"].to_pylist()
         for name in table.column_names:

@@ -21,6 +21,7 @@ from harmonia.errors import InputError
 from harmonia.results.frames import Frame
 from harmonia.results.parquet import Name, RowsFile, Single, Text, Texts
 from harmonia.store.files import write_text
+from harmonia.store.guarded import read_json
 
 ROWS = "rows.parquet"
 SUMMARY = "summary.json"
@@ -109,11 +110,7 @@ def _plain(value: Any) -> float | int | None:
 
 def read_summary(folder: str | Path) -> dict[str, float | int | None]:
     """What write_summary wrote."""
-    path = Path(folder) / SUMMARY
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} must be readable JSON, got: {error}; run the job again") from error
+    path, summary = Path(folder) / SUMMARY, read_json(Path(folder), SUMMARY)
     if not isinstance(summary, dict):
         raise InputError(f"{path} must hold a JSON object, got {type(summary).__name__}; run the job again")
     if odd := next((name for name, value in summary.items() if not isinstance(value, int | float | None)), None):

@@ -11,6 +11,7 @@ from itertools import combinations, groupby
 import numpy as np
 import pandas as pd
 
+from harmonia.errors import InputError
 from harmonia.results.frames import Frame
 from harmonia.results.jobs import JobFolder, differing
 from harmonia.results.localisation import PROTOCOLS, QUARTILES, LocalisationRows, read_localisation
@@ -58,11 +59,13 @@ class MosaicScores:
 def mosaic_scores(job: JobFolder) -> MosaicScores:
     """What a finished job left of the cells that it scored."""
     rows = read_localisation(job.folder)
+    if not rows["protocol"].isin(PROTOCOLS).all():
+        raise InputError(f"cells must be of {', '.join(PROTOCOLS)}, got others in {job.folder}; run the job again")
     k = job.group("smooth").get("k")
     side = round(rows["cells"].iloc[0] ** 0.5)
     positions = job.group("evaluation").get("positions")
     positions = "" if positions in (None, "interpolated") else positions
-    of_job = {"grid_side": side, "smooth_k": np.nan if k is None else k, "positions": positions}
+    of_job = {"grid_side": side, "smooth_k": np.nan if k is None else float(k), "positions": positions}
     method, layer = rows["method"].iloc[0], rows["layer"].iloc[0]
     smoothed, cells = "" if k is None else f"K = {k}", "" if side == 2 else f"{side} x {side}"
     parts = [f"{method} at {layer}" if layer else method, smoothed, positions, cells]

@@ -10,6 +10,10 @@ import pyarrow.parquet as pq
 
 from harmonia.errors import InputError
 from harmonia.store.files import replacing, utf8
+from harmonia.store.guarded import MOST_ARRAYS, regular_file
+
+MOST_ROWS = 50_000_000  # ImageNet's validation images, 31 arms and 30 targets
+MOST_VALUES = 1_000_000_000  # representations of 50,000 images by ten networks
 
 
 @contextmanager
@@ -30,7 +34,8 @@ def reading(path: Path, schema: pa.Schema | None = None) -> Iterator[pq.ParquetF
     """The file, which must have all columns of the schema; what fails while it is read is one line."""
     try:
         # not read_table: it takes a folder called source=e7 for a column
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(regular_file(path.parent, path.name, MOST_ARRAYS)) as file:
+            _check_size(path, file)
             if schema is not None:
                 _check_columns(path, file.schema_arrow, schema)
             yield file
@@ -45,6 +50,19 @@ def reading(path: Path, schema: pa.Schema | None = None) -> Iterator[pq.ParquetF
 def texts(values: Iterable[str | None]) -> pa.Array:
     """Names from anywhere as an array; what is no Unicode is escaped."""
     return pa.array([value if value is None else utf8(value) for value in values], pa.string())
+
+
+def _check_size(path: Path, file: pq.ParquetFile) -> None:
+    """By what the file states, before it is read: a few bytes may stand for a thousand million equal rows."""
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    lists = [number for number in range(len(file.schema)) if file.schema.column(number).max_repetition_level]
+    for what, most, numbers in (
+        ("rows", MOST_ROWS, [group.num_rows for group in groups]),
+        ("bytes", MOST_ARRAYS, [group.total_byte_size for group in groups]),
+        ("values in lists", MOST_VALUES, [group.column(number).num_values for number in lists for group in groups]),
+    ):
+        if min(numbers, default=0) < 0 or sum(numbers) > most:
+            raise InputError(f"{path} must have at most {most:,} {what}, got {sum(numbers):,}; run the job again")
 
 
 def _check_columns(path: Path, stored: pa.Schema, schema: pa.Schema) -> None:

@@ -1,12 +1,12 @@
 """Laws of pairs of models: numbers worked by hand, likeness from whichever job left it, and their correlation."""
 
+import json
 import math
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from harmonia.results.gathered import gather, job_rows
 from harmonia.results.jobs import find_jobs
@@ -39,7 +39,7 @@ def plant(folder, explaining, targets, correct, agreeing=7, seen=None, **config)
         "method": {"name": "gc"},
         "data": {"name": "woof"},
     } | config
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "config.yaml").write_text(json.dumps(settings))
     with row_writer(folder) as rows:
         for target in targets:
             for arm, hits in correct[target].items():

@@ -6,6 +6,7 @@ the nearest of each class first, ties in the order of the images. Nobody picks t
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,6 @@ from matplotlib.gridspec import SubplotSpec
 from PIL import Image
 
 from harmonia.arms import SOFT_ARM
-from harmonia.data.decode import open_rgb
 from harmonia.errors import InputError
 from harmonia.report.figures.style import TEXT_WIDTH, CaptionedFigure, short
 from harmonia.report.names import RANDOM
@@ -90,7 +90,7 @@ def draw_examples(
         wspace=0.05, hspace=0.05,
     )  # fmt: skip
     for column, place in enumerate(places):
-        picture = _open(images.paths[place])
+        picture = _open(images, place)
         panel = _blank(figure, slots[0, 2 * column : 2 * column + 2])
         panel.set_title(short(names.get(int(images.labels[place]), images.ids[place])), fontsize=8, pad=3)
         if picture is None:
@@ -113,10 +113,11 @@ def _pair(heat: Axes, feature: Axes, explainer: Explainer, place: int, picture: 
         return
     heat.imshow(_upsampled(explainer.maps.soft[at]), cmap="viridis", vmin=0, vmax=1)
     keep = keep_weights(explainer.maps, at, arm)
-    if picture is None or keep is None:
-        feature.text(0.5, 0.5, "not drawn", ha="center", va="center", fontsize=7)
-    else:
-        feature.imshow(_square(picture, explainer.maps.boxes[at]) * keep[..., None])
+    with suppress(ValueError, MemoryError, Image.DecompressionBombError):  # a box that no view is
+        if picture is not None and keep is not None:
+            feature.imshow(_square(picture, explainer.maps.boxes[at]) * keep[..., None])
+            return
+    feature.text(0.5, 0.5, "not drawn", ha="center", va="center", fontsize=7)
 
 
 def keep_weights(maps: SmallMaps, row: int, arm: str) -> np.ndarray | None:
@@ -141,9 +142,9 @@ def _square(picture: Image.Image, box: np.ndarray | None) -> np.ndarray:
     return np.asarray(part.resize((PANEL_SIDE, PANEL_SIDE), Image.Resampling.BICUBIC)) / 255
 
 
-def _open(path: str) -> Image.Image | None:
+def _open(images: ImageList, place: int) -> Image.Image | None:
     try:
-        return open_rgb(path)
+        return images.file(place).open()
     except InputError:
         return None
 

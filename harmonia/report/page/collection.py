@@ -5,16 +5,21 @@ are numbered through; those of one data set follow one another.
 """
 
 import difflib
+import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from PIL import Image
 
 from harmonia.arms import IMAGE_ARM
+from harmonia.data.decode import UnreadableImage, open_rgb
 from harmonia.errors import InputError
 from harmonia.report.names import RANDOM_WEIGHTS, method_label
 from harmonia.results.gathered import Rows
@@ -75,6 +80,36 @@ class Explainer:
         return f"{self.source} · {self.method}"
 
 
+class SeenFile(NamedTuple):
+    """An image's file as the jobs saw it; rows may name any file of this disk, and only that one is ever shown."""
+
+    path: str
+    digest: str  # SHA-256; "" where no job kept it
+
+    def facts(self) -> str:
+        """Text that changes with the file; InputError where it cannot be the one."""
+        if not self.digest:
+            raise InputError("the job kept no digest of its images; run it again, its maps are in the store")
+        try:
+            status = os.stat(self.path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(f"the image is not here: its file cannot be read ({reason})") from error
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError("the image is not here: what has its name is no regular file")
+        return f"{self.path}\0{self.digest}\0{status.st_mtime_ns}\0{status.st_size}"
+
+    def open(self) -> Image.Image:
+        """The picture; InputError says why it is not shown."""
+        self.facts()
+        try:
+            return open_rgb(self.path, self.digest)
+        except UnreadableImage:
+            raise
+        except InputError as error:
+            raise InputError("the image was replaced since a job saw it, whose maps are of the earlier one") from error
+
+
 @dataclass
 class ImageList:
     """The images of one data set, sorted by image_id."""
@@ -83,6 +118,10 @@ class ImageList:
     ids: list[str]
     labels: np.ndarray  # n, class codes
     paths: np.ndarray  # n, text
+    digests: dict[str, str] = field(default_factory=dict)  # by id, of its file as the jobs saw it
+
+    def file(self, place: int) -> SeenFile:
+        return SeenFile(self.paths[place], self.digests.get(self.ids[place], ""))
 
     @cached_property
     def places(self) -> pd.Index:
@@ -191,6 +230,9 @@ def _take_maps(explainer: Explainer, images: ImageList, job_folder: Path) -> Non
     except InputError as error:
         explainer.no_maps = str(error)
         return
+    for image_id, digest in zip(maps.image_ids, maps.digests, strict=False):
+        if images.digests.setdefault(image_id, digest) != digest:
+            images.digests[image_id] = "several"  # no file is the one that all jobs saw
     held = explainer.maps
     if held is None or (len(held.image_ids), len(held.areas)) <= (len(maps.image_ids), len(maps.areas)):
         explainer.maps, explainer.map_of = maps, pd.Index(maps.image_ids).get_indexer(images.places)

@@ -14,10 +14,10 @@ from pathlib import Path
 import jinja2
 from PIL import Image
 
-from harmonia.data.decode import open_rgb
-from harmonia.errors import InputError
+from harmonia.errors import InputError, one_line
 from harmonia.report.contract import INDEX_PAGE
 from harmonia.report.folder import is_file
+from harmonia.report.page.collection import SeenFile
 from harmonia.report.page.data import data_files, script
 from harmonia.report.written import Report
 from harmonia.results.tracked_rows import evenly_spaced
@@ -43,9 +43,9 @@ def write_pages(report: Report, folder: Path, thumbnails: int | None) -> None:
     page, collection, earlier = folder / PAGE, report.collection, (report.folder or folder) / PAGE / "thumbnails"
     (page / "data").mkdir(parents=True)
     shutil.copytree(str(resources.files("harmonia.report.page") / "assets"), page / "assets")
-    paths = [path for images in collection.sets.values() for path in images.paths]
-    chosen = evenly_spaced(len(paths), len(paths) if thumbnails is None else thumbnails)
-    names, missing = make_thumbnails({image: paths[image] for image in chosen}, page / "thumbnails", earlier)
+    files = [images.file(place) for images in collection.sets.values() for place in range(len(images.ids))]
+    chosen = evenly_spaced(len(files), len(files) if thumbnails is None else thumbnails)
+    names, missing = make_thumbnails({image: files[image] for image in chosen}, page / "thumbnails", earlier)
     for name, value in data_files(collection, report.arm, names, missing):
         write_text(page / "data" / f"{name}.js", script(name, value), lasting=False)  # there may be thousands
     apart = {section.page: section for section in report.sections if section.page != INDEX_PAGE}
@@ -55,7 +55,7 @@ def write_pages(report: Report, folder: Path, thumbnails: int | None) -> None:
         "index": INDEX_PAGE,
         "together": [section for section in report.sections if section.page == INDEX_PAGE],
         "apart": apart,
-        "images": len(paths),
+        "images": len(files),
         "no_thumbnails": missing,
     }
     for name in (INDEX_PAGE, "browse.html", "image.html", *apart):
@@ -63,37 +63,36 @@ def write_pages(report: Report, folder: Path, thumbnails: int | None) -> None:
         write_text(folder / name, template.render(facts, page=name))
 
 
-def make_thumbnails(paths: Mapping[int, str], folder: Path, earlier: Path) -> tuple[dict[int, str], dict[int, str]]:
+def make_thumbnails(
+    files: Mapping[int, SeenFile], folder: Path, earlier: Path
+) -> tuple[dict[int, str], dict[int, str]]:
     """By image the file's name in the folder, and by image the reason where none could be made.
 
     earlier: a folder of thumbnails that are the same as long as their names are.
     """
     folder.mkdir()
-    distinct = list(dict.fromkeys(paths.values()))  # of one path one thread makes the file
+    distinct = list(dict.fromkeys(files.values()))  # of one file one thread makes the file
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
         results = dict(
-            zip(distinct, threads.map(lambda path: _thumbnail(path, folder, earlier), distinct), strict=True)
+            zip(distinct, threads.map(lambda file: _thumbnail(file, folder, earlier), distinct), strict=True)
         )
-    of_images = {image: results[path] for image, path in paths.items()}
+    of_images = {image: results[file] for image, file in files.items()}
     names, reasons = ({image: result[part] for image, result in of_images.items() if result[part]} for part in (0, 1))
     return names, reasons
 
 
-def _thumbnail(path: str, folder: Path, earlier: Path) -> tuple[str, str]:
+def _thumbnail(file: SeenFile, folder: Path, earlier: Path) -> tuple[str, str]:
     """Its name and why there is none; one of the two is empty."""
     try:
         # the name holds all that changes the picture and nothing that others have named
-        stat = os.stat(path)
-        facts = f"{path}\0{stat.st_mtime_ns}\0{stat.st_size}\0{THUMBNAIL_SIDE}"
+        facts = f"{file.facts()}\0{THUMBNAIL_SIDE}"
         name = hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()[:24] + ".webp"
         picture = None
         if not is_file(earlier / name):
-            picture = open_rgb(path)
+            picture = file.open()
             picture.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BICUBIC, reducing_gap=2.0)
-    except OSError as error:
-        return "", f"the image's file cannot be read ({error.strerror or type(error).__name__})"
-    except (InputError, ValueError) as error:
-        return "", " ".join(str(error).split())
+    except (OSError, InputError, ValueError) as error:
+        return "", one_line(error)
     # out of the reach of these reasons: a full disk ends the report
     if picture is None:
         shutil.copy2(earlier / name, folder)

@@ -16,6 +16,7 @@ from harmonia.results.jobs import JobFolder
 from harmonia.results.localisation import AGGATT, LOCALISATION
 from harmonia.results.logged_names import CELLS
 from harmonia.statistics.localisation import mosaic_scores, without_repeats
+from harmonia.store.guarded import is_there
 
 
 class LocalisationSection(Section):
@@ -42,7 +43,7 @@ class LocalisationSection(Section):
         """Box plots of every job, and AggAtt of each that has left its mean maps undamaged."""
         yield box_plots(self._cells)
         for number, cells in enumerate(self._cells, start=1):
-            if (cells.job.folder / AGGATT).is_file():
+            if is_there(cells.job.folder, AGGATT):
                 try:
                     yield aggatt(number, cells)
                 except InputError as error:

@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -70,6 +71,7 @@ def test_a_drawn_feature_is_what_the_source_sees_times_its_map(tmp_path):
     picture[:, 50:150] = 255  # the box of the source
     Image.fromarray(picture).save(tmp_path / "i.png")
     found = collection([0.5], [0], [str(tmp_path / "i.png")])
+    found.sets["woof"].digests["i0"] = hashlib.sha256((tmp_path / "i.png").read_bytes()).hexdigest()
     figure = draw_examples(found.explainers, found.sets["woof"], [0], {0: "dog"}, "soft")
     image, heat, feature = (panel.get_images()[0].get_array() for panel in figure.axes)
     assert image.mean() == 1  # the largest central square
@@ -77,6 +79,22 @@ def test_a_drawn_feature_is_what_the_source_sees_times_its_map(tmp_path):
     assert (heat[:, 0] == 0).all()
     assert (heat[:, -1] == 1).all()
     assert figure.axes[0].get_title() == "dog"
+
+
+def test_a_picture_that_no_job_saw_and_a_box_that_is_none_are_not_drawn(tmp_path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "i.png")
+    pictures = collection([0.5], [0], [str(tmp_path / "i.png")])
+    images, (explainer,) = pictures.sets["woof"], pictures.explainers
+
+    def texts():
+        figure = draw_examples([explainer], images, [0], {}, "soft")
+        return [text.get_text() for panel in figure.axes for text in panel.texts]
+
+    assert texts() == ["image not at hand", "not drawn"]  # its digest is not known
+    images.digests["i0"] = hashlib.sha256((tmp_path / "i.png").read_bytes()).hexdigest()
+    assert texts() == []
+    explainer.maps.boxes[:] = [[-1e6, -1e6, 1e6, 1e6]]
+    assert texts() == ["not drawn"]
 
 
 def test_an_image_that_is_gone_and_a_map_that_was_not_kept_are_said():

@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 
 import numpy as np
@@ -63,7 +64,9 @@ def plant_job(run, source, method, targets, images, maps=True):
         ramp = np.tile(np.linspace(0, 255, 8).astype(np.uint8), (len(IMAGES), 8, 1))  # 255 at the right edge
         boxes = np.tile(np.array([[0.25, 0, 0.75, 1]], np.float32), (len(IMAGES), 1))
         regions = smallest_areas(RAW, [0.3], 224, REGION_SIDE).numpy()
-        write_small_maps(folder, SmallMaps(IMAGES, ramp, regions, (30,), boxes))
+        paths = [images / f"{number}.jpg" for number in range(len(IMAGES))]
+        digests = [hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "0" * 64 for path in paths]
+        write_small_maps(folder, SmallMaps(IMAGES, ramp, regions, (30,), boxes, digests))
     return folder
 
 

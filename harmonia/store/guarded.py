@@ -1,0 +1,92 @@
+"""Files in folders that somebody may have sent, jobs' above all: regular ones, bounded, and plain data."""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harmonia.errors import InputError, one_line
+
+MOST_TEXT = 1 << 20  # bytes of a YAML file: a thousandth of it is usual, and it may take a second
+MOST_JSON = 1 << 26
+MOST_ARRAYS = 1 << 34  # of Parquet and safetensors
+DEEPEST = 50  # lists and mappings inside one another
+SHOWN_BYTES = 4096  # of error.txt
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def is_there(folder: Path, name: str) -> bool:
+    """Whether the folder has something of this name, be it what it may: reading it says what is wrong with it."""
+    return os.path.lexists(folder / name)
+
+
+def regular_file(folder: Path, name: str, most: int) -> Path:
+    """The path of a file that may be opened: no pipe or device, in the folder, of so many bytes at most."""
+    path = folder / name
+    try:
+        status = path.stat()
+        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, "a file", error) from error
+    if not stat.S_ISREG(status.st_mode) or not inside:
+        raise InputError(f"{path} must be a regular file in that folder, got another; run the job again")
+    if status.st_size > most:
+        raise InputError(f"{path} must have at most {most:,} bytes, got {status.st_size:,}; run the job again")
+    return path
+
+
+def read_yaml(folder: Path, name: str) -> dict[str, Any]:
+    """What a YAML file holds, {} if that is no mapping. Aliases are refused: a few lines of them unfold without end."""
+    text = _read_text(folder, name, MOST_TEXT, "YAML")
+    try:
+        depth = 0
+        for event in yaml.parse(text, _LOADER):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
+                raise yaml.YAMLError(f"an alias, or more than {DEEPEST} lists and mappings in one another")
+        content = yaml.load(text, _LOADER)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
+        raise _unreadable(folder / name, "YAML", error) from error
+    return content if isinstance(content, dict) else {}
+
+
+def read_json(folder: Path, name: str) -> Any:
+    """What a JSON file holds."""
+    text = _read_text(folder, name, MOST_JSON, "JSON")
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(folder / name, "JSON", error) from error
+
+
+def read_first_line(folder: Path, name: str) -> str:
+    """A text's first line; of one that is longer than SHOWN_BYTES its beginning, and the end of the text."""
+    half = SHOWN_BYTES // 2
+    path = regular_file(folder, name, 1 << 62)
+    try:
+        with path.open("rb") as file:
+            line, ended, _ = file.read(SHOWN_BYTES).partition(b"\n")
+            if not ended and file.read(1):
+                file.seek(-half, os.SEEK_END)
+                line = line[:half] + b" ... " + file.read(half)
+    except OSError as error:
+        raise _unreadable(path, "text", error) from error
+    return " ".join(line.decode("utf-8", "replace").split())
+
+
+def _read_text(folder: Path, name: str, most: int, kind: str) -> str:
+    path = regular_file(folder, name, most)
+    try:
+        with path.open("rb") as file:
+            return file.read(most).decode("utf-8")
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, kind, error) from error
+
+
+def _unreadable(path: Path, kind: str, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or one_line(error)
+    return InputError(f"{path} must be readable {kind}, got: {reason}; run the job again")
