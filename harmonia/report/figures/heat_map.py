@@ -1,6 +1,6 @@
 """Matrices of numbers as colours, the numbers printed in them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,28 +9,31 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
 from harmonia.report.figures.style import short
+from harmonia.report.tables.typeset import MISSING
 
 
 def heat_map(
     panel: Axes,
     numbers: np.ndarray,
-    text: Callable[[float], str] | None,
+    form: str | None,
     rows: Sequence[str],
     columns: Sequence[str],
     fontsize: float,
     colours: np.ndarray | None = None,
+    undefined: str = MISSING,
     **scale: Any,
 ) -> ScalarMappable:
-    """A cell per row and column with a number's text in black or white.
+    """A cell per row and column with a number in this form, or the text of undefined ones, in black or white.
 
     colours: by which cells are coloured, the numbers without; NaN has none. scale: imshow's.
     """
     colours = numbers if colours is None else colours
     drawn = panel.imshow(colours, **scale)
-    if text is not None:
+    if form is not None:
         for (row, column), number in np.ndenumerate(numbers):
             ink = "black" if np.isnan(number) else _ink_on(drawn.to_rgba(colours[row, column]))
-            panel.text(column, row, text(number), ha="center", va="center", color=ink, fontsize=fontsize)
+            text = undefined if np.isnan(number) else form.format(number)
+            panel.text(column, row, text, ha="center", va="center", color=ink, fontsize=fontsize)
     labels = [short(name) for name in columns]
     panel.set_xticks(range(len(labels)), labels, rotation=40, ha="right", rotation_mode="anchor")
     panel.set_yticks(range(len(rows)), rows)

@@ -11,7 +11,6 @@ from harmonia.report.figures.heat_map import colour_bar, heat_map
 from harmonia.report.figures.style import CaptionedFigure, grid, short
 from harmonia.report.names import ARROWS, method_labels
 from harmonia.report.tables.ranking import LINK, METRIC_AGREEMENT, RANKING
-from harmonia.report.tables.typeset import MISSING
 from harmonia.statistics import metric_transfer
 from harmonia.statistics.metric_transfer import ARM, CONTROL, MetricLinks, MetricPoints, Transferred
 from harmonia.statistics.ranking import AgreementOverImages, AgreementOverMethods, MetricAgreement, RankedMethods
@@ -85,13 +84,9 @@ def rank_heat_map(lines: RankedMethods) -> Figure:
     figure, (panel,) = grid(1, 1, width, height)
     places = (ranks - 1) / (methods - 1)
     scale: dict[str, Any] = {"cmap": "viridis", "vmin": 0, "vmax": 1, "aspect": "auto"}
-    heat_map(panel, ranks, _rank, labels, metrics, 7, 1 - places, **scale)
+    heat_map(panel, ranks, "{:g}", labels, metrics, 7, 1 - places, **scale)
     panel.tick_params(length=0)
     return figure
-
-
-def _rank(rank: float) -> str:
-    return MISSING if np.isnan(rank) else f"{rank:g}"
 
 
 def agreement_heat_maps(panels: Sequence[tuple[str, MetricAgreement]]) -> Figure:
@@ -100,22 +95,18 @@ def agreement_heat_maps(panels: Sequence[tuple[str, MetricAgreement]]) -> Figure
     labels = [short(name) for name in names]
     side = max(2.6, 0.25 * len(names)) + LABEL * max(map(len, labels))
     figure, axes = grid(len(panels), 2, max(side, style.TEXT_WIDTH / 2), side, sharex="none", sharey="row")
-    text = _rho if len(names) <= 14 else None  # in more cells there is no room
+    form = "{:.1f}" if len(names) <= 14 else None  # in more cells there is no room
     for panel, (title, frame) in zip(axes, panels, strict=True):
         table = np.full((len(names), len(names)), np.nan)
         for first, second, rho in frame[["first", "second", "rho"]].itertuples(index=False):
             at = names.index(first), names.index(second)
             table[at] = table[at[::-1]] = rho
         np.fill_diagonal(table, np.nan)
-        drawn = heat_map(panel, table, text, labels, names, 5.5, cmap="PuOr", vmin=-1, vmax=1)
+        drawn = heat_map(panel, table, form, labels, names, 5.5, undefined="", cmap="PuOr", vmin=-1, vmax=1)
         panel.set_title(title)
         panel.tick_params(length=0)
     colour_bar(figure, axes, drawn, "Spearman's ρ", shrink=0.8, aspect=20)
     return figure
-
-
-def _rho(rho: float) -> str:
-    return "" if np.isnan(rho) else f"{rho:.1f}"
 
 
 def transfer_scatter(points: MetricPoints, links: MetricLinks) -> Figure:

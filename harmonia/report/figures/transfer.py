@@ -16,7 +16,6 @@ from harmonia.report.figures.heat_map import colour_bar, heat_map
 from harmonia.report.figures.style import CaptionedFigure, grid, legend_above, short, two_lines
 from harmonia.report.tables.contrasts import LIKENESS
 from harmonia.report.tables.transfer import MATRIX, TransferMatrix
-from harmonia.report.tables.typeset import MISSING
 from harmonia.results.gathered import EXPLAINER, CellNames, Setting
 from harmonia.statistics.likeness import Correlations, ModelPairs, correlations
 
@@ -43,20 +42,13 @@ def transfer_figures(rows: DrawnRows, matrix: TransferMatrix, arm: str) -> Itera
         )
     of_arm = matrix[matrix["arm"] == arm]
     if len(of_arm):
-        yield CaptionedFigure(
-            MATRIX,
-            "Transfer matrix.",
-            f"Retention, accuracy on the feature (arm {arm}) over accuracy on the image; the source's own cell is "
-            "framed.",
-            transfer_heat_maps(of_arm, "retention"),
-        )
+        caption = f"Retention, accuracy on the feature (arm {arm}) over accuracy on the image; the source's own cell "
+        figure = transfer_heat_maps(of_arm, "retention")
+        yield CaptionedFigure(MATRIX, "Transfer matrix.", caption + "is framed.", figure)
     if of_arm["above_control"].notna().any():
-        yield CaptionedFigure(
-            f"{MATRIX}_above_control",
-            "Transfer matrix, above control.",
-            f"Retention of arm {arm} less that of its matched control (points).",
-            transfer_heat_maps(of_arm, "above_control"),
-        )
+        title, caption = "Transfer matrix, above control.", f"Retention of arm {arm} less that of its matched control"
+        figure = transfer_heat_maps(of_arm, "above_control")
+        yield CaptionedFigure(f"{MATRIX}_above_control", title, f"{caption} (points).", figure)
     if matrix["accuracy_feature"].notna().any():
         yield CaptionedFigure(
             "accuracy_by_area",
@@ -161,13 +153,8 @@ def accuracy_by_area(cells: TransferMatrix) -> Figure:
             method = methods.index(key[1])
             look: dict[str, Any] = {"color": colour, "marker": style.MARKERS[method % len(style.MARKERS)]}
             line = part[part["kind"] == AREA].sort_values("kept")
-            panel.plot(
-                line["kept"],
-                line["accuracy"],
-                ls=style.DASHES[method % len(style.DASHES)],
-                label=_line_name(key),
-                **look,
-            )
+            dashes = style.DASHES[method % len(style.DASHES)]
+            panel.plot(line["kept"], line["accuracy"], ls=dashes, label=_line_name(key), **look)
             panel.fill_between(line["kept"], line["low"], line["high"], color=colour, alpha=alpha, lw=0)
             soft, dim = (part.loc[part["arm"] == arm, ["kept", "accuracy"]] for arm in (SOFT_ARM, DIM_ARM))
             if len(soft) and len(dim):
@@ -240,7 +227,8 @@ def transfer_heat_maps(cells: TransferMatrix, value: str) -> Figure:
     figure, axes = grid(len(panels), columns, width, height)
     for panel, (names, part) in zip(axes, panels, strict=True):
         table = part.pivot_table(index="source", columns="target", values=value).reindex(sources, columns=targets)
-        drawn = heat_map(panel, 100 * table.to_numpy(float), _points, list(map(short, sources)), targets, 7.5, **scale)
+        percent, labels = 100 * table.to_numpy(float), [short(name) for name in sources]
+        drawn = heat_map(panel, percent, "{:z.0f}", labels, targets, 7.5, **scale)  # z: no -0
         for text in panel.texts:
             column, row = map(int, text.get_position())
             if sources[row] == targets[column]:
@@ -254,10 +242,6 @@ def transfer_heat_maps(cells: TransferMatrix, value: str) -> Figure:
     if engine := figure.get_layout_engine():
         engine.execute(figure)  # squares need a pass more than the one of save, or their titles are cut
     return figure
-
-
-def _points(percent: float) -> str:
-    return MISSING if np.isnan(percent) else f"{round(percent) + 0:.0f}"  # no -0
 
 
 def likeness_figures(pairs: ModelPairs, arm: str) -> Iterator[CaptionedFigure]:
