@@ -28,7 +28,7 @@ class CellScores(LocalisationRows, text="positions", counts="grid_side", numbers
     """A job's scored cells and what of its options tells it from others; smooth_k is NaN for maps as they are."""
 
 
-class Localisation(
+class JobLocalisation(
     Frame,
     text="protocol source method layer positions shown_as",
     counts="n undefined cells",
@@ -85,7 +85,7 @@ def without_repeats(scored: Sequence[MosaicScores]) -> list[MosaicScores]:
     return kept
 
 
-def localisation(scored: Sequence[MosaicScores]) -> Localisation:
+def localisation(scored: Sequence[MosaicScores]) -> JobLocalisation:
     """Mean, median and quartiles of each job's cells."""
     lines = []
     for scores in scored:
@@ -102,7 +102,7 @@ def localisation(scored: Sequence[MosaicScores]) -> Localisation:
                 "shown_as": scores.name,
             }
         )
-    return Localisation.checked(pd.DataFrame(lines))
+    return JobLocalisation.checked(pd.DataFrame(lines))
 
 
 def agreement_over_cells(scored: Sequence[MosaicScores]) -> tuple[CellAgreement, np.ndarray]:
