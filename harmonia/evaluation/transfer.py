@@ -26,7 +26,6 @@ from harmonia.features.normalise import normalisation
 from harmonia.job.completion import Completed, complete
 from harmonia.job.contract import Evaluation, Job, Stage
 from harmonia.job.pictures import sample_panel, small_maps
-from harmonia.job.progress import ProgressBar
 from harmonia.job.stages import as_text, counted, explained_by, image_stage, map_stage, pending_stage, stored_stage
 from harmonia.job.target import FeatureTarget
 from harmonia.models.classifier import Classifier
@@ -115,19 +114,7 @@ class Transfer(Evaluation):
 
     def _answer(self, job: Job, target: Classifier, features: ShardSet) -> Completed:
         explanations = partial(_explanations, job, _partners(job, (self.controls or Controls()).seed))
-
-        def module(progress: ProgressBar) -> FeatureTarget:
-            return FeatureTarget(
-                target,
-                job.batch_size,
-                progress,
-                arms=self.arms(job),
-                fill=job.fill,
-                source_view=job.source.view,
-                explanations=explanations,
-                images=job.images,
-                replacements=lambda: job.pool(target.view, False),
-            )
+        module = partial(FeatureTarget, job, target, self.arms(job), explanations)
 
         def as_stored(prediction: tuple[Tensor, Logits, Tensor], batch: ViewBatch):
             return answers.as_shard(job, target, batch, *prediction[1:])

@@ -1,7 +1,8 @@
-"""What a job is, and what an evaluation says of itself: its stages, the files it leaves, its part of the report."""
+"""What a job is and which sets it has; what an evaluation says of itself: stages, files, its part of the report."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,13 +15,78 @@ from harmonia.data.replacements import Replacements
 from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
 from harmonia.features.fill import Fill
+from harmonia.features.maps import UNREADABLE
 from harmonia.job.completion import Completed
-from harmonia.job.keys import Keys
 from harmonia.job.settings import Settings
 from harmonia.models.classifier import Classifier
 from harmonia.models.labels import LabelPolicy
 from harmonia.results import tracking
+from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
+
+# Raised whenever views, labels, replacement draws or the reading of images change stored numbers: part of every key.
+ARITHMETIC = 2
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Which set in the store each stage of a job has: what changes a number stands in its key (ADR 3).
+
+    A method a kind of set; asking for a set opens it.
+    """
+
+    job: "Job"
+
+    def maps(self) -> ShardSet:
+        """The maps that exactly this source, method, label policy and data have; never the targets."""
+        label = fingerprint(self.job.label_policy)
+        identity = {"label": label, "data": self.job.images.digest, **self._explained_by(self.job.method)}
+        return self.open("maps", f"{self.job.source.name}-{self.job.settings.method.name}", identity)
+
+    def mosaics(self, method: Attribution, protocol: str, shown: Mapping[str, Any], count: int) -> ShardSet:
+        """Maps by this source and method of cells of mosaics. shown: how the network sees them; count: of cells."""
+        name = f"{self.job.source.name}-{self.job.settings.method.name}-{protocol}"
+        return self.open("maps", name, {**self._explained_by(method), **shown}, count)
+
+    def predictions(self, model: Classifier) -> ShardSet:
+        """What exactly this model answers on exactly these whole images."""
+        identity = {
+            "model": model.identity(),
+            "arrays": ["logits", "representation"],  # a set of before there were representations is no such set
+            "data": self.job.images.digest,
+        }
+        return self.open("predictions", model.name, identity)
+
+    def features(self, target: Classifier, reading: Mapping[str, Any]) -> ShardSet:
+        """What a target answers on features of the maps, read so and filled so; the maps must be complete."""
+        identity = {
+            "maps": self.job.maps.key,
+            "model": target.identity(),
+            "reading": dict(reading),
+            "fill": fingerprint(self.job.fill),
+            "pool": self.job.images.pool_digest,
+            "seed": self.job.settings.seed,
+            # maps of other images are controls: what stands in for which depends on the images that could be read
+            "unreadable": [index for index, fact in enumerate(self.job.maps.facts()) if fact["flag"] == UNREADABLE],
+        }
+        return self.open("features", f"{self.job.maps.manifest.name}-on-{target.name}", identity)
+
+    def scores(self, scoring: Mapping[str, Any]) -> ShardSet:
+        """Scores of the maps; the maps' key holds the source, the method, the labels and the images."""
+        name = f"{self.job.maps.manifest.name}-{self.job.settings.evaluation.name}"
+        return self.open("scores", name, {"maps": self.job.maps.key, **scoring})
+
+    def _explained_by(self, method: Attribution) -> dict[str, Any]:
+        identity = {"source": self.job.source.identity(), "method": fingerprint(method)}
+        if method.backgrounds is not None:
+            identity |= {"pool": self.job.images.pool_digest, "seed": self.job.settings.seed}
+        return identity
+
+    def open(self, kind: str, name: str, identity: dict[str, Any], count: int | None = None) -> ShardSet:
+        """The set of a kind with this identity: one array and one fact an image, or an item of count."""
+        images = len(self.job.images.records) if count is None else count
+        key = identity | {"arithmetic": ARITHMETIC}
+        return self.job.open_set(kind, name, key, images, self.job.settings.store.shard_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,16 +103,22 @@ class Job:
     label_policy: LabelPolicy
     fill: Fill
     evaluation: "Evaluation"
-    keys: Keys
+    # of a kind, a name, an identity, a count of items and of those a shard: ShardSet.open of the cache's folder, or
+    # ShardSet.peek where nothing may be written
+    open_set: Callable[[str, str, Mapping[str, Any], int, int], ShardSet]
     pool: Callable[[View, bool], Replacements]  # replacement images in a view, randomly cropped or not
     make_trainer: Callable[..., Trainer]
     device: torch.device
     batch_size: int
 
     @property
+    def keys(self) -> Keys:
+        return Keys(self)
+
+    @cached_property
     def maps(self) -> ShardSet:
         """The source's maps of whole images."""
-        return self.keys.maps
+        return self.keys.maps()
 
     @property
     def method_name(self) -> str:

@@ -21,7 +21,6 @@ from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError
 from harmonia.job.contract import Evaluation, Job
-from harmonia.job.keys import Keys
 from harmonia.job.settings import Settings
 from harmonia.models import load
 from harmonia.models.classifier import Classifier
@@ -59,15 +58,6 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
         spool_folder=cache_root / "spool",
         spool_limit_bytes=int(settings.store.spool_gb * 2**30),
     )
-    keys = Keys(
-        open_set=partial(open_set, cache_root),
-        settings=settings,
-        images=images,
-        source=source,
-        method=method,
-        fill=fill,
-        label_policy=label_policy,
-    )
 
     @cache
     def pool(view: View, random_crops: bool) -> Replacements:
@@ -84,7 +74,7 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
         label_policy=label_policy,
         fill=fill,
         evaluation=evaluation,
-        keys=keys,
+        open_set=partial(open_set, cache_root),
         pool=pool,
         make_trainer=make_trainer,
         device=device,

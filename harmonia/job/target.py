@@ -9,14 +9,12 @@ import torch
 from torch import Tensor
 
 from harmonia.attribution.passes import BatchSize, in_passes
-from harmonia.data.manifest import ImageSet
-from harmonia.data.replacements import Replacements
-from harmonia.data.view import View
 from harmonia.data.views import ViewBatch
 from harmonia.features.arms import Explanations, KeepArms, kept_area
-from harmonia.features.fill import Fill, compose
+from harmonia.features.fill import compose
 from harmonia.features.maps import UNREADABLE, pack
 from harmonia.job.completion import CountingModule
+from harmonia.job.contract import Job
 from harmonia.job.progress import ProgressBar
 from harmonia.models.classifier import Classifier, refuse_non_finite
 from harmonia.shapes import Images, Logits
@@ -92,24 +90,14 @@ class FeatureTarget(Target):
 
     def __init__(
         self,
+        job: Job,
         classifier: Classifier,
-        batch_size: int,
-        progress: ProgressBar,
-        *,
         arms: KeepArms,
-        fill: Fill,
-        source_view: View,
         explanations: Callable[[list[int]], Explanations],
-        images: ImageSet,
-        replacements: Callable[[], Replacements],
+        progress: ProgressBar,
     ):
-        super().__init__(classifier, batch_size, progress)
-        self._arms = arms
-        self._fill = fill
-        self._source_view = source_view
-        self._explanations = explanations
-        self._images = images
-        self._replacements = replacements
+        super().__init__(classifier, job.batch_size, progress)
+        self._job, self._arms, self._explanations = job, arms, explanations
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[Tensor, Logits, Tensor]:
         """Of the readable images of a batch: positions in the data set, logits (B, A, K), kept area (B, A).
@@ -128,24 +116,23 @@ class FeatureTarget(Target):
         indices = batch.indices[part].tolist()
         view, device = self.classifier.view, self.device
         images_B3HW = batch.pixels[part].to(device).float() / 255
-        source_boxes = torch.tensor(
-            [self._source_view.box(*size) for size in batch.sizes[part].tolist()], device=device
-        )
+        source_view = self._job.source.view
+        source_boxes = torch.tensor([source_view.box(*size) for size in batch.sizes[part].tolist()], device=device)
         explanations = self._explanations(indices)
-        keep_BAHW = self._arms.weights(
-            explanations.to(device),
-            source_boxes,
-            batch.boxes[part].to(device),
-            self._source_view.size,
-            view.size,
-        )
+        boxes = batch.boxes[part].to(device)
+        keep_BAHW = self._arms.weights(explanations.to(device), source_boxes, boxes, source_view.size, view.size)
         areas_BA = kept_area(keep_BAHW).cpu()
         logits_BAK = torch.full((*areas_BA.shape, len(self.classifier.classes)), torch.nan)
-        another = cache(lambda: self._replacements().stand_ins(self._images, indices, explanations.explained, device))
+
+        @cache
+        def another() -> Images:
+            pool = self._job.pool(view, False)
+            return pool.stand_ins(self._job.images, indices, explanations.explained, device)
+
         for arm, shows_image in enumerate(self._arms.show_image):
             keep_B1HW, present = keep_BAHW[:, arm, None], ~areas_BA[:, arm].isnan()
             if shows_image:
-                features = compose(images_B3HW, keep_B1HW, self._fill(images_B3HW, keep_B1HW, another))
+                features = compose(images_B3HW, keep_B1HW, self._job.fill(images_B3HW, keep_B1HW, another))
             else:
                 features = keep_B1HW.expand_as(images_B3HW)
             if present.any():

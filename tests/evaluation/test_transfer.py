@@ -108,13 +108,13 @@ def job(tmp_path):
         (tmp_path / folder).mkdir()
         identity = {"maps": maps.key, "fill": fill[0], "data": images.digest}
         keys = SimpleNamespace(
-            maps=maps,
+            maps=lambda: maps,
             predictions=lambda target: stored("predictions", target, {"data": images.digest}),
             features=lambda target, reading: stored("features", target, {**identity, **reading}),
         )
         named = {group: SimpleNamespace(name=group) for group in ("method", "evaluation")}
         named |= {"label": SimpleNamespace(name="predicted"), "fill": SimpleNamespace(name=fill[0])}
-        return Job(
+        return type("JobOfTheseSets", (Job,), {"keys": keys})(
             settings=SimpleNamespace(**named),  # pyright: ignore
             folder=tmp_path / folder,
             images=images,
@@ -125,7 +125,7 @@ def job(tmp_path):
             label_policy=predicted,
             fill=fill[1],
             evaluation=Transfer(),
-            keys=keys,  # pyright: ignore
+            open_set=None,  # pyright: ignore
             pool=None,  # pyright: ignore
             make_trainer=lambda **more: instantiate(TRAINER, **more, _convert_="all"),
             device=torch.device("cpu"),

@@ -1,5 +1,8 @@
 """Laws of a target: what goes through it, how often, and whose number is whose."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -87,11 +90,14 @@ def explanations(images: ImageSet, maps: torch.Tensor, indices: list[int], anoth
     )
 
 
-def features(images: ImageSet, maps: torch.Tensor, *, view=None, source_view=None, batch_size=32, fill=None, **more):
+def features(
+    images: ImageSet, maps, *, view=None, source_view=None, batch_size=32, fill=None, pool=None, arms=ARMS
+) -> FeatureTarget:
     view = view or view_of(16)
-    options = dict(arms=ARMS, fill=fill or Black(), source_view=source_view or view, images=images, replacements=None)
-    options |= dict(explanations=lambda indices: explanations(images, maps, indices))
-    return FeatureTarget(classifier_of(view), batch_size, Silence(), **(options | more))
+    source = SimpleNamespace(view=source_view or view)
+    job: Any = SimpleNamespace(source=source, images=images, batch_size=batch_size, fill=fill or Black())
+    job.pool = lambda view, random_crops: pool
+    return FeatureTarget(job, classifier_of(view), arms, lambda indices: explanations(images, maps, indices), Silence())
 
 
 # --- whole images -------------------------------------------------------------------------------
@@ -242,7 +248,7 @@ def test_the_other_image_is_one_of_another_class_and_the_same_for_every_arm(imag
     view = view_of(16)
     pool = Replacements(images.pool, view, 0)
     arms = KeepArms(lambda maps: torch.zeros_like(maps), ())
-    module = features(images, torch.zeros(7, 4, 4), fill=AnotherImage(), replacements=lambda: pool, arms=arms)
+    module = features(images, torch.zeros(7, 4, 4), fill=AnotherImage(), pool=pool, arms=arms)
     positions, logits, _ = module.predict_step(batch_of(images, view), 0)
     colours = 10 * (pool.pixels.float() / 255).mean((2, 3))
     readable = [record for index, record in enumerate(images.pool) if index != BROKEN]
@@ -251,7 +257,7 @@ def test_the_other_image_is_one_of_another_class_and_the_same_for_every_arm(imag
         torch.testing.assert_close(colours[shown], seen, atol=1e-4, rtol=0)
         assert readable[shown].class_name != images.records[position].class_name
     twice = KeepArms(lambda maps: torch.zeros_like(maps), (0.5,))
-    module = features(images, torch.zeros(7, 4, 4), fill=AnotherImage(), replacements=lambda: pool, arms=twice)
+    module = features(images, torch.zeros(7, 4, 4), fill=AnotherImage(), pool=pool, arms=twice)
     _, both, _ = module.predict_step(batch_of(images, view, [0, 1]), 0)
     torch.testing.assert_close(both[:, 0], logits[:2, 0])
 

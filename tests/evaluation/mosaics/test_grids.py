@@ -13,7 +13,7 @@ from harmonia.attribution.gradient_shap import GradientSHAP
 from harmonia.data.manifest import ImageRecord
 from harmonia.errors import InputError
 from harmonia.evaluation.mosaics.grids import draw_grids
-from harmonia.job.keys import Keys
+from harmonia.job.contract import Keys
 
 LABELS = [f"c{index % 5}" for index in range(60)]
 KEYS = np.arange(60, dtype=np.uint64) * 977
@@ -78,7 +78,8 @@ def test_maps_of_mosaics_are_kept_by_the_pool_and_the_seed_where_a_method_draws_
         source = SimpleNamespace(name="net", identity=dict)
         options = {"settings": settings, "images": images, "source": source, "method": method, "fill": None}
         options["label_policy"] = None
-        keys: Any = Keys(open_set=lambda kind, name, identity, *sizes: identity, **options)
+        job: Any = SimpleNamespace(open_set=lambda kind, name, identity, *sizes: identity, **options)
+        keys: Any = Keys(job)
         return keys.mosaics(method, "gridpg", {"grids": "g"}, 8)
 
     drawing, plain = GradientSHAP(), GradCAM()
