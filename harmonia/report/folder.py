@@ -11,14 +11,16 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 from harmonia.errors import InputError
-from harmonia.store.files import Disk, disk_errors, locked, write_text
+from harmonia.store.files import Disk, disk_errors, locked, move_into_place, write_text
 
 log = logging.getLogger(__name__)
 MARK = ".harmonia-report"
+_move = partial(move_into_place, lasting=False)
 _DISK = Disk("a report's folder", "out=FOLDER")
 _UNMARKED = {"page/data/index.js": b"harmonia.receive(", "page/files.json": b'{\n "tables": ['}  # of earlier versions
 
@@ -69,7 +71,7 @@ def _end_what_was_killed(folder: Path, new: Path, old: Path) -> None:
         if not _is_folder(left) or (own_names(left) is None and not all(MARK in name for name in os.listdir(left))):
             raise InputError(f"{left} must be what a killed report has left, got something else; move it away")
     if old.exists() and own_names(old) is not None and _is_empty(folder):
-        os.rename(old, folder)
+        _move(old, folder)
     elif old.exists():
         _carry(old, folder)
     if new.exists():
@@ -106,15 +108,15 @@ def _swap(folder: Path, new: Path, old: Path) -> None:
         if not _is_empty(folder):
             numbered = (folder.with_name(f"{folder.name}.earlier{number or ''}") for number in count())
             aside = next(path for path in numbered if not os.path.lexists(path))
-            os.rename(folder, aside)
+            _move(folder, aside)
             log.warning("a report of an earlier version of harmonia is kept in %s", aside)
-        os.rename(new, folder)
+        _move(new, folder)
         return
     for name in _foreign(folder, own):
         if os.path.lexists(new / name):
             raise InputError(f"out must leave the report its names, got a foreign {name!r} in {folder}; move it away")
-    os.rename(folder, old)
-    os.rename(new, folder)
+    _move(folder, old)
+    _move(new, folder)
     _carry(old, folder)
 
 
@@ -126,7 +128,7 @@ def _carry(old: Path, folder: Path) -> None:
                 f"{folder / name} must make place for {old / name}, which is not a report's; move one away"
             )
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        os.rename(old / name, folder / name)
+        _move(old / name, folder / name)
     _remove(old)
 
 

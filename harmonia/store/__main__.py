@@ -116,34 +116,28 @@ def prune(options: argparse.Namespace) -> int:
 
 
 def _prune_set(folder: Path, options: argparse.Namespace) -> None:
-    def say(path: Path, reason: str) -> None:
+    def remove(path: Path, reason: str, *parts: Path) -> None:
         print(f"{'would remove' if options.dry_run else 'removed'} {path}: {reason}")
-
-    def remove(*paths: Path) -> None:
-        for path in () if options.dry_run else paths:
-            with disk_errors(path):
-                (path.rmdir if path.is_dir() else path.unlink)()
+        for part in () if options.dry_run else parts or (path,):
+            with disk_errors(part):
+                (part.rmdir if part.is_dir() else part.unlink)()
 
     stored, damage = _stored(folder)
     if stored is None and not _of_another_version(folder):
         print(f"kept {folder}: {damage}")
         return
     own, foreign = _contents(folder)
+    for path in foreign:
+        print(f"left alone {path}: harmonia did not write it")
     reason = _unwanted(folder, options) or damage
     if not reason and not any(SHARD.fullmatch(path.name) for path in own) and _idle_s(folder) > _EMPTY_S:
         reason = "it holds no shard, and no process works on it"
-    for path in foreign:
-        print(f"left alone {path}: harmonia did not write it")
-    if reason:
-        say(folder, reason)
-        remove(*own)
-        if not foreign:
-            remove(folder / "locks", folder)
+    if stored is None or reason:
+        remove(folder, reason, *own, *([] if foreign else [folder / "locks", folder]))
         return
     for path in own:
         if _TEMPORARY.fullmatch(path.name) or path.match("locks/worker-*"):
-            say(path, "left by a process that died")
-            remove(path)
+            remove(path, "left by a process that died")
     sound = 0
     for shard in _shards_on_disk(stored):
         try:
@@ -151,11 +145,9 @@ def _prune_set(folder: Path, options: argparse.Namespace) -> None:
             sound += 1
         except CorruptShard as error:
             if error.path in own:
-                say(error.path, error.reason)
-                remove(error.path)
+                remove(error.path, error.reason)
     if sound < stored.num_shards and folder / INDEX in own:
-        say(folder / INDEX, "its set is incomplete")
-        remove(folder / INDEX)
+        remove(folder / INDEX, "its set is incomplete")
 
 
 def _contents(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -162,13 +162,13 @@ def test_a_job_takes_no_locks_through_a_link(tmp_path):
 
 
 def test_a_set_that_cannot_be_pruned_costs_no_other(tmp_path, capsys):
-    stuck, other = (open_set(tmp_path, name=name, identity={"n": name}) for name in ("a", "b"))
+    stuck, sound = (open_set(tmp_path, name=name, identity={"n": name}) for name in ("a", "b"))
     shutil.rmtree(stuck.folder / "locks")
     (stuck.folder / "locks").write_text("no folder")
     assert prune(tmp_path, "--older-than", "0") == 1
     assert f"{stuck.folder / 'locks'}: " in capsys.readouterr().out
     assert stuck.folder.exists()
-    assert not other.folder.exists()
+    assert not sound.folder.exists()
 
 
 def test_a_pipe_in_place_of_a_shard_ends_no_job(stored):
