@@ -81,7 +81,7 @@ def loaded(group, option):
     def merged(name):
         own = OmegaConf.load(CONF / group / f"{name}.yaml")
         refined = [one for one in own.pop("defaults", []) if one != "_self_"]
-        return OmegaConf.merge(*map(merged, refined), own, {"arch": "x"} if "arch" in own else {})
+        return OmegaConf.merge(*map(merged, refined), own, {"arch": "x"} if name == "timm" else {})
 
     root = {"seed": 0, "layer": "auto", "crop_pct": None, "paths": {"cache": "c", "weights": None}}
     return OmegaConf.to_container(OmegaConf.create({**root, group: merged(option)}), resolve=True)[group]
@@ -95,12 +95,12 @@ def attempt(group, options):
         usual = {"crop_pct": 0.9, "crop_mode": "center", "interpolation": "bicubic", "mean": half, "std": half}
         return View(size=size, **usual | asked)
     options = {name: value for name, value in options.items() if name != "name"}
-    made = Group(group, "m", options)
+    chosen = Group(group, "m", options)
     if group == "trainer":
-        return _device(partial(made.build), options["devices"])
+        return _device(partial(chosen.build), options["devices"])
     if group == "label":
-        return made.function()
-    return check("data", options) if group == "data" else made.build()
+        return chosen.function()
+    return check("data", options) if group == "data" else chosen.build()
 
 
 def refused(work):

@@ -54,7 +54,7 @@ def test_a_lock_has_one_holder_and_is_free_after_the_block_or_death(tmp_path):
 
 
 def test_who_waits_for_a_lock_says_for_whom_again_and_again_and_gets_it(tmp_path, monkeypatch):
-    said, release, held_elsewhere = [], threading.Event(), threading.Event()
+    lines, release, held_elsewhere = [], threading.Event(), threading.Event()
 
     def hold():
         with locked(tmp_path / "lock"):
@@ -62,8 +62,8 @@ def test_who_waits_for_a_lock_says_for_whom_again_and_again_and_gets_it(tmp_path
             release.wait(60)
 
     def say(text, *words):
-        said.append(text % words)
-        if len(said) == 3:
+        lines.append(text % words)
+        if len(lines) == 3:
             release.set()
 
     monkeypatch.setattr(files, "PATIENCE_S", 0)
@@ -76,10 +76,10 @@ def test_who_waits_for_a_lock_says_for_whom_again_and_again_and_gets_it(tmp_path
         assert held
     thread.join()
     own = rf"waiting for process {os.getpid()} on \S+ since \d{{4}}-\S+, which holds {tmp_path}/lock"
-    assert all(re.fullmatch(own, line) for line in said)
-    said.clear()
+    assert all(re.fullmatch(own, line) for line in lines)
+    lines.clear()
     with locked(tmp_path / "lock", wait=True):
-        assert said == []
+        assert lines == []
 
 
 def test_a_stopped_holder_is_told_apart_from_one_at_work(tmp_path):
