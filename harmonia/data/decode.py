@@ -3,12 +3,19 @@
 Ordinary files decode to the bytes timm gets from PIL's convert("RGB"). Two kinds differ on purpose:
 a picture with an EXIF orientation is turned upright, and 16-bit or float grayscale is scaled where
 PIL would clip it to white.
+
+A file of more than 512 MiB, a picture of more than 179 million pixels (PIL's limit) and one more than 100 times as long
+as it is wide count as unreadable: a strip would be resized to a hundred times what a network sees of it.
 """
 
+import errno
 import hashlib
 import io
+import os
+import stat
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -17,6 +24,9 @@ from harmonia.errors import InputError, one_line
 
 # the listed suffixes only: others would hand a file to external programs (EPS to Ghostscript)
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+
+MOST_BYTES = 2**29  # 8-bit RGB of as many pixels as PIL takes
+MOST_RATIO = 100
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -44,7 +54,8 @@ def open_rgb(path: str | Path, digest: str = "") -> Image.Image:
     InputError, also where unreadable images are skipped: maps are kept under digests, and would be of another picture.
     """
     try:
-        content = Path(path).read_bytes()  # once: what is hashed is what is decoded
+        with open_file(path) as file:
+            content = file.read()  # once: what is hashed is what is decoded
     except OSError as error:
         raise _unreadable(path, error) from error
     if digest and hashlib.sha256(content).hexdigest() != digest:
@@ -54,6 +65,8 @@ def open_rgb(path: str | Path, digest: str = "") -> Image.Image:
         )
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            if max(image.size) > MOST_RATIO * min(image.size):
+                raise ValueError(f"it is {image.width} x {image.height}, more than {MOST_RATIO} times as long as wide")
             image.load()
             orientation = _orientation(image)
             rgb = (_eight_bit(image) if image.mode[0] in "IF" else image).convert("RGB")
@@ -61,6 +74,16 @@ def open_rgb(path: str | Path, digest: str = "") -> Image.Image:
     except Exception as error:
         raise _unreadable(path, error) from error
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+def open_file(path: str | Path) -> BinaryIO:
+    """An image's file; OSError also where it is a pipe or a device, or too large to be one."""
+    facts = os.stat(path)
+    if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):  # opening a folder says so itself
+        raise OSError(errno.EINVAL, "it is no file")
+    if facts.st_size > MOST_BYTES:
+        raise OSError(errno.EFBIG, f"it has {facts.st_size} bytes, more than {MOST_BYTES}")
+    return open(path, "rb")
 
 
 def _unreadable(path: str | Path, error: Exception) -> UnreadableImage:
@@ -82,9 +105,12 @@ def _orientation(image: Image.Image) -> int:
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Grayscale of more than 8 bits; integers count to 65535, floats to 1 or else to 255."""
-    values = np.asarray(image).astype(np.float64)
-    low, high = values.min(), values.max()
+    values = np.asarray(image)
+    low, high = float(values.min()), float(values.max())
     full = 65535 if image.mode[0] == "I" else 1 if high <= 1 else 255
     if not 0 <= low <= high <= full:  # also refuses NaN
         raise ValueError(f"its gray values lie in {low:g}..{high:g}, outside 0..{full}")
-    return Image.fromarray(np.rint(values * (255 / full)).astype(np.uint8))
+    scaled = np.empty(values.shape, np.uint8)
+    for row, of_row in zip(scaled, values, strict=True):  # float64 of a large picture would take gigabytes
+        row[:] = np.rint(of_row.astype(np.float64) * (255 / full))
+    return Image.fromarray(scaled)

@@ -15,6 +15,7 @@ from typing import Annotated
 import numpy as np
 
 from harmonia.data.boxes import Boxes, read_boxes
+from harmonia.data.decode import open_file
 from harmonia.draws import counter_hash, image_key
 from harmonia.errors import InputError, Within
 
@@ -210,7 +211,8 @@ def _image_files(folder: Path) -> list[Path]:
 
 def _file_digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with open_file(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
 

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from PIL import Image, ImageFile
 
 from harmonia.data import decode
 from harmonia.data.decode import UnreadableImage, open_rgb
+from harmonia.data.manifest import ImageRecord, add_digests
 from harmonia.errors import InputError
 
 
@@ -161,6 +163,38 @@ def test_decompression_bomb_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(UnreadableImage, match="10000 pixels"):
         open_rgb(tmp_path / "x.png")
+
+
+def strip(path: Path) -> None:
+    Image.new("L", (25_000, 1)).save(path)
+
+
+def sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(10 * 2**30)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (strip, "it is 25000 x 1, more than 100 times as long as wide"),
+        (sparse, "it has 10737418240 bytes, more than 536870912"),
+        (os.mkfifo, "it is no file"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is no file"),
+    ],
+)
+def test_what_would_take_all_memory_or_time_is_unreadable(tmp_path, make, reason):
+    make(tmp_path / "x.png")
+    with pytest.raises(UnreadableImage, match=f"x.png cannot be read: {reason}; replace the file or remove it"):
+        open_rgb(tmp_path / "x.png")
+    (record,) = add_digests([ImageRecord("x", tmp_path / "x.png", "a", "")])
+    assert bool(record.digest) == (make is strip)
+
+
+def test_a_picture_just_long_enough_is_read(tmp_path):
+    for size in ((100, 1), (3, 300)):
+        Image.new("L", size, 9).save(tmp_path / "x.png")
+        assert open_rgb(tmp_path / "x.png").size == size
 
 
 @pytest.mark.slow
