@@ -98,7 +98,7 @@ def keyword_arguments(words: Sequence[str], keys: Sequence[str], module: str) ->
             raise InputError(f"argument {key} must have a value, got {word!r}; write {key}=VALUE")
         if key in arguments:
             raise InputError(f"argument {key} must be given once, got {word!r} too; leave one out")
-        arguments[key] = value
+        arguments[key] = os.path.expanduser(value)
     if "run" not in arguments:
         raise InputError("argument run must be given, got none; write run=multirun_outputs/<...>")
     return arguments
@@ -123,6 +123,12 @@ def quote_true(words: list[str]) -> list[str]:
     """``label=true`` as Hydra must see it: bare, it reads a boolean, which is no option's name."""
     bare = re.compile(r"(?<=[=,\[])true(?=[,\]]|$)")
     return [bare.sub("'true'", word) if word.startswith("label=") else word for word in words]
+
+
+def at_home(words: list[str]) -> list[str]:
+    """``KEY=~/FOLDER`` with the home folder's path: a shell leaves it as it is, and Hydra's grammar has no ~ there."""
+    home = os.path.expanduser("~").replace("\\", "\\\\")
+    return [re.sub(r"(?<=[=,\[])~(?=[/,\]]|$)", home, word) for word in words]
 
 
 def sweep_first(words: list[str]) -> list[str]:

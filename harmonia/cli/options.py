@@ -174,6 +174,8 @@ def _is_object(value: Any) -> bool:
 
 
 def _fits(annotation: Any, value: Any) -> bool:
+    if Path in _members(annotation) and isinstance(value, str) and (not value or "\0" in value):
+        return False
     return any(_fits_one(member, value) for member in _members(annotation))
 
 

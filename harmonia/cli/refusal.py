@@ -81,6 +81,8 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str 
             reason = str(cause.message).splitlines()[0]
             rule = "must follow Hydra's grammar, KEY=VALUE or GROUP=OPTION, lists as [a,b]"
             return f"""{cause.override!r} {rule}: {reason}; quote the rest: KEY="'VALUE'\""""
+        if isinstance(cause, ValueError) and "integer string conversion" in str(cause):
+            return "a number on the command line must have at most 4300 digits, got more; write a smaller one"
         if isinstance(cause, ValueError) and str(cause).startswith(_MISUSED):
             named = _no_option(words, conf) if str(cause).startswith(_NO_OPTION) else None
             return named or _one_line(str(cause))

@@ -12,6 +12,7 @@ from harmonia.data.manifest import (
     ImageSet,
     Limit,
     PoolSize,
+    entries,
     find_flat_images,
     find_images,
     image_set,
@@ -68,7 +69,7 @@ def find_pool(pool: Path, root: Path, mapping: dict[str, str] | None = None) -> 
 
     Folders that mapping lacks are no error here: a pool may hold classes the data does not.
     """
-    if not pool.is_dir():
+    if not os.path.isdir(pool):
         raise InputError(f"pool folder {pool} does not exist; set data.pool=PATH to a folder of images")
     if not _own_class_folders(pool) and subfolders(pool / "train"):
         pool = pool / "train"
@@ -154,7 +155,7 @@ def _split_folder(root: Path, split: str | None) -> Path:
 def _own_class_folders(root: Path) -> bool:
     """Whether root holds class folders beside its splits: folders with images directly in them."""
     candidates = [child for child in subfolders(root) if child.name not in _SPLITS]
-    return any(is_image_file(path) for child in candidates for path in child.iterdir())
+    return any(is_image_file(path) for child in candidates for path in entries(child))
 
 
 def _prefix(images: Path, root: Path) -> str:

@@ -94,10 +94,21 @@ def image_set(
     """The images selected of those listed and a pool chosen of the candidates, hashed; boxes: a CSV file."""
     records = add_digests(select(listed, per_class, limit))
     pool = add_digests(choose_pool(candidates, pool_size, seed))
+    _warn_of_copies(name, records)
     if boxes is None:
         return ImageSet(name, records, pool)
     of_listed = read_boxes(boxes, {record.image_id: record.path for record in listed})
     return ImageSet(name, records, pool, of_listed.of(record.image_id for record in records))
+
+
+def _warn_of_copies(name: str, records: Sequence[ImageRecord]) -> None:
+    """Of images whose bytes another class has, too: one of the labels is wrong."""
+    classes: dict[str, set[str | None]] = {}
+    for record in records:
+        classes.setdefault(record.digest, set()).add(record.class_name)
+    copies = [record.image_id for record in records if record.digest and len(classes[record.digest]) > 1]
+    if copies:
+        logger.warning("%s: %d images lie in several classes, the same bytes, first %s", name, len(copies), copies[0])
 
 
 def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) -> tuple[ImageRecord, ...]:
@@ -106,8 +117,9 @@ def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) ->
     class_names turns a folder's name into a class. Empty and broken files are listed too: leaving
     them out would renumber the others silently.
     """
-    if not folder.is_dir():
-        raise InputError(f"image folder {folder} does not exist; set data.root=PATH to a folder of class folders")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        lacks = "cannot be read" if os.path.exists(folder) else "does not exist"
+        raise InputError(f"image folder {folder} {lacks}; set data.root=PATH to a folder of class folders")
     class_folders = subfolders(folder)
     if not class_folders:
         raise InputError(
@@ -115,13 +127,23 @@ def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) ->
             "move the images of each class into a folder of its own"
         )
     records = []
+    unreadable: list[str] = []
+    links = [str(path) for path in entries(folder) if path.is_symlink() and not os.path.exists(path)]
     for class_folder in class_folders:
         # bytes that are not UTF-8 are escaped: Parquet takes no others
         class_name = class_names(class_folder.name.encode("utf-8", "backslashreplace").decode())
-        paths = _image_files(class_folder)
+        paths = _image_files(class_folder, unreadable, links)
         if not paths:
             logger.warning("class folder %s holds no image", class_folder)
         records += [_record(path, folder, prefix, class_name) for path in paths]
+    passed_over = {
+        "class folders are links, which are followed": [path for path in class_folders if path.is_symlink()],
+        "links lead nowhere or to folders below a class folder, and are not followed": links,
+        "folders cannot be read": unreadable,
+    }
+    for what, paths in passed_over.items():
+        if paths:
+            logger.warning("%s: %d %s, first %s", folder, len(paths), what, paths[0])
     if not records:
         raise InputError(
             f"image folder {folder} must hold images in its class folders, got none; "
@@ -132,22 +154,28 @@ def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) ->
 
 def find_flat_images(folder: Path, prefix: str) -> tuple[ImageRecord, ...]:
     """The images lying directly in a folder, unlabelled and not hashed, sorted by image_id."""
-    return _by_id(_record(path, folder, prefix, None) for path in folder.iterdir() if is_image_file(path))
+    return _by_id(_record(path, folder, prefix, None) for path in entries(folder) if is_image_file(path))
 
 
 def subfolders(folder: Path) -> list[Path]:
     """The folders in a folder that are not hidden, sorted by name; none where there is no folder."""
-    if not folder.is_dir():
+    return [child for child in entries(folder) if os.path.isdir(child) and not child.name.startswith(".")]
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted; nothing where there is none or it cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
         return []
-    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether the name promises an image; the content is not looked at."""
-    if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
-        return False
-    # a dangling link (git-annex, a moved disk) is a missing image, to be reported and not passed over
-    return path.is_file() or (path.is_symlink() and not path.exists())
+    """Whether the name promises an image, and it is no folder; the content is not looked at.
+
+    A dangling link (git-annex, a moved disk) and a pipe are unreadable images, to be reported and not passed over.
+    """
+    return not path.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES and not os.path.isdir(path)
 
 
 def add_digests(records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
@@ -201,10 +229,12 @@ def _record(path: Path, folder: Path, prefix: str, class_name: str | None) -> Im
     return ImageRecord(prefix + path.relative_to(folder).as_posix(), path, class_name, digest="")
 
 
-def _image_files(folder: Path) -> list[Path]:
+def _image_files(folder: Path, unreadable: list[str], links: list[str]) -> list[Path]:
+    """Of the folder and those in it; folders that are not looked into are added to the two lists."""
     paths = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(error.filename)):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        links += [path for name in folders if os.path.islink(path := os.path.join(parent, name))]
         paths += [Path(parent, name) for name in names if is_image_file(Path(parent, name))]
     return paths
 

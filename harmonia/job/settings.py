@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
@@ -22,9 +23,9 @@ class Smooth:
 
 @dataclass(frozen=True)
 class Paths:
-    cache: str  # the store, downloads, decoded images
-    job: str  # the job's folder
-    weights: str | None
+    cache: str | Path  # the store, downloads, decoded images
+    job: str | Path  # the job's folder
+    weights: str | Path | None
 
 
 @dataclass(frozen=True)

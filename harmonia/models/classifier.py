@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -30,10 +31,10 @@ class ModelSpec:
     name: str
     arch: str  # a timm model name, with its tag for hub weights
     family: str
-    weights: str = "hub"
-    weights_folder: str | None = None  # looked into before the hub
+    weights: str | Path = "hub"
+    weights_folder: str | Path | None = None  # looked into before the hub
     names_in_order: bool = False  # the file holds timm's tensors in timm's order under other names
-    classes: str | None = None  # text file, one class name a line; default: ImageNet-1k's WordNet ids
+    classes: str | Path | None = None  # text file, one class name a line; default: ImageNet-1k's WordNet ids
     input_size: Annotated[int | None, Within(1, 2048)] = None
     crop_pct: CropPct = None
     crop_mode: CropMode | None = None

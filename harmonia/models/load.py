@@ -30,7 +30,7 @@ def load(spec: ModelSpec, seed: int = 0, precision: str = "32-true") -> Classifi
     if spec.weights == "random":
         network, digest = _random(arch, spec, seed), f"random-{seed}"
     else:
-        path = weights_file.find_weights(spec.weights, spec.name, arch, spec.weights_folder)
+        path = weights_file.find_weights(str(spec.weights), spec.name, arch, spec.weights_folder)
         network, digest = _pretrained(arch, spec, path), weights_file.digest(path)
     view = _view(network, spec)
     classes = _classes(spec, cast(int, network.num_classes))

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
-def find_weights(weights: str, name: str, arch: str, folder: str | None = None) -> Path:
+def find_weights(weights: str, name: str, arch: str, folder: str | Path | None = None) -> Path:
     """The file that holds the weights; downloads only for ``hub``, and only what folder and hub cache lack."""
     if weights == "hub":
         return _file_in(folder, arch) or _hub_file(name, arch)
@@ -43,7 +43,7 @@ def find_weights(weights: str, name: str, arch: str, folder: str | None = None) 
     return path
 
 
-def _file_in(folder: str | None, arch: str) -> Path | None:
+def _file_in(folder: str | Path | None, arch: str) -> Path | None:
     if folder is None:
         return None
     root = Path(folder).expanduser()

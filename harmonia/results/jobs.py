@@ -1,6 +1,7 @@
 """The folders of jobs below a folder, finished or not, and which options tell one job from another."""
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from harmonia.store.guarded import MOST_JSON, is_there, read_first_line, read_js
 # what jobs left before they recorded their files: rows of one of these names, and what stood beside them
 EARLY_ROWS = (ROWS, LOCALISATION, SCORES)
 EARLY_FILES = (*EARLY_ROWS, REPRESENTATIONS, MAPS, AGGATT, MOSAICS)
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -118,14 +121,20 @@ def find_jobs(folder: str | Path) -> list[JobFolder]:
 
 
 def job_folders(folder: str | Path) -> Iterator[Path]:
-    """Of all of them, in no order."""
-    for path, folders, files in os.walk(folder):
+    """Of all of them, and folders that cannot be read and may be some, in no order."""
+    unreadable: list[OSError] = []
+    links: list[str] = []
+    for path, folders, files in os.walk(folder, onerror=unreadable.append):
         if CONFIG in files or is_there(Path(path), _HYDRAS):
             yield Path(path)
             folders.clear()  # W&B keeps a config.yaml of its own inside a job
         else:
             # a report's W&B run, unless it was kept offline, has a config.yaml of its own
             folders[:] = [name for name in folders if not name.startswith(".") and name != "wandb"]
+            links += [below for name in folders if os.path.islink(below := os.path.join(path, name))]
+    yield from (Path(error.filename) for error in unreadable if not isinstance(error, FileNotFoundError))
+    if links:
+        log.warning("%s: %d folders are links, which are not followed, first %s", folder, len(links), links[0])
 
 
 def _by_number(text: str) -> list[tuple[int, str]]:

@@ -241,6 +241,12 @@ def _label(part: object) -> str:
     return "" if part is None else str(part)
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must be a folder's path, got none")
+    return Path(text).expanduser()
+
+
 def _days(text: str) -> float:
     days = float(text)
     if not days >= 0:
@@ -253,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="list|verify|prune")
     for name, run in (("list", list_sets), ("verify", verify), ("prune", prune)):
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
-        command.add_argument("--cache", type=Path, default=default_cache(), help="default: %(default)s")
+        command.add_argument("--cache", type=_folder, default=default_cache(), help="default: %(default)s")
         command.set_defaults(run=run)
         if run is prune:
             command.add_argument("--older-than", type=_days, metavar="DAYS", help="sets nothing was written to since")

@@ -8,7 +8,7 @@ import sys
 import pytest
 from paths import REPOSITORY
 
-from harmonia.cli.entry import exit_code, input_error, keyword_arguments
+from harmonia.cli.entry import at_home, exit_code, input_error, keyword_arguments
 from harmonia.errors import InputError
 
 COMMANDS = ("harmonia.plan", "harmonia.report", "harmonia.dashboard", "harmonia.store", "harmonia.run")
@@ -92,3 +92,16 @@ def test_one_module_ends_every_command():
     # Ray lets nothing but a KeyboardInterrupt out of ray.get
     assert owners["KeyboardInterrupt"] == owners["signal.signal"] == {"cli/entry.py", "job/ray_launcher.py"}
     assert owners["sys.exit"] == set()
+
+
+def test_a_tilde_is_the_home_folder_wherever_a_value_begins(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    words = ["data.root=~/a,~/b", "paths.cache=~", "x=[~/a,~]", "~logger", "name=a~b", "name=~bob/a"]
+    assert at_home(words) == [
+        "data.root=/home/ada/a,/home/ada/b",
+        "paths.cache=/home/ada",
+        "x=[/home/ada/a,/home/ada]",
+        *words[3:],
+    ]
+    given = keyword_arguments(["run=~/runs", "out=~"], ["run", "out"], "harmonia.report")
+    assert given == {"run": "/home/ada/runs", "out": "/home/ada"}

@@ -1,11 +1,13 @@
+import errno
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from harmonia.data.folder import folder, read_class_map
-from harmonia.data.manifest import ImageSet
+from harmonia.data.folder import folder, own_class_name, read_class_map
+from harmonia.data.manifest import ImageSet, find_images
 from harmonia.errors import InputError
 
 
@@ -138,3 +140,48 @@ def test_boxed_split_of_real_images_has_the_ids_of_its_box_table(shared_data):
     assert len(images.records) == 20
     assert set(ids(images.records)) < listed
     assert {image_id.split("/")[0] for image_id in ids(images.pool)} == {"train"}
+
+
+def test_links_and_unreadable_folders_are_counted_in_a_line_each(tmp_path, tree, monkeypatch, caplog):
+    root = tree(tmp_path / "root", {"a": 2, "b": 1, "b/shut": 1})
+    tree(tmp_path / "elsewhere", {"c": 1})
+    for link, place in (("c", "elsewhere/c"), ("gone", "nowhere"), ("a/below", "elsewhere")):
+        (root / link).symlink_to(tmp_path / place)
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("shut"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    records = find_images(root, own_class_name, "")
+    assert [record.image_id for record in records] == ["a/0.png", "a/1.png", "b/0.png", "c/0.png"]
+    assert caplog.messages == [
+        f"{root}: 1 class folders are links, which are followed, first {root}/c",
+        f"{root}: 2 links lead nowhere or to folders below a class folder, and are not followed, first {root}/gone",
+        f"{root}: 1 folders cannot be read, first {root}/b/shut",
+    ]
+
+
+def test_a_folder_that_cannot_be_listed_is_one_line(tmp_path, tree, monkeypatch):
+    root = tree(tmp_path / "root", {"a": 1})
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(InputError, match=f"image folder {root} cannot be read; set data.root"):
+        folder(root)
+
+
+def test_the_same_bytes_in_two_classes_are_counted_in_one_line(tmp_path, tree, caplog):
+    root = tree(tmp_path, {"a": 2, "b": 1, "c": 1})
+    shutil.copy(root / "a/1.png", root / "b/copy.png")
+    shutil.copy(root / "a/0.png", root / "a/copy.png")
+    folder(root)
+    assert [line for line in caplog.messages if "several" in line] == [
+        "folder: 2 images lie in several classes, the same bytes, first a/1.png"
+    ]
+
+
+def test_a_pipe_that_is_named_as_an_image_is_an_unreadable_image(tmp_path, tree):
+    root = tree(tmp_path, {"a": 1})
+    os.mkfifo(root / "a/pipe.png")
+    assert [record.digest == "" for record in folder(root).records] == [False, True]

@@ -1,6 +1,8 @@
 """Which jobs are finished, and which options tell them apart."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,23 @@ def test_a_job_of_a_version_that_recorded_no_files_is_finished_with_the_rows_of_
     assert job.finished
     assert job.rows_file == name
     assert job.started == ""
+
+
+def test_a_folder_that_cannot_be_read_is_an_unfinished_job_and_links_are_counted(tmp_path, monkeypatch, caplog):
+    for name in ("shut", "open"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("source: {name: e7}")
+    (tmp_path / "linked").symlink_to("open")
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("shut"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    (tmp_path / "shut" / "config.yaml").unlink()
+    jobs = {job.folder.name: job.error for job in find_jobs(tmp_path)}
+    assert jobs.keys() == {"open", "shut"}
+    assert "shut" in jobs["shut"]
+    assert caplog.messages == [f"{tmp_path}: 1 folders are links, which are not followed, first {tmp_path}/linked"]

@@ -232,3 +232,12 @@ def test_list_looks_at_the_shards_there_are_and_follows_no_link(tmp_path, store)
     (stored.folder / "away").symlink_to("/")
     (stored.folder / "shard-99999999999.safetensors").touch()
     assert "0/1000000000" in store("list", "--cache", tmp_path).stdout
+
+
+def test_the_cache_may_lie_in_the_home_folder_and_must_have_a_name(tmp_path, store, monkeypatch, capsys):
+    open_set(tmp_path / "cache")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "vit-ig" in store("list", "--cache", "~/cache").stdout
+    with pytest.raises(SystemExit, match="2"):
+        store("list", "--cache", "")
+    assert "must be a folder's path, got none" in capsys.readouterr().err
