@@ -25,7 +25,7 @@ from harmonia.errors import InputError, one_line
 # the listed suffixes only: others would hand a file to external programs (EPS to Ghostscript)
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 
-MOST_BYTES = 2**29  # 8-bit RGB of as many pixels as PIL takes
+MOST_IMAGE_BYTES = 2**29  # 8-bit RGB of as many pixels as PIL takes
 MOST_RATIO = 100
 
 _UPRIGHT = {
@@ -81,8 +81,8 @@ def open_file(path: str | Path) -> BinaryIO:
     facts = os.stat(path)
     if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):  # opening a folder says so itself
         raise OSError(errno.EINVAL, "it is no file")
-    if facts.st_size > MOST_BYTES:
-        raise OSError(errno.EFBIG, f"it has {facts.st_size} bytes, more than {MOST_BYTES}")
+    if facts.st_size > MOST_IMAGE_BYTES:
+        raise OSError(errno.EFBIG, f"it has {facts.st_size} bytes, more than {MOST_IMAGE_BYTES}")
     return open(path, "rb")
 
 

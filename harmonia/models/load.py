@@ -58,7 +58,7 @@ def _pretrained(arch: str, spec: ModelSpec, path: Path) -> nn.Module:
     if spec.names_in_order:
         state = weights_file.in_order(state, network.state_dict(), spec.name)
     head = state.get(f"{cast(dict, network.pretrained_cfg).get('classifier')}.weight")
-    if head is not None and len(head) != network.num_classes:
+    if head is not None and head.ndim and len(head) != network.num_classes:
         network = timm.create_model(arch, num_classes=len(head))
     weights_file.load_strictly(network, state, spec.name, path)
     return network

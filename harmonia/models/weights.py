@@ -106,7 +106,7 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
     """The state dict in a file; wrappers (state_dict, model, EMA) and ``module.`` prefixes are taken off."""
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            return safetensors.torch.load_file(path)  # plain tensors, whatever is in it
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     # weights_only refuses anything but tensors and plain containers, without running it; broken bytes raise
     # nearly anything: UnpicklingError, SafetensorError, EOFError, RuntimeError, IndexError
@@ -118,9 +118,21 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get(wrapper), dict):
             checkpoint = checkpoint[wrapper]
             break
-    if not isinstance(checkpoint, dict) or not all(isinstance(value, Tensor) for value in checkpoint.values()):
+    if not isinstance(checkpoint, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in checkpoint.items()
+    ):
         raise InputError(f"{name}: {path} must hold a state dict (name -> tensor); save model.state_dict()")
+    for key, value in checkpoint.items():
+        if (kind := _unusual(value)) is not None:
+            raise InputError(f"{name}: {path} must hold plain tensors, {key} is {kind}; save it dense, as float32")
     return clean_state_dict(checkpoint)
+
+
+def _unusual(tensor: Tensor) -> str | None:
+    """What no layer of timm's can take as it is; None of a plain tensor."""
+    if tensor.is_quantized or tensor.is_nested or tensor.device.type != "cpu":
+        return "quantised" if tensor.is_quantized else "nested" if tensor.is_nested else f"on {tensor.device}"
+    return None if tensor.layout is torch.strided else str(tensor.layout).removeprefix("torch.")
 
 
 def in_order(state: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -144,4 +156,20 @@ def load_strictly(network: torch.nn.Module, state: dict[str, Tensor], name: str,
             f"{len(unexpected)} unexpected, {len(misshapen)} of another shape (first: {example}); "
             "give the arch these weights were trained for"
         )
+    for key, value in expected.items():
+        given = state[key]
+        # torch would take bytes as they are, and of complex numbers the real part; counts may have been averaged
+        if value.is_floating_point() or given.is_complex():
+            fits = given.is_floating_point()
+        else:
+            fits = torch.equal(given, given.to(value.dtype).to(given.dtype))
+        if not fits:
+            raise InputError(
+                f"{name}: {path} must have numbers of the architecture's kind, {key} is {_kind(given)} for "
+                f"{_kind(value)}; give weights that are neither quantised nor of another kind of network"
+            )
     network.load_state_dict(state)
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

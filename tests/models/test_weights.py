@@ -100,6 +100,59 @@ def test_what_is_no_state_dict_is_refused(tmp_path, content):
     assert "must hold a state dict" in refusal(weights.read_weights, tmp_path / "x.pth", "m")
 
 
+# --- kinds --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("tensor", "kind"),
+    [
+        (lambda: torch.eye(2).to_sparse(), "sparse_coo"),
+        (lambda: torch.eye(2).to_sparse_csr(), "sparse_csr"),
+        (lambda: torch.quantize_per_tensor(torch.eye(2), 0.1, 0, torch.qint8), "quantised"),
+        (lambda: torch.eye(2, device="meta"), "on meta"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_a_tensor_that_is_not_plain_is_refused_by_its_name(tmp_path, tensor, kind):
+    torch.save({"conv.weight": tensor()}, tmp_path / "x.pth")
+    assert f"conv.weight is {kind};" in refusal(weights.read_weights, tmp_path / "x.pth", "m")
+
+
+def test_a_state_dict_has_names(tmp_path):
+    torch.save({0: torch.ones(1)}, tmp_path / "x.pth")
+    assert "must hold a state dict" in refusal(weights.read_weights, tmp_path / "x.pth", "m")
+
+
+def norm(**changes: torch.Tensor) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
+    network = torch.nn.BatchNorm2d(2)
+    return network, network.state_dict() | changes
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("weight", torch.ones(2, dtype=torch.int8), "int8 for float32"),
+        ("weight", torch.ones(2, dtype=torch.uint8), "uint8 for float32"),
+        ("weight", torch.ones(2, dtype=torch.bool), "bool for float32"),
+        ("weight", torch.ones(2) + 1j, "complex64 for float32"),
+        ("num_batches_tracked", torch.tensor(0.5), "float32 for int64"),
+        ("num_batches_tracked", torch.tensor(1j), "complex64 for int64"),
+    ],
+)
+def test_numbers_of_another_kind_are_refused_by_their_name(name, value, kind):
+    network, state = norm(**{name: value})
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    assert f"{name} is {kind};" in refusal(weights.load_strictly, network, state, "m", Path("w.pth"))
+    assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_and_averaged_counts_are_loaded(dtype):
+    network, state = norm(weight=torch.tensor([0.5, 2.0]).to(dtype), num_batches_tracked=torch.tensor(7.0))
+    weights.load_strictly(network, state, "m", Path("w.pth"))
+    assert (network.weight.tolist(), int(network.num_batches_tracked)) == ([0.5, 2.0], 7)
+
+
 # --- finding ------------------------------------------------------------------------------------
 
 
