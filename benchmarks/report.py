@@ -10,6 +10,7 @@ both leave it enough. Writing them is not counted.
 
 import argparse
 import cProfile
+import json
 import os
 import platform
 import pstats
@@ -20,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from memory import peak_mb
 
 from harmonia.report.write import write_report
@@ -74,7 +74,7 @@ def write_job(folder: Path, source: str, method: str, images: int, seed: int) ->
     folder.mkdir()
     models = {name: {"name": name, "family": SOURCES.get(name, "efficientnet")} for name in (source, *OTHERS)}
     config = {"source": models[source], "target": models, "method": {"name": method}, "data": {"name": "imagewoof"}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(json.dumps(config))
     generator = np.random.default_rng(seed)
     difficulty = np.random.default_rng(0).random(images)  # the same images for every job
     labels = np.array([f"n0208{number % 10:04}" for number in range(images)], dtype=object)

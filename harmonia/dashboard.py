@@ -31,7 +31,6 @@ ARGUMENTS = ("run", "arm", "report", "entity", "project", "save", "sections")
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     return keyword_command(_print_workspace, words, USAGE, ARGUMENTS, "harmonia.dashboard")
 
 

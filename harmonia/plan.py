@@ -20,7 +20,6 @@ from harmonia.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code, which exit_code explains."""
     words = sys.argv[1:] if argv is None else argv
     return exit_code(
         lambda: _plan(words),

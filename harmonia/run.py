@@ -31,7 +31,6 @@ def job(config: DictConfig) -> None:
 
 
 def main() -> int:
-    """The command line; returns the exit code, which exit_code explains."""
     # Hydra would print its own errors in several lines and end with 1; so they come here
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # Hydra builds launchers of the package hydra_plugins alone: the name that conf/hydra/launcher/ray.yaml gives ours

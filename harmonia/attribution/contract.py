@@ -62,11 +62,9 @@ class Request:
         return replace(self, pixels=self.pixels[rows], positions=self.positions[rows], image_keys=image_keys)
 
     def pass_size(self, size: int) -> int:
-        """Inputs of each pass, where so many go through the model at once."""
         return self.batch_size.pass_size(size, self.device, self.images_per_input)
 
     def whole_passes(self, size: int) -> int:
-        """``size``, rounded up to what its passes have room for."""
         return self.batch_size.whole_passes(size, self.device, self.images_per_input)
 
     def in_batches(self, compute: Callable[["Request"], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:

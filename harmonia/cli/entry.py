@@ -60,14 +60,12 @@ def exit_code(
 
 
 def _nobody_reads() -> bool:
-    """Whether the reader of our output has gone."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     return bool(poll.poll(0))
 
 
 def input_error(error: BaseException) -> str | None:
-    """The line of an InputError, None for any other."""
     return " ".join(str(error).split()) if isinstance(error, InputError) else None
 
 

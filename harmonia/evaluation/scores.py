@@ -38,7 +38,6 @@ class MapScores(Evaluation):
     metric: Metric
 
     def check(self, images: ImageSet) -> None:
-        """A metric that reads boxes needs images that come with some."""
         if reads_boxes(self.metric) and images.boxes is None:
             raise InputError(
                 "evaluation.metric needs boxes of the images, got none; give data.boxes=FILE, a CSV file with the "
@@ -46,7 +45,6 @@ class MapScores(Evaluation):
             )
 
     def stages(self, job: Job) -> Iterator[Stage]:
-        """The maps, then their scores."""
         yield map_stage(job)
         scoring = self._scoring(job)
         scores = job.keys.scores(scoring)
@@ -55,7 +53,6 @@ class MapScores(Evaluation):
         yield stored_stage("scores", title, scores, priced_by, partial(self._score, job, scores))
 
     def write(self, job: Job) -> dict[str, Any]:
-        """The rows, one an image and score."""
         write_scores(job.folder, self._rows(job, job.keys.scores(self._scoring(job))))
         # an earlier run's, which would pass for that of the rows that have taken their name
         (job.folder / SUMMARY).unlink(missing_ok=True)
@@ -66,7 +63,6 @@ class MapScores(Evaluation):
         return summarise_scores(rows)
 
     def media(self, job: Job, summary: dict[str, Any]) -> tracking.Media:
-        """Histograms and a table of images."""
         return tracked_rows.score_media(read_scores(job.folder))
 
     def _score(self, job: Job, scores: ShardSet) -> Completed:

@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from harmonia.arms import IMAGE_ARM
 from harmonia.data.views import ViewBatch
@@ -34,7 +33,7 @@ from harmonia.results.maps import MAPS, write_small_maps
 from harmonia.results.representations import write_representations
 from harmonia.results.rows import REPRESENTATIONS, ROWS, SUMMARY, row_writer
 from harmonia.results.summary import summarise_job
-from harmonia.shapes import Logits, Maps
+from harmonia.shapes import Maps
 from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
 
@@ -58,14 +57,12 @@ class Transfer(Evaluation):
         self._arms("clamp" if self.normalise == "auto" else self.normalise)
 
     def stages(self, job: Job) -> Iterator[Stage]:
-        """The maps, then each target on images and on features of them."""
         yield map_stage(job)
         for target in job.targets.values():
             yield image_stage(job, target)
             yield self._feature_stage(job, target)
 
     def write(self, job: Job) -> dict[str, Any]:
-        """The rows, small maps and representations."""
         arms = self.arms(job)
         with row_writer(job.folder) as rows:
             for target in job.targets.values():
@@ -78,11 +75,9 @@ class Transfer(Evaluation):
         return summarise_job(job.folder)
 
     def logged(self, summary: dict[str, Any]) -> dict[str, Any]:
-        """Of the controls only accuracy and retention."""
         return tracked_rows.metrics(summary)
 
     def media(self, job: Job, summary: dict[str, Any]) -> tracking.Media:
-        """A panel of samples, curves, histograms and a table of images."""
         panel: list = []
         with tracking.only_warns("no sample panel"):
             panel = sample_panel(job, self.arms(job), job.settings.tracking.panel_images)
@@ -114,18 +109,20 @@ class Transfer(Evaluation):
 
     def _answer(self, job: Job, target: Classifier, features: ShardSet) -> Completed:
         explanations = partial(_explanations, job, _partners(job, (self.controls or Controls()).seed))
-        module = partial(FeatureTarget, job, target, self.arms(job), explanations)
-
-        def as_stored(prediction: tuple[Tensor, Logits, Tensor], batch: ViewBatch):
-            return answers.as_shard(job, target, batch, *prediction[1:])
-
+        module = partial(FeatureAnswers, job, target, self.arms(job), explanations)
         title = f"features on {target.name}"
-        completed = complete(features, job.viewed, target.view, module, job.make_trainer, title, as_stored)
+        completed = complete(features, job.viewed, target.view, module, job.make_trainer, title)
         return counted(target, completed)
 
 
+class FeatureAnswers(FeatureTarget):
+    """What the store keeps of a target's logits of features."""
+
+    def predict_step(self, batch: ViewBatch, batch_index: int):
+        return answers.as_shard(self.job, self.classifier, batch, *super().predict_step(batch, batch_index)[1:])
+
+
 def _append_rows(job: Job, target: Classifier, arms: list[str], features: ShardSet, append: Callable) -> None:
-    """The rows of one target, a shard at a time."""
     predictions = job.keys.predictions(target)
     for shard in range(features.num_shards):
         of_features, facts = features.read(shard)

@@ -6,7 +6,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
@@ -20,8 +19,6 @@ from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
 
-Stored = tuple[dict[str, np.ndarray], list[dict]]
-
 
 class Items(Protocol):
     """What a stage reads: images of a data set, or mosaics of them. Batches have indices and readable."""
@@ -31,7 +28,7 @@ class Items(Protocol):
 
 
 class CountingModule(LightningModule):
-    """A module that counts the inputs that go through its network, without what fills up a pass."""
+    """Predicts a shard's arrays and facts, and counts its network's inputs, without what fills up a pass."""
 
     def __init__(self):
         super().__init__()
@@ -54,15 +51,14 @@ class Completed:
 class ShardWriter(BasePredictionWriter):
     """Puts every finished batch into the store under the shard that it was claimed as."""
 
-    def __init__(self, shards: ShardSet, as_stored: Callable[[Any, ViewBatch], Stored]):
+    def __init__(self, shards: ShardSet):
         super().__init__(write_interval="batch")
         self._shards = shards
-        self._as_stored = as_stored
 
     def write_on_batch_end(
         self, trainer, pl_module, prediction, batch_indices, batch: ViewBatch, batch_idx, dataloader_idx
     ) -> None:
-        self._shards.write(self._shards.shard_of(int(batch.indices[0])), *self._as_stored(prediction, batch))
+        self._shards.write(self._shards.shard_of(int(batch.indices[0])), *prediction)
 
 
 def _forget_recovered(shards: ShardSet, viewed: Items, view: View) -> None:
@@ -86,12 +82,8 @@ def complete(
     make_module: Callable[[ProgressBar], CountingModule],
     make_trainer: Callable[..., Trainer],
     title: str,
-    as_stored: Callable[[Any, ViewBatch], Stored] = lambda prediction, batch: prediction,
 ) -> Completed:
-    """Computes what the set lacks, sharing the work with whoever else does.
-
-    as_stored makes a shard's arrays and facts of what the module predicts, where that is something else.
-    """
+    """Computes what the set lacks, sharing the work with whoever else does; the module predicts what a shard holds."""
     _forget_recovered(shards, viewed, view)
     missing = shards.missing()
     if not missing:
@@ -111,7 +103,7 @@ def complete(
     images = sum(len(shards.shard_items(shard)) for shard in missing)
     with closing(shards.claims()) as claims, progress_bar(title, images) as progress:
         module = make_module(progress)
-        trainer = make_trainer(callbacks=[ShardWriter(shards, as_stored)])
+        trainer = make_trainer(callbacks=[ShardWriter(shards)])
         loader = viewed.loader(claimed(), len(missing), view)
         trainer.predict(module, loader, return_predictions=False)
     shards.finish()

@@ -117,7 +117,6 @@ class Job:
 
     @cached_property
     def maps(self) -> ShardSet:
-        """The source's maps of whole images."""
         return self.keys.maps()
 
     @property

@@ -57,7 +57,6 @@ class Plan:
     _costs: dict[tuple, Cost] = field(default_factory=dict)  # by Stage.priced_by
 
     def add(self, settings: Settings) -> None:
-        """One job."""
         self.jobs += 1
         undecoded = replace(settings, store=replace(settings.store, spool_gb=0))  # looking at a job decodes nothing
         with tempfile.TemporaryDirectory() as folder:

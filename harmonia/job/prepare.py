@@ -115,7 +115,6 @@ def _evaluation(settings: Settings) -> Evaluation:
 
 
 def _method(settings: Settings) -> Attribution:
-    """The method, behind a Gaussian where one is asked for."""
     method: Attribution = settings.method.build()
     if settings.layer != "auto" and not hasattr(method, "layer_of"):
         raise InputError(f"layer: {settings.method.name} explains at no chosen layer, got {settings.layer!r}; use auto")

@@ -12,8 +12,6 @@ log = logging.getLogger(__name__)
 
 
 class Rate(ProgressColumn):
-    """Images per second."""
-
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.1f} images/s" if speed else "– images/s")

@@ -32,7 +32,6 @@ class Source(CountingModule):
         self._progress = progress
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
-        """The shard's arrays and facts, as the store takes them."""
         started = time.monotonic()
         images = BatchImages(self._job, batch.indices, self.device)
         positions = torch.arange(len(batch.pixels))

@@ -20,8 +20,6 @@ log = logging.getLogger(__name__)
 
 
 def map_stage(job: Job) -> Stage:
-    """The source's maps of whole images."""
-
     def compute() -> Completed:
         title = f"{job.method_name} maps of {job.source.name}"
         completed = complete(
@@ -63,7 +61,6 @@ def stage_of_maps(
 
 
 def image_stage(job: Job, model: Classifier) -> Stage:
-    """A model's answers on whole images."""
     predictions = job.keys.predictions(model)
 
     def compute() -> Completed:

@@ -97,7 +97,7 @@ class FeatureTarget(Target):
         progress: ProgressBar,
     ):
         super().__init__(classifier, job.batch_size, progress)
-        self._job, self._arms, self._explanations = job, arms, explanations
+        self.job, self._arms, self._explanations = job, arms, explanations
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[Tensor, Logits, Tensor]:
         """Of the readable images of a batch: positions in the data set, logits (B, A, K), kept area (B, A).
@@ -116,7 +116,7 @@ class FeatureTarget(Target):
         indices = batch.indices[part].tolist()
         view, device = self.classifier.view, self.device
         images_B3HW = batch.pixels[part].to(device).float() / 255
-        source_view = self._job.source.view
+        source_view = self.job.source.view
         source_boxes = torch.tensor([source_view.box(*size) for size in batch.sizes[part].tolist()], device=device)
         explanations = self._explanations(indices)
         boxes = batch.boxes[part].to(device)
@@ -126,13 +126,13 @@ class FeatureTarget(Target):
 
         @cache
         def another() -> Images:
-            pool = self._job.pool(view, False)
-            return pool.stand_ins(self._job.images, indices, explanations.explained, device)
+            pool = self.job.pool(view, False)
+            return pool.stand_ins(self.job.images, indices, explanations.explained, device)
 
         for arm, shows_image in enumerate(self._arms.show_image):
             keep_B1HW, present = keep_BAHW[:, arm, None], ~areas_BA[:, arm].isnan()
             if shows_image:
-                features = compose(images_B3HW, keep_B1HW, self._job.fill(images_B3HW, keep_B1HW, another))
+                features = compose(images_B3HW, keep_B1HW, self.job.fill(images_B3HW, keep_B1HW, another))
             else:
                 features = keep_B1HW.expand_as(images_B3HW)
             if present.any():

@@ -19,8 +19,15 @@ from harmonia.arms import IMAGE_ARM, matched_control
 from harmonia.results.gathered import CELL, CELL_COLUMN, SETTING, CellFacts, Rows
 from harmonia.results.rows import codes_of
 from harmonia.results.summary import calibration_error
-from harmonia.statistics.estimates import at_positions, estimates
-from harmonia.statistics.inference import Resampled, ratio, resampled_f1, resampled_sums, strata
+from harmonia.statistics.inference import (
+    Resampled,
+    at_positions,
+    estimates,
+    ratio,
+    resampled_f1,
+    resampled_sums,
+    strata,
+)
 
 
 class ComparedCells(CellFacts):

@@ -14,8 +14,7 @@ from harmonia import arms
 from harmonia.results.frames import Frame
 from harmonia.results.gathered import EXPLAINER, Explainers
 from harmonia.statistics.comparison import CellEstimates, Comparison, cell_estimates
-from harmonia.statistics.estimates import at_positions, estimates, group_means
-from harmonia.statistics.inference import Resampled, exact_mcnemar, holm, ratio
+from harmonia.statistics.inference import Resampled, at_positions, estimates, exact_mcnemar, group_means, holm, ratio
 
 ALL_SOURCES = "all"
 

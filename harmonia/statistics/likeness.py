@@ -17,7 +17,7 @@ from harmonia.results.jobs import JobFolder, flat_options
 from harmonia.results.representations import read_representations
 from harmonia.statistics.cka import linear_cka
 from harmonia.statistics.comparison import Comparison
-from harmonia.statistics.estimates import at_positions, estimates
+from harmonia.statistics.inference import at_positions, estimates
 from harmonia.statistics.ranks import MIN_SIGNIFICANT, rank_correlation
 
 MEASURES = {"agreement": "agreement of predictions", "cka": "linear CKA"}
@@ -84,7 +84,7 @@ class _Likeness:
 
     def __init__(self, jobs: Sequence[JobFolder]):
         self._jobs = {str(job.folder): job for job in jobs}
-        self._with_target: dict[str, list[JobFolder]] = {}  # by a model's identity
+        self._with_target: dict[str, list[JobFolder]] = {}  # by the identity of a model on its images
         for job in jobs:
             for entry in job.targets.values():
                 self._with_target.setdefault(_identity(job, str(entry.get("name"))), []).append(job)
@@ -96,8 +96,7 @@ class _Likeness:
         of_source, of_target = (self._representation(job, name) for name in (source, target))
         if of_source is None or of_target is None:
             return math.nan
-        data = flat_options(job.group("data"))
-        key = json.dumps([sorted(_identity(job, name) for name in (source, target)), data])
+        key = json.dumps(sorted(_identity(job, name) for name in (source, target)))
         if key not in self._known:
             shared = of_source.index.intersection(of_target.index)
             pair = (frame.loc[shared].to_numpy() for frame in (of_source, of_target))
@@ -109,10 +108,9 @@ class _Likeness:
             return None
         with_model = self._with_target.get(_identity(job, name), [])
         for candidate in sorted(with_model, key=lambda candidate: candidate.folder != job.folder):
-            if flat_options(candidate.group("data")) == flat_options(job.group("data")):
-                image_ids, of_models = self._read(candidate.folder)
-                if name in of_models:
-                    return pd.DataFrame(of_models[name], index=image_ids).dropna()
+            image_ids, of_models = self._read(candidate.folder)
+            if name in of_models:
+                return pd.DataFrame(of_models[name], index=image_ids).dropna()
         return None
 
 
@@ -129,7 +127,8 @@ def _models(job: JobFolder) -> dict[str, dict[str, Any]]:
 
 
 def _identity(job: JobFolder, name: str) -> str:
-    """What two jobs share exactly when their models of this name give the same numbers."""
+    """What two jobs share exactly when their models of this name give the same numbers on the same images."""
     model = _models(job)[name]
     seed = job.config.get("seed") if model.get("weights") == "random" else None
-    return json.dumps([model, seed, job.group("trainer").get("precision")], sort_keys=True, default=str)
+    images = flat_options(job.group("data"))
+    return json.dumps([model, seed, job.group("trainer").get("precision"), images], sort_keys=True, default=str)

@@ -86,7 +86,6 @@ def without_repeats(scored: Sequence[MosaicScores]) -> list[MosaicScores]:
 
 
 def localisation(scored: Sequence[MosaicScores]) -> JobLocalisation:
-    """Mean, median and quartiles of each job's cells."""
     lines = []
     for scores in scored:
         rows, values = scores.rows, scores.rows["localisation"]

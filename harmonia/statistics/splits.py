@@ -8,8 +8,7 @@ from harmonia.arms import is_feature
 from harmonia.results.frames import Frame
 from harmonia.results.gathered import CELL, EXPLAINER, CellNames, Explainers
 from harmonia.statistics.comparison import Comparison
-from harmonia.statistics.estimates import estimates
-from harmonia.statistics.inference import LEVEL, ratio
+from harmonia.statistics.inference import LEVEL, estimates, ratio
 
 
 class Accuracies(Frame, counts="images", estimates="accuracy_image accuracy_feature"): ...

@@ -5,8 +5,7 @@ from rows_in_memory import as_gathered
 
 from harmonia.results.summary import summarise
 from harmonia.statistics.comparison import cell_estimates, compare
-from harmonia.statistics.estimates import group_means
-from harmonia.statistics.inference import resamples
+from harmonia.statistics.inference import group_means, resamples
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 

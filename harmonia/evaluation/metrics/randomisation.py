@@ -65,7 +65,6 @@ class Layers:
         return list(reversed(self._units))
 
     def randomise(self, layer: str) -> None:
-        """Draws the layer's parameters."""
         for unit in self._units[layer]:
             initial = self._initial(unit)
             for name, tensor in unit.tensors.items():
@@ -77,7 +76,6 @@ class Layers:
                     tensor.data.copy_(drawn)
 
     def restore(self, layer: str) -> None:
-        """Gives the layer's tensors back."""
         for unit in self._units[layer]:
             for tensor in unit.tensors.values():
                 tensor.data.copy_(self._kept[id(tensor)])

@@ -33,7 +33,6 @@ class GridSource(CountingModule):
         self._job, self._method, self._grids, self._progress = job, method, grids, progress
 
     def predict_step(self, batch: MosaicBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
-        """The shard's arrays and facts, as the store takes them."""
         items = [self._grids.item(index) for index in batch.indices.tolist()]
         of_rows: dict[int, tuple[Tensor, dict]] = {}
         # cells in the same place share a presentation
@@ -46,7 +45,6 @@ class GridSource(CountingModule):
         return pack(torch.stack(maps).numpy()), list(facts)
 
     def _explain(self, pixels: Tensor, grids: list[int], cell: int) -> tuple[Maps, list[dict]]:
-        """Maps and facts of the scored cell in one place of these mosaics."""
         started, n = time.monotonic(), self._grids.n
         # one image stands in one mosaic, and the draws of its cell are its own
         images = BatchImages(self._job, torch.from_numpy(self._grids.images[grids, cell]), self.device)

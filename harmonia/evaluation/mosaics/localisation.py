@@ -84,7 +84,6 @@ class Localisation(Evaluation):
         yield pending_stage("mosaics", title, key, priced_by, count, predictions.shard_size)
 
     def write(self, job: Job) -> dict[str, Any]:
-        """The rows, which image stands where, and AggAtt's mean maps."""
         grids, sure = self.draw(job)
         maps = self._maps(job, grids)
         image_ids = [record.image_id for record in job.images.records]
@@ -94,7 +93,6 @@ class Localisation(Evaluation):
         return {**summarise_localisation(rows), "grids": len(grids.images), "pool": sure}
 
     def media(self, job: Job, summary: dict[str, Any]) -> tracking.Media:
-        """A histogram and a table of cells."""
         return tracked_rows.mosaic_media(read_localisation(job.folder))
 
     def on_any_images(self) -> "Localisation":

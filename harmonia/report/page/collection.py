@@ -68,7 +68,6 @@ class Explainer:
 
     @property
     def source(self) -> str:
-        """The source's name and, where it has random weights, a word of that."""
         return self.key["source"] + (RANDOM_WEIGHTS if self.random_weights else "")
 
     @property
@@ -140,7 +139,6 @@ class Collection:
         return sum(len(images.ids) for images in self.sets.values())
 
     def refuse_unknown(self, ids: Iterable[str]) -> None:
-        """Every id must be some data set's."""
         known = {image_id for images in self.sets.values() for image_id in images.ids}
         for image_id in ids:
             if image_id not in known:

@@ -84,7 +84,6 @@ def _heading(column: str) -> str:
 
 
 def _number(frame: pd.DataFrame, column: str) -> tuple[str, list[str]]:
-    """A column's heading and cells."""
     if column in ("cells", "images", "within_cells", "between_cells", "only_first", "only_second"):
         return _heading(column), [f"{value:,.0f}" for value in frame[column]]
     if column in ("p", "p_holm"):
