@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import hydra
 from omegaconf import DictConfig
-from rich.console import Console
 
 from harmonia.cli.entry import Refused, at_home, conf_folder, exit_code, quote_true, sweep_first
 from harmonia.cli.refusal import refusal
 from harmonia.errors import InputError
+from harmonia.media import terminal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +59,7 @@ def _plan(argv: Sequence[str]) -> int:
             look()
         finally:
             sys.argv = before
-    console = Console(width=None if sys.stdout.isatty() else 160, markup=False, highlight=False)
+    console = terminal(160)
     console.print(plan.table())
     for devices in options.devices:
         console.print(f"on {devices} devices like this one: at most {duration(plan.bound_s(devices))}")

@@ -1,5 +1,6 @@
 """What the command lines share: exit codes, one line of refusal, signals, conf/, and words that Hydra would misread."""
 
+import logging
 import os
 import re
 import select
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from harmonia.errors import InputError, did_you_mean
+from harmonia.media import LogLine, visible
 
 
 def conf_folder() -> Path:
@@ -38,6 +40,8 @@ def exit_code(
     141: nobody reads the output any more, as after `| head`. refusal: the line for what the user can mend, None for
     anything else, which is raised.
     """
+    if logging.lastResort is not None:  # where nobody has configured logging, warnings go through it
+        logging.lastResort.setFormatter(LogLine())
     try:
         with interruptible():
             code = work()
@@ -55,7 +59,7 @@ def exit_code(
         line, code = refusal(error), 2
         if line is None:
             raise
-    print(f"harmonia: {line}", file=sys.stderr)
+    print(visible(f"harmonia: {line}"), file=sys.stderr)
     return code
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from harmonia.errors import InputError, one_line
+from harmonia.media import visible
 from harmonia.store.files import Disk, disk_errors, locked, move_into_place, write_text
 
 SCHEMES = ("https://",)
@@ -259,7 +260,7 @@ def _may_pass(error: Exception) -> bool:
 @contextlib.contextmanager
 def _progress(name: str) -> Iterator[Progress]:
     """Bytes, rate and time left, on stderr: stdout belongs to results."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
     with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        progress.add_task(name, total=None)
+        progress.add_task(visible(name), total=None)
         yield progress

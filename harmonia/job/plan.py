@@ -13,6 +13,7 @@ from rich.table import Table
 from harmonia.job.contract import Stage
 from harmonia.job.prepare import prepare
 from harmonia.job.settings import Settings, Store
+from harmonia.media import visible
 from harmonia.store.sets import ShardSet
 
 
@@ -76,7 +77,7 @@ class Plan:
         for planned in self.stages.values():
             stage = planned.stage
             numbers = [f"{number:,}" for number in (stage.count, stage.count - planned.missing, planned.missing)]
-            table.add_row(stage.kind, stage.title, *numbers, *_amounts([planned]))
+            table.add_row(stage.kind, visible(stage.title), *numbers, *_amounts([planned]))
         table.add_section()
         all_stages = list(self.stages.values())
         missing, images = sum(each.missing for each in all_stages), sum(each.stage.count for each in all_stages)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from harmonia.media import visible
+
 log = logging.getLogger(__name__)
 
 
@@ -31,7 +33,7 @@ class ProgressBar:
 def progress_bar(title: str, images: int) -> Iterator[ProgressBar]:
     """A progress bar over so many images, and a line in the log at the end."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
         Rate(),
@@ -39,6 +41,6 @@ def progress_bar(title: str, images: int) -> Iterator[ProgressBar]:
     )
     started = time.monotonic()
     with Progress(*columns) as progress:
-        yield ProgressBar(progress, progress.add_task(title, total=images))
+        yield ProgressBar(progress, progress.add_task(visible(title), total=images))
     seconds = time.monotonic() - started
     log.info("%s: %d images in %.1f s (%.1f images/s)", title, images, seconds, images / max(seconds, 1e-9))

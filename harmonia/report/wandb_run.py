@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from harmonia.media import say
 from harmonia.report.folder import report_lock
 from harmonia.report.written import Report
 from harmonia.results.jobs import logged_to_wandb
@@ -41,7 +42,7 @@ def track_report(report: Report) -> None:
             run.finish()
         kept = folder
     if kept:
-        print(f"W&B: kept offline; send it later with {shlex.join([sys.executable, '-m', 'wandb', 'sync', str(kept)])}")
+        say(f"W&B: kept offline; send it later with {shlex.join([sys.executable, '-m', 'wandb', 'sync', str(kept)])}")
 
 
 def _place(report: Report) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from harmonia.arms import SOFT_ARM
 from harmonia.errors import InputError
+from harmonia.media import visible
 from harmonia.report.contract import find_sections
 from harmonia.report.folder import own_names
 from harmonia.report.panels import RUNS, Panels
@@ -113,7 +114,7 @@ if __name__ == "__main__":
 
 def workspace_code(workspace: Any) -> str:
     """A module that binds an equal workspace to `workspace`; run as a script, it saves it."""
-    return _HEAD.format(name=" ".join(workspace.name.split()), literal=_literal(workspace, ""))
+    return _HEAD.format(name=visible(workspace.name), literal=_literal(workspace, ""))
 
 
 def _literal(value: Any, indent: str) -> str:

@@ -1,12 +1,10 @@
 """What a report has come to, and what of it the terminal shows."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-
+from harmonia.media import say, terminal
 from harmonia.report.contract import INDEX_PAGE, Section
 from harmonia.report.figures.style import CaptionedFigure
 from harmonia.report.page.collection import Collection
@@ -54,12 +52,7 @@ class Report:
 
 def print_report(report: Report) -> None:
     """The main tables, what is missing or was left out, and where the rest is."""
-    # A pipe has no width of its own, and a table folded at 80 columns cannot be read.
-    console = Console(width=None if sys.stdout.isatty() else 220, highlight=False)
-
-    def say(line: str) -> None:
-        console.print(line, markup=False, emoji=False, soft_wrap=True)
-
+    console = terminal(220)
     for section in report.sections:
         for table in section.terminal_tables():
             print_table(table, console)

@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 from hydra.utils import instantiate
 
+from harmonia.media import visible
+
 if TYPE_CHECKING:  # a report, which imports this module, must not pay for torch
     from pytorch_lightning.loggers import Logger, WandbLogger
 
@@ -59,7 +61,7 @@ def publish(
     with only_warns(f"{type(logger).__name__} did not take all of the job's numbers"):
         logger.log_hyperparams(config)
         # A step, because WandbLogger draws every metric over it and shows nothing without one.
-        logger.log_metrics({name: value for name, value in summary.items() if value is not None}, step=0)
+        logger.log_metrics({visible(name): value for name, value in summary.items() if value is not None}, step=0)
         if isinstance(logger, WandbLogger):
             _log_media(logger, media())
         logger.save()

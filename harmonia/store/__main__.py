@@ -14,6 +14,7 @@ from rich.filesize import decimal
 
 from harmonia.cli.entry import exit_code, input_error
 from harmonia.errors import InputError
+from harmonia.media import say, visible
 from harmonia.store import claims
 from harmonia.store.files import disk_errors
 from harmonia.store.index import INDEX
@@ -53,6 +54,7 @@ def list_sets(options: argparse.Namespace) -> int:
         row = [manifest.kind, manifest.name, manifest.key[:16], str(manifest.count), shards, size, manifest.created]
         model = manifest.identity.get("source", manifest.identity.get("model"))
         table.append([*row, _label(model), _label(manifest.identity.get("method"))])
+    table = [[visible(cell) for cell in row] for row in table]
     # by hand: rich takes seconds for thousands of rows
     widths = [min(max(map(len, column)), 80) for column in zip(*table, strict=True)]
     for row in table:
@@ -66,7 +68,7 @@ def verify(options: argparse.Namespace) -> int:
     for folder in _set_folders(options.cache):
         stored, damage = _stored(folder)
         if stored is None:
-            print(f"{folder}: {damage}")
+            say(f"{folder}: {damage}")
             bad += not _of_another_version(folder)
             continue
         for shard in _shards_on_disk(stored):
@@ -74,9 +76,9 @@ def verify(options: argparse.Namespace) -> int:
                 stored.read(shard)
                 sound += 1
             except InputError as error:
-                print(error)
+                say(error)
                 bad += 1
-    print(f"{sound} shards are sound, {bad} files are not")
+    say(f"{sound} shards are sound, {bad} files are not")
     return 1 if bad else 0
 
 
@@ -99,7 +101,7 @@ def prune(options: argparse.Namespace) -> int:
     for folder in folders:
         locks = folder / "locks"
         if link := next((path for path in (folder.parent, folder, locks, *locks.glob("*")) if path.is_symlink()), None):
-            print(f"kept {folder}: {link.name} is a link, which is not followed")
+            say(f"kept {folder}: {link.name} is a link, which is not followed")
             continue
         try:
             # to look at a set makes no folder
@@ -108,27 +110,27 @@ def prune(options: argparse.Namespace) -> int:
                 if alone and not claims.in_use(locks):
                     _prune_set(folder, options)
                 else:
-                    print(f"kept {folder}: a process works on it")
+                    say(f"kept {folder}: a process works on it")
         except InputError as error:  # one set's disk, and no other's
-            print(error)
+            say(error)
             code = 1
     return code
 
 
 def _prune_set(folder: Path, options: argparse.Namespace) -> None:
     def remove(path: Path, reason: str, *parts: Path) -> None:
-        print(f"{'would remove' if options.dry_run else 'removed'} {path}: {reason}")
+        say(f"{'would remove' if options.dry_run else 'removed'} {path}: {reason}")
         for part in () if options.dry_run else parts or (path,):
             with disk_errors(part):
                 (part.rmdir if part.is_dir() else part.unlink)()
 
     stored, damage = _stored(folder)
     if stored is None and not _of_another_version(folder):
-        print(f"kept {folder}: {damage}")
+        say(f"kept {folder}: {damage}")
         return
     own, foreign = _contents(folder)
     for path in foreign:
-        print(f"left alone {path}: harmonia did not write it")
+        say(f"left alone {path}: harmonia did not write it")
     reason = _unwanted(folder, options) or damage
     if not reason and not any(SHARD.fullmatch(path.name) for path in own) and _idle_s(folder) > _EMPTY_S:
         reason = "it holds no shard, and no process works on it"

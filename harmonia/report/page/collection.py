@@ -93,9 +93,9 @@ class SeenFile(NamedTuple):
             status = os.stat(self.path)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InputError(f"the image is not here: its file cannot be read ({reason})") from error
+            raise InputError(f"the image is not here: its file cannot be read ({reason}); put it back") from error
         if not stat.S_ISREG(status.st_mode):
-            raise InputError("the image is not here: what has its name is no regular file")
+            raise InputError("the image is not here: what has its name is no regular file; put it back")
         return f"{self.path}\0{self.digest}\0{status.st_mtime_ns}\0{status.st_size}"
 
     def open(self) -> Image.Image:
@@ -106,7 +106,9 @@ class SeenFile(NamedTuple):
         except UnreadableImage:
             raise
         except InputError as error:
-            raise InputError("the image was replaced since a job saw it, whose maps are of the earlier one") from error
+            raise InputError(
+                "the image was replaced since a job saw it; put the earlier one back, or run again"
+            ) from error
 
 
 @dataclass

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from harmonia.arms import AREA, IMAGE_ARM, SOFT_ARM, arm_of
+from harmonia.media import visible
 from harmonia.report.page.collection import PROBABILITIES, Block, Collection, Explainer, ImageList
 
 IMAGES_PER_FILE = 48
@@ -72,16 +73,26 @@ def data_files(
     labels = [np.zeros(0), *(images.labels for images in collection.sets.values())]
     yield (
         "index",
-        {
-            "arm": arm,
-            "imageArm": IMAGE_ARM,
-            **_index(collection, sets, map_files),
-            "labels": np.concatenate(labels).astype(code),
-            "thumbnails": [thumbnails.get(image, "") for image in range(first)],
-            "missing": missing,
-            "beyond": beyond if asked < first else "",
-        },
+        _visible(
+            {
+                "arm": arm,
+                "imageArm": IMAGE_ARM,
+                **_index(collection, sets, map_files),
+                "labels": np.concatenate(labels).astype(code),
+                "thumbnails": [thumbnails.get(image, "") for image in range(first)],
+                "missing": missing,
+                "beyond": beyond if asked < first else "",
+            }
+        ),
     )
+
+
+def _visible(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {visible(str(key)): _visible(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_visible(part) for part in value]
+    return visible(value) if isinstance(value, str) else value
 
 
 def _index(collection: Collection, sets: list[dict[str, Any]], map_files: Mapping[int, list[int]]) -> dict[str, Any]:

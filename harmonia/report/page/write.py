@@ -15,6 +15,7 @@ import jinja2
 from PIL import Image
 
 from harmonia.errors import InputError, one_line
+from harmonia.media import html
 from harmonia.report.contract import INDEX_PAGE
 from harmonia.report.folder import is_file
 from harmonia.report.page.collection import SeenFile
@@ -29,6 +30,7 @@ THUMBNAIL_SIDE = 256  # pixels, the longer one
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("harmonia.report.page"),
     autoescape=True,
+    finalize=html,
     trim_blocks=True,
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,

@@ -12,29 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harmonia import media
 from harmonia.store.files import write_text
 
 MISSING = "\N{EN DASH}"  # as printed tables have it
 DAGGER, DOUBLE_DAGGER = "\N{DAGGER}", "\N{DOUBLE DAGGER}"
-
-
-_MARKDOWN = str.maketrans({"\\": "\\\\", "|": "\\|", "&": "&amp;", "<": "&lt;"})
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        MISSING: "--",
-        DAGGER: r"\textdagger{}",
-        DOUBLE_DAGGER: r"\textdaggerdbl{}",
-        "↑": r"$\uparrow$",
-        "↓": r"$\downarrow$",
-        **{character: "\\" + character for character in "&%$#_{}"},
-    }
-)
 ROWS_A_PAGE = 40  # of a LaTeX float
 
 
@@ -49,36 +31,34 @@ def to_markdown(table: pd.DataFrame) -> str:
     """The table in GitHub's Markdown, its caption above it and its footnotes below."""
     text_columns = table.attrs["text_columns"]
     marks = ["---"] * text_columns + ["---:"] * (table.shape[1] - text_columns)
-    lines = [[_markdown(cell) for cell in line] for line in (table.columns, *table.itertuples(index=False))]
+    lines = [[media.markdown(cell) for cell in line] for line in (table.columns, *table.itertuples(index=False))]
     printed = "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], marks, *lines[1:]))
-    notes = "".join(f"\n{_markdown(note)}\n" for note in table.attrs["footnotes"])
-    return f"{_markdown(table.attrs['caption'])}\n\n{printed}{notes}"
-
-
-def _markdown(text: str) -> str:
-    return " ".join(text.split()).translate(_MARKDOWN)
+    notes = "".join(f"\n{media.markdown(note)}\n" for note in table.attrs["footnotes"])
+    return f"{media.markdown(table.attrs['caption'])}\n\n{printed}{notes}"
 
 
 def to_csv(numbers: pd.DataFrame) -> str:
-    return numbers.to_csv(index=False, lineterminator="\n")
+    """The frame, no cell of which a spreadsheet computes."""
+    text = {name: numbers[name].map(media.csv) for name in numbers.select_dtypes(exclude=["number", "bool"])}
+    return numbers.assign(**text).rename(columns=media.csv).to_csv(index=False, lineterminator="\n")
 
 
 def to_latex(table: pd.DataFrame) -> str:
     """The table as floats, one page at most each and no wider; the document needs booktabs and graphicx."""
     text_columns = table.attrs["text_columns"]
     alignment = "l" * text_columns + "r" * (table.shape[1] - text_columns)
-    notes = [rf"\par\smallskip {_latex(note)}" for note in table.attrs["footnotes"]]
+    notes = [rf"\par\smallskip {media.latex(note)}" for note in table.attrs["footnotes"]]
     floats = ["% needs \\usepackage{booktabs,graphicx}"]
     for start in range(0, max(1, len(table)), ROWS_A_PAGE):
         part = table.iloc[start : start + ROWS_A_PAGE].reset_index(drop=True)
-        style = part.style.hide(axis="index").format(_latex).format_index(_latex, axis=1)
+        style = part.style.hide(axis="index").format(media.latex).format_index(media.latex, axis=1)
         # braces: a line that begins with a bracket would be taken for an option of the \\ before it
         tabular = style.to_latex(column_format=alignment, hrules=True).replace("[", "{[}")
         floats += [
             r"\begin{table}",
             r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
             # a continued float keeps its number
-            rf"\caption{{{_latex(table.attrs['caption'])}}}"
+            rf"\caption{{{media.latex(table.attrs['caption'])}}}"
             if start == 0
             else r"\addtocounter{table}{-1}\caption{(continued)}",
             # shrunk to the line where it is wider
@@ -90,21 +70,19 @@ def to_latex(table: pd.DataFrame) -> str:
     return "\n".join(floats) + "\n"
 
 
-def _latex(text: str) -> str:
-    return " ".join(text.split()).translate(_LATEX)
-
-
 def print_table(table: pd.DataFrame, console: Console) -> None:
     """The table in the terminal; a rule where the first column changes."""
-    grid = Table(title=Text(table.attrs["caption"]), title_justify="left", caption_justify="left")
+    grid = Table(title=Text(media.visible(table.attrs["caption"])), title_justify="left", caption_justify="left")
     if table.attrs["footnotes"]:
-        grid.caption = Text("\n".join(table.attrs["footnotes"]))
+        grid.caption = Text("\n".join(map(media.visible, table.attrs["footnotes"])))
     for position, name in enumerate(table.columns):
-        grid.add_column(Text(name), justify="right" if position >= table.attrs["text_columns"] else "left")
+        grid.add_column(
+            Text(media.visible(name)), justify="right" if position >= table.attrs["text_columns"] else "left"
+        )
     lines = list(table.itertuples(index=False))
     for line, following in zip(lines, [*lines[1:], None], strict=True):
         ends = following is None or following[0] != line[0]
-        grid.add_row(*(Text(cell) for cell in line), end_section=ends)
+        grid.add_row(*(Text(media.visible(cell)) for cell in line), end_section=ends)
     console.print(grid)
 
 

@@ -114,5 +114,6 @@ def test_only_the_file_that_the_jobs_saw_is_ever_shown(tmp_path):
         assert part in reason
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     names, missing = make_thumbnails({0: known}, tmp_path / "new", tmp_path / "out")
-    assert (names, missing[0]) == ({}, "the image was replaced since a job saw it, whose maps are of the earlier one")
+    assert names == {}
+    assert missing[0].startswith("the image was replaced since a job saw it")
     assert not list((tmp_path / "new").iterdir())

@@ -72,7 +72,7 @@ def test_a_long_table_goes_on_in_floats_of_one_number_with_every_line_once():
 
 def test_markdown_cells_cannot_break_out():
     lines = to_markdown(odd_table()).splitlines()
-    assert r"\\ $ &lt;i> \| z |" in lines[2]
+    assert r"\\ \$ &lt;i> \| z |" in lines[2]
     assert len({line.replace(r"\|", "").count("|") for line in lines[2:6]}) == 1
     assert lines[3] == "| --- | --- | ---: | ---: |"
 
