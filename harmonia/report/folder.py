@@ -20,6 +20,7 @@ from harmonia.store.files import Disk, disk_errors, locked, move_into_place, wri
 
 log = logging.getLogger(__name__)
 MARK = ".harmonia-report"
+_MOST_BYTES = 2**28  # of a mark: a million files have some 50 MB
 _move = partial(move_into_place, lasting=False)
 _DISK = Disk("a report's folder", "out=FOLDER")
 _UNMARKED = {"page/data/index.js": b"harmonia.receive(", "page/files.json": b'{\n "tables": ['}  # of earlier versions
@@ -29,7 +30,8 @@ def own_names(folder: Path) -> set[str] | None:
     """What a report has written below its folder, files and folders; None of a folder that is no report's."""
     mark = folder / MARK
     try:
-        names = json.loads(mark.read_text(encoding="utf-8"))["names"] if is_file(mark) else None
+        sound = is_file(mark) and mark.stat().st_size < _MOST_BYTES
+        names = json.loads(mark.read_text(encoding="utf-8"))["names"] if sound else None
         return set(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
@@ -53,7 +55,7 @@ def in_place_of(folder: Path) -> Iterator[Path]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with report_lock(folder):
             _refuse_foreign(folder)
-            _end_what_was_killed(folder, new, old)
+            _end_what_was_begun(folder, new, old)
             try:
                 new.mkdir()
                 _write_mark(new, [])
@@ -61,12 +63,12 @@ def in_place_of(folder: Path) -> Iterator[Path]:
                 _write_mark(new, sorted(path.relative_to(new).as_posix() for path in new.rglob("*")))
                 _swap(folder, new, old)
             except BaseException:
-                with suppress(OSError):
-                    _remove(new)
+                with suppress(OSError, InputError):
+                    _end_what_was_begun(folder, new, old)
                 raise
 
 
-def _end_what_was_killed(folder: Path, new: Path, old: Path) -> None:
+def _end_what_was_begun(folder: Path, new: Path, old: Path) -> None:
     for left in filter(os.path.lexists, (new, old)):
         if not _is_folder(left) or (own_names(left) is None and not all(MARK in name for name in os.listdir(left))):
             raise InputError(f"{left} must be what a killed report has left, got something else; move it away")

@@ -4,17 +4,19 @@ import json
 import os
 import sys
 import threading
+from contextlib import nullcontext
 from itertools import count
 
 import pytest
 
 from harmonia.errors import InputError
+from harmonia.report import folder
 from harmonia.report.folder import MARK, in_place_of, own_names, report_lock
 
 
-def write(folder, text, *names):
+def write(place, text, *names):
     """A report of index.html, a page's data and more files, each of this text."""
-    with in_place_of(folder) as new:
+    with in_place_of(place) as new:
         for name in ("index.html", "page/data/0.js", *names):
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             (new / name).write_text(text)
@@ -181,6 +183,23 @@ def test_a_report_that_fails_leaves_the_earlier_one_and_nothing_of_its_own(repor
     assert contents(report) == whole("old", "fig1.png")
     assert only_the_report(report)
     assert not isinstance(error, OSError) or "No space left on device; free space" in str(raised.value)
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_an_interrupt_at_any_move_leaves_one_report_whole_in_its_place(report, monkeypatch, moves):
+    (report / "note.txt").write_text("mine")
+    move, left = folder._move, iter([False] * moves + [True])
+
+    def interrupted(place, target):
+        if next(left, False):
+            raise KeyboardInterrupt
+        move(place, target)
+
+    monkeypatch.setattr(folder, "_move", interrupted)
+    with nullcontext() if moves == 3 else pytest.raises(KeyboardInterrupt):
+        write(report, "new")
+    assert contents(report) in (whole("old", "fig1.png") | {"note.txt": "mine"}, whole("new") | {"note.txt": "mine"})
+    assert only_the_report(report)
 
 
 def test_of_two_reports_at_once_one_waits_and_both_succeed(report, monkeypatch):
