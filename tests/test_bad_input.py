@@ -73,6 +73,11 @@ def huge_image() -> None:
     Path("bad", CLASSES[0], "0.ppm").write_bytes(header)
 
 
+def strip() -> None:
+    images(Path("bad"))
+    Image.new("L", (25_000, 1)).save(Path("bad", CLASSES[0], "0.png"))
+
+
 def unknown_classes() -> None:
     images(Path("bad"), ("dog", "cat"))
 
@@ -147,6 +152,11 @@ RUN = [
     ("a sweep without -m", nothing, ["seed=1,2"], "-m"),
     ("a seed below zero", nothing, ["seed=-1"], "seed must be at least 0"),
     ("text for a number", nothing, ["store.shard_size=many"], "store.shard_size must be a whole number"),
+    ("a number of 5,000 digits", nothing, [f"seed={'9' * 5000}"], "4300 digits"),
+    ("more devices than fit a list", nothing, [f"trainer.devices={2**40}"], "a job uses one device, got 1099511627776"),
+    ("an input as large as a wall", nothing, ["source.input_size=100000"], "source.input_size must be at most 2048"),
+    ("a view of nearly nothing", nothing, ["source.crop_pct=1e-6"], "source.crop_pct must be at least 0.01"),
+    ("more threads than OpenMP bears", nothing, ["num_threads=100000"], "num_threads must be at most 1024"),
     ("no batch", nothing, ["batch_size=0"], "batch_size"),
     ("infinity", nothing, ["store.spool_gb=inf"], "at most 1000000"),
     ("an area beyond the image", nothing, ["evaluation.areas=[1.5]"], "evaluation.areas"),
@@ -173,6 +183,7 @@ RUN = [
     ("every image broken", every_image_broken, ["data.root=bad"], "no image"),
     ("an empty image, where that is fatal", one_image_broken, ["data.root=bad", "unreadable=fail"], "it is empty"),
     ("a dangling link, where that is fatal", dangling_link, ["data.root=bad", "unreadable=fail"], "gone.png"),
+    ("a strip of pixels, where that is fatal", strip, ["data.root=bad", "unreadable=fail"], "25000 x 1"),
     ("a decompression bomb, where that is fatal", huge_image, ["data.root=bad", "unreadable=fail"], "0.ppm"),
     ("a split that is not there", nothing, ["data.split=exam"], "split folder"),
     ("a pool without an image", lambda: Path("bad").mkdir(), ["data.pool=bad", "fill=another_image"], "pool folder"),

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 import torch
@@ -19,13 +19,12 @@ from torch.utils.data import DataLoader, IterableDataset
 from harmonia.data.decode import UnreadableImage, open_rgb
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.view import WHOLE_IMAGE, View
-from harmonia.errors import InputError
 
 log = logging.getLogger(__name__)
 
 _NO_SPOOL = "no spool for decoded images (%s); they are decoded again where needed"
 
-UNREADABLE_POLICIES = ("skip", "fail")
+Unreadable = Literal["skip", "fail"]
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,10 @@ class ViewedImages:
         records: Sequence[ImageRecord],
         views: Iterable[View],
         *,
-        unreadable: str = "skip",
+        unreadable: Unreadable = "skip",
         spool_folder: Path | None = None,
         spool_limit_bytes: int = 0,
     ):
-        if unreadable not in UNREADABLE_POLICIES:
-            raise InputError(f"unreadable must be {' or '.join(UNREADABLE_POLICIES)}, got {unreadable!r}; write skip")
         self.records = records
         self.views = tuple(dict.fromkeys(views))
         self._fatal = unreadable == "fail"

@@ -39,7 +39,7 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
     trainer = settings.trainer.with_options(precision="32-true")
     # Lightning would take the tasks of `srun` for ranks of one job
     make_trainer = partial(trainer.build, plugins=[LightningEnvironment()])
-    device = _device(make_trainer, trainer.options.get("devices"))
+    device = _device(make_trainer, trainer.options.get("devices", "auto"))
     method = _method(settings)
     evaluation = _evaluation(settings)
     fill = settings.fill.build()
@@ -83,23 +83,18 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
     )
 
 
-def _several_devices(got: int | str) -> InputError:
-    return InputError(
-        f"trainer: a job uses one device, got {got}; let -m hydra/launcher=ray or slurm place it, or start the same "
-        "command once for each device: the processes divide the work among them"
-    )
-
-
 def _device(make_trainer: Callable[..., Trainer], devices: Any) -> torch.device:
     """Where the job computes; one device, a CPU or a CUDA GPU."""
-    if str(devices).isdecimal() and int(devices) > 1:  # Lightning would make a list of them
-        raise _several_devices(devices)
+    few = min(int(devices), 2) if str(devices).isdecimal() else devices  # Lightning makes a list of them
     try:
-        trainer = make_trainer()
+        trainer = make_trainer(devices=few)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise InputError(f"trainer: Lightning takes no such options: {error}; trainer=cpu runs everywhere") from error
     if trainer.world_size > 1:
-        raise _several_devices(trainer.world_size)
+        raise InputError(
+            f"trainer: a job uses one device, got {devices}; let -m hydra/launcher=ray or slurm place it, or start the "
+            "same command once for each device: the processes divide the work among them"
+        )
     device = trainer.strategy.root_device
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"trainer: a device must be a CPU or a CUDA GPU, got {device}; use trainer=cpu")

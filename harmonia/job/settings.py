@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from harmonia.cli.options import Group, dotted, import_target, read_settings
+from harmonia.data.views import Unreadable
 from harmonia.draws import Seed
 from harmonia.errors import InputError, Within
 from harmonia.models.classifier import CropPct, ModelSpec
@@ -51,7 +52,7 @@ class Settings:
     seed: Seed
     batch_size: Annotated[Literal["auto"] | int, Within(1, 2**16)]
     num_threads: Annotated[int | None, Within(1, 1024)]  # OpenMP crashes for many more
-    unreadable: str
+    unreadable: Unreadable
     crop_pct: CropPct
     layer: str
     smooth: Smooth

@@ -123,16 +123,10 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
     ):
         raise InputError(f"{name}: {path} must hold a state dict (name -> tensor); save model.state_dict()")
     for key, value in checkpoint.items():
-        if (kind := _unusual(value)) is not None:
+        if value.layout is not torch.strided or value.is_quantized or value.is_nested or value.is_meta:
+            kind = f"{value.layout} {value.dtype} on {value.device}".replace("torch.", "")
             raise InputError(f"{name}: {path} must hold plain tensors, {key} is {kind}; save it dense, as float32")
     return clean_state_dict(checkpoint)
-
-
-def _unusual(tensor: Tensor) -> str | None:
-    """What no layer of timm's can take as it is; None of a plain tensor."""
-    if tensor.is_quantized or tensor.is_nested or tensor.device.type != "cpu":
-        return "quantised" if tensor.is_quantized else "nested" if tensor.is_nested else f"on {tensor.device}"
-    return None if tensor.layout is torch.strided else str(tensor.layout).removeprefix("torch.")
 
 
 def in_order(state: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -164,12 +158,9 @@ def load_strictly(network: torch.nn.Module, state: dict[str, Tensor], name: str,
         else:
             fits = torch.equal(given, given.to(value.dtype).to(given.dtype))
         if not fits:
+            kinds = f"{given.dtype} for {value.dtype}".replace("torch.", "")
             raise InputError(
-                f"{name}: {path} must have numbers of the architecture's kind, {key} is {_kind(given)} for "
-                f"{_kind(value)}; give weights that are neither quantised nor of another kind of network"
+                f"{name}: {path} must have numbers of the architecture's kind, {key} is {kinds}; give weights that are "
+                "not quantised"
             )
     network.load_state_dict(state)
-
-
-def _kind(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")

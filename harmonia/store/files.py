@@ -140,17 +140,12 @@ def holder(path: Path) -> str:
     if not signature:
         return "another process"
     process, host = signature.groups()
-    if host != socket.gethostname() or not _is_stopped(process):
-        return signature[0]
-    return f"{signature[0]} (it is stopped: `kill -CONT {process}` lets it go on, `kill -9 {process}` takes it over)"
-
-
-def _is_stopped(process: str) -> bool:
-    """By SIGSTOP, Ctrl-Z or a debugger; unknown, and False, where there is no /proc."""
-    try:
-        return Path("/proc", process, "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] in ("T", "t")
-    except (OSError, IndexError):
-        return False
+    remedy = ""
+    with suppress(OSError, IndexError):  # a system without /proc does not tell who is stopped
+        state = Path("/proc", process, "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
+        if state in ("T", "t") and host == socket.gethostname():  # by SIGSTOP, Ctrl-Z or a debugger
+            remedy = f" (it is stopped: `kill -CONT {process}` lets it go on, `kill -9 {process}` takes it over)"
+    return signature[0] + remedy
 
 
 def _sync_folder(folder: Path) -> None:

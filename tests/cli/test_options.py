@@ -331,7 +331,7 @@ def test_root_keys_that_fit_pass(override):
         ("batch_size=true", "batch_size must be auto or a whole number, got true"),
         ("num_threads=0", "num_threads must be at least 1, got 0"),
         ("num_threads=two", "num_threads must be a whole number or null, got 'two'"),
-        ("unreadable=null", "unreadable must be text, got null"),
+        ("unreadable=null", "unreadable must be one of skip, fail, got null; write unreadable=skip"),
         ("crop_pct=wide", "crop_pct must be a number or null, got 'wide'"),
         ("store.shard_size=0", "store.shard_size must be at least 1, got 0"),
         ("store.shard_size=2.5", "store.shard_size must be a whole number, got 2.5"),

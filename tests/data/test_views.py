@@ -160,11 +160,6 @@ def test_a_folder_that_takes_no_spool_costs_time_and_not_pixels(records, opened,
     assert "no spool" in caplog.text
 
 
-def test_an_unknown_policy_is_refused(records):
-    with pytest.raises(InputError, match="skip or fail, got 'ignore'"):
-        ViewedImages(records, [SMALL], unreadable="ignore")
-
-
 # --- a full disk --------------------------------------------------------------------------------
 
 

@@ -106,10 +106,10 @@ def test_what_is_no_state_dict_is_refused(tmp_path, content):
 @pytest.mark.parametrize(
     ("tensor", "kind"),
     [
-        (lambda: torch.eye(2).to_sparse(), "sparse_coo"),
-        (lambda: torch.eye(2).to_sparse_csr(), "sparse_csr"),
-        (lambda: torch.quantize_per_tensor(torch.eye(2), 0.1, 0, torch.qint8), "quantised"),
-        (lambda: torch.eye(2, device="meta"), "on meta"),
+        (lambda: torch.eye(2).to_sparse(), "sparse_coo float32 on cpu"),
+        (lambda: torch.eye(2).to_sparse_csr(), "sparse_csr float32 on cpu"),
+        (lambda: torch.quantize_per_tensor(torch.eye(2), 0.1, 0, torch.qint8), "strided qint8 on cpu"),
+        (lambda: torch.eye(2, device="meta"), "strided float32 on meta"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
