@@ -1,6 +1,7 @@
 """python -m harmonia.store list|verify|prune: look after the map store."""
 
 import argparse
+import math
 import os
 import re
 import shlex
@@ -87,6 +88,8 @@ def prune(options: argparse.Namespace) -> int:
 
     Only in a store that is marked, only what harmonia wrote there, and nothing through a link.
     """
+    if not 0 <= (options.older_than or 0) < math.inf:
+        raise InputError(f"--older-than must be 0 or more days, got {options.older_than}; write --older-than 30")
     tag = options.cache / TAG
     if not is_marked(options.cache):
         raise InputError(
@@ -249,13 +252,6 @@ def _folder(text: str) -> Path:
     return Path(text).expanduser()
 
 
-def _days(text: str) -> float:
-    days = float(text)
-    if not days >= 0:
-        raise argparse.ArgumentTypeError(f"must be 0 or more, got {text}")
-    return days
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m harmonia.store", description="Look after the map store.")
     commands = parser.add_subparsers(required=True, metavar="list|verify|prune")
@@ -264,7 +260,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--cache", type=_folder, default=default_cache(), help="default: %(default)s")
         command.set_defaults(run=run)
         if run is prune:
-            command.add_argument("--older-than", type=_days, metavar="DAYS", help="sets nothing was written to since")
+            command.add_argument("--older-than", type=float, metavar="DAYS", help="sets nothing was written to since")
             command.add_argument("--set", metavar="NAME", help="the sets of this name; with or without the key")
             command.add_argument("--dry-run", action="store_true", help="say what would go")
     return parser

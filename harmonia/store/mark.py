@@ -29,11 +29,9 @@ def is_marked(root: Path) -> bool:
 def mark(root: Path) -> None:
     """Mark a store that is new or holds nothing but sets and datasets; one among other things stays unmarked."""
     with disk_errors(root):
-        if not os.path.lexists(root / TAG) and all(map(_is_part, os.scandir(root))):
+        if not os.path.lexists(root / TAG) and all(
+            entry.is_dir(follow_symlinks=False)
+            and (entry.name == _DATASETS or all(map(SET_FOLDER.fullmatch, os.listdir(entry))))
+            for entry in os.scandir(root)
+        ):
             write_stored(root / TAG, f"{SIGNATURE}\n{OWNER}\n".encode())
-
-
-def _is_part(entry: os.DirEntry) -> bool:
-    if not entry.is_dir(follow_symlinks=False):
-        return False
-    return entry.name == _DATASETS or all(map(SET_FOLDER.fullmatch, os.listdir(entry)))

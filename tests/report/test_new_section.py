@@ -181,6 +181,20 @@ def test_after_a_run_no_code_is_imported_that_the_user_has_not_named(run, module
     assert "Bright maps." not in capsys.readouterr().out
 
 
+def test_two_sections_that_write_one_file_are_refused_and_leave_none(run, module, monkeypatch):
+    (section,) = (section for section in find_sections([module]) if section.__module__ == module)
+    plain = section.gather
+
+    def gather(self):
+        plain(self)
+        self.data["brightness_by_method"] = self.headlines[0].numbers
+
+    monkeypatch.setattr(section, "gather", gather)
+    with pytest.raises(InputError, match=r"got 'brightness_by_method\.csv' twice; rename one"):
+        write_report(run, sections=[module])
+    assert not (run / "report").exists()
+
+
 def test_its_panels_are_in_the_workspace(tmp_path, module, capsys):
     pytest.importorskip("wandb_workspaces.workspaces", reason="the extra dashboard is not installed")
     plant(tmp_path / "run" / "0", logger=LOGGER)

@@ -177,3 +177,9 @@ def test_a_pipe_in_place_of_a_shard_ends_no_job(stored):
     assert stored.missing() == [2]
     assert main(["verify", "--cache", str(stored.folder.parents[1])]) == 1
     assert fill(stored) == [2]
+
+
+@pytest.mark.parametrize("days", ["-1", "nan", "inf"])
+def test_an_age_that_is_none_is_refused(store, capsys, days):
+    assert prune(store, f"--older-than={days}") == 2
+    assert "--older-than must be" in capsys.readouterr().err
