@@ -12,7 +12,7 @@ import pytest
 import yaml
 from paths import REPOSITORY
 
-from harmonia.job.progress import progress_bar
+from harmonia.job.completion import progress_bar
 from harmonia.media import LogLine, csv, html, latex, markdown, say, terminal, visible
 from harmonia.report.tables.typeset import to_csv
 

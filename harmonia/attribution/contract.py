@@ -118,6 +118,19 @@ class Explanation:
     facts: dict[str, Tensor] = field(default_factory=dict)  # what else the method learned, for the index of the maps
 
 
+class PartByPart:
+    """A method that explains the images of each micro-batch by themselves."""
+
+    backgrounds: ClassVar[Backgrounds | None] = None
+
+    def explain(self, part: Request) -> tuple[Maps, Logits, Labels, int]:
+        """What Request.explain takes."""
+        raise NotImplementedError
+
+    def __call__(self, request: Request) -> Explanation:
+        return request.explain(self.explain)
+
+
 class Attribution(Protocol):
     version: ClassVar[int]  # raised whenever the arithmetic changes: it is part of a map's key
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harmonia.attribution.contract import Explanation, Model, Request
+from harmonia.attribution.contract import Model, Request
 from harmonia.attribution.layer import AtLayer, feeds_no_logits, spatial_of
 from harmonia.errors import InputError
 from harmonia.shapes import Images, Labels, Logits, Maps
@@ -139,13 +139,8 @@ class FromHead(AtLayer):
     def maps(self, part: HeadBatch) -> Maps:
         raise NotImplementedError
 
-    def __call__(self, request: Request) -> Explanation:
-        layer = self.layer_of(request.model)
-
-        def explain(part: Request) -> tuple[Maps, Logits, Labels, int]:
-            with torch.no_grad():
-                head = Head(part.model, layer, part.images())
-                labels = part.choose_labels(head.logits, part.positions)
-                return self.maps(HeadBatch(head, labels, part)), head.logits, labels, self.passes(head)
-
-        return request.explain(explain)
+    @torch.no_grad()
+    def explain(self, part: Request) -> tuple[Maps, Logits, Labels, int]:
+        head = Head(part.model, self.layer_of(part.model), part.images())
+        labels = part.choose_labels(head.logits, part.positions)
+        return self.maps(HeadBatch(head, labels, part)), head.logits, labels, self.passes(head)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harmonia.attribution.contract import Backgrounds, Explanation, Model, Request
+from harmonia.attribution.contract import Model, PartByPart, Request
 from harmonia.errors import InputError
 from harmonia.shapes import Labels, Logits, Maps
 
@@ -18,10 +18,9 @@ VANISHED = 1e-5  # below, a map of what is left would be rounding
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtLayer:
+class AtLayer(PartByPart):
     """A method that looks at one layer."""
 
-    backgrounds: ClassVar[Backgrounds | None] = None
     auto: ClassVar[str]  # the place that layer="auto" stands for
 
     layer: str = "auto"  # input, middle, final, normalised, or a module's name
@@ -47,14 +46,9 @@ class FromGradient(AtLayer):
     def maps(self, at_layer: ClassGradient) -> Maps:
         raise NotImplementedError
 
-    def __call__(self, request: Request) -> Explanation:
-        layer = self.layer_of(request.model)
-
-        def explain(part: Request) -> tuple[Maps, Logits, Labels, int]:
-            at_layer = class_gradient(part, layer)
-            return self.maps(at_layer), at_layer.logits, at_layer.labels, 1
-
-        return request.explain(explain)
+    def explain(self, part: Request) -> tuple[Maps, Logits, Labels, int]:
+        at_layer = class_gradient(part, self.layer_of(part.model))
+        return self.maps(at_layer), at_layer.logits, at_layer.labels, 1
 
 
 def class_gradient(request: Request, layer: str) -> ClassGradient:

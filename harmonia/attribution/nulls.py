@@ -6,28 +6,23 @@ from typing import Annotated, ClassVar
 import numpy as np
 import torch
 
-from harmonia.attribution.contract import Backgrounds, Explanation, Request
+from harmonia.attribution.contract import PartByPart, Request
 from harmonia.draws import Purpose, Seed, uniform
 from harmonia.errors import Within
 from harmonia.shapes import Labels, Logits, Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class NullMap:
+class NullMap(PartByPart):
     """Maps made without the network; one pass says which class is explained."""
-
-    backgrounds: ClassVar[Backgrounds | None] = None
 
     def maps(self, part: Request) -> Maps:
         raise NotImplementedError
 
-    def __call__(self, request: Request) -> Explanation:
-        def explain(part: Request) -> tuple[Maps, Logits, Labels, int]:
-            with torch.no_grad():
-                logits = part.model(part.images())
-            return self.maps(part), logits, part.choose_labels(logits, part.positions), 1
-
-        return request.explain(explain)
+    @torch.no_grad()
+    def explain(self, part: Request) -> tuple[Maps, Logits, Labels, int]:
+        logits = part.model(part.images())
+        return self.maps(part), logits, part.choose_labels(logits, part.positions), 1
 
 
 @dataclass(frozen=True, kw_only=True)

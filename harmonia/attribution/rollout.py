@@ -13,17 +13,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from harmonia.attribution.contract import Explanation, Model, Request
+from harmonia.attribution.contract import Model, PartByPart, Request
 from harmonia.errors import InputError
 from harmonia.shapes import Labels, Logits, Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionRollout:
+class AttentionRollout(PartByPart):
     """How much of each patch attention carries to the tokens that the head reads; knows no class."""
 
     version: ClassVar[int] = 2
-    backgrounds: ClassVar[None] = None
     normalise: ClassVar[str] = "minmax"
 
     def step(self, attention_BHNN: Tensor, gradient_BHNN: Tensor, flow_BNN: Tensor) -> Tensor:
@@ -31,10 +30,7 @@ class AttentionRollout:
         mean_BNN = attention_BHNN.mean(1)
         return (mean_BNN @ flow_BNN + flow_BNN) / 2  # half of a block's output is its input
 
-    def __call__(self, request: Request) -> Explanation:
-        return request.explain(self._explain)
-
-    def _explain(self, part: Request) -> tuple[Maps, Logits, Labels, int]:
+    def explain(self, part: Request) -> tuple[Maps, Logits, Labels, int]:
         """Maps of the patches' share in the tokens that the head reads, from the first block to the last."""
         with torch.no_grad(), attention(part.model) as matrices:
             with torch.enable_grad():

@@ -2,30 +2,44 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from harmonia.attribution.contract import Model, Request
+from harmonia.attribution.passes import BatchSize
 from harmonia.attribution.smoothing import Smoothed
-from harmonia.data.manifest import ImageSet
+from harmonia.data.manifest import ImageRecord, ImageSet
+from harmonia.data.views import ViewBatch
 from harmonia.errors import InputError
-from harmonia.evaluation.metrics.contract import Metric
-from harmonia.evaluation.scorer import REASONS, Scorer, reads_boxes
-from harmonia.features.maps import UNREADABLE
-from harmonia.job.completion import Completed, complete
+from harmonia.evaluation.metrics.contract import ExplainedImages, Metric, Scores
+from harmonia.features.maps import UNREADABLE, unpack
+from harmonia.job.completion import Completed, CountingModule, ProgressBar, complete
 from harmonia.job.contract import Evaluation, Job, Stage
-from harmonia.job.progress import ProgressBar
+from harmonia.job.source import BatchImages
 from harmonia.job.stages import as_text, counted, explained_by, map_stage, stored_stage
+from harmonia.models.classifier import class_indices
 from harmonia.results import tracked_rows, tracking
 from harmonia.results.rows import SUMMARY
 from harmonia.results.scores import SCORES, read_scores, reasons, summarise_scores, write_scores
+from harmonia.shapes import Images, Labels, Maps
 from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
+
+REASONS = "reasons"  # the fact of an image that holds, as JSON, why which of its scores is undefined
+
+
+def reads_boxes(metric: Metric) -> bool:
+    """Whether the images' boxes are part of what its scores depend on."""
+    return getattr(metric, "needs_boxes", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +80,7 @@ class MapScores(Evaluation):
         return tracked_rows.score_media(read_scores(job.folder))
 
     def _score(self, job: Job, scores: ShardSet) -> Completed:
-        def module(progress: ProgressBar) -> Scorer:
-            return Scorer(job, self.metric, progress)
-
+        module = partial(Scorer, job, self.metric)
         completed = complete(scores, job.viewed, job.source.view, module, job.make_trainer, _title(job))
         cached = scores.count - completed.items
         return counted(job.source, completed, scores_computed=completed.items, scores_cached=cached)
@@ -127,3 +139,108 @@ class MapScores(Evaluation):
 
 def _title(job: Job) -> str:
     return f"{job.settings.evaluation.name}: {job.method_name} maps of {job.source.name}"
+
+
+class Scorer(CountingModule):
+    """A source and a metric; a predict batch is a shard of images."""
+
+    def __init__(self, job: Job, metric: Metric, progress: ProgressBar):
+        super().__init__()
+        self.classifier = job.source
+        self.batch_size = BatchSize(job.batch_size)  # one for all shards: what memory allowed once, it allows again
+        self._job, self._metric, self._progress = job, metric, progress
+
+    def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
+        """The shard's arrays, one float64 for each score and image, and facts, as the store takes them.
+
+        A flagged map is not shown to the metric: its scores are NaN, and the flag is the reason.
+        """
+        started = time.monotonic()
+        arrays, facts = self._job.maps.read_items(batch.indices.tolist())
+        flags = [
+            fact["flag"] if readable else UNREADABLE
+            for fact, readable in zip(facts, batch.readable.tolist(), strict=True)
+        ]
+        usable = [row for row, flag in enumerate(flags) if not flag]
+        self._progress.advance(len(flags) - len(usable))
+        scores, passes = Scores({}), np.zeros(len(flags), int)
+        if usable:
+            labels = class_indices(self.classifier, [facts[row]["explained"] for row in usable])
+            scores = self._score(batch, torch.tensor(usable), torch.from_numpy(unpack(arrays))[usable], labels)
+            passes[usable] = np.asarray(scores.passes)
+        values = {name: np.full(len(flags), np.nan) for name in [*self._metric.better, *scores.scores]}
+        why = [dict.fromkeys(values, flag) if flag else {} for flag in flags]
+        for name, score in scores.scores.items():
+            values[name][usable] = score.values.numpy()
+            for row, reason in zip(usable, score.reasons, strict=True):
+                why[row] |= {name: reason} if reason else {}
+        self.passes += int(passes.sum())
+        seconds = (time.monotonic() - started) / len(flags)
+        return values, [
+            {"flag": flag, "passes": count, "seconds": seconds, REASONS: json.dumps(reasons)}
+            for flag, count, reasons in zip(flags, passes.tolist(), why, strict=True)
+        ]
+
+    def _score(self, batch: ViewBatch, usable: Tensor, maps: Maps, labels: Labels) -> Scores:
+        job = self._job
+        of_batch = BatchImages(job, batch.indices[usable], self.device)
+        positions = torch.arange(len(usable))
+        image_keys = of_batch.image_keys(positions)
+        names = [self.classifier.classes[label] for label in labels.tolist()]
+
+        again = torch.zeros(len(usable), dtype=torch.long)  # passes of maps that the metric had made
+
+        def explain(model: Model, images: Images, rows: Tensor) -> Maps:
+            explanation = job.method(
+                Request(
+                    model=model,
+                    pixels=_levels(images),
+                    choose_labels=lambda logits, positions: labels[positions].to(logits.device),
+                    replacements=of_batch.replacements,
+                    device=self.device,
+                    batch_size=self.batch_size,
+                    positions=rows,
+                    image_keys=image_keys[rows.numpy()],
+                    on_progress=lambda images: None,
+                )
+            )
+            again[rows] += explanation.passes
+            return explanation.maps
+
+        scores = self._metric(
+            ExplainedImages(
+                model=self.classifier,
+                pixels=batch.pixels[usable],
+                maps=maps,
+                labels=labels,
+                boxes=self._boxes(batch, usable, of_batch.records(positions), names),
+                image_keys=image_keys,
+                device=self.device,
+                batch_size=self.batch_size,
+                explain=explain,
+                on_progress=self._progress.advance,
+            )
+        )
+        return replace(scores, passes=scores.passes + again)
+
+    def _boxes(
+        self, batch: ViewBatch, rows: Tensor, records: list[ImageRecord], names: list[str]
+    ) -> tuple[Tensor, ...]:
+        """Of each image those of the explained class; none for a metric whose key does not hold them."""
+        boxes = self._job.images.boxes
+        if boxes is None or not reads_boxes(self._metric):
+            return tuple(torch.zeros(0, 4) for _ in records)
+        return tuple(
+            boxes.in_view(record.image_id, name, (width, height), self._job.source.view)
+            for record, name, (width, height) in zip(records, names, batch.sizes[rows].tolist(), strict=True)
+        )
+
+
+def _levels(images: Images) -> Tensor:
+    """Intensities as the levels 0..255 that Request divides by 255, on the CPU: whole where an image has whole ones.
+
+    So an image that is shown as it is comes out the same bit for bit.
+    """
+    levels = 255 * images.cpu()
+    whole = levels.round()
+    return torch.where(whole / 255 == images.cpu(), whole, levels)

@@ -7,7 +7,7 @@ pixels by rank, all or nothing), which alone compares methods at the same amount
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +35,7 @@ class Explanations:
         return replace(self, maps=self.maps.to(device), another=lambda same: self.another(same).to(device))
 
 
+@dataclass
 class Projection:
     """Maps and regions on their way from the source's view to a target's.
 
@@ -42,29 +43,28 @@ class Projection:
     looks at that same region. Outside the source's box nothing is kept.
     """
 
-    def __init__(
-        self, explanations: Explanations, soft: Keep, source: Tensor, target: Tensor, source_size: int, size: int
-    ):
-        self.explanations = explanations
-        self._soft = soft  # at the map's own resolution
-        self._source, self._target = source, target
-        self.source_size, self._size = source_size, size  # pixels
-        self._best: dict[float, Keep] = {}
+    explanations: Explanations
+    soft_maps: Keep  # at the map's own resolution
+    source: Tensor
+    target: Tensor
+    source_size: int  # pixels, as size
+    size: int
+    _best: dict[float, Keep] = field(default_factory=dict)
 
     @cached_property
     def inside(self) -> Keep:
         """1 where the source looks, (B, H, W)."""
-        return resample(torch.ones_like(self._soft[:, :1, :1]), self._source, self._target, self._size)
+        return resample(torch.ones_like(self.soft_maps[:, :1, :1]), self.source, self.target, self.size)
 
     @cached_property
     def soft(self) -> Keep:
         """The soft map, (B, H, W)."""
-        return resample(self._soft, self._source, self._target, self._size)
+        return resample(self.soft_maps, self.source, self.target, self.size)
 
     @property
     def soft_mean(self) -> Tensor:
         """Mean weight of each soft map over the source's view, (B,)."""
-        return enlarged(self._soft, self.source_size).mean((1, 2))
+        return enlarged(self.soft_maps, self.source_size).mean((1, 2))
 
     def best(self, areas: Sequence[float]) -> Keep:
         """The top of each image's own map, (B, A, H, W)."""
@@ -81,7 +81,7 @@ class Projection:
         fine = in_view(scores, self.source_size)
         regions = [
             # still all or nothing after the change of view
-            whole_pixels(resample(region, self._source, self._target, self._size))
+            whole_pixels(resample(region, self.source, self.target, self.size))
             for region in top_fractions(fine.nan_to_num(), areas).unbind(1)
         ]
         return torch.where(fine.isnan().any(2).any(1)[:, None, None, None], torch.nan, torch.stack(regions, 1))

@@ -1,23 +1,59 @@
 """A stage that completes a set in the store, sharing the work with whoever else needs the same set."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
 from torch.utils.data import DataLoader
 
 from harmonia.data.view import View
 from harmonia.data.views import ViewBatch
 from harmonia.features.maps import UNREADABLE
-from harmonia.job.progress import ProgressBar, progress_bar
+from harmonia.media import visible
 from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
+
+
+class Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} images/s" if speed else "– images/s")
+
+
+class ProgressBar:
+    """Of a running stage; ``advance`` may be given fractions of an image."""
+
+    def __init__(self, progress: Progress, task):
+        self._progress, self._task = progress, task
+
+    def advance(self, images: float) -> None:
+        self._progress.advance(self._task, images)
+
+
+@contextmanager
+def progress_bar(title: str, images: int) -> Iterator[ProgressBar]:
+    """A progress bar over so many images, and a line in the log at the end."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+        Rate(),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Progress(*columns) as progress:
+        yield ProgressBar(progress, progress.add_task(visible(title), total=images))
+    seconds = time.monotonic() - started
+    log.info("%s: %d images in %.1f s (%.1f images/s)", title, images, seconds, images / max(seconds, 1e-9))
 
 
 class Items(Protocol):

@@ -11,9 +11,8 @@ from harmonia.attribution.passes import BatchSize
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.views import ViewBatch
 from harmonia.features.maps import UNREADABLE, flag_of, pack
-from harmonia.job.completion import CountingModule
+from harmonia.job.completion import CountingModule, ProgressBar
 from harmonia.job.contract import Job
-from harmonia.job.progress import ProgressBar
 from harmonia.models.classifier import class_indices, refuse_non_finite
 from harmonia.shapes import Labels, Logits
 

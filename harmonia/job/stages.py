@@ -3,13 +3,13 @@
 import json
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from harmonia.errors import InputError
 from harmonia.features.maps import UNREADABLE
 from harmonia.job.completion import Completed, complete
 from harmonia.job.contract import Job, Stage
-from harmonia.job.progress import ProgressBar
 from harmonia.job.source import Source
 from harmonia.job.target import ImageTarget
 from harmonia.models.classifier import Classifier
@@ -22,9 +22,7 @@ log = logging.getLogger(__name__)
 def map_stage(job: Job) -> Stage:
     def compute() -> Completed:
         title = f"{job.method_name} maps of {job.source.name}"
-        completed = complete(
-            job.maps, job.viewed, job.source.view, lambda progress: Source(job, progress), job.make_trainer, title
-        )
+        completed = complete(job.maps, job.viewed, job.source.view, partial(Source, job), job.make_trainer, title)
         if len(job.viewed.unreadable) == job.maps.count:
             count = job.maps.count
             raise InputError(
@@ -64,9 +62,7 @@ def image_stage(job: Job, model: Classifier) -> Stage:
     predictions = job.keys.predictions(model)
 
     def compute() -> Completed:
-        def module(progress: ProgressBar) -> ImageTarget:
-            return ImageTarget(model, job.batch_size, progress)
-
+        module = partial(ImageTarget, model, job.batch_size)
         title = f"images on {model.name}"
         return counted(model, complete(predictions, job.viewed, model.view, module, job.make_trainer, title))
 

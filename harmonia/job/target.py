@@ -13,9 +13,8 @@ from harmonia.data.views import ViewBatch
 from harmonia.features.arms import Explanations, KeepArms, kept_area
 from harmonia.features.fill import compose
 from harmonia.features.maps import UNREADABLE, pack
-from harmonia.job.completion import CountingModule
+from harmonia.job.completion import CountingModule, ProgressBar
 from harmonia.job.contract import Job
-from harmonia.job.progress import ProgressBar
 from harmonia.models.classifier import Classifier, refuse_non_finite
 from harmonia.shapes import Images, Logits
 

@@ -59,7 +59,10 @@ def mosaic_media(cells: LocalisationRows) -> Media:
 
 def score_media(scores: ScoreRows) -> Media:
     """Of a job that scored maps."""
-    return Media(tables={IMAGES: score_table(scores)}, histograms=_score_histograms(scores))
+    # over the values that are defined
+    groups = scores.dropna(subset="value").groupby(["evaluation", "metric"], sort=False, observed=True)["value"]
+    histograms = {"/".join(map(str, cast(tuple, names))): np.histogram(values, bins=20) for names, values in groups}
+    return Media(tables={IMAGES: score_table(scores)}, histograms=histograms)
 
 
 def _label_probabilities(rows: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -105,12 +108,6 @@ def image_table(rows: pd.DataFrame) -> pd.DataFrame:
         columns = part.set_index(["image_id", "target"])[of_arm].add_prefix(f"{arm}/")
         lines = lines.join(columns)
     return lines.reset_index()
-
-
-def _score_histograms(scores: ScoreRows) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Counts and edges of 20 bins by `<evaluation>/<metric>`, over the values that are defined."""
-    groups = scores.dropna(subset="value").groupby(["evaluation", "metric"], sort=False, observed=True)
-    return {"/".join(map(str, cast(tuple, names))): np.histogram(group["value"], bins=20) for names, group in groups}
 
 
 def score_table(scores: ScoreRows) -> pd.DataFrame:

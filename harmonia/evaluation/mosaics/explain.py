@@ -11,9 +11,8 @@ from harmonia.attribution.passes import BatchSize
 from harmonia.evaluation.mosaics.grids import Grids, MosaicBatch
 from harmonia.evaluation.mosaics.presentation import Present, paste
 from harmonia.features.maps import pack
-from harmonia.job.completion import CountingModule
+from harmonia.job.completion import CountingModule, ProgressBar
 from harmonia.job.contract import Job
-from harmonia.job.progress import ProgressBar
 from harmonia.job.source import BatchImages
 from harmonia.models.classifier import refuse_non_finite
 from harmonia.shapes import Labels, Logits, Maps

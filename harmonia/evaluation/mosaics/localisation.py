@@ -26,21 +26,8 @@ from harmonia.job.completion import Completed, complete
 from harmonia.job.contract import Evaluation, Job, Stage
 from harmonia.job.stages import explained_by, image_stage, pending_stage, stage_of_maps
 from harmonia.models.classifier import class_indices
+from harmonia.results import localisation as results
 from harmonia.results import tracked_rows, tracking
-from harmonia.results.localisation import (
-    AGGATT,
-    DIFULL,
-    DIPART,
-    GRIDPG,
-    LOCALISATION,
-    MOSAICS,
-    MosaicProtocol,
-    read_localisation,
-    summarise_localisation,
-    write_aggatt,
-    write_localisation,
-    write_mosaics,
-)
 from harmonia.shapes import Maps
 from harmonia.store.sets import ShardSet
 
@@ -55,9 +42,9 @@ class Localisation(Evaluation):
     """One row a scored cell. The source's own maps of whole images are not needed, nor are targets."""
 
     section: ClassVar[str] = "harmonia.report.sections.localisation"
-    files: ClassVar[tuple[str, ...]] = (LOCALISATION, AGGATT, MOSAICS)
+    files: ClassVar[tuple[str, ...]] = (results.LOCALISATION, results.AGGATT, results.MOSAICS)
 
-    protocol: MosaicProtocol
+    protocol: results.MosaicProtocol
     n: Annotated[int, Within(2, 16)] = 2  # images a side
     grids: Annotated[int, Within(1, 10**6)] = 500  # at most
     confidence: Annotated[float, Within(0, 1 - 1e-9)] = 0.99  # least probability of the right class on the whole image
@@ -87,13 +74,13 @@ class Localisation(Evaluation):
         grids, sure = self.draw(job)
         maps = self._maps(job, grids)
         image_ids = [record.image_id for record in job.images.records]
-        write_mosaics(job.folder, grids.n, grids.scored, grids.placed(image_ids))
+        results.write_mosaics(job.folder, grids.n, grids.scored, grids.placed(image_ids))
         self._write_rows(job, grids, maps)
-        rows = read_localisation(job.folder)
-        return {**summarise_localisation(rows), "grids": len(grids.images), "pool": sure}
+        rows = results.read_localisation(job.folder)
+        return {**results.summarise_localisation(rows), "grids": len(grids.images), "pool": sure}
 
     def media(self, job: Job, summary: dict[str, Any]) -> tracking.Media:
-        return tracked_rows.mosaic_media(read_localisation(job.folder))
+        return tracked_rows.mosaic_media(results.read_localisation(job.folder))
 
     def on_any_images(self) -> "Localisation":
         """On mosaics of the first images, sure or not: their maps cost the same."""
@@ -102,14 +89,14 @@ class Localisation(Evaluation):
     @property
     def scored(self) -> tuple[int, ...]:
         """Cells of a mosaic, row by row, whose maps are made: of GridPG all, else those of the repeated class."""
-        return tuple(range(self.n**2)) if self.protocol == GRIDPG else (0, self.n**2 - 1)
+        return tuple(range(self.n**2)) if self.protocol == results.GRIDPG else (0, self.n**2 - 1)
 
     def draw(self, job: Job) -> tuple[Grids, int]:
         """The mosaics that every method sees, of so many sure images; the source's predictions must be complete."""
         pool = self.pool(job)
         labels = [record.class_name or "" for record in job.images.records]
         image_keys = job.images.image_keys(range(len(labels)))
-        repeat = self.protocol != GRIDPG
+        repeat = self.protocol != results.GRIDPG
         return draw_grids(pool, labels, image_keys, self.n, self.grids, repeat, self.seed), len(pool)
 
     def pool(self, job: Job) -> list[int]:
@@ -152,19 +139,19 @@ class Localisation(Evaluation):
 
     def present(self, job: Job) -> Present:
         """The source as the protocol shows mosaics to it; the heads of DiPart share one network."""
-        if self.protocol == DIFULL:
+        if self.protocol == results.DIFULL:
             return PerCell
         whole = on_mosaics(job.source, self.n, self._positions(job) or "interpolated")
-        if self.protocol == GRIDPG:
+        if self.protocol == results.GRIDPG:
             return lambda classifier, n, cell: whole
         return lambda classifier, n, cell: PartHead(whole.classifier, n, cell)
 
     def _positions(self, job: Job) -> Positions | None:
         """What becomes of position embeddings; None where there is nothing to decide."""
         adds = isinstance(getattr(job.source.network, "pos_embed", None), torch.Tensor)
-        if self.protocol == DIPART:
+        if self.protocol == results.DIPART:
             return "tiled" if adds else None  # a cell's patches must have the positions of a whole image
-        return self.positions if self.protocol == GRIDPG and (adds or self.positions == "downscaled") else None
+        return self.positions if self.protocol == results.GRIDPG and (adds or self.positions == "downscaled") else None
 
     def _write_rows(self, job: Job, grids: Grids, maps: ShardSet) -> None:
         size = grids.n * job.source.view.size
@@ -198,7 +185,7 @@ class Localisation(Evaluation):
             "undefined": undefined,
             "mass": np.where(undefined, 0.0, inside),
         }
-        write_localisation(job.folder, [columns])
+        results.write_localisation(job.folder, [columns])
         self._write_aggatt(job, grids, maps, scores, inside)
 
     def _write_aggatt(self, job: Job, grids: Grids, maps: ShardSet, scores: np.ndarray, mass: np.ndarray) -> None:
@@ -210,7 +197,7 @@ class Localisation(Evaluation):
         chosen = [int(ranked[rank]) for rank in medians if rank >= 0]
         pictures = [mosaics.mosaic(grids.item(item)[0], job.source.view).float()[None] for item in chosen]
         small = torch.nn.functional.interpolate(torch.cat(pictures), size=(FIGURE_PX, FIGURE_PX), mode="area")
-        write_aggatt(
+        results.write_aggatt(
             job.folder,
             {
                 "means": aggatt.mean_maps(ranked, lambda items: _read(job, maps, items), FIGURE_PX),

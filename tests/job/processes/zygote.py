@@ -21,7 +21,7 @@ from PIL import Image
 
 from harmonia import run
 from harmonia.evaluation.mosaics.explain import GridSource
-from harmonia.evaluation.scorer import Scorer
+from harmonia.evaluation.scores import Scorer
 from harmonia.job.source import Source
 from harmonia.job.target import FeatureTarget, ImageTarget
 from harmonia.models import load as models
