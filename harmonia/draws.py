@@ -7,14 +7,9 @@ restarts or the number of processes.
 
 import enum
 import hashlib
-from typing import Annotated
 
 import numpy as np
 from scipy.special import ndtri
-
-from harmonia.errors import Within
-
-Seed = Annotated[int, Within(0, 2**64 - 1)]
 
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)

@@ -1,9 +1,9 @@
-"""The one exception for what a user can mend, and words for it."""
+"""The one exception for what a user can mend, ranges of numbers, and words for both."""
 
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 
 class InputError(ValueError):
@@ -35,6 +35,9 @@ class Within:
                 fits = isinstance(usual, int | float) and self.least <= usual <= self.most
                 remedy = usual if fits else bound
                 raise InputError(f"{key} must be at {side} {bound}, got {number}; write {key}={remedy}")
+
+
+Seed = Annotated[int, Within(0, 2**64 - 1)]
 
 
 def one_line(error: BaseException) -> str:

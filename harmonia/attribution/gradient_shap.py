@@ -12,8 +12,8 @@ import torch
 
 from harmonia.attribution.contract import Backgrounds
 from harmonia.attribution.head import FromHead, Head, HeadBatch, features_of
-from harmonia.draws import Purpose, Seed, uniform
-from harmonia.errors import Within
+from harmonia.draws import Purpose, uniform
+from harmonia.errors import Seed, Within
 from harmonia.shapes import Maps
 
 

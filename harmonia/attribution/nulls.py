@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from harmonia.attribution.contract import PartByPart, Request
-from harmonia.draws import Purpose, Seed, uniform
-from harmonia.errors import Within
+from harmonia.draws import Purpose, uniform
+from harmonia.errors import Seed, Within
 from harmonia.shapes import Labels, Logits, Maps
 
 

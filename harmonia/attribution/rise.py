@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from harmonia.attribution.head import FromHead, Head, HeadBatch
-from harmonia.draws import Purpose, Seed, uniform
-from harmonia.errors import Within
+from harmonia.draws import Purpose, uniform
+from harmonia.errors import Seed, Within
 from harmonia.shapes import Maps
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from harmonia.attribution.head import FromHead, Head, HeadBatch
-from harmonia.draws import Purpose, Seed, normal
-from harmonia.errors import Within
+from harmonia.draws import Purpose, normal
+from harmonia.errors import Seed, Within
 from harmonia.shapes import Maps
 
 

@@ -15,7 +15,6 @@ import os
 import stat
 import warnings
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -76,7 +75,7 @@ def open_rgb(path: str | Path, digest: str = "") -> Image.Image:
     return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
-def open_file(path: str | Path) -> BinaryIO:
+def open_file(path: str | Path) -> io.BufferedReader:
     """An image's file; OSError also where it is a pipe or a device, or too large to be one."""
     facts = os.stat(path)
     if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):  # opening a folder says so itself

@@ -10,8 +10,7 @@ from pathlib import Path
 from harmonia.data.download import archive_path, fetch_folder
 from harmonia.data.folder import absolute, find_pool, folder, own_class_name
 from harmonia.data.manifest import ImageRecord, ImageSet, Limit, PoolSize, find_images, image_set, subfolders
-from harmonia.draws import Seed
-from harmonia.errors import InputError
+from harmonia.errors import InputError, Seed
 
 HOME = "https://s3.amazonaws.com/fast-ai-imageclas"
 VARIANTS = {"full": "", "320px": "-320", "160px": "-160"}

@@ -19,8 +19,7 @@ from harmonia.data.manifest import (
     is_image_file,
     subfolders,
 )
-from harmonia.draws import Seed
-from harmonia.errors import InputError
+from harmonia.errors import InputError, Seed
 
 _SPLITS = ("train", "val", "test")
 

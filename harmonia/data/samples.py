@@ -6,8 +6,7 @@ from pathlib import Path
 from harmonia.data import imagenet
 from harmonia.data.folder import absolute, find_pool
 from harmonia.data.manifest import ImageRecord, ImageSet, Limit, PoolSize, image_set
-from harmonia.draws import Seed
-from harmonia.errors import InputError
+from harmonia.errors import InputError, Seed
 
 
 def samples(

@@ -14,7 +14,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from harmonia.arms import BLOBS, CENTRE, COMPLEMENT, DIM_ARM, OTHER_CLASS, SAME_CLASS, SILHOUETTE, arm_of
-from harmonia.draws import Purpose, Seed, counter_hash
+from harmonia.draws import Purpose, counter_hash
+from harmonia.errors import Seed
 from harmonia.features.areas import check_areas
 from harmonia.features.arms import Control, Projection
 from harmonia.shapes import Keep

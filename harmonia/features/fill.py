@@ -15,8 +15,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import spsolve
 from torchvision.transforms.functional import gaussian_blur
 
-from harmonia.draws import Seed
-from harmonia.errors import Within
+from harmonia.errors import Seed, Within
 from harmonia.shapes import Images, Keep
 
 

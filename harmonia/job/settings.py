@@ -9,8 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harmonia.cli.options import Group, dotted, import_target, read_settings
 from harmonia.data.views import Unreadable
-from harmonia.draws import Seed
-from harmonia.errors import InputError, Within
+from harmonia.errors import InputError, Seed, Within
 from harmonia.models.classifier import CropPct, ModelSpec
 
 

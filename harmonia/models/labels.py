@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from harmonia.draws import Purpose, Seed, counter_hash
-from harmonia.errors import InputError
+from harmonia.draws import Purpose, counter_hash
+from harmonia.errors import InputError, Seed
 from harmonia.shapes import Labels, Logits
 
 

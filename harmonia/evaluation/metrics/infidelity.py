@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.draws import Purpose, Seed, normal, uniform
-from harmonia.errors import InputError, Within
+from harmonia.draws import Purpose, normal, uniform
+from harmonia.errors import InputError, Seed, Within
 from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.evaluation.metrics.perturbation import Baseline, Normalisation, Reading, baseline_of, drops, passes_of
 

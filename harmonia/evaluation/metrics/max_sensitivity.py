@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.draws import Purpose, Seed, uniform
-from harmonia.errors import Within
+from harmonia.draws import Purpose, uniform
+from harmonia.errors import Seed, Within
 from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.shapes import Images
 

@@ -16,8 +16,7 @@ from scipy.stats import entropy
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from harmonia.draws import Seed
-from harmonia.errors import Within
+from harmonia.errors import Seed, Within
 from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.evaluation.metrics.randomisation import (
     IMAGES_AT_ONCE,

@@ -12,8 +12,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from harmonia.draws import Seed
-from harmonia.errors import InputError, Within
+from harmonia.errors import InputError, Seed, Within
 from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.evaluation.metrics.curve import pixel_order
 from harmonia.evaluation.metrics.perturbation import Reading, passes_of, read_answers, reader_of

@@ -15,8 +15,7 @@ import torch
 
 from harmonia.attribution.contract import Attribution
 from harmonia.attribution.smoothing import Smoothed
-from harmonia.draws import Seed
-from harmonia.errors import Within
+from harmonia.errors import Seed, Within
 from harmonia.evaluation.mosaics import aggatt
 from harmonia.evaluation.mosaics.explain import GridSource
 from harmonia.evaluation.mosaics.grids import Grids, Mosaics, draw_grids
