@@ -1,9 +1,14 @@
-"""Rows that no job has left on disk."""
+"""Rows that no job has left on disk, and those that one has left."""
+
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from harmonia.results.gathered import CELL_COLUMN, Rows
+from harmonia.results.parquet import RowsFile
+from harmonia.results.rows import ROWS, TransferRows
 
 OF_ROWS = ["image_id", "label", "predicted", "source_predicted", "p_label", "p_predicted", "kept_area", "flag"]
 
@@ -47,3 +52,9 @@ def columns_of(labels, predicted, **changes):
 
 def frame(labels, predicted, **given):
     return pd.DataFrame(columns_of(labels, predicted, **given))
+
+
+def read_rows(job_folder: str | Path) -> pd.DataFrame:
+    """A job's rows; names are plain strings."""
+    rows: Any = RowsFile(ROWS, TransferRows).read(job_folder)
+    return rows.astype(dict.fromkeys(rows.select_dtypes("category"), "str"))

@@ -6,8 +6,7 @@ import unicodedata
 from pathlib import Path
 
 from PIL import Image
-
-from harmonia.results.rows import read_rows
+from rows_in_memory import read_rows
 
 NAMES = [
     b"'quote\".png",

@@ -48,8 +48,10 @@ def exit_code(
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        if not _nobody_reads():
-            raise  # another pipe has broken: a defect
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        if not poll.poll(0):  # the output has its reader: another pipe has broken, a defect
+            raise
         # Python would complain once more when it closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -61,12 +63,6 @@ def exit_code(
             raise
     print(visible(f"harmonia: {line}"), file=sys.stderr)
     return code
-
-
-def _nobody_reads() -> bool:
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
-    return bool(poll.poll(0))
 
 
 def input_error(error: BaseException) -> str | None:

@@ -60,12 +60,6 @@ _FILE = RowsFile(ROWS, TransferRows, "snappy")
 row_writer, read_tables, read_pieces = _FILE.writing, _FILE.read_tables, _FILE.read_pieces
 
 
-def read_rows(job_folder: str | Path) -> TransferRows:
-    """A job's rows; names are plain strings."""
-    rows = _FILE.read(job_folder)
-    return rows.astype(dict.fromkeys(rows.select_dtypes("category"), "str"))
-
-
 def with_categories(pieces: Iterable[pd.DataFrame], together: Mapping[str, str] | None = None) -> pd.DataFrame:
     """The pieces as one frame with a number in the place of each name: a tenth of what text takes.
 

@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from paths import CONF
 from PIL import Image
+from rows_in_memory import read_rows
 from torch import nn
 
 from harmonia import arms
@@ -26,7 +27,7 @@ from harmonia.job.pipeline import evaluate
 from harmonia.models.classifier import Classifier, ModelSpec
 from harmonia.models.labels import predicted
 from harmonia.results.representations import read_representations
-from harmonia.results.rows import ROWS, read_rows
+from harmonia.results.rows import ROWS
 from harmonia.store.sets import ShardSet
 
 TRAINER = {**OmegaConf.load(CONF / "trainer" / "auto.yaml"), "accelerator": "cpu"}

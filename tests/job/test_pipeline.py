@@ -14,6 +14,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from matplotlib import colormaps
 from paths import SHARED
 from PIL import Image
+from rows_in_memory import read_rows
 from safetensors.torch import load_file
 from timm.data import ImageNetInfo, create_transform, resolve_model_data_config
 
@@ -21,7 +22,7 @@ from harmonia.data import views
 from harmonia.data.decode import UnreadableImage
 from harmonia.job import pipeline
 from harmonia.results.maps import read_small_maps
-from harmonia.results.rows import read_rows, read_summary
+from harmonia.results.rows import read_summary
 from harmonia.results.summary import summarise, with_in_top5
 
 pytestmark = pytest.mark.usefixtures("needs_samples")

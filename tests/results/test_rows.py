@@ -4,12 +4,12 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from rows_in_memory import columns_of
+from rows_in_memory import columns_of, read_rows
 
 from harmonia.arms import is_control, matched_control
 from harmonia.errors import InputError
 from harmonia.results.jobs import find_jobs
-from harmonia.results.rows import TransferRows, read_rows, read_summary, row_writer, write_summary
+from harmonia.results.rows import TransferRows, read_summary, row_writer, write_summary
 
 
 def test_odd_names_come_back_as_they_were(tmp_path):

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rows_in_memory import frame
+from rows_in_memory import frame, read_rows
 from sklearn.metrics import f1_score
 
 from harmonia.errors import InputError
-from harmonia.results.rows import read_rows, row_writer
+from harmonia.results.rows import row_writer
 from harmonia.results.summary import summarise, summarise_job, with_in_top5
 
 

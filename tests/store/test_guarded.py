@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 from paths import REPOSITORY
 from planted_jobs import plant_transfer
+from rows_in_memory import read_rows
 
 from harmonia.errors import InputError
 from harmonia.report.sections.transfer import TransferSection
 from harmonia.report.write import write_report
 from harmonia.results.jobs import find_jobs
 from harmonia.results.localisation import read_aggatt
-from harmonia.results.rows import read_rows
 from harmonia.store.guarded import SHOWN_BYTES, read_first_line, read_yaml
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(

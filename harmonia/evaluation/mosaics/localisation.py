@@ -143,7 +143,7 @@ class Localisation(Evaluation):
         whole = on_mosaics(job.source, self.n, self._positions(job) or "interpolated")
         if self.protocol == results.GRIDPG:
             return lambda classifier, n, cell: whole
-        return lambda classifier, n, cell: PartHead(whole.classifier, n, cell)
+        return lambda classifier, n, cell: PartHead(whole.classifier, n, cell, native=classifier)
 
     def _positions(self, job: Job) -> Positions | None:
         """What becomes of position embeddings; None where there is nothing to decide."""

@@ -25,10 +25,12 @@ Positions = Literal["interpolated", "tiled", "downscaled"]
 class Presentation(nn.Module):
     """A classifier, place about mosaics; layers keep their names and their feature maps cover the mosaic."""
 
-    def __init__(self, classifier: Classifier, n: int, cell: int = 0):
-        """cell: the scored one, which some look at alone."""
+    def __init__(self, classifier: Classifier, n: int, cell: int = 0, native: Classifier | None = None):
+        """cell: the scored one, which some look at alone. native: the classifier before it was made to take mosaics."""
         super().__init__()
         self.classifier, self.n, self.cell = classifier, n, cell
+        # places are found at the size that it was trained for; not the module itself, which would be a part of this one
+        self._layer_name = (native or classifier).layer_name
 
     def forward(self, images: Images) -> Logits:
         return self.classifier(images)
@@ -37,24 +39,13 @@ class Presentation(nn.Module):
         return self.classifier.layer(name)
 
     def layer_name(self, place: str) -> str:
-        return self.classifier.layer_name(place)
+        return self._layer_name(place)
 
     def spatial(self, activations: Tensor) -> Tensor:
         return self.classifier.spatial(activations)
 
     def unspatial(self, maps: Tensor, like: Tensor) -> Tensor:
         return self.classifier.unspatial(maps, like)
-
-
-class Enlarged(Classifier):
-    """A classifier whose network takes mosaics; places in it are found at the size that it was trained for."""
-
-    def __init__(self, native: Classifier, network: nn.Module):
-        super().__init__(network, native.spec, native.view, native.classes, native.digest, native.precision)
-        self._native_layer_name = native.layer_name  # not the module itself, which would be a part of this one
-
-    def layer_name(self, place: str) -> str:
-        return self._native_layer_name(place)
 
 
 class Downscaled(Presentation):
@@ -137,7 +128,7 @@ def on_mosaics(classifier: Classifier, n: int, positions: Positions) -> Presenta
             f"evaluation: {classifier.spec.arch} must take a mosaic of {side} x {side}, got: {one_line(error)}; use "
             "evaluation=difull, or ++evaluation.positions=downscaled in gridpg"
         ) from error
-    return Presentation(enlarged, n)
+    return Presentation(enlarged, n, native=classifier)
 
 
 def _enlarge(classifier: Classifier, n: int, positions: Positions) -> Classifier:
@@ -149,7 +140,8 @@ def _enlarge(classifier: Classifier, n: int, positions: Positions) -> Classifier
     network.set_input_size(img_size=(size, size), **({"window_size": windows} if keeps else {}))
     if positions == "tiled":
         tile_positions(network, classifier, n)
-    return Enlarged(classifier, network).to(classifier.mean.device)
+    known = classifier.spec, classifier.view, classifier.classes, classifier.digest, classifier.precision
+    return Classifier(network, *known).to(classifier.mean.device)
 
 
 def tile_positions(network: Any, classifier: Classifier, n: int) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rows_in_memory import read_rows
 
-from harmonia.results.rows import read_rows, read_summary
+from harmonia.results.rows import read_summary
 from harmonia.store import __main__ as store
 
 KILLS = int(os.environ.get("HARMONIA_KILLS", "4"))

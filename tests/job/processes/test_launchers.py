@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rows_in_memory import read_rows
 
 from harmonia.results.jobs import find_jobs
-from harmonia.results.rows import read_rows
 
 LOOPBACK = Path(__file__).with_name("loopback.sh")
 NEW = "unshare --net --pid --fork --mount-proc sh -c 'ip link set lo up'"

@@ -4,8 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-
-from harmonia.results.rows import read_rows
+from rows_in_memory import read_rows
 
 METHODS = [
     ["method=gc"],

@@ -3,9 +3,10 @@
 from collections import Counter
 
 import pytest
+from rows_in_memory import read_rows
 
 from harmonia.results.localisation import read_localisation
-from harmonia.results.rows import read_rows, read_summary
+from harmonia.results.rows import read_summary
 from harmonia.results.scores import read_scores
 
 IMAGES, TARGETS = 8, 2
