@@ -187,7 +187,7 @@ def test_a_number_of_images_below_0_is_refused(capfd):
     with pytest.raises(SystemExit) as ended:
         plan.main(["--images", "-1", *WORDS])
     assert ended.value.code == 2
-    assert "must be a number of images, 0 or more, got -1" in capfd.readouterr().err
+    assert "must be a number of images from 0 to 999999, got -1" in capfd.readouterr().err
 
 
 def test_what_cannot_be_run_cannot_be_planned(planned):

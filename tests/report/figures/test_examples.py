@@ -70,9 +70,9 @@ def test_a_drawn_feature_is_what_the_source_sees_times_its_map(tmp_path):
     picture = np.zeros((100, 200, 3), np.uint8)
     picture[:, 50:150] = 255  # the box of the source
     Image.fromarray(picture).save(tmp_path / "i.png")
-    found = collection([0.5], [0], [str(tmp_path / "i.png")])
-    found.sets["woof"].digests["i0"] = hashlib.sha256((tmp_path / "i.png").read_bytes()).hexdigest()
-    figure = draw_examples(found.explainers, found.sets["woof"], [0], {0: "dog"}, "soft")
+    seen = collection([0.5], [0], [str(tmp_path / "i.png")])
+    seen.sets["woof"].digests["i0"] = hashlib.sha256((tmp_path / "i.png").read_bytes()).hexdigest()
+    figure = draw_examples(seen.explainers, seen.sets["woof"], [0], {0: "dog"}, "soft")
     image, heat, feature = (panel.get_images()[0].get_array() for panel in figure.axes)
     assert image.mean() == 1  # the largest central square
     assert np.allclose(feature[..., 0], heat)
