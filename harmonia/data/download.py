@@ -1,6 +1,5 @@
 """Archives from the web: resumed when cut, complete or absent, never half there."""
 
-import contextlib
 import hashlib
 import http.client
 import logging
@@ -12,7 +11,6 @@ import time
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -41,7 +39,7 @@ class _Cut(Exception):
 
 
 # opening a connection raises URLError, or the others when the peer hangs up before its answer
-_OF_THE_NETWORK = (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException, _Cut)
+_OF_THE_NETWORK = (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException, UnicodeError, _Cut)
 
 
 def fetch_folder(url: str, folder: Path, md5: str = "") -> None:
@@ -53,7 +51,9 @@ def fetch_folder(url: str, folder: Path, md5: str = "") -> None:
     if folder.is_dir():
         return
     archive = archive_path(url, folder)
-    with _locked(folder):
+    with disk_errors(folder.parent, _DOWNLOADS):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(f"{folder.name}.lock"), _DOWNLOADS, wait=True):
         # another process may have done it while this one waited
         if not folder.is_dir():
             fetch(url, archive)
@@ -151,15 +151,6 @@ def extract(archive: Path, folder: Path) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time."""
-    with disk_errors(path.parent, _DOWNLOADS):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.with_name(f"{path.name}.lock"), _DOWNLOADS, wait=True):
-        yield
-
-
 def fetch(url: str, destination: Path) -> None:
     """The file at url, whole, at destination; nothing happens when it is there already.
 
@@ -168,7 +159,10 @@ def fetch(url: str, destination: Path) -> None:
     if destination.exists():
         return
     part = destination.with_name(f"{destination.name}.part")
-    with _progress(destination.name) as progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    # on stderr: stdout belongs to results
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+        progress.add_task(visible(destination.name), total=None)
         for wait_s in (*RETRY_WAITS_S, None):
             try:
                 _continue(url, part, progress)
@@ -254,13 +248,4 @@ def _may_pass(error: Exception) -> bool:
     if isinstance(error, urllib.error.HTTPError):
         return error.code >= 500 or error.code in (408, 429)
     reason = getattr(error, "reason", None)
-    return not isinstance(reason, ssl.SSLCertVerificationError)
-
-
-@contextlib.contextmanager
-def _progress(name: str) -> Iterator[Progress]:
-    """Bytes, rate and time left, on stderr: stdout belongs to results."""
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
-    with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        progress.add_task(visible(name), total=None)
-        yield progress
+    return not isinstance(error, UnicodeError) and not isinstance(reason, ssl.SSLCertVerificationError)

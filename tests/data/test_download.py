@@ -205,6 +205,11 @@ def test_a_redirect_to_anything_but_https_is_not_followed(server, tmp_path, url)
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("url", [f"https://{'a' * 99}.com/x.tgz", "https://127.0.0.1:1/ü.tgz"])
+def test_an_address_that_cannot_be_asked_is_one_line_at_once(tmp_path, url):
+    assert "cannot be downloaded" in refusal(url, tmp_path / "file.tgz")
+
+
 @pytest.mark.parametrize("url", ["https://127.0.0.1/", "https://[::1", "https://127.0.0.1/a/.."])
 def test_an_address_without_a_file_is_refused_before_anything_is_asked(tmp_path, url):
     with pytest.raises(InputError, match="must end in an archive's name"):

@@ -6,7 +6,6 @@ are numbered through; those of one data set follow one another.
 
 import difflib
 import os
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -94,8 +93,6 @@ class SeenFile(NamedTuple):
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"the image is not here: its file cannot be read ({reason}); put it back") from error
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError("the image is not here: what has its name is no regular file; put it back")
         return f"{self.path}\0{self.digest}\0{status.st_mtime_ns}\0{status.st_size}"
 
     def open(self) -> Image.Image:
