@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from harmonia.errors import InputError
+from harmonia.media import visible
 from harmonia.results.jobs import EARLY_FILES, flat_options, read_environment
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, SUMMARY
 from harmonia.store.files import JOBS, TEMPORARY, locked, write_text
@@ -114,7 +115,7 @@ def record_failure(folder: Path, error: Exception) -> None:
     else:
         line = " ".join(f"{type(error).__name__}: {error}".split())
         text = "\n".join([line, "", *traceback.format_exception(error)])
-    write_text(folder / ERROR, f"{text}\n")
+    write_text(folder / ERROR, "".join(f"{visible(line)}\n" for line in text.split("\n")))
 
 
 def write_environment(

@@ -75,3 +75,10 @@ def test_a_job_of_another_kind_leaves_none_of_its_files_behind(tmp_path, recorde
     begin(folder, SETTINGS, FILES)
     assert not left.exists()
     assert kept.exists()
+
+
+def test_a_failure_that_names_bytes_is_recorded_as_text(tmp_path):
+    record_failure(tmp_path, ValueError("image dog\udcff\x1b[31m.png"))
+    lines = (tmp_path / "error.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == r"ValueError: image dog\udcff\x1b[31m.png"
+    assert lines[2].startswith("ValueError")
