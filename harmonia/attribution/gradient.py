@@ -19,6 +19,7 @@ from harmonia.errors import InputError
 from harmonia.shapes import Maps
 
 RECTIFIERS = (nn.ReLU, nn.ReLU6)
+ACTIVATIONS = ("torch.nn.modules.activation", "timm.layers.activations")  # where their classes stand
 GATES = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax)  # they weigh channels or tokens: their gradient passes as it is
 
 
@@ -61,7 +62,7 @@ def guided(model: Model) -> Iterator[None]:
     for name, module in model.named_modules():
         if isinstance(module, RECTIFIERS):
             rectifiers.append(module)
-        elif is_activation(module) and not isinstance(module, GATES):
+        elif type(module).__module__.startswith(ACTIVATIONS) and not isinstance(module, GATES):
             raise InputError(
                 f"guided backpropagation: module {name!r} is a {type(module).__name__}; the method is defined for ReLU "
                 "and ReLU6 alone; use method=grad or another network"
@@ -72,12 +73,6 @@ def guided(model: Model) -> Iterator[None]:
         for module in rectifiers:
             hooks.enter_context(module.register_forward_hook(lambda module, args, output: Guide.apply(output)))
         yield
-
-
-def is_activation(module: nn.Module) -> bool:
-    """Whether torch or timm keeps the module's class among its activations."""
-    home = type(module).__module__
-    return home == "torch.nn.modules.activation" or home.startswith("timm.layers.activations")
 
 
 class Guide(torch.autograd.Function):

@@ -75,11 +75,7 @@ class Head:
 
 
 class StopAtLayer(Exception):
-    """Ends a pass at a layer, with the layer's output."""
-
-    def __init__(self, output: Any):
-        super().__init__()
-        self.output = output
+    """Ends a pass at a layer; its argument is the layer's output."""
 
 
 def features_of(model: Model, layer: str, images: Images) -> Tensor:
@@ -92,7 +88,7 @@ def features_of(model: Model, layer: str, images: Images) -> Tensor:
         with torch.no_grad(), model.layer(layer).register_forward_hook(end_pass):
             model(images)
     except StopAtLayer as stop:
-        return spatial_of(model, layer, single_tensor(layer, stop.output), len(images)).float()
+        return spatial_of(model, layer, single_tensor(layer, stop.args[0]), len(images)).float()
     raise feeds_no_logits(layer)
 
 

@@ -133,8 +133,3 @@ class KeepArms:
 def finite(maps: Maps) -> Maps:
     """Non-finite maps are flagged in the store; they rank nothing."""
     return maps.nan_to_num(0.0, 0.0, 0.0)
-
-
-def kept_area(keep: Keep) -> Tensor:
-    """Mean keep weight of each mask over the view: the share of the image's light that is let through."""
-    return keep.mean((-2, -1))

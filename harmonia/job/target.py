@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harmonia.attribution.passes import BatchSize, in_passes
 from harmonia.data.views import ViewBatch
-from harmonia.features.arms import Explanations, KeepArms, kept_area
+from harmonia.features.arms import Explanations, KeepArms
 from harmonia.features.fill import compose
 from harmonia.features.maps import UNREADABLE, pack
 from harmonia.job.completion import CountingModule, ProgressBar
@@ -120,7 +120,7 @@ class FeatureTarget(Target):
         explanations = self._explanations(indices)
         boxes = batch.boxes[part].to(device)
         keep_BAHW = self._arms.weights(explanations.to(device), source_boxes, boxes, source_view.size, view.size)
-        areas_BA = kept_area(keep_BAHW).cpu()
+        areas_BA = keep_BAHW.mean((2, 3)).cpu()  # the share of the image's light that is let through
         logits_BAK = torch.full((*areas_BA.shape, len(self.classifier.classes)), torch.nan)
 
         @cache

@@ -28,7 +28,10 @@ def load(spec: ModelSpec, seed: int = 0, precision: str = "32-true") -> Classifi
         raise InputError(f"{spec.name}: timm {timm.__version__} has no model {bare!r}; {hint}")
     _refuse_unknown_tag(spec, arch)
     if spec.weights == "random":
-        network, digest = _random(arch, spec, seed), f"random-{seed}"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = timm.create_model(arch, num_classes=len(_class_file(spec)) if spec.classes else 1000)
+        digest = f"random-{seed}"
     else:
         path = weights_file.find_weights(str(spec.weights), spec.name, arch, spec.weights_folder)
         network, digest = _pretrained(arch, spec, path), weights_file.digest(path)
@@ -43,13 +46,6 @@ def _refuse_unknown_tag(spec: ModelSpec, arch: str) -> None:
     except RuntimeError as error:  # timm: "Invalid pretrained tag (...) for ..."
         known = timm.list_pretrained(f"{arch.split('.')[0]}.*") or ["none"]
         raise InputError(f"{spec.name}: {str(error).splitlines()[0].rstrip('.')}; known: {', '.join(known)}") from error
-
-
-def _random(arch: str, spec: ModelSpec, seed: int) -> nn.Module:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        classes = len(_class_file(spec)) if spec.classes else 1000
-        return timm.create_model(arch, num_classes=classes)
 
 
 def _pretrained(arch: str, spec: ModelSpec, path: Path) -> nn.Module:

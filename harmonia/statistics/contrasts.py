@@ -43,7 +43,9 @@ def mean_transfer(comparison: Comparison) -> MeanTransfer:
         for frame in (transfers[several].assign(source=ALL_SOURCES), transfers)
         for names, group in frame.groupby(key, sort=False)
     ]
-    positions = [_with_control(comparison, group.index.to_numpy()) for _, group in grouped]
+    controlled = ~np.isnan(comparison.above_control[0])
+    groups = [group.index.to_numpy() for _, group in grouped]
+    positions = [group[controlled[group]] if controlled[group].any() else group for group in groups]
     retention, counts = group_means(comparison.retention, positions)
     of_control = at_positions(comparison.retention, comparison.control_position)
     centres = [arms.same_area(arm, arms.CENTRE) if arms.is_equal_area(arm) else None for arm in cells["arm"]]
@@ -58,11 +60,6 @@ def mean_transfer(comparison: Comparison) -> MeanTransfer:
     images = [cells["images"].iloc[group].max() for group in positions]
     keys = pd.DataFrame([names for names, _ in grouped], columns=key)
     return MeanTransfer.checked(keys.assign(cells=counts, images=images, kept_area=kept_area, **columns))
-
-
-def _with_control(comparison: Comparison, positions: np.ndarray) -> np.ndarray:
-    controlled = positions[~np.isnan(comparison.above_control[0, positions])]
-    return controlled if len(controlled) else positions
 
 
 class PairedCells(

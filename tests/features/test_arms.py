@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from harmonia.data.view import WHOLE_IMAGE
 from harmonia.errors import InputError
 from harmonia.features.areas import top_fractions, whole_pixels
-from harmonia.features.arms import Explanations, KeepArms, kept_area
+from harmonia.features.arms import Explanations, KeepArms
 from harmonia.features.normalise import (
     NORMALISATIONS,
     clamp,
@@ -159,7 +159,7 @@ def test_arms_are_soft_and_then_the_areas_as_given():
     arms = KeepArms(clamp, (0.3, 0.1, 0.5))
     assert arms.names == ["soft", "area30", "area10", "area50"]
     keep = weights(arms, torch.rand(2, 7, 7))
-    assert kept_area(keep)[:, 1:].tolist() == pytest.approx(np.tile([0.3, 0.1, 0.5], (2, 1)), abs=1 / 32**2)
+    assert keep.mean((-2, -1))[:, 1:].tolist() == pytest.approx(np.tile([0.3, 0.1, 0.5], (2, 1)), abs=1 / 32**2)
     assert KeepArms(clamp, ()).names == ["soft"]
 
 
@@ -182,7 +182,7 @@ def test_area_arms_stay_binary_and_keep_their_area_in_a_view_of_another_size(cel
     cells = {"one": 1, "every pixel": source_size}.get(cells, cells)
     keep = weights(KeepArms(clamp, AREAS), torch.randn(2, cells, cells), source_size, size)[:, 1:]
     assert set(keep.unique().tolist()) == {0, 1}
-    np.testing.assert_allclose(kept_area(keep), np.tile(AREAS, (2, 1)), atol=0.001)
+    np.testing.assert_allclose(keep.mean((-2, -1)), np.tile(AREAS, (2, 1)), atol=0.001)
 
 
 def test_a_region_in_whole_pixels_is_where_it_covers_most():
@@ -210,7 +210,7 @@ def test_a_non_finite_map_gives_finite_weights_and_whole_areas(name, broken):
     keep = weights(KeepArms(normalisation(name), AREAS), maps)
     assert torch.isfinite(keep).all()
     assert ((keep >= 0) & (keep <= 1)).all()
-    assert kept_area(keep)[:, 1:].tolist() == pytest.approx(np.tile(AREAS, (2, 1)), abs=1 / 32**2)
+    assert keep.mean((-2, -1))[:, 1:].tolist() == pytest.approx(np.tile(AREAS, (2, 1)), abs=1 / 32**2)
 
 
 @pytest.mark.parametrize("areas", [(0.0,), (1.0,), (-0.1,), (30,), (0.1, 1.5)])
@@ -227,4 +227,4 @@ def test_areas_that_their_names_would_not_tell_apart_are_refused(areas, rule):
 
 def test_the_kept_area_is_the_mean_weight_of_each_mask():
     keep = torch.tensor([[[[0, 1], [1, 1]], [[0.25, 0.25], [0, 0.5]]]])
-    assert kept_area(keep).tolist() == [[0.75, 0.25]]
+    assert keep.mean((-2, -1)).tolist() == [[0.75, 0.25]]

@@ -133,10 +133,6 @@ class Collection:
     classes: list[str]  # by code
     flags: list[str]
 
-    @property
-    def num_images(self) -> int:
-        return sum(len(images.ids) for images in self.sets.values())
-
     def refuse_unknown(self, ids: Iterable[str]) -> None:
         known = {image_id for images in self.sets.values() for image_id in images.ids}
         for image_id in ids:

@@ -60,4 +60,4 @@ def test_the_drop_is_paired(jobs):
 
 def test_nothing_is_an_empty_collection():
     found = collect(gather([]))
-    assert (found.num_images, found.explainers) == (0, [])
+    assert (found.sets, found.explainers) == ({}, [])
