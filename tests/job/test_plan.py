@@ -183,11 +183,20 @@ def test_hydras_own_flags_are_refused_by_name(planned, flags):
     assert not out
 
 
-def test_a_number_of_images_below_0_is_refused(capfd):
+@pytest.mark.parametrize(
+    ("flag", "value", "rule"),
+    [
+        ("--images", "-1", "must be a number of images from 0 to 999999, got -1"),
+        ("--images", "9" * 30, "must be a number of images from 0 to 999999"),
+        ("--devices", "0", "must be numbers from 1 to 999999 parted by commas, got 0"),
+        ("--devices", "2," + "9" * 400, "must be numbers from 1 to 999999 parted by commas"),
+    ],
+)
+def test_a_number_outside_its_range_is_refused(capfd, flag, value, rule):
     with pytest.raises(SystemExit) as ended:
-        plan.main(["--images", "-1", *WORDS])
+        plan.main([flag, value, *WORDS])
     assert ended.value.code == 2
-    assert "must be a number of images from 0 to 999999, got -1" in capfd.readouterr().err
+    assert rule in capfd.readouterr().err
 
 
 def test_what_cannot_be_run_cannot_be_planned(planned):

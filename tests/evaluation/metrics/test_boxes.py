@@ -6,7 +6,6 @@ import torch
 from metric_batch import batch, classifier, pixels
 from torch import nn
 
-from harmonia.errors import InputError
 from harmonia.evaluation.metrics.boxes import NO_BOX, NO_MASS, BoxScores, union
 
 SIZE = 8
@@ -92,12 +91,6 @@ def test_a_coarse_map_is_enlarged_bilinearly():
     assert scores["energy_pointing_game"].values.item() == pytest.approx(expected.item())
     # the corner is a plateau of 2 x 2 equal pixels, all inside
     assert scores["pointing_game"].values.item() == 1
-
-
-@pytest.mark.parametrize("tolerance", [-1.0, float("inf")])
-def test_a_tolerance_must_be_a_number_of_pixels(tolerance):
-    with pytest.raises(InputError, match="tolerance_px"):
-        BoxScores(tolerance_px=tolerance)
 
 
 def test_the_games_are_quantus_where_it_is_right():
