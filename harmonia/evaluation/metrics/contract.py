@@ -80,8 +80,6 @@ class Metric(Protocol):
     version: ClassVar[int]  # raised whenever the arithmetic changes: it is part of a score's key
 
     @property
-    def better(self) -> Mapping[str, str]:
-        """Of each score "higher", "lower" or "" (neither: it describes)."""
-        ...
+    def better(self) -> Mapping[str, str]: ...  # of each score "higher", "lower" or "" (neither: it describes)
 
     def __call__(self, explained: ExplainedImages) -> Scores: ...

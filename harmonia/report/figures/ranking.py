@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from harmonia.report.figures import style
-from harmonia.report.figures.heat_map import colour_bar, heat_map
-from harmonia.report.figures.style import CaptionedFigure, grid, short
+from harmonia.report.figures.style import CaptionedFigure, colour_bar, grid, heat_map, short
 from harmonia.report.names import ARROWS, method_labels
 from harmonia.report.tables.ranking import LINK, METRIC_AGREEMENT, RANKING
 from harmonia.statistics import metric_transfer

@@ -12,8 +12,7 @@ from matplotlib.patches import Rectangle
 
 from harmonia.arms import AREA, BLOBS, DIM_ARM, IMAGE_ARM, SOFT_ARM, kind_of
 from harmonia.report.figures import style
-from harmonia.report.figures.heat_map import colour_bar, heat_map
-from harmonia.report.figures.style import CaptionedFigure, grid, legend_above, short, two_lines
+from harmonia.report.figures.style import CaptionedFigure, colour_bar, grid, heat_map, legend_above, short, two_lines
 from harmonia.report.tables.contrasts import LIKENESS
 from harmonia.report.tables.transfer import MATRIX, TransferMatrix
 from harmonia.results.gathered import EXPLAINER, CellNames, Setting
