@@ -193,6 +193,7 @@ def test_raw_maps_equal_pytorch_grad_cam(name):
 
 
 @pytest.mark.parametrize("name", ["lite0", "deit_tiny"])
+@pytest.mark.slow
 def test_normalised_maps_equal_pytorch_grad_cam(name):
     classifier = classifier_of(name)
     pixels = real_images(classifier.view)

@@ -86,6 +86,7 @@ def test_the_input_is_a_layer_and_middle_is_the_first_half_where_nothing_has_str
         ("swin_tiny_patch4_window7_224", "layers.1"),
     ],
 )
+@pytest.mark.slow
 def test_the_middle_is_the_last_feature_map_of_stride_8_or_the_first_half_of_equal_blocks(arch, name, toy):
     with torch.device("meta"):  # the names are asked for, not the weights
         network = timm.create_model(arch)

@@ -62,6 +62,7 @@ def vgg(toy):
 @pytest.mark.parametrize(
     "layer", ["final", "middle", "features.0", "features.1", "features.2", "pre_logits.fc1", "pre_logits.act1"]
 )
+@pytest.mark.slow
 def test_inside_a_chain_without_biases_relevance_is_features_x_gradient_at_any_layer(vgg, noise, explain, layer):
     pixels, labels = noise(3, 28), torch.tensor([3, 0, 2])
     maps = explain(LRP(layer=layer), vgg, pixels, labels, batch_size=2).maps

@@ -132,6 +132,7 @@ def test_networks_without_plain_attention_are_refused_by_module(toy, noise, expl
         ("cait_xxs24_224", {"img_size": 32, "depth": 1}, 32, "blocks_token_only.0.attn', a ClassAttn"),
     ],
 )
+@pytest.mark.slow
 def test_attention_between_other_tokens_than_the_first_blocks_is_refused_by_module(
     arch, options, size, module, toy, noise, explain
 ):

@@ -40,6 +40,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("objective", ["released", "nll", "soft"])
+@pytest.mark.slow
 def test_the_mask_finds_the_planted_patch(objective):
     explanation = explain(SoundnessSaliency(objective=objective, area=AREA[objective], **TOY), single_patches())
     masks = upsampled(explanation.maps)
@@ -240,6 +241,7 @@ def polynomial_decay(visited: list[torch.Tensor], power: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("average", [None, 3.0])
 @pytest.mark.parametrize(("objective", "draws"), [("released", 2), ("nll", 1), ("nll", 3), ("soft", 2)])
+@pytest.mark.slow
 def test_masks_equal_a_literal_rewrite(objective, draws, average):
     method = SoundnessSaliency(
         objective=objective, grid=8, steps=12, draws=draws, area=AREA[objective], tv=0.05, average=average

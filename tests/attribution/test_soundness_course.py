@@ -62,6 +62,7 @@ def test_without_a_tolerance_the_course_has_a_fixed_length_and_nothing_to_conver
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 6, 32])
+@pytest.mark.slow
 def test_an_image_has_the_same_mask_in_batches_of_any_size(batch_size):
     expected = explain(SHORT, single_patches(), batch_size=8)
     explanation = explain(SHORT, single_patches(), batch_size=batch_size)
@@ -85,6 +86,7 @@ def test_an_image_has_the_same_mask_among_other_neighbours_and_alone():
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 6, 16])
+@pytest.mark.slow
 def test_every_pass_on_a_cpu_has_the_same_number_of_inputs(batch_size):
     model = MatchedFilters()
     explain(SHORT, single_patches(), model=model, batch_size=batch_size)
@@ -139,6 +141,7 @@ def test_passes_are_the_inputs_that_went_through_the_model(draws, start):
 
 
 @pytest.mark.parametrize(("name", "most"), [("ss", 78), ("ss_cpu", 50)])
+@pytest.mark.slow
 def test_the_presets_spend_at_most_so_many_passes_on_an_image(name, most):
     longest = explain(replace(preset(name), tolerance=0.0), single_patches()[:1])
     assert longest.passes.tolist() == [most]

@@ -10,6 +10,7 @@ from harmonia.__main__ import COMMANDS, main
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.slow
 def test_every_command_shows_its_own_help(command, monkeypatch, capfd):
     monkeypatch.setattr(sys, "argv", ["harmonia", command, "--help"])
     try:
@@ -36,6 +37,7 @@ def test_another_word_is_refused_with_the_commands(words, got, monkeypatch, caps
     assert capsys.readouterr().err == f"harmonia: {line}\n"
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_from_the_folder_where_it_is_typed(tmp_path):
     (tmp_path / "difflib.py").write_text("raise SystemExit('code of the folder was run')\n")
     command = Path(sys.executable).with_name("harmonia")

@@ -315,6 +315,7 @@ def composed(*overrides):
     "override",
     ["seed=7", "batch_size=1", "num_threads=2", "crop_pct=1", "crop_pct=0.9", "paths.weights=w", "store.spool_gb=0.5"],
 )
+@pytest.mark.slow
 def test_root_keys_that_fit_pass(override):
     settings = settings_of(composed(override))
     assert settings.resolved["seed"] == settings.seed
@@ -357,6 +358,7 @@ def test_root_keys_that_fit_pass(override):
         ("~trainer.precision", "trainer.precision must be given, it has no default"),
     ],
 )
+@pytest.mark.slow
 def test_root_keys_that_do_not_fit_are_refused(override, message):
     with pytest.raises(InputError) as refusal:
         settings_of(composed(override))
@@ -374,6 +376,7 @@ def test_root_keys_that_do_not_fit_are_refused(override, message):
         ("method._target_=planted.Method", "planted.Method"),
     ],
 )
+@pytest.mark.slow
 def test_no_target_outside_of_harmonia_is_built(override, path):
     """Through another library a _target_ reads pickles, or runs whatever it likes."""
     with pytest.raises(InputError, match=r"_target_ must lie in harmonia, got ") as refusal:

@@ -146,6 +146,7 @@ def test_a_full_disk_names_no_file():
         (["hydra.job.chdirr=1"], "the configuration has no key 'hydra.job.chdirr'; --cfg hydra prints every key"),
     ],
 )
+@pytest.mark.slow
 def test_what_does_not_compose_says_what_to_write(overrides, expected):
     assert refused(*overrides) == expected
 

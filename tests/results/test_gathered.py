@@ -201,6 +201,7 @@ BASE = {
         ({"data": {"name": "imagewoof", "pool_size": 9}}, (None, "data.pool_size=9")),
     ],
 )
+@pytest.mark.slow
 def test_jobs_that_differ_in_an_option_are_all_shown_and_say_which(tmp_path, changes, shown):
     plant(tmp_path / "0", transfer({"e7": (9, 8), "e6": (9, 7)}), **BASE)
     plant(tmp_path / "1", transfer({"e7": (9, 6), "e6": (9, 5)}), **BASE | changes)
@@ -226,6 +227,7 @@ def test_jobs_that_differ_in_an_option_are_all_shown_and_say_which(tmp_path, cha
         {"evaluation": BASE["evaluation"] | {"controls": None}},
     ],
 )
+@pytest.mark.slow
 def test_what_changes_no_number_is_no_variant(tmp_path, changes):
     plant(tmp_path / "0", transfer({"e6": (9, 8)}), **BASE)
     plant(tmp_path / "1", transfer({"e6": (9, 6)}), **BASE | changes)

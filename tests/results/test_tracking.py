@@ -98,6 +98,7 @@ def test_wandb_holds_the_numbers_of_summary_json(tmp_path, history):
     assert not any(name.startswith("histograms/e6/soft") for name in logged)
 
 
+@pytest.mark.slow
 def test_a_wandb_table_has_a_line_per_image_and_target(tmp_path, logged_table):
     rows = job_rows([0.25, np.nan, 0.75])
     logger = make_logger(group("wandb", tmp_path))

@@ -59,6 +59,7 @@ def test_a_shard_that_does_not_fit_is_refused_and_leaves_nothing(tmp_path, array
     assert not leftovers(stored.folder)
 
 
+@pytest.mark.slow
 def test_any_flipped_byte_is_detected_or_harmless(tmp_path):
     stored = open_set(tmp_path)
     fill(stored)
@@ -130,6 +131,7 @@ NUMBERS = npst.arrays(
     st.dictionaries(st.text("abc_", min_size=1, max_size=9), NUMBERS, min_size=1, max_size=3),
     st.lists(SCALARS, min_size=3, max_size=3),
 )
+@pytest.mark.slow
 def test_any_arrays_and_facts_come_back_bit_equal(arrays, values):
     with tempfile.TemporaryDirectory() as folder:
         stored = open_set(Path(folder), count=3, shard_size=3)

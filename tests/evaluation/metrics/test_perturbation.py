@@ -48,6 +48,7 @@ class Seen:
 
 
 @pytest.mark.parametrize("metric", [Insertion(), Deletion(), CompletenessSoundness()])
+@pytest.mark.slow
 def test_a_hundred_images_of_28_steps_cost_2800_forwards_and_at_most_a_tenth_more(metric):
     seen = Seen(small(16))
     scores = scored(metric, seen, metric_batch.pixels(100, 16), varied(100, 7))

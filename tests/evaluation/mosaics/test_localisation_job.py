@@ -14,7 +14,7 @@ from harmonia.results.rows import ROWS, read_summary
 pytestmark = pytest.mark.usefixtures("needs_samples")
 
 WORDS = ["data=samples", "source=lite0", "logger=none", "trainer=cpu", "evaluation.confidence=0", "evaluation.grids=2"]
-WORDS += ["source.input_size=128"]
+WORDS += ["source.input_size=96"]
 
 
 def test_a_job_on_mosaics_leaves_rows_and_summary_and_computes_each_map_once(cli, tmp_path):

@@ -70,9 +70,9 @@ def needs(module: str, extra: str):
 @pytest.mark.slow
 @needs("hydra_plugins.hydra_joblib_launcher", "joblib")
 def test_joblib_runs_jobs_in_processes_of_their_own(sweep, tmp_path):
-    sweep("fill=black,mean", "hydra/launcher=cores", "hydra.launcher.n_jobs=2", "num_threads=1")
+    words = ["hydra/launcher=cores", "hydra.launcher.n_jobs=2", "num_threads=1", "~hydra.callbacks.report"]
+    sweep("fill=black,mean", *words)
     jobs = finished(tmp_path / "sweep", cells=2)
-    assert (tmp_path / "sweep" / "report" / "index.html").exists()
     # the cells share their maps and their image predictions
     assert sum(job.summary["maps_computed"] for job in jobs) == 8
 

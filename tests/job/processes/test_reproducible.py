@@ -29,18 +29,27 @@ def small_job(small_job, request):
 @pytest.mark.parametrize("small_job", METHODS, ids=lambda words: words[0], indirect=True)
 def test_rows_are_the_same_bit_for_bit_whatever_the_number_of_workers_batch_size_and_order(start, small_job, tmp_path):
     cuts = [["batch_size=3", "target=[timm,self]"], ["batch_size=1", "store.spool_gb=0"], ["batch_size=7"]]
-    sweep = ["-m", "~hydra.callbacks.report", "hydra.sweep.dir=sweep", "fill=mean,black", "store.shard_size=5"]
     workers = [
         start("alone", cache="one"),
         *(start(f"cut {number}", *words, cache="two") for number, words in enumerate(cuts)),
-        start("sweep", *sweep, cache="three"),
     ]
     for worker in workers:
         assert worker.wait() == 0, worker.text()
-    (second,) = (tmp_path / "sweep").glob("1_*")
-    folders = [tmp_path / "alone", *(tmp_path / f"cut {number}" for number in range(len(cuts))), second]
-    expected, *found = (read_rows(folder).sort_values(ORDER).reset_index(drop=True) for folder in folders)
-    for rows in found:
+    assert_same_rows(tmp_path / "alone", *(tmp_path / f"cut {number}" for number in range(len(cuts))))
+
+
+@pytest.mark.parametrize("small_job", METHODS[:2], ids=lambda words: words[0], indirect=True)
+def test_a_cell_of_a_sweep_has_the_rows_of_the_job_alone(start, small_job, tmp_path):
+    words = ["-m", "~hydra.callbacks.report", "hydra.sweep.dir=sweep", "fill=mean,black", "store.shard_size=5"]
+    for worker in (start("alone", cache="one"), start("sweep", *words, cache="two")):
+        assert worker.wait() == 0, worker.text()
+    assert_same_rows(tmp_path / "alone", *(tmp_path / "sweep").glob("1_*"))
+
+
+def assert_same_rows(*folders):
+    expected, *others = (read_rows(folder).sort_values(ORDER).reset_index(drop=True) for folder in folders)
+    assert others
+    for rows in others:
         pd.testing.assert_frame_equal(rows, expected, check_exact=True)
 
 
