@@ -48,7 +48,6 @@ class Boxes:
         return hashlib.sha256(json.dumps(known).encode("ascii")).hexdigest()
 
     def of(self, image_ids: Iterable[str]) -> "Boxes":
-        """Those of some of the images."""
         return replace(self, of_images={name: self.of_images[name] for name in image_ids if name in self.of_images})
 
     def in_view(self, image_id: str, class_name: str, size: tuple[int, int], view: View) -> Tensor:
@@ -68,12 +67,9 @@ class Boxes:
                 )
             if box.class_name == class_name:
                 across, down = shown.right - shown.left, shown.bottom - shown.top
-                corners = [
-                    (box.left / width - shown.left) / across,
-                    (box.top / height - shown.top) / down,
-                    (box.right / width - shown.left) / across,
-                    (box.bottom / height - shown.top) / down,
-                ]
+                x = [(edge / width - shown.left) / across for edge in (box.left, box.right)]
+                y = [(edge / height - shown.top) / down for edge in (box.top, box.bottom)]
+                corners = [x[0], y[0], x[1], y[1]]
                 inside.append([min(max(corner, 0.0), 1.0) * view.size for corner in corners])
         boxes = torch.tensor(inside, dtype=torch.float64).reshape(-1, 4)
         return boxes[(boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])]
@@ -83,8 +79,7 @@ def read_boxes(path: str | Path, images: Mapping[str, Path]) -> Boxes:
     """The boxes of the images (their files by image_id) in a CSV file with the columns COLUMNS; others are ignored.
 
     path names an image by its image_id or by its place as seen from the CSV file's folder; class_index is an ImageNet
-    index, a WordNet id or a class name of the user's own; x0 < x1 and y0 < y1 are pixels. Rows of images that are not
-    among them are passed over and counted.
+    index, a WordNet id or a class name of the user's own; x0 < x1 and y0 < y1 are pixels. Other images' are counted.
     """
     path = Path(os.path.abspath(os.path.expanduser(path)))
     by_place = {os.path.abspath(place): image_id for image_id, place in images.items()}

@@ -37,8 +37,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Corrupt EXIF and palette transparency change no pixel here, and ImageNet has hundreds of such files.
-# Once per process: catch_warnings is not thread-safe and makes every other warning repeat.
+# Corrupt EXIF and palette transparency change no pixel here, and ImageNet has hundreds of such files. For the whole
+# process: catch_warnings is not thread-safe and makes every other warning repeat.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harmonia.data.download import archive_path, fetch_folder
 from harmonia.data.folder import absolute, find_pool, folder, own_class_name
-from harmonia.data.manifest import ImageRecord, ImageSet, Limit, PoolSize, find_images, image_set, subfolders
+from harmonia.data.manifest import ImageRecord, ImageSet, Limit, Place, PoolSize, find_images, image_set, subfolders
 from harmonia.errors import InputError, Seed
 
 HOME = "https://s3.amazonaws.com/fast-ai-imageclas"
@@ -20,27 +20,25 @@ PUBLISHED = {
     "imagenette2-320": "3df6f0d01a2c9592104656642f5e78a3",
     "imagenette2-160": "e793b78cc4c9e9a4ccc0c1155377a412",
 }
-# images in the validation split of the second edition, the same in every variant
-VAL_SIZES = {"imagenette": 3925, "imagewoof": 3929}
-# ILSVRC validation has 50 images a class, all of them here, in train or val
-CLEAN_SIZE = 500
+VAL_SIZES = {"imagenette": 3925, "imagewoof": 3929}  # images of the second edition's validation split, in any variant
+CLEAN_SIZE = 500  # ILSVRC validation has 50 images a class, all of them here, in train or val
 
 logger = logging.getLogger(__name__)
 
 
 def validation(
     dataset: str,
-    root: str | Path | None = None,
+    root: Place = None,
     variant: str = "full",
-    cache: str | Path | None = None,
+    cache: Place = None,
     download: bool = True,
     url: str | None = None,
     per_class: Limit = None,
     limit: Limit = None,
-    pool: str | Path | None = None,
+    pool: Place = None,
     pool_size: PoolSize = 200,
     seed: Seed = 0,
-    boxes: str | Path | None = None,
+    boxes: Place = None,
 ) -> ImageSet:
     """The validation split of `imagenette` or `imagewoof`; replacement images come from the training split.
 
@@ -53,17 +51,17 @@ def validation(
 
 def clean500(
     dataset: str = "imagewoof",
-    root: str | Path | None = None,
+    root: Place = None,
     variant: str = "full",
-    cache: str | Path | None = None,
+    cache: Place = None,
     download: bool = True,
     url: str | None = None,
     per_class: Limit = None,
     limit: Limit = None,
-    pool: str | Path | None = None,
+    pool: Place = None,
     pool_size: PoolSize = 200,
     seed: Seed = 0,
-    boxes: str | Path | None = None,
+    boxes: Place = None,
 ) -> ImageSet:
     """The images of both splits that no ImageNet network was trained on, by their file names.
 
@@ -77,21 +75,12 @@ def clean500(
     if root is None and len(clean) != CLEAN_SIZE:
         raise _incomplete(source, CLEAN_SIZE, "files named ILSVRC2012_val_*", len(clean))
     logger.info("clean500: %d of %d images named ILSVRC2012_val_* in %s", len(clean), CLEAN_SIZE, source)
-    if pool is None:
-        candidates = [record for record in splits["train"] if not _is_clean(record)] or clean
-    else:
-        candidates = find_pool(absolute(pool), source)
+    rest = [record for record in splits["train"] if not _is_clean(record)]
+    candidates = (rest or clean) if pool is None else find_pool(absolute(pool), source)
     return image_set("clean500", clean, candidates, per_class, limit, pool_size, seed, boxes)
 
 
-def _local_root(
-    dataset: str,
-    root: str | Path | None,
-    variant: str,
-    cache: str | Path | None,
-    download: bool,
-    url: str | None,
-) -> Path:
+def _local_root(dataset: str, root: Place, variant: str, cache: Place, download: bool, url: str | None) -> Path:
     """The folder with train/ and val/."""
     if dataset not in VAL_SIZES:
         raise InputError(f"data.dataset must be one of {', '.join(VAL_SIZES)}, got {dataset!r}; set data.dataset")

@@ -11,6 +11,7 @@ from harmonia.data.manifest import (
     ImageRecord,
     ImageSet,
     Limit,
+    Place,
     PoolSize,
     entries,
     find_flat_images,
@@ -27,23 +28,22 @@ logger = logging.getLogger(__name__)
 
 
 def folder(
-    root: str | Path | None = None,
+    root: Place = None,
     split: str | None = None,
     per_class: Limit = None,
     limit: Limit = None,
-    class_map: str | Path | None = None,
-    pool: str | Path | None = None,
+    class_map: Place = None,
+    pool: Place = None,
     pool_size: PoolSize = 200,
     seed: Seed = 0,
-    boxes: str | Path | None = None,
+    boxes: Place = None,
     name: str = "folder",
 ) -> ImageSet:
     """The images below root, or below its split where root holds splits.
 
     A class folder is named by WordNet id, by ImageNet index, or as class_map says; any other name is
     a class of the user's own. split defaults to val. pool is a folder of replacement images, with
-    class folders or flat; without it they come from the train split, else from the images themselves. boxes is a CSV
-    file of objects (harmonia.data.boxes).
+    class folders or flat; without it they come from the train split, else from the images themselves.
     """
     if root is None:
         raise InputError(f"data={name} needs a folder of class folders, got none; set data.root=PATH")
@@ -52,12 +52,9 @@ def folder(
     images = _split_folder(root, split)
     class_names = own_class_name if class_map is None else _strict(mapping, class_map)
     listed = find_images(images, class_names, _prefix(images, root))
-    if pool is not None:
-        candidates = find_pool(absolute(pool), root, mapping)
-    elif images.parent == root and images.name != "train" and subfolders(root / "train"):
-        candidates = find_pool(root / "train", root, mapping)
-    else:
-        candidates = listed
+    if pool is None and images.parent == root and images.name != "train" and subfolders(root / "train"):
+        pool = root / "train"
+    candidates = listed if pool is None else find_pool(absolute(pool), root, mapping)
     chosen = image_set(name, listed, candidates, per_class, limit, pool_size, seed, boxes)
     logger.info("%s: %d of %d images in %s", name, len(chosen.records), len(listed), images)
     return chosen

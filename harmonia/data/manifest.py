@@ -18,7 +18,9 @@ from harmonia.data.boxes import Boxes, read_boxes
 from harmonia.data.decode import open_file
 from harmonia.draws import counter_hash, image_key
 from harmonia.errors import InputError, Within
+from harmonia.store.files import utf8
 
+Place = str | Path | None  # of a file or a folder
 Limit = Annotated[int | None, Within(1, 10**9)]
 PoolSize = Annotated[int, Within(0, 10**6)]
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
@@ -43,10 +45,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The images to explain and classify, and a pool of replacement images.
-
-    An image may be in both: who takes a replacement for it compares the digests of their bytes.
-    """
+    """The images to explain and classify, and a pool of replacement images; an image may be in both."""
 
     name: str
     records: tuple[ImageRecord, ...]
@@ -68,12 +67,10 @@ class ImageSet:
 
     @cached_property
     def pool_digest(self) -> str:
-        """The same of the pool."""
         return _digest(self.pool)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """The classes of the records, sorted."""
         return tuple(sorted({record.class_name for record in self.records if record.class_name is not None}))
 
     def image_keys(self, positions: Iterable[int]) -> np.ndarray:
@@ -112,10 +109,10 @@ def _warn_of_copies(name: str, records: Sequence[ImageRecord]) -> None:
 
 
 def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) -> tuple[ImageRecord, ...]:
-    """Every image below every class folder, not hashed yet, sorted by image_id; prefix leads every image_id.
+    """Every image below every class folder, not hashed yet, sorted by image_id, which the prefix leads.
 
-    class_names turns a folder's name into a class. Empty and broken files are listed too: leaving
-    them out would renumber the others silently.
+    class_names turns a folder's name into a class. Empty and broken files are listed: without them others would be
+    renumbered silently.
     """
     if not os.access(folder, os.R_OK | os.X_OK):
         lacks = "cannot be read" if os.path.exists(folder) else "does not exist"
@@ -130,8 +127,7 @@ def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) ->
     unreadable: list[str] = []
     links = [str(path) for path in entries(folder) if path.is_symlink() and not os.path.exists(path)]
     for class_folder in class_folders:
-        # bytes that are not UTF-8 are escaped: Parquet takes no others
-        class_name = class_names(class_folder.name.encode("utf-8", "backslashreplace").decode())
+        class_name = class_names(utf8(class_folder.name))
         paths = _image_files(class_folder, unreadable, links)
         if not paths:
             logger.warning("class folder %s holds no image", class_folder)
@@ -171,15 +167,11 @@ def entries(folder: Path) -> list[Path]:
 
 
 def is_image_file(path: Path) -> bool:
-    """Whether the name promises an image, and it is no folder; the content is not looked at.
-
-    A dangling link (git-annex, a moved disk) and a pipe are unreadable images, to be reported and not passed over.
-    """
+    """Whether the name promises an image; a dangling link (git-annex, a moved disk) and a pipe are unreadable ones."""
     return not path.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES and not os.path.isdir(path)
 
 
 def add_digests(records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
-    """The records with the hashes of their files."""
     records = tuple(records)
     with ThreadPoolExecutor(max_workers=min(16, 2 * (os.cpu_count() or 1))) as pool:
         digests = pool.map(_file_digest, [record.path for record in records])
@@ -208,7 +200,7 @@ def choose_pool(records: Sequence[ImageRecord], size: int, seed: int) -> tuple[I
 
 
 def _classes(records: Iterable[ImageRecord]) -> list[list[ImageRecord]]:
-    """The images grouped by class; classes and members keep the order they come in."""
+    """Classes and members keep the order they come in."""
     members: dict[str | None, list[ImageRecord]] = {}
     for record in records:
         members.setdefault(record.class_name, []).append(record)

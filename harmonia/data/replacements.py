@@ -24,8 +24,7 @@ ONE_IN = 5  # of the images allowed are held out
 class Replacements:
     """A pool of images in one view, drawn from by counter: never the class to avoid, never the image itself.
 
-    Of the images allowed for an image a fifth is held out: what judges a mask or stands behind a feature is never
-    one that the mask was made before.
+    A fifth of those allowed for an image is held out: masks are made before the others, judged and shown before these.
     """
 
     def __init__(self, pool: Sequence[ImageRecord], view: View, seed: int, random_crops: bool = False):
@@ -77,9 +76,8 @@ class Replacements:
 
     def stand_ins(self, images: ImageSet, indices: Sequence[int], avoid: Sequence[str], device: torch.device) -> Tensor:
         """One held-out image for each, for a fill: always the same one; (B, 3, S, S) in [0, 1]."""
-        records = [images.records[index] for index in indices]
-        image_keys = images.image_keys(indices)
-        return self.take(self.draw(records, image_keys, avoid, None, 1, Purpose.FILL)[:, 0], device)
+        records, keys = [images.records[index] for index in indices], images.image_keys(indices)
+        return self.take(self.draw(records, keys, avoid, None, 1, Purpose.FILL)[:, 0], device)
 
     def take(self, positions: Tensor, device: torch.device) -> Tensor:
         """The images at pool positions as intensities in [0, 1], (..., 3, S, S)."""
@@ -105,13 +103,7 @@ class Replacements:
 
 def _random_crop(image: Image.Image, record: ImageRecord, view: View, seed: int) -> Tensor:
     """A random part at a random aspect, half of them mirrored: torchvision's training crop, uint8 (3, size, size)."""
-    crop = transforms.Compose(
-        [
-            transforms.RandomResizedCrop(view.size, antialias=True),
-            transforms.RandomHorizontalFlip(),
-            transforms.PILToTensor(),
-        ]
-    )
+    crop, mirror = transforms.RandomResizedCrop(view.size, antialias=True), transforms.RandomHorizontalFlip()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(counter_hash(seed, image_key(record.image_id), Purpose.POOL_CROP)))
-        return crop(image)
+        return transforms.functional.pil_to_tensor(mirror(crop(image)))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harmonia.data import imagenet
 from harmonia.data.folder import absolute, find_pool
-from harmonia.data.manifest import ImageRecord, ImageSet, Limit, PoolSize, image_set
+from harmonia.data.manifest import ImageRecord, ImageSet, Limit, Place, PoolSize, image_set
 from harmonia.errors import InputError, Seed
 
 
@@ -13,8 +13,8 @@ def samples(
     limit: Limit = None,
     pool_size: PoolSize = 20,
     seed: Seed = 0,
-    pool: str | Path | None = None,
-    boxes: str | Path | None = None,
+    pool: Place = None,
+    boxes: Place = None,
 ) -> ImageSet:
     """The sample images; replacement images come from them too unless pool names a folder."""
     # found, not imported: foolbox drags in frameworks of its own

@@ -51,18 +51,12 @@ class View:
 
     @cached_property
     def _transform(self):
+        options = {name: getattr(self, name) for name in ("crop_pct", "crop_mode", "interpolation", "mean")}
         # use_prefetcher: timm stops at uint8 and leaves scaling and normalising to the device
-        return transforms_imagenet_eval(
-            img_size=self.size,
-            crop_pct=self.crop_pct,
-            crop_mode=self.crop_mode,
-            interpolation=self.interpolation,
-            mean=self.mean,
-            use_prefetcher=True,
-        )
+        return transforms_imagenet_eval(img_size=self.size, use_prefetcher=True, **options)
 
     def look(self, image: Image.Image) -> Tensor:
-        """The view's pixels, uint8 (3, size, size)."""
+        """uint8 (3, size, size)."""
         if self.crop_mode == "border" and 0 in self._with_border(*image.size):
             # timm would resize it to no pixels; this thick, it becomes a line
             thick = math.ceil(max(image.size) / self._side)
@@ -82,9 +76,8 @@ class View:
 
     def _margin(self, resized: int) -> int:
         """Pixels cut off before the view begins, negative where a border is added: rounded as timm does."""
-        if resized < self.size:
-            return -((self.size - resized) // 2)
-        return round((resized - self.size) / 2.0)
+        spare = resized - self.size
+        return round(spare / 2) if spare >= 0 else -(-spare // 2)
 
     @property
     def _side(self) -> int:
@@ -103,6 +96,4 @@ class View:
         if self.crop_mode == "border":
             resized_width, resized_height = self._with_border(width, height)
             return max(1, resized_width), max(1, resized_height)
-        if width <= height:
-            return side, int(side * height / width)
-        return int(side * width / height), side
+        return (side, int(side * height / width)) if width <= height else (int(side * width / height), side)

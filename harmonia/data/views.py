@@ -42,7 +42,7 @@ class ViewedImages:
     """The images of a data set through every view that a job needs.
 
     An image is decoded when it is first asked for; all views are made then and spooled to an unnamed
-    temporary file, which the operating system frees with the process. Memory stays flat.
+    temporary file, which the operating system frees with the process.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class ViewedImages:
     @property
     def unreadable(self) -> list[ImageRecord]:
         """The images that could not be read so far."""
-        return [record for record, readable in zip(self.records, self._readable, strict=True) if not readable]
+        return [self.records[index] for index in np.flatnonzero(~self._readable)]
 
     @property
     def readable(self) -> list[int]:
@@ -91,13 +91,9 @@ class ViewedImages:
         pixels = list(self._threads.map(lambda index: self._pixels(index, which), indices))
         self.decoded += sum(fresh for _, fresh in pixels)
         positions = torch.tensor(indices)
-        return ViewBatch(
-            indices=positions,
-            pixels=torch.stack([pixel for pixel, _ in pixels]),
-            boxes=self.boxes(indices, view),
-            sizes=self._sizes[positions],
-            readable=torch.from_numpy(self._readable[np.asarray(indices)].copy()),
-        )
+        readable = torch.from_numpy(self._readable[np.asarray(indices)].copy())
+        stack = torch.stack([pixel for pixel, _ in pixels])
+        return ViewBatch(positions, stack, self.boxes(indices, view), self._sizes[positions], readable)
 
     def loader(self, batches: Iterable[Sequence[int]], count: int, view: View) -> DataLoader:
         """A loader of ViewBatches over lists of positions; ``count`` is the most there can be."""

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from harmonia.errors import InputError
 from harmonia.results.frames import Frame
 from harmonia.results.parquet import Double, Flag, RowsFile, Single, Text, Whole
 from harmonia.store.files import replacing, write_text
-from harmonia.store.guarded import MOST_ARRAYS, regular_file
+from harmonia.store.guarded import read_arrays
 
 MosaicProtocol = Literal["gridpg", "difull", "dipart"]
 GRIDPG, DIFULL, DIPART = PROTOCOLS = get_args(MosaicProtocol)
@@ -80,11 +79,7 @@ def write_aggatt(job_folder: str | Path, arrays: Mapping[str, np.ndarray]) -> No
 
 def read_aggatt(job_folder: str | Path) -> dict[str, np.ndarray]:
     """What write_aggatt wrote: means (6, P, P); of B cells examples (B, P, P), pictures (B, 3, P, P), bins, scores."""
-    path = regular_file(Path(job_folder), AGGATT, MOST_ARRAYS)
-    try:
-        arrays = load_file(path)
-    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} must be readable safetensors, got: {error}; run the job again") from error
+    arrays = read_arrays(Path(job_folder), AGGATT)
     shapes = {name: arrays[name].shape if name in arrays else () for name in AGGATT_ARRAYS}
     kinds = {arrays[name].dtype.kind for name in AGGATT_ARRAYS if name in arrays}
     side, count = (0, *shapes["means"])[-1], (0, *shapes["bins"])[-1]
@@ -95,5 +90,6 @@ def read_aggatt(job_folder: str | Path) -> dict[str, np.ndarray]:
         "bins": (count,),
         "scores": (count,),
     }:
+        path = Path(job_folder) / AGGATT
         raise InputError(f"{path} must hold AggAtt's arrays, got shapes {shapes}; run the job again")
     return arrays

@@ -55,7 +55,7 @@ def list_sets(options: argparse.Namespace) -> int:
         row = [manifest.kind, manifest.name, manifest.key[:16], str(manifest.count), shards, size, manifest.created]
         model = manifest.identity.get("source", manifest.identity.get("model"))
         table.append([*row, _label(model), _label(manifest.identity.get("method"))])
-    table = [[visible(cell) for cell in row] for row in table]
+    table = [list(map(visible, row)) for row in table]
     # by hand: rich takes seconds for thousands of rows
     widths = [min(max(map(len, column)), 80) for column in zip(*table, strict=True)]
     for row in table:
@@ -169,16 +169,12 @@ def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _unwanted(folder: Path, options: argparse.Namespace) -> str:
     """Why the options ask for the whole set to go; empty if they do not. Two conditions must both hold."""
-    reasons = []
+    met = {}  # conditions, by reason
     if options.set is not None:
-        if options.set not in _names(folder):
-            return ""
-        reasons.append(f"--set {options.set}")
+        met[f"--set {options.set}"] = options.set in _names(folder)
     if options.older_than is not None:
-        if _idle_s(folder) < options.older_than * 86400:
-            return ""
-        reasons.append(f"nothing written for {options.older_than:g} days")
-    return ", ".join(reasons)
+        met[f"nothing written for {options.older_than:g} days"] = _idle_s(folder) >= options.older_than * 86400
+    return ", ".join(met) if all(met.values()) else ""
 
 
 def _idle_s(folder: Path) -> float:

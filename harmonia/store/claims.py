@@ -58,22 +58,18 @@ def _lock(locks: Path, shard: int) -> Path:
     return locks / f"shard-{shard:05d}.lock"
 
 
-@contextmanager
-def gate(locks: Path, wait: bool = True) -> Iterator[bool]:
+def gate(locks: Path, wait: bool = True) -> AbstractContextManager[bool]:
     """Whether the set's own short lock is held: for its manifest, for joining work, for pruning."""
     with disk_errors(locks):
         locks.mkdir(exist_ok=True)
     if locks.is_symlink():  # what lies behind it may be others' locks
         raise InputError(f"{locks}: locks must lie in their set, got a link to elsewhere; remove it and rerun")
-    with locked(locks / "set.lock", wait=wait) as held:
-        yield held
+    return locked(locks / "set.lock", wait=wait)
 
 
 def in_use(locks: Path) -> bool:
     """Whether a live process works on the set. Ask while holding the gate, which is not looked at."""
-    for path in sorted(locks.glob("*.lock")):
-        if path.name == "set.lock":
-            continue
+    for path in {*locks.glob("*.lock")} - {locks / "set.lock"}:
         with locked(path) as free:
             if not free:
                 return True

@@ -3,10 +3,15 @@
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import yaml
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from harmonia.errors import InputError, one_line
 
@@ -16,6 +21,7 @@ MOST_ARRAYS = 1 << 34  # of Parquet and safetensors
 DEEPEST = 50  # lists and mappings inside one another
 SHOWN_BYTES = 4096  # of error.txt
 
+_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError, SafetensorError)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -41,49 +47,44 @@ def regular_file(folder: Path, name: str, most: int) -> Path:
 
 def read_yaml(folder: Path, name: str) -> dict[str, Any]:
     """What a YAML file holds, {} if that is no mapping. Aliases are refused: a few lines of them unfold without end."""
-    text = _read_text(folder, name, MOST_TEXT, "YAML")
-    try:
-        depth = 0
+    with _reading(folder, name, MOST_TEXT, "YAML") as file:
+        text, depth = file.read(MOST_TEXT).decode(), 0
         for event in yaml.parse(text, _LOADER):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
                 raise yaml.YAMLError(f"an alias, or more than {DEEPEST} lists and mappings in one another")
         content = yaml.load(text, _LOADER)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
-        raise _unreadable(folder / name, "YAML", error) from error
     return content if isinstance(content, dict) else {}
 
 
 def read_json(folder: Path, name: str) -> Any:
-    """What a JSON file holds."""
-    text = _read_text(folder, name, MOST_JSON, "JSON")
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _unreadable(folder / name, "JSON", error) from error
+    with _reading(folder, name, MOST_JSON, "JSON") as file:
+        return json.loads(file.read(MOST_JSON).decode())
+
+
+def read_arrays(folder: Path, name: str) -> dict[str, np.ndarray]:
+    with _reading(folder, name, MOST_ARRAYS, "safetensors") as file:
+        return load_file(file.name)
 
 
 def read_first_line(folder: Path, name: str) -> str:
     """A text's first line; of one that is longer than SHOWN_BYTES its beginning, and the end of the text."""
     half = SHOWN_BYTES // 2
-    path = regular_file(folder, name, 1 << 62)
-    try:
-        with path.open("rb") as file:
-            line, ended, _ = file.read(SHOWN_BYTES).partition(b"\n")
-            if not ended and file.read(1):
-                file.seek(-half, os.SEEK_END)
-                line = line[:half] + b" ... " + file.read(half)
-    except OSError as error:
-        raise _unreadable(path, "text", error) from error
+    with _reading(folder, name, 1 << 62, "text") as file:
+        line, ended, _ = file.read(SHOWN_BYTES).partition(b"\n")
+        if not ended and file.read(1):
+            file.seek(-half, os.SEEK_END)
+            line = line[:half] + b" ... " + file.read(half)
     return " ".join(line.decode("utf-8", "replace").split())
 
 
-def _read_text(folder: Path, name: str, most: int, kind: str) -> str:
+@contextmanager
+def _reading(folder: Path, name: str, most: int, kind: str) -> Iterator[BinaryIO]:
     path = regular_file(folder, name, most)
     try:
         with path.open("rb") as file:
-            return file.read(most).decode("utf-8")
-    except (OSError, ValueError) as error:
+            yield file
+    except (OSError, *_DAMAGE) as error:
         raise _unreadable(path, kind, error) from error
 
 

@@ -24,9 +24,10 @@ from harmonia.store.files import disk_errors, write_stored
 from harmonia.store.index import INDEX, write_index
 from harmonia.store.manifest import Manifest, new_manifest, write_manifest
 from harmonia.store.mark import mark
-from harmonia.store.shards import CorruptShard, Facts, read_shard
+from harmonia.store.shards import CorruptShard, Facts, Shard, read_shard
 
 log = logging.getLogger(__name__)
+_LOADED = 4  # shards kept in memory by read_items
 
 
 def default_cache() -> Path:
@@ -43,24 +44,24 @@ class ShardSet:
 
     folder: Path
     manifest: Manifest
-    loaded_shards: int = 4  # kept in memory by read_items
     _checked: dict[int, tuple] = field(default_factory=dict, init=False, repr=False)
     _loaded: OrderedDict = field(default_factory=OrderedDict, init=False, repr=False)
 
     @classmethod
     def open(cls, root: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> "ShardSet":
         """The set with this identity, made if absent. An existing set keeps its shard_size."""
-        folder, wanted = _wanted(root, kind, name, identity, count, shard_size)
-        return cls._of(folder, Manifest.read(folder) or write_manifest(folder, wanted), wanted)
+        return cls._of(write_manifest, root, new_manifest(kind, name, identity, count, shard_size))
 
     @classmethod
     def peek(cls, root: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> "ShardSet":
         """The set that open would give, to be looked at: nothing is written, and an absent one lacks every shard."""
-        folder, wanted = _wanted(root, kind, name, identity, count, shard_size)
-        return cls._of(folder, Manifest.read(folder) or wanted, wanted)
+        return cls._of(lambda _, wanted: wanted, root, new_manifest(kind, name, identity, count, shard_size))
 
     @classmethod
-    def _of(cls, folder: Path, manifest: Manifest, wanted: Manifest) -> "ShardSet":
+    def _of(cls, absent: Callable[[Path, Manifest], Manifest], root: Path, wanted: Manifest) -> "ShardSet":
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted.name).strip("-.")[:80] or "set"
+        folder = Path(root) / wanted.kind / f"{safe}-{wanted.key[:16]}"
+        manifest = Manifest.read(folder) or absent(folder, wanted)
         if (manifest.key, manifest.count) != (wanted.key, wanted.count):
             raise InputError(
                 f"{folder}: the set in a folder must have its key and count, got {manifest.key[:24]} of "
@@ -115,8 +116,7 @@ class ShardSet:
 
     def read(self, shard: int) -> tuple[dict[str, np.ndarray], list[Facts]]:
         """Arrays and facts, verified on every call; CorruptShard if they are not what was written."""
-        path, n = self.shard_path(shard), len(self.shard_items(shard))
-        content = read_shard(path, key=self.key, shard=shard, n=n)
+        content = self._read(shard)
         return content.arrays, json.loads(content.facts_json)
 
     def read_items(self, indices: Sequence[int]) -> tuple[dict[str, np.ndarray], list[Facts]]:
@@ -197,7 +197,7 @@ class ShardSet:
 
     def _sound(self, shard: int) -> tuple[str, str] | None:
         """Digest and facts of a shard; the file is read again only after it changed."""
-        path, n = self.shard_path(shard), len(self.shard_items(shard))
+        path = self.shard_path(shard)
         with disk_errors(path):
             try:
                 stamp = _stamp(path)
@@ -205,27 +205,23 @@ class ShardSet:
                 return None
         if self._checked.get(shard, (None,))[0] != stamp:
             try:
-                content = read_shard(path, key=self.key, shard=shard, n=n)
+                content = self._read(shard)
                 self._checked[shard] = (stamp, (content.digest, content.facts_json))
             except CorruptShard as error:
                 log.warning("%s", error)
                 self._checked[shard] = (stamp, None)
         return self._checked[shard][1]
 
+    def _read(self, shard: int) -> Shard:
+        return read_shard(self.shard_path(shard), key=self.key, shard=shard, n=len(self.shard_items(shard)))
+
     def _load(self, shard: int) -> tuple[dict[str, np.ndarray], list[Facts]]:
         if shard not in self._loaded:
             self._loaded[shard] = self.read(shard)
-            if len(self._loaded) > self.loaded_shards:
+            if len(self._loaded) > _LOADED:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(shard)
         return self._loaded[shard]
-
-
-def _wanted(root: Path, kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> tuple[Path, Manifest]:
-    """A set's folder, and its manifest if it has none yet."""
-    wanted = new_manifest(kind, name, identity, count, shard_size)
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80] or "set"
-    return Path(root) / kind / f"{safe}-{wanted.key[:16]}", wanted
 
 
 def _stamp(path: Path) -> tuple[int, int]:

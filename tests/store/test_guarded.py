@@ -203,7 +203,6 @@ def test_nothing_else_in_results_and_report_opens_a_file():
     allowed = {
         REPOSITORY / "harmonia/store/guarded.py": "the guarded reader",
         REPOSITORY / "harmonia/store/parquet.py": "ParquetFile of a regular_file",
-        REPOSITORY / "harmonia/results/localisation.py": "load_file of a regular_file",
         REPOSITORY / "harmonia/report/page/collection.py": "images, by SeenFile",
         REPOSITORY / "harmonia/report/page/write.py": "the same",
         REPOSITORY / "harmonia/report/figures/examples.py": "the same",
