@@ -7,6 +7,7 @@ Images, maps and answers are drawn at random. Fails where the browser's console 
 """
 
 import argparse
+import json
 import os
 import shutil
 import tempfile
@@ -15,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import yaml
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
@@ -59,7 +59,7 @@ def write_job(folder: Path, images: int) -> None:
         Image.fromarray(coarse).resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC).save(folder / "images" / name)
     models = {name: {"name": name, "family": "efficientnet"} for name in TARGETS}
     config = {"source": models["e7"], "target": models, "method": {"name": "gc"}, "data": {"name": "generated"}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "config.yaml").write_text(json.dumps(config))
     labels = np.array(CLASSES, object)[np.arange(images) % len(CLASSES)]
     with row_writer(folder) as rows:
         for target in TARGETS:
