@@ -73,10 +73,9 @@ def _hub_file(name: str, arch: str) -> Path:
     try:
         return Path(hf_hub_download(repository, filename))
     except (HfHubHTTPError, OSError) as error:
+        reason = f"cannot be fetched ({str(error).strip().splitlines()[0]})"
         if isinstance(error, LocalEntryNotFoundError):
             reason = "is not in the hub's cache and the hub cannot be reached"
-        else:
-            reason = f"cannot be fetched ({str(error).strip().splitlines()[0]})"
         raise InputError(
             f"{name}: {repository}/{filename} {reason}; fetch that file elsewhere and give source.weights=PATH or "
             f"target.{name}.weights=PATH, or paths.weights=FOLDER that has {arch}.safetensors"
@@ -114,10 +113,9 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
         raise InputError(
             f"{name}: {path} is not a readable weights file of plain tensors; save the state dict as .safetensors"
         ) from error
-    for wrapper in ("state_dict_ema", "model_ema", "state_dict", "model"):
-        if isinstance(checkpoint, dict) and isinstance(checkpoint.get(wrapper), dict):
-            checkpoint = checkpoint[wrapper]
-            break
+    if isinstance(checkpoint, dict):
+        wrapped = map(checkpoint.get, ("state_dict_ema", "model_ema", "state_dict", "model"))
+        checkpoint = next((state for state in wrapped if isinstance(state, dict)), checkpoint)
     if not isinstance(checkpoint, dict) or not all(
         isinstance(key, str) and isinstance(value, Tensor) for key, value in checkpoint.items()
     ):
@@ -153,11 +151,9 @@ def load_strictly(network: torch.nn.Module, state: dict[str, Tensor], name: str,
     for key, value in expected.items():
         given = state[key]
         # torch would take bytes as they are, and of complex numbers the real part; counts may have been averaged
-        if value.is_floating_point() or given.is_complex():
-            fits = given.is_floating_point()
-        else:
-            fits = torch.equal(given, given.to(value.dtype).to(given.dtype))
-        if not fits:
+        fractions = value.is_floating_point() or given.is_complex()
+        kept = given.is_floating_point() if fractions else torch.equal(given, given.to(value.dtype).to(given.dtype))
+        if not kept:
             kinds = f"{given.dtype} for {value.dtype}".replace("torch.", "")
             raise InputError(
                 f"{name}: {path} must have numbers of the architecture's kind, {key} is {kinds}; give weights that are "

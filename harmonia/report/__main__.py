@@ -29,7 +29,6 @@ ARGUMENTS = ("run", "arm", "out", "images", "thumbnails", "logger", "sections")
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
     return keyword_command(_report, words, USAGE, ARGUMENTS, MODULE)
 
 

@@ -16,8 +16,6 @@ from harmonia.arms import SOFT_ARM
 from harmonia.errors import InputError, one_line
 
 log = logging.getLogger(__name__)
-
-
 _due: list[tuple[Path, str, list[str]]] = []  # reports to be written: folder, arm, classes of the user's own packages
 
 

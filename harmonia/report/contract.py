@@ -76,7 +76,6 @@ class Section:
         yield from ()
 
     def terminal_tables(self) -> list[pd.DataFrame]:
-        """What the terminal shows of the tables."""
         return [table.printed for table in (*self.main, *self.headlines)]
 
     @property
@@ -98,27 +97,20 @@ def find_sections(modules: Iterable[str]) -> list[type[Section]]:
     for name in dict.fromkeys([*built_in, *modules]):
         for section in _sections_of(name):
             if (known := by_file.setdefault(section.rows_file, section)) is not section:
+                two = f"{known.__module__} and {name}"
                 raise InputError(
-                    f"sections: {section.rows_file} must have one section, got those of {known.__module__} and {name}; "
-                    "leave one out"
+                    f"sections: {section.rows_file} must have one section, got those of {two}; leave one out"
                 )
     return sorted(by_file.values(), key=lambda section: section.place)
 
 
 def _sections_of(name: str) -> list[type[Section]]:
+    see = "see docs/report.md"
     try:
-        module = importlib.import_module(name)
+        classes = [value for value in vars(importlib.import_module(name)).values() if isinstance(value, type)]
     except (ImportError, ValueError) as error:
-        raise InputError(
-            f"sections: {name!r} must be a module's dotted name, got: {error}; see docs/report.md"
-        ) from error
-    own = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Section) and value.__module__ == name
-    ]
+        raise InputError(f"sections: {name!r} must be a module's dotted name, got: {error}; {see}") from error
+    own = [value for value in classes if issubclass(value, Section) and value.__module__ == name]
     if not own:
-        raise InputError(
-            f"sections: {name} must have a subclass of harmonia.report.contract.Section, got none; see docs/report.md"
-        )
+        raise InputError(f"sections: {name} must have a subclass of {Section.__module__}.Section, got none; {see}")
     return own

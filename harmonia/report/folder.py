@@ -125,12 +125,10 @@ def _swap(folder: Path, new: Path, old: Path) -> None:
 def _carry(old: Path, folder: Path) -> None:
     """What others put into the old report moves into the folder, and the old report goes."""
     for name in list(_foreign(old, own_names(old) or {MARK})):
-        if os.path.lexists(folder / name):
-            raise InputError(
-                f"{folder / name} must make place for {old / name}, which is not a report's; move one away"
-            )
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        _move(old / name, folder / name)
+        if os.path.lexists(place := folder / name):
+            raise InputError(f"{place} must make place for {old / name}, which is not a report's; move one away")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _move(old / name, place)
     _remove(old)
 
 

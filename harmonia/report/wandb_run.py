@@ -67,10 +67,8 @@ def _content(report: Report) -> dict[str, Any]:
     for section in report.sections:
         tables |= section.data
         metrics |= section.metrics
-    figures = {
-        f"figures/{figure.stem}": wandb.Image(
-            str(folder / f"{figure.stem}.png"), caption=f"{figure.title} {figure.caption}"
-        )
-        for figure in report.figures
-    }
-    return {**{f"tables/{stem}": wandb_table(table) for stem, table in tables.items()}, **figures, **metrics}
+    content: dict[str, Any] = {f"tables/{stem}": wandb_table(table) for stem, table in tables.items()}
+    for figure in report.figures:
+        file, caption = str(folder / f"{figure.stem}.png"), f"{figure.title} {figure.caption}"
+        content[f"figures/{figure.stem}"] = wandb.Image(file, caption=caption)
+    return content | metrics

@@ -41,14 +41,19 @@ def make_workspace(
         )
     tables, figures = (sorted(Path(name).stem for name in names if re.fullmatch(kind, name)) for kind in _LOGGED)
     logger = jobs[0].group("logger")
-    project = _checked_project(str(project or logger.get("project")))
+    project = str(project or logger.get("project"))
     try:
+        import wandb
         import wandb_workspaces.reports.v2 as wr
         import wandb_workspaces.workspaces as ws
     except ImportError as error:
         raise InputError(
             f"the extra dashboard must be installed, got no module {error.name}; pip install 'harmonia[dashboard]'"
         ) from error
+    try:
+        wandb.Settings(project=project)
+    except wandb.errors.UsageError as error:
+        raise InputError(f"project must be a name that W&B takes: {error}; give project=NAME") from error
     panels = Panels(wr, tables, figures)
     by_heading: dict[str, list[Any]] = {}
     for section in find_sections(sections):
@@ -72,19 +77,7 @@ def make_workspace(
     )
 
 
-def _checked_project(project: str) -> str:
-    import wandb
-    from wandb.errors import UsageError
-
-    try:
-        wandb.Settings(project=project)
-    except UsageError as error:
-        raise InputError(f"project must be a name that W&B takes: {error}; give project=NAME") from error
-    return project
-
-
 def save_workspace(workspace: Any) -> None:
-    """The workspace on the W&B server."""
     from wandb.errors import Error
 
     if workspace.entity == NO_ENTITY:
@@ -93,10 +86,8 @@ def save_workspace(workspace: Any) -> None:
         workspace.save()
     except (Error, OSError, ValueError) as error:
         where = f"{workspace.entity}/{workspace.project}"
-        raise InputError(
-            f"save: W&B did not take the workspace of {where!r}: {error}; check wandb login, entity= and project=, "
-            "or leave save out"
-        ) from error
+        remedy = "check wandb login, entity= and project=, or leave save out"
+        raise InputError(f"save: W&B did not take the workspace of {where!r}: {error}; {remedy}") from error
 
 
 _HEAD = """\

@@ -71,9 +71,8 @@ def _check_folder(run: Path) -> None:
         raise InputError(f"run must be a folder, got the file {str(run)!r}; name the folder it lies in")
     if not run.is_dir():
         siblings = [path.name for path in run.parent.iterdir()] if run.parent.is_dir() else []
-        raise InputError(
-            f"run must be an existing folder, got {str(run)!r}; {did_you_mean(run.name, siblings, 'harmonia.report')}"
-        )
+        remedy = did_you_mean(run.name, siblings, "harmonia.report")
+        raise InputError(f"run must be an existing folder, got {str(run)!r}; {remedy}")
 
 
 def _section_of(job: JobFolder, by_file: dict[str, type[Section]]) -> type[Section]:

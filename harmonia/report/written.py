@@ -36,12 +36,10 @@ class Report:
 
     @property
     def collection(self) -> Collection:
-        """The images to browse."""
         return next((section.collection for section in self.sections if section.collection), Collection({}, [], [], []))
 
     @property
     def missing(self) -> list[str]:
-        """Cells and arms that others of the grid have."""
         return [line for section in self.sections for line in section.missing]
 
     @property

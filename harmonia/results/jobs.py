@@ -43,7 +43,7 @@ class JobFolder:
 
     @property
     def started(self) -> str:
-        """As text that sorts by time; empty where none is recorded."""
+        """Text that sorts by time; empty where none is recorded."""
         return str(self.environment.get("started") or "")
 
     def group(self, name: str) -> dict[str, Any]:
@@ -92,25 +92,17 @@ class JobFolder:
 
     @cached_property
     def _all_options(self) -> dict[str, str]:
-        data, smooth = self.group("data"), self.group("smooth")
-        if data.get("boxes") is None or self.rows_file != SCORES:
-            data = {name: value for name, value in data.items() if name != "boxes"}  # boxes change scores of maps alone
-        return flat_options(
-            {name: self.config.get(name) for name in ("source", "method", "label", "fill")}
-            | {"data": data}
-            | {name: self.config.get(name) for name in ("evaluation", "seed", "crop_pct")}
-            | {
-                "trainer": {"precision": self.group("trainer").get("precision")},
-                "smooth": {} if smooth.get("k") is None else smooth,
-                "paths": {"weights": self.group("paths").get("weights")},
-            }
-        )
+        options = {name: self.config.get(name) for name in _OPTIONS}
+        options["data"], smooth = self.group("data"), self.group("smooth")
+        if options["data"].get("boxes") is None or self.rows_file != SCORES:  # boxes change scores of maps alone
+            options["data"] = {name: value for name, value in options["data"].items() if name != "boxes"}
+        options["smooth"] = {} if smooth.get("k") is None else smooth
+        options |= {group: {name: self.group(group).get(name)} for group, name in _PARTS}
+        return flat_options(options)
 
     @property
     def data_options(self) -> str:
-        """The options that say which data set the job is about, as text: ids alone tell neither a data set's variants
-        (full, 160px) apart nor two folders with the same names in them.
-        """
+        """Those of the data set, as text: ids tell neither its variants (full, 160px) nor two folders apart."""
         names = {name for name in self.options if name.startswith("data.")} - _NOT_SHOWN
         return json.dumps({name: self.options[name] for name in names}, sort_keys=True)
 
@@ -178,6 +170,8 @@ def _dict(content: Any) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+_OPTIONS = ("source", "method", "label", "fill", "data", "evaluation", "seed", "crop_pct")
+_PARTS = (("trainer", "precision"), ("paths", "weights"))
 # where the same images come from, and how many there are: which they are, the rows say
 _NO_NUMBERS = {"data.cache", "data.download", "data.url", "data.per_class", "data.limit", "evaluation.representations"}
 _CONTROLS_SEED = "evaluation.controls.seed"  # which of them run changes no number of another arm

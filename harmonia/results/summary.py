@@ -60,9 +60,7 @@ def summarise(rows: pd.DataFrame) -> dict[str, float | int | None]:
     measured = {names: _measure(group) for names, group in groups.items()}
     for (target, arm), metrics in measured.items():
         if arm != IMAGE_ARM:
-            whole, feature = groups.get((target, IMAGE_ARM)), groups[target, arm]
-            metrics["retention"] = metrics["accuracy"] / (_accuracy(whole, feature) or math.nan)
-            metrics["drop_p_explained"] = _paired_drop(whole, feature)
+            metrics |= _beside(groups.get((target, IMAGE_ARM)), groups[target, arm], metrics["accuracy"])
     for (target, arm), metrics in measured.items():
         if control := measured.get((target, matched_control(arm))):
             metrics["above_control"] = metrics["retention"] - control["retention"]
@@ -125,19 +123,14 @@ def calibration_error(confidence: pd.Series, correct: pd.Series) -> float:
     return float(binary_calibration_error(probability, hit, n_bins=NUM_BINS, norm="l1"))
 
 
-def _paired_drop(whole: Any, arm: Any) -> float:
+def _beside(whole: Any, rows: Any, accuracy: float) -> dict[str, float]:
+    """What an arm's rows are beside the whole images', where there are some."""
     if whole is None:
-        return math.nan
-    before, after = (rows.set_index("image_id")["p_explained"].astype(float) for rows in (whole, arm))
-    return _mean((before - after).dropna())
-
-
-def _accuracy(rows: Any, same_images: Any) -> float:
-    """Over the labelled images that are among those of the other rows."""
-    if rows is None:
-        return math.nan
-    chosen = rows[rows["label"].notna() & rows["image_id"].isin(same_images["image_id"])]
-    return float((chosen["predicted"] == chosen["label"]).mean())
+        return {"retention": math.nan, "drop_p_explained": math.nan}
+    same = whole[whole["label"].notna() & whole["image_id"].isin(rows["image_id"])]
+    of_whole = float((same["predicted"] == same["label"]).mean())
+    before, after = (arm.set_index("image_id")["p_explained"].astype(float) for arm in (whole, rows))
+    return {"retention": accuracy / (of_whole or math.nan), "drop_p_explained": _mean((before - after).dropna())}
 
 
 def _mean(values: Any) -> float:

@@ -42,12 +42,9 @@ def transfer_media(
 
     panel: titles and pictures (H W 3 uint8) of some images.
     """
+    pictures, curves = {SAMPLES: panel} if panel else {}, area_curves(summary, rows)
     return Media(
-        tables={IMAGES: image_table(rows)},
-        histograms=_label_probabilities(rows),
-        pictures={SAMPLES: panel} if panel else {},
-        curves=area_curves(summary, rows),
-        curve_axis=CURVE_AXIS,
+        tables={IMAGES: image_table(rows)}, histograms=_label_probabilities(rows), pictures=pictures, curves=curves
     )
 
 
@@ -59,7 +56,6 @@ def mosaic_media(cells: LocalisationRows) -> Media:
 
 def score_media(scores: ScoreRows) -> Media:
     """Of a job that scored maps."""
-    # over the values that are defined
     groups = scores.dropna(subset="value").groupby(["evaluation", "metric"], sort=False, observed=True)["value"]
     histograms = {"/".join(map(str, cast(tuple, names))): np.histogram(values, bins=20) for names, values in groups}
     return Media(tables={IMAGES: score_table(scores)}, histograms=histograms)
@@ -68,12 +64,10 @@ def score_media(scores: ScoreRows) -> Media:
 def _label_probabilities(rows: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """By `<target>/<arm>/p_label`, one axis for all of them; nothing where no image has a label."""
     histograms = {}
-    for names, group in rows.groupby(["target", "arm"], observed=True):
-        values: Any = group["p_label"].astype(float).to_numpy()
-        values = values[np.isfinite(values)]
-        if values.size:
-            name = "/".join([*cast(tuple[str, str], names), "p_label"])
-            histograms[name] = np.histogram(values, bins=20, range=(0, 1))
+    for (target, arm), group in cast(Any, rows.groupby(["target", "arm"], observed=True)):
+        values = group["p_label"].astype(float).to_numpy()
+        if np.isfinite(values).any():
+            histograms[f"{target}/{arm}/p_label"] = np.histogram(values[np.isfinite(values)], bins=20, range=(0, 1))
     return histograms
 
 

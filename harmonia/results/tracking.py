@@ -18,6 +18,7 @@ import pandas as pd
 from hydra.utils import instantiate
 
 from harmonia.media import visible
+from harmonia.results.logged_names import CURVE_AXIS
 
 if TYPE_CHECKING:  # a report, which imports this module, must not pay for torch
     from pytorch_lightning.loggers import Logger, WandbLogger
@@ -43,8 +44,7 @@ class Media:
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     histograms: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # counts, edges of the bins
     pictures: Mapping[str, Sequence[tuple[str, np.ndarray]]] = field(default_factory=dict)  # titles, H W 3 uint8
-    curves: Sequence[Mapping[str, float]] = ()  # points, each with its place on the axis
-    curve_axis: str = ""  # a metric; those drawn over it begin with the same name up to its last slash
+    curves: Sequence[Mapping[str, float]] = ()  # points, each with its place on CURVE_AXIS
 
 
 def publish(
@@ -72,9 +72,8 @@ def _log_media(logger: "WandbLogger", media: Media) -> None:
 
     if media.curves:
         # no copy in the run's summary: it would be the last point's
-        logger.experiment.define_metric(media.curve_axis, summary="none")
-        curves = f"{media.curve_axis.rpartition('/')[0]}/*"
-        logger.experiment.define_metric(curves, step_metric=media.curve_axis, summary="none")
+        logger.experiment.define_metric(CURVE_AXIS, summary="none")
+        logger.experiment.define_metric("curves/*", step_metric=CURVE_AXIS, summary="none")
     for step, point in enumerate(media.curves):
         logger.log_metrics(dict(point), step=step)
     objects: dict[str, Any] = {name: wandb_table(table) for name, table in media.tables.items()}
@@ -93,16 +92,11 @@ def wandb_table(frame: pd.DataFrame) -> Any:
     if len(frame) > most:
         log.warning("Tracking: W&B takes %d lines of a table, the other %d are left out", most, len(frame) - most)
     plain = frame.head(most).astype(object)
-    return wandb.Table(
-        columns=[str(name) for name in frame.columns], data=plain.where(plain.notna(), None).values.tolist()
-    )
+    return wandb.Table(columns=list(map(str, frame)), data=plain.where(plain.notna(), None).values.tolist())
 
 
 def finish(logger: "Logger | None") -> None:
-    """The end of this job's run; call it in `finally`.
-
-    Launchers that start no process per job would otherwise let the next job write into this one's run.
-    """
+    """The end of this job's run, for `finally`: else, in the same process, the next job would write into it."""
     from pytorch_lightning.loggers import WandbLogger
 
     if isinstance(logger, WandbLogger):

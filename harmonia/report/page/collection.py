@@ -96,16 +96,15 @@ class SeenFile(NamedTuple):
         return f"{self.path}\0{self.digest}\0{status.st_mtime_ns}\0{status.st_size}"
 
     def open(self) -> Image.Image:
-        """The picture; InputError says why it is not shown."""
+        """InputError says why it is not shown."""
         self.facts()
         try:
             return open_rgb(self.path, self.digest)
         except UnreadableImage:
             raise
         except InputError as error:
-            raise InputError(
-                "the image was replaced since a job saw it; put the earlier one back, or run again"
-            ) from error
+            reason = "the image was replaced since a job saw it; put the earlier one back, or run again"
+            raise InputError(reason) from error
 
 
 @dataclass
@@ -146,10 +145,10 @@ def collect(rows: Rows) -> Collection:
     ids: dict[str, set[str]] = {}
     for data, job in rows.cells[["data", "job"]].drop_duplicates().itertuples(index=False):
         ids.setdefault(data, set()).update(rows.image_ids[job])
-    sets = {}
-    for data, of_data in ids.items():
-        blank = np.full(len(of_data), NONE), np.full(len(of_data), "", object)
-        sets[data] = ImageList(data, sorted(of_data), *blank)
+    sets = {
+        data: ImageList(data, sorted(of_data), np.full(len(of_data), NONE), np.full(len(of_data), "", object))
+        for data, of_data in ids.items()
+    }
     explainers: dict[tuple, Explainer] = {}
     for key, of_cell in rows.cells.groupby(KEY, sort=False):
         count = len(sets[key[KEY.index("data")]].ids)

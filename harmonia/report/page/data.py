@@ -71,20 +71,16 @@ def data_files(
     asked = len(thumbnails) + len(missing)
     beyond = f"this report has thumbnails of {asked:,} of {first:,} images; thumbnails=all makes all"
     labels = [np.zeros(0), *(images.labels for images in collection.sets.values())]
-    yield (
-        "index",
-        _visible(
-            {
-                "arm": arm,
-                "imageArm": IMAGE_ARM,
-                **_index(collection, sets, map_files),
-                "labels": np.concatenate(labels).astype(code),
-                "thumbnails": [thumbnails.get(image, "") for image in range(first)],
-                "missing": missing,
-                "beyond": beyond if asked < first else "",
-            }
-        ),
-    )
+    index = {
+        "arm": arm,
+        "imageArm": IMAGE_ARM,
+        **_index(collection, sets, map_files),
+        "labels": np.concatenate(labels).astype(code),
+        "thumbnails": [thumbnails.get(image, "") for image in range(first)],
+        "missing": missing,
+        "beyond": beyond if asked < first else "",
+    }
+    yield "index", _visible(index)
 
 
 def _visible(value: Any) -> Any:
@@ -147,11 +143,9 @@ def _map_facts(explainer: Explainer, part: slice, code: np.dtype) -> dict[str, A
 
 def _maps(explainer: Explainer, part: slice, shown: np.ndarray) -> dict[str, Any] | None:
     """The part's maps, those of images that are not shown left out; rows says which map is an image's, -1 none."""
-    if explainer.maps is None:
-        return None
-    of_image = np.where(shown, explainer.map_of[part], -1)
+    of_image = np.where(shown, explainer.map_of[part] if explainer.maps else -1, -1)
     has_map = of_image >= 0
-    if not has_map.any():
+    if explainer.maps is None or not has_map.any():
         return None
     chosen = of_image[has_map]
     return {

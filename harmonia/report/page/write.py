@@ -75,11 +75,9 @@ def make_thumbnails(
     folder.mkdir()
     distinct = list(dict.fromkeys(files.values()))  # of one file one thread makes the file
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
-        results = dict(
-            zip(distinct, threads.map(lambda file: _thumbnail(file, folder, earlier), distinct), strict=True)
-        )
-    of_images = {image: results[file] for image, file in files.items()}
-    names, reasons = ({image: result[part] for image, result in of_images.items() if result[part]} for part in (0, 1))
+        results = threads.map(lambda file: _thumbnail(file, folder, earlier), distinct)
+        of_file = dict(zip(distinct, results, strict=True))
+    names, reasons = ({at: of_file[file][part] for at, file in files.items() if of_file[file][part]} for part in (0, 1))
     return names, reasons
 
 
