@@ -7,27 +7,21 @@ P.-T. Jiang, C.-B. Zhang, Q. Hou, M.-M. Cheng, Y. Wei, "LayerCAM", IEEE TIP 2021
 Maps are kept before the papers' ReLU: clipping belongs to the normalisation.
 """
 
-from typing import ClassVar
-
 import torch
 
 from harmonia.attribution.layer import ClassGradient, FromGradient, features_x_gradient, refuse_vanishing
 from harmonia.shapes import Maps
 
 
-class GradCAM(FromGradient):
+class GradCAM(FromGradient, version=1, normalise="positive_minmax", auto="final"):
     """Channels weighted by the spatial mean of the class score's gradient, summed (eq. 1-2)."""
-
-    version: ClassVar[int] = 1
-    normalise: ClassVar[str] = "positive_minmax"
-    auto: ClassVar[str] = "final"
 
     def maps(self, at_layer: ClassGradient) -> Maps:
         weights_BC11 = at_layer.gradients.mean((2, 3), keepdim=True)
         return (weights_BC11 * at_layer.features).sum(1).float()
 
 
-class GradCAMPlusPlus(FromGradient):
+class GradCAMPlusPlus(FromGradient, version=2, normalise="positive_minmax", auto="final"):
     """Channels weighted by their positive gradients, each position by alpha (eq. 19), summed.
 
     Of the exponential of the score, whose constant factor an image is left out. Where g > 0,
@@ -35,10 +29,6 @@ class GradCAMPlusPlus(FromGradient):
     in it: the paper's stand behind a ReLU, and signed ones give alpha a pole. pytorch-grad-cam adds 1e-6 below, which
     outweighs the g^2 of a layer of 7 x 7 positions; nothing is added here.
     """
-
-    version: ClassVar[int] = 2
-    normalise: ClassVar[str] = "positive_minmax"
-    auto: ClassVar[str] = "final"
 
     def maps(self, at_layer: ClassGradient) -> Maps:
         features, gradients = at_layer.features.double(), at_layer.gradients.double()
@@ -48,23 +38,15 @@ class GradCAMPlusPlus(FromGradient):
         return (weights_BC11 * features).sum(1).float()
 
 
-class HiResCAM(FromGradient):
+class HiResCAM(FromGradient, version=2, normalise="positive_minmax", auto="normalised"):
     """Features times gradients, summed over channels."""
-
-    version: ClassVar[int] = 2
-    normalise: ClassVar[str] = "positive_minmax"
-    auto: ClassVar[str] = "normalised"
 
     def maps(self, at_layer: ClassGradient) -> Maps:
         return features_x_gradient(at_layer)
 
 
-class LayerCAM(FromGradient):
+class LayerCAM(FromGradient, version=2, normalise="positive_minmax", auto="normalised"):
     """Features times positive gradients, summed over channels (eq. 6-8)."""
-
-    version: ClassVar[int] = 2
-    normalise: ClassVar[str] = "positive_minmax"
-    auto: ClassVar[str] = "normalised"
 
     def maps(self, at_layer: ClassGradient) -> Maps:
         refuse_vanishing(at_layer.features * at_layer.gradients)

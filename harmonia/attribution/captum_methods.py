@@ -7,7 +7,7 @@ Parameters as in Rao, Böhle, Schiele 2022. An absent feature is 0: at the input
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from captum.attr import IntegratedGradients as CaptumIntegratedGradients
@@ -23,15 +23,11 @@ AT_INPUT, ELSEWHERE = (16, 8), (5, 2)  # Occlusion's window and stride
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntegratedGradients(FromHead):
+class IntegratedGradients(FromHead, version=3, normalise="percentile", auto="input"):
     """Features times their mean gradient on the way from 0, summed over channels.
 
     It sums to f(x) - f(0) up to the steps.
     """
-
-    version: ClassVar[int] = 3
-    normalise: ClassVar[str] = "percentile"
-    auto: ClassVar[str] = "input"
 
     steps: Annotated[int, Within(1, 10**4)] = 20  # of a Gauss-Legendre quadrature
 
@@ -55,15 +51,11 @@ class IntegratedGradients(FromHead):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Occlusion(FromHead):
+class Occlusion(FromHead, version=2, normalise="positive_minmax", auto="input"):
     """The logit's drop for every window set to 0, spread evenly over the window, overlaps summed.
 
     Captum averages overlaps; the average is turned into the sum.
     """
-
-    version: ClassVar[int] = 2
-    normalise: ClassVar[str] = "positive_minmax"
-    auto: ClassVar[str] = "input"
 
     window: Annotated[int | None, Within(1, 2048)] = None  # cells of the layer; null: 16 at the input, 5 elsewhere
     stride: Annotated[int | None, Within(1, 2048)] = None  # null: 8 at the input, 2 elsewhere

@@ -119,9 +119,19 @@ class Explanation:
 
 
 class PartByPart:
-    """A method that explains the images of each micro-batch by themselves."""
+    """A method that explains the images of each micro-batch by themselves.
 
+    A subclass says what Attribution asks of it in its head: class Mine(PartByPart, version=1, normalise="minmax").
+    """
+
+    version: ClassVar[int]
+    normalise: ClassVar[str]
     backgrounds: ClassVar[Backgrounds | None] = None
+
+    def __init_subclass__(cls, version: int | None = None, normalise: str | None = None, auto: str | None = None):
+        for name, value in (("version", version), ("normalise", normalise), ("auto", auto)):
+            if value is not None:
+                setattr(cls, name, value)
 
     def explain(self, part: Request) -> tuple[Maps, Logits, Labels, int]:
         """What Request.explain takes."""

@@ -8,7 +8,7 @@ Gradient and guided backpropagation take absolute values, then all sum over chan
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,32 +23,22 @@ ACTIVATIONS = ("torch.nn.modules.activation", "timm.layers.activations")  # wher
 GATES = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax)  # they weigh channels or tokens: their gradient passes as it is
 
 
-class Gradient(FromGradient):
+class Gradient(FromGradient, version=1, normalise="percentile", auto="input"):
     """Sum over channels of the class score's absolute gradient. 0 or more: it knows no sign."""
-
-    version: ClassVar[int] = 1
-    normalise: ClassVar[str] = "percentile"
-    auto: ClassVar[str] = "input"
 
     def maps(self, at_layer: ClassGradient) -> Maps:
         return at_layer.gradients.abs().sum(1)
 
 
-class InputXGradient(FromGradient):
+class InputXGradient(FromGradient, version=2, normalise="percentile", auto="input"):
     """Sum over channels of features times the class score's gradient, against a reference of 0."""
-
-    version: ClassVar[int] = 2
-    normalise: ClassVar[str] = "percentile"
-    auto: ClassVar[str] = "input"
 
     def maps(self, at_layer: ClassGradient) -> Maps:
         return features_x_gradient(at_layer)
 
 
-class GuidedBackprop(Gradient):
+class GuidedBackprop(Gradient, version=1):
     """The same where every rectifier lets its gradient through only where that is positive."""
-
-    version: ClassVar[int] = 1
 
     def __call__(self, request: Request) -> Explanation:
         with guided(request.model):

@@ -6,7 +6,7 @@ deep learning models with axiomatic attribution priors and expected gradients", 
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 
@@ -18,16 +18,12 @@ from harmonia.shapes import Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientSHAP(FromHead):
+class GradientSHAP(FromHead, version=2, normalise="percentile", auto="input"):
     """Mean over draws of (x - b) times the gradient at b + u (x - b), summed over channels.
 
     b is another real image's features, u uniform in (0, 1), both a hash of (seed, image, draw). Sums to the logit less
     its mean over such images, up to the draws.
     """
-
-    version: ClassVar[int] = 2
-    normalise: ClassVar[str] = "percentile"
-    auto: ClassVar[str] = "input"
 
     draws: Annotated[int, Within(1, 10**6)] = 20
     seed: Seed = 0

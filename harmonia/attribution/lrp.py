@@ -11,7 +11,7 @@ import copy
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from captum.attr import LayerLRP
@@ -32,15 +32,11 @@ HARMLESS = {"flatten", "unflatten", "reshape", "view", "permute", "contiguous", 
 
 
 @dataclass(frozen=True, kw_only=True)
-class LRP(AtLayer):
+class LRP(AtLayer, version=2, normalise="percentile", auto="input"):
     """Relevance of the class's logit at a layer, summed over channels (epsilon rule, eq. 58).
 
     It sums to the logit but for what biases and epsilon take.
     """
-
-    version: ClassVar[int] = 2
-    normalise: ClassVar[str] = "percentile"
-    auto: ClassVar[str] = "input"
 
     epsilon: Annotated[float, Within(1e-30, 10**6)] = 1e-9  # as Captum
 

@@ -1,7 +1,7 @@
 """Maps that do not look at the network: what any method must beat."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -26,11 +26,8 @@ class NullMap(PartByPart):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Random(NullMap):
+class Random(NullMap, version=1, normalise="minmax"):
     """Uniform numbers in (0, 1), a hash of (seed, image, cell)."""
-
-    version: ClassVar[int] = 1
-    normalise: ClassVar[str] = "minmax"
 
     cells: Annotated[int, Within(1, 1024)] = 14  # a side
     seed: Seed = 0
@@ -41,11 +38,8 @@ class Random(NullMap):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Centre(NullMap):
+class Centre(NullMap, version=1, normalise="minmax"):
     """1 in the middle of the view, falling with the distance to 0 in its corners."""
-
-    version: ClassVar[int] = 1
-    normalise: ClassVar[str] = "minmax"
 
     cells: Annotated[int, Within(2, 1024)] = 32  # a side
 
@@ -55,11 +49,8 @@ class Centre(NullMap):
         return map_hw.expand(len(part.pixels), -1, -1)
 
 
-class Edges(NullMap):
+class Edges(NullMap, version=1, normalise="percentile"):
     """Length of the brightness's gradient by central differences: an edge detector (Adebayo et al. 2018)."""
-
-    version: ClassVar[int] = 1
-    normalise: ClassVar[str] = "percentile"
 
     def maps(self, part: Request) -> Maps:
         down, right = torch.gradient(part.images().mean(1), dim=(1, 2))

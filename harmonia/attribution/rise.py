@@ -6,7 +6,7 @@ https://arxiv.org/abs/1806.07421, eq. 6; parameters as in Rao, Böhle, Schiele 2
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -20,15 +20,11 @@ from harmonia.shapes import Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class RISE(FromHead):
+class RISE(FromHead, version=2, normalise="minmax", auto="input"):
     """Mean of random smooth masks, weighted by the class's probability behind them, over keep (eq. 6).
 
     0 or more. Masks are a hash of (seed, image, draw) and of the layer's resolution.
     """
-
-    version: ClassVar[int] = 2
-    normalise: ClassVar[str] = "minmax"
-    auto: ClassVar[str] = "input"
 
     masks: Annotated[int, Within(1, 10**6)] = 1000
     grid: Annotated[int, Within(1, 1024)] = 6  # cells a side of a mask, before it is enlarged and shifted

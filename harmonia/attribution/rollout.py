@@ -8,7 +8,7 @@ Transformers", ICCV 2021, https://arxiv.org/abs/2103.15679, eq. 5-6.
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,11 +19,8 @@ from harmonia.shapes import Labels, Logits, Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttentionRollout(PartByPart):
+class AttentionRollout(PartByPart, version=2, normalise="minmax"):
     """How much of each patch attention carries to the tokens that the head reads; knows no class."""
-
-    version: ClassVar[int] = 2
-    normalise: ClassVar[str] = "minmax"
 
     def step(self, attention_BHNN: Tensor, gradient_BHNN: Tensor, flow_BNN: Tensor) -> Tensor:
         """What has come to a block's tokens, from what had come to the block before's."""
@@ -48,10 +45,8 @@ class AttentionRollout(PartByPart):
             return part.model.spatial(share_BN1)[:, 0], logits.detach(), labels, 1
 
 
-class GradientRollout(AttentionRollout):
+class GradientRollout(AttentionRollout, version=2):
     """The same with every head's attention times its positive gradient of the class's logit (eq. 5-6)."""
-
-    version: ClassVar[int] = 2
 
     def step(self, attention_BHNN: Tensor, gradient_BHNN: Tensor, flow_BNN: Tensor) -> Tensor:
         mean_BNN = (attention_BHNN * gradient_BHNN).relu().mean(1)

@@ -4,8 +4,6 @@ S. Desai, H. Ramaswamy, "Ablation-CAM", WACV 2020; H. Wang, Z. Wang, M. Du, F. Y
 X. Hu, "Score-CAM", CVPR Workshops 2020, https://arxiv.org/abs/1910.01279. Kept before their ReLU, as Grad-CAM's.
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -14,16 +12,12 @@ from harmonia.attribution.head import FromHead, Head, HeadBatch
 from harmonia.shapes import Maps
 
 
-class AblationCAM(FromHead):
+class AblationCAM(FromHead, version=2, normalise="positive_minmax", auto="final"):
     """Channels weighted by the class logit's drop when they are set to 0, summed.
 
     The paper divides the drop by the logit, a factor an image that turns the map around where the logit is negative;
     it is left out.
     """
-
-    version: ClassVar[int] = 2
-    normalise: ClassVar[str] = "positive_minmax"
-    auto: ClassVar[str] = "final"
 
     def passes(self, head: Head) -> int:
         return head.own_passes + head.features.shape[1]
@@ -39,7 +33,7 @@ class AblationCAM(FromHead):
         return maps
 
 
-class ScoreCAM(FromHead):
+class ScoreCAM(FromHead, version=3, normalise="positive_minmax", auto="final"):
     """Channels weighted by the softmax over channels of the class's logit on the image times the channel, summed.
 
     Each channel is enlarged to the image and brought into [0, 1]; a constant one masks nothing away and has no weight.
@@ -47,10 +41,6 @@ class ScoreCAM(FromHead):
     the authors' code; pytorch-grad-cam aligns the corners.
     The normalised image is multiplied: what is masked turns into the mean colour.
     """
-
-    version: ClassVar[int] = 3
-    normalise: ClassVar[str] = "positive_minmax"
-    auto: ClassVar[str] = "final"
 
     def passes(self, head: Head) -> int:
         return 2 + head.features.shape[1]

@@ -5,7 +5,7 @@ https://arxiv.org/abs/1706.03825. The signed gradient is averaged, then its abso
 """
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -17,15 +17,11 @@ from harmonia.shapes import Maps
 
 
 @dataclass(frozen=True, kw_only=True)
-class SmoothGrad(FromHead):
+class SmoothGrad(FromHead, version=3, normalise="percentile", auto="input"):
     """Mean gradient over noisy copies of the features, in absolute value, summed over channels.
 
     The noise is a hash of (seed, image, draw, feature).
     """
-
-    version: ClassVar[int] = 3
-    normalise: ClassVar[str] = "percentile"
-    auto: ClassVar[str] = "input"
 
     draws: Annotated[int, Within(1, 10**6)] = 15
     noise: Annotated[float, Within(0, 1000)] = 0.15  # standard deviation over the range of an image's features
