@@ -1,7 +1,4 @@
-"""A W&B workspace over the runs of a sweep and of its report: the transfer matrix, curves, tables and pictures.
-
-It holds no number: its panels name what harmonia.results.tracking and harmonia.report.wandb_run log.
-"""
+"""The command line: python -m harmonia.dashboard run=FOLDER; see harmonia.report.workspace."""
 
 import sys
 from collections.abc import Sequence

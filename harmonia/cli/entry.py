@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from harmonia.errors import InputError, did_you_mean
+from harmonia.errors import InputError, did_you_mean, one_line
 from harmonia.media import LogLine, visible
 
 
@@ -66,7 +66,7 @@ def exit_code(
 
 
 def input_error(error: BaseException) -> str | None:
-    return " ".join(str(error).split()) if isinstance(error, InputError) else None
+    return one_line(error) if isinstance(error, InputError) else None
 
 
 def keyword_command(

@@ -1,12 +1,7 @@
-"""From a configuration to typed settings and the objects that they describe.
-
-Every value is first held against the annotation of what takes it: a field of a settings dataclass, or a parameter of
-the class or function that a group's _target_ names.
-"""
+"""From a configuration to typed settings and objects; every value is held against the annotation of what takes it."""
 
 import difflib
 import inspect
-import math
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -38,10 +33,7 @@ class Group:
     options: Mapping[str, Any]  # _target_ and its parameters
 
     def build(self, **objects: Any) -> Any:
-        """The object that the options describe; what its constructor raises comes as it was raised.
-
-        objects are further arguments, which no configuration can hold.
-        """
+        """What the options describe, with objects that no configuration can hold; its errors come as raised."""
         check(self.key, self.options)
         return _bound(self.options)(**objects)
 
@@ -56,11 +48,7 @@ class Group:
 
 
 def read_settings(settings: type[T], values: Mapping[str, Any], key: str = "") -> T:
-    """A frozen dataclass of settings from a mapping of a configuration, each value held against its field's type.
-
-    A field may be a Group, another such dataclass, a dict of them, or anything that a value is checked against. key:
-    of the mapping itself, "" at the root.
-    """
+    """A dataclass of settings (of values, Groups, other such dataclasses, dicts of them) from a mapping at the key."""
     arguments = _arguments(key, settings, values, keywords_only=False)
     return settings(**{name: _typed(dotted(key, name), annotation, values[name]) for name, annotation, _ in arguments})
 
@@ -195,19 +183,20 @@ def _fits_one(annotation: Any, value: Any) -> bool:
     origin = get_origin(annotation)
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in get_args(annotation))
-    if origin in _LISTS:
+    if _is_list(annotation):
         return _fits_list(annotation, value)
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+    if annotation in (int, float):
+        kind = int if annotation is int else int | float
+        return isinstance(value, kind) and not isinstance(value, bool) and value == value  # NaN is not
     if annotation is Path:
         return isinstance(value, str | Path)
-    if annotation in _LISTS:
-        return isinstance(value, list | tuple)
     if _is_class(annotation):
         return isinstance(value, annotation) or _is_object(value)
     return True
+
+
+def _is_list(annotation: Any) -> bool:
+    return (get_origin(annotation) or annotation) in _LISTS
 
 
 def _fits_list(annotation: Any, value: Any) -> bool:
@@ -216,7 +205,7 @@ def _fits_list(annotation: Any, value: Any) -> bool:
     elements = get_args(annotation)
     if get_origin(annotation) is tuple and Ellipsis not in elements:
         return len(value) == len(elements) and all(map(_fits, elements, value))
-    return all(_fits(elements[0], one) for one in value)
+    return all(_fits(kind, item) for kind in elements[:1] for item in value)
 
 
 def _is_class(annotation: Any) -> bool:
@@ -240,10 +229,9 @@ def _in_words(annotation: Any) -> str:
 
 
 def _one_in_words(annotation: Any) -> str:
-    origin = get_origin(annotation)
-    if origin in _LISTS or annotation in _LISTS:
+    if _is_list(annotation):
         elements = [one for one in get_args(annotation) if one is not Ellipsis]
-        number = f"{len(elements)} " if origin is tuple and Ellipsis not in get_args(annotation) else ""
+        number = f"{len(elements)} " if get_origin(annotation) is tuple and Ellipsis not in get_args(annotation) else ""
         plural = _PLURALS.get(elements[0]) if len(set(elements)) == 1 else None
         return f"a list of {number}{plural or 'values'}"
     return _WORDS.get(annotation) or f"{getattr(annotation, '__name__', annotation)} (its _target_ and options)"
@@ -251,9 +239,7 @@ def _one_in_words(annotation: Any) -> str:
 
 def _shown(value: Any) -> str:
     """As YAML has it."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return repr(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _remedy(annotation: Any, value: Any) -> str:
@@ -271,4 +257,4 @@ def _remedy(annotation: Any, value: Any) -> str:
     kind = Path if Path in members else next(iter(members), _NULL)
     if get_origin(kind) is Literal:
         return str(get_args(kind)[0])
-    return "[A,B]" if kind in _LISTS or get_origin(kind) in _LISTS else _FORMS.get(kind, "{_target_:NAME}")
+    return "[A,B]" if _is_list(kind) else _FORMS.get(kind, "{_target_:NAME}")

@@ -11,7 +11,7 @@ from hydra.errors import HydraException, InstantiationException, MissingConfigEx
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, one_line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # a write that fails so names no file
 
@@ -20,15 +20,10 @@ _NO_OPTION = "Config group override must be a string"
 _MISUSED = (_NO_OPTION, "Config group override deletion value", "Only one of --run, --multirun")
 
 # what a launcher says that lacks its engine -> subject, rule, value, remedy
+_PLUGIN = r"Unknown plugin class : 'hydra_plugins\.hydra_"
 _NO_ENGINE = (
-    (
-        r"Unknown plugin class : 'hydra_plugins\.hydra_joblib",
-        "hydra/launcher=cores needs joblib; pip install 'harmonia[joblib]'",
-    ),
-    (
-        r"Unknown plugin class : 'hydra_plugins\.hydra_submitit",
-        "hydra/launcher=slurm needs submitit; pip install 'harmonia[slurm]'",
-    ),
+    (f"{_PLUGIN}joblib", "hydra/launcher=cores needs joblib; pip install 'harmonia[joblib]'"),
+    (f"{_PLUGIN}submitit", "hydra/launcher=slurm needs submitit; pip install 'harmonia[slurm]'"),
     (
         r"Could not detect .?srun",
         "hydra/launcher=slurm must run where Slurm is, got no srun; use a login node, or hydra/launcher=ray",
@@ -61,7 +56,7 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str 
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, InputError):
-            return _one_line(str(cause))
+            return one_line(cause)
     for cause in causes:
         if isinstance(cause, OSError) and (line := _storage(cause)):
             return line
@@ -85,7 +80,7 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str 
             return "a number on the command line must have at most 4300 digits, got more; write a smaller one"
         if isinstance(cause, ValueError) and str(cause).startswith(_MISUSED):
             named = _no_option(words, conf) if str(cause).startswith(_NO_OPTION) else None
-            return named or _one_line(str(cause))
+            return named or one_line(cause)
     if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in causes):
         return _composition(causes, conf)
     return None
@@ -101,14 +96,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _storage(error: OSError) -> str | None:
-    if error.errno is None or error.strerror is None:
+    named = isinstance(error.filename, str | bytes | os.PathLike)
+    if error.strerror is None or not (named or error.errno in _FULL):
         return None
-    if isinstance(error.filename, str | bytes | os.PathLike):
-        subject = os.fsdecode(error.filename)
-    elif error.errno in _FULL:
-        subject = "the job's folder or the map store"
-    else:
-        return None
+    subject = os.fsdecode(error.filename) if named else "the job's folder or the map store"
     return f"{subject}: {error.strerror}; choose another place with hydra.run.dir=, hydra.sweep.dir= or paths.cache="
 
 
@@ -127,10 +118,9 @@ def _no_option(words: Sequence[str], conf: Path) -> str | None:
 def _composition(causes: Sequence[BaseException], conf: Path) -> str:
     lines = [line.strip() for cause in causes for line in str(cause).splitlines() if line.strip()]
     text = " ".join(dict.fromkeys(lines))
-    if match := re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text):
-        return _unknown_key(match[1], conf)
-    if match := re.search(r"Could not override '([^']+)'", text):
-        return _unknown_key(match[1], conf)
+    for unknown in (r"Key '[^']+' is not in struct\s+full_key: (\S+)", r"Could not override '([^']+)'"):
+        if match := re.search(unknown, text):
+            return _unknown_key(match[1], conf)
     if match := re.search(r"Ambiguous value for argument '([^'=]+)=(.+?)' 1\.", text):
         return _several_values(match[1], match[2], conf)
     match = re.search(r"Interpolation key '([^'.]+)\.[^']*' not found", text)
@@ -171,7 +161,7 @@ def _unknown_target_key(rest: str, conf: Path) -> str:
     if name == "self":
         return f"target.self is the source itself; set source.{option or 'KEY'}"
     if option:
-        known = [f"target.{name}.{'.'.join(key)}" for key in _dotted(_loaded("source", "timm", conf))]
+        known = [f"target.{name}.{key}" for key in _dotted(_loaded("source", "timm", conf))]
         key = f"target.{name}.{option}"
         return f"the configuration has no key {key!r}{_close(key, known)}; --cfg job prints every key"
     options = _option_names("target", conf)
@@ -192,13 +182,13 @@ def _option_names(group: str, conf: Path) -> list[str]:
 
 
 def _option_keys(group: str, name: str, conf: Path) -> set[str]:
-    return {".".join((group, *key)) for key in _dotted(_loaded(group, name, conf))}
+    return {f"{group}.{key}" for key in _dotted(_loaded(group, name, conf))}
 
 
 def _known_keys(conf: Path) -> list[str]:
     """Dotted keys of config.yaml and of every group's options."""
     groups = {folder.name for folder in conf.iterdir() if folder.is_dir() and folder.name != "hydra"}
-    keys = {".".join(key) for key in _dotted(OmegaConf.to_container(OmegaConf.load(conf / "config.yaml")))}
+    keys = set(_dotted(OmegaConf.to_container(OmegaConf.load(conf / "config.yaml"))))
     for group in groups - {"experiment", "target"}:
         keys = keys.union(*(_option_keys(group, name, conf) for name in _option_names(group, conf)))
     return sorted(keys | groups)
@@ -212,18 +202,13 @@ def _loaded(group: str, name: str, conf: Path) -> object:
     return OmegaConf.to_container(OmegaConf.merge(*below, own))
 
 
-def _dotted(node: object, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    if isinstance(node, dict):
-        for name, below in node.items():
-            if str(name) not in ("defaults", "hydra") and not str(name).startswith(("_", "override")):
-                yield (*above, str(name))
-                yield from _dotted(below, (*above, str(name)))
+def _dotted(node: object, above: str = "") -> Iterator[str]:
+    for name, below in node.items() if isinstance(node, dict) else ():
+        if str(name) not in ("defaults", "hydra") and not str(name).startswith(("_", "override")):
+            yield f"{above}{name}"
+            yield from _dotted(below, f"{above}{name}.")
 
 
 def _close(value: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(value, [one for one in known if one != value], n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(near)}?" if near else ""
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

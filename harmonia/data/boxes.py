@@ -51,10 +51,7 @@ class Boxes:
         return replace(self, of_images={name: self.of_images[name] for name in image_ids if name in self.of_images})
 
     def in_view(self, image_id: str, class_name: str, size: tuple[int, int], view: View) -> Tensor:
-        """The class's boxes of an image of (width, height) in pixels of the view, float64 (n, 4), clipped to it.
-
-        Those outside the view are left out.
-        """
+        """What the view shows of the class's boxes in an image of (width, height): float64 (n, 4), its pixels."""
         width, height = size
         shown = view.box(width, height)
         inside = []

@@ -152,10 +152,7 @@ def extract(archive: Path, folder: Path) -> None:
 
 
 def fetch(url: str, destination: Path) -> None:
-    """The file at url, whole, at destination; nothing happens when it is there already.
-
-    Bytes gather in <destination>.part, which the next call continues.
-    """
+    """The file at url, whole, at destination, if none is there; bytes gather in <destination>.part, to be continued."""
     if destination.exists():
         return
     part = destination.with_name(f"{destination.name}.part")

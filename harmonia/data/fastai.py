@@ -63,10 +63,7 @@ def clean500(
     seed: Seed = 0,
     boxes: Place = None,
 ) -> ImageSet:
-    """The images of both splits that no ImageNet network was trained on, by their file names.
-
-    Replacement images are the rest of the training split.
-    """
+    """The images of both splits that no ImageNet network was trained on, by file name; the pool is train's others."""
     source = _local_root(dataset, root, variant, cache, download, url)
     splits = {split: _split(source, split) for split in ("train", "val")}
     clean = [record for records in splits.values() for record in records if _is_clean(record)]

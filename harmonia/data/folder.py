@@ -61,10 +61,7 @@ def folder(
 
 
 def find_pool(pool: Path, root: Path, mapping: dict[str, str] | None = None) -> tuple[ImageRecord, ...]:
-    """The replacement images in a folder; those inside root keep the ids they have there.
-
-    Folders that mapping lacks are no error here: a pool may hold classes the data does not.
-    """
+    """The replacement images in a folder; those inside root keep the ids they have there, and mapping may lack some."""
     if not os.path.isdir(pool):
         raise InputError(f"pool folder {pool} does not exist; set data.pool=PATH to a folder of images")
     if not _own_class_folders(pool) and subfolders(pool / "train"):

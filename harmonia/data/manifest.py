@@ -32,9 +32,8 @@ logger = logging.getLogger(__name__)
 class ImageRecord:
     """One image file.
 
-    image_id is its path relative to the data root with forward slashes. class_name is a WordNet
-    id for ImageNet classes, else the user's own name. digest is the SHA-256 of the file's bytes,
-    empty when they could not be read: decoding says why.
+    image_id: its path relative to the data root, with forward slashes. class_name: a WordNet id or the user's own name.
+    digest: SHA-256 of the file's bytes, empty when they could not be read: decoding says why.
     """
 
     image_id: str
@@ -111,8 +110,7 @@ def _warn_of_copies(name: str, records: Sequence[ImageRecord]) -> None:
 def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) -> tuple[ImageRecord, ...]:
     """Every image below every class folder, not hashed yet, sorted by image_id, which the prefix leads.
 
-    class_names turns a folder's name into a class. Empty and broken files are listed: without them others would be
-    renumbered silently.
+    class_names turns a folder's name into a class. Broken files are listed: others keep their places.
     """
     if not os.access(folder, os.R_OK | os.X_OK):
         lacks = "cannot be read" if os.path.exists(folder) else "does not exist"
@@ -187,10 +185,7 @@ def select(
 
 
 def choose_pool(records: Sequence[ImageRecord], size: int, seed: int) -> tuple[ImageRecord, ...]:
-    """At most size images at random, spread evenly over the classes, sorted by image_id.
-
-    An image's rank depends on the seed and its id alone, not on which other images there are.
-    """
+    """At most size images, even over the classes, by id; an image's rank depends on the seed and its id alone."""
     keys = np.array([image_key(record.image_id) for record in records], dtype=np.uint64)
     ranks = counter_hash(seed, keys).tolist()
     drawn = [record for _, record in sorted(zip(ranks, records, strict=True), key=lambda pair: pair[0])]

@@ -41,8 +41,7 @@ class ViewBatch:
 class ViewedImages:
     """The images of a data set through every view that a job needs.
 
-    An image is decoded when it is first asked for; all views are made then and spooled to an unnamed
-    temporary file, which the operating system frees with the process.
+    An image is decoded when first asked for; all views are made then and spooled to an unnamed temporary file.
     """
 
     def __init__(

@@ -64,10 +64,7 @@ def _targets(option: str) -> Iterator[str]:
 
 
 def report_sweep() -> int:
-    """The report of the sweep that has started in this process or of the run that is done, if there is one.
-
-    0, or 1 if a report failed: that is a logged error, because the jobs' rows are safe on disk.
-    """
+    """The report of the sweep or run that this process has done, if any; 1 if one failed: the jobs' rows are safe."""
     code = 0
     while _due:
         folder, arm, evaluations = _due.pop()

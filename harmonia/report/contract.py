@@ -1,7 +1,4 @@
-"""What a section of the report is, and where sections are found.
-
-A section is all that a report says of one kind of jobs: what it reads of them, its tables, figures and panels.
-"""
+"""What a section of the report is, all that it says of one kind of jobs, and where sections are found."""
 
 import importlib
 import pkgutil

@@ -45,10 +45,7 @@ def report_lock(folder: Path) -> AbstractContextManager[bool]:
 
 @contextmanager
 def in_place_of(folder: Path) -> Iterator[Path]:
-    """A new folder, to be filled, that takes the place of the named one when the block has succeeded.
-
-    InputError, and nothing is changed, where that is neither empty nor a report's, or a link.
-    """
+    """A new folder that takes the named one's place when the block has succeeded; that must be empty or a report's."""
     folder = Path(os.path.abspath(folder))
     new, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
     with disk_errors(folder, _DISK):

@@ -7,10 +7,7 @@ RUNS = 100  # of jobs, that a panel shows at most
 
 
 class Panels:
-    """Makes the panels of one workspace; tables and figures that its report lacks have none.
-
-    wr: wandb_workspaces.reports.v2. tables, figures: stems of the report's files.
-    """
+    """Makes a workspace's panels of what its report has. wr: wandb_workspaces.reports.v2; tables, figures: stems."""
 
     def __init__(self, wr: Any, tables: Sequence[str], figures: Sequence[str]):
         self._wr = wr

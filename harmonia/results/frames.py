@@ -19,10 +19,7 @@ _HEADS = {"text": str, "counts": int, "numbers": float, "estimates": float}
 
 
 class Frame(Any):  # Any: pandas' own annotations do not tell a column from a frame
-    """A DataFrame with the columns that the class annotates, in any order, and no other.
-
-    str is text or categories of it, float may be NaN, object is whatever its comment says.
-    """
+    """A DataFrame with the columns that the class annotates alone; float may be NaN, object is as its comment says."""
 
     _others = None
 

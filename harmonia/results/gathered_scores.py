@@ -1,7 +1,6 @@
 """Scores of stored maps from several jobs side by side: images x cells x metrics. A cell is a source with a method.
 
-Parts of a score (NAME/PART: a layer, a choice of label) are left to scores.parquet; the flags NAME_looks_at_model stand
-apart.
+Parts of a score (NAME/PART: a layer, a choice of label) are left to scores.parquet; flags, NAME_looks_at_model, apart.
 """
 
 import json

@@ -1,8 +1,7 @@
 """maps.parquet in a job's folder: its maps small and in bytes, for whoever looks at them.
 
-The store keeps maps exact, for computing. It may be pruned or lie on another machine, and reading it the
-way the job did takes the job's models; a report needs neither this way. Regions are those that were evaluated
-(harmonia.features.areas), not ranked anew.
+The store keeps maps exact, for computing; it may be pruned, and reading it takes the job's models. Regions are those
+that were evaluated (harmonia.features.areas), not ranked anew.
 """
 
 from dataclasses import dataclass, field

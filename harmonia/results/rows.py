@@ -1,11 +1,8 @@
 """What a job leaves on disk: its rows, and the summary that results.summary makes of them.
 
-One row is one image, shown to one target under one arm. The arm says what was shown: "image" is the
-whole image, "soft" the image times its map, "area30" the most relevant 30 % of it; controls go by name.
-
-A job's folder holds config.yaml, rows.parquet and summary.json once it is finished. error.txt holds one
-line if it failed; a job that starts again in the same folder removes it. representations.parquet holds
-what the targets' last layers see (representations.py).
+One row is one image, shown to one target under one arm. The arm says what was shown: "image" is the whole image, "soft"
+the image times its map, "area30" the most relevant 30 % of it; controls go by name. A finished job's folder holds
+config.yaml, rows.parquet and summary.json; one that failed has its reason in error.txt until it starts again.
 """
 
 import json

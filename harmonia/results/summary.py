@@ -107,10 +107,7 @@ def _f1(labels: pd.Series, predicted: pd.Series) -> tuple[float, float]:
 
 
 def calibration_error(confidence: pd.Series, correct: pd.Series) -> float:
-    """Expected calibration error of the top class in [0, 1]; NaN without images or if a confidence is NaN.
-
-    Guo et al. 2017, equation 3, over NUM_BINS bins.
-    """
+    """Guo et al. 2017, equation 3, over NUM_BINS bins, in [0, 1]; NaN without images or if a confidence is NaN."""
     if confidence.empty or confidence.isna().any():
         return math.nan
     import torch

@@ -91,10 +91,7 @@ def area_curves(summary: Mapping[str, float | int | None], rows: pd.DataFrame) -
 
 
 def image_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """A line per image and target, in the rows' order; per arm the prediction and the probabilities.
-
-    Of more images than TABLE_IMAGES as many, evenly spread.
-    """
+    """A line per image and target, in the rows' order, of at most TABLE_IMAGES images; per arm what was predicted."""
     shown: Any = rows[rows["image_id"].isin(_spread(rows))].astype(dict.fromkeys(_NAMES, "str"))
     lines = shown.drop_duplicates(["image_id", "target"])[_OF_IMAGE].set_index(["image_id", "target"])
     for arm, part in shown.groupby("arm", sort=False):

@@ -1,7 +1,4 @@
-"""A finished job's numbers in a Lightning logger: a copy, so its failure never costs the job.
-
-summary.json and rows.parquet are complete before anything here runs, and no table reads it back.
-"""
+"""A finished job's numbers in a Lightning logger: a copy of complete files, so its failure never costs the job."""
 
 import logging
 import os

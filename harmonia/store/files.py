@@ -37,10 +37,7 @@ JOBS = Disk("a job's folder", "hydra.run.dir= or hydra.sweep.dir=")
 
 @contextmanager
 def replacing(path: Path, lasting: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place only if the block succeeds.
-
-    lasting: also after a crash of the machine, which costs a wait for the disk.
-    """
+    """A temporary path that takes path's place if the block succeeds; lasting: also after a crash, which costs time."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
@@ -92,10 +89,7 @@ def disk_errors(path: Path, disk: Disk = STORE) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path, disk: Disk = STORE, wait: bool = False) -> Iterator[bool]:
-    """Whether this process holds the lock during the block; False while another does, unless told to wait for it.
-
-    Who waits for longer than a moment says for whom, again every half minute.
-    """
+    """Whether this process holds the lock during the block; wait: until it does, saying for whom every half minute."""
     # thread_local=False: a generator may be closed by another thread than the one that ran it
     lock = FileLock(path, thread_local=False, fallback_to_soft=False, on_acquired=_sign)
     try:

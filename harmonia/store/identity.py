@@ -6,8 +6,7 @@ from typing import Any
 
 
 def fingerprint(value: Any) -> Any:
-    """JSON-able: a dataclass by its class's name and version and by its fields, all the way down; a function with bound
-    options likewise.
+    """JSON-able: a dataclass by its class's name and version and by its fields; a function with bound options likewise.
 
     Where the class lives is left out: code may move, and what it computed stays found (ADR 11).
     """

@@ -13,10 +13,7 @@ INDEX = "index.parquet"
 
 
 def write_index(path: Path, facts: list[Facts], shard_size: int, seal: str) -> None:
-    """A row an item: its facts, shard and position; seal, what they were made from, goes with them.
-
-    A file that is there, undamaged and the same is left alone.
-    """
+    """A row an item: facts, shard and position; the seal says what they come from. An equal file is left alone."""
     columns = {}
     for name in dict.fromkeys(name for row in facts for name in row):
         values = (row.get(name) for row in facts)

@@ -103,8 +103,8 @@ class SeenFile(NamedTuple):
         except UnreadableImage:
             raise
         except InputError as error:
-            reason = "the image was replaced since a job saw it; put the earlier one back, or run again"
-            raise InputError(reason) from error
+            remedy = "put the earlier one back, or run again"
+            raise InputError(f"the image was replaced since a job saw it; {remedy}") from error
 
 
 @dataclass

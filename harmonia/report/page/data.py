@@ -1,7 +1,4 @@
-"""What the pages load: data as scripts, for a page opened from a folder may load a script but fetch nothing.
-
-Files are small enough to be loaded when they are looked at.
-"""
+"""What the pages load: small scripts of data, for a page opened from a folder may load a script but fetch nothing."""
 
 import base64
 import json
@@ -41,10 +38,7 @@ def _array(value: Any) -> dict[str, Any]:
 def data_files(
     collection: Collection, arm: str, thumbnails: Mapping[int, str], missing: Mapping[int, str]
 ) -> Iterator[tuple[str, Any]]:
-    """Names and contents of the data files; numbers of images run through all data sets.
-
-    thumbnails: files by image; missing: by image why it has none. Of other images none was asked for.
-    """
+    """Names and contents of the data files. thumbnails: files by image; missing: why those asked for have none."""
     # of class codes; its largest value stands for none, as any code beyond the classes does
     code = np.dtype(np.uint16 if len(collection.classes) < 2**16 - 1 else np.uint32)
     sets: list[dict[str, Any]] = []

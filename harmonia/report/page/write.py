@@ -1,7 +1,4 @@
-"""The pages to browse: index, browse, image and those of sections (.html), and beside them in page/ all that they load.
-
-Thumbnails are one file each, taken from the report that was there before.
-"""
+"""The pages to browse: index, browse, image and those of sections (.html), and in page/ all that they load."""
 
 import hashlib
 import os
@@ -38,10 +35,7 @@ _TEMPLATES = jinja2.Environment(
 
 
 def write_pages(report: Report, folder: Path, thumbnails: int | None) -> None:
-    """The pages of a report into a new folder.
-
-    thumbnails: of how many images at most, None for all. Numbers and tables are there for every image.
-    """
+    """The pages of a report into a new folder; thumbnails: of how many images at most, None for all."""
     page, collection, earlier = folder / PAGE, report.collection, (report.folder or folder) / PAGE / "thumbnails"
     (page / "data").mkdir(parents=True)
     shutil.copytree(str(resources.files("harmonia.report.page") / "assets"), page / "assets")
@@ -68,10 +62,7 @@ def write_pages(report: Report, folder: Path, thumbnails: int | None) -> None:
 def make_thumbnails(
     files: Mapping[int, SeenFile], folder: Path, earlier: Path
 ) -> tuple[dict[int, str], dict[int, str]]:
-    """By image the file's name in the folder, and by image the reason where none could be made.
-
-    earlier: a folder of thumbnails that are the same as long as their names are.
-    """
+    """By image its file's name in the folder, or why there is none; earlier: a folder of such files."""
     folder.mkdir()
     distinct = list(dict.fromkeys(files.values()))  # of one file one thread makes the file
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as threads:
