@@ -12,23 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.attribution.contract import Model, Request
-from harmonia.attribution.passes import BatchSize
+from harmonia.attribution.contract import Model
 from harmonia.attribution.smoothing import Smoothed
 from harmonia.data.manifest import ImageRecord, ImageSet
 from harmonia.data.views import ViewBatch
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import ExplainedImages, Metric, Scores
 from harmonia.features.maps import UNREADABLE, unpack
-from harmonia.job.completion import Completed, CountingModule, ProgressBar, complete
+from harmonia.job.completion import Completed, ProgressBar, complete
 from harmonia.job.contract import Evaluation, Job, Stage
-from harmonia.job.source import BatchImages
+from harmonia.job.source import BatchImages, Explaining
 from harmonia.job.stages import as_text, counted, explained_by, map_stage, stored_stage
 from harmonia.models.classifier import class_indices
 from harmonia.results import tracked_rows, tracking
 from harmonia.results.rows import SUMMARY
 from harmonia.results.scores import SCORES, read_scores, reasons, summarise_scores, write_scores
-from harmonia.shapes import Images, Labels, Maps
+from harmonia.shapes import Images, Labels, Logits, Maps
 from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
 
@@ -141,14 +140,12 @@ def _title(job: Job) -> str:
     return f"{job.settings.evaluation.name}: {job.method_name} maps of {job.source.name}"
 
 
-class Scorer(CountingModule):
+class Scorer(Explaining):
     """A source and a metric; a predict batch is a shard of images."""
 
     def __init__(self, job: Job, metric: Metric, progress: ProgressBar):
-        super().__init__()
-        self.classifier = job.source
-        self.batch_size = BatchSize(job.batch_size)  # one for all shards: what memory allowed once, it allows again
-        self._job, self._metric, self._progress = job, metric, progress
+        super().__init__(job, progress)
+        self._metric = metric
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
         """The shard's arrays, one float64 for each score and image, and facts, as the store takes them.
@@ -182,28 +179,19 @@ class Scorer(CountingModule):
         ]
 
     def _score(self, batch: ViewBatch, usable: Tensor, maps: Maps, labels: Labels) -> Scores:
-        job = self._job
-        of_batch = BatchImages(job, batch.indices[usable], self.device)
+        of_batch = BatchImages(self._job, batch.indices[usable], self.device)
         positions = torch.arange(len(usable))
         image_keys = of_batch.image_keys(positions)
         names = [self.classifier.classes[label] for label in labels.tolist()]
 
         again = torch.zeros(len(usable), dtype=torch.long)  # passes of maps that the metric had made
 
+        def explained_classes(logits: Logits, positions: Tensor) -> Labels:
+            return labels[positions].to(logits.device)
+
         def explain(model: Model, images: Images, rows: Tensor) -> Maps:
-            explanation = job.method(
-                Request(
-                    model=model,
-                    pixels=_levels(images),
-                    choose_labels=lambda logits, positions: labels[positions].to(logits.device),
-                    replacements=of_batch.replacements,
-                    device=self.device,
-                    batch_size=self.batch_size,
-                    positions=rows,
-                    image_keys=image_keys[rows.numpy()],
-                    on_progress=lambda images: None,
-                )
-            )
+            request = self.request(of_batch, _levels(images), explained_classes, rows)
+            explanation = self._job.method(replace(request, model=model, on_progress=lambda images: None))
             again[rows] += explanation.passes
             return explanation.maps
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -29,14 +30,11 @@ class Rate(ProgressColumn):
         return Text(f"{speed:.1f} images/s" if speed else "– images/s")
 
 
+@dataclass(frozen=True)
 class ProgressBar:
-    """Of a running stage; ``advance`` may be given fractions of an image."""
+    """Of a running stage."""
 
-    def __init__(self, progress: Progress, task):
-        self._progress, self._task = progress, task
-
-    def advance(self, images: float) -> None:
-        self._progress.advance(self._task, images)
+    advance: Callable[[float], None]  # by so many images; fractions are fine
 
 
 @contextmanager
@@ -51,7 +49,7 @@ def progress_bar(title: str, images: int) -> Iterator[ProgressBar]:
     )
     started = time.monotonic()
     with Progress(*columns) as progress:
-        yield ProgressBar(progress, progress.add_task(visible(title), total=images))
+        yield ProgressBar(partial(progress.advance, progress.add_task(visible(title), total=images)))
     seconds = time.monotonic() - started
     log.info("%s: %d images in %.1f s (%.1f images/s)", title, images, seconds, images / max(seconds, 1e-9))
 

@@ -143,13 +143,5 @@ def _quiet_lightning() -> None:
     rank_zero_only.rank = 0  # every process is a job of its own: `srun` numbers its tasks, and only the first would log
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    hints = (
-        "does not have many workers",
-        "IterableDataset",
-        "infer the batch indices",
-        "LeafSpec",
-        "GPU available but",
-        "The `srun` command is available",
-    )
-    for hint in hints:
-        warnings.filterwarnings("ignore", f".*{hint}")
+    hints = "does not have many workers|IterableDataset|infer the batch indices|LeafSpec|GPU available but"
+    warnings.filterwarnings("ignore", f".*({hints}|The `srun` command is available)")

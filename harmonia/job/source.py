@@ -1,6 +1,7 @@
 """The mask-generation stage: a source model and a method give one raw map per image, kept in the store."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,23 +18,47 @@ from harmonia.models.classifier import class_indices, refuse_non_finite
 from harmonia.shapes import Labels, Logits
 
 
-class Source(CountingModule):
-    """A job's classifier and attribution method; a predict batch is a shard of images.
+class Explaining(CountingModule):
+    """A job's source, which an attribution method explains.
 
     Needs Trainer(inference_mode=False): inside inference mode no graph can be built.
     """
 
-    def __init__(self, job: Job, progress: ProgressBar):
+    def __init__(self, job: Job, progress: ProgressBar, images_per_input: int = 1):
         super().__init__()
         self.classifier = job.source
-        self.batch_size = BatchSize(job.batch_size)  # one for all shards: what memory allowed once, it allows again
-        self._job = job
-        self._progress = progress
+        # one for all shards: what memory allowed once, it allows again
+        self.batch_size = BatchSize(max(1, job.batch_size // images_per_input))
+        self._job, self._progress = job, progress
+
+    def request(
+        self,
+        images: "BatchImages",
+        pixels: torch.Tensor,
+        choose_labels: Callable[[Logits, torch.Tensor], Labels],
+        positions: torch.Tensor | None = None,
+    ) -> Request:
+        """What a method is asked about the images at these positions in the batch, without any about all."""
+        positions = torch.arange(len(pixels)) if positions is None else positions
+        return Request(
+            model=self.classifier,
+            pixels=pixels,
+            choose_labels=choose_labels,
+            replacements=images.replacements,
+            device=self.device,
+            batch_size=self.batch_size,
+            positions=positions,
+            image_keys=images.image_keys(positions),
+            on_progress=self._progress.advance,
+        )
+
+
+class Source(Explaining):
+    """Maps by the job's method; a predict batch is a shard of images."""
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
         started = time.monotonic()
         images = BatchImages(self._job, batch.indices, self.device)
-        positions = torch.arange(len(batch.pixels))
 
         def choose_labels(logits: Logits, rows: torch.Tensor) -> Labels:
             refuse_non_finite(logits, self.classifier.name)
@@ -42,19 +67,7 @@ class Source(CountingModule):
             true = torch.where(batch.readable[rows], true, true.clamp(min=0))
             return self._job.label_policy(logits, true, images.image_keys(rows)).to(logits.device)
 
-        explanation = self._job.method(
-            Request(
-                model=self.classifier,
-                pixels=batch.pixels,
-                choose_labels=choose_labels,
-                replacements=images.replacements,
-                device=self.device,
-                batch_size=self.batch_size,
-                positions=positions,
-                image_keys=images.image_keys(positions),
-                on_progress=self._progress.advance,
-            )
-        )
+        explanation = self._job.method(self.request(images, batch.pixels, choose_labels))
         self.passes += int(explanation.passes.sum())
         explanation.maps[~batch.readable] = torch.nan
         facts = images.facts(explanation, time.monotonic() - started)

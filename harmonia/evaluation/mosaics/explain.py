@@ -1,35 +1,31 @@
 """The map stage on mosaics: a presented source and a method give one raw map per scored cell, kept in the store."""
 
 import time
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.attribution.contract import Attribution, Request
-from harmonia.attribution.passes import BatchSize
+from harmonia.attribution.contract import Attribution
 from harmonia.evaluation.mosaics.grids import Grids, MosaicBatch
 from harmonia.evaluation.mosaics.presentation import Present, paste
 from harmonia.features.maps import pack
-from harmonia.job.completion import CountingModule, ProgressBar
+from harmonia.job.completion import ProgressBar
 from harmonia.job.contract import Job
-from harmonia.job.source import BatchImages
+from harmonia.job.source import BatchImages, Explaining
 from harmonia.models.classifier import refuse_non_finite
 from harmonia.shapes import Labels, Logits, Maps
 
 
-class GridSource(CountingModule):
-    """The explained class of a scored cell is its image's label. A predict batch is a shard of scored cells.
-
-    Needs Trainer(inference_mode=False): inside inference mode no graph can be built.
-    """
+class GridSource(Explaining):
+    """The explained class of a scored cell is its image's label. A predict batch is a shard of scored cells."""
 
     def __init__(self, job: Job, method: Attribution, grids: Grids, present: Present, progress: ProgressBar):
-        super().__init__()
-        self.classifier = job.source
+        super().__init__(job, progress, grids.n**2)
         self.presented = torch.nn.ModuleDict({str(cell): present(job.source, grids.n, cell) for cell in grids.scored})
-        self.batch_size = BatchSize(max(1, job.batch_size // grids.n**2))  # a mosaic is n * n images
-        self._job, self._method, self._grids, self._progress = job, method, grids, progress
+        self._method, self._grids = method, grids
 
     def predict_step(self, batch: MosaicBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
         items = [self._grids.item(index) for index in batch.indices.tolist()]
@@ -47,8 +43,7 @@ class GridSource(CountingModule):
         started, n = time.monotonic(), self._grids.n
         # one image stands in one mosaic, and the draws of its cell are its own
         images = BatchImages(self._job, torch.from_numpy(self._grids.images[grids, cell]), self.device)
-        positions = torch.arange(len(grids))
-        labels = images.labels(positions)
+        labels = images.labels(torch.arange(len(grids)))
         in_top = torch.zeros(len(grids), dtype=torch.bool)  # whether the label is among the top n * n classes
 
         def choose_labels(logits: Logits, rows: Tensor) -> Labels:
@@ -61,20 +56,10 @@ class GridSource(CountingModule):
             cells = images.replacements(rows, explained, steps, draws * n * n)  # in every cell another image
             return paste(cells.flatten(0, 1), n).unflatten(0, (len(rows), draws))
 
-        explanation = self._method(
-            Request(
-                model=self.presented[str(cell)],  # type: ignore[arg-type]  # a ModuleDict gives modules
-                pixels=pixels,
-                choose_labels=choose_labels,
-                replacements=replacements,
-                device=self.device,
-                batch_size=self.batch_size,
-                positions=positions,
-                image_keys=images.image_keys(positions),
-                on_progress=self._progress.advance,
-                images_per_input=n * n,
-            )
-        )
+        request = self.request(images, pixels, choose_labels)
+        model: Any = self.presented[str(cell)]
+        request = replace(request, model=model, replacements=replacements, images_per_input=n * n)
+        explanation = self._method(request)
         facts = images.facts(explanation, time.monotonic() - started)
         for fact, grid, top in zip(facts, grids, in_top.tolist(), strict=True):
             fact |= {"grid": grid, "cell": cell, "in_top": top}
