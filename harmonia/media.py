@@ -69,7 +69,6 @@ def html(value: Any) -> Any:
 
 
 def say(line: object) -> None:
-    """A line on stdout."""
     print(visible(str(line)))
 
 

@@ -43,7 +43,6 @@ class Group:
         return _bound(self.options)
 
     def with_options(self, **options: Any) -> "Group":
-        """The same with other values of some options."""
         return replace(self, options={**self.options, **options})
 
 
@@ -157,7 +156,6 @@ def _check_value(key: str, annotation: Any, value: Any, usual: Any) -> None:
 
 
 def _is_object(value: Any) -> bool:
-    """Whether Hydra makes an object of it."""
     return isinstance(value, Mapping) and "_target_" in value
 
 

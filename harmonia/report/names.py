@@ -7,7 +7,6 @@ RANDOM_WEIGHTS, RANDOM = " (random weights)", " (random)"  # of a source; the sh
 
 
 def method_label(method: str, variant: str = "") -> str:
-    """A method's printed name."""
     return method.upper() + (f" ({variant})" if variant else "")
 
 

@@ -214,5 +214,4 @@ def differing(options: pd.Series) -> pd.Series:
 
 
 def logged_to_wandb(jobs: Sequence[JobFolder]) -> list[JobFolder]:
-    """The jobs that were configured to log to W&B."""
     return [job for job in jobs if job.group("logger").get("_target_") == _WANDB]

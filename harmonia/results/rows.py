@@ -100,7 +100,6 @@ def _plain(value: Any) -> float | int | None:
 
 
 def read_summary(folder: str | Path) -> dict[str, float | int | None]:
-    """What write_summary wrote."""
     path, summary = Path(folder) / SUMMARY, read_json(Path(folder), SUMMARY)
     if not isinstance(summary, dict):
         raise InputError(f"{path} must hold a JSON object, got {type(summary).__name__}; run the job again")

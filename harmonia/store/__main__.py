@@ -18,10 +18,9 @@ from harmonia.errors import InputError
 from harmonia.media import say, visible
 from harmonia.store import claims
 from harmonia.store.files import disk_errors
-from harmonia.store.index import INDEX
 from harmonia.store.manifest import FILE, SCHEMA_VERSION, Manifest, sealed
 from harmonia.store.mark import OWNER, SET_FOLDER, SIGNATURE, TAG, is_marked
-from harmonia.store.sets import ShardSet, default_cache
+from harmonia.store.sets import INDEX, ShardSet, default_cache
 from harmonia.store.shards import SHARD, CorruptShard, is_shard
 
 _TEMPORARY = re.compile(r"\.(manifest\.json|index\.parquet|shard-\d{5,}\.safetensors)\.\d+-[0-9a-f]{8}\.tmp")

@@ -93,27 +93,21 @@ def locked(path: Path, disk: Disk = STORE, wait: bool = False) -> Iterator[bool]
     # thread_local=False: a generator may be closed by another thread than the one that ran it
     lock = FileLock(path, thread_local=False, fallback_to_soft=False, on_acquired=_sign)
     try:
-        held = _acquire(lock, PATIENCE_S if wait else 0)
-        while wait and not held:
+        with suppress(Timeout):
+            lock.acquire(timeout=PATIENCE_S if wait else 0)
+        while wait and not lock.is_locked:
             log.info("waiting for %s, which holds %s", holder(path), path)
-            held = _acquire(lock, SAY_AGAIN_S)
+            with suppress(Timeout):
+                lock.acquire(timeout=SAY_AGAIN_S)
     except (OSError, NotImplementedError) as error:
         raise InputError(
             f"{path}: {disk.use} needs a writable disk with file locks, got "
             f"{getattr(error, 'strerror', None) or error}; choose another folder with {disk.option}"
         ) from error
     try:
-        yield held
+        yield lock.is_locked
     finally:
         lock.release()
-
-
-def _acquire(lock: FileLock, timeout_s: float) -> bool:
-    try:
-        lock.acquire(timeout=timeout_s)
-    except Timeout:
-        return False
-    return True
 
 
 def _sign(lock: int) -> None:

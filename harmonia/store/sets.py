@@ -17,16 +17,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from harmonia.errors import InputError
 from harmonia.store import claims, shards
-from harmonia.store.files import disk_errors, write_stored
-from harmonia.store.index import INDEX, write_index
+from harmonia.store.files import disk_errors, utf8, write_stored
 from harmonia.store.manifest import Manifest, new_manifest, write_manifest
 from harmonia.store.mark import mark
+from harmonia.store.parquet import reading, write_table
 from harmonia.store.shards import CorruptShard, Facts, Shard, read_shard
 
 log = logging.getLogger(__name__)
+INDEX = "index.parquet"
 _LOADED = 4  # shards kept in memory by read_items
 
 
@@ -179,12 +181,22 @@ class ShardSet:
             return True
 
     def finish(self) -> Path:
-        """index.parquet with one row for each item: its facts, shard and position. Safe to repeat."""
+        """index.parquet with one row for each item: its facts, shard and position. An equal one is left alone."""
         seal = hashlib.sha256(
             "".join(self._complete(shard)[0] for shard in range(self.num_shards)).encode()
         ).hexdigest()
-        path = self.folder / INDEX
-        write_index(path, self.facts(), self.shard_size, seal)
+        path, facts, columns = self.folder / INDEX, self.facts(), {}
+        for name in dict.fromkeys(name for row in facts for name in row):
+            values = (row.get(name) for row in facts)
+            try:
+                columns[name] = pa.array([utf8(value) if isinstance(value, str) else value for value in values])
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise ValueError(f"fact {name} must have one type in all items ({error}); convert it") from error
+        columns["shard"], columns["position"] = map(pa.array, divmod(np.arange(self.count), self.shard_size))
+        table = pa.table(columns).replace_schema_metadata({"harmonia.seal": seal})
+        if not _holds(path, table):
+            with disk_errors(path):
+                write_table(path, table, compression="snappy")
         return path
 
     def _complete(self, shard: int) -> tuple[str, str]:
@@ -222,6 +234,17 @@ class ShardSet:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(shard)
         return self._loaded[shard]
+
+
+def _holds(path: Path, table: pa.Table) -> bool:
+    try:
+        with reading(path) as file:
+            stored = file.read()
+            # as text NaN is NaN
+            same = str(stored.to_pydict()) == str(table.to_pydict())
+            return same and stored.schema.equals(table.schema, check_metadata=True)
+    except InputError:
+        return False
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -152,12 +152,15 @@ def collect(rows: Rows) -> Collection:
     explainers: dict[tuple, Explainer] = {}
     for key, of_cell in rows.cells.groupby(KEY, sort=False):
         count = len(sets[key[KEY.index("data")]].ids)
-        explained, predicted = np.full((2, count), NONE)
+        classes_of = np.full((2, count), NONE)  # explained, and predicted by the source
         named = dict(zip(KEY, key, strict=True))
-        explainer = explainers[key] = Explainer(named, explained, predicted, np.zeros(count, np.uint32))
+        explainer = explainers[key] = Explainer(named, *classes_of, np.zeros(count, np.uint32))
         explainer.random_weights = bool(of_cell["random_weights"].any())
         for target, arms in of_cell.groupby("target", sort=False)["arm"]:
-            explainer.blocks[str(target)] = _block(str(target), list(arms.unique()), count)
+            names, shape = list(arms.unique()), (count, arms.nunique())
+            numbers = {name: np.full(shape, np.nan, np.float32) for name in PROBABILITIES}
+            predicted, top5 = np.full(shape, NONE), np.full((*shape, 5), NONE)
+            explainer.blocks[str(target)] = Block(str(target), names, predicted, top5, numbers)
     classes, flags = {}, {}  # codes by name, in the order of their first appearance
     for folder, of_job in rows.cells.groupby("job", sort=False):
         of_cells = [(explainers[key], of_cell) for key, of_cell in of_job.groupby(KEY, sort=False)]
@@ -168,12 +171,6 @@ def collect(rows: Rows) -> Collection:
         for explainer, _ in of_cells:
             _take_maps(explainer, sets[explainer.key["data"]], Path(str(folder)))
     return Collection(sets, list(explainers.values()), list(classes), list(flags))
-
-
-def _block(target: str, arms: list[str], images: int) -> Block:
-    shape = (images, len(arms))
-    numbers = {name: np.full(shape, np.nan, np.float32) for name in PROBABILITIES}
-    return Block(target, arms, np.full(shape, NONE), np.full((*shape, 5), NONE), numbers)
 
 
 def _coded(table: pa.Table, classes: dict[str, int], flags: dict[str, int]) -> dict[str, np.ndarray | pd.Series]:
