@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from harmonia.attribution.passes import BatchSize, in_passes
 from harmonia.shapes import Images, Labels, Logits, Maps
 
+ChooseLabels = Callable[[Logits, Tensor], Labels]  # (logits, positions in the batch) -> explained classes
+
 
 class Model(Protocol):
     """The part of harmonia.models.classifier.Classifier that a method may use."""
@@ -42,7 +44,7 @@ class Request:
 
     model: Model
     pixels: Tensor  # B 3 H W, uint8, the source's view
-    choose_labels: Callable[[Logits, Tensor], Labels]  # (logits, positions in the batch) -> explained classes
+    choose_labels: ChooseLabels
     # (positions, explained classes, steps, draws) -> other real images (B, R, 3, H, W) in [0, 1], drawn by counter;
     # None for the steps: images that are held out, which no step shows
     replacements: Callable[[Tensor, Labels, Tensor | None, int], Tensor]

@@ -27,17 +27,7 @@ from harmonia.store.guarded import read_yaml
 
 LOCK = ".lock"
 HELPER = ".helper-"
-PACKAGES = (
-    "harmonia",
-    "torch",
-    "torchvision",
-    "timm",
-    "pytorch-lightning",
-    "torchmetrics",
-    "hydra-core",
-    "numpy",
-    "pillow",
-)
+PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 
 
 def sole_writer(folder: Path, wait: bool = False) -> AbstractContextManager[bool]:
@@ -127,7 +117,7 @@ def write_environment(
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in ("harmonia", *PACKAGES)},
         "git": _commit(),
         "device": torch.cuda.get_device_name(device) if cuda else device.type,
         "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),  # what a launcher gave this job

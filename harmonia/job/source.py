@@ -1,13 +1,13 @@
 """The mask-generation stage: a source model and a method give one raw map per image, kept in the store."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from harmonia.attribution.contract import Explanation, Request
+from harmonia.attribution.contract import ChooseLabels, Explanation, Request
 from harmonia.attribution.passes import BatchSize
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.views import ViewBatch
@@ -32,11 +32,7 @@ class Explaining(CountingModule):
         self._job, self._progress = job, progress
 
     def request(
-        self,
-        images: "BatchImages",
-        pixels: torch.Tensor,
-        choose_labels: Callable[[Logits, torch.Tensor], Labels],
-        positions: torch.Tensor | None = None,
+        self, images: "BatchImages", pixels: Tensor, choose_labels: ChooseLabels, positions: Tensor | None = None
     ) -> Request:
         """What a method is asked about the images at these positions in the batch, without any about all."""
         positions = torch.arange(len(pixels)) if positions is None else positions
@@ -60,7 +56,7 @@ class Source(Explaining):
         started = time.monotonic()
         images = BatchImages(self._job, batch.indices, self.device)
 
-        def choose_labels(logits: Logits, rows: torch.Tensor) -> Labels:
+        def choose_labels(logits: Logits, rows: Tensor) -> Labels:
             refuse_non_finite(logits, self.classifier.name)
             true = images.labels(rows)
             # an unreadable image must not stop a policy that needs the class of every image: its map is dropped anyway
@@ -81,12 +77,10 @@ class BatchImages:
     """What a method asks of a batch's images beside their pixels, by position in the batch; the facts of its maps."""
 
     job: Job
-    indices: torch.Tensor  # B, positions in the job's data set
+    indices: Tensor  # B, positions in the job's data set
     device: torch.device
 
-    def replacements(
-        self, positions: torch.Tensor, labels: Labels, steps: torch.Tensor | None, draws: int
-    ) -> torch.Tensor:
+    def replacements(self, positions: Tensor, labels: Labels, steps: Tensor | None, draws: int) -> Tensor:
         """Other real images in the source's view (B, R, 3, H, W), as Request has it."""
         backgrounds = self.job.method.backgrounds
         assert backgrounds is not None, "a method that draws replacement images declares its backgrounds"
@@ -97,14 +91,14 @@ class BatchImages:
         picked = pool.draw(self.records(positions), self.image_keys(positions), avoid, numbers, draws)
         return pool.take(picked, self.device)
 
-    def records(self, positions: torch.Tensor) -> list[ImageRecord]:
+    def records(self, positions: Tensor) -> list[ImageRecord]:
         return [self.job.images.records[index] for index in self.indices[positions].tolist()]
 
-    def labels(self, positions: torch.Tensor) -> Labels:
+    def labels(self, positions: Tensor) -> Labels:
         """The true classes as the source's indices, -1 where it lacks the class."""
         return class_indices(self.job.source, [record.class_name or "" for record in self.records(positions)])
 
-    def image_keys(self, positions: torch.Tensor) -> np.ndarray:
+    def image_keys(self, positions: Tensor) -> np.ndarray:
         return self.job.images.image_keys(self.indices[positions].tolist())
 
     def facts(self, explanation: Explanation, seconds: float) -> list[dict]:

@@ -76,12 +76,8 @@ class ImageTarget(Target):
         self._progress.advance(len(batch.pixels) - len(rows))
         facts: list[dict] = [{"flag": "" if readable else UNREADABLE} for readable in batch.readable.tolist()]
         packed = pack(representations[:, None].numpy())
-        arrays = {
-            "logits": logits.numpy(),
-            "representation": packed["maps"][:, 0],
-            "representation_scale": packed["scale"],
-        }
-        return arrays, facts
+        representation = {"representation": packed["maps"][:, 0], "representation_scale": packed["scale"]}
+        return {"logits": logits.numpy(), **representation}, facts
 
 
 class FeatureTarget(Target):

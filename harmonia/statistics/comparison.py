@@ -19,15 +19,8 @@ from harmonia.arms import IMAGE_ARM, matched_control
 from harmonia.results.gathered import CELL, CELL_COLUMN, SETTING, CellFacts, Rows
 from harmonia.results.rows import codes_of
 from harmonia.results.summary import calibration_error
-from harmonia.statistics.inference import (
-    Resampled,
-    at_positions,
-    estimates,
-    ratio,
-    resampled_f1,
-    resampled_sums,
-    strata,
-)
+from harmonia.statistics import inference
+from harmonia.statistics.inference import Resampled, at_positions, estimates, ratio, resampled_f1, resampled_sums
 
 
 class ComparedCells(CellFacts):
@@ -76,7 +69,7 @@ class Comparison:
 
     @cached_property
     def strata(self) -> np.ndarray:
-        return strata(self.labels.astype(str))
+        return inference.strata(self.labels.astype(str))
 
     @property
     def accuracy(self) -> Resampled:

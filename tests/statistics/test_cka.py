@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import ortho_group
 
-from harmonia.statistics.cka import linear_cka
+from harmonia.statistics.likeness import linear_cka
 
 
 def gaussian(*shape, seed=0):

@@ -12,9 +12,8 @@ from harmonia.results.gathered import gather, job_rows
 from harmonia.results.jobs import find_jobs
 from harmonia.results.representations import write_representations
 from harmonia.results.rows import TransferRows, row_writer, write_summary
-from harmonia.statistics.cka import linear_cka
 from harmonia.statistics.comparison import compare
-from harmonia.statistics.likeness import correlations, model_pairs
+from harmonia.statistics.likeness import correlations, linear_cka, model_pairs
 from harmonia.statistics.ranks import MIN_SIGNIFICANT
 
 pytestmark = pytest.mark.usefixtures("few_resamples")

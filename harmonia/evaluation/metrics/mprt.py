@@ -18,14 +18,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from harmonia.errors import Seed, Within
 from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
-from harmonia.evaluation.metrics.randomisation import (
-    IMAGES_AT_ONCE,
-    Granularity,
-    explain_again,
-    in_the_view,
-    randomised,
-    why_undefined,
-)
+from harmonia.evaluation.metrics.randomisation import AT_ONCE, Granularity, explain_again, randomised, why_undefined
 from harmonia.shapes import Maps
 from harmonia.statistics.ranks import spearman
 
@@ -108,7 +101,7 @@ class EfficientMprt:
             explained.on_progress(count / 2)
         reasons = why_undefined(original, maps, "", "of the random network")
         defined = torch.tensor([not reason for reason in reasons])
-        before, after = (histogram_entropy(in_the_view(part[defined], size), self.bins) for part in (original, maps))
+        before, after = (histogram_entropy(_in_the_view(part[defined], size), self.bins) for part in (original, maps))
         rise = torch.full((count,), torch.nan, dtype=torch.float64)
         rise[defined] = (after - before) / before
         changed = (maps != original).flatten(1).any(1)  # NaN differs from anything
@@ -132,8 +125,8 @@ def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str
         original, maps = original.abs(), maps.abs()
     reasons = why_undefined(original, maps, "absolute ", f"with {layer} randomised")
     parts: list[tuple[Tensor, Tensor]] = []
-    for rows in torch.arange(len(maps)).split(IMAGES_AT_ONCE):
-        first, second = (_scaled(in_the_view(of_all[rows], size)) for of_all in (original, maps))
+    for rows in torch.arange(len(maps)).split(AT_ONCE):
+        first, second = (_scaled(_in_the_view(of_all[rows], size)) for of_all in (original, maps))
         # float32: on a CPU a convolution in float64 costs more than a network pass
         alike = structural_similarity_index_measure(
             first.float()[:, None], second.float()[:, None], data_range=1.0 if absolute else 2.0, reduction="none"
@@ -145,6 +138,11 @@ def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str
         parts.append((rho, alike.double().reshape(-1).masked_fill(equal, 1)))
     of_measures = (torch.cat(values) for values in zip(*parts, strict=True))
     return {measure: Score.of(values, reasons) for measure, values in zip(SIMILARITIES, of_measures, strict=True)}
+
+
+def _in_the_view(maps: Maps, size: int) -> Tensor:
+    """Maps enlarged bilinearly to the view's size x size pixels; float64, so that equal cells stay tied in rank."""
+    return torch.nn.functional.interpolate(maps.double()[:, None], size=(size, size), mode="bilinear")[:, 0]
 
 
 def _scaled(maps: Maps) -> Maps:

@@ -22,7 +22,7 @@ from harmonia.features.maps import flag_of
 from harmonia.shapes import Maps
 
 Granularity = Literal["block", "layer"]
-IMAGES_AT_ONCE = 16  # bounds the memory of images as floats, whatever the shard
+AT_ONCE = 16  # images: bounds their memory as floats, whatever the shard
 
 
 @dataclass(frozen=True)
@@ -147,15 +147,10 @@ def _layer(tensor: str, granularity: Granularity) -> str:
 def explain_again(explained: ExplainedImages) -> Maps:
     """Raw maps (B, h, w) of the batch's images on the network as it is now, on the CPU."""
     parts = []
-    for rows in torch.arange(len(explained.pixels)).split(IMAGES_AT_ONCE):
+    for rows in torch.arange(len(explained.pixels)).split(AT_ONCE):
         images = explained.pixels[rows].to(explained.device).float() / 255
         parts.append(explained.explain(explained.model, images, rows).float().cpu())
     return torch.cat(parts)
-
-
-def in_the_view(maps: Maps, size: int) -> Tensor:
-    """Maps enlarged bilinearly to the view's size x size pixels; float64, so that equal cells stay tied in rank."""
-    return torch.nn.functional.interpolate(maps.double()[:, None], size=(size, size), mode="bilinear")[:, 0]
 
 
 def why_undefined(original: Maps, maps: Maps, kind: str, how: str) -> list[str]:
