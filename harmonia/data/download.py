@@ -82,10 +82,8 @@ def _check_digest(archive: Path, md5: str) -> None:
         logger.info("%s: nobody publishes its digest; SHA-256 %s is recorded in %s", archive.name, digest, record)
     elif digest != expected:
         source = "published" if md5 else f"recorded in {record}"
-        raise InputError(
-            f"archive {archive} must have the digest {source}, {expected}, got {digest}; delete it and run again, or "
-            f"{_LOCAL}"
-        )
+        remedy = f"delete it and run again, or {_LOCAL}"
+        raise InputError(f"archive {archive} must have the digest {source}, {expected}, got {digest}; {remedy}")
 
 
 class _Member(tarfile.TarInfo):

@@ -89,17 +89,14 @@ def read_class_map(path: Path) -> dict[str, str]:
             continue
         separator = "\t" if "\t" in text else "," if "," in text else None
         columns = [column.strip() for column in text.split(separator)]
+        line = f"class map {path} line {number}"
         if len(columns) != 2 or not all(columns):
-            raise InputError(
-                f"class map {path} line {number} must hold a folder name and a class, got {text!r}; "
-                "part them by one tab or comma"
-            )
+            remedy = "part them by one tab or comma"
+            raise InputError(f"{line} must hold a folder name and a class, got {text!r}; {remedy}")
         folder_name, target = columns[0], own_class_name(columns[1])
         if mapping.setdefault(folder_name, target) != target:
-            raise InputError(
-                f"class map {path} line {number} gives folder {folder_name!r} the class {target!r} after "
-                f"{mapping[folder_name]!r}; keep one of the lines"
-            )
+            gives = f"gives folder {folder_name!r} the class {target!r} after {mapping[folder_name]!r}"
+            raise InputError(f"{line} {gives}; keep one of the lines")
     return mapping
 
 
@@ -128,11 +125,9 @@ def _strict(mapping: dict[str, str], class_map: str | Path) -> Callable[[str], s
 def _split_folder(root: Path, split: str | None) -> Path:
     """The folder that holds the class folders."""
     if split is not None:
-        if not subfolders(root / split):
-            raise InputError(
-                f"split folder {root / split} must hold class folders, got none; set data.split or data.root"
-            )
-        return root / split
+        if not subfolders(images := root / split):
+            raise InputError(f"split folder {images} must hold class folders, got none; set data.split or data.root")
+        return images
     if _own_class_folders(root):
         return root
     if subfolders(root / "val"):

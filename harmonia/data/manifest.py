@@ -117,10 +117,8 @@ def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) ->
         raise InputError(f"image folder {folder} {lacks}; set data.root=PATH to a folder of class folders")
     class_folders = subfolders(folder)
     if not class_folders:
-        raise InputError(
-            f"image folder {folder} must hold one folder per class, got none; "
-            "move the images of each class into a folder of its own"
-        )
+        remedy = "move the images of each class into a folder of its own"
+        raise InputError(f"image folder {folder} must hold one folder per class, got none; {remedy}")
     records = []
     unreadable: list[str] = []
     links = [str(path) for path in entries(folder) if path.is_symlink() and not os.path.exists(path)]
@@ -139,10 +137,8 @@ def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) ->
         if paths:
             logger.warning("%s: %d %s, first %s", folder, len(paths), what, paths[0])
     if not records:
-        raise InputError(
-            f"image folder {folder} must hold images in its class folders, got none; "
-            f"the known suffixes are {' '.join(sorted(IMAGE_SUFFIXES))}"
-        )
+        remedy = f"the known suffixes are {' '.join(sorted(IMAGE_SUFFIXES))}"
+        raise InputError(f"image folder {folder} must hold images in its class folders, got none; {remedy}")
     return _by_id(records)
 
 

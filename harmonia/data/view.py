@@ -65,14 +65,9 @@ class View:
 
     def box(self, width: int, height: int) -> Box:
         """The part of a width x height image that the view shows."""
-        resized_width, resized_height = self._resized(width, height)
-        left, top = self._margin(resized_width), self._margin(resized_height)
-        return Box(
-            left / resized_width,
-            top / resized_height,
-            (left + self.size) / resized_width,
-            (top + self.size) / resized_height,
-        )
+        across, down = self._resized(width, height)
+        left, top = self._margin(across), self._margin(down)
+        return Box(left / across, top / down, (left + self.size) / across, (top + self.size) / down)
 
     def _margin(self, resized: int) -> int:
         """Pixels cut off before the view begins, negative where a border is added: rounded as timm does."""

@@ -155,8 +155,6 @@ def load_strictly(network: torch.nn.Module, state: dict[str, Tensor], name: str,
         kept = given.is_floating_point() if fractions else torch.equal(given, given.to(value.dtype).to(given.dtype))
         if not kept:
             kinds = f"{given.dtype} for {value.dtype}".replace("torch.", "")
-            raise InputError(
-                f"{name}: {path} must have numbers of the architecture's kind, {key} is {kinds}; give weights that are "
-                "not quantised"
-            )
+            rule, remedy = "must have numbers of the architecture's kind", "give weights that are not quantised"
+            raise InputError(f"{name}: {path} {rule}, {key} is {kinds}; {remedy}")
     network.load_state_dict(state)

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from harmonia.errors import InputError
 from harmonia.store.files import Disk, disk_errors, locked, move_into_place, write_text
+from harmonia.store.guarded import read_json
 
 log = logging.getLogger(__name__)
 MARK = ".harmonia-report"
-_MOST_BYTES = 2**28  # of a mark: a million files have some 50 MB
 _move = partial(move_into_place, lasting=False)
 _DISK = Disk("a report's folder", "out=FOLDER")
 _UNMARKED = {"page/data/index.js": b"harmonia.receive(", "page/files.json": b'{\n "tables": ['}  # of earlier versions
@@ -28,12 +28,10 @@ _UNMARKED = {"page/data/index.js": b"harmonia.receive(", "page/files.json": b'{\
 
 def own_names(folder: Path) -> set[str] | None:
     """What a report has written below its folder, files and folders; None of a folder that is no report's."""
-    mark = folder / MARK
     try:
-        sound = is_file(mark) and mark.stat().st_size < _MOST_BYTES
-        names = json.loads(mark.read_text(encoding="utf-8"))["names"] if sound else None
+        names = read_json(folder, MARK)["names"] if is_file(folder / MARK) else None
         return set(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (InputError, OSError, LookupError, TypeError):
         return None
 
 

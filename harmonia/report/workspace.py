@@ -35,10 +35,8 @@ def make_workspace(
         raise InputError(f"run must hold finished jobs with logger=wandb, got {len(finished)} others; run them with it")
     written = Path(report) if report is not None else folder / "report"
     if (names := own_names(written)) is None:
-        raise InputError(
-            f"report must be a report's folder, got {str(written)!r}; "
-            "make one with python -m harmonia.report run=FOLDER logger=wandb"
-        )
+        remedy = "make one with python -m harmonia.report run=FOLDER logger=wandb"
+        raise InputError(f"report must be a report's folder, got {str(written)!r}; {remedy}")
     tables, figures = (sorted(Path(name).stem for name in names if re.fullmatch(kind, name)) for kind in _LOGGED)
     logger = jobs[0].group("logger")
     project = str(project or logger.get("project"))

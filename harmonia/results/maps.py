@@ -48,11 +48,8 @@ def write_small_maps(job_folder: str | Path, maps: SmallMaps) -> None:
         stack: np.ndarray = getattr(maps, name)
         columns[name] = pa.array([map_.tobytes() for map_ in stack], pa.binary(stack[0].size if len(stack) else 1))
     columns |= {name: pa.array(edges, pa.float32()) for name, edges in zip(_EDGES, maps.boxes.T, strict=True)}
-    facts = {"shape": maps.soft.shape[1:], "areas": maps.areas}
-    table = pa.table(columns).replace_schema_metadata(
-        {name: " ".join(str(number) for number in numbers) for name, numbers in facts.items()}
-    )
-    write_table(Path(job_folder) / MAPS, table)
+    facts = {"shape": " ".join(map(str, maps.soft.shape[1:])), "areas": " ".join(map(str, maps.areas))}
+    write_table(Path(job_folder) / MAPS, pa.table(columns).replace_schema_metadata(facts))
 
 
 def read_small_maps(job_folder: str | Path) -> SmallMaps:

@@ -68,10 +68,8 @@ class Manifest:
             if manifest.key == set_key(manifest.identity):
                 return manifest
             name, rule = "key", f"it must be its identity's, got {manifest.key[:24]!r}"
-        raise InputError(
-            f"{folder / FILE}: {name} is no manifest's ({rule}); remove the folder or choose another with "
-            "paths.cache=PATH"
-        )
+        remedy = "remove the folder or choose another with paths.cache=PATH"
+        raise InputError(f"{folder / FILE}: {name} is no manifest's ({rule}); {remedy}")
 
 
 def new_manifest(kind: str, name: str, identity: Mapping, count: int, shard_size: int) -> Manifest:

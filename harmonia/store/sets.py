@@ -182,9 +182,8 @@ class ShardSet:
 
     def finish(self) -> Path:
         """index.parquet with one row for each item: its facts, shard and position. An equal one is left alone."""
-        seal = hashlib.sha256(
-            "".join(self._complete(shard)[0] for shard in range(self.num_shards)).encode()
-        ).hexdigest()
+        digests = [self._complete(shard)[0] for shard in range(self.num_shards)]
+        seal = hashlib.sha256("".join(digests).encode()).hexdigest()
         path, facts, columns = self.folder / INDEX, self.facts(), {}
         for name in dict.fromkeys(name for row in facts for name in row):
             values = (row.get(name) for row in facts)
