@@ -68,9 +68,7 @@ class Head:
             return True
         rows = torch.arange(len(self._images), device=self._images.device)
         with torch.no_grad():
-            black = self._run(
-                torch.zeros_like(self._images), lambda output: self._laid_out(self.features.to(output), rows)
-            )
+            black = self._run(torch.zeros_like(self._images), lambda like: self._laid_out(self.features.to(like), rows))
         return torch.equal(black, self.logits)
 
 

@@ -87,9 +87,8 @@ class Optimisation:
         self.method, self.request = method, request
         self.pixels = request.pixels.to(request.device)
         count, grid = len(request.pixels), method.grid
-        self.up = [
-            upsampling_matrix(grid, size).to(request.device, torch.float32) for size in request.pixels.shape[-2:]
-        ]
+        sides = request.pixels.shape[-2:]
+        self.up = [upsampling_matrix(grid, side).to(request.device, torch.float32) for side in sides]
         self.moments = torch.zeros(2, count, grid, grid, device=request.device)  # Adam's, first and second
         self.steps = torch.zeros(count, dtype=torch.long)
         self.passes = torch.ones(count, dtype=torch.long)

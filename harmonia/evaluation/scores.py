@@ -154,10 +154,8 @@ class Scorer(Explaining):
         """
         started = time.monotonic()
         arrays, facts = self._job.maps.read_items(batch.indices.tolist())
-        flags = [
-            fact["flag"] if readable else UNREADABLE
-            for fact, readable in zip(facts, batch.readable.tolist(), strict=True)
-        ]
+        of_images = zip(facts, batch.readable.tolist(), strict=True)
+        flags = [fact["flag"] if readable else UNREADABLE for fact, readable in of_images]
         usable = [row for row, flag in enumerate(flags) if not flag]
         self._progress.advance(len(flags) - len(usable))
         scores, passes = Scores({}), np.zeros(len(flags), int)

@@ -90,13 +90,11 @@ class Plan:
 
 
 def _amounts(stages: Sequence[PlannedStage]) -> list[str]:
-    passes, num_bytes, seconds = (
-        sum(stage.total(quantity) for stage in stages) for quantity in ("passes", "num_bytes", "seconds")
-    )
+    totals = {name: sum(stage.total(name) for stage in stages) for name in ("passes", "num_bytes", "seconds")}
     return [
-        "?" if math.isnan(passes) else f"{passes:,.0f}",
-        "?" if math.isnan(num_bytes) else decimal(round(num_bytes)),
-        duration(seconds),
+        "?" if math.isnan(totals["passes"]) else f"{totals['passes']:,.0f}",
+        "?" if math.isnan(totals["num_bytes"]) else decimal(round(totals["num_bytes"])),
+        duration(totals["seconds"]),
     ]
 
 

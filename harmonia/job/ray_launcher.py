@@ -56,7 +56,16 @@ class RayLauncher(Launcher):
         try:
             self._refuse_what_no_machine_has(ray)
             task = ray.remote(max_calls=1, **self._remote)(_run)
-            common = ray.put(self._common())
+            common = ray.put(
+                {
+                    "context": self._hydra_context,
+                    "task_function": self._task_function,
+                    "config": config,
+                    "singletons": Singleton.get_state(),
+                    "folder": os.getcwd(),
+                    "environment": {name: os.environ[name] for name in _HANDED_ON if name in os.environ},
+                }
+            )
             pending = []
             for number, overrides in enumerate(job_overrides, initial_job_idx):
                 log.info("\t#%d : %s", number, " ".join(filter_overrides(overrides)))
@@ -79,17 +88,6 @@ class RayLauncher(Launcher):
                     f"hydra.launcher.remote.{asked} must be what a machine of the Ray cluster has, at most {most:g} "
                     f"{kind}, got {wanted}; write hydra.launcher.remote.{asked}={most:g}"
                 )
-
-    def _common(self) -> dict[str, Any]:
-        environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
-        return {
-            "context": self._hydra_context,
-            "task_function": self._task_function,
-            "config": self._config,
-            "singletons": Singleton.get_state(),
-            "folder": os.getcwd(),
-            "environment": environment,
-        }
 
     @staticmethod
     def _outcome(ray: Any, reference: Any) -> JobReturn:

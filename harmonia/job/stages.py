@@ -24,10 +24,8 @@ def map_stage(job: Job) -> Stage:
         title = f"{job.method_name} maps of {job.source.name}"
         completed = complete(job.maps, job.viewed, job.source.view, partial(Source, job), job.make_trainer, title)
         if len(job.viewed.unreadable) == job.maps.count:
-            count = job.maps.count
-            raise InputError(
-                f"data: of {job.images.name} no image can be read, all {count} are left out; the log names each"
-            )
+            name, count = job.images.name, job.maps.count
+            raise InputError(f"data: of {name} no image can be read, all {count} are left out; the log names each")
         return completed
 
     return stage_of_maps(job, "maps", job.maps, ("maps", *explained_by(job)), compute)

@@ -65,9 +65,8 @@ class Classifier(nn.Module):
         precision: str = "32-true",
     ):
         if precision not in PRECISIONS:
-            raise InputError(
-                f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision!r}; 32-true is exact"
-            )
+            known = ", ".join(PRECISIONS)
+            raise InputError(f"trainer.precision must be one of {known}, got {precision!r}; 32-true is exact")
         super().__init__()
         self.input = nn.Identity()  # the normalised image passes through it: the layer "input"
         self.network: Any = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)

@@ -83,10 +83,8 @@ class Comparison:
     @cached_property
     def _accuracy_and_retention(self) -> tuple[Resampled, Resampled]:
         image = self.image_position
-        paired = self.judged & self.judged[:, image] & (image >= 0)
-        hits, images, kept, whole = self.sums(
-            self.right, self.judged, self.right & paired, self.right[:, image] & paired
-        )
+        both = self.judged & self.judged[:, image] & (image >= 0)
+        hits, images, kept, whole = self.sums(self.right, self.judged, self.right & both, self.right[:, image] & both)
         retention = ratio(kept, whole)
         retention[:, self.cells["arm"] == IMAGE_ARM] = np.nan
         return ratio(hits, images), retention
@@ -148,10 +146,8 @@ def compare(rows: Rows) -> list[Comparison]:
         for number in np.unique(setting).tolist():
             part = piece[setting == number]
             builders[number].add(part, place[part[CELL_COLUMN]])
-    return [
-        builder.comparison(dict(zip(SETTING, setting, strict=True)))
-        for builder, setting in zip(builders, settings, strict=True)
-    ]
+    named = [dict(zip(SETTING, setting, strict=True)) for setting in settings]
+    return [builder.comparison(setting) for builder, setting in zip(builders, named, strict=True)]
 
 
 _COMPARED = ["image_id", "label", "predicted", "source_predicted", "p_label", "p_predicted", "kept_area", "flag"]
@@ -191,23 +187,14 @@ class _ComparisonBuilder:
     def comparison(self, setting: dict[str, str]) -> Comparison:
         # labels number the classes that F1 is averaged over, so they come first
         names = pd.Index(list(dict.fromkeys(chain.from_iterable(self._numbers.values()))), dtype=object)
-        labels, predicted, source_predicted = (
+        codes = (
             np.append(names.get_indexer(list(numbers)), -1).astype(np.int32)[self._codes[column]]
             for column, numbers in self._numbers.items()
         )
-        cells = self.cells.assign(
-            kept_area=self._kept / self._count, images=self._count, flagged=self._flagged, lacking=self._lacking
-        )
-        return Comparison(
-            setting=setting,
-            cells=ComparedCells.checked(cells),
-            class_names=names.to_numpy(),
-            labels=labels,
-            predicted=predicted,
-            source_predicted=source_predicted,
-            confidence=self._confidence,
-            has_class=self._has_class,
-        )
+        kept_area = self._kept / self._count
+        counts = {"images": self._count, "flagged": self._flagged, "lacking": self._lacking}
+        cells = ComparedCells.checked(self.cells.assign(kept_area=kept_area, **counts))
+        return Comparison(setting, cells, names.to_numpy(), *codes, self._confidence, self._has_class)
 
 
 def cell_estimates(comparison: Comparison) -> CellEstimates:

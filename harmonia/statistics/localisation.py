@@ -130,9 +130,7 @@ def _ordering_then_mean(scores: MosaicScores) -> tuple[bool, float]:
     return values.std() > TIED, round(float(values.mean()), 4)
 
 
-def _correlation(
-    first: MosaicScores, second: MosaicScores, num_resamples: int
-) -> tuple[int, int, float, float, float] | None:
+def _correlation(first: MosaicScores, second: MosaicScores, draws: int) -> tuple[int, int, float, float, float] | None:
     """Cells, mosaics, rho and its interval; mosaics are what is drawn, their cells stay together."""
     pair = first.rows.merge(second.rows, on=MOSAIC_CELL)
     mosaics, of_cell = np.unique(pair["grid"].to_numpy(), return_inverse=True)
@@ -141,7 +139,7 @@ def _correlation(
     scores = pair[["localisation_x", "localisation_y"]].to_numpy().T
     rhos = [
         spearman(*np.repeat(scores, times.astype(int)[of_cell], axis=1)[:, None])[0]
-        for block in resamples(np.zeros(len(mosaics), int), num_resamples)
+        for block in resamples(np.zeros(len(mosaics), int), draws)
         for times in block
     ]
     return len(pair), len(mosaics), *interval(np.array(rhos))

@@ -59,10 +59,8 @@ class Score:
     def of(cls, values: Tensor, reasons: Sequence[str] = ()) -> "Score":
         """A value with a reason is undefined, and so is one that the network left without a finite answer."""
         values, reasons = values.double().cpu(), reasons or [""] * len(values)
-        why = tuple(
-            reason or ("" if finite else NOT_FINITE)
-            for reason, finite in zip(reasons, values.isfinite().tolist(), strict=True)
-        )
+        finite = values.isfinite().tolist()
+        why = tuple(reason or ("" if known else NOT_FINITE) for reason, known in zip(reasons, finite, strict=True))
         return cls(torch.where(torch.tensor([bool(reason) for reason in why]), torch.nan, values), why)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from harmonia.draws import Purpose, normal, uniform
 from harmonia.errors import InputError, Seed, Within
 from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
-from harmonia.evaluation.metrics.perturbation import Baseline, Normalisation, Reading, baseline_of, drops, passes_of
+from harmonia.evaluation.metrics.perturbation import Baseline, Reading, baseline_of, drops, mean_and_std, passes_of
 
 # (image (3, H, W), map (H, W), the image's key, number of the draw) -> the perturbed image, and the map's word for the
 # drop: I times Phi
@@ -62,7 +62,7 @@ class Noise(Perturbation):
     sigma: Annotated[float, Within(1e-6, 1000)] = 0.1  # in units of the normalised image
 
     def of(self, explained: ExplainedImages, seed: int) -> Perturb:
-        std = Normalisation.of(explained.model, explained.device).std
+        _, std = mean_and_std(explained.model, explained.device)
 
         def perturb(image: Tensor, phi: Tensor, key: int, draw: int) -> tuple[Tensor, Tensor]:
             numbers = self.sigma * normal(seed, key, Purpose.INFIDELITY + draw, np.arange(phi.numel()))

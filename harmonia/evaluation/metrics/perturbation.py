@@ -1,7 +1,6 @@
 """Perturbed inputs on their way through a model, what removed pixels become, and what is read from the answers."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
@@ -97,25 +96,20 @@ def drops(
     return words, of_images[:, :1] - of_images[:, 1:], of_images
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """A model's own normalisation of intensities, channel by channel: (x - mean) / std, each (3, 1, 1)."""
+def mean_and_std(model: Model, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of a model's own normalisation of intensities, each (3, 1, 1).
 
-    mean: Tensor
-    std: Tensor
-
-    @classmethod
-    def of(cls, model: Model, device: torch.device) -> "Normalisation":
-        """Read off what becomes of black and of white; the network does not run."""
-        levels = torch.tensor([0.0, 1.0], device=device)[:, None, None, None].expand(2, 3, 1, 1)
-        black, white = features_of(model, "input", levels)
-        std = 1 / (white - black)
-        return cls(-black * std, std)
+    Read off what becomes of black and of white; the network does not run.
+    """
+    levels = torch.tensor([0.0, 1.0], device=device)[:, None, None, None].expand(2, 3, 1, 1)
+    black, white = features_of(model, "input", levels)
+    std = 1 / (white - black)
+    return -black * std, std
 
 
 def baseline_of(name: Baseline, explained: ExplainedImages) -> Callable[[Tensor], Tensor]:
     """From an image (3, H, W) in [0, 1] to its baseline of the same shape."""
-    neutral = Normalisation.of(explained.model, explained.device).mean
+    neutral, _ = mean_and_std(explained.model, explained.device)
 
     def blur(image: Tensor) -> Tensor:
         """RISE's: 11 x 11 pixels of 224, sigma 5, beyond the border the neutral colour."""

@@ -104,9 +104,8 @@ def grid(
 
 def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
     """One legend for all panels, each entry once."""
-    entries = {
-        label: handle for panel in axes for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
-    }
+    named = [zip(*panel.get_legend_handles_labels(), strict=True) for panel in axes]
+    entries = {label: handle for of_panel in named for handle, label in of_panel}
     if entries:
         columns = max(1, int(figure.get_figwidth() / (0.55 + 0.068 * max(map(len, entries)))))
         figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=min(columns, len(entries)))

@@ -87,10 +87,8 @@ def class_probabilities(rows: DrawnRows, arm: str) -> list[Figure]:
     shown: Any = rows[rows["arm"].isin([IMAGE_ARM, arm])]
     lines = [(_line_name(key), part) for key, part in shown.groupby(EXPLAINER, sort=False, observed=True)]
     targets = _models_of(rows)[1]
-    return [
-        _histograms(lines[start : start + LINES_A_FIGURE], targets, column, arm)
-        for start in range(0, len(lines), LINES_A_FIGURE)
-    ]
+    starts = range(0, len(lines), LINES_A_FIGURE)
+    return [_histograms(lines[start : start + LINES_A_FIGURE], targets, column, arm) for start in starts]
 
 
 def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, arm: str) -> Figure:

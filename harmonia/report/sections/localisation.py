@@ -32,9 +32,8 @@ class LocalisationSection(Section):
         self._cells = without_repeats([job.content for job in self.jobs])
         self._names = {job.job.folder: job.name for job in self.jobs}
         shown = {cells.job.folder for cells in self._cells}
-        self.left_out = {
-            job.name: "replaced by a later job of the same cells" for job in self.jobs if job.job.folder not in shown
-        }
+        reason = "replaced by a later job of the same cells"
+        self.left_out = {job.name: reason for job in self.jobs if job.job.folder not in shown}
         self.headlines = [localisation_table(self._cells)]
         agreement = localisation_agreement_table(self._cells)
         self.details = [agreement] if agreement else []

@@ -69,9 +69,8 @@ def _transfer_table(
         lines += [[method_label(method, variant), name, *(block[name] for block in blocks)] for name in blocks[0]]
     head = ["Method", "Metric", *(f"{target} ({'I' if shown == IMAGE_ARM else 'F'})" for target, shown in columns)]
     lines = [line for line in lines if not line[1].endswith("printed") or set(line[2:]) != {MISSING}]
-    return table(
-        pd.DataFrame(lines, columns=head), _caption(comparison, cells, arm), 2, _notes(comparison, cells, lines)
-    )
+    printed = pd.DataFrame(lines, columns=head)
+    return table(printed, _caption(comparison, cells, arm), 2, _notes(comparison, cells, lines))
 
 
 def _block(estimates: Sequence[WithBounds], kept_area: float, quoted: Sequence[str]) -> dict[str, str]:

@@ -76,9 +76,8 @@ def print_table(table: pd.DataFrame, console: Console) -> None:
     if table.attrs["footnotes"]:
         grid.caption = Text("\n".join(map(media.visible, table.attrs["footnotes"])))
     for position, name in enumerate(table.columns):
-        grid.add_column(
-            Text(media.visible(name)), justify="right" if position >= table.attrs["text_columns"] else "left"
-        )
+        is_text = position < table.attrs["text_columns"]
+        grid.add_column(Text(media.visible(name)), justify="left" if is_text else "right")
     lines = list(table.itertuples(index=False))
     for line, following in zip(lines, [*lines[1:], None], strict=True):
         ends = following is None or following[0] != line[0]

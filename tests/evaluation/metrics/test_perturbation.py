@@ -14,7 +14,7 @@ from harmonia.evaluation.metrics.curve import Deletion, Insertion
 from harmonia.evaluation.metrics.faithfulness_correlation import FaithfulnessCorrelation
 from harmonia.evaluation.metrics.infidelity import Infidelity, Noise
 from harmonia.evaluation.metrics.irof import IROF
-from harmonia.evaluation.metrics.perturbation import Normalisation, baseline_of, rise_kernel
+from harmonia.evaluation.metrics.perturbation import baseline_of, mean_and_std, rise_kernel
 from harmonia.evaluation.metrics.road import ROAD
 
 METRICS = [
@@ -112,9 +112,9 @@ def test_the_normalisation_is_read_off_the_model_without_running_it():
     model.mean.copy_(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
     model.std.copy_(torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
     model.network.forward = lambda images: pytest.fail("the network ran")
-    normalisation = Normalisation.of(model, torch.device("cpu"))
-    torch.testing.assert_close(normalisation.mean, model.mean[0])
-    torch.testing.assert_close(normalisation.std, model.std[0])
+    mean, std = mean_and_std(model, torch.device("cpu"))
+    torch.testing.assert_close(mean, model.mean[0])
+    torch.testing.assert_close(std, model.std[0])
 
 
 @pytest.mark.parametrize(
