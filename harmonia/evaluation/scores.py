@@ -110,14 +110,9 @@ class MapScores(Evaluation):
         better = self.metric.better
         maps = job.maps.read_items(positions)[1]
         records = [job.images.records[index] for index in positions]
-        constant = {
-            "source": job.source.name,
-            "method": job.method_name,
-            "layer": job.layer,
-            "smooth": job.method.k if isinstance(job.method, Smoothed) else 0,
-            "label_policy": job.settings.label.name,
-            "evaluation": job.settings.evaluation.name,
-        }
+        constant: dict[str, Any] = {"source": job.source.name, "method": job.method_name, "layer": job.layer}
+        constant |= {"label_policy": job.settings.label.name, "evaluation": job.settings.evaluation.name}
+        constant["smooth"] = job.method.k if isinstance(job.method, Smoothed) else 0
         of_image = {
             "image_id": [record.image_id for record in records],
             "path": [str(record.path) for record in records],

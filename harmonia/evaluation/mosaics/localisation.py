@@ -32,7 +32,6 @@ from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
 
-
 FIGURE_PX = 224  # side of AggAtt's maps
 
 
@@ -164,16 +163,11 @@ class Localisation(Evaluation):
         facts = maps.facts()
         where = [grids.item(item) for item in range(len(grids))]
         shown = [job.images.records[int(grids.images[grid, cell])] for grid, cell in where]
-        constant = {
-            "cells": grids.n**2,
-            "source": job.source.name,
-            "method": job.method_name,
-            "protocol": self.protocol,
-            "layer": job.layer,
-        }
-        columns: dict[str, Any] = {name: [value] * len(where) for name, value in constant.items()}
-        columns |= {name: [fact[name] for fact in facts] for name in ("predicted", "in_top")}
-        columns |= {
+        constant = {"source": job.source.name, "method": job.method_name, "layer": job.layer}
+        constant |= {"protocol": self.protocol, "cells": grids.n**2}
+        columns: dict[str, Any] = {
+            **{name: [value] * len(where) for name, value in constant.items()},
+            **{name: [fact[name] for fact in facts] for name in ("predicted", "in_top")},
             "grid": [grid for grid, _ in where],
             "cell": [cell for _, cell in where],
             "image_id": [record.image_id for record in shown],

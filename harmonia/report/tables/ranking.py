@@ -1,6 +1,7 @@
 """Tables of the ranking page: methods by metrics, spread of ranks, agreement of metrics, their link to transfer."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ INTERVALS = (
     f"{100 * LEVEL:.0f} % intervals: percentile bootstrap, {NUM_RESAMPLES:,} resamples of the images within their "
     "class, the same for all; methods, networks and maps are held fixed."
 )
+_two_decimals = partial(bounded, form="{:.2f}", factor=1)
 WITHOUT_TRANSFER = (
     "No rows of transfer of the same maps are in this folder: nothing can be said about whether a metric foretells "
     "transfer. evaluation=transfer with the same options, in the same sweep, makes them."
@@ -61,15 +63,11 @@ def spread_table(settings: Sequence[ScoredMaps], lines: Sequence[RankedMethods])
         if len(frame):
             frame = frame[frame["metrics"] > 1]
             fewest, most = text(frame, "fewest_methods"), text(frame, "most_methods")
-            columns = {
-                "Source": list(frame["source"]),
-                "Method": list(method_labels(frame)),
-                "Best by": list(frame["best_by"]),
-                "Worst by": list(frame["worst_by"]),
-                **{name.capitalize(): bounded(frame, name, "{:.2f}", 1) for name in ("best", "worst", "spread")},
-                "Methods": ["–".join(dict.fromkeys(ends)) for ends in zip(fewest, most, strict=True)],
-                "Metrics": text(frame, "metrics"),
-            }
+            columns = {"Source": text(frame, "source"), "Method": list(method_labels(frame))}
+            columns |= {"Best by": text(frame, "best_by"), "Worst by": text(frame, "worst_by")}
+            columns |= {name.capitalize(): _two_decimals(frame, name) for name in ("best", "worst", "spread")}
+            columns["Methods"] = ["–".join(dict.fromkeys(ends)) for ends in zip(fewest, most, strict=True)]
+            columns["Metrics"] = text(frame, "metrics")
             parts.append((scores.setting, columns, frame))
     caption = (
         "How far metrics disagree about a method: its best and worst place among its source's methods, (rank - 1) / "
@@ -89,10 +87,10 @@ def metric_agreement_table(
     for scores, of_methods, of_images in zip(settings, over_methods, over_images, strict=True):
         columns = {"Metric": list(of_images["first"]), "and": list(of_images["second"])}
         for source, part in of_methods.groupby("source", sort=False):
-            columns[f"Over methods of {source}"] = _rhos(part, "rho")
+            columns[f"Over methods of {source}"] = _two_decimals(part, "rho")
             if (most := int(part["methods"].max())) < MIN_SIGNIFICANT:
                 few.append(f"{source} has {_counted(most, 'method')}: too few for a rank correlation over methods.")
-        columns |= {"Over images, mean of cells": _rhos(of_images, "rho"), "Cells": text(of_images, "cells")}
+        columns |= {"Over images, mean of cells": _two_decimals(of_images, "rho"), "Cells": text(of_images, "cells")}
         frame = pd.concat([of_methods.assign(units="methods"), of_images.assign(units="images", source="all")])
         parts.append((scores.setting, columns, frame))
     caption = (
@@ -110,9 +108,9 @@ def link_table(settings: Sequence[ScoredMaps], links: Sequence[tuple[Transferred
     for part, frame in links:
         columns = {"Fill": [part.fill] * len(frame)} if several else {}
         columns |= {"Metric": list(frame["metric"] + frame["better"].map(ARROWS))}
-        columns |= {"Over methods": _rhos(frame, "over_cells"), "p": p_value(frame, "over_cells_p")}
+        columns |= {"Over methods": _two_decimals(frame, "over_cells"), "p": p_value(frame, "over_cells_p")}
         columns |= {name.capitalize(): text(frame, name) for name in ("cells", "methods", "sources")}
-        columns |= {"Over images": _rhos(frame, "over_images"), "Cells of images": text(frame, "image_cells")}
+        columns |= {"Over images": _two_decimals(frame, "over_images"), "Cells of images": text(frame, "image_cells")}
         parts.append(({**part.scores.setting, "fill": part.fill}, columns, frame))
         if (most := int(frame["most_methods"].max())) < MIN_SIGNIFICANT:
             few.append(
@@ -161,15 +159,8 @@ def _table(
 
 
 def _values_and_ranks(lines: RankedMethods) -> list[str]:
-    values = bounded(lines, "value", "{:.3g}", 1)
-    return [
-        value if np.isnan(rank) or value == MISSING else f"{value} ({rank:g})"
-        for value, rank in zip(values, lines["rank"], strict=True)
-    ]
-
-
-def _rhos(lines: pd.DataFrame, name: str) -> list[str]:
-    return bounded(lines, name, "{:.2f}", 1)
+    pairs = zip(bounded(lines, "value", "{:.3g}", 1), lines["rank"], strict=True)
+    return [value if np.isnan(rank) or value == MISSING else f"{value} ({rank:g})" for value, rank in pairs]
 
 
 def _blind(scores: ScoredMaps) -> dict[tuple[str, ...], str]:
