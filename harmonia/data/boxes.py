@@ -7,6 +7,7 @@ import logging
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -113,11 +114,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 )
             for row in reader:
                 texts = {name: (row[name] or "").strip() for name in COLUMNS}
+                line = reader.line_num
                 if empty := [name for name, text in texts.items() if not text]:
-                    raise InputError(
-                        f"data.boxes: {path} line {reader.line_num} must have a value for {empty[0]}; add it"
-                    )
-                yield reader.line_num, texts
+                    raise InputError(f"data.boxes: {path} line {line} must have a value for {empty[0]}; add it")
+                yield line, texts
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         got = f"{path}: {getattr(error, 'strerror', None) or error}"
         raise InputError(f"data.boxes must be a readable CSV file in UTF-8, got {got}; give data.boxes=FILE") from error
@@ -125,10 +125,9 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _box(path: Path, line: int, row: Mapping[str, str]) -> LabelledBox:
     texts = [row[name] for name in COLUMNS[2:]]
-    try:
+    left = top = right = bottom = math.nan
+    with suppress(ValueError):
         left, top, right, bottom = map(float, texts)
-    except ValueError:
-        left = top = right = bottom = math.nan
     if not (math.isfinite(left + top + right + bottom) and left < right and top < bottom):
         raise InputError(
             f"data.boxes: {path} line {line} must have numbers with x0 < x1 and y0 < y1, got {','.join(texts)}; "

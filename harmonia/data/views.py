@@ -72,7 +72,7 @@ class ViewedImages:
     @property
     def unreadable(self) -> list[ImageRecord]:
         """The images that could not be read so far."""
-        return [self.records[index] for index in np.flatnonzero(~self._readable)]
+        return [self.records[index] for index in np.flatnonzero(~self._readable).tolist()]
 
     @property
     def readable(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,9 @@ def _evaluations(config: DictConfig) -> Iterator[str]:
     swept = [word for word in words if word.startswith("evaluation=")]
     hydra = GlobalHydra.instance()
     loader = hydra.config_loader() if hydra.is_initialized() else None  # for globs
-    for override in OverridesParser.create(loader).parse_overrides(swept):
-        if override.is_sweep_override():
-            for option in override.sweep_string_iterator():
-                yield from _targets(f"evaluation/{option}")
-
-
-def _targets(option: str) -> Iterator[str]:
-    """The class that an option's yaml names, wherever on Hydra's search path it lies."""
-    for source in GlobalHydra.instance().config_loader().get_sources():
+    overrides = [word for word in OverridesParser.create(loader).parse_overrides(swept) if word.is_sweep_override()]
+    options = [f"evaluation/{option}" for override in overrides for option in override.sweep_string_iterator()]
+    for option, source in product(options, loader.get_sources() if loader else ()):  # on all of Hydra's search path
         if source.is_config(option) and (target := OmegaConf.select(source.load_config(option).config, "_target_")):
             yield str(target)
 

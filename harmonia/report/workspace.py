@@ -44,13 +44,14 @@ def make_workspace(
         import wandb
         import wandb_workspaces.reports.v2 as wr
         import wandb_workspaces.workspaces as ws
+        from wandb.errors import UsageError
     except ImportError as error:
         raise InputError(
             f"the extra dashboard must be installed, got no module {error.name}; pip install 'harmonia[dashboard]'"
         ) from error
     try:
         wandb.Settings(project=project)
-    except wandb.errors.UsageError as error:
+    except UsageError as error:
         raise InputError(f"project must be a name that W&B takes: {error}; give project=NAME") from error
     panels = Panels(wr, tables, figures)
     by_heading: dict[str, list[Any]] = {}

@@ -152,9 +152,9 @@ def collect(rows: Rows) -> Collection:
     explainers: dict[tuple, Explainer] = {}
     for key, of_cell in rows.cells.groupby(KEY, sort=False):
         count = len(sets[key[KEY.index("data")]].ids)
-        classes_of = np.full((2, count), NONE)  # explained, and predicted by the source
+        explained, predicted = np.full((2, count), NONE)
         named = dict(zip(KEY, key, strict=True))
-        explainer = explainers[key] = Explainer(named, *classes_of, np.zeros(count, np.uint32))
+        explainer = explainers[key] = Explainer(named, explained, predicted, np.zeros(count, np.uint32))
         explainer.random_weights = bool(of_cell["random_weights"].any())
         for target, arms in of_cell.groupby("target", sort=False)["arm"]:
             names, shape = list(arms.unique()), (count, arms.nunique())
