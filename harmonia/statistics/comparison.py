@@ -187,14 +187,16 @@ class _ComparisonBuilder:
     def comparison(self, setting: dict[str, str]) -> Comparison:
         # labels number the classes that F1 is averaged over, so they come first
         names = pd.Index(list(dict.fromkeys(chain.from_iterable(self._numbers.values()))), dtype=object)
-        codes = (
+        labels, predicted, by_source = (
             np.append(names.get_indexer(list(numbers)), -1).astype(np.int32)[self._codes[column]]
             for column, numbers in self._numbers.items()
         )
         kept_area = self._kept / self._count
         counts = {"images": self._count, "flagged": self._flagged, "lacking": self._lacking}
         cells = ComparedCells.checked(self.cells.assign(kept_area=kept_area, **counts))
-        return Comparison(setting, cells, names.to_numpy(), *codes, self._confidence, self._has_class)
+        return Comparison(
+            setting, cells, names.to_numpy(), labels, predicted, by_source, self._confidence, self._has_class
+        )
 
 
 def cell_estimates(comparison: Comparison) -> CellEstimates:
