@@ -177,7 +177,7 @@ RUN = [
     ("a crop beyond the image", nothing, ["crop_pct=3"], "crop_pct"),
     # --- images
     ("a folder that is not there", nothing, ["data.root=nowhere"], "does not exist"),
-    ("a file for a folder", text("bad", ""), ["data.root=bad"], "does not exist"),
+    ("a file for a folder", text("bad", ""), ["data.root=bad"], "is a file"),
     ("an empty folder", lambda: Path("bad").mkdir(), ["data.root=bad"], "one folder per class"),
     ("class folders without an image", text("bad/dog/readme.txt", ""), ["data.root=bad"], "must hold images"),
     ("every image broken", every_image_broken, ["data.root=bad"], "no image"),

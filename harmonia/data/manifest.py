@@ -112,8 +112,9 @@ def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) ->
 
     class_names turns a folder's name into a class. Broken files are listed: others keep their places.
     """
-    if not os.access(folder, os.R_OK | os.X_OK):
-        lacks = "cannot be read" if os.path.exists(folder) else "does not exist"
+    if not os.path.isdir(folder) or not os.access(folder, os.R_OK | os.X_OK):
+        there = "cannot be read" if os.path.isdir(folder) else "is a file"
+        lacks = there if os.path.exists(folder) else "does not exist"
         raise InputError(f"image folder {folder} {lacks}; set data.root=PATH to a folder of class folders")
     class_folders = subfolders(folder)
     if not class_folders:

@@ -106,7 +106,7 @@ def test_a_set_of_any_name_lies_in_one_folder_of_its_kind(name):
         stored = open_set(Path(folder), name=name)
         assert stored.folder.parent == Path(folder, "maps")
         assert len(os.fsencode(stored.folder.name)) <= 255
-        assert [path.name for path in Path(folder).iterdir()] == ["maps"]
+        assert {path.name for path in Path(folder).iterdir()} == {"CACHEDIR.TAG", "maps"}
 
 
 def test_a_sound_shard_is_hashed_once(tmp_path, monkeypatch):
