@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from google.protobuf.message import DecodeError
+from hydra._internal.hydra import Hydra
 from wandb.proto import wandb_internal_pb2
 
 from harmonia import run
@@ -36,6 +37,20 @@ def pytest_collection_finish():
     """What has been imported is no garbage: it is not looked through again with every collection of some."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def composed_once():
+    """Hydra composes every configuration once more, to read hydra.mode alone, which nothing but an experiment sets."""
+    read = Hydra.get_mode
+
+    def get_mode(self, config_name, overrides):
+        may_be_set = any("experiment" in word or "hydra.mode" in word for word in overrides)
+        return read(self, config_name, overrides) if may_be_set else None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hydra, "get_mode", get_mode)
+        yield
 
 
 @pytest.fixture
