@@ -46,7 +46,8 @@ def validation(
     which is downloaded when missing; url says where from instead.
     """
     source = _local_root(dataset, root, variant, cache, download, url)
-    return folder(source, None, per_class, limit, None, pool, pool_size, seed, boxes, name=dataset)
+    amounts = {"per_class": per_class, "limit": limit, "pool_size": pool_size, "seed": seed}
+    return folder(source, pool=pool, boxes=boxes, name=dataset, **amounts)
 
 
 def clean500(

@@ -53,6 +53,7 @@ class Source(Explaining):
     """Maps by the job's method; a predict batch is a shard of images."""
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
+        """The shard's arrays and facts, as the store takes them."""
         started = time.monotonic()
         images = BatchImages(self._job, batch.indices, self.device)
 

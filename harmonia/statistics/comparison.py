@@ -195,7 +195,14 @@ class _ComparisonBuilder:
         counts = {"images": self._count, "flagged": self._flagged, "lacking": self._lacking}
         cells = ComparedCells.checked(self.cells.assign(kept_area=kept_area, **counts))
         return Comparison(
-            setting, cells, names.to_numpy(), labels, predicted, by_source, self._confidence, self._has_class
+            setting=setting,
+            cells=cells,
+            class_names=names.to_numpy(),
+            labels=labels,
+            predicted=predicted,
+            source_predicted=by_source,
+            confidence=self._confidence,
+            has_class=self._has_class,
         )
 
 

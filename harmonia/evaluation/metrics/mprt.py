@@ -18,7 +18,13 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from harmonia.errors import Seed, Within
 from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
-from harmonia.evaluation.metrics.randomisation import AT_ONCE, Granularity, explain_again, randomised, why_undefined
+from harmonia.evaluation.metrics.randomisation import (
+    MICRO_BATCH,
+    Granularity,
+    explain_again,
+    randomised,
+    why_undefined,
+)
 from harmonia.shapes import Maps
 from harmonia.statistics.ranks import spearman
 
@@ -125,7 +131,7 @@ def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str
         original, maps = original.abs(), maps.abs()
     reasons = why_undefined(original, maps, "absolute ", f"with {layer} randomised")
     parts: list[tuple[Tensor, Tensor]] = []
-    for rows in torch.arange(len(maps)).split(AT_ONCE):
+    for rows in torch.arange(len(maps)).split(MICRO_BATCH):
         first, second = (_scaled(_in_the_view(of_all[rows], size)) for of_all in (original, maps))
         # float32: on a CPU a convolution in float64 costs more than a network pass
         alike = structural_similarity_index_measure(

@@ -22,7 +22,7 @@ from harmonia.features.maps import flag_of
 from harmonia.shapes import Maps
 
 Granularity = Literal["block", "layer"]
-AT_ONCE = 16  # images: bounds their memory as floats, whatever the shard
+MICRO_BATCH = 16  # images: bounds their memory as floats, whatever the shard
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _layer(tensor: str, granularity: Granularity) -> str:
 def explain_again(explained: ExplainedImages) -> Maps:
     """Raw maps (B, h, w) of the batch's images on the network as it is now, on the CPU."""
     parts = []
-    for rows in torch.arange(len(explained.pixels)).split(AT_ONCE):
+    for rows in torch.arange(len(explained.pixels)).split(MICRO_BATCH):
         images = explained.pixels[rows].to(explained.device).float() / 255
         parts.append(explained.explain(explained.model, images, rows).float().cpu())
     return torch.cat(parts)

@@ -23,11 +23,12 @@ class GridSource(Explaining):
     """The explained class of a scored cell is its image's label. A predict batch is a shard of scored cells."""
 
     def __init__(self, job: Job, method: Attribution, grids: Grids, present: Present, progress: ProgressBar):
-        super().__init__(job, progress, grids.n**2)
+        super().__init__(job, progress, grids.n**2)  # a mosaic is n * n images
         self.presented = torch.nn.ModuleDict({str(cell): present(job.source, grids.n, cell) for cell in grids.scored})
         self._method, self._grids = method, grids
 
     def predict_step(self, batch: MosaicBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
+        """The shard's arrays and facts, as the store takes them."""
         items = [self._grids.item(index) for index in batch.indices.tolist()]
         of_rows: dict[int, tuple[Tensor, dict]] = {}
         # cells in the same place share a presentation
