@@ -14,8 +14,9 @@ OPTIONS ?=
 PY := .venv/bin/python
 # a worker a core, each with the threads of one; a worker takes up to 2 GB
 # Ray's workers are nice to others by default: beside a busy test they would wait for minutes
-# bytecode is kept, so that each process that a test starts need not compile the package again
-PYTEST := OMP_NUM_THREADS=1 RAY_worker_niceness=0 PYTHONDONTWRITEBYTECODE= $(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
+# bytecode is kept, so that each process that a test starts need not compile the package again; large blocks of memory too
+FAST := PYTHONDONTWRITEBYTECODE= MALLOC_MMAP_THRESHOLD_=268435456 MALLOC_TRIM_THRESHOLD_=1073741824
+PYTEST := OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(FAST) $(PY) -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help

@@ -89,4 +89,4 @@ class LogLine(logging.Formatter):
         return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(map(visible, super().format(record).split("\n")))
+        return "\n".join(map(visible, super().format(record).expandtabs().split("\n")))

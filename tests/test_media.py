@@ -123,6 +123,11 @@ def test_a_message_is_one_line_and_a_traceback_keeps_its_lines():
     assert lines[-1] == r"ValueError: \x1b[31m"
 
 
+def test_an_indent_of_anothers_log_line_stays_one():
+    record = logging.LogRecord("hydra", logging.INFO, "", 0, "\t#0 : method=gc", (), None)
+    assert LogLine("%(message)s").format(record) == "        #0 : method=gc"
+
+
 @pytest.mark.parametrize("kind", ["hydra_logging", "job_logging"])
 def test_every_log_is_written_so(kind):
     settings = yaml.safe_load((REPOSITORY / "conf/hydra" / kind / "harmonia.yaml").read_text())

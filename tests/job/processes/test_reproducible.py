@@ -29,6 +29,8 @@ def small_job(small_job, request):
 @pytest.mark.parametrize("small_job", METHODS, ids=lambda words: words[0], indirect=True)
 def test_rows_are_the_same_bit_for_bit_whatever_the_number_of_workers_batch_size_and_order(start, small_job, tmp_path):
     cuts = [["batch_size=3", "target=[timm,self]"], ["batch_size=1", "store.spool_gb=0"], ["batch_size=7"]]
+    if not any(words == small_job[-len(words) :] for words in METHODS[:2]):
+        cuts.pop()
     workers = [
         start("alone", cache="one"),
         *(start(f"cut {number}", *words, cache="two") for number, words in enumerate(cuts)),
