@@ -22,19 +22,17 @@ def did_you_mean(given: str, known: Sequence[str], module: str) -> str:
 
 @dataclass(frozen=True)
 class Within:
-    """In Annotated: the least and the most that an option, or each number of a list, may be."""
+    """In Annotated: the least and the most that a number, or each of a list, may be."""
 
     least: float
     most: float
 
     def check(self, key: str, value: Any, usual: Any = None) -> None:
-        """Refuses the first number outside; what is no number passes. usual: what to write instead, where it fits."""
-        for number in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(number, int | float) and not self.least <= number <= self.most:
-                side, bound = ("most", self.most) if number > self.most else ("least", self.least)
-                fits = isinstance(usual, int | float) and self.least <= usual <= self.most
-                remedy = usual if fits else bound
-                raise InputError(f"{key} must be at {side} {bound}, got {number}; write {key}={remedy}")
+        """Refuses a number outside; what is no number passes. usual: what to write instead, where it fits."""
+        if isinstance(value, int | float) and not self.least <= value <= self.most:
+            side, bound = ("most", self.most) if value > self.most else ("least", self.least)
+            remedy = usual if isinstance(usual, int | float) and self.least <= usual <= self.most else bound
+            raise InputError(f"{key} must be at {side} {bound}, got {value}; write {key}={remedy}")
 
 
 Seed = Annotated[int, Within(0, 2**64 - 1)]

@@ -44,12 +44,11 @@ def visible(text: str) -> str:
 
 
 def csv(value: Any) -> Any:
-    """A cell: one that a spreadsheet would compute begins with an apostrophe; numbers are as they are."""
-    if not isinstance(value, str):
-        return value
-    text = visible(value)
-    number = re.fullmatch(r"[-+][\d.,\s%\[\]–-]*((?<=\d)e[-+]?\d+|inf)?", text)
-    return f"'{text}" if text.startswith(tuple("=+-@＝＋－＠")) and not number else text
+    """A cell: what a spreadsheet would compute, after a semicolon too, gets an apostrophe; numbers are as they are."""
+    number = r"[-+][\d.,\s%\[\]–-]*((?<=\d)e[-+]?\d+|inf)?"
+    # where a comma writes fractions, a semicolon ends a cell
+    acting = rf"(^|;)(?=\s*[-=+@＝＋－＠])(?!\s*{number}(;|$))"
+    return re.sub(acting, r"\1'", visible(value)) if isinstance(value, str) else value
 
 
 def markdown(text: str) -> str:

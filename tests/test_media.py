@@ -56,6 +56,15 @@ def test_a_cell_that_a_spreadsheet_would_compute_is_text(text):
     assert cells == [f"'{text}", f"'{text}", "-1.5", ""]
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a;=cmd()", "a;'=cmd()"), ("a; -2;+x\n=1", r"a; -2;'+x\n=1"), (";;@SUM(A1)", ";;'@SUM(A1)"), (" =1", "' =1")],
+)
+def test_nor_does_it_behind_a_semicolon_or_a_line(text, shown):
+    assert csv(text) == shown
+    assert csv("1; -2.5 [-3, 1]; x-1") == "1; -2.5 [-3, 1]; x-1"
+
+
 @pytest.mark.parametrize("cell", [-1.5, "-1.5", "+3", "-2.2 [-6.1, 10.3]", "-1.5e-05", "-inf", "-", float("nan"), None])
 def test_numbers_stay_numbers(cell):
     assert csv(cell) is cell or csv(cell) == cell

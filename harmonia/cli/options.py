@@ -19,7 +19,7 @@ _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or 
 _PLURALS = {int: "whole numbers", float: "numbers", str: "texts", bool: "true or false", Path: "file or folder paths"}
 _FORMS = {int: "NUMBER", float: "NUMBER", str: "TEXT", bool: "true", Path: "PATH", _NULL: "null"}  # on the command line
 _LISTS = (list, tuple, Sequence)
-_SOME_INT = Within(-(2**63), 2**64 - 1)  # where the annotation says no range
+_SOME = Within(-(2**63), 2**64 - 1)  # where the annotation says no range
 
 T = TypeVar("T")
 
@@ -151,7 +151,19 @@ def _check_value(key: str, annotation: Any, value: Any, usual: Any) -> None:
     if not _fits(annotation, value):
         expected = _in_words(annotation)
         raise InputError(f"{key} must be {expected}, got {_shown(value)}; write {key}={_remedy(annotation, value)}")
-    for limit in getattr(annotation, "__metadata__", (_SOME_INT,) if isinstance(value, int) else ()):
+    _check_range(key, annotation, value, usual, _SOME)
+
+
+def _check_range(key: str, annotation: Any, value: Any, usual: Any, limit: Within) -> None:
+    """Each number against the nearest range around its type; of a union that of the first member that it fits."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    limit = next((one for one in arguments if isinstance(one, Within)), limit)
+    if origin in (Annotated, Union, types.UnionType):
+        _check_range(key, next(member for member in arguments if _fits(member, value)), value, usual, limit)
+    elif isinstance(value, list | tuple):
+        for kind, item in zip(_kinds(annotation, value), value, strict=True):
+            _check_range(key, kind, item, usual, limit)
+    else:
         limit.check(key, value, usual)
 
 
@@ -182,7 +194,8 @@ def _fits_one(annotation: Any, value: Any) -> bool:
     if origin is Literal:
         return any(type(value) is type(choice) and value == choice for choice in get_args(annotation))
     if _is_list(annotation):
-        return _fits_list(annotation, value)
+        kinds = _kinds(annotation, value) if isinstance(value, list | tuple) else None
+        return kinds is not None and len(kinds) == len(value) and all(map(_fits, kinds, value))
     if annotation in (int, float):
         kind = int if annotation is int else int | float
         return isinstance(value, kind) and not isinstance(value, bool) and value == value  # NaN is not
@@ -197,13 +210,11 @@ def _is_list(annotation: Any) -> bool:
     return (get_origin(annotation) or annotation) in _LISTS
 
 
-def _fits_list(annotation: Any, value: Any) -> bool:
-    if not isinstance(value, list | tuple):
-        return False
+def _kinds(annotation: Any, value: Sequence) -> tuple:
+    """Annotations of a list's elements."""
     elements = get_args(annotation)
-    if get_origin(annotation) is tuple and Ellipsis not in elements:
-        return len(value) == len(elements) and all(map(_fits, elements, value))
-    return all(_fits(kind, item) for kind in elements[:1] for item in value)
+    fixed = get_origin(annotation) is tuple and Ellipsis not in elements
+    return elements if fixed else (elements[:1] or (Any,)) * len(value)
 
 
 def _is_class(annotation: Any) -> bool:

@@ -5,13 +5,15 @@ a picture with an EXIF orientation is turned upright, and 16-bit or float graysc
 PIL would clip it to white.
 
 A file of more than 512 MiB, a picture of more than 179 million pixels (PIL's limit) and one more than 100 times as long
-as it is wide count as unreadable: a strip would be resized to a hundred times what a network sees of it.
+as it is wide count as unreadable: a strip would be resized to a hundred times what a network sees of it. So does one
+that a view would resize to too many pixels, and a JPEG of more than 100 scans, each of which goes over all pixels.
 """
 
 import errno
 import hashlib
 import io
 import os
+import re
 import stat
 import warnings
 from pathlib import Path
@@ -19,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from harmonia.data.view import View
 from harmonia.errors import InputError, one_line
 
 # the listed suffixes only: others would hand a file to external programs (EPS to Ghostscript)
@@ -26,6 +29,8 @@ _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 
 MOST_IMAGE_BYTES = 2**29  # 8-bit RGB of as many pixels as PIL takes
 MOST_RATIO = 100
+_MOST_SCANS = 100  # a progressive file has about ten; of a JPEG in a TIFF libtiff takes as many
+_MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")  # others stand within a scan and have no length
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -46,8 +51,8 @@ class UnreadableImage(InputError):
     """An image file that yields no pixels; the message names it and says why."""
 
 
-def open_rgb(path: str | Path, digest: str = "") -> Image.Image:
-    """The picture upright, in RGB, fully loaded.
+def open_rgb(path: str | Path, digest: str = "", views: tuple[View, ...] = ()) -> Image.Image:
+    """The picture upright, in RGB, fully loaded, of a size that the views can take.
 
     digest: the SHA-256 that its bytes must still have, where they had one when the data set was listed. Otherwise
     InputError, also where unreadable images are skipped: maps are kept under digests, and would be of another picture.
@@ -66,13 +71,18 @@ def open_rgb(path: str | Path, digest: str = "") -> Image.Image:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             if max(image.size) > MOST_RATIO * min(image.size):
                 raise ValueError(f"it is {image.width} x {image.height}, more than {MOST_RATIO} times as long as wide")
+            if image.format in ("JPEG", "MPO") and (scans := _scans(content)) > _MOST_SCANS:
+                raise ValueError(f"it has {scans} scans, more than {_MOST_SCANS}")
             image.load()
             orientation = _orientation(image)
             rgb = (_eight_bit(image) if image.mode[0] in "IF" else image).convert("RGB")
+        rgb = rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+        for view in views:
+            view.check_size(*rgb.size)
     # PIL's readers raise nearly anything on broken bytes: OSError, SyntaxError, struct.error, IndexError
     except Exception as error:
         raise _unreadable(path, error) from error
-    return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+    return rgb
 
 
 def open_file(path: str | Path) -> io.BufferedReader:
@@ -83,6 +93,15 @@ def open_file(path: str | Path) -> io.BufferedReader:
     if facts.st_size > MOST_IMAGE_BYTES:
         raise OSError(errno.EFBIG, f"it has {facts.st_size} bytes, more than {MOST_IMAGE_BYTES}")
     return open(path, "rb")
+
+
+def _scans(content: bytes) -> int:
+    """Of a JPEG's first picture, without decoding it."""
+    scans, place = 0, 2
+    while (marker := _MARKER.search(content, place)) and marker[1] != b"\xd9":  # the end; what follows is not read
+        scans += marker[1] == b"\xda"
+        place = marker.end() + int.from_bytes(content[marker.end() : marker.end() + 2])
+    return scans
 
 
 def _unreadable(path: str | Path, error: Exception) -> UnreadableImage:

@@ -32,7 +32,7 @@ class Replacements:
         looks, records = [], []
         for record in pool:
             try:
-                image = open_rgb(record.path, record.digest)
+                image = open_rgb(record.path, record.digest, () if random_crops else (view,))
                 looks.append(_random_crop(image, record, view, seed) if random_crops else view.look(image))
                 records.append(record)
             except UnreadableImage as error:

@@ -28,6 +28,7 @@ class Box(NamedTuple):
 Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
 CropMode = Literal["center", "squash", "border"]
 MOST_SIDE_PX = 4096
+_MOST_PIXELS = 2**26  # of an image while it is resized: 256 MiB, as PIL keeps them
 WHOLE_IMAGE = Box(0.0, 0.0, 1.0, 1.0)
 
 
@@ -54,6 +55,12 @@ class View:
         options = {name: getattr(self, name) for name in ("crop_pct", "crop_mode", "interpolation", "mean")}
         # use_prefetcher: timm stops at uint8 and leaves scaling and normalising to the device
         return transforms_imagenet_eval(img_size=self.size, use_prefetcher=True, **options)
+
+    def check_size(self, width: int, height: int) -> None:
+        """Refuses an image that would take too much memory: PIL resizes across first, then down."""
+        across, down = self._resized(width, height)
+        if across * max(down, height) > _MOST_PIXELS:
+            raise ValueError(f"it is {width} x {height}, and to resize it takes more than {_MOST_PIXELS:,} pixels")
 
     def look(self, image: Image.Image) -> Tensor:
         """uint8 (3, size, size)."""

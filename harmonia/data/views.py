@@ -107,7 +107,7 @@ class ViewedImages:
             data = os.pread(spool.fileno(), end - start, index * self._offsets[-1] + start)
             return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(3, *[self.views[which].size] * 2), False
         try:
-            image = open_rgb(self.records[index].path, self.records[index].digest)
+            image = open_rgb(self.records[index].path, self.records[index].digest, self.views)
         except UnreadableImage as error:
             if self._fatal:
                 raise

@@ -24,6 +24,7 @@ from harmonia.errors import InputError
 
 log = logging.getLogger(__name__)
 
+_FRACTIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # 8 and 4 bits need scales beside them
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
@@ -152,9 +153,10 @@ def load_strictly(network: torch.nn.Module, state: dict[str, Tensor], name: str,
         given = state[key]
         # torch would take bytes as they are, and of complex numbers the real part; counts may have been averaged
         fractions = value.is_floating_point() or given.is_complex()
-        kept = given.is_floating_point() if fractions else torch.equal(given, given.to(value.dtype).to(given.dtype))
-        if not kept:
-            kinds = f"{given.dtype} for {value.dtype}".replace("torch.", "")
-            rule, remedy = "must have numbers of the architecture's kind", "give weights that are not quantised"
+        kept = given.dtype in _FRACTIONS or not (fractions or given.is_floating_point())
+        kept = kept and (fractions or torch.equal(given, given.to(value.dtype).to(given.dtype)))
+        if not kept or not given.to(value.dtype).isfinite().all():
+            kinds = "NaN or inf" if kept else f"{given.dtype} for {value.dtype}".replace("torch.", "")
+            rule, remedy = "must have finite numbers of the architecture's kind", "give weights that are not quantised"
             raise InputError(f"{name}: {path} {rule}, {key} is {kinds}; {remedy}")
     network.load_state_dict(state)

@@ -20,7 +20,7 @@ from harmonia.store import claims
 from harmonia.store.files import disk_errors
 from harmonia.store.manifest import FILE, SCHEMA_VERSION, Manifest, sealed
 from harmonia.store.mark import OWNER, SET_FOLDER, SIGNATURE, TAG, is_marked
-from harmonia.store.sets import INDEX, ShardSet, default_cache
+from harmonia.store.sets import INDEX, ShardSet, default_cache, is_index
 from harmonia.store.shards import SHARD, CorruptShard, is_shard
 
 _TEMPORARY = re.compile(r"\.(manifest\.json|index\.parquet|shard-\d{5,}\.safetensors)\.\d+-[0-9a-f]{8}\.tmp")
@@ -46,7 +46,7 @@ def list_sets(options: argparse.Namespace) -> int:
     table = [["kind", "name", "key", "items", "shards", "size", "created", "source", "method"]]
     for folder in _set_folders(options.cache):
         size = decimal(sum(stat.st_size for _, stat in _files(folder)))
-        stored, damage = _stored(folder)
+        stored, damage, _ = _stored(folder)
         if stored is None:
             table.append([folder.parent.name, folder.name[:-17], folder.name[-16:], "?", "?", size, damage, "", ""])
             continue
@@ -66,10 +66,10 @@ def verify(options: argparse.Namespace) -> int:
     """One line for each bad file; the exit code is 1 if there is any."""
     bad = sound = 0
     for folder in _set_folders(options.cache):
-        stored, damage = _stored(folder)
+        stored, damage, earlier = _stored(folder)
         if stored is None:
             say(f"{folder}: {damage}")
-            bad += not _of_another_version(folder)
+            bad += not earlier
             continue
         for shard in _shards_on_disk(stored):
             try:
@@ -126,8 +126,8 @@ def _prune_set(folder: Path, options: argparse.Namespace) -> None:
             with disk_errors(part):
                 (part.rmdir if part.is_dir() else part.unlink)()
 
-    stored, damage = _stored(folder)
-    if stored is None and not _of_another_version(folder):
+    stored, damage, earlier = _stored(folder)
+    if stored is None and not earlier:
         say(f"kept {folder}: {damage}")
         return
     own, foreign = _contents(folder)
@@ -161,8 +161,8 @@ def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
         if path == folder / "locks" and path.is_dir():
             continue
         known = (_LOCK if path.parent != folder else _FILE).fullmatch(path.name) and path.is_file()
-        ours = known and not path.is_symlink() and (not SHARD.fullmatch(path.name) or is_shard(path))
-        (own if ours else foreign).append(path)
+        inside = is_index if path.name == INDEX else is_shard if SHARD.fullmatch(path.name) else Path.exists
+        (own if known and not path.is_symlink() and inside(path) else foreign).append(path)
     return sorted(own, key=lambda path: path.name == FILE), foreign
 
 
@@ -185,8 +185,8 @@ def _idle_s(folder: Path) -> float:
 def _set_folders(cache: Path) -> Iterator[Path]:
     with disk_errors(cache):
         for folder in sorted(cache.glob("*/*")):
-            ours = (folder / FILE).exists() or any(folder.glob("shard-*.safetensors"))
-            if SET_FOLDER.fullmatch(folder.name) and ours:
+            ours = os.path.lexists(folder / FILE) or any(folder.glob("shard-*.safetensors"))
+            if SET_FOLDER.fullmatch(folder.name) and (ours or (folder.is_dir() and not os.access(folder, os.R_OK))):
                 yield folder
 
 
@@ -210,28 +210,21 @@ def _names(folder: Path) -> tuple[str, str]:
     return folder.name, folder.name[:-17]
 
 
-def _stored(folder: Path) -> tuple[ShardSet | None, str]:
-    """The set, or why there is none."""
+def _stored(folder: Path) -> tuple[ShardSet | None, str, bool]:
+    """The set, or why there is none; whether its own undamaged manifest is of another version, which prune removes."""
     try:
-        manifest = Manifest.read(folder)
+        with disk_errors(folder):
+            os.listdir(folder)
+        manifest, content = Manifest.read(folder), sealed(folder) or {}
     except InputError as error:
-        return None, str(error).removeprefix(f"{folder}/")
-    if manifest and _schema(folder):
-        return ShardSet(folder, manifest), ""
-    if _of_another_version(folder):
-        return None, f"schema {_schema(folder)}, this version reads {SCHEMA_VERSION}; prune removes it"
-    return None, f"{FILE} is missing, damaged or another set's; rerun to write it again"
-
-
-def _of_another_version(folder: Path) -> bool:
-    return _schema(folder) not in (None, SCHEMA_VERSION)
-
-
-def _schema(folder: Path) -> int | None:
-    """Of the folder's own undamaged manifest, whatever its version."""
-    content = sealed(folder) or {}
-    own = (content.get("kind"), str(content.get("key"))[:16]) == (folder.parent.name, folder.name[-16:])
-    return content.get("schema") if own else None
+        return None, str(error).removeprefix(f"{folder}/"), False
+    kind, key, schema = map(content.get, ("kind", "key", "schema"))
+    if kind == folder.parent.name and isinstance(key, str) and key[:16] == folder.name[-16:]:
+        if manifest:
+            return ShardSet(folder, manifest), "", False
+        if type(schema) is int and schema != SCHEMA_VERSION:
+            return None, f"schema {schema}, this version reads {SCHEMA_VERSION}; prune removes it", True
+    return None, f"{FILE} is missing, damaged or another set's; rerun to write it again", False
 
 
 def _label(part: object) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -61,9 +62,11 @@ class Manifest:
             return None
         try:
             manifest = cls(**content)
+        except TypeError as error:  # of __dataclass_self__, which the call has itself
+            name, rule = "a key", str(error)
         except ValidationError as error:
             first = error.errors()[0]
-            name, rule = ".".join(map(str, first["loc"])), f"{first['msg']}, got {first['input']!r}"
+            name, rule = ".".join(map(str, first["loc"]))[:80], f"{first['msg']}, got {first['input']!r:.80}"
         else:
             if manifest.key == set_key(manifest.identity):
                 return manifest
@@ -104,10 +107,8 @@ def _surviving_shard_size(folder: Path, key: str) -> int | None:
     """The shard_size of shards whose manifest was lost, so that they need not be computed again."""
     for path in sorted(folder.iterdir()):
         if match := SHARD.fullmatch(path.name):
-            try:
+            with suppress(CorruptShard):
                 return read_shard(path, key=key, shard=int(match[1])).shard_size
-            except CorruptShard:
-                continue
     return None
 
 

@@ -13,6 +13,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -236,14 +237,19 @@ class ShardSet:
 
 
 def _holds(path: Path, table: pa.Table) -> bool:
-    try:
-        with reading(path) as file:
-            stored = file.read()
-            # as text NaN is NaN
-            same = str(stored.to_pydict()) == str(table.to_pydict())
-            return same and stored.schema.equals(table.schema, check_metadata=True)
-    except InputError:
-        return False
+    with suppress(InputError), reading(path) as file:
+        stored = file.read()
+        # as text NaN is NaN
+        same = str(stored.to_pydict()) == str(table.to_pydict())
+        return same and stored.schema.equals(table.schema, check_metadata=True)
+    return False
+
+
+def is_index(path: Path) -> bool:
+    """Whether a file is one that finish makes."""
+    with suppress(InputError), reading(path) as file:
+        return b"harmonia.seal" in (file.schema_arrow.metadata or {})
+    return False
 
 
 def _stamp(path: Path) -> tuple[int, int]:

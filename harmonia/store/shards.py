@@ -7,6 +7,7 @@ neither a flipped bit nor a file copied from another set passes for a result.
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from safetensors.numpy import load, save
 
 from harmonia.errors import InputError
 from harmonia.store.files import disk_errors
+from harmonia.store.guarded import MOST_ARRAYS
 
 SHARD = re.compile(r"shard-(\d{5,})\.safetensors")
 _BEGINNING = re.compile(rb'.{8}\{"__metadata__":\{"(facts":"\[|digest":"[0-9a-f]|shard_size":"\d)', re.DOTALL)
@@ -70,12 +72,15 @@ def encode(
 def read_shard(path: Path, *, key: str, shard: int, n: int | None = None) -> Shard:
     """The shard in a file, verified; with n also that it holds n items."""
     with disk_errors(path):
-        if path.exists() and not path.is_file():
-            raise CorruptShard(path, "this is no file")
         try:
+            seen = path.stat()
+            if not stat.S_ISREG(seen.st_mode) or seen.st_size > MOST_ARRAYS:
+                raise CorruptShard(path, f"this is no file of at most {MOST_ARRAYS:,} bytes")
             content = path.read_bytes()  # once: a file replaced meanwhile must not mix with its successor
         except FileNotFoundError:
             raise InputError(f"{path}: a shard must be there to be read, got no file; rerun to compute it") from None
+        except MemoryError:  # it may be sound: nothing removes it
+            raise InputError(f"{path}: a shard must fit in memory, got {seen.st_size:,} bytes; remove it") from None
     try:
         arrays = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])

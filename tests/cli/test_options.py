@@ -3,7 +3,7 @@
 import sys
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional, Protocol
 
@@ -100,7 +100,6 @@ def start(**options):
         ("steps", 3),
         ("rate", 1),
         ("rate", 0.5),
-        ("rate", float("inf")),
         ("objective", "soft"),
         ("fast", True),
         ("limit", None),
@@ -236,6 +235,32 @@ def test_a_function_is_bound_to_its_options_and_to_nothing_else():
 class Disk:
     gigabytes: Annotated[float, Within(0, 9)]
     names: list[str] | None = None
+
+
+SMALL = Annotated[int, "pixels", Within(0, 5)]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "inside", "outside"),
+    [
+        (Annotated[int, "pixels"], 99, 10**30),
+        (SMALL | None, 5, 99),
+        (Annotated[int | None, Within(0, 5)], 5, 99),
+        (Literal["auto"] | SMALL, 5, -1),
+        (tuple[SMALL, ...], [5, 0], [5, 99]),
+        (tuple[SMALL, float] | None, [5, 99], [99, 5]),
+        (list[list[SMALL]], [[5]], [[5, 99]]),
+        (float, 1e18, 1e308),
+        (float | None, -1e18, float("inf")),
+        (list[float], [1.5], [1.5, float("-inf")]),
+        (Any, 3, 10**30),
+    ],
+)
+def test_a_range_holds_wherever_the_number_stands_in_the_annotation(annotation, inside, outside):
+    settings = make_dataclass("Settings", [("value", annotation)])
+    read_settings(settings, {"value": inside})
+    with pytest.raises(InputError, match=r"value must be at (most|least) .*; write value="):
+        read_settings(settings, {"value": outside})
 
 
 @dataclass(frozen=True)

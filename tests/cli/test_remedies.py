@@ -77,13 +77,13 @@ def test_the_law_sees_a_message_without_a_remedy(code, lacks):
         (0, None, "method.steps must be at least 1, got 0; write method.steps=1"),
         (0, 20, "method.steps must be at least 1, got 0; write method.steps=20"),
         (-1, 70, "method.steps must be at least 1, got -1; write method.steps=1"),
-        ([2, 10**30], None, f"method.steps must be at most 60, got {10**30}; write method.steps=60"),
+        (10**30, None, f"method.steps must be at most 60, got {10**30}; write method.steps=60"),
         (float("inf"), None, "method.steps must be at most 60, got inf; write method.steps=60"),
         (float("nan"), None, "method.steps must be at least 1, got nan; write method.steps=1"),
     ],
 )
 def test_a_number_outside_its_range_names_one_that_fits(value, usual, message):
-    for inside in (1, 60, [1, 2.5], None, "auto"):
+    for inside in (1, 60, 2.5, None, "auto"):
         Within(1, 60).check("method.steps", inside)
     with pytest.raises(InputError) as refused:
         Within(1, 60).check("method.steps", value, usual)

@@ -1,3 +1,4 @@
+import io
 import os
 import subprocess
 import sys
@@ -172,6 +173,26 @@ def strip(path: Path) -> None:
 def sparse(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(10 * 2**30)
+
+
+def scans(number: int) -> bytes:
+    """A progressive JPEG whose last scan stands there again and again."""
+    buffer = io.BytesIO()
+    noise("L").save(buffer, "JPEG", progressive=True)
+    content = buffer.getvalue()
+    begin, last = content[: content.rindex(b"\xff\xda")], content[content.rindex(b"\xff\xda") : -2]
+    return begin + last * (number - begin.count(b"\xff\xda")) + b"\xff\xd9"
+
+
+def test_a_jpeg_of_many_scans_is_not_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "x.jpg"
+    comment, after = b"\xff\xfe\x02\x02" + b"\xff\xda" * 256, b"\xff\xda" * 200
+    path.write_bytes(scans(100)[:2] + comment + scans(100)[2:] + after)  # other bytes look alike
+    assert open_rgb(path).size == (40, 30)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    path.write_bytes(scans(101))
+    with pytest.raises(UnreadableImage, match="it has 101 scans, more than 100; replace"):
+        open_rgb(path)
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,18 @@ def test_a_view_before_which_images_would_grow_too_large_is_refused():
         view_of(2048, 0.4, "center")
 
 
+@pytest.mark.parametrize(("width", "height"), [(10_000, 100), (100, 10_000), (16_385, 4096), (1340, 130_000)])
+@pytest.mark.parametrize("mode", MODES)
+def test_no_image_takes_a_gigabyte_to_be_resized(mode, width, height):
+    largest, usual = view_of(2048, 0.5, mode), view_of(224, 0.875, mode)
+    usual.check_size(width, height)
+    if largest._resized(width, height)[0] * max(largest._resized(width, height)[1], height) > 2**26:
+        with pytest.raises(ValueError, match=f"it is {width} x {height}, and to resize it takes more than 67,108,864"):
+            largest.check_size(width, height)
+    else:
+        largest.check_size(width, height)
+
+
 # --- maps from view to view ---------------------------------------------------------------------
 
 

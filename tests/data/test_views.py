@@ -45,9 +45,9 @@ def opened(monkeypatch) -> list[str]:
     """The names of the files that were decoded."""
     names: list[str] = []
 
-    def counting(path, digest):
+    def counting(path, *rest):
         names.append(Path(path).name)
-        return open_rgb(path, digest)
+        return open_rgb(path, *rest)
 
     monkeypatch.setattr(views, "open_rgb", counting)
     return names
@@ -134,6 +134,14 @@ def test_an_unreadable_image_is_black_and_marked_and_shifts_no_other(records, tm
     assert [record.getMessage().count("2.png") for record in caplog.records] == [1]  # said once
 
 
+@pytest.mark.parametrize("limit", [0, 2**20])
+def test_an_image_that_a_view_would_make_too_large_is_unreadable_by_name(records, tmp_path, limit, caplog):
+    Image.new("L", (4000, 40)).save(records[0].path)
+    viewed = viewed_by(records, SMALL, view_of(2048, 0.5), tmp_path=tmp_path, limit=limit)
+    assert viewed.batch([0, 1], SMALL).readable.tolist() == [False, True]
+    assert f"image {records[0].path} cannot be read: it is 4000 x 40, and to resize it takes" in caplog.text
+
+
 def test_where_unreadable_images_are_fatal_the_error_names_the_file(records, tmp_path):
     records[2].path.write_bytes(b"no image")
     viewed = viewed_by(records, SMALL, tmp_path=tmp_path, unreadable="fail")
@@ -188,8 +196,8 @@ def test_a_disk_that_fills_while_several_threads_decode_stops_none(records, tmp_
     viewed = viewed_by(records, SMALL, tmp_path=tmp_path)
     together = threading.Barrier(2)
 
-    def late(path, digest):
-        image = open_rgb(path, digest)
+    def late(*given):
+        image = open_rgb(*given)
         together.wait(timeout=10)  # both are past the question whether there is a spool
         return image
 

@@ -1,13 +1,16 @@
 """Laws of python -m harmonia.store."""
 
+import errno
+import json
 import os
 import subprocess
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from paths import REPOSITORY
-from planted_sets import IDENTITY, child, fill, finish, items_of, leftovers, one_line, open_set, reseal
+from planted_sets import IDENTITY, NUM_SHARDS, child, fill, finish, items_of, leftovers, one_line, open_set, reseal
 
 from harmonia.errors import InputError
 from harmonia.store.__main__ import main
@@ -230,6 +233,37 @@ def test_a_sealed_manifest_that_is_none_is_named_and_its_set_kept(tmp_path, stor
     assert verified.returncode == 1
     assert pruned.stdout.startswith(f"kept {folder}: manifest.json: {name} is no")
     assert folder.exists()
+
+
+@pytest.mark.parametrize("damage", ["__dataclass_self__", "schema", "deep", "link", "denied"])
+def test_a_manifest_of_any_content_or_none_costs_no_other_set(tmp_path, store, monkeypatch, damage):
+    folder, other = open_set(tmp_path).folder, open_set(tmp_path, name="z")
+    fill(other)
+    path = folder / "manifest.json"
+    if damage == "link":
+        path.unlink()
+        path.symlink_to(path)
+    elif damage == "denied":
+        opened = Path.read_bytes
+
+        def refusing(given):
+            if given == path:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(given))
+            return opened(given)
+
+        monkeypatch.setattr(Path, "read_bytes", refusing)
+    else:
+        deep = json.loads("[" * 300 + "]" * 300)
+        reseal(folder, **{"deep": {"name": deep, "key": deep}, "schema": {"schema": [3]}}.get(damage, {damage: 1}))
+    before = sorted(folder.iterdir())
+    for command in ("list", "verify", "prune"):
+        printed = store(command, "--cache", tmp_path)
+        assert "manifest.json" in printed.stdout
+        assert printed.stderr == ""
+        assert max(map(len, printed.stdout.splitlines())) < 1000
+        assert command != "list" or f"{NUM_SHARDS}/{NUM_SHARDS}" in printed.stdout
+        assert printed.returncode == (command == "verify")
+    assert sorted(folder.iterdir()) == before
 
 
 def test_list_looks_at_the_shards_there_are_and_follows_no_link(tmp_path, store):

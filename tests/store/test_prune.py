@@ -3,6 +3,8 @@
 import os
 import shutil
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from planted_sets import fill, items_of, open_set, reseal
 
@@ -116,6 +118,19 @@ def test_foreign_files_in_a_set_stay_with_their_folder_and_are_named(stored, sto
         assert stored.shard_path(0).exists() is bool(dry)
     assert sorted(stored.folder.iterdir()) == sorted([*foreign, stored.folder / "locks"])
     assert [path.read_text() for path in foreign[:3]] == ["mine"] * 3
+
+
+def test_an_index_that_has_not_our_seal_is_not_ours(stored, store, capsys):
+    foreign = stored.folder / "index.parquet"
+    pq.write_table(pa.table({"mine": [1]}), foreign)
+    assert prune(store, "--older-than", "0") == 0
+    assert f"left alone {foreign}: " in capsys.readouterr().out
+    assert pq.read_table(foreign).to_pydict() == {"mine": [1]}
+    stored = open_set(store, name="b")
+    fill(stored)
+    stored.finish()
+    assert prune(store, "--older-than", "0") == 0
+    assert not stored.folder.exists()
 
 
 @pytest.mark.parametrize("what", ["set", "kind", "locks", "lock", "shard"])

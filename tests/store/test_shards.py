@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as npst
 from planted_sets import fill, items_of, leftovers, open_set
 
 from harmonia.errors import InputError
-from harmonia.store.shards import CorruptShard
+from harmonia.store.shards import CorruptShard, read_shard
 
 
 def test_a_shard_comes_back_bit_equal(tmp_path):
@@ -109,6 +109,27 @@ def test_a_pickle_is_refused_without_running_it(tmp_path):
 def test_a_corrupt_shard_error_survives_the_way_between_processes():
     error = CorruptShard(Path("a/b"), "reason")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_a_shard_larger_than_any_is_corrupt_before_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "shard-00000.safetensors"
+    with path.open("wb") as file:
+        file.truncate(2**34 + 1)
+    monkeypatch.setattr(Path, "read_bytes", None)
+    with pytest.raises(CorruptShard, match="this is no file of at most 17,179,869,184 bytes"):
+        read_shard(path, key="k", shard=0)
+
+
+def test_a_shard_for_which_memory_lacks_is_one_line_and_may_be_sound(tmp_path, monkeypatch):
+    def full(path):
+        raise MemoryError
+
+    path = tmp_path / "shard-00000.safetensors"
+    path.touch()
+    monkeypatch.setattr(Path, "read_bytes", full)
+    with pytest.raises(InputError, match="a shard must fit in memory, got 0 bytes; remove it") as refused:
+        read_shard(path, key="k", shard=0)
+    assert not isinstance(refused.value, CorruptShard)
 
 
 def test_reading_a_missing_shard_says_to_compute_it(tmp_path):
