@@ -32,15 +32,9 @@ MOST_RATIO = 100
 _MOST_SCANS = 100  # a progressive file has about ten; of a JPEG in a TIFF libtiff takes as many
 _MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")  # others stand within a scan and have no length
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+# by EXIF orientation, from 2
+_TURNS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
+_UPRIGHT = {number: Image.Transpose[turn] for number, turn in enumerate(_TURNS, 2)}
 
 # Corrupt EXIF and palette transparency change no pixel here, and ImageNet has hundreds of such files. For the whole
 # process: catch_warnings is not thread-safe and makes every other warning repeat.
