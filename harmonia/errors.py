@@ -1,8 +1,10 @@
 """The one exception for what a user can mend, ranges of numbers, and words for both."""
 
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 
@@ -36,6 +38,13 @@ class Within:
 
 
 Seed = Annotated[int, Within(0, 2**64 - 1)]
+
+
+def home(path: str | Path) -> Path:
+    """With the home folder in place of a first ~ or ~NAME."""
+    if str(found := Path(os.path.expanduser(path))).startswith("~"):
+        raise InputError(f"{path}: ~ must be a user's home folder, got none of that name; write the whole path")
+    return found
 
 
 def one_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import hydra
 from omegaconf import DictConfig
 
 from harmonia.cli.entry import Refused, at_home, conf_folder, exit_code, quote_true, sweep_first
-from harmonia.cli.refusal import refusal
+from harmonia.cli.refusal import checked_hydra, refusal
 from harmonia.errors import InputError
 from harmonia.media import terminal
 
@@ -56,7 +56,8 @@ def _plan(argv: Sequence[str]) -> int:
         quiet = [f"hydra/{kind}_logging=none" for kind in ("job", "hydra")]
         sys.argv = ["harmonia.plan", *own, *quiet, f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
         try:
-            look()
+            with checked_hydra():
+                look()
         finally:
             sys.argv = before
     console = terminal(160)

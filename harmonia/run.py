@@ -2,15 +2,18 @@
 
 import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from harmonia.cli.entry import Refused, at_home, conf_folder, exit_code, quote_true, sweep_first
-from harmonia.cli.refusal import refusal
+from harmonia.cli.refusal import checked_hydra, refusal
 from harmonia.job.ray_launcher import RayLauncher
 from harmonia.report.after_sweep import report_sweep
 
@@ -44,9 +47,19 @@ def main() -> int:
     )
 
 
+def _refuse_foreign_folder(config: DictConfig) -> None:
+    """Of a single run; Hydra would write there first. A sweep's jobs look at theirs when they begin."""
+    with suppress(OmegaConfBaseException):  # a path that is known only in the job
+        if (folder := Path(OmegaConf.select(config, "hydra.run.dir"))).is_dir():
+            from harmonia.job.folder import refuse_foreign
+
+            refuse_foreign(folder)
+
+
 def _jobs_and_report() -> int:
     try:
-        job()
+        with checked_hydra(_refuse_foreign_folder):
+            job()
     except (Exception, Refused):
         report_sweep()  # of the jobs that did not fail; one that is interrupted waits for no report
         raise

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from harmonia.errors import InputError, did_you_mean, one_line
+from harmonia.errors import InputError, did_you_mean, home, one_line
 from harmonia.media import LogLine, visible
 
 
@@ -31,16 +31,14 @@ class Interrupted(BaseException):
 
 
 def exit_code(
-    work: Callable[[], int],
-    refusal: Callable[[BaseException], str | None],
-    interrupted: str = "interrupted",
+    work: Callable[[], int], refusal: Callable[[BaseException], str | None], interrupted: str = "interrupted"
 ) -> int:
     """What a command line ends with: the work's own code, 2: refused in one line, 130: interrupted.
 
     141: nobody reads the output any more, as after `| head`. refusal: the line for what the user can mend, None for
     anything else, which is raised.
     """
-    if logging.lastResort is not None:  # where nobody has configured logging, warnings go through it
+    if logging.lastResort is not None:  # where nobody has configured logging, harmonia's lines go through it
         logging.lastResort.setFormatter(LogLine())
     try:
         with interruptible():
@@ -96,7 +94,7 @@ def keyword_arguments(words: Sequence[str], keys: Sequence[str], module: str) ->
             raise InputError(f"argument {key} must have a value, got {word!r}; write {key}=VALUE")
         if key in arguments:
             raise InputError(f"argument {key} must be given once, got {word!r} too; leave one out")
-        arguments[key] = os.path.expanduser(value)
+        arguments[key] = str(home(value)) if value.startswith("~") else value
     if "run" not in arguments:
         raise InputError("argument run must be given, got none; write run=multirun_outputs/<...>")
     return arguments

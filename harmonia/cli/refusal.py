@@ -4,11 +4,14 @@ import difflib
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harmonia.errors import InputError, one_line
@@ -46,6 +49,48 @@ _READINGS = (
         "{1} refers to {0}, which the configuration lacks; --cfg job prints every key",
     ),
 )
+
+
+# keys of Hydra's own node that import -> what they may name
+_IMPORTED = (
+    (
+        r".*\._target_",
+        r"harmonia\.report\.after_sweep\.ReportAfterSweep|hydra_plugins\.(harmonia|hydra_\w+_launcher\.\w+)\.\w+Launcher|"
+        r"hydra\._internal\.core_plugins\.basic_\w+\.Basic(Launcher|Sweeper)|hydra\.experimental\.callbacks\.\w+Callback",
+    ),
+    (
+        r"hydra\.\w+_logging\..*\.(class|\(\)|factory)",
+        r"logging\.(handlers\.)?(\w+FileHandler|\w+mHandler|NullHandler|FileHandler|Formatter)|harmonia\.media\.LogLine",
+    ),
+    (r"hydra\.\w+_logging\..*", r"(?!ext:)(?s:.*)|ext://sys\.std(out|err)"),
+)
+
+
+@contextmanager
+def checked_hydra(check: Callable[[DictConfig], None] = lambda config: None) -> Iterator[None]:
+    """In the block, Hydra acts on no configuration of which its own node names foreign code, or check refuses one."""
+    compose = ConfigLoaderImpl.load_configuration
+
+    def composed(*given: Any, **options: Any) -> DictConfig:
+        config = compose(*given, **options)
+        refuse_foreign_code(OmegaConf.to_container(config.hydra))
+        check(config)
+        return config
+
+    ConfigLoaderImpl.load_configuration = composed
+    try:
+        yield
+    finally:
+        ConfigLoaderImpl.load_configuration = compose
+
+
+def refuse_foreign_code(node: Any, key: str = "hydra") -> None:
+    """Whatever a `_target_` or a class of logging names would be imported and called, pandas.read_pickle too."""
+    if isinstance(node, dict | list):
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            refuse_foreign_code(value, f"{key}.{name}")
+    elif not re.fullmatch(next((own for at, own in _IMPORTED if re.fullmatch(at, key)), "(?s:.*)"), str(node)):
+        raise InputError(f"{key} must be harmonia's or Hydra's own, got {node!r}; leave it out")
 
 
 def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str | None:

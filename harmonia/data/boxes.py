@@ -17,7 +17,7 @@ from torch import Tensor
 
 from harmonia.data import imagenet
 from harmonia.data.view import View
-from harmonia.errors import InputError
+from harmonia.errors import InputError, home
 
 COLUMNS = ("path", "class_index", "x0", "y0", "x1", "y1")
 BEYOND_PX = 1.0  # annotations that count pixels from 1, both ends included, leave the image by so much
@@ -79,7 +79,7 @@ def read_boxes(path: str | Path, images: Mapping[str, Path]) -> Boxes:
     path names an image by its image_id or by its place as seen from the CSV file's folder; class_index is an ImageNet
     index, a WordNet id or a class name of the user's own; x0 < x1 and y0 < y1 are pixels. Other images' are counted.
     """
-    path = Path(os.path.abspath(os.path.expanduser(path)))
+    path = Path(os.path.abspath(home(path)))
     by_place = {os.path.abspath(place): image_id for image_id, place in images.items()}
     by_image: dict[str, list[LabelledBox]] = {}
     unlisted: dict[str, None] = {}

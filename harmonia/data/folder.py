@@ -6,21 +6,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from harmonia.data import imagenet
-from harmonia.data.manifest import (
-    ImageRecord,
-    ImageSet,
-    Limit,
-    Place,
-    PoolSize,
-    entries,
-    find_flat_images,
-    find_images,
-    image_set,
-    is_image_file,
-    subfolders,
-)
-from harmonia.errors import InputError, Seed
+from harmonia.data import imagenet, manifest
+from harmonia.data.manifest import ImageRecord, ImageSet, Limit, Place, PoolSize
+from harmonia.errors import InputError, Seed, home
 
 _SPLITS = ("train", "val", "test")
 
@@ -51,11 +39,11 @@ def folder(
     mapping = {} if class_map is None else read_class_map(absolute(class_map))
     images = _split_folder(root, split)
     class_names = own_class_name if class_map is None else _strict(mapping, class_map)
-    listed = find_images(images, class_names, _prefix(images, root))
-    if pool is None and images.parent == root and images.name != "train" and subfolders(root / "train"):
+    listed = manifest.find_images(images, class_names, _prefix(images, root))
+    if pool is None and images.parent == root and images.name != "train" and manifest.subfolders(root / "train"):
         pool = root / "train"
     candidates = listed if pool is None else find_pool(absolute(pool), root, mapping)
-    chosen = image_set(name, listed, candidates, per_class, limit, pool_size, seed, boxes)
+    chosen = manifest.image_set(name, listed, candidates, per_class, limit, pool_size, seed, boxes)
     logger.info("%s: %d of %d images in %s", name, len(chosen.records), len(listed), images)
     return chosen
 
@@ -64,12 +52,12 @@ def find_pool(pool: Path, root: Path, mapping: dict[str, str] | None = None) -> 
     """The replacement images in a folder; those inside root keep the ids they have there, and mapping may lack some."""
     if not os.path.isdir(pool):
         raise InputError(f"pool folder {pool} does not exist; set data.pool=PATH to a folder of images")
-    if not _own_class_folders(pool) and subfolders(pool / "train"):
+    if not _own_class_folders(pool) and manifest.subfolders(pool / "train"):
         pool = pool / "train"
-    if subfolders(pool):
+    if manifest.subfolders(pool):
         known = mapping or {}
-        return find_images(pool, lambda name: known.get(name, own_class_name(name)), _prefix(pool, root))
-    flat = find_flat_images(pool, _prefix(pool, root))
+        return manifest.find_images(pool, lambda name: known.get(name, own_class_name(name)), _prefix(pool, root))
+    flat = manifest.find_flat_images(pool, _prefix(pool, root))
     if not flat:
         raise InputError(f"pool folder {pool} holds no image; set data.pool=PATH to a folder of images")
     return flat
@@ -107,7 +95,7 @@ def own_class_name(name: str) -> str:
 
 def absolute(path: str | Path) -> Path:
     """Without `~` and `..`; links are kept, ids follow the names the user sees."""
-    return Path(os.path.abspath(os.path.expanduser(path)))
+    return Path(os.path.abspath(home(path)))
 
 
 def _strict(mapping: dict[str, str], class_map: str | Path) -> Callable[[str], str]:
@@ -125,14 +113,14 @@ def _strict(mapping: dict[str, str], class_map: str | Path) -> Callable[[str], s
 def _split_folder(root: Path, split: str | None) -> Path:
     """The folder that holds the class folders."""
     if split is not None:
-        if not subfolders(images := root / split):
+        if not manifest.subfolders(images := root / split):
             raise InputError(f"split folder {images} must hold class folders, got none; set data.split or data.root")
         return images
     if _own_class_folders(root):
         return root
-    if subfolders(root / "val"):
+    if manifest.subfolders(root / "val"):
         return root / "val"
-    if subfolders(root / "train"):
+    if manifest.subfolders(root / "train"):
         raise InputError(
             f"image folder {root} has a train split and no val split with class folders; "
             "set data.split=train or sort the val images into class folders"
@@ -142,8 +130,8 @@ def _split_folder(root: Path, split: str | None) -> Path:
 
 def _own_class_folders(root: Path) -> bool:
     """Whether root holds class folders beside its splits: folders with images directly in them."""
-    candidates = [child for child in subfolders(root) if child.name not in _SPLITS]
-    return any(is_image_file(path) for child in candidates for path in entries(child))
+    candidates = [child for child in manifest.subfolders(root) if child.name not in _SPLITS]
+    return any(manifest.is_image_file(path) for child in candidates for path in manifest.entries(child))
 
 
 def _prefix(images: Path, root: Path) -> str:

@@ -10,11 +10,7 @@ from harmonia.errors import InputError, Seed
 
 
 def samples(
-    limit: Limit = None,
-    pool_size: PoolSize = 20,
-    seed: Seed = 0,
-    pool: Place = None,
-    boxes: Place = None,
+    limit: Limit = None, pool_size: PoolSize = 20, seed: Seed = 0, pool: Place = None, boxes: Place = None
 ) -> ImageSet:
     """The sample images; replacement images come from them too unless pool names a folder."""
     # found, not imported: foolbox drags in frameworks of its own

@@ -4,13 +4,14 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import secrets
 import shutil
 import subprocess
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,29 @@ import yaml
 
 from harmonia.errors import InputError
 from harmonia.media import visible
-from harmonia.results.jobs import EARLY_FILES, flat_options, read_environment
+from harmonia.results.jobs import EARLY_FILES, flat_options
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, SUMMARY
-from harmonia.store.files import JOBS, TEMPORARY, locked, write_text
+from harmonia.store.files import JOBS, TEMPORARY, locked, signature, write_text
 from harmonia.store.guarded import read_yaml
 
 LOCK = ".lock"
 HELPER = ".helper-"
+_BEFORE = {".hydra", "run.log", LOCK}  # what is there before a job leaves its first file
+_HELPERS_LOCK = re.compile(r"\.helper-[0-9a-f]{16}\.lock")
 PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Refuses a folder in which is something and no job: a job would replace files there."""
+    names = set(os.listdir(folder)) if folder.is_dir() else set()
+    if foreign := sorted(names - _BEFORE) or (LOCK in names and (folder / LOCK).stat().st_size and [LOCK]):
+        with suppress(InputError):
+            if signature(folder / LOCK) or {"source", "method", "data"} <= set(read_yaml(folder, CONFIG)):
+                return
+        raise InputError(
+            f"{folder} must be a new folder, an empty one or a job's, got {foreign[0]!r} in it; name another with "
+            "hydra.run.dir= or hydra.sweep.dir="
+        )
 
 
 def sole_writer(folder: Path, wait: bool = False) -> AbstractContextManager[bool]:
@@ -71,28 +87,20 @@ def begin(folder: Path, settings: Mapping[str, Any], files: Sequence[str]) -> No
     A finished job's stays until the new one takes its place: a sweep that is repeated and stopped again loses none.
     What killed processes left half-written goes. The caller is its sole_writer. files: those that the job will leave.
     """
-    _remove_leftovers(folder)
+    own = (ERROR, SUMMARY, *files, *EARLY_FILES)
+    _remove_leftovers(folder, (*own, CONFIG, ENVIRONMENT))
     if not holds_finished_job(folder, settings):
-        for stale in (ERROR, SUMMARY, *files, *_files_of_earlier(folder)):
+        for stale in own:
             (folder / stale).unlink(missing_ok=True)
     write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
 
 
-def _files_of_earlier(folder: Path) -> list[str]:
-    """The files that an earlier job in this folder has left, by its own record; of an early version, which kept none,
-    all that its jobs could leave.
-    """
-    names = read_environment(folder).get("files")
-    if not isinstance(names, list):
-        return list(EARLY_FILES)
-    return [name for name in names if isinstance(name, str) and Path(name).name == name]
-
-
-def _remove_leftovers(folder: Path) -> None:
-    for temporary in folder.glob(TEMPORARY):
-        temporary.unlink(missing_ok=True)
-    for lock in folder.glob(f"{HELPER}*.lock"):
-        with locked(lock, JOBS) as dead:
+def _remove_leftovers(folder: Path, own: Sequence[str]) -> None:
+    temporary = re.compile(TEMPORARY.format("|".join(map(re.escape, own))))
+    for name in filter(temporary.fullmatch, os.listdir(folder)):
+        (folder / name).unlink(missing_ok=True)
+    for name in filter(_HELPERS_LOCK.fullmatch, os.listdir(folder)):
+        with locked(lock := folder / name, JOBS) as dead:
             if dead:
                 shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                 lock.unlink(missing_ok=True)

@@ -30,6 +30,7 @@ def run(settings: Settings) -> Summary:
     """The whole job; returns its summary, which is also on disk."""
     folder = Path(settings.paths.job)
     folder.mkdir(parents=True, exist_ok=True)
+    job_folder.refuse_foreign(folder)
     with job_folder.sole_writer(folder) as alone:
         if alone:
             return _run(settings, folder)

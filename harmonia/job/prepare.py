@@ -19,7 +19,7 @@ from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
 from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
-from harmonia.errors import InputError
+from harmonia.errors import InputError, home
 from harmonia.job.contract import Evaluation, Job
 from harmonia.job.settings import Settings
 from harmonia.models import load
@@ -50,7 +50,7 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
     asked = settings.target if evaluation.uses_targets else {"self": settings.source}
     source, targets = load.load_job(settings.source, asked.values(), settings.seed, settings.precision)
     _check_classes(images, source, targets.values())
-    cache_root = Path(settings.paths.cache).expanduser()
+    cache_root = home(settings.paths.cache)
     viewed = ViewedImages(
         images.records,
         [model.view for model in (source, *targets.values())],

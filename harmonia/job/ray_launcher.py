@@ -108,15 +108,8 @@ def _run(common: dict[str, Any], overrides: list[str], number: int) -> JobReturn
     Singleton.set_state(common["singletons"])
     config = common["context"].config_loader.load_sweep_config(common["config"], overrides)
     with open_dict(config):
-        config.hydra.job.id = number
-        config.hydra.job.num = number
-    return run_job(
-        hydra_context=common["context"],
-        task_function=common["task_function"],
-        config=config,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )
+        config.hydra.job.id = config.hydra.job.num = number
+    return run_job(common["task_function"], config, "hydra.sweep.dir", "hydra.sweep.subdir", common["context"])
 
 
 def _ray() -> Any:

@@ -86,7 +86,8 @@ def settings_of(config: DictConfig) -> Settings:
     values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     groups = ("source", "target", "method", "data", "label", "fill", "evaluation", "trainer")
     packages = values.get("packages")
-    _refuse_foreign_targets(values, ("harmonia", *(packages if isinstance(packages, list) else ())))
+    packages = [name for name in packages if isinstance(name, str)] if isinstance(packages, list) else []
+    _refuse_foreign_targets(values, ("harmonia", *packages))
     return read_settings(Settings, {**dict.fromkeys(groups), **values, "resolved": values})
 
 

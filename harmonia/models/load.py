@@ -13,7 +13,7 @@ from torch import nn
 
 from harmonia.data.imagenet import wnids
 from harmonia.data.view import View
-from harmonia.errors import InputError
+from harmonia.errors import InputError, home
 from harmonia.models import weights as weights_file
 from harmonia.models.classifier import Classifier, ModelSpec
 
@@ -84,7 +84,7 @@ def _classes(spec: ModelSpec, count: int) -> tuple[str, ...]:
 
 
 def _class_file(spec: ModelSpec) -> tuple[str, ...]:
-    path = Path(str(spec.classes)).expanduser()
+    path = home(str(spec.classes))
     if not path.is_file():
         raise InputError(f"{spec.name}: class file {path} does not exist; give a text file with one class name a line")
     names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())

@@ -20,7 +20,7 @@ from timm.models import get_pretrained_cfg
 from timm.models._helpers import clean_state_dict
 from torch import Tensor
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, home
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def find_weights(weights: str, name: str, arch: str, folder: str | Path | None =
         return _file_in(folder, arch) or _hub_file(name, arch)
     if weights.startswith("package:"):
         return _package_file(weights.removeprefix("package:"), name)
-    path = Path(weights).expanduser().absolute()
+    path = home(weights).absolute()
     if not path.is_file():
         raise InputError(
             f"{name}: weights file {path} does not exist; give hub, random, package:NAME or a .safetensors or .pth file"
@@ -47,7 +47,7 @@ def find_weights(weights: str, name: str, arch: str, folder: str | Path | None =
 def _file_in(folder: str | Path | None, arch: str) -> Path | None:
     if folder is None:
         return None
-    root = Path(folder).expanduser()
+    root = home(folder)
     if not root.is_dir():
         raise InputError(f"weights folder {root} does not exist; set paths.weights=FOLDER of <arch>.safetensors files")
     names = [f"{stem}{suffix}" for stem in (arch, arch.split(".")[0]) for suffix in WEIGHTS_SUFFIXES]

@@ -1,5 +1,6 @@
 """The command line: python -m harmonia.report run=FOLDER."""
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -53,8 +54,8 @@ def _report(words: dict[str, str]) -> int:
 
 
 def _count(text: str) -> int | None:
-    if text != "all" and not text.isdecimal():
-        raise InputError(f"thumbnails must be a number of images or all, got {text!r}; 5000 is usual")
+    if text != "all" and not re.fullmatch("[0-9]{1,9}", text):
+        raise InputError(f"thumbnails must be a number of images or all, got {text[:20]!r}; 5000 is usual")
     return None if text == "all" else int(text)
 
 

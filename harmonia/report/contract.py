@@ -105,7 +105,7 @@ def _sections_of(name: str) -> list[type[Section]]:
     see = "see docs/report.md"
     try:
         classes = [value for value in vars(importlib.import_module(name)).values() if isinstance(value, type)]
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, TypeError) as error:
         raise InputError(f"sections: {name!r} must be a module's dotted name, got: {error}; {see}") from error
     own = [value for value in classes if issubclass(value, Section) and value.__module__ == name]
     if not own:

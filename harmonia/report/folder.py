@@ -8,6 +8,7 @@ goes. All this under the lock .NAME.lock, and the next report ends what a killed
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -16,7 +17,7 @@ from itertools import count
 from pathlib import Path
 
 from harmonia.errors import InputError
-from harmonia.store.files import Disk, disk_errors, locked, move_into_place, write_text
+from harmonia.store.files import TEMPORARY, Disk, disk_errors, locked, move_into_place, write_text
 from harmonia.store.guarded import read_json
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ def report_lock(folder: Path) -> AbstractContextManager[bool]:
 def in_place_of(folder: Path) -> Iterator[Path]:
     """A new folder that takes the named one's place when the block has succeeded; that must be empty or a report's."""
     folder = Path(os.path.abspath(folder))
+    if os.path.ismount(folder):  # it cannot be renamed
+        raise InputError(f"out must be no disk's mount point, got {str(folder)!r}; name a folder in it with out=FOLDER")
     new, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
     with disk_errors(folder, _DISK):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -65,14 +68,14 @@ def in_place_of(folder: Path) -> Iterator[Path]:
 
 def _end_what_was_begun(folder: Path, new: Path, old: Path) -> None:
     for left in filter(os.path.lexists, (new, old)):
-        if not _is_folder(left) or (own_names(left) is None and not all(MARK in name for name in os.listdir(left))):
+        if not _is_folder(left) or (own_names(left) is None and not all(map(_is_mark, os.scandir(left)))):
             raise InputError(f"{left} must be what a killed report has left, got something else; move it away")
     if old.exists() and own_names(old) is not None and _is_empty(folder):
         _move(old, folder)
     elif old.exists():
         _carry(old, folder)
     if new.exists():
-        _remove(new)
+        _carry(new, folder) if own_names(new) else _remove(new)  # of a half-written one nobody knows more
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -146,6 +149,11 @@ def _remove(folder: Path) -> None:
 
 def _write_mark(folder: Path, names: list[str]) -> None:
     write_text(folder / MARK, json.dumps({"names": names}, indent=1) + "\n")
+
+
+def _is_mark(entry: os.DirEntry[str]) -> bool:
+    names = rf"{re.escape(MARK)}|{TEMPORARY.format(re.escape(MARK))}"
+    return bool(re.fullmatch(names, entry.name)) and entry.is_file(follow_symlinks=False)
 
 
 def _is_empty(folder: Path) -> bool:

@@ -14,16 +14,16 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from harmonia.cli.entry import exit_code, input_error
-from harmonia.errors import InputError
+from harmonia.errors import InputError, home
 from harmonia.media import say, visible
 from harmonia.store import claims
-from harmonia.store.files import disk_errors
+from harmonia.store.files import TEMPORARY, disk_errors
 from harmonia.store.manifest import FILE, SCHEMA_VERSION, Manifest, sealed
 from harmonia.store.mark import OWNER, SET_FOLDER, SIGNATURE, TAG, is_marked
 from harmonia.store.sets import INDEX, ShardSet, default_cache, is_index
 from harmonia.store.shards import SHARD, CorruptShard, is_shard
 
-_TEMPORARY = re.compile(r"\.(manifest\.json|index\.parquet|shard-\d{5,}\.safetensors)\.\d+-[0-9a-f]{8}\.tmp")
+_TEMPORARY = re.compile(TEMPORARY.format(r"manifest\.json|index\.parquet|shard-\d{5,}\.safetensors"))
 _FILE = re.compile(rf"manifest\.json|index\.parquet|{SHARD.pattern}|{_TEMPORARY.pattern}")
 _LOCK = re.compile(r"(set|shard-\d{5,}|worker-.+)\.lock")
 _EMPTY_S = 3600  # between opening a set and claiming its first shard a job holds no lock on it, for far less than this
@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
+    options.cache = home(options.cache) if options.cache else default_cache()
     if not options.cache.is_dir():
         raise InputError(f"the map store must be a folder, got {options.cache}; name another with --cache PATH")
     return options.run(options)
@@ -237,7 +238,7 @@ def _label(part: object) -> str:
 def _folder(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("must be a folder's path, got none")
-    return Path(text).expanduser()
+    return Path(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -245,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="list|verify|prune")
     for name, run in (("list", list_sets), ("verify", verify), ("prune", prune)):
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
-        command.add_argument("--cache", type=_folder, default=default_cache(), help="default: %(default)s")
+        command.add_argument("--cache", type=_folder, help="default: HARMONIA_CACHE or ~/.cache/harmonia")
         command.set_defaults(run=run)
         if run is prune:
             command.add_argument("--older-than", type=float, metavar="DAYS", help="sets nothing was written to since")

@@ -45,7 +45,7 @@ def claim(locks: Path, missing: Callable[[], list[int]], is_done: Callable[[int]
                 if (now := time.monotonic()) >= say_at:
                     say_at = now + SAY_AGAIN_S
                     who = dict.fromkeys(holder(_lock(locks, shard)) for shard in shards[:_NAMED])
-                    log.info("waiting for %d shards that others compute: %s", len(shards), "; ".join(who))
+                    log.warning("waiting for %d shards that others compute: %s", len(shards), "; ".join(who))
                 time.sleep(POLL_S)
 
 

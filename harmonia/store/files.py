@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from harmonia.errors import InputError
 
-TEMPORARY = ".*.tmp"  # what a killed process leaves of `replacing`
+TEMPORARY = r"\.({})\.\d+-[0-9a-f]{{8}}\.tmp"  # what a killed process leaves of `replacing`: format and re
 PATIENCE_S = 1.0  # most locks are held for an instant: who waits for longer says so
 SAY_AGAIN_S = 30.0
 _SIGNATURE = re.compile(r"process (\d{1,10}) on ([\w.-]{1,64}) since [\d:T+-]{1,32}", re.ASCII)
@@ -96,7 +96,7 @@ def locked(path: Path, disk: Disk = STORE, wait: bool = False) -> Iterator[bool]
         with suppress(Timeout):
             lock.acquire(timeout=PATIENCE_S if wait else 0)
         while wait and not lock.is_locked:
-            log.info("waiting for %s, which holds %s", holder(path), path)
+            log.warning("waiting for %s, which holds %s", holder(path), path)  # outside of Hydra, no info is heard
             with suppress(Timeout):
                 lock.acquire(timeout=SAY_AGAIN_S)
     except (OSError, NotImplementedError) as error:
@@ -111,29 +111,36 @@ def locked(path: Path, disk: Disk = STORE, wait: bool = False) -> Iterator[bool]
 
 
 def _sign(lock: int) -> None:
-    """The holder's name in the lock, an open file, for who waits."""
+    """The holder's name in the lock, an open file, for who waits; a file that is none of ours stays as it is."""
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     with suppress(OSError):  # a full disk: nothing but the name lacks
+        earlier = os.pread(lock, 200, 0).decode("utf-8", "replace")
+        if not _SIGNATURE.fullmatch(earlier) and not re.fullmatch("[0-9]*", earlier):  # an early version's number
+            return
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"process {os.getpid()} on {socket.gethostname()} since {now}".encode(), 0)
 
 
+def signature(lock: Path) -> re.Match[str] | None:
+    """What its last holder has signed; None of a file that is not harmonia's lock, or not yet signed."""
+    try:
+        with lock.open("rb") as file:
+            return _SIGNATURE.fullmatch(file.read(200).decode("utf-8", "replace"))
+    except OSError:
+        return None
+
+
 def holder(path: Path) -> str:
     """Who holds a lock that is held, in words; what to do where that process is stopped."""
-    try:
-        with path.open("rb") as file:
-            signature = _SIGNATURE.fullmatch(file.read(200).decode("utf-8", "replace"))
-    except OSError:
-        signature = None
-    if not signature:
+    if not (signed := signature(path)):
         return "another process"
-    process, host = signature.groups()
+    process, host = signed.groups()
     remedy = ""
     with suppress(OSError, IndexError):  # a system without /proc does not tell who is stopped
         state = Path("/proc", process, "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0]
         if state in ("T", "t") and host == socket.gethostname():  # by SIGSTOP, Ctrl-Z or a debugger
             remedy = f" (it is stopped: `kill -CONT {process}` lets it go on, `kill -9 {process}` takes it over)"
-    return signature[0] + remedy
+    return signed[0] + remedy
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, home
 from harmonia.store import claims, shards
 from harmonia.store.files import disk_errors, utf8, write_stored
 from harmonia.store.manifest import Manifest, new_manifest, write_manifest
@@ -34,7 +34,7 @@ _LOADED = 4  # shards kept in memory by read_items
 
 
 def default_cache() -> Path:
-    return Path(os.environ.get("HARMONIA_CACHE") or "~/.cache/harmonia").expanduser()
+    return home(os.environ.get("HARMONIA_CACHE") or "~/.cache/harmonia")
 
 
 @dataclass

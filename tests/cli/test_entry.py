@@ -4,12 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from paths import REPOSITORY
 
 from harmonia.cli.entry import at_home, exit_code, input_error, keyword_arguments
+from harmonia.data import folder
+from harmonia.data.boxes import read_boxes
 from harmonia.errors import InputError
+from harmonia.models import load
+from harmonia.models.weights import find_weights
+from harmonia.report import __main__ as report
+from harmonia.store import __main__ as store
 
 COMMANDS = ("harmonia.plan", "harmonia.report", "harmonia.dashboard", "harmonia.store", "harmonia.run")
 
@@ -78,6 +85,40 @@ def test_words_become_values_by_key():
 def test_a_wrong_word_is_named_with_its_remedy(words, said):
     with pytest.raises(InputError, match=said.replace("?", r"\?")):
         keyword_arguments(words, ["run", "arm"], "harmonia.report")
+
+
+@pytest.mark.parametrize(
+    ("main", "words", "part"),
+    [
+        (report.main, ["run=.", "thumbnails=" + "9" * 5000], "thumbnails must be a number of images"),
+        (report.main, ["run=.", "sections=.x"], "sections: '.x' must be a module's dotted name"),
+        (report.main, ["run=~nosuch/x"], "~nosuch/x: ~ must be a user's home folder"),
+        (store.main, ["list", "--cache", "~nosuch/x"], "~nosuch/x: ~ must be a user's home folder"),
+        (store.main, ["list"], "~nosuch/y: ~ must be a user's home folder"),
+    ],
+)
+def test_a_wrong_value_is_one_line(monkeypatch, capsys, main, words, part):
+    monkeypatch.setenv("HARMONIA_CACHE", "~nosuch/y")
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"harmonia: {part}")
+    assert err.count("\n") == 1
+    assert len(err) < 400
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda path: find_weights(path, "e7", "e7"),
+        lambda path: find_weights("hub", "e7", "e7", path),
+        folder.absolute,
+        lambda path: read_boxes(path, {}),
+        lambda path: load._class_file(SimpleNamespace(classes=path)),
+    ],
+)
+def test_the_home_of_nobody_is_refused_wherever_a_path_is_read(read):
+    with pytest.raises(InputError, match=r"^~nosuch/x: ~ must be a user's home folder, got none"):
+        read("~nosuch/x")
 
 
 def test_one_module_ends_every_command():

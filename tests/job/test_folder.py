@@ -5,12 +5,20 @@ import json
 import pytest
 import yaml
 
-from harmonia.job.folder import begin, helper_folder, holds_finished_job, record_failure, sole_writer
+from harmonia.errors import InputError
+from harmonia.job.folder import begin, helper_folder, holds_finished_job, record_failure, refuse_foreign, sole_writer
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ROWS, SUMMARY, write_summary
 from harmonia.results.scores import SCORES
 
 FILES = (ROWS,)
-SETTINGS = {"source": {"name": "e7"}, "seed": 0, "tracking": {"group": "first"}, "logger": None}
+SETTINGS = {
+    "source": {"name": "e7"},
+    "method": {},
+    "data": {},
+    "seed": 0,
+    "tracking": {"group": "first"},
+    "logger": None,
+}
 
 
 @pytest.fixture
@@ -48,11 +56,11 @@ def test_what_failed_or_was_not_finished_is_no_result(finished):
 
 
 def test_what_killed_processes_left_half_written_goes_and_a_living_helpers_folder_stays(tmp_path):
-    (tmp_path / ".rows.parquet.4194304.tmp").write_bytes(b"half")
-    dead = tmp_path / ".helper-dead"
+    (tmp_path / ".rows.parquet.4194304-0123abcd.tmp").write_bytes(b"half")
+    dead = tmp_path / ".helper-0123456789abcdef"
     dead.mkdir()
     (dead / ROWS).write_bytes(b"rows")
-    (tmp_path / ".helper-dead.lock").touch()  # the system has freed it
+    dead.with_suffix(".lock").touch()  # the system has freed it
     with helper_folder(tmp_path) as alive, sole_writer(tmp_path) as alone:
         assert alone
         (alive / ROWS).write_bytes(b"rows")
@@ -63,18 +71,43 @@ def test_what_killed_processes_left_half_written_goes_and_a_living_helpers_folde
     assert {path.name for path in tmp_path.iterdir()} <= {CONFIG, ".lock"}
 
 
-@pytest.mark.parametrize("recorded", [{"files": ["own.csv", "../outside.csv"]}, {}])
-def test_a_job_of_another_kind_leaves_none_of_its_files_behind(tmp_path, recorded):
-    """An early version recorded no files: what its jobs could leave is known."""
-    folder = tmp_path / "job"
-    folder.mkdir()
-    left, kept = (folder / "own.csv", tmp_path / "outside.csv") if recorded else (folder / SCORES, folder / "notes.txt")
-    for path in (left, kept):
-        path.write_text("earlier")
-    (folder / ENVIRONMENT).write_text(json.dumps(recorded))
-    begin(folder, SETTINGS, FILES)
-    assert not left.exists()
-    assert kept.exists()
+def test_a_job_of_another_kind_leaves_none_of_its_files_behind_and_takes_no_others(finished):
+    """Whatever a record names, which somebody may have sent."""
+    mine = [
+        "thesis.tex",
+        ".notes.tmp",
+        ".notes.12-0123abcd.tmp",
+        ".rows.parquet.tmp",
+        ".helper-old/a",
+        ".helper-old.lock",
+    ]
+    (finished / ".helper-old").mkdir()
+    for name in (SCORES, "own.csv", *mine):
+        (finished / name).write_text("earlier")
+    (finished / ENVIRONMENT).write_text(json.dumps({"files": ["thesis.tex", "../outside.csv"]}))
+    begin(finished, SETTINGS | {"seed": 1}, (*FILES, "own.csv"))
+    assert not (finished / SCORES).exists()
+    assert not (finished / "own.csv").exists()
+    assert [(finished / name).read_text() for name in mine] == ["earlier"] * len(mine)
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", CONFIG, ENVIRONMENT, SUMMARY, "error.txt", ".lock"])
+def test_a_folder_that_is_no_jobs_is_refused_and_left_as_it_is(tmp_path, name):
+    (tmp_path / ".hydra").mkdir()  # Hydra has just made it
+    (tmp_path / name).write_text("foreign: true")
+    with pytest.raises(InputError, match=f"must be a new folder, an empty one or a job's, got '{name}' in it; name"):
+        refuse_foreign(tmp_path)
+    with sole_writer(tmp_path):
+        assert (tmp_path / name).read_text() == "foreign: true"
+
+
+def test_a_jobs_folder_is_taken_again(tmp_path, finished):
+    for folder in (tmp_path / "new", tmp_path):
+        refuse_foreign(folder)
+    (tmp_path / CONFIG).unlink()
+    with sole_writer(tmp_path):  # signs
+        refuse_foreign(tmp_path)
+    refuse_foreign(tmp_path)
 
 
 def test_a_failure_that_names_bytes_is_recorded_as_text(tmp_path):

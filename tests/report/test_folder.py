@@ -138,6 +138,34 @@ def test_a_link_is_refused_and_nothing_behind_it_changes(report, tmp_path, name)
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    "name", [f"my{MARK}-notes/thesis.tex", f"my{MARK}-notes", f"..{MARK}.tmp", f"{MARK}/thesis.tex"]
+)
+def test_what_only_resembles_a_mark_is_none(report, name):
+    place = report.with_name(".report.new") / name
+    place.parent.mkdir(parents=True)
+    place.write_text("mine")
+    with pytest.raises(InputError, match="must be what a killed report has left"):
+        write(report, "new")
+    assert place.read_text() == "mine"
+
+
+def test_what_others_put_into_a_new_report_before_a_kill_moves_on(report):
+    write(report.with_name("whole"), "half")
+    os.rename(report.with_name("whole"), report.with_name(".report.new"))
+    (report.with_name(".report.new") / "note.txt").write_text("mine")
+    write(report, "new")
+    assert contents(report) == whole("new") | {"note.txt": "mine"}
+
+
+def test_a_mount_point_is_refused_with_what_to_do(monkeypatch, report):
+    for place in ("/", report):
+        monkeypatch.setattr(os.path, "ismount", lambda path: True)
+        with pytest.raises(InputError, match=r"out must be no disk's mount point, got .*; name a folder in it"):
+            write(place, "new")
+    assert contents(report) == whole("old", "fig1.png")
+
+
 def test_a_foreign_file_of_a_name_that_the_report_needs_is_refused_before_anything_changes(report):
     (report / "table1.md").write_text("mine")
     with pytest.raises(InputError, match=r"a foreign 'table1\.md' in .*; move it away"):

@@ -1,0 +1,75 @@
+"""Laws of Hydra's own node: it names no code but harmonia's and Hydra's, and says so before any is imported."""
+
+import sys
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from harmonia import run
+from harmonia.cli.entry import conf_folder
+from harmonia.cli.refusal import checked_hydra, refuse_foreign_code
+from harmonia.errors import InputError
+
+EVIL = "planted_evil.call"
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        f"+hydra.callbacks.evil._target_={EVIL}",
+        "hydra.callbacks.report._target_=harmonia.report.after_sweep.logging.config.dictConfig",
+        "hydra.callbacks.report._target_=${oc.env:HOME}",
+        f"+hydra.callbacks.report.deep=[{{_target_:{EVIL}}}]",
+        f"hydra.sweeper._target_={EVIL}",
+        f"hydra.launcher._target_={EVIL}",
+        "hydra.launcher._target_=hydra_plugins.evil.Launcher",
+        f"+hydra.launcher.deep._target_={EVIL}",
+        f"hydra.job_logging.handlers.console.class={EVIL}",
+        "hydra.job_logging.handlers.console.class=logging.os.system",
+        f"hydra.hydra_logging.formatters.short.class={EVIL}",
+        f"hydra.job_logging.handlers.console.stream=ext://{EVIL}",
+    ],
+)
+def test_foreign_code_in_hydras_node_is_refused_in_one_line(monkeypatch, capsys, tmp_path, word):
+    (tmp_path / "planted_evil.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["harmonia.run", word, f"hydra.run.dir={tmp_path / 'job'}"])
+    assert run.main() == 2
+    out, err = capsys.readouterr()
+    assert err.startswith(f"harmonia: {word.lstrip('+').partition('=')[0]}")
+    assert err.endswith("; leave it out\n")
+    assert err.count("\n") == 1
+    assert not out
+    assert not (tmp_path / "job").exists()
+
+
+def test_a_factory_of_a_logging_class_is_refused():
+    with pytest.raises(InputError, match=r"^hydra\.job_logging\.filters\.a\.\(\) must be"):
+        refuse_foreign_code({"job_logging": {"filters": {"a": {"()": EVIL}}}})
+
+
+@pytest.mark.parametrize(
+    "words", [[], *([f"hydra/launcher={name}"] for name in ("basic", "cores", "slurm", "ray")), ["experiment=paper"]]
+)
+def test_what_conf_names_stays(words):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("config", words, return_hydra_config=True)
+    refuse_foreign_code(OmegaConf.to_container(config.hydra))
+
+
+def test_a_foreign_folder_is_refused_before_hydra_writes_there(monkeypatch, capsys, tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    monkeypatch.setattr(sys, "argv", ["harmonia.run", f"hydra.run.dir={tmp_path}"])
+    assert run.main() == 2
+    assert "must be a new folder, an empty one or a job's, got 'thesis.tex' in it" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_the_check_ends_with_its_block():
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"), checked_hydra():
+        words = [f"hydra.sweeper._target_={EVIL}"]
+        with pytest.raises(InputError):
+            compose("config", words)
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        compose("config", [f"hydra.sweeper._target_={EVIL}"])
