@@ -13,21 +13,11 @@ if TYPE_CHECKING:
 _ACTING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _JOINERS = "\u200c\u200d"  # within words of some scripts, and within emojis
 _MARKDOWN = str.maketrans({character: "\\" + character for character in "\\|`*$~#@"} | {"&": "&amp;", "<": "&lt;"})
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "\N{EN DASH}": "--",
-        "\N{DAGGER}": r"\textdagger{}",
-        "\N{DOUBLE DAGGER}": r"\textdaggerdbl{}",
-        "↑": r"$\uparrow$",
-        "↓": r"$\downarrow$",
-        **{character: "\\" + character for character in "&%$#_{}"},
-    }
+_NAMED = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar"}
+_NAMED |= {"\N{DAGGER}": "dagger", "\N{DOUBLE DAGGER}": "daggerdbl"}
+_LATEX = {ord(character): f"\\text{name}{{}}" for character, name in _NAMED.items()} | str.maketrans(
+    {character: "\\" + character for character in "&%$#_{}"}
+    | {"\N{EN DASH}": "--", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 )
 
 

@@ -68,7 +68,7 @@ def in_place_of(folder: Path) -> Iterator[Path]:
 
 def _end_what_was_begun(folder: Path, new: Path, old: Path) -> None:
     for left in filter(os.path.lexists, (new, old)):
-        if not _is_folder(left) or (own_names(left) is None and not all(map(_is_mark, os.scandir(left)))):
+        if not _is_folder(left) or (own_names(left) is None and not all(map(_is_mark, left.iterdir()))):
             raise InputError(f"{left} must be what a killed report has left, got something else; move it away")
     if old.exists() and own_names(old) is not None and _is_empty(folder):
         _move(old, folder)
@@ -151,9 +151,8 @@ def _write_mark(folder: Path, names: list[str]) -> None:
     write_text(folder / MARK, json.dumps({"names": names}, indent=1) + "\n")
 
 
-def _is_mark(entry: os.DirEntry[str]) -> bool:
-    names = rf"{re.escape(MARK)}|{TEMPORARY.format(re.escape(MARK))}"
-    return bool(re.fullmatch(names, entry.name)) and entry.is_file(follow_symlinks=False)
+def _is_mark(path: Path) -> bool:
+    return is_file(path) and bool(re.fullmatch(rf"{re.escape(MARK)}|{TEMPORARY.format(re.escape(MARK))}", path.name))
 
 
 def _is_empty(folder: Path) -> bool:

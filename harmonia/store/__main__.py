@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _command(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
+    if options.cache == "":
+        raise InputError("--cache must be a folder's path, got none; name one with --cache PATH")
     options.cache = home(options.cache) if options.cache else default_cache()
     if not options.cache.is_dir():
         raise InputError(f"the map store must be a folder, got {options.cache}; name another with --cache PATH")
@@ -235,18 +237,12 @@ def _label(part: object) -> str:
     return "" if part is None else str(part)
 
 
-def _folder(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("must be a folder's path, got none")
-    return Path(text)
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m harmonia.store", description="Look after the map store.")
     commands = parser.add_subparsers(required=True, metavar="list|verify|prune")
     for name, run in (("list", list_sets), ("verify", verify), ("prune", prune)):
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
-        command.add_argument("--cache", type=_folder, help="default: HARMONIA_CACHE or ~/.cache/harmonia")
+        command.add_argument("--cache", help="default: HARMONIA_CACHE or ~/.cache/harmonia")
         command.set_defaults(run=run)
         if run is prune:
             command.add_argument("--older-than", type=float, metavar="DAYS", help="sets nothing was written to since")

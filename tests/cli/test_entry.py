@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from paths import REPOSITORY
@@ -113,7 +113,7 @@ def test_a_wrong_value_is_one_line(monkeypatch, capsys, main, words, part):
         lambda path: find_weights("hub", "e7", "e7", path),
         folder.absolute,
         lambda path: read_boxes(path, {}),
-        lambda path: load._class_file(SimpleNamespace(classes=path)),
+        lambda path: load._class_file(Mock(classes=path)),
     ],
 )
 def test_the_home_of_nobody_is_refused_wherever_a_path_is_read(read):

@@ -176,7 +176,7 @@ def test_a_foreign_file_of_a_name_that_the_report_needs_is_refused_before_anythi
 
 def test_a_mark_that_names_what_is_elsewhere_removes_nothing_there(report, tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    names = [*own_names(report), "../../thesis.tex", str(tmp_path / "thesis.tex"), "..", ""]
+    names = [*(own_names(report) or ()), "../../thesis.tex", str(tmp_path / "thesis.tex"), "..", ""]
     (report / MARK).write_text(json.dumps({"names": names}))
     write(report, "new")
     assert (tmp_path / "thesis.tex").read_text() == "mine"
