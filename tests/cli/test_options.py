@@ -410,6 +410,14 @@ def test_no_target_outside_of_harmonia_is_built(override, path):
     assert str(refusal.value).endswith("code of your own runs by packages=[NAME]")
 
 
+@pytest.mark.slow
+def test_a_package_that_is_no_text_lets_no_target_in():
+    with pytest.raises(InputError, match=r"_target_ must lie in harmonia, got 'torch\.load'"):
+        settings_of(composed("packages=[1]", "fill._target_=torch.load"))
+    with pytest.raises(InputError, match=r"^packages must be a list of texts, got \[1\]"):
+        settings_of(composed("packages=[1]"))
+
+
 def test_a_package_that_the_user_names_is_built():
     own = Method.__module__.partition(".")[0]  # where it is written, not where it is found
     settings = settings_of(composed(f"packages=[planted,{own}]", "method._target_=planted.Method"))
