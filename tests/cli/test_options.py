@@ -56,7 +56,7 @@ class Method:
     many: dict[str, int] | None = None
 
 
-def strings(steps: "int", unknown: "Nowhere" = None):  # noqa: F821
+def strings(steps: "int", unknown: "Nowhere" = None):  # noqa: F821 # pyright: ignore
     return steps, unknown
 
 
@@ -74,7 +74,7 @@ def _importable(monkeypatch):
     planted = types.ModuleType("planted")
     for thing in (Method, Start, strings, policy, takes_any):
         setattr(planted, thing.__name__, thing)
-    planted.constant = 3
+    planted.constant = 3  # pyright: ignore
     monkeypatch.setitem(sys.modules, "planted", planted)
 
 
@@ -279,7 +279,7 @@ def test_settings_are_read_all_the_way_down():
     disk = {"gigabytes": 2, "names": ["x", "y"]}
     settings = read_settings(Asked, asked(disk=disk, disks={"b": disk}))
     assert settings.method == Group("method", "m", {"_target_": "planted.Method"})
-    assert settings.disk == Disk(2, ("x", "y")) == settings.disks["b"]
+    assert settings.disk == Disk(2, ("x", "y")) == settings.disks["b"]  # pyright: ignore
     assert settings.method.with_options(steps=3).build() == Method(steps=3)
     assert settings.method.build() == Method()
 

@@ -184,6 +184,7 @@ def test_prune_leaves_a_set_alone_while_a_process_works_on_it(tmp_path, store):
     print("written", flush=True); sys.stdin.readline()
     """
     worker = child(script, tmp_path, stdin=subprocess.PIPE)
+    assert worker.stdin and worker.stdout  # noqa: PT018
     prune = ["prune", "--cache", tmp_path, "--set", "vit-ig"]
     folder = open_set(tmp_path).folder
     for state in ("claimed\n", "written\n"):
