@@ -1,18 +1,20 @@
 """A W&B workspace over the runs of a sweep and of its report, and Python code that builds it; it holds no number."""
 
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from harmonia.arms import SOFT_ARM
-from harmonia.errors import InputError
+from harmonia.errors import InputError, unreadable
 from harmonia.media import visible
-from harmonia.report.contract import find_sections
+from harmonia.report.contract import Section, find_sections
 from harmonia.report.folder import own_names
 from harmonia.report.panels import RUNS, Panels
-from harmonia.results.jobs import find_jobs, logged_to_wandb
+from harmonia.results.jobs import JobFolder, find_jobs, logged_to_wandb
 
+log = logging.getLogger(__name__)
 NO_ENTITY = "YOUR-NAME"
 _LOGGED = (r"[^/]+\.csv", r"[^/]+\.png")  # a report's tables and figures
 
@@ -56,7 +58,7 @@ def make_workspace(
     panels = Panels(wr, tables, figures)
     by_heading: dict[str, list[Any]] = {}
     for section in find_sections(sections):
-        if of_section := [job for job in jobs if job.rows_file == section.rows_file]:
+        if of_section := [job for job in jobs if job.rows_file == section.rows_file and _is_readable(job, section)]:
             for heading, shown in section.panels(of_section, arm, panels).items():
                 by_heading.setdefault(heading, []).extend(shown)
     by_heading["Tables"] = panels.other_tables()
@@ -74,6 +76,14 @@ def make_workspace(
         runset_settings=ws.RunsetSettings(filters=f"Metric('Group') in [{', '.join(map(repr, groups))}]"),
         auto_generate_panels=True,  # every histogram and metric beneath these
     )
+
+
+def _is_readable(job: JobFolder, section: type[Section]) -> bool:
+    try:
+        return section.read(job) is not None
+    except Exception as error:  # as in a report
+        log.warning("left out: %s: %s", job.folder, unreadable(error))
+        return False
 
 
 def save_workspace(workspace: Any) -> None:

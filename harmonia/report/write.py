@@ -1,14 +1,16 @@
 """Tables, figures and pages from the rows that finished jobs left on disk; nothing is computed by a model again."""
 
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from harmonia.arms import SOFT_ARM
-from harmonia.errors import InputError, did_you_mean
+from harmonia.errors import InputError, did_you_mean, unreadable
 from harmonia.report.contract import INDEX_PAGE, ReadJob, Section, find_sections
 from harmonia.report.figures.style import save_figure, style
 from harmonia.report.folder import in_place_of
-from harmonia.report.page.write import write_pages
+from harmonia.report.page.write import PAGE, write_pages
 from harmonia.report.tables.typeset import table_files, to_csv
 from harmonia.report.written import Report
 from harmonia.results.jobs import JobFolder, find_jobs, job_folders
@@ -41,8 +43,25 @@ def write_report(
         report.folder = folder
         for section in report.sections:
             _write_files(section, new)
+        with _damage_in(report.unread, "images to browse"):
+            write_pages(report, new, thumbnails)
+            return report
+        for section in report.sections:
+            section.collection = None
+        shutil.rmtree(new / PAGE)
         write_pages(report, new, thumbnails)
     return report
+
+
+@contextmanager
+def _damage_in(reasons: dict[str, str], what: str) -> Iterator[None]:
+    """Damage that nobody thought of costs the report what the block makes; a full disk ends it."""
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        reasons[what] = unreadable(error)
 
 
 def _gather(run: Path, kinds: Sequence[type[Section]], arm: str, images: Sequence[str]) -> Report:
@@ -54,16 +73,33 @@ def _gather(run: Path, kinds: Sequence[type[Section]], arm: str, images: Sequenc
         try:
             section = _section_of(job, by_file)
             read_jobs[section].append(ReadJob(name, job, section.read(job)))
-            report.jobs.append(job)
-        except InputError as error:
-            report.unread[name] = str(error)
-        except Exception as error:  # damage that nobody thought of must not hide the other jobs
-            report.unread[name] = f"unreadable: {type(error).__name__}: {error}; run the job again"
-    for section, content in read_jobs.items():
-        if content:
-            report.sections.append(section(content, arm, images, tuple(report.sections)))
+        except Exception as error:  # must not hide the other jobs
+            report.unread[name] = unreadable(error)
+    for section, jobs in read_jobs.items():
+        _add_section(report, section, jobs, images)
     report.collection.refuse_unknown(images)
     return report
+
+
+def _add_section(report: Report, kind: type[Section], jobs: list[ReadJob], images: Sequence[str]) -> None:
+    """Of the jobs but those of which alone none can be made; of none where each can and all together cannot."""
+
+    def made(chosen: list[ReadJob]) -> Section | str:
+        try:
+            return kind(chosen, report.arm, images, tuple(report.sections))
+        except Exception as error:
+            if isinstance(error, InputError) and chosen is jobs:
+                raise  # the user's: an arm that no job has
+            return unreadable(error)
+
+    while jobs:
+        if isinstance(section := made(jobs), Section):
+            report.sections.append(section)
+            report.jobs += [job.job for job in jobs]
+            return
+        alone = {job.name: reason for job in jobs if isinstance(reason := made([job]), str)}
+        report.unread |= alone or {job.name: section for job in jobs}
+        jobs = [job for job in jobs if job.name not in report.unread]
 
 
 def _check_folder(run: Path) -> None:
@@ -91,7 +127,7 @@ def _write_files(section: Section, folder: Path) -> None:
         table_files(table.printed, _unused(folder, table.stem, "md", "csv", "tex"), folder, table.numbers)
     for stem, numbers in section.data.items():
         write_text(folder / f"{_unused(folder, stem, 'csv')}.csv", to_csv(numbers))
-    with style():
+    with _damage_in(section.left_out, f"{section.heading}: other figures"), style():
         for figure in section.make_figures():
             save_figure(figure.drawn, folder, _unused(folder, figure.stem, "png", "pdf"))
             figure.drawn.clear()  # its data may be large, and its size is all that the pages need

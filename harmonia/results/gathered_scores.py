@@ -14,6 +14,7 @@ import pandas as pd
 from harmonia.results.frames import Frame
 from harmonia.results.gathered import EXPLAINER, Explainers, latest_of_repeats, tag_colliding_names
 from harmonia.results.jobs import JobFolder, differing
+from harmonia.results.parquet import check_rows
 from harmonia.results.scores import read_scores
 
 FLAG = "_looks_at_model"
@@ -84,6 +85,11 @@ def maps_key(options: Mapping[str, str]) -> str:
 def job_scores(job: JobFolder) -> JobScores:
     """Of a finished job, parts of scores left out."""
     rows = read_scores(job.folder)
+    rules = {
+        "have a better of higher, lower or none": ~rows["better"].isin(["higher", "lower", ""]),
+        "have finite values": rows["value"].abs() > np.finfo(np.float32).max,  # their sums and squares, too
+    }
+    check_rows(job.folder, rows, ["source", "method", "label_policy"], ["metric", "image_id"], rules)
     of_metric = {key: value for key, value in job.options.items() if key.startswith("evaluation.")}
     facts = {
         "folder": str(job.folder),

@@ -61,8 +61,11 @@ def read_small_maps(job_folder: str | Path) -> SmallMaps:
         table = file.read()
         facts = table.schema.metadata or {}
         shape = tuple(int(number) for number in facts[b"shape"].split())
-        if min(shape) < 1 or table["image_id"].null_count or len(table["image_id"].unique()) < len(table):
-            raise ValueError("maps without a side, or images without a name of their own")
+        areas = tuple(int(number) for number in facts.get(b"areas", b"").split())
+        if len(shape) != 2 or min(shape) < 1 or not all(0 <= area <= 100 for area in areas):
+            raise ValueError("maps without two sides, or areas beyond 0..100 %")
+        if table["image_id"].null_count or len(table["image_id"].unique()) < len(table):
+            raise ValueError("images without a name of their own")
         regions = np.full((len(table), 1, 1), 255, np.uint8)
         if b"areas" in facts:
             regions = _stack(table, "smallest_areas", (REGION_SIDE, REGION_SIDE))
@@ -74,7 +77,7 @@ def read_small_maps(job_folder: str | Path) -> SmallMaps:
             table["image_id"].to_pylist(),
             _stack(table, "soft", shape),
             regions,
-            tuple(int(number) for number in facts.get(b"areas", b"").split()),
+            areas,
             boxes,
             table["digest"].fill_null("").to_pylist() if "digest" in table.column_names else [],
         )

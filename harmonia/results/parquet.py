@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harmonia.errors import InputError
 from harmonia.results.frames import Frame
 from harmonia.store.parquet import reading, texts, writing
 
@@ -89,6 +90,14 @@ class RowsFile(Generic[_Kind]):
 
     def read_pieces(self, job_folder: str | Path, columns: Sequence[str]) -> Iterator[Frame]:
         return (table.to_pandas() for table in self.read_tables(job_folder, columns))
+
+
+def check_rows(folder: Path, rows: Any, same: Sequence[str], key: Sequence[str], rules: Mapping[str, Any]) -> None:
+    """InputError where names differ that are the same in all rows, where a key stands twice, or of a broken rule."""
+    broken = {f"have one {name}": rows[name].isna() | (rows[name] != rows[name].iloc[0]) for name in same}
+    broken |= {f"be one per {', '.join(key)}": rows.duplicated(list(key)) | rows[list(key)].isna().any(axis=1)}
+    if rule := next((rule for rule, of_rows in (broken | rules).items() if of_rows.any()), None):
+        raise InputError(f"rows must {rule}, got others in {folder}; run the job again")
 
 
 def _to_arrow(values: Sequence[Any], column: pa.Field) -> pa.Array:

@@ -11,15 +11,16 @@ from itertools import combinations, groupby
 import numpy as np
 import pandas as pd
 
-from harmonia.errors import InputError
 from harmonia.results.frames import Frame
 from harmonia.results.jobs import JobFolder, differing
 from harmonia.results.localisation import PROTOCOLS, QUARTILES, LocalisationRows, read_localisation
+from harmonia.results.parquet import check_rows
 from harmonia.statistics.inference import interval, resamples
 from harmonia.statistics.ranks import spearman
 
 AGREEMENT_RESAMPLES = 2_000  # each ranks a pair's cells anew
 MIN_MOSAICS = 5
+MOST_SIDE = 16  # cells of a mosaic
 TIED = 1e-6  # standard deviation of what float32 makes of equal scores
 MOSAIC_CELL = ["grid", "cell", "image_id"]
 
@@ -59,10 +60,15 @@ class MosaicScores:
 def mosaic_scores(job: JobFolder) -> MosaicScores:
     """What a finished job left of the cells that it scored."""
     rows = read_localisation(job.folder)
-    if not rows["protocol"].isin(PROTOCOLS).all():
-        raise InputError(f"cells must be of {', '.join(PROTOCOLS)}, got others in {job.folder}; run the job again")
-    k = job.group("smooth").get("k")
-    side = round(rows["cells"].iloc[0] ** 0.5)
+    sides = np.sqrt(rows["cells"].clip(0))
+    rules = {
+        "have a protocol of " + ", ".join(PROTOCOLS): ~rows["protocol"].isin(PROTOCOLS),
+        f"have cells of n x n, n at most {MOST_SIDE}": ~sides.isin(range(1, MOST_SIDE + 1)),
+        "have a cell of their mosaic": ~rows["cell"].between(0, rows["cells"] - 1),
+        "have a localisation in 0..1": ~rows["localisation"].between(-0.01, 1.01),
+    }
+    check_rows(job.folder, rows, ["protocol", "source", "method", "layer", "cells"], MOSAIC_CELL, rules)
+    k, side = job.group("smooth").get("k"), int(sides.iloc[0])
     positions = job.group("evaluation").get("positions")
     positions = "" if positions in (None, "interpolated") else positions
     of_job = {"grid_side": side, "smooth_k": np.nan if k is None else float(k), "positions": positions}

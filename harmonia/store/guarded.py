@@ -18,10 +18,12 @@ from harmonia.errors import InputError, one_line
 MOST_TEXT = 1 << 20  # bytes of a YAML file: a thousandth of it is usual, and it may take a second
 MOST_JSON = 1 << 26
 MOST_ARRAYS = 1 << 34  # of Parquet and safetensors
+MOST_COLONS = 1000  # 1:1:1: ... is a number to base 60 and takes minutes
 DEEPEST = 50  # lists and mappings inside one another
 SHOWN_BYTES = 4096  # of error.txt
 
-_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, RecursionError, yaml.YAMLError, SafetensorError)
+_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, MemoryError)
+_DAMAGE += (yaml.YAMLError, SafetensorError)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -53,7 +55,10 @@ def read_yaml(folder: Path, name: str) -> dict[str, Any]:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
                 raise yaml.YAMLError(f"an alias, or more than {DEEPEST} lists and mappings in one another")
+            if isinstance(event, yaml.ScalarEvent) and event.value.count(":") > MOST_COLONS:
+                raise yaml.YAMLError(f"more than {MOST_COLONS} colons in a value")
         content = yaml.load(text, _LOADER)
+        json.dumps(content, default=str)  # TypeError: a key that sorts beside no text, as a date
     return content if isinstance(content, dict) else {}
 
 
