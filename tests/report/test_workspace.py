@@ -150,3 +150,10 @@ def test_a_project_that_wandb_does_not_know_is_named(tmp_path, logged_job, capsy
     error = capsys.readouterr().err
     assert "'me/nowhere'" in error
     assert "project not found" in error
+
+
+def test_a_torn_job_beside_a_good_one_is_left_out_by_name(logged, tmp_path, caplog):
+    logged()
+    (tmp_path / "0" / "rows.parquet").write_bytes(b"torn")
+    assert panels(make_workspace(str(tmp_path), (), "area30", entity="me"), "Above control")
+    assert f"left out: {tmp_path / '0'}" in caplog.text

@@ -9,15 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from paths import REPOSITORY
-from planted_jobs import plant_transfer
+from planted_jobs import config, plant_scores, plant_transfer
 from rows_in_memory import read_rows
 
 from harmonia.errors import InputError
 from harmonia.report.sections.transfer import TransferSection
 from harmonia.report.write import write_report
 from harmonia.results.jobs import find_jobs
-from harmonia.results.localisation import read_aggatt
+from harmonia.results.localisation import read_aggatt, write_aggatt, write_localisation
+from harmonia.results.maps import SmallMaps, read_small_maps, write_small_maps
+from harmonia.results.rows import write_summary
 from harmonia.store.guarded import SHOWN_BYTES, read_first_line, read_yaml
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -61,15 +64,15 @@ def outside(folder):
     (folder / "summary.json").symlink_to(folder.parent / "kept.json")
 
 
-def rows(**changes):
+def rows(file="rows.parquet", **changes):
     """The job's rows with other columns."""
 
     def write(folder):
-        table = pq.read_table(folder / "rows.parquet")
+        table = pq.read_table(folder / file)
         for name, values in changes.items():
             column = pa.array([values] * len(table)) if not isinstance(values, pa.Array) else values
             table = table.set_column(table.column_names.index(name), name, column)
-        pq.write_table(table, folder / "rows.parquet")
+        pq.write_table(table, folder / file)
 
     return write
 
@@ -96,6 +99,9 @@ BAD = {
     "YAML with code": (text("config.yaml", "a: !!python/object/apply:os.system [true]"), "YAML"),
     "YAML with a date that is none": (text("config.yaml", "a: 2026-99-99"), "YAML"),
     "YAML with a key that is a list": (text("config.yaml", "? [a]\n: b"), "YAML"),
+    "YAML with a key that is a date": (text("config.yaml", "a: {x: 1, 2020-01-01: y}"), "keys must be str"),
+    "YAML with a number beyond all": (text("config.yaml", "seed: " + ":".join("1" * 200) + ".0"), "YAML"),
+    "YAML with a number of hours": (text("config.yaml", "seed: " + ":".join("1" * 500_000)), "1000 colons"),
     "YAML without an end": (large("config.yaml", 1 << 40), "at most 1,048,576 bytes"),
     "a pipe for YAML": (pipe("config.yaml"), "regular file"),
     "zeros for YAML": (link("config.yaml", "/dev/zero"), "regular file"),
@@ -132,6 +138,116 @@ def planted(tmp_path_factory):
     return plant_transfer(
         tmp_path_factory.mktemp("planted") / "job", "lite0", "gc", right, {a: [0.5, 0.6] for a in right}
     )
+
+
+MOSAICS = {
+    "localised": ({}, None),
+    "localised nowhere": ({"localisation": [np.nan] * 4}, "localisation in 0..1"),
+    "localised without end": ({"localisation": [np.inf] * 4}, "localisation in 0..1"),
+    "localised beyond": ({"localisation": [7.0] * 4}, "localisation in 0..1"),
+    "no cells": ({"cells": [0] * 4}, "n x n"),
+    "many cells": ({"cells": [10**9] * 4}, "n x n"),
+    "no square of cells": ({"cells": [5] * 4}, "n x n"),
+    "a cell beyond": ({"cell": [4] * 4}, "cell of their mosaic"),
+    "mosaics of no source": ({"source": [None] * 4}, "one source"),
+    "mosaics of two sources": ({"source": ["a", "a", "b", "b"]}, "one source"),
+    "a cell twice": ({"grid": [0] * 4, "image_id": ["n0"] * 4}, "one per grid, cell, image_id"),
+    "mosaics of no protocol": ({"protocol": ["other"] * 4}, "protocol of"),
+}
+AGGATTS = {
+    "mean maps without a side": {"side": 0},
+    "mean maps without bins": {"bins": np.full(6, np.nan)},
+    "mean maps of infinity": {"means": np.full((6, 8, 8), np.inf, np.float32)},
+}
+SCORED = {
+    "scored": ({}, None),
+    "scored sideways": ({"better": "sideways"}, "higher, lower or none"),
+    "scored without a better": ({"better": pa.nulls(4, pa.string())}, "higher, lower or none"),
+    "scored without end": ({"value": np.inf}, "finite"),
+    "an image scored twice": ({"image_id": "n0"}, "one per metric, image_id"),
+    "scores of no image": ({"image_id": pa.nulls(4, pa.string())}, "one per metric, image_id"),
+    "scores of no source": ({"source": pa.nulls(4, pa.string())}, "one source"),
+}
+
+
+def plant_mosaics(folder, side=8, bins=None, means=None, **changes):
+    folder.mkdir()
+    names = {"path": "x", "source": "lite0", "method": "gc", "protocol": "gridpg", "layer": "final", "label": "dog"}
+    columns = {name: [value] * 4 for name, value in (names | {"predicted": "dog"}).items()}
+    columns |= {"grid": [0, 1, 2, 3], "cell": [0] * 4, "cells": [4] * 4, "image_id": ["n0", "n1", "n2", "n3"]}
+    columns |= {"p_explained": [0.5] * 4, "in_top": [True] * 4, "undefined": [False] * 4, "mass": [1.0] * 4}
+    write_localisation(folder, [columns | {"localisation": [0.1, 0.2, 0.3, 0.4]} | changes])
+    arrays = {"examples": np.ones((6, side, side), np.float32), "pictures": np.zeros((6, 3, side, side), np.uint8)}
+    arrays["means"] = np.ones((6, side, side), np.float32) if means is None else means
+    arrays |= {"bins": np.arange(6) if bins is None else bins, "scores": np.ones(6)}
+    write_aggatt(folder, arrays)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config("lite0", "gc", folder.name)))
+    write_summary(folder, {})
+
+
+def test_bad_rows_of_mosaics_and_scores_are_left_out_by_name_with_figures_on(tmp_path):
+    for name, (changes, _) in MOSAICS.items():
+        plant_mosaics(tmp_path / name, **changes)
+    for name, arrays in AGGATTS.items():
+        plant_mosaics(tmp_path / name, **arrays)
+    for name, (changes, _) in SCORED.items():
+        plant_scores(tmp_path / name, "lite0", "gc", {"deletion": [0.1, 0.2, 0.3, 0.4]})
+        rows("scores.parquet", **changes)(tmp_path / name)
+    report = write_report(tmp_path, thumbnails=0)
+    kinds = MOSAICS | SCORED
+    left_out = {name for name, (_, part) in kinds.items() if part}
+    assert set(report.unread) == left_out
+    assert {job.folder.name for job in report.jobs} == (kinds.keys() | AGGATTS.keys()) - left_out
+    for name in left_out:
+        assert kinds[name][1] in report.left_out[name], name
+        assert "\n" not in report.left_out[name], name
+    assert "AggAtt's arrays" in report.left_out["mean maps without a side: AggAtt"]
+    assert {"localisation_boxes", "ranking_deletion"} & {figure.stem for figure in report.figures}
+
+
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [
+        ({"areas": "1" + "0" * 400}, "areas"),
+        ({"areas": "-5"}, "areas"),
+        ({"areas": "300"}, "areas"),
+        ({"shape": "4"}, "two sides"),
+        ({"shape": "2 2 1"}, "two sides"),
+    ],
+)
+def test_small_maps_have_two_sides_and_areas_that_are_percent(tmp_path, facts, word):
+    nothing = np.zeros((1, 2, 2), np.uint8), np.zeros((1, 112, 112), np.uint8)
+    write_small_maps(tmp_path, SmallMaps(["n0"], *nothing, (30,), np.array([[0, 0, 1, 1]], np.float32), ["0" * 64]))
+    assert read_small_maps(tmp_path).areas == (30,)
+    table = pq.read_table(tmp_path / "maps.parquet")
+    metadata = table.schema.metadata | {name.encode(): value.encode() for name, value in facts.items()}
+    pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "maps.parquet")
+    with pytest.raises(InputError, match=word):
+        read_small_maps(tmp_path)
+
+
+def test_a_job_that_its_section_cannot_be_made_of_is_left_out_alone(planted, tmp_path, monkeypatch):
+    class Odd(TransferSection):
+        def gather(self):
+            if any(job.name == "bad" for job in self.jobs):
+                raise ZeroDivisionError("of\nno meaning")
+            super().gather()
+
+        def make_figures(self):
+            raise KeyError("drawn")
+
+    for name in ("bad", "good"):
+        shutil.copytree(planted, tmp_path / name)
+    monkeypatch.setattr("harmonia.report.write.find_sections", lambda modules: [Odd])
+    monkeypatch.setattr("harmonia.report.page.write.data_files", lambda images, *given: 1 / 0 if images.sets else ())
+    report = write_report(tmp_path, arm="area30", thumbnails=0)
+    assert [job.folder.name for job in report.jobs] == ["good"]
+    assert report.left_out == {
+        "bad": "unreadable: ZeroDivisionError: of no meaning; run the job again",
+        "images to browse": "unreadable: ZeroDivisionError: division by zero; run the job again",
+        "Attribution transfer: other figures": "unreadable: KeyError: 'drawn'; run the job again",
+    }
+    assert "Left out (3)" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
