@@ -45,8 +45,7 @@ class Purpose(enum.IntEnum):
 
 def image_key(image_id: str) -> int:
     """A 64-bit number that stands for an image wherever something is drawn for it."""
-    digest = hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
-    return int.from_bytes(digest[:8], "little")
+    return int.from_bytes(hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()[:8], "little")
 
 
 def counter_hash(*words: int | np.ndarray) -> np.ndarray:

@@ -50,9 +50,3 @@ def home(path: str | Path) -> Path:
 def one_line(error: BaseException) -> str:
     """What another library's error says, in one line; its name where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def unreadable(error: Exception) -> str:
-    """Why something of a job is left out: an InputError's line, or damage that nobody thought of."""
-    known = isinstance(error, InputError)
-    return str(error) if known else f"unreadable: {type(error).__name__}: {one_line(error)}; run the job again"

@@ -32,13 +32,11 @@ def resampling_matrix(cells: int, low: Tensor, high: Tensor, pixels: int, new_lo
     centres = new_low + (steps + 0.5) / pixels * (new_high - new_low)
     # rounded: the rounding of the boxes must not mix a trace of its neighbours into a cell met exactly
     positions = ((centres - low) / (high - low) * cells - 0.5).round(decimals=9)
-    cells_per_pixel = cells * (new_high - new_low) / (high - low) / pixels
-    reach = cells_per_pixel.clamp(min=1.0)[..., None]
+    reach = (cells * (new_high - new_low) / (high - low) / pixels).clamp(min=1.0)[..., None]
     distance = (positions[..., None] - torch.arange(cells, device=low.device)).abs()
     weights = (1.0 - distance / reach).clamp(min=0.0)
     weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-    inside = (centres >= low) & (centres <= high)
-    return weights * inside[..., None]
+    return weights * ((centres >= low) & (centres <= high))[..., None]
 
 
 def upsampling_matrix(cells: int, pixels: int) -> Tensor:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from harmonia.arms import SOFT_ARM
-from harmonia.errors import InputError, unreadable
+from harmonia.errors import InputError, one_line
 from harmonia.media import visible
 from harmonia.report.contract import Section, find_sections
 from harmonia.report.folder import own_names
 from harmonia.report.panels import RUNS, Panels
 from harmonia.results.jobs import JobFolder, find_jobs, logged_to_wandb
 
-log = logging.getLogger(__name__)
 NO_ENTITY = "YOUR-NAME"
 _LOGGED = (r"[^/]+\.csv", r"[^/]+\.png")  # a report's tables and figures
 
@@ -82,7 +81,7 @@ def _is_readable(job: JobFolder, section: type[Section]) -> bool:
     try:
         return section.read(job) is not None
     except Exception as error:  # as in a report
-        log.warning("left out: %s: %s", job.folder, unreadable(error))
+        logging.getLogger(__name__).warning("left out: %s: %s", job.folder, one_line(error))
         return False
 
 

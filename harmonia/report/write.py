@@ -3,10 +3,11 @@
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from harmonia.arms import SOFT_ARM
-from harmonia.errors import InputError, did_you_mean, unreadable
+from harmonia.errors import InputError, did_you_mean, one_line
 from harmonia.report.contract import INDEX_PAGE, ReadJob, Section, find_sections
 from harmonia.report.figures.style import save_figure, style
 from harmonia.report.folder import in_place_of
@@ -43,7 +44,7 @@ def write_report(
         report.folder = folder
         for section in report.sections:
             _write_files(section, new)
-        with _damage_in(report.unread, "images to browse"):
+        with _left_out(report.unread, "images to browse", InputError, OSError):
             write_pages(report, new, thumbnails)
             return report
         for section in report.sections:
@@ -54,14 +55,15 @@ def write_report(
 
 
 @contextmanager
-def _damage_in(reasons: dict[str, str], what: str) -> Iterator[None]:
-    """Damage that nobody thought of costs the report what the block makes; a full disk ends it."""
+def _left_out(reasons: dict[str, str], what: str, *ending: type[Exception]) -> Iterator[None]:
+    """Damage, even what nobody thought of, costs the report what the block makes; errors that end it are given."""
     try:
         yield
-    except (InputError, OSError):
+    except ending:
         raise
     except Exception as error:
-        reasons[what] = unreadable(error)
+        line = f"unreadable: {type(error).__name__}: {one_line(error)}; run the job again"
+        reasons[what] = str(error) if isinstance(error, InputError) else line
 
 
 def _gather(run: Path, kinds: Sequence[type[Section]], arm: str, images: Sequence[str]) -> Report:
@@ -70,36 +72,23 @@ def _gather(run: Path, kinds: Sequence[type[Section]], arm: str, images: Sequenc
     read_jobs: dict[type[Section], list[ReadJob]] = {section: [] for section in kinds}
     for job in find_jobs(run):
         name = run.resolve().name if job.folder == run else str(job.folder.relative_to(run))
-        try:
+        with _left_out(report.unread, name):
             section = _section_of(job, by_file)
             read_jobs[section].append(ReadJob(name, job, section.read(job)))
-        except Exception as error:  # must not hide the other jobs
-            report.unread[name] = unreadable(error)
     for section, jobs in read_jobs.items():
-        _add_section(report, section, jobs, images)
+        make, failed = partial(section, arm=arm, images=images, earlier=tuple(report.sections)), {}
+        with _left_out(failed, section.heading, InputError, OSError):
+            report.sections += [make(jobs)] if jobs else []
+        if failed:  # without the jobs of which alone none can be made
+            for job in jobs:
+                with _left_out(report.unread, job.name):
+                    make([job])
+            with _left_out(report.unread, section.heading):
+                rest = [job for job in jobs if job.name not in report.unread]
+                report.sections += [make(rest)] if rest else []
+    report.jobs = [job.job for section in report.sections for job in section.jobs]
     report.collection.refuse_unknown(images)
     return report
-
-
-def _add_section(report: Report, kind: type[Section], jobs: list[ReadJob], images: Sequence[str]) -> None:
-    """Of the jobs but those of which alone none can be made; of none where each can and all together cannot."""
-
-    def made(chosen: list[ReadJob]) -> Section | str:
-        try:
-            return kind(chosen, report.arm, images, tuple(report.sections))
-        except Exception as error:
-            if isinstance(error, InputError) and chosen is jobs:
-                raise  # the user's: an arm that no job has
-            return unreadable(error)
-
-    while jobs:
-        if isinstance(section := made(jobs), Section):
-            report.sections.append(section)
-            report.jobs += [job.job for job in jobs]
-            return
-        alone = {job.name: reason for job in jobs if isinstance(reason := made([job]), str)}
-        report.unread |= alone or {job.name: section for job in jobs}
-        jobs = [job for job in jobs if job.name not in report.unread]
 
 
 def _check_folder(run: Path) -> None:
@@ -127,7 +116,7 @@ def _write_files(section: Section, folder: Path) -> None:
         table_files(table.printed, _unused(folder, table.stem, "md", "csv", "tex"), folder, table.numbers)
     for stem, numbers in section.data.items():
         write_text(folder / f"{_unused(folder, stem, 'csv')}.csv", to_csv(numbers))
-    with _damage_in(section.left_out, f"{section.heading}: other figures"), style():
+    with _left_out(section.left_out, f"{section.heading}: other figures", InputError, OSError), style():
         for figure in section.make_figures():
             save_figure(figure.drawn, folder, _unused(folder, figure.stem, "png", "pdf"))
             figure.drawn.clear()  # its data may be large, and its size is all that the pages need

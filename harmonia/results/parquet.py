@@ -96,7 +96,7 @@ def check_rows(folder: Path, rows: Any, same: Sequence[str], key: Sequence[str],
     """InputError where names differ that are the same in all rows, where a key stands twice, or of a broken rule."""
     broken = {f"have one {name}": rows[name].isna() | (rows[name] != rows[name].iloc[0]) for name in same}
     broken |= {f"be one per {', '.join(key)}": rows.duplicated(list(key)) | rows[list(key)].isna().any(axis=1)}
-    if rule := next((rule for rule, of_rows in (broken | rules).items() if of_rows.any()), None):
+    if rule := next((rule for rule, of_rows in {**broken, **rules}.items() if of_rows.any()), None):
         raise InputError(f"rows must {rule}, got others in {folder}; run the job again")
 
 

@@ -155,9 +155,7 @@ def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
         return math.nan
     first, second = _u_centred_gram(x), _u_centred_gram(y)
     within = float((first * first).sum()), float((second * second).sum())
-    if min(within) <= 0:
-        return math.nan
-    return float((first * second).sum()) / math.sqrt(within[0] * within[1])
+    return math.nan if min(within) <= 0 else float((first * second).sum()) / math.sqrt(within[0] * within[1])
 
 
 def _u_centred_gram(x: np.ndarray) -> np.ndarray:

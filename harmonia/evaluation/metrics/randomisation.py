@@ -140,8 +140,7 @@ def _layer(tensor: str, granularity: Granularity) -> str:
     *owner, _ = parts = tensor.split(".")
     if granularity == "layer":
         return ".".join(owner) or tensor
-    numbered = next((place for place, part in enumerate(owner) if part.isdecimal()), 0)
-    return ".".join(parts[: numbered + 1])
+    return ".".join(parts[: next((place for place, part in enumerate(owner) if part.isdecimal()), 0) + 1])
 
 
 def explain_again(explained: ExplainedImages) -> Maps:

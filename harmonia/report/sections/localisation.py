@@ -6,7 +6,7 @@ S. Rao, M. Böhle, B. Schiele, CVPR 2022, Figs. 5 to 8.
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from harmonia.errors import unreadable
+from harmonia.errors import one_line
 from harmonia.report.contract import Section
 from harmonia.report.figures.localisation import aggatt, box_plots
 from harmonia.report.figures.style import CaptionedFigure
@@ -45,8 +45,8 @@ class LocalisationSection(Section):
             if is_there(cells.job.folder, AGGATT):
                 try:
                     yield aggatt(number, cells)
-                except Exception as error:  # as in harmonia.report.write
-                    self.left_out[f"{self._names[cells.job.folder]}: AggAtt"] = unreadable(error)
+                except Exception as error:  # it must not hide the other figures
+                    self.left_out[f"{self._names[cells.job.folder]}: AggAtt"] = one_line(error)
 
     @staticmethod
     def panels(jobs: Sequence[JobFolder], arm: str, panels: Panels) -> dict[str, list[Any]]:
