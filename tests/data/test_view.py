@@ -172,7 +172,7 @@ def test_upsampling_in_one_view_is_torchs_bilinear_interpolation():
 
 @pytest.mark.parametrize("size", [5, 10, 17])
 def test_downsampling_in_one_view_is_torchs_antialiased_interpolation(size):
-    maps = torch.randn(2, 40, 33)
+    maps = torch.randn(2, 40, 33, generator=torch.Generator().manual_seed(size))
     same = boxes(WHOLE_IMAGE, SOURCE_BOX)
     expected = F.interpolate(maps[:, None], size=(size, size), mode="bilinear", antialias=True)[:, 0]
     torch.testing.assert_close(resample(maps, same, same, size), expected, atol=2e-6, rtol=0)
