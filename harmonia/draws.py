@@ -1,8 +1,7 @@
 """Random numbers that depend on what they are for, never on when they are drawn.
 
-A counter-based generator (the finaliser of SplitMix64; Steele, Lea, Flood 2014): every number is
-a hash of (seed, image, step, draw), so results do not depend on batch size, order, neighbours,
-restarts or the number of processes.
+A counter-based generator (the finaliser of SplitMix64; Steele, Lea, Flood 2014): every number is a hash of (seed,
+image, step, draw), so results do not depend on batch size, order, neighbours, restarts or the number of processes.
 """
 
 import enum

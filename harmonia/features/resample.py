@@ -9,9 +9,8 @@ from harmonia.shapes import Keep, Maps
 def resample(maps: Maps, source: Tensor, target: Tensor, size: int) -> Keep:
     """Maps over their source boxes, read at the pixel centres of the target boxes: (B, size, size).
 
-    Bilinear where the map is coarser than the pixels (as torch's align_corners=False), triangular
-    averaging where it is finer. Outside the source box the result is 0. Boxes are (B, 4) tensors of
-    left, top, right, bottom.
+    Bilinear where the map is coarser than the pixels (as torch's align_corners=False), triangular averaging where it is
+    finer. Outside the source box the result is 0. Boxes are (B, 4) tensors of left, top, right, bottom.
     """
     height, width = maps.shape[-2:]
     rows = resampling_matrix(height, source[:, 1], source[:, 3], size, target[:, 1], target[:, 3])

@@ -1,8 +1,7 @@
 """What M. A. Kadir, G. Addluri, D. Sonntag 2023 (https://arxiv.org/abs/2307.02150) print in Tables 1 and 2.
 
-Copied digit by digit, so that a printed 78.4 is not shown as 78.40. F is the soft feature on a black
-ground; F1 is printed without naming its average. Accuracies are multiples of 1/3929, the size of Imagewoof's
-validation set.
+Copied digit by digit, so that a printed 78.4 is not shown as 78.40. F is the soft feature on a black ground; F1 is
+printed without naming its average. Accuracies are multiples of 1/3929, the size of Imagewoof's validation set.
 """
 
 from harmonia.arms import IMAGE_ARM, SOFT_ARM
