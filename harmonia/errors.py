@@ -42,9 +42,9 @@ Seed = Annotated[int, Within(0, 2**64 - 1)]
 
 def home(path: str | Path) -> Path:
     """With the home folder in place of a first ~ or ~NAME."""
-    if str(found := Path(os.path.expanduser(path))).startswith("~"):
+    if str(expanded := Path(os.path.expanduser(path))).startswith("~"):
         raise InputError(f"{path}: ~ must be a user's home folder, got none of that name; write the whole path")
-    return found
+    return expanded
 
 
 def one_line(error: BaseException) -> str:
