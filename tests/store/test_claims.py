@@ -55,13 +55,13 @@ def test_a_waiting_process_takes_over_from_one_that_dies(tmp_path, monkeypatch):
     assert holder.stdout.readline() == "holding\n"
     stored, computed = open_set(tmp_path), []
     monkeypatch.setattr(claims, "POLL_S", 0.01)
-    monkeypatch.setattr(claims, "log", Mock(info=Mock(side_effect=lambda *_: holder.stdin.close())))
+    monkeypatch.setattr(claims, "log", Mock(warning=Mock(side_effect=lambda *_: holder.stdin.close())))
     for shard in stored.claims():
         stored.write(shard, *items_of(stored, shard))
         computed.append(shard)
     holder.wait(60)
     holder.stdout.close(), holder.stderr.close()
-    ((text, *said),) = (call.args for call in claims.log.info.call_args_list)
+    ((text, *said),) = (call.args for call in claims.log.warning.call_args_list)
     assert f"for 1 shards that others compute: process {holder.pid} on " in text % tuple(said)
     assert computed == [3, 2]
     assert stored.missing() == []

@@ -18,13 +18,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from harmonia.errors import Seed, Within
 from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
-from harmonia.evaluation.metrics.randomisation import (
-    MICRO_BATCH,
-    Granularity,
-    explain_again,
-    randomised,
-    why_undefined,
-)
+from harmonia.evaluation.metrics.randomisation import MICRO_BATCH, Granularity, explain_again, randomised, why_undefined
 from harmonia.shapes import Maps
 from harmonia.statistics.ranks import spearman
 
