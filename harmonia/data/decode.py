@@ -17,12 +17,15 @@ import re
 import stat
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from harmonia.data.view import View
 from harmonia.errors import InputError, one_line
+
+if TYPE_CHECKING:  # a report, which decodes images too, must not pay for torch
+    from harmonia.data.view import View
 
 # the listed suffixes only: others would hand a file to external programs (EPS to Ghostscript)
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
@@ -45,7 +48,7 @@ class UnreadableImage(InputError):
     """An image file that yields no pixels; the message names it and says why."""
 
 
-def open_rgb(path: str | Path, digest: str = "", views: tuple[View, ...] = ()) -> Image.Image:
+def open_rgb(path: str | Path, digest: str = "", views: "tuple[View, ...]" = ()) -> Image.Image:
     """The picture upright, in RGB, fully loaded, of a size that the views can take.
 
     digest: the SHA-256 that its bytes must still have, where they had one when the data set was listed. Otherwise

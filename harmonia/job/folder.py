@@ -28,7 +28,7 @@ from harmonia.store.guarded import read_yaml
 
 LOCK = ".lock"
 HELPER = ".helper-"
-_BEFORE = {".hydra", "run.log", LOCK}  # what is there before a job leaves its first file
+_BEFORE = {".hydra", "run.log", ".report.lock", LOCK}  # what is there before a job leaves its first file
 _HELPERS_LOCK = re.compile(r"\.helper-[0-9a-f]{16}\.lock")
 PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 

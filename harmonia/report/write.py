@@ -70,7 +70,7 @@ def _gather(run: Path, kinds: Sequence[type[Section]], arm: str, images: Sequenc
     report = Report(run, arm)
     by_file = {section.rows_file: section for section in kinds}
     read_jobs: dict[type[Section], list[ReadJob]] = {section: [] for section in kinds}
-    for job in find_jobs(run):
+    for job in (jobs_of_run := find_jobs(run)):
         name = run.resolve().name if job.folder == run else str(job.folder.relative_to(run))
         with _left_out(report.unread, name):
             section = _section_of(job, by_file)
@@ -86,7 +86,8 @@ def _gather(run: Path, kinds: Sequence[type[Section]], arm: str, images: Sequenc
             with _left_out(report.unread, section.heading):
                 rest = [job for job in jobs if job.name not in report.unread]
                 report.sections += [make(rest)] if rest else []
-    report.jobs = [job.job for section in report.sections for job in section.jobs]
+    shown = {job.job.folder for section in report.sections for job in section.jobs}
+    report.jobs = [job for job in jobs_of_run if job.folder in shown]
     report.collection.refuse_unknown(images)
     return report
 

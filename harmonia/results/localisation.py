@@ -20,7 +20,7 @@ LOCALISATION = "localisation.parquet"
 AGGATT = "aggatt.safetensors"
 AGGATT_BINS = ((0, 2), (2, 5), (5, 50), (50, 95), (95, 98), (98, 100))  # percent of the ranks, best first
 AGGATT_ARRAYS = ("means", "examples", "pictures", "bins", "scores")
-MOST_SIDE = 16384  # pixels of a mosaic
+_MOST_PX = 16384  # pixels of a mosaic
 MOSAICS = "mosaics.json"  # which image stands where, unscored cells too
 
 
@@ -85,7 +85,7 @@ def read_aggatt(job_folder: str | Path) -> dict[str, np.ndarray]:
     kinds = {arrays[name].dtype.kind for name in AGGATT_ARRAYS if name in arrays}
     side, count = (0, *shapes["means"])[-1], (0, *shapes["bins"])[-1]
     if not kinds <= set("fiu") or shapes != {
-        "means": (len(AGGATT_BINS), side, side) if 1 <= side <= MOST_SIDE else (),
+        "means": (len(AGGATT_BINS), side, side) if 1 <= side <= _MOST_PX else (),
         "examples": (count, side, side),
         "pictures": (count, 3, side, side),
         "bins": (count,),

@@ -345,7 +345,7 @@ def test_an_image_that_can_be_read_again_is_computed_again(cli, tmp_path, monkey
     words = [*FAST, "target=self", "method=gc", "store.shard_size=2", NO_AREAS]
     with monkeypatch.context() as passing:
 
-        def disk_error(path, digest, read=views.open_rgb):
+        def disk_error(path, digest, of_views, read=views.open_rgb):
             if path.name.startswith("imagenet_01"):
                 raise UnreadableImage(f"{path}: too many open files")
             return read(path)

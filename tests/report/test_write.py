@@ -395,6 +395,7 @@ def test_the_command_line_ends_a_single_run_with_its_report_and_a_refused_one_wi
         raise InputError("no such thing")
 
     monkeypatch.setattr("harmonia.job.pipeline.run", refuse)
+    shutil.rmtree(tmp_path / "job")  # a planted job is none of harmonia's, whose folder may be taken again
     code, out, err = cli(*words, report=True)
     assert (code, out, err) == (2, "", "harmonia: no such thing\n")
 
