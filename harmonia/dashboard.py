@@ -34,7 +34,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def _print_workspace(arguments: dict[str, str]) -> int:
     if (saved := arguments.pop("save", "false")) not in ("true", "false"):
         raise InputError(f"save must be true or false, got {saved!r}; without it the code is printed alone")
-    workspace = make_workspace(sections=filter(None, arguments.pop("sections", "").split(",")), **arguments)
+    sections = filter(None, arguments.pop("sections", "").split(","))
+    workspace = make_workspace(sections=sections, **arguments)
     print(workspace_code(workspace), end="")
     if saved == "true":
         save_workspace(workspace)

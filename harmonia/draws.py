@@ -1,7 +1,8 @@
 """Random numbers that depend on what they are for, never on when they are drawn.
 
-A counter-based generator (the finaliser of SplitMix64; Steele, Lea, Flood 2014): every number is a hash of (seed,
-image, step, draw), so results do not depend on batch size, order, neighbours, restarts or the number of processes.
+A counter-based generator (the finaliser of SplitMix64; Steele, Lea, Flood 2014): every number is
+a hash of (seed, image, step, draw), so results do not depend on batch size, order, neighbours,
+restarts or the number of processes.
 """
 
 import enum
@@ -44,7 +45,8 @@ class Purpose(enum.IntEnum):
 
 def image_key(image_id: str) -> int:
     """A 64-bit number that stands for an image wherever something is drawn for it."""
-    return int.from_bytes(hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()[:8], "little")
+    digest = hashlib.sha256(image_id.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "little")
 
 
 def counter_hash(*words: int | np.ndarray) -> np.ndarray:

@@ -17,7 +17,8 @@ class GradCAM(FromGradient, version=1, normalise="positive_minmax", auto="final"
     """Channels weighted by the spatial mean of the class score's gradient, summed (eq. 1-2)."""
 
     def maps(self, at_layer: ClassGradient) -> Maps:
-        return (at_layer.gradients.mean((2, 3), keepdim=True) * at_layer.features).sum(1).float()
+        weights_BC11 = at_layer.gradients.mean((2, 3), keepdim=True)
+        return (weights_BC11 * at_layer.features).sum(1).float()
 
 
 class GradCAMPlusPlus(FromGradient, version=2, normalise="positive_minmax", auto="final"):
@@ -33,7 +34,8 @@ class GradCAMPlusPlus(FromGradient, version=2, normalise="positive_minmax", auto
         features, gradients = at_layer.features.double(), at_layer.gradients.double()
         below = 2 + features.relu().sum((2, 3), keepdim=True) * gradients  # g^2 cancels
         alpha = torch.where(gradients > 0, 1 / below, 0.0)
-        return ((alpha * gradients.relu()).sum((2, 3), keepdim=True) * features).sum(1).float()
+        weights_BC11 = (alpha * gradients.relu()).sum((2, 3), keepdim=True)
+        return (weights_BC11 * features).sum(1).float()
 
 
 class HiResCAM(FromGradient, version=2, normalise="positive_minmax", auto="normalised"):

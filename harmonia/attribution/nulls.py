@@ -45,7 +45,8 @@ class Centre(NullMap, version=1, normalise="minmax"):
 
     def maps(self, part: Request) -> Maps:
         axis = torch.linspace(-1, 1, self.cells)
-        return (1 - torch.hypot(axis[:, None], axis) / 2**0.5).expand(len(part.pixels), -1, -1)
+        map_hw = 1 - torch.hypot(axis[:, None], axis) / 2**0.5
+        return map_hw.expand(len(part.pixels), -1, -1)
 
 
 class Edges(NullMap, version=1, normalise="percentile"):

@@ -17,12 +17,14 @@ def released(logits_BRK: Tensor, labels: Labels, image_logits: Logits) -> Tensor
 
     The second softmax makes it nearly linear: a constant minus the mean probability of the class.
     """
-    return -logits_BRK.softmax(-1).mean(1).log_softmax(-1).gather(1, labels[:, None])[:, 0]
+    mean_BK = logits_BRK.softmax(-1).mean(1)
+    return -mean_BK.log_softmax(-1).gather(1, labels[:, None])[:, 0]
 
 
 def nll(logits_BRK: Tensor, labels: Labels, image_logits: Logits) -> Tensor:
     """Mean over draws of -log p(class)."""
-    return -logits_BRK.log_softmax(-1).mean(1).gather(1, labels[:, None])[:, 0]
+    log_p_BRK = logits_BRK.log_softmax(-1)
+    return -log_p_BRK.mean(1).gather(1, labels[:, None])[:, 0]
 
 
 def soft(logits_BRK: Tensor, labels: Labels, image_logits: Logits) -> Tensor:

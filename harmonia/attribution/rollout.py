@@ -49,7 +49,8 @@ class GradientRollout(AttentionRollout, version=2):
     """The same with every head's attention times its positive gradient of the class's logit (eq. 5-6)."""
 
     def step(self, attention_BHNN: Tensor, gradient_BHNN: Tensor, flow_BNN: Tensor) -> Tensor:
-        return (attention_BHNN * gradient_BHNN).relu().mean(1) @ flow_BNN + flow_BNN
+        mean_BNN = (attention_BHNN * gradient_BHNN).relu().mean(1)
+        return mean_BNN @ flow_BNN + flow_BNN
 
 
 @contextmanager

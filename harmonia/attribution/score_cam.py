@@ -56,7 +56,8 @@ class ScoreCAM(FromHead, version=3, normalise="positive_minmax", auto="final"):
             scores[:, channel] = torch.where(varies, logits, -torch.inf)
             structured |= varies
         # where no channel varies the softmax is 0/0, and the map would be constant; a NaN of the logits stays one
-        return (torch.where(structured[:, None], scores.softmax(1), 0.0)[:, :, None, None] * features).sum(1)
+        weights = torch.where(structured[:, None], scores.softmax(1), 0.0)
+        return (weights[:, :, None, None] * features).sum(1)
 
 
 def unit_range(channel: Maps, size: int) -> tuple[Tensor, Tensor]:

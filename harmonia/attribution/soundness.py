@@ -138,7 +138,8 @@ class Optimisation:
     def step(self, size: int) -> Tensor:
         """One step of Adam for as many unfinished images as fit into a batch, the first ones; gives their rows."""
         method = self.method
-        rows = self.unfinished.nonzero()[: max(1, self.request.whole_passes(size) // method.draws), 0]
+        slots = max(1, self.request.whole_passes(size) // method.draws)
+        rows = self.unfinished.nonzero()[:slots, 0]
         gradients = self._gradients(rows, size)
         on_device, taken = rows.to(gradients.device), (self.steps[rows] + 1).to(gradients.device)[:, None, None]
         beta_1, beta_2 = BETAS
@@ -164,7 +165,8 @@ class Optimisation:
         labels, image_logits = self.labels[on_device], self.image_logits[on_device]
         with torch.enable_grad():
             mask_BHW = self._mask(mask_logits)
-            logits_BRK = self._logits(composite(self._images(on_device), mask_BHW, replacements_BR3HW), size)
+            composites = composite(self._images(on_device), mask_BHW, replacements_BR3HW)
+            logits_BRK = self._logits(composites, size)
             objective = method.objective_per_image(logits_BRK, mask_BHW, labels, image_logits)
             # summed, not averaged: Adam's epsilon would tie a mask to the number of its neighbours
             return torch.autograd.grad(objective.sum(), mask_logits)[0]

@@ -111,7 +111,8 @@ class Transfer(Evaluation):
         explanations = partial(_explanations, job, _partners(job, (self.controls or Controls()).seed))
         module = partial(FeatureAnswers, job, target, self.arms(job), explanations)
         title = f"features on {target.name}"
-        return counted(target, complete(features, job.viewed, target.view, module, job.make_trainer, title))
+        completed = complete(features, job.viewed, target.view, module, job.make_trainer, title)
+        return counted(target, completed)
 
 
 class FeatureAnswers(FeatureTarget):

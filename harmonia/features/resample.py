@@ -9,8 +9,9 @@ from harmonia.shapes import Keep, Maps
 def resample(maps: Maps, source: Tensor, target: Tensor, size: int) -> Keep:
     """Maps over their source boxes, read at the pixel centres of the target boxes: (B, size, size).
 
-    Bilinear where the map is coarser than the pixels (as torch's align_corners=False), triangular averaging where it is
-    finer. Outside the source box the result is 0. Boxes are (B, 4) tensors of left, top, right, bottom.
+    Bilinear where the map is coarser than the pixels (as torch's align_corners=False), triangular
+    averaging where it is finer. Outside the source box the result is 0. Boxes are (B, 4) tensors of
+    left, top, right, bottom.
     """
     height, width = maps.shape[-2:]
     rows = resampling_matrix(height, source[:, 1], source[:, 3], size, target[:, 1], target[:, 3])
@@ -31,11 +32,13 @@ def resampling_matrix(cells: int, low: Tensor, high: Tensor, pixels: int, new_lo
     centres = new_low + (steps + 0.5) / pixels * (new_high - new_low)
     # rounded: the rounding of the boxes must not mix a trace of its neighbours into a cell met exactly
     positions = ((centres - low) / (high - low) * cells - 0.5).round(decimals=9)
-    reach = (cells * (new_high - new_low) / (high - low) / pixels).clamp(min=1.0)[..., None]
+    cells_per_pixel = cells * (new_high - new_low) / (high - low) / pixels
+    reach = cells_per_pixel.clamp(min=1.0)[..., None]
     distance = (positions[..., None] - torch.arange(cells, device=low.device)).abs()
     weights = (1.0 - distance / reach).clamp(min=0.0)
     weights = weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-    return weights * ((centres >= low) & (centres <= high))[..., None]
+    inside = (centres >= low) & (centres <= high)
+    return weights * inside[..., None]
 
 
 def upsampling_matrix(cells: int, pixels: int) -> Tensor:

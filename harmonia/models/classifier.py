@@ -199,7 +199,8 @@ class Classifier(nn.Module):
         return says and activations.shape[1] == activations.shape[2]
 
     def _token_grid(self, tokens: int) -> tuple[int, int]:
-        grid = getattr(getattr(self.network, "patch_embed", None), "grid_size", None)
+        embedding = getattr(self.network, "patch_embed", None)
+        grid = getattr(embedding, "grid_size", None)
         if grid is not None and grid[0] * grid[1] == tokens:
             return grid[0], grid[1]
         side = round(tokens**0.5)

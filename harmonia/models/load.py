@@ -36,7 +36,8 @@ def load(spec: ModelSpec, seed: int = 0, precision: str = "32-true") -> Classifi
         path = weights_file.find_weights(str(spec.weights), spec.name, arch, spec.weights_folder)
         network, digest = _pretrained(arch, spec, path), weights_file.digest(path)
     view = _view(network, spec)
-    return Classifier(network, spec, view, _classes(spec, cast(int, network.num_classes)), digest, precision)
+    classes = _classes(spec, cast(int, network.num_classes))
+    return Classifier(network, spec, view, classes, digest, precision)
 
 
 def _refuse_unknown_tag(spec: ModelSpec, arch: str) -> None:

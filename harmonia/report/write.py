@@ -76,7 +76,8 @@ def _gather(run: Path, kinds: Sequence[type[Section]], arm: str, images: Sequenc
             section = _section_of(job, by_file)
             read_jobs[section].append(ReadJob(name, job, section.read(job)))
     for section, jobs in read_jobs.items():
-        make, failed = partial(section, arm=arm, images=images, earlier=tuple(report.sections)), {}
+        make = partial(section, arm=arm, images=images, earlier=tuple(report.sections))
+        failed: dict[str, str] = {}
         with _left_out(failed, section.heading, InputError, OSError):
             report.sections += [make(jobs)] if jobs else []
         if failed:  # without the jobs of which alone none can be made

@@ -25,7 +25,8 @@ def write_representations(
     for name, values in representations.items():
         if len(values) != len(image_ids):
             raise ValueError(f"{name} must have a row for each of {len(image_ids)} images, got {len(values)}")
-        flat = pa.array((values / (np.abs(values).max(initial=0) or 1)).astype(np.float16).ravel())
+        scale = np.abs(values).max(initial=0) or 1
+        flat = pa.array((values / scale).astype(np.float16).ravel())
         columns[_COLUMN + name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     write_table(Path(job_folder) / REPRESENTATIONS, pa.table(columns), use_dictionary=False)
 

@@ -82,7 +82,8 @@ def with_categories(pieces: Iterable[pd.DataFrame], together: Mapping[str, str] 
 def codes_of(values: Any, numbers: dict[str, int]) -> np.ndarray:
     """The number of each name; new names are given the next ones. -1 for none."""
     codes, names = pd.factorize(values)
-    return np.array([*[numbers.setdefault(name, len(numbers)) for name in names], -1], np.int32)[codes]
+    of_names = [numbers.setdefault(name, len(numbers)) for name in names]
+    return np.array([*of_names, -1], np.int32)[codes]
 
 
 def write_summary(folder: str | Path, metrics: Mapping[str, float | int | None]) -> None:

@@ -102,7 +102,8 @@ def _f1(labels: pd.Series, predicted: pd.Series) -> tuple[float, float]:
     num_classes = max(2, len(names))
     scores = multiclass_f1_score(answer, truth, num_classes=num_classes, average=None).double()
     support = torch.bincount(truth, minlength=num_classes).double()
-    return float((scores * support).sum() / support.sum()), float(scores[support > 0].mean())
+    present = support > 0
+    return float((scores * support).sum() / support.sum()), float(scores[present].mean())
 
 
 def calibration_error(confidence: pd.Series, correct: pd.Series) -> float:

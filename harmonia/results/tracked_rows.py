@@ -96,7 +96,8 @@ def image_table(rows: pd.DataFrame) -> pd.DataFrame:
     lines = shown.drop_duplicates(["image_id", "target"])[_OF_IMAGE].set_index(["image_id", "target"])
     for arm, part in shown.groupby("arm", sort=False):
         of_arm = [name for name in _OF_ARM if arm != IMAGE_ARM or name != "kept_area"]  # the image arm keeps all
-        lines = lines.join(part.set_index(["image_id", "target"])[of_arm].add_prefix(f"{arm}/"))
+        columns = part.set_index(["image_id", "target"])[of_arm].add_prefix(f"{arm}/")
+        lines = lines.join(columns)
     return lines.reset_index()
 
 

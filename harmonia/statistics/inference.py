@@ -163,7 +163,8 @@ def exact_mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, floa
     first_right, second_right = first[paired] > 0, second[paired] > 0
     only_first, only_second = int((first_right & ~second_right).sum()), int((~first_right & second_right).sum())
     discordant = only_first + only_second
-    return only_first, only_second, float(binomtest(only_first, discordant).pvalue if discordant else 1.0)
+    p = binomtest(only_first, discordant).pvalue if discordant else 1.0
+    return only_first, only_second, float(p)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

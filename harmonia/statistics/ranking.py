@@ -104,7 +104,8 @@ def ranking(scores: ScoredMaps) -> RankedMethods:
         undefined = unscored.get((at[0], metric["metric"]), 0)
         if images + undefined:  # else it has not run
             of_source = (scores.cells["source"] == explainer["source"]).to_numpy()
-            counts = ((~np.isnan(ranks[0, of_source, at[1]])).sum(), compared[at], images, undefined)
+            methods = (~np.isnan(ranks[0, of_source, at[1]])).sum()
+            counts = (methods, compared[at], images, undefined)
             lines.append((*explainer[EXPLAINER], *metric, *values[at], *places[at], *counts))
     return RankedMethods.of_lines(lines)
 
@@ -141,7 +142,8 @@ def agreement_over_methods(scores: ScoredMaps) -> AgreementOverMethods:
             rhos = np.full(len(means), np.nan)
             if len(methods) >= MIN_SIGNIFICANT:
                 rhos = spearman(*(means[:, methods, metric] for metric in pair))
-            lines.append((source, *scores.metrics["metric"].iloc[list(pair)], *interval(rhos), len(methods)))
+            names = scores.metrics["metric"].iloc[list(pair)]
+            lines.append((source, *names, *interval(rhos), len(methods)))
     columns = ["source", *MetricAgreement.columns_of(), "methods"]
     return AgreementOverMethods.checked(pd.DataFrame(lines, columns=columns))
 

@@ -187,5 +187,7 @@ def _ranks_among_drawn(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Mean ranks (lines, images) of values in a resample that has each of them counts (lines, images) times."""
     distinct, group = np.unique(values, return_inverse=True)
     order = np.argsort(group, kind="stable")
-    sizes = np.add.reduceat(counts[:, order], np.searchsorted(group[order], np.arange(len(distinct))), axis=1)
-    return (sizes.cumsum(1) - (sizes - 1) / 2)[:, group]
+    starts = np.searchsorted(group[order], np.arange(len(distinct)))
+    sizes = np.add.reduceat(counts[:, order], starts, axis=1)
+    ends = sizes.cumsum(1)
+    return (ends - (sizes - 1) / 2)[:, group]

@@ -18,6 +18,7 @@ MOST_TEXT = 1 << 20  # bytes of a YAML file: a thousandth of it is usual, and it
 MOST_JSON = 1 << 26
 MOST_ARRAYS = 1 << 34  # of Parquet and safetensors
 DEEPEST = 50  # lists and mappings inside one another
+MOST_COLONS = 1000  # 1:1:1 ... is a number to base 60, and takes minutes
 SHOWN_BYTES = 4096  # of error.txt
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -49,9 +50,10 @@ def read_yaml(folder: Path, name: str) -> dict[str, Any]:
         text, depth = file.read(MOST_TEXT).decode(), 0
         for event in yaml.parse(text, _LOADER):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            colons = event.value.count(":") if isinstance(event, yaml.ScalarEvent) else 0  # 1:1:1 is to base 60
-            if isinstance(event, yaml.AliasEvent) or max(depth, colons / 20) > DEEPEST:
-                raise yaml.YAMLError(f"an alias, over 1000 colons, or over {DEEPEST} lists and mappings in one another")
+            if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
+                raise yaml.YAMLError(f"an alias, or more than {DEEPEST} lists and mappings in one another")
+            if isinstance(event, yaml.ScalarEvent) and event.value.count(":") > MOST_COLONS:
+                raise yaml.YAMLError(f"more than {MOST_COLONS} colons in a value")
         content = yaml.load(text, _LOADER)
         json.dumps(content, default=str)  # TypeError: a key that sorts beside no text, as a date
     return content if isinstance(content, dict) else {}

@@ -132,4 +132,5 @@ def sealed(folder: Path) -> dict | None:
 
 def _digest(content: Mapping) -> str:
     plain = json.loads(json.dumps(content, allow_nan=False))  # numbers as names become text before sorting
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    canonical = json.dumps(plain, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -83,7 +83,8 @@ def read_shard(path: Path, *, key: str, shard: int, n: int | None = None) -> Sha
             raise InputError(f"{path}: a shard must fit in memory, got {seen.st_size:,} bytes; remove it") from None
     try:
         arrays = load(content)
-        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = header["__metadata__"]
         facts_json, digest = metadata["facts"], metadata["digest"]
         shard_size = int(metadata["shard_size"])
         held = len(json.loads(facts_json))

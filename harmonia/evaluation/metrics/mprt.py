@@ -110,7 +110,8 @@ class EfficientMprt:
 
 def histogram_entropy(maps: Maps, bins: int) -> Tensor:
     """Shannon entropy in nats of each map's histogram, (B,); a map that varies fills at least two bins."""
-    return torch.tensor([entropy(np.histogram(map_.numpy(), bins)[0]) for map_ in maps], dtype=torch.float64)
+    entropies = [entropy(np.histogram(map_.numpy(), bins)[0]) for map_ in maps]
+    return torch.tensor(entropies, dtype=torch.float64)
 
 
 def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str) -> dict[str, Score]:

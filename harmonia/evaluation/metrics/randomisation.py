@@ -140,7 +140,8 @@ def _layer(tensor: str, granularity: Granularity) -> str:
     *owner, _ = parts = tensor.split(".")
     if granularity == "layer":
         return ".".join(owner) or tensor
-    return ".".join(parts[: next((place for place, part in enumerate(owner) if part.isdecimal()), 0) + 1])
+    numbered = next((place for place, part in enumerate(owner) if part.isdecimal()), 0)
+    return ".".join(parts[: numbered + 1])
 
 
 def explain_again(explained: ExplainedImages) -> Maps:

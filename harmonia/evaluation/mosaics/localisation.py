@@ -104,14 +104,16 @@ class Localisation(Evaluation):
         pool = []
         for shard in range(predictions.num_shards):  # all images' logits at once would grow with their number
             items = predictions.shard_items(shard)
-            p, predicted = torch.from_numpy(predictions.read(shard)[0]["logits"]).double().softmax(1).max(1)
+            logits = torch.from_numpy(predictions.read(shard)[0]["logits"]).double()
+            p, predicted = logits.softmax(1).max(1)
             sure = (predicted == labels[items.start : items.stop]) & (p >= self.confidence)
             pool += [items[row] for row in sure.nonzero()[:, 0].tolist()]  # NaN, of an unreadable image, is not sure
         return pool
 
     def any_mosaics(self, job: Job, number: int) -> Grids:
         """So many mosaics of the first images, sure or not."""
-        return Grids(self.n, np.resize(np.arange(len(job.images.records)), (number, self.n**2)), self.scored)
+        images = np.resize(np.arange(len(job.images.records)), (number, self.n**2))
+        return Grids(self.n, images, self.scored)
 
     def _maps(self, job: Job, grids: Grids) -> ShardSet:
         """The set of these mosaics' maps; smoothing is done on reading, so that one set serves all K."""
@@ -225,4 +227,5 @@ def positive_attribution(maps: Maps, cells: list[int], n: int, size: int) -> tup
         maps.double()[:, None], size=(size, size), mode="bilinear", align_corners=False
     )[:, 0].clamp(min=0)
     of_cells = large.unflatten(2, (n, -1)).unflatten(1, (n, -1)).sum((2, 4)).flatten(1)
-    return of_cells.gather(1, torch.tensor(cells)[:, None])[:, 0].numpy(), of_cells.sum(1).numpy()
+    inside = of_cells.gather(1, torch.tensor(cells)[:, None])[:, 0]
+    return inside.numpy(), of_cells.sum(1).numpy()

@@ -102,12 +102,14 @@ class PartHead(Presentation):
 
 def cut(images: Tensor, n: int) -> Tensor:
     """Mosaics (B, C, n h, n w) as their cells (B n n, C, h, w), row by row."""
-    return images.unflatten(3, (n, -1)).unflatten(2, (n, -1)).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+    rows = images.unflatten(3, (n, -1)).unflatten(2, (n, -1))
+    return rows.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
 
 
 def paste(cells: Tensor, n: int) -> Tensor:
     """The way back from cut."""
-    return cells.unflatten(0, (-1, n, n)).permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+    rows = cells.unflatten(0, (-1, n, n))
+    return rows.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
 
 
 def on_mosaics(classifier: Classifier, n: int, positions: Positions) -> Presentation:
@@ -152,7 +154,8 @@ def tile_positions(network: Any, classifier: Classifier, n: int) -> None:
     rows, columns = classifier.network.patch_embed.grid_size
     prefix = embedding.shape[1] - rows * columns
     patches = embedding[:, prefix:].unflatten(1, (rows, columns)).repeat(1, n, n, 1).flatten(1, 2)
-    network.pos_embed = nn.Parameter(torch.cat([embedding[:, :prefix], patches], 1), requires_grad=False)
+    tiled = torch.cat([embedding[:, :prefix], patches], 1)
+    network.pos_embed = nn.Parameter(tiled, requires_grad=False)
 
 
 Present = Callable[[Classifier, int, int], Presentation]  # classifier, n, scored cell

@@ -62,7 +62,8 @@ def typical_images(collection: Collection, images: ImageList, arm: str, count: i
     usable = np.flatnonzero((shows > 0) & (shows == shows.max(initial=0)))  # a method may have run on a part of them
     if not len(usable):
         return []
-    nearest = usable[np.argsort(np.abs(drop[usable] - np.median(drop[usable])), kind="stable")]
+    distance = np.abs(drop[usable] - np.median(drop[usable]))
+    nearest = usable[np.argsort(distance, kind="stable")]
     turns = pd.Series(nearest).groupby(images.labels[nearest]).cumcount()  # among those of the same class
     return nearest[np.argsort(turns, kind="stable")][:count].tolist()
 
