@@ -41,7 +41,7 @@ help:  ## this list
 
 setup: .venv/dev  ## virtual environment with everything, .venv
 
-quickstart: .venv/quickstart  ## set up, then the main job: about three minutes on two cores
+quickstart: .venv/quickstart  ## set up, then the main job: two to three minutes on two idle cores
 	@$(PY) -m harmonia.run experiment=quickstart
 
 test: .venv/dev  ## set up, then every test
