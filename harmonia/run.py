@@ -50,7 +50,8 @@ def main() -> int:
 def _refuse_foreign_folder(config: DictConfig) -> None:
     """Of a single run; Hydra would write there first. A sweep's jobs look at theirs when they begin."""
     with suppress(OmegaConfBaseException):  # a path that is known only in the job
-        if (folder := Path(str(OmegaConf.select(config, "hydra.run.dir")))).is_dir():
+        folder = Path(str(OmegaConf.select(config, "hydra.run.dir")))
+        if config.hydra.mode is RunMode.RUN and folder.is_dir():
             from harmonia.job.folder import refuse_foreign
 
             refuse_foreign(folder)

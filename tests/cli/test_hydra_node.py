@@ -66,6 +66,16 @@ def test_a_foreign_folder_is_refused_before_hydra_writes_there(monkeypatch, caps
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_sweep_may_be_repeated_where_a_single_run_would_lie_too(monkeypatch, tmp_path):
+    """One job or several by one configuration: both folders have one name."""
+    monkeypatch.setattr("harmonia.job.pipeline.run", lambda settings: None)
+    words = ["source=timm", "source.arch=x", "~hydra.callbacks.report", f"hydra.run.dir={tmp_path / 'same'}"]
+    for _ in range(2):
+        monkeypatch.setattr(sys, "argv", ["harmonia.run", "-m", *words, f"hydra.sweep.dir={tmp_path / 'same'}"])
+        assert run.main() == 0
+    assert (tmp_path / "same" / "multirun.yaml").is_file()
+
+
 def test_the_check_ends_with_its_block():
     with initialize_config_dir(str(conf_folder()), version_base="1.3"), checked_hydra():
         words = [f"hydra.sweeper._target_={EVIL}"]
