@@ -57,6 +57,8 @@ def composed(folder: Path, *words: str):
 
 
 def measure(folder: Path) -> dict[str, float]:
+    from functools import partial
+
     from omegaconf import OmegaConf
 
     from harmonia.job.prepare import prepare
@@ -80,7 +82,8 @@ def measure(folder: Path) -> dict[str, float]:
 
     def track():
         logger = tracking.make_logger(settings.logger)
-        job.evaluation.publish(job, logger, summary)
+        media = partial(job.evaluation.media, job, summary)
+        tracking.publish(logger, job.evaluation.logged(summary), {}, media)
         tracking.finish(logger)
 
     peaks["W&B, offline"] = peak_mb(track)
