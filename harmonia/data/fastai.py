@@ -26,7 +26,7 @@ CLEAN_SIZE = 500  # ILSVRC validation has 50 images a class, all of them here, i
 logger = logging.getLogger(__name__)
 
 
-def validation(
+def imagenette(
     dataset: str,
     root: Place = None,
     variant: str = "full",
@@ -39,33 +39,18 @@ def validation(
     pool_size: PoolSize = 200,
     seed: Seed = 0,
     boxes: Place = None,
+    unseen: bool = False,
 ) -> ImageSet:
     """The validation split of `imagenette` or `imagewoof`; replacement images come from the training split.
 
     root is a local copy, used as it is. Without it cache holds the official archive's content,
-    which is downloaded when missing; url says where from instead.
+    which is downloaded when missing; url says where from instead. unseen: the images of both splits
+    that no ImageNet network was trained on, by file name (clean500); the pool is train's others.
     """
     source = _local_root(dataset, root, variant, cache, download, url)
-    amounts = {"per_class": per_class, "limit": limit, "pool_size": pool_size, "seed": seed}
-    return folder(source, pool=pool, boxes=boxes, name=dataset, **amounts)
-
-
-def clean500(
-    dataset: str = "imagewoof",
-    root: Place = None,
-    variant: str = "full",
-    cache: Place = None,
-    download: bool = True,
-    url: str | None = None,
-    per_class: Limit = None,
-    limit: Limit = None,
-    pool: Place = None,
-    pool_size: PoolSize = 200,
-    seed: Seed = 0,
-    boxes: Place = None,
-) -> ImageSet:
-    """The images of both splits that no ImageNet network was trained on, by file name; the pool is train's others."""
-    source = _local_root(dataset, root, variant, cache, download, url)
+    if not unseen:
+        amounts = {"per_class": per_class, "limit": limit, "pool_size": pool_size, "seed": seed}
+        return folder(source, pool=pool, boxes=boxes, name=dataset, **amounts)
     splits = {split: _split(source, split) for split in ("train", "val")}
     clean = [record for records in splits.values() for record in records if _is_clean(record)]
     if not clean:

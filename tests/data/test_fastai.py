@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harmonia.data import download, fastai
-from harmonia.data.fastai import clean500, validation
+from harmonia.data.fastai import imagenette
 from harmonia.errors import InputError
 
 BREEDS = ("n02086240", "n02087394")
@@ -50,18 +50,18 @@ def ids(records) -> list[str]:
 
 
 def test_val_is_downloaded_once_and_train_is_the_pool(home, tmp_path, monkeypatch):
-    images = validation("imagewoof", variant="160px", cache=tmp_path / "cache")
+    images = imagenette("imagewoof", variant="160px", cache=tmp_path / "cache")
     assert images.name == "imagewoof"
     assert images.class_names == BREEDS
     assert [image_id.split("/")[0] for image_id in ids(images.records)] == ["val"] * 4
     assert [image_id.split("/")[0] for image_id in ids(images.pool)] == ["train"] * 6
     assert not (tmp_path / "cache" / "imagewoof2-160.tgz").exists()
     monkeypatch.setattr(socket, "socket", no_socket)
-    assert validation("imagewoof", variant="160px", cache=tmp_path / "cache", download=False) == images
+    assert imagenette("imagewoof", variant="160px", cache=tmp_path / "cache", download=False) == images
 
 
 def test_clean500_is_the_ilsvrc_validation_files_of_both_splits(home, tmp_path):
-    images = clean500(variant="160px", cache=tmp_path / "cache")
+    images = imagenette("imagewoof", unseen=True, variant="160px", cache=tmp_path / "cache")
     assert ids(images.records) == [
         f"train/{BREEDS[0]}/ILSVRC2012_val_train.png",
         f"val/{BREEDS[0]}/ILSVRC2012_val_val.png",
@@ -73,17 +73,17 @@ def test_clean500_is_the_ilsvrc_validation_files_of_both_splits(home, tmp_path):
 def test_an_incomplete_download_is_refused(home, tmp_path, monkeypatch):
     monkeypatch.setattr(fastai, "VAL_SIZES", {"imagewoof": 3929})
     with pytest.raises(InputError, match="must hold 3,929 images, got 4; delete the folder"):
-        validation("imagewoof", variant="160px", cache=tmp_path / "cache")
+        imagenette("imagewoof", variant="160px", cache=tmp_path / "cache")
     monkeypatch.setattr(fastai, "VAL_SIZES", {"imagewoof": 4})
     monkeypatch.setattr(fastai, "CLEAN_SIZE", 500)
     with pytest.raises(InputError, match="500 files"):
-        clean500(variant="160px", cache=tmp_path / "cache")
+        imagenette("imagewoof", unseen=True, variant="160px", cache=tmp_path / "cache")
 
 
 def test_download_false_opens_no_socket_and_names_every_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "socket", no_socket)
     with pytest.raises(InputError) as caught:
-        validation("imagenette", variant="320px", cache=tmp_path, download=False)
+        imagenette("imagenette", variant="320px", cache=tmp_path, download=False)
     for part in (
         "data.download=true",
         "data.root=PATH",
@@ -93,7 +93,7 @@ def test_download_false_opens_no_socket_and_names_every_remedy(tmp_path, monkeyp
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("load", [functools.partial(validation, name) for name in ("imagenette", "imagewoof")])
+@pytest.mark.parametrize("load", [functools.partial(imagenette, name) for name in ("imagenette", "imagewoof")])
 def test_a_local_copy_may_have_any_size(tmp_path, tree, monkeypatch, load):
     monkeypatch.setattr(socket, "socket", no_socket)
     root = tree(tmp_path, {"val/n02086240": 2, "train/n02086240": 1})
@@ -102,21 +102,21 @@ def test_a_local_copy_may_have_any_size(tmp_path, tree, monkeypatch, load):
 
 def test_wrong_choices_name_the_right_ones(tmp_path):
     with pytest.raises(InputError, match="full, 320px, 160px"):
-        validation("imagewoof", variant="huge", cache=tmp_path)
+        imagenette("imagewoof", variant="huge", cache=tmp_path)
     with pytest.raises(InputError, match="imagenette, imagewoof"):
-        clean500(dataset="imagenet", cache=tmp_path)
+        imagenette("imagenet", unseen=True, cache=tmp_path)
     with pytest.raises(InputError, match=r"paths\.cache=PATH"):
-        validation("imagewoof")
+        imagenette("imagewoof")
 
 
 def test_a_copy_without_ilsvrc_files_has_no_clean_images(tmp_path, tree):
     with pytest.raises(InputError, match="ILSVRC2012_val_"):
-        clean500(root=tree(tmp_path, {"val/n02086240": 2}))
+        imagenette("imagewoof", unseen=True, root=tree(tmp_path, {"val/n02086240": 2}))
 
 
 def test_real_images_give_the_known_counts(shared_data):
-    woof = validation("imagewoof", root=shared_data / "imagewoof", limit=30, pool_size=20)
+    woof = imagenette("imagewoof", root=shared_data / "imagewoof", limit=30, pool_size=20)
     assert (len(woof.records), len(woof.pool), len(woof.class_names)) == (30, 20, 10)
-    clean = clean500(root=Path(shared_data / "imagewoof"), pool_size=20)
+    clean = imagenette("imagewoof", unseen=True, root=Path(shared_data / "imagewoof"), pool_size=20)
     names = [path.name for path in (shared_data / "imagewoof").rglob("ILSVRC2012_val_*")]
     assert sorted(record.path.name for record in clean.records) == sorted(names)
