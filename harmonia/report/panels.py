@@ -15,15 +15,11 @@ class Panels:
         self._tables = dict.fromkeys(tables)  # that no panel shows yet
 
     def tables(self, *stems: str) -> list[Any]:
-        """Of these tables of the report."""
+        """Of these tables of the report, those that have no panel yet."""
         shown = [stem for stem in stems if stem in self._tables]
         for stem in shown:
             del self._tables[stem]
         return [self.logged_table(f"tables/{stem}") for stem in shown]
-
-    def other_tables(self) -> list[Any]:
-        """Of the report's tables that have no panel yet."""
-        return self.tables(*self._tables)
 
     def figures(self, *starts: str) -> list[Any]:
         """Of the report's figures whose stems begin so."""

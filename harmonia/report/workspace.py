@@ -60,7 +60,7 @@ def make_workspace(
         if of_section := [job for job in jobs if job.rows_file == section.rows_file and _is_readable(job, section)]:
             for heading, shown in section.panels(of_section, arm, panels).items():
                 by_heading.setdefault(heading, []).extend(shown)
-    by_heading["Tables"] = panels.other_tables()
+    by_heading["Tables"] = panels.tables(*tables)
     groups = dict.fromkeys(str(job.group("tracking").get("group")) for job in jobs)
     return ws.Workspace(
         entity=str(entity or logger.get("entity") or NO_ENTITY),

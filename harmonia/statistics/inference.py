@@ -79,9 +79,9 @@ def resampled_f1(labels: np.ndarray, predicted: np.ndarray, strata: np.ndarray) 
     num_classes = int(labels.max(initial=0)) + 1
     distinct, inverse = np.unique(predicted, axis=1, return_inverse=True)  # targets see the same images many times
     tables = [_class_counts(labels, cell, num_classes) for cell in distinct.T]
-    blocks, complete = [], np.zeros(len(tables))
+    blocks = []
     for counts in resamples(strata, NUM_RESAMPLES):
-        block, num_present = np.empty((len(counts), len(tables), 2)), np.empty((len(counts), len(tables)))
+        block = np.empty((len(counts), len(tables), 3))  # both averages, and over how many classes
         for position, table in enumerate(tables):
             hits, support, answers = np.split((table @ counts.T).astype(float), 3)
             present = support > 0
@@ -89,12 +89,11 @@ def resampled_f1(labels: np.ndarray, predicted: np.ndarray, strata: np.ndarray) 
             f1 = np.divide(2 * hits, support + answers, out=np.zeros_like(hits), where=present)
             block[:, position, 0] = ratio((f1 * support).sum(0), support.sum(0))
             block[:, position, 1] = ratio(f1.sum(0), present.sum(0))
-            num_present[:, position] = present.sum(0)
-        if not blocks:
-            complete = num_present[0]  # the images themselves
-        block[:, :, 1][num_present < complete] = np.nan
+            block[:, position, 2] = present.sum(0)
         blocks.append(block)
-    return np.concatenate(blocks)[:, inverse.reshape(-1)]
+    draws = np.concatenate(blocks)
+    draws[..., 1][draws[..., 2] < draws[0, :, 2]] = np.nan
+    return draws[:, inverse.reshape(-1), :2]
 
 
 def _class_counts(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> sparse.csr_array:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from harmonia.arms import AREA, arm_of, matched_control
 from harmonia.results.frames import Frame
@@ -83,16 +84,15 @@ def _above_control(comparison: Comparison, maps: Mapping[str, str]) -> dict[str,
 def _of_images(scores: ScoredMaps, fill: str, rows: Rows, maps: Mapping[str, str], chosen: np.ndarray) -> np.ndarray:
     """What Transferred says of images; chosen: of which cells."""
     cells = rows.cells.assign(maps=rows.cells["job"].map(maps))
-    column = {key: place for place, key in enumerate(scores.cells["maps"]) if chosen[place]}
+    maps_of_cells = scores.cells["maps"].where(chosen, "")
     compared = (
-        cells["maps"].isin(column)
+        cells["maps"].isin(maps_of_cells)
         & cells["arm"].isin([ARM, CONTROL])
         & (cells["fill"] == fill)
         & (cells["source"] != cells["target"])
     )
-    of_images = np.full((len(scores.image_ids), len(scores.cells)), np.nan)
     if not compared.any():
-        return of_images
+        return np.full((len(scores.image_ids), len(scores.cells)), np.nan)
     shown = replace(rows, cells=cells).frame(
         ["image_id", "p_explained"], compared.to_numpy(), ["maps", "target", "arm"]
     )
@@ -100,12 +100,8 @@ def _of_images(scores: ScoredMaps, fill: str, rows: Rows, maps: Mapping[str, str
     wide: Any = shown.pivot_table(
         index=["maps", "image_id", "target"], columns="arm", values="p_explained", observed=True
     ).reindex(columns=[ARM, CONTROL])
-    above = (wide[ARM] - wide[CONTROL]).dropna().groupby(["maps", "image_id"], observed=True).mean()
-    row_of = {name: row for row, name in enumerate(scores.image_ids)}
-    for (key, image_id), value in above.items():
-        if image_id in row_of:
-            of_images[row_of[image_id], column[key]] = value
-    return of_images
+    above = (wide[ARM] - wide[CONTROL]).dropna().groupby(["maps", "image_id"], observed=True).mean().unstack("maps")
+    return above.reindex(index=scores.image_ids, columns=maps_of_cells).to_numpy(float)
 
 
 def metric_links(part: Transferred) -> MetricLinks:
@@ -174,8 +170,7 @@ def _over_cells(cells: ScoredCells, means: np.ndarray, above: np.ndarray) -> tup
     """over_cells to most_methods of MetricLinks, for means of a metric and above, both (cells,)."""
     names = [json.dumps(line) for line in cells[["method", "variant"]].to_numpy().tolist()]
     method = np.unique(names, return_inverse=True)[1]
-    source_names = list(dict.fromkeys(cells["source"]))
-    source = np.array([source_names.index(name) for name in cells["source"]], int)
+    source, source_names = pd.factorize(cells["source"])
     known = ~np.isnan(means) & ~np.isnan(above)
     counts = np.bincount(source[known], minlength=len(source_names))
     enough = np.flatnonzero(counts >= ranks.MIN_SIGNIFICANT)

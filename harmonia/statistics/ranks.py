@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from itertools import combinations, permutations
+from itertools import chain, combinations, permutations, product
 from typing import NamedTuple
 
 import numpy as np
@@ -57,12 +57,8 @@ def orders(groups: np.ndarray, most: int) -> np.ndarray:
         for places in members:
             drawn[1:, places] = generator.permuted(drawn[1:, places], axis=1)
         return drawn
-    of_groups = [np.array(list(permutations(places))) for places in members]
-    picks = np.indices([len(of_group) for of_group in of_groups]).reshape(len(of_groups), -1)
-    every = np.tile(own, (picks.shape[1], 1))
-    for places, of_group, pick in zip(members, of_groups, picks, strict=True):
-        every[:, places] = of_group[pick]
-    return every
+    of_members = [list(chain(*of_groups)) for of_groups in product(*map(permutations, members))]
+    return np.array(of_members)[:, np.argsort(np.concatenate(members))]
 
 
 def share_as_far_from_0(rhos: np.ndarray, rho: float) -> float:
