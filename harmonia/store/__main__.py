@@ -21,7 +21,7 @@ from harmonia.store.files import TEMPORARY, disk_errors
 from harmonia.store.manifest import FILE, SCHEMA_VERSION, Manifest, sealed
 from harmonia.store.mark import OWNER, SET_FOLDER, SIGNATURE, TAG, is_marked
 from harmonia.store.sets import INDEX, ShardSet, default_cache, is_index
-from harmonia.store.shards import SHARD, CorruptShard, is_shard
+from harmonia.store.shards import SHARD, is_shard
 
 _TEMPORARY = re.compile(TEMPORARY.format(r"manifest\.json|index\.parquet|shard-\d{5,}\.safetensors"))
 _FILE = re.compile(rf"manifest\.json|index\.parquet|{SHARD.pattern}|{_TEMPORARY.pattern}")
@@ -69,10 +69,10 @@ def verify(options: argparse.Namespace) -> int:
     """One line for each bad file; the exit code is 1 if there is any."""
     bad = sound = 0
     for folder in _set_folders(options.cache):
-        stored, damage, earlier = _stored(folder)
+        stored, damage, key = _stored(folder)
         if stored is None:
             say(f"{folder}: {damage}")
-            bad += not earlier
+            bad += not key
             continue
         for shard in _shards_on_disk(stored):
             try:
@@ -88,7 +88,8 @@ def verify(options: argparse.Namespace) -> int:
 def prune(options: argparse.Namespace) -> int:
     """Remove what nobody can use, and whole sets on demand; never while a process works on the set.
 
-    Only in a store that is marked, only what harmonia wrote there, and nothing through a link.
+    Only in a store that is marked, only what harmonia wrote there, and nothing through a link. A shard goes by its seal,
+    which must fit its bytes, its number and its set: a damaged one stays, and the next job that needs it replaces it.
     """
     if not 0 <= (options.older_than or 0) < math.inf:
         raise InputError(f"--older-than must be 0 or more days, got {options.older_than}; write --older-than 30")
@@ -129,13 +130,14 @@ def _prune_set(folder: Path, options: argparse.Namespace) -> None:
             with disk_errors(part):
                 (part.rmdir if part.is_dir() else part.unlink)()
 
-    stored, damage, earlier = _stored(folder)
-    if stored is None and not earlier:
+    stored, damage, key = _stored(folder)
+    if not key:
         say(f"kept {folder}: {damage}")
         return
-    own, foreign = _contents(folder)
+    own, foreign = _contents(folder, key)
     for path in foreign:
-        say(f"left alone {path}: harmonia did not write it")
+        damaged = ", or it is damaged" if SHARD.fullmatch(path.name) else ""
+        say(f"left alone {path}: harmonia did not write it{damaged}")
     reason = _unwanted(folder, options) or damage
     if not reason and not any(SHARD.fullmatch(path.name) for path in own) and _idle_s(folder) > _EMPTY_S:
         reason = "it holds no shard, and no process works on it"
@@ -145,27 +147,22 @@ def _prune_set(folder: Path, options: argparse.Namespace) -> None:
     for path in own:
         if _TEMPORARY.fullmatch(path.name) or path.match("locks/worker-*"):
             remove(path, "left by a process that died")
-    sound = 0
-    for shard in _shards_on_disk(stored):
-        try:
-            stored.read(shard)
-            sound += 1
-        except CorruptShard as error:
-            if error.path in own:
-                remove(error.path, error.reason)
-    if sound < stored.num_shards and folder / INDEX in own:
+    sound = {stored.shard_path(shard) for shard in _shards_on_disk(stored)} & set(own)
+    if len(sound) < stored.num_shards and folder / INDEX in own:
         remove(folder / INDEX, "its set is incomplete")
 
 
-def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
+def _contents(folder: Path, key: str) -> tuple[list[Path], list[Path]]:
     """What lies in a set's folder: harmonia's files, the manifest last, and what is not harmonia's."""
     own, foreign = [], []
     for path in sorted((*folder.iterdir(), *(folder / "locks").glob("*"))):
         if path == folder / "locks" and path.is_dir():
             continue
         known = (_LOCK if path.parent != folder else _FILE).fullmatch(path.name) and path.is_file()
-        inside = is_index if path.name == INDEX else is_shard if SHARD.fullmatch(path.name) else Path.exists
-        (own if known and not path.is_symlink() and inside(path) else foreign).append(path)
+        known = known and not path.is_symlink() and (path.name != INDEX or is_index(path))
+        if shard := SHARD.fullmatch(path.name):
+            known = known and is_shard(path, key, int(shard[1]))
+        (own if known else foreign).append(path)
     return sorted(own, key=lambda path: path.name == FILE), foreign
 
 
@@ -213,21 +210,21 @@ def _names(folder: Path) -> tuple[str, str]:
     return folder.name, folder.name[:-17]
 
 
-def _stored(folder: Path) -> tuple[ShardSet | None, str, bool]:
-    """The set, or why there is none; whether its own undamaged manifest is of another version, which prune removes."""
+def _stored(folder: Path) -> tuple[ShardSet | None, str, str]:
+    """The set, or why there is none; the key in its own undamaged manifest, also of a version that prune removes."""
     try:
         with disk_errors(folder):
             os.listdir(folder)
         manifest, content = Manifest.read(folder), sealed(folder) or {}
     except InputError as error:
-        return None, str(error).removeprefix(f"{folder}/"), False
+        return None, str(error).removeprefix(f"{folder}/"), ""
     kind, key, schema = map(content.get, ("kind", "key", "schema"))
     if kind == folder.parent.name and isinstance(key, str) and key[:16] == folder.name[-16:]:
         if manifest:
-            return ShardSet(folder, manifest), "", False
+            return ShardSet(folder, manifest), "", key
         if type(schema) is int and schema != SCHEMA_VERSION:
-            return None, f"schema {schema}, this version reads {SCHEMA_VERSION}; prune removes it", True
-    return None, f"{FILE} is missing, damaged or another set's; rerun to write it again", False
+            return None, f"schema {schema}, this version reads {SCHEMA_VERSION}; prune removes it", key
+    return None, f"{FILE} is missing, damaged or another set's; rerun to write it again", ""
 
 
 def _label(part: object) -> str:

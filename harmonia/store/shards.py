@@ -9,6 +9,7 @@ import json
 import re
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,6 @@ from harmonia.store.files import disk_errors
 from harmonia.store.guarded import MOST_ARRAYS
 
 SHARD = re.compile(r"shard-(\d{5,})\.safetensors")
-_BEGINNING = re.compile(rb'.{8}\{"__metadata__":\{"(facts":"\[|digest":"[0-9a-f]|shard_size":"\d)', re.DOTALL)
 RESERVED = {"shard", "position"}  # columns that the index adds to the facts
 
 Facts = dict[str, Any]
@@ -98,10 +98,12 @@ def read_shard(path: Path, *, key: str, shard: int, n: int | None = None) -> Sha
     return Shard(arrays, facts_json, digest, shard_size)
 
 
-def is_shard(path: Path) -> bool:
-    """Whether a file, sound or not, begins as those that encode makes."""
-    with disk_errors(path), path.open("rb") as file:
-        return _BEGINNING.match(file.read(64)) is not None
+def is_shard(path: Path, key: str, shard: int) -> bool:
+    """Whether the file is this shard of the set with the key, by its own seal."""
+    with suppress(CorruptShard):
+        read_shard(path, key=key, shard=shard)
+        return True
+    return False
 
 
 def _digest(arrays: Mapping[str, np.ndarray], facts_json: str, key: str, shard: int, shard_size: int) -> str:

@@ -3,10 +3,12 @@
 import os
 import shutil
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from planted_sets import fill, items_of, open_set, reseal
+from safetensors.numpy import save
 
 from harmonia.errors import InputError
 from harmonia.store.__main__ import main
@@ -118,6 +120,32 @@ def test_foreign_files_in_a_set_stay_with_their_folder_and_are_named(stored, sto
         assert stored.shard_path(0).exists() is bool(dry)
     assert sorted(stored.folder.iterdir()) == sorted([*foreign, stored.folder / "locks"])
     assert [path.read_text() for path in foreign[:3]] == ["mine"] * 3
+
+
+@pytest.mark.parametrize("imitation", ["beginning", "metadata", "another set's", "another shard's", "torn"])
+def test_a_shard_is_known_by_its_own_seal_and_nothing_less(stored, store, tmp_path, capsys, imitation):
+    path = stored.shard_path(1)
+    content = path.read_bytes()
+    other = open_set(tmp_path / "other", identity={"n": 2})
+    fill(other)
+    begun = {"facts": "[]", "digest": "0" * 64, "shard_size": "3"}
+    contents = {"beginning": content[:100] + b"mine", "torn": content[:-1], "another shard's": stored.shard_path(2)}
+    contents |= {"metadata": save({"mine": np.ones(2)}, begun), "another set's": other.shard_path(1)}
+    mine = contents[imitation]
+    path.write_bytes(mine if isinstance(mine, bytes) else mine.read_bytes())
+    before = path.read_bytes()
+    for words in ([], ["--older-than", "0"]):
+        assert prune(store, *words) == 0
+        assert f"left alone {path}: harmonia did not write it, or it is damaged" in capsys.readouterr().out
+        assert path.read_bytes() == before
+    assert not stored.shard_path(2).exists()
+
+
+def test_a_job_replaces_a_damaged_shard_that_prune_left(stored, store):
+    stored.shard_path(1).write_bytes(stored.shard_path(1).read_bytes()[:-1])
+    assert prune(store) == 0
+    assert fill(open_set(store)) == [1]
+    assert open_set(store).missing() == []
 
 
 def test_an_index_that_has_not_our_seal_is_not_ours(stored, store, capsys):
