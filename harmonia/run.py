@@ -2,15 +2,13 @@
 
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from harmonia.cli.entry import Refused, at_home, conf_folder, exit_code, quote_true, sweep_first
 from harmonia.cli.refusal import checked_hydra, refusal
@@ -47,19 +45,16 @@ def main() -> int:
     )
 
 
-def _refuse_foreign_folder(config: DictConfig) -> None:
-    """Of a single run; Hydra would write there first. A sweep's jobs look at theirs when they begin."""
-    with suppress(OmegaConfBaseException):  # a path that is known only in the job
-        folder = Path(str(OmegaConf.select(config, "hydra.run.dir")))
-        if config.hydra.mode is RunMode.RUN and folder.is_dir():
-            from harmonia.job.folder import refuse_foreign
+def _refuse_foreign(folder: Path) -> None:
+    if folder.is_dir():
+        from harmonia.job.folder import refuse_foreign
 
-            refuse_foreign(folder)
+        refuse_foreign(folder)
 
 
 def _jobs_and_report() -> int:
     try:
-        with checked_hydra(_refuse_foreign_folder):
+        with checked_hydra(_refuse_foreign):
             job()
     except (Exception, Refused):
         report_sweep()  # of the jobs that did not fail; one that is interrupted waits for no report

@@ -5,13 +5,15 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from harmonia.errors import InputError, one_line
@@ -67,21 +69,36 @@ _IMPORTED = (
 
 
 @contextmanager
-def checked_hydra(check: Callable[[DictConfig], None] = lambda config: None) -> Iterator[None]:
-    """In the block, Hydra acts on no configuration of which its own node names foreign code, or check refuses one."""
-    compose = ConfigLoaderImpl.load_configuration
+def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Iterator[None]:
+    """In the block, Hydra acts on no configuration of which its own node names foreign code, and writes to no folder of
+    a job that refuse refuses.
+    """
+    compose, validate = ConfigLoaderImpl.load_configuration, Sweeper.validate_batch_is_legal
 
     def composed(*given: Any, **options: Any) -> DictConfig:
         config = compose(*given, **options)
         refuse_foreign_code(OmegaConf.to_container(config.hydra))
-        check(config)
+        if config.hydra.mode is RunMode.RUN:
+            check(config, "hydra.run.dir")
         return config
 
-    ConfigLoaderImpl.load_configuration = composed
+    def validated(sweeper: Any, batch: Sequence[Sequence[str]]) -> None:
+        first = sum(map(len, sweeper.overrides[: sweeper.batch_index - 1]))
+        for number, overrides in enumerate(batch, first):
+            config = sweeper.hydra_context.config_loader.load_sweep_config(sweeper.config, list(overrides))
+            with open_dict(config):
+                config.hydra.job.id = config.hydra.job.num = number  # as launchers do
+            check(config, "hydra.sweep.dir", "hydra.sweep.subdir")
+
+    def check(config: DictConfig, *keys: str) -> None:
+        with suppress(OmegaConfBaseException):  # a path that is known only in the job
+            refuse(Path(*(str(OmegaConf.select(config, key)) for key in keys)))
+
+    ConfigLoaderImpl.load_configuration, Sweeper.validate_batch_is_legal = composed, validated
     try:
         yield
     finally:
-        ConfigLoaderImpl.load_configuration = compose
+        ConfigLoaderImpl.load_configuration, Sweeper.validate_batch_is_legal = compose, validate
 
 
 def refuse_foreign_code(node: Any, key: str = "hydra") -> None:

@@ -66,6 +66,33 @@ def test_a_foreign_folder_is_refused_before_hydra_writes_there(monkeypatch, caps
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("subdir", ["${hydra.job.num}_${source.name}_${method.name}", "${hydra.job.id}_x_gc", "1_x_gc"])
+def test_a_foreign_folder_of_a_sweeps_job_is_refused_before_any_job_begins(monkeypatch, capsys, tmp_path, subdir):
+    monkeypatch.setattr("harmonia.job.pipeline.run", lambda settings: pytest.fail("a job has begun"))
+    (tmp_path / "1_x_gc").mkdir()
+    (tmp_path / "1_x_gc" / "thesis.tex").write_text("mine")
+    words = ["source=timm", "source.arch=x", "method=gc", "seed=0,1", f"hydra.sweep.subdir={subdir}"]
+    for batch in ([], ["hydra.sweeper.max_batch_size=2"]):
+        monkeypatch.setattr(sys, "argv", ["harmonia.run", "-m", *words, *batch, f"hydra.sweep.dir={tmp_path}"])
+        assert run.main() == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"harmonia: {tmp_path / '1_x_gc'} must be a new folder, an empty one or a job's")
+        assert error.count("\n") == 1
+        assert [path.name for path in (tmp_path / "1_x_gc").iterdir()] == ["thesis.tex"]
+        assert {path.name for path in tmp_path.iterdir()} <= {"1_x_gc", "multirun.yaml", "report", ".report.lock"}
+
+
+def test_the_jobs_of_a_later_batch_have_numbers_of_their_own(monkeypatch, tmp_path):
+    monkeypatch.setattr("harmonia.job.pipeline.run", lambda settings: None)
+    (tmp_path / "1_x_gc").mkdir()
+    (tmp_path / "1_x_gc" / "thesis.tex").write_text("mine")
+    words = ["source=timm", "source.arch=x", "method=gc", "seed=0,1", "hydra.sweeper.max_batch_size=1"]
+    monkeypatch.setattr(sys, "argv", ["harmonia.run", "-m", *words, f"hydra.sweep.dir={tmp_path}"])
+    assert run.main() == 2
+    assert (tmp_path / "0_x_gc" / "run.log").exists()
+    assert [path.name for path in (tmp_path / "1_x_gc").iterdir()] == ["thesis.tex"]
+
+
 def test_a_sweep_may_be_repeated_where_a_single_run_would_lie_too(monkeypatch, tmp_path):
     """One job or several by one configuration: both folders have one name."""
     monkeypatch.setattr("harmonia.job.pipeline.run", lambda settings: None)
