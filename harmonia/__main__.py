@@ -31,7 +31,8 @@ def main() -> int:
     if command not in COMMANDS:
         return exit_code(lambda: _help(command), input_error)
     sys.argv = [f"harmonia {command}", *words]
-    return importlib.import_module(COMMANDS[command]).main()
+    # who is interrupted while the command's modules are imported is answered, too
+    return exit_code(lambda: importlib.import_module(COMMANDS[command]).main(), input_error)
 
 
 def _help(word: str) -> int:

@@ -1,5 +1,10 @@
 """The command line: python -m harmonia.dashboard run=FOLDER; see harmonia.report.workspace."""
 
+if __name__ == "__main__":
+    from harmonia.cli.early import answer_signals
+
+    answer_signals()
+
 import sys
 from collections.abc import Sequence
 

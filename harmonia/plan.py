@@ -3,6 +3,11 @@
 WORDS are those of python -m harmonia.run. Nothing is written to the store: the calibration works in a temporary one.
 """
 
+if __name__ == "__main__":
+    from harmonia.cli.early import answer_signals
+
+    answer_signals()
+
 import argparse
 import os
 import re

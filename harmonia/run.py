@@ -1,5 +1,10 @@
 """The command line: python -m harmonia.run [-m] source=... method=... (see conf/ for every key)."""
 
+if __name__ == "__main__":
+    from harmonia.cli.early import answer_signals
+
+    answer_signals()
+
 import os
 import sys
 from pathlib import Path

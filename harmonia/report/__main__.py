@@ -1,5 +1,10 @@
 """The command line: python -m harmonia.report run=FOLDER."""
 
+if __name__ == "__main__":
+    from harmonia.cli.early import answer_signals
+
+    answer_signals()
+
 import re
 import sys
 from collections.abc import Sequence

@@ -1,5 +1,10 @@
 """python -m harmonia.store list|verify|prune: look after the map store."""
 
+if __name__ == "__main__":
+    from harmonia.cli.early import answer_signals
+
+    answer_signals()
+
 import argparse
 import math
 import os
@@ -88,8 +93,8 @@ def verify(options: argparse.Namespace) -> int:
 def prune(options: argparse.Namespace) -> int:
     """Remove what nobody can use, and whole sets on demand; never while a process works on the set.
 
-    Only in a store that is marked, only what harmonia wrote there, and nothing through a link. A shard goes by its seal,
-    which must fit its bytes, its number and its set: a damaged one stays, and the next job that needs it replaces it.
+    Only in a store that is marked, only what harmonia wrote there, and nothing through a link. A shard must fit
+    its seal, its number and its set: a damaged one stays, and the next job that needs it replaces it.
     """
     if not 0 <= (options.older_than or 0) < math.inf:
         raise InputError(f"--older-than must be 0 or more days, got {options.older_than}; write --older-than 30")

@@ -1,10 +1,13 @@
 """Laws of the command `harmonia`: each word is what python -m runs, and a received folder's code stays shut."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from paths import REPOSITORY
 
 from harmonia.__main__ import COMMANDS, main
 
@@ -46,3 +49,18 @@ def test_nothing_is_imported_from_the_folder_where_it_is_typed(tmp_path):
     ended = subprocess.run([command, "report"], cwd=tmp_path, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("harmonia: argument run must be given")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("door", ["module", "console"])
+def test_who_interrupts_while_modules_are_imported_reads_one_line(tmp_path, door, command):
+    number = signal.SIGTERM if command == "plan" else signal.SIGINT
+    late = "difflib" if door == "module" else "pandas"  # the console's own imports take no time
+    for name in ("hydra", "rich", late):
+        (tmp_path / f"{name}.py").write_text(f"import os, time\nos.kill(os.getpid(), {number:d})\ntime.sleep(30)\n")
+    script = "import sys; from harmonia.__main__ import main; sys.exit(main())"
+    words = ["-m", f"harmonia.{command}"] if door == "module" else ["-c", script, command]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
+    command = [sys.executable, *words, f"run={tmp_path}"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "harmonia: interrupted\n")
