@@ -24,7 +24,7 @@ from harmonia.job.contract import Evaluation, Job, Stage
 from harmonia.job.source import BatchImages, Explaining
 from harmonia.job.stages import as_text, counted, explained_by, map_stage, stored_stage
 from harmonia.models.classifier import class_indices
-from harmonia.results import tracked_rows, tracking
+from harmonia.results import tracking
 from harmonia.results.rows import SUMMARY
 from harmonia.results.scores import SCORES, read_scores, reasons, summarise_scores, write_scores
 from harmonia.shapes import Images, Labels, Logits, Maps
@@ -76,7 +76,7 @@ class MapScores(Evaluation):
         return summarise_scores(rows)
 
     def media(self, job: Job, summary: dict[str, Any]) -> tracking.Media:
-        return tracked_rows.score_media(read_scores(job.folder))
+        return tracking.score_media(read_scores(job.folder))
 
     def _score(self, job: Job, scores: ShardSet) -> Completed:
         module = partial(Scorer, job, self.metric)

@@ -28,7 +28,7 @@ from harmonia.job.pictures import sample_panel, small_maps
 from harmonia.job.stages import as_text, counted, explained_by, image_stage, map_stage, pending_stage, stored_stage
 from harmonia.job.target import FeatureTarget
 from harmonia.models.classifier import Classifier
-from harmonia.results import tracked_rows, tracking
+from harmonia.results import tracking
 from harmonia.results.maps import MAPS, write_small_maps
 from harmonia.results.representations import write_representations
 from harmonia.results.rows import REPRESENTATIONS, ROWS, SUMMARY, row_writer
@@ -75,13 +75,13 @@ class Transfer(Evaluation):
         return summarise_job(job.folder)
 
     def logged(self, summary: dict[str, Any]) -> dict[str, Any]:
-        return tracked_rows.metrics(summary)
+        return tracking.metrics(summary)
 
     def media(self, job: Job, summary: dict[str, Any]) -> tracking.Media:
         panel: list = []
         with tracking.only_warns("no sample panel"):
             panel = sample_panel(job, self.arms(job), job.settings.tracking.panel_images)
-        return tracked_rows.transfer_media(tracked_rows.tracked_rows(job.folder), summary, panel)
+        return tracking.transfer_media(tracking.tracked_rows(job.folder), summary, panel)
 
     def arms(self, job: Job) -> KeepArms:
         """How the job's maps are read."""

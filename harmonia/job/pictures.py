@@ -13,7 +13,7 @@ from harmonia.features.maps import unpack
 from harmonia.features.resample import enlarged
 from harmonia.job.contract import Job
 from harmonia.results.maps import REGION_SIDE, SIDE, SmallMaps
-from harmonia.results.tracked_rows import evenly_spaced
+from harmonia.results.tracking import evenly_spaced
 from harmonia.shapes import Images
 
 

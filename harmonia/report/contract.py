@@ -1,4 +1,4 @@
-"""What a section of the report is, all that it says of one kind of jobs, and where sections are found."""
+"""What a section of the report is, all that it says of one kind of jobs, its panels, and where sections are found."""
 
 import importlib
 import pkgutil
@@ -12,11 +12,11 @@ from harmonia.errors import InputError
 from harmonia.report import sections
 from harmonia.report.figures.style import CaptionedFigure
 from harmonia.report.page.collection import Collection
-from harmonia.report.panels import Panels
 from harmonia.report.tables.columns import StatisticTable
 from harmonia.results.jobs import JobFolder
 
 INDEX_PAGE = "index.html"
+RUNS = 100  # of jobs, that a panel of a W&B workspace shows at most
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,42 @@ class ReadJob:
     name: str  # its folder, below the run's
     job: JobFolder
     content: Any
+
+
+class Panels:
+    """Makes a workspace's panels, each of something that a job or the report has logged.
+
+    wr: wandb_workspaces.reports.v2; tables, figures: stems of the report's.
+    """
+
+    def __init__(self, wr: Any, tables: Sequence[str], figures: Sequence[str]):
+        self._wr = wr
+        self._figures = figures
+        self._tables = dict.fromkeys(tables)  # that no panel shows yet
+
+    def tables(self, *stems: str) -> list[Any]:
+        """Of these tables of the report, those that have no panel yet."""
+        shown = [stem for stem in stems if stem in self._tables]
+        for stem in shown:
+            del self._tables[stem]
+        return [self.logged_table(f"tables/{stem}") for stem in shown]
+
+    def figures(self, *starts: str) -> list[Any]:
+        """Of the report's figures whose stems begin so."""
+        return [self.pictures(f"figures/{stem}", stem) for stem in self._figures if stem.startswith(starts)]
+
+    def logged_table(self, name: str) -> Any:
+        return self._wr.WeavePanelSummaryTable(table_name=name)
+
+    def pictures(self, name: str, title: str = "") -> Any:
+        return self._wr.MediaBrowser(title=title or name, media_keys=[name], num_columns=1)
+
+    def bars(self, title: str, metric: str, axis: str) -> Any:
+        return self._wr.BarPlot(title=title, metrics=[metric], title_x=axis, max_runs_to_show=RUNS)
+
+    def curves(self, title: str, x: str, axis: str, y: Sequence[str]) -> Any:
+        """Fractions over a metric that the jobs log beside them."""
+        return self._wr.LinePlot(title=title, x=x, title_x=axis, y=list(y), range_y=(0, 1), max_runs_to_show=RUNS)
 
 
 class Section:

@@ -9,9 +9,8 @@ from typing import Any
 from harmonia.arms import SOFT_ARM
 from harmonia.errors import InputError, one_line
 from harmonia.media import visible
-from harmonia.report.contract import Section, find_sections
+from harmonia.report.contract import RUNS, Panels, Section, find_sections
 from harmonia.report.folder import own_names
-from harmonia.report.panels import RUNS, Panels
 from harmonia.results.jobs import JobFolder, find_jobs, logged_to_wandb
 
 NO_ENTITY = "YOUR-NAME"

@@ -12,15 +12,19 @@ from paths import CONF
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from harmonia.results.rows import read_summary, write_summary
-from harmonia.results.tracked_rows import (
+from harmonia.results.tracking import (
+    Media,
+    finish,
     image_table,
+    make_logger,
     metrics,
     mosaic_media,
+    publish,
     score_media,
     tracked_rows,
     transfer_media,
+    wandb_table,
 )
-from harmonia.results.tracking import Media, finish, make_logger, publish, wandb_table
 
 LOGGERS = CONF / "logger"
 SUMMARY = {
@@ -174,7 +178,7 @@ def test_wandb_draws_accuracy_and_its_control_over_the_kept_area(tmp_path, histo
 
 
 def test_of_many_images_the_table_has_some_from_the_first_to_the_last(monkeypatch):
-    monkeypatch.setattr("harmonia.results.tracked_rows.TABLE_IMAGES", 3)
+    monkeypatch.setattr("harmonia.results.tracking.TABLE_IMAGES", 3)
     assert image_table(job_rows(np.linspace(0, 1, 9)))["image_id"].tolist() == ["n0", "n4", "n8"]
 
 

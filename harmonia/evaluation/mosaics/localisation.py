@@ -26,7 +26,7 @@ from harmonia.job.contract import Evaluation, Job, Stage
 from harmonia.job.stages import explained_by, image_stage, pending_stage, stage_of_maps
 from harmonia.models.classifier import class_indices
 from harmonia.results import localisation as results
-from harmonia.results import tracked_rows, tracking
+from harmonia.results import tracking
 from harmonia.shapes import Maps
 from harmonia.store.sets import ShardSet
 
@@ -78,7 +78,7 @@ class Localisation(Evaluation):
         return {**results.summarise_localisation(rows), "grids": len(grids.images), "pool": sure}
 
     def media(self, job: Job, summary: dict[str, Any]) -> tracking.Media:
-        return tracked_rows.mosaic_media(results.read_localisation(job.folder))
+        return tracking.mosaic_media(results.read_localisation(job.folder))
 
     def on_any_images(self) -> "Localisation":
         """On mosaics of the first images, sure or not: their maps cost the same."""

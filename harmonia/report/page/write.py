@@ -18,7 +18,7 @@ from harmonia.report.folder import is_file
 from harmonia.report.page.collection import SeenFile
 from harmonia.report.page.data import data_files, script
 from harmonia.report.written import Report
-from harmonia.results.tracked_rows import evenly_spaced
+from harmonia.results.tracking import evenly_spaced
 from harmonia.store.files import write_text
 
 PAGE = "page"  # the folder of everything but the pages

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harmonia.errors import one_line
-from harmonia.report.contract import Section
+from harmonia.report.contract import Panels, Section
 from harmonia.report.figures.localisation import aggatt, box_plots
 from harmonia.report.figures.style import CaptionedFigure
-from harmonia.report.panels import Panels
 from harmonia.report.tables.localisation import STEM, localisation_agreement_table, localisation_table
 from harmonia.results.jobs import JobFolder
 from harmonia.results.localisation import AGGATT, LOCALISATION
-from harmonia.results.logged_names import CELLS
+from harmonia.results.tracking import CELLS
 from harmonia.statistics.localisation import mosaic_scores, without_repeats
 from harmonia.store.guarded import is_there
 

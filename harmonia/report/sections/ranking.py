@@ -5,16 +5,15 @@ from typing import Any
 
 import pandas as pd
 
-from harmonia.report.contract import Section
+from harmonia.report.contract import Panels, Section
 from harmonia.report.figures.ranking import link_figures, ranking_figures
 from harmonia.report.figures.style import CaptionedFigure, of_setting
-from harmonia.report.panels import Panels
 from harmonia.report.sections.transfer import TransferSection
 from harmonia.report.tables import ranking as tables
 from harmonia.results.gathered_scores import gather_scores, job_scores
 from harmonia.results.jobs import JobFolder
-from harmonia.results.logged_names import IMAGES
 from harmonia.results.scores import SCORES
+from harmonia.results.tracking import IMAGES
 from harmonia.statistics.metric_transfer import metric_links, transferred
 from harmonia.statistics.ranking import agreement_over_images, agreement_over_methods, ranking
 

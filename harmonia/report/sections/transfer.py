@@ -9,20 +9,19 @@ import pandas as pd
 
 from harmonia.arms import IMAGE_ARM, SOFT_ARM, is_control, is_equal_area
 from harmonia.errors import InputError, did_you_mean
-from harmonia.report.contract import Section
+from harmonia.report.contract import Panels, Section
 from harmonia.report.figures.examples import example_figures
 from harmonia.report.figures.style import CaptionedFigure, of_setting
 from harmonia.report.figures.transfer import OF_ROWS, DrawnRows, likeness_figures, transfer_figures
 from harmonia.report.names import RANDOM
 from harmonia.report.page.collection import collect
-from harmonia.report.panels import Panels
 from harmonia.report.tables.columns import StatisticTable
 from harmonia.report.tables.contrasts import HEADLINE, LIKENESS, likeness_table, statistic_tables
 from harmonia.report.tables.transfer import MATRIX, transfer_matrix, transfer_tables
 from harmonia.results.gathered import CELL, SETTING, gather, job_rows
 from harmonia.results.jobs import JobFolder
-from harmonia.results.logged_names import CURVE_AXIS, CURVES, IMAGES, SAMPLES
 from harmonia.results.rows import ROWS, read_pieces
+from harmonia.results.tracking import CURVE_AXIS, CURVES, IMAGES, SAMPLES
 from harmonia.statistics.comparison import compare, missing
 from harmonia.statistics.contrasts import ALL_SOURCES
 

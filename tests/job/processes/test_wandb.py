@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from harmonia.results.rows import read_summary
-from harmonia.results.tracked_rows import metrics
+from harmonia.results.tracking import metrics
 
 JOBS = 8
 LOOPBACK = Path(__file__).with_name("loopback.sh")

@@ -8,7 +8,7 @@ from PIL import Image
 
 from harmonia.report.page.collection import SeenFile
 from harmonia.report.page.write import THUMBNAIL_SIDE, make_thumbnails
-from harmonia.results.tracked_rows import evenly_spaced
+from harmonia.results.tracking import evenly_spaced
 
 
 def test_spread_takes_all_or_both_ends_and_even_steps_between():
