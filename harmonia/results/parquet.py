@@ -38,9 +38,6 @@ class RowGroups:
         missing, unknown = ([name for name in a if name not in b] for a, b in ((names, columns), (columns, names)))
         if missing or unknown:
             raise ValueError(f"a row group must have its schema's columns; missing {missing}, unknown {unknown}")
-        lengths = {name: len(columns[name]) for name in names}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"columns must be equally long, got {lengths}; repeat the constant ones")
         arrays = [_to_arrow(columns[column.name], column) for column in self._schema]
         self._file.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
 

@@ -103,8 +103,7 @@ class _Likeness:
         key = json.dumps(sorted(_identity(job, name) for name in (source, target)))
         if key not in self._known:
             shared = of_source.index.intersection(of_target.index)
-            pair = (frame.loc[shared].to_numpy() for frame in (of_source, of_target))
-            self._known[key] = linear_cka(*pair) if len(shared) >= 4 else math.nan
+            self._known[key] = linear_cka(of_source.loc[shared].to_numpy(), of_target.loc[shared].to_numpy())
         return self._known[key]
 
     def _representation(self, job: JobFolder, name: str) -> pd.DataFrame | None:
@@ -145,13 +144,11 @@ def linear_cka(x: np.ndarray, y: np.ndarray) -> float:
     With the unbiased estimator of HSIC (HSIC_1 of Song et al. 2012), since the biased one calls independent
     representations alike when they have as many dimensions as there are images.
     1 where one is a rotation and scaling of the other, about 0 (also a little below) where they are independent;
-    NaN where one of them does not vary, or where the estimate of how it varies is not positive.
+    NaN of fewer than four images, where one does not vary, or where the estimate of how it varies is not positive.
     """
     if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
         raise ValueError(f"representations must be (N, D) of the same N images, got {x.shape} and {y.shape}")
-    if len(x) < 4:
-        raise ValueError(f"the unbiased estimator needs at least 4 images, got {len(x)}")
-    if (x == x[0]).all() or (y == y[0]).all():
+    if len(x) < 4 or (x == x[0]).all() or (y == y[0]).all():
         return math.nan
     first, second = _u_centred_gram(x), _u_centred_gram(y)
     within = float((first * first).sum()), float((second * second).sum())

@@ -36,5 +36,5 @@ def test_a_damaged_file_is_named_with_a_remedy(tmp_path):
 
 
 def test_rows_of_other_images_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="e7 must have a row for each of 3 images, got 2"):
+    with pytest.raises(ValueError, match="e7 expected length 3 but got length 2"):
         write_representations(tmp_path, IDS, {"e7": np.zeros((2, 4))})

@@ -73,7 +73,7 @@ def test_rows_are_invisible_until_the_block_ends(tmp_path):
     [
         ({name: [] for name in TransferRows.columns_of() if name != "entropy"}, "entropy"),
         (columns_of([], [], colour=[]), "colour"),
-        (columns_of(["x"], ["x"], flag=["", ""]), "equally long"),
+        (columns_of(["x"], ["x"], flag=["", ""]), "named flag expected length 1 but got length 2"),
         (columns_of(["x"], ["x"], arm="s"), "one string"),
     ],
 )

@@ -34,7 +34,8 @@ def example_figures(
     explainers = [each for each in collection.explainers if [each.key[name] for name in SETTING] == list(setting)]
     images = collection.sets[explainers[0].key["data"]]
     if ids:
-        places, rule = named_images(images, ids), "named by the user"
+        at = images.places.get_indexer(list(ids))
+        places, rule = at[at >= 0].tolist(), "named by the user"
     else:
         places = typical_images(collection, images, arm, TYPICAL_IMAGES)
         rule = "those nearest to the median drop of p_explained, one a class"
@@ -66,12 +67,6 @@ def typical_images(collection: Collection, images: ImageList, arm: str, count: i
     nearest = usable[np.argsort(distance, kind="stable")]
     turns = pd.Series(nearest).groupby(images.labels[nearest]).cumcount()  # among those of the same class
     return nearest[np.argsort(turns, kind="stable")][:count].tolist()
-
-
-def named_images(images: ImageList, ids: Sequence[str]) -> list[int]:
-    """Places of the images with these ids in the data set; ids it lacks are passed over."""
-    places = images.places.get_indexer(list(ids))
-    return places[places >= 0].tolist()
 
 
 def draw_examples(

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from harmonia.errors import InputError
-from harmonia.report.figures.examples import draw_examples, keep_weights, named_images, typical_images
+from harmonia.report.figures.examples import draw_examples, example_figures, keep_weights, typical_images
 from harmonia.report.page.collection import NONE, PROBABILITIES, Block, Collection, Explainer, ImageList
 from harmonia.results.maps import REGION_SIDE, SmallMaps
 
@@ -46,7 +46,8 @@ def test_an_image_without_a_number_is_never_typical():
 
 def test_named_images_come_in_the_order_of_their_names_and_unknown_ones_are_refused():
     pictures = collection([0.1, 0.2, 0.3], [0, 0, NONE])
-    assert named_images(pictures.sets["woof"], ["i2", "i0"]) == [2, 0]
+    (figure,) = example_figures(pictures, ["predicted", "black", "woof"], "soft", ["i2", "of another set", "i0"])
+    assert figure.caption.endswith(": i2, i0.")
     pictures.refuse_unknown(["i2", "i0"])
     with pytest.raises(InputError, match="got 'i9'; there is 'i"):
         pictures.refuse_unknown(["i0", "i9"])
