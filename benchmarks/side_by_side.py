@@ -15,7 +15,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from harmonia.models.classifier import ModelSpec
+from harmonia.models.spec import ModelSpec
 
 CONF = Path(__file__).parents[1] / "conf"
 

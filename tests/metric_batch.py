@@ -10,7 +10,8 @@ from harmonia.attribution.contract import Request
 from harmonia.attribution.passes import BatchSize
 from harmonia.data.view import View
 from harmonia.evaluation.metrics.contract import ExplainedImages
-from harmonia.models.classifier import Classifier, ModelSpec
+from harmonia.models.classifier import Classifier
+from harmonia.models.spec import ModelSpec
 
 
 def classifier(network, size):

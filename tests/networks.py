@@ -16,8 +16,9 @@ from harmonia.attribution.passes import BatchSize
 from harmonia.data.decode import open_rgb
 from harmonia.data.samples import samples
 from harmonia.data.view import View
-from harmonia.models.classifier import Classifier, ModelSpec
+from harmonia.models.classifier import Classifier
 from harmonia.models.load import load
+from harmonia.models.spec import ModelSpec
 
 DEIT_TINY = SHARED / "weights" / "deit_tiny_patch16_224.safetensors"
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from harmonia.cli.options import Group, dotted, import_target, read_settings
 from harmonia.data.views import Unreadable
 from harmonia.errors import InputError, Seed, Within
-from harmonia.models.classifier import CropPct, ModelSpec
+from harmonia.models.spec import CropPct, ModelSpec
 
 
 @dataclass(frozen=True)

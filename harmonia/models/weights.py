@@ -11,14 +11,17 @@ A file is always read without running code from it (safetensors, or torch.load(w
 
 import hashlib
 import importlib.util
+import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from timm.models import get_pretrained_cfg
 from timm.models._helpers import clean_state_dict
-from torch import Tensor
+from torch import Tensor, nn
 
 from harmonia.errors import InputError, home
 
@@ -96,10 +99,13 @@ def _package_file(package: str, name: str) -> Path:
     return files[0]
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of the file: part of the identity of everything computed with it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def digest(network: nn.Module, facts: Mapping[str, Any]) -> str:
+    """SHA-256 of a network's numbers, whatever file they came in, and of facts: part of all that it computes."""
+    hashed = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        hashed.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return hashed.hexdigest()
 
 
 def read_weights(path: Path, name: str) -> dict[str, Tensor]:

@@ -8,7 +8,8 @@ from torch import nn
 from harmonia.attribution.contract import Request
 from harmonia.attribution.passes import BatchSize
 from harmonia.data.view import View
-from harmonia.models.classifier import Classifier, ModelSpec
+from harmonia.models.classifier import Classifier
+from harmonia.models.spec import ModelSpec
 
 
 class Linear(nn.Module):

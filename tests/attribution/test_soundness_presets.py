@@ -28,8 +28,8 @@ from harmonia.data.replacements import Replacements
 from harmonia.data.samples import samples
 from harmonia.draws import image_key
 from harmonia.errors import InputError
-from harmonia.models.classifier import ModelSpec
 from harmonia.models.load import load
+from harmonia.models.spec import ModelSpec
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

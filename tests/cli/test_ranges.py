@@ -23,7 +23,7 @@ from harmonia.features.controls import Controls
 from harmonia.features.fill import Blur
 from harmonia.job.prepare import _device
 from harmonia.job.settings import Settings
-from harmonia.models.classifier import ModelSpec
+from harmonia.models.spec import ModelSpec
 
 CONF = conf_folder()
 OPTIONS = [

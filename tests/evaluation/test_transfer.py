@@ -24,8 +24,9 @@ from harmonia.features.fill import Black, Mean
 from harmonia.features.maps import pack
 from harmonia.job.contract import Job
 from harmonia.job.pipeline import evaluate
-from harmonia.models.classifier import Classifier, ModelSpec
+from harmonia.models.classifier import Classifier
 from harmonia.models.labels import predicted
+from harmonia.models.spec import ModelSpec
 from harmonia.results.representations import read_representations
 from harmonia.results.rows import ROWS
 from harmonia.store.sets import ShardSet

@@ -18,7 +18,8 @@ from harmonia.features.arms import Control, Explanations, KeepArms
 from harmonia.features.fill import AnotherImage, Black, Mean
 from harmonia.features.normalise import clamp
 from harmonia.job.target import FeatureTarget, ImageTarget
-from harmonia.models.classifier import Classifier, ModelSpec
+from harmonia.models.classifier import Classifier
+from harmonia.models.spec import ModelSpec
 
 CLASSES = ("red", "green", "blue")
 BROKEN = 2
@@ -138,14 +139,14 @@ def test_a_batch_that_does_not_fit_is_halved_and_changes_no_number(images):
     view, maps = view_of(16), torch.rand(7, 4, 4)
     batch = batch_of(images, view)
     roomy, cramped = ImageTarget(classifier_of(view), 8, Silence()), ImageTarget(classifier_of(view), 8, Silence())
-    cramped.classifier.network = Cramped()
+    cramped.classifier.structure.network = Cramped()
     expected, found = roomy.predict_step(batch, 0)[0], cramped.predict_step(batch, 0)[0]
     np.testing.assert_allclose(found["logits"], expected["logits"], rtol=1e-6)
     assert cramped.batch_size.size == 2
     assert cramped._progress.images == roomy._progress.images == 7
 
     roomy, cramped = features(images, maps, batch_size=8), features(images, maps, batch_size=8)
-    cramped.classifier.network = Cramped()
+    cramped.classifier.structure.network = Cramped()
     for one, other in zip(roomy.predict_step(batch, 0), cramped.predict_step(batch, 0), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=0)
     assert cramped.batch_size.size == 2

@@ -15,8 +15,9 @@ from timm.data import create_transform, resolve_data_config
 from harmonia.data.imagenet import wnids
 from harmonia.data.samples import samples
 from harmonia.errors import InputError
-from harmonia.models import load, weights
-from harmonia.models.classifier import Classifier, ModelSpec, class_indices
+from harmonia.models import load
+from harmonia.models.classifier import Classifier, class_indices
+from harmonia.models.spec import ModelSpec
 
 SMALL = ModelSpec(name="small", arch="mobilenetv3_small_050", family="mobilenet", weights="random")
 
@@ -161,11 +162,12 @@ def test_the_same_weights_give_the_same_logits_from_every_kind_of_file(tmp_path)
     torch.save(state, tmp_path / "plain.pth")
     torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}, "epoch": 3}, tmp_path / "w.pt")
     images = torch.rand(2, 3, 224, 224)
-    of_file = {}
+    of_file, digests = {}, set()
     for name in ("weights.safetensors", "plain.pth", "w.pt"):
         classifier = load.load(dataclasses.replace(SMALL, weights=str(tmp_path / name)))
         of_file[name] = classifier(images)
-        assert classifier.digest == weights.digest(tmp_path / name)
+        digests.add(classifier.digest)
+    assert len(digests) == 1  # what one file made is found by whoever has the others
     assert torch.equal(of_file["plain.pth"], of_file["weights.safetensors"])
     assert torch.equal(of_file["w.pt"], of_file["weights.safetensors"])
 

@@ -1,5 +1,6 @@
 """Laws of weights files: read without running code, fetched once, refused in one line."""
 
+import copy
 import importlib.util
 import pickle
 import threading
@@ -13,6 +14,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from harmonia.errors import InputError
 from harmonia.models import weights
@@ -198,10 +200,16 @@ def test_the_weights_of_the_packages_are_plain_tensors(number):
     assert list(state.values())[-1].shape == (1000,)
 
 
-def test_the_digest_is_that_of_the_bytes(tmp_path):
-    (tmp_path / "x.pth").write_bytes(b"abc")
-    # FIPS 180-2, B.1
-    assert weights.digest(tmp_path / "x.pth") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+def test_the_digest_is_that_of_the_numbers_and_the_facts():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    first = weights.digest(network, {})
+    assert first == weights.digest(copy.deepcopy(network).to(memory_format=torch.channels_last).eval(), {})
+    assert first != weights.digest(network, {"heads": 2})
+    with torch.no_grad():
+        network[1].running_mean[1] += 1e-6
+    assert first != weights.digest(network, {})
+    assert weights.digest(network.double(), {}) != weights.digest(network.float(), {})
 
 
 # --- the hub ------------------------------------------------------------------------------------

@@ -141,7 +141,8 @@ def _enlarge(classifier: Classifier, n: int, positions: Positions) -> Classifier
     if positions == "tiled":
         tile_positions(network, classifier, n)
     known = classifier.spec, classifier.view, classifier.classes, classifier.digest, classifier.precision
-    return Classifier(network, *known).to(classifier.mean.device)
+    structure = type(classifier.structure)
+    return Classifier(network, *known, classifier.arch, structure).to(classifier.mean.device)
 
 
 def tile_positions(network: Any, classifier: Classifier, n: int) -> None:

@@ -16,7 +16,8 @@ from harmonia.data.view import View
 from harmonia.evaluation.mosaics.explain import GridSource
 from harmonia.evaluation.mosaics.grids import Grids, MosaicBatch
 from harmonia.evaluation.mosaics.presentation import PerCell, Presentation, on_mosaics
-from harmonia.models.classifier import Classifier, ModelSpec
+from harmonia.models.classifier import Classifier
+from harmonia.models.spec import ModelSpec
 
 
 class Ranked(nn.Module):

@@ -24,7 +24,8 @@ from harmonia.evaluation.mosaics.grids import Grids
 from harmonia.evaluation.mosaics.localisation import Localisation, positive_attribution
 from harmonia.evaluation.mosaics.presentation import PartHead, PerCell, cut, on_mosaics, paste
 from harmonia.features.maps import pack
-from harmonia.models.classifier import Classifier, ModelSpec
+from harmonia.models.classifier import Classifier
+from harmonia.models.spec import ModelSpec
 from harmonia.results.localisation import read_localisation, summarise_localisation
 from harmonia.store.sets import ShardSet
 

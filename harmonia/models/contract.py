@@ -1,0 +1,117 @@
+"""What a kind of network gives: a module here with a function build, and how its networks are taken apart."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harmonia.errors import InputError
+from harmonia.shapes import Images, Logits
+
+
+class Structure:
+    """The parts of a network, the places in it, and how its activations lie; images are normalised, (B, C, H, W)."""
+
+    def __init__(self, network: nn.Module, arch: str, size: int):
+        """arch: what messages call it; size: the side of its images in pixels."""
+        self.network: Any = network
+        self.arch = arch
+        self.size = size
+
+    @staticmethod
+    def facts(network: nn.Module) -> Mapping[str, Any]:
+        """What beside its numbers and its name tells the network from others, for the keys of what it computes."""
+        return {}
+
+    @property
+    def representation_size(self) -> int:
+        """D of the penultimate representation."""
+        raise NotImplementedError
+
+    def logits(self, images: Images) -> Logits:
+        return self.network(images)
+
+    def features(self, images: Images) -> Tensor:
+        """The last activations before the head, as the network lays them out."""
+        raise NotImplementedError
+
+    def head(self, features: Tensor) -> Logits:
+        """Logits of such activations; logits is head after features."""
+        raise NotImplementedError
+
+    def represent(self, images: Images) -> tuple[Logits, Tensor]:
+        """The logits, bit for bit those of logits, and the penultimate representation (B, D), in one pass."""
+        raise NotImplementedError
+
+    @cached_property
+    def final(self) -> str:
+        """The module that gives the last feature map before pooling which the class still depends on."""
+        raise NotImplementedError
+
+    @cached_property
+    def middle(self) -> str:
+        """The module that gives the last feature map at an eighth of the image's side; of one resolution, the half."""
+        raise NotImplementedError
+
+    @cached_property
+    def normalised(self) -> str:
+        """final or, where its tokens' scale is normalised away, the normalisation."""
+        raise NotImplementedError
+
+    def spatial(self, activations: Tensor) -> Tensor:
+        """Activations of a layer as (B, C, h, w), whatever way the network lays them out; keeps the graph."""
+        if activations.ndim == 4:
+            return activations.permute(0, 3, 1, 2) if self.channels_last(activations) else activations
+        if activations.ndim == 3:
+            patches = activations[:, self.prefix_tokens(activations.shape[1]) :]
+            return patches.transpose(1, 2).unflatten(2, self.token_grid(patches.shape[1]))
+        raise InputError(
+            f"a layer of {self.arch} gives a tensor of shape {tuple(activations.shape)}, which has no image axes; "
+            "choose an earlier layer"
+        )
+
+    def unspatial(self, maps: Tensor, like: Tensor) -> Tensor:
+        """Maps (B, C, h, w) in the layout of a layer's activations, the way back from spatial; keeps the graph.
+
+        Tokens without a place (class token, registers) keep the values they have in ``like``.
+        """
+        if like.ndim == 4:
+            return maps.permute(0, 2, 3, 1) if self.channels_last(like) else maps
+        prefix = like[:, : self.prefix_tokens(like.shape[1])]
+        return torch.cat([prefix.to(maps), maps.flatten(2).mT], 1)
+
+    def channels_last(self, activations: Tensor) -> bool:
+        """Whether activations with four axes are (B, h, w, C)."""
+        raise NotImplementedError
+
+    def prefix_tokens(self, tokens: int) -> int:
+        """How many of them stand before the patches: class token, registers."""
+        raise NotImplementedError
+
+    def token_grid(self, tokens: int) -> tuple[int, int]:
+        """Rows and columns of so many patches."""
+        side = round(tokens**0.5)
+        if side * side != tokens:
+            raise InputError(f"{tokens} tokens of {self.arch} do not form a square grid; choose another layer")
+        return side, side
+
+    def probe(self, count: int = 1) -> Images:
+        """Noise: before one colour all tokens of a network without position embeddings are the same."""
+        generator = torch.Generator().manual_seed(0)
+        device = next((tensor.device for tensor in self.network.parameters()), torch.device("cpu"))
+        return torch.randn(count, 3, self.size, self.size, generator=generator).to(device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A network with its weights, and what is known of it."""
+
+    network: nn.Module
+    arch: str  # its name in keys; of networks that share a class it tells them apart
+    structure: type[Structure]
+    transform: Mapping[str, Any]  # of harmonia.data.view.View
+    num_classes: int
+    classes: tuple[str, ...] | None = None  # where the weights come with names of their own
