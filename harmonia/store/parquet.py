@@ -1,11 +1,12 @@
 """Parquet files of the store and of jobs: written whole or not at all, errors in one line."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harmonia.errors import InputError
@@ -14,6 +15,9 @@ from harmonia.store.guarded import MOST_ARRAYS, regular_file
 
 MOST_ROWS = 50_000_000  # ImageNet's validation images, 31 arms and 30 targets
 MOST_VALUES = 1_000_000_000  # representations of 50,000 images by ten networks
+MOST_UNFOLDED = 200  # bytes in memory for each of the file; those of jobs have some ten
+_UNFOLDED_BYTES = 1 << 30  # of a smaller file: maps of one value, and rows of a job that failed, take next to none
+_WIDTHS = {"BOOLEAN": 1, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # of physical types; texts: where they stand
 
 
 @contextmanager
@@ -34,10 +38,9 @@ def reading(path: Path, schema: pa.Schema | None = None) -> Iterator[pq.ParquetF
     """The file, which must have all columns of the schema; what fails while it is read is one line."""
     try:
         # not read_table: it takes a folder called source=e7 for a column
-        with pq.ParquetFile(regular_file(path.parent, path.name, MOST_ARRAYS)) as file:
-            _check_size(path, file)
+        with _Bounded(path, regular_file(path.parent, path.name, MOST_ARRAYS).stat().st_size) as file:
             if schema is not None:
-                _check_columns(path, file.schema_arrow, schema)
+                _check_columns(path, file.stored, schema)
             yield file
     except InputError:
         raise
@@ -52,17 +55,53 @@ def texts(values: Iterable[str | None]) -> pa.Array:
     return pa.array([value if value is None else utf8(value) for value in values], pa.string())
 
 
-def _check_size(path: Path, file: pq.ParquetFile) -> None:
-    """By what the file states, before it is read: a few bytes may stand for a thousand million equal rows."""
-    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
-    lists = [number for number in range(len(file.schema)) if file.schema.column(number).max_repetition_level]
-    for what, most, numbers in (
-        ("rows", MOST_ROWS, [group.num_rows for group in groups]),
-        ("bytes", MOST_ARRAYS, [group.total_byte_size for group in groups]),
-        ("values in lists", MOST_VALUES, [group.column(number).num_values for number in lists for group in groups]),
-    ):
+class _Bounded(pq.ParquetFile):
+    """A file that takes no memory out of proportion: a few bytes may stand for a thousand million equal values."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path, self._most = path, max(_UNFOLDED_BYTES, MOST_UNFOLDED * size)
+        with pq.ParquetFile(path) as plain:
+            self.stored = plain.schema_arrow
+            columns = [plain.schema.column(number) for number in range(len(plain.schema))]
+            metadata = plain.metadata
+        in_lists = [column.max_repetition_level > 0 for column in columns]
+        # each text comes once, and is counted before it unfolds; those of lists end at 2 GB, which Arrow does not pass
+        flat = [column for column, listed in zip(columns, in_lists, strict=True) if not listed]
+        texts = [column.path for column in flat if column.physical_type == "BYTE_ARRAY"]
+        super().__init__(path, metadata=metadata, read_dictionary=texts)
+        self._check_stated(in_lists)
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        return self.read_row_groups(range(self.num_row_groups), columns)
+
+    def read_row_groups(self, row_groups: Iterable[int], columns: Sequence[str] | None = None) -> pa.Table:
+        """The columns as they are stored."""
+        table = super().read_row_groups(list(row_groups), columns)
+        self._refuse_beyond(self._most, "bytes in memory", [sum(map(_unfolded, table.columns))])
+        return table.cast(pa.schema([self.stored.field(name) for name in table.column_names], self.stored.metadata))
+
+    def _check_stated(self, in_lists: Sequence[bool]) -> None:
+        """Before anything is read."""
+        groups = [self.metadata.row_group(number) for number in range(self.num_row_groups)]
+        chunks = [(group.column(number), listed) for group in groups for number, listed in enumerate(in_lists)]
+        encoded = [group.total_byte_size for group in groups]
+        self._refuse_beyond(MOST_ROWS, "rows", [group.num_rows for group in groups])
+        self._refuse_beyond(MOST_ARRAYS, "bytes", encoded)
+        self._refuse_beyond(MOST_VALUES, "values in lists", [chunk.num_values for chunk, listed in chunks if listed])
+        numbers = [chunk.num_values * _WIDTHS.get(chunk.physical_type, 4) for chunk, _ in chunks]
+        self._refuse_beyond(self._most, "bytes in memory", [*encoded, *numbers])
+
+    def _refuse_beyond(self, most: int, what: str, numbers: Sequence[int]) -> None:
         if min(numbers, default=0) < 0 or sum(numbers) > most:
-            raise InputError(f"{path} must have at most {most:,} {what}, got {sum(numbers):,}; run the job again")
+            raise InputError(f"{self._path} must have at most {most:,} {what}, got {sum(numbers):,}; run the job again")
+
+
+def _unfolded(column: pa.ChunkedArray) -> int:
+    """Bytes of a column with each text as often as it stands there."""
+    if not pa.types.is_dictionary(column.type):
+        return column.nbytes
+    lengths = ((pc.binary_length(chunk.dictionary), chunk.indices) for chunk in column.chunks)
+    return sum(pc.sum(length.take(indices)).as_py() or 0 for length, indices in lengths)
 
 
 def _check_columns(path: Path, stored: pa.Schema, schema: pa.Schema) -> None:

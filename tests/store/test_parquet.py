@@ -1,0 +1,84 @@
+"""Laws of Parquet files that somebody may have sent: read as they are stored, or refused before they fill memory."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from harmonia.errors import InputError
+from harmonia.store.parquet import reading
+
+TABLE = pa.table(
+    {
+        "name": pa.array(["a", None, "a", "ü", ""]).dictionary_encode(),
+        "text": ["x", "x", None, "", "y" * 300],
+        "large": pa.array(list("abcab"), pa.large_string()),
+        "bytes": pa.array([b"\0", b"\xff", None, b"", b"\0"]),
+        "texts": [["x", "y"], None, [], ["x"], [None]],
+        "number": [1.0, float("nan"), None, 4.0, 5.0],
+        "whole": pa.array([1, 2, 3, 4, 5], pa.int8()),
+        "flag": [True, False, None, True, True],
+        "rows": pa.FixedSizeListArray.from_arrays(pa.array(np.arange(10, dtype=np.float16)), 2),
+        "nothing": pa.nulls(5),
+    }
+).replace_schema_metadata({"harmonia": "1"})
+
+
+@pytest.mark.parametrize("rows", [5, 2, 0])
+def test_a_file_is_read_as_it_is_stored(tmp_path, rows):
+    path = tmp_path / "a.parquet"
+    pq.write_table(TABLE if rows else TABLE.slice(0, 0), path, row_group_size=rows or None)
+    names = ["whole", "text", "name"]
+    stored = pq.read_table(path)
+    with reading(path) as file:
+        assert_equal(file.read(), stored)
+        assert_equal(file.read(names), stored.select(names))
+        groups = list(range(file.num_row_groups))[:1]
+        assert_equal(file.read_row_groups(groups, names), stored.select(names).slice(0, rows))
+
+
+def assert_equal(read, stored):
+    assert read.schema.equals(stored.schema, check_metadata=True)
+    assert str(read.to_pydict()) == str(stored.to_pydict())  # NaN is NaN
+    assert read.to_pandas()["name"].cat.categories.tolist() == stored.to_pandas()["name"].cat.categories.tolist()
+
+
+def one_text(rows):
+    """A long one that stands in all rows."""
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), ["x" * (1 << 20)])
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"text": one_text(100_000)}),  # 100 GB
+        pa.table({"text": one_text(100_000)}, schema=pa.schema([("text", pa.dictionary(pa.int32(), pa.string()))])),
+        pa.table({name: pa.nulls(40_000_000) for name in "abcdefgh"}),
+    ],
+    ids=["a text", "names", "nulls"],
+)
+def test_a_few_bytes_that_would_fill_the_memory_are_refused(tmp_path, table):
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path)
+    assert path.stat().st_size < 4 << 20
+    with pytest.raises(InputError, match=rf"^{path} must have at most 1,073,741,824 bytes in memory, got [1-9]"):
+        read(path)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "lists", "lists of texts"])
+def test_values_of_every_kind_count(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("harmonia.store.parquet._UNFOLDED_BYTES", 1 << 20)
+    columns = {
+        "numbers": pa.array(np.zeros(1_000_000)),
+        "lists": pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(1_000_000, np.int32)), 1000),
+        "lists of texts": pa.array([["x" * 100_000] * 20] * 10),
+    }
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": columns[kind]}), path, compression="zstd")
+    with pytest.raises(InputError, match="bytes in memory, got"):
+        read(path)
+
+
+def read(path):
+    with reading(path) as file:
+        file.read()
