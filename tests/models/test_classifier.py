@@ -174,7 +174,7 @@ def test_the_same_weights_give_the_same_logits_from_every_kind_of_file(tmp_path)
 
 def test_weights_of_another_architecture_are_refused_with_counts(tmp_path):
     path = saved(tmp_path)
-    with pytest.raises(InputError, match=r"\d+ tensors missing, \d+ unexpected, \d+ of another shape") as refused:
+    with pytest.raises(InputError, match=r"\d+ tensors missing \(.+\), \d+ unexpected \(.+\), \d+ of") as refused:
         load.load(ModelSpec(name="m", arch="mobilenetv2_100", family="f", weights=str(path)))
     assert "\n" not in str(refused.value)
     assert str(path) in str(refused.value)

@@ -1,0 +1,285 @@
+"""Laws of checkpoints: whatever a training program wraps around a network, its logits are those of the network."""
+
+from argparse import Namespace
+from collections import OrderedDict
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from timm.models import load_checkpoint
+from torch import Tensor, nn
+
+from harmonia.errors import InputError
+from harmonia.models import checkpoint, weights
+
+ARCH = "test_efficientnet"
+RNG = {"rng": [torch.zeros(4, dtype=torch.uint8)]}
+
+
+@cache
+def trained() -> nn.Module:
+    torch.manual_seed(3)
+    network = timm.create_model(ARCH).eval()
+    network(torch.rand(2, 3, 64, 64))
+    return network
+
+
+def state(shift: float = 0) -> dict[str, Tensor]:
+    return {key: value + shift if value.is_floating_point() else value for key, value in trained().state_dict().items()}
+
+
+def under(prefix: str, tensors: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    return {prefix + key: value for key, value in (state() if tensors is None else tensors).items()}
+
+
+def loaded(path: Path) -> nn.Module:
+    torch.manual_seed(8)
+    network = timm.create_model(ARCH).eval()
+    weights.load_strictly(network, weights.read_weights(path, "m"), "m", path)
+    return network
+
+
+def refusal(call, *arguments) -> str:
+    with pytest.raises(InputError) as refused:
+        call(*arguments)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def assert_same_logits(network: nn.Module, expected: nn.Module | None = None) -> None:
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(network(images), (expected or trained())(images))
+
+
+def saved(content, folder: Path, name: str = "w.pth") -> Path:
+    torch.save(content, folder / name)
+    return folder / name
+
+
+# --- wrappers -----------------------------------------------------------------------------------
+
+LIGHTNING = {
+    "epoch": 3,
+    "global_step": 9,
+    "pytorch-lightning_version": "2.5.0",
+    "state_dict": {},
+    "optimizer_states": [{"state": {0: {"step": torch.tensor(9.0)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}],
+    "lr_schedulers": [{"last_epoch": 3, "_last_lr": [0.1]}],
+    "callbacks": {"ModelCheckpoint{'monitor': None}": {"best_model_path": "", "kth_value": torch.tensor(1.0)}},
+    "loops": {"fit_loop": {"state_dict": {}, "epoch_progress": {"total": {"ready": 3}}}},
+    "hyper_parameters": {"lr": 0.1, "classes": 1000},
+}
+BESIDE = {"epoch": 3, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}, "lr_scheduler": {"last_epoch": 3}, **RNG}
+
+
+@pytest.mark.parametrize(
+    "prefix", ["model.", "net.", "network.", "backbone.", "model._orig_mod.", "model.module.", "a.b."]
+)
+def test_lightnings_checkpoints_load_under_any_common_prefix(tmp_path, prefix):
+    tensors = under(prefix) | {"criterion.weight": torch.ones(1000), "val_accuracy.correct": torch.tensor(3)}
+    assert_same_logits(loaded(saved(LIGHTNING | {"state_dict": tensors}, tmp_path, "last.ckpt")))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "state_dict",
+        "model_state_dict",
+        "model_state",
+        "model",
+        "net",
+        "network",
+        "module",
+        "params",
+        "what_i_called_it",
+    ],
+)
+@pytest.mark.parametrize("name", ["w.pth", "w.pt", "w.bin", "w.ckpt", "w.pth.tar"])
+def test_a_network_beside_what_training_needs_is_taken(tmp_path, key, name):
+    path = saved({**BESIDE, key: state()}, tmp_path, name)
+    assert weights.find_weights(str(path), "m", ARCH) == path
+    assert_same_logits(loaded(path))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", ""])
+@pytest.mark.parametrize("averaged", [False, True])
+def test_timms_own_training_checkpoints_load_as_timm_loads_them(tmp_path, prefix, averaged):
+    content = {**BESIDE, "arch": ARCH, "args": Namespace(lr=0.1, model=ARCH), "version": 2, "metric": 71.5}
+    content["state_dict"] = under(prefix, state(0.25 * averaged))
+    if averaged:
+        content["state_dict_ema"] = under(prefix)
+    path = saved(content, tmp_path, "model_best.pth.tar")
+    theirs = timm.create_model(ARCH).eval()
+    load_checkpoint(theirs, str(path))
+    assert_same_logits(loaded(path), theirs)
+    assert Namespace not in torch.serialization.get_safe_globals()
+
+
+def test_torchs_averaged_model_loads_as_it_predicts(tmp_path):
+    averaged = torch.optim.swa_utils.AveragedModel(trained(), use_buffers=True)
+    averaged.update_parameters(trained())
+    path = saved(averaged.state_dict(), tmp_path)
+    assert_same_logits(loaded(path), averaged)
+
+
+def test_compiled_parts_and_parallel_parts_load(tmp_path):
+    wrapped = {"blocks": "blocks._orig_mod", "conv_head": "conv_head.module"}
+    tensors = {".".join(wrapped.get(word, word) for word in key.split(".")): value for key, value in state().items()}
+    assert any("_orig_mod" in key for key in tensors)
+    assert_same_logits(loaded(saved(tensors, tmp_path)))
+
+
+def test_counts_of_a_profiler_are_left_out(tmp_path):
+    counts = {f"{part}total_{kind}": torch.zeros(1) for part in ("", "conv_stem.") for kind in ("ops", "params")}
+    assert_same_logits(loaded(saved(state() | counts, tmp_path)))
+
+
+def test_batch_normalisation_without_counts_of_batches_loads(tmp_path):
+    tensors = {key: value for key, value in state().items() if not key.endswith("num_batches_tracked")}
+    assert len(tensors) < len(state())
+    theirs = timm.create_model(ARCH).eval()
+    theirs.load_state_dict(OrderedDict(tensors))  # torch takes files of before version 2 so
+    network = loaded(saved({"state_dict": under("model.", tensors)}, tmp_path))
+    assert_same_logits(network, theirs)
+    assert {int(value) for key, value in network.state_dict().items() if key.endswith("num_batches_tracked")} == {0}
+
+
+# --- which of several ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["ema", "ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "params_ema"])
+def test_averaged_weights_go_before_the_raw_ones(tmp_path, key):
+    raw = state(0.5)
+    assert_same_logits(loaded(saved({"state_dict": raw, "model": raw, key: state()}, tmp_path)))
+    assert_same_logits(loaded(saved({"model": raw, key: {"decay": 0.9, "module": under("module.")}}, tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "prefix", ["ema_model.", "ema.module.", "net_ema.", "averaged_model.module.", "model_ema.module."]
+)
+def test_averaged_weights_within_lightnings_go_before_the_raw_ones(tmp_path, prefix):
+    tensors = under("model.", state(0.5)) | under(prefix)
+    assert_same_logits(loaded(saved({"state_dict": tensors}, tmp_path)))
+
+
+@pytest.mark.parametrize("averaged", [None, 0.999, True, {"decay": 0.999}])
+def test_settings_of_averaging_are_no_weights(tmp_path, averaged):
+    assert_same_logits(loaded(saved({"state_dict": state(), "ema": averaged}, tmp_path)))
+
+
+def test_averaged_weights_without_names_are_refused(tmp_path):
+    content = {"model": state(), "ema": {"decay": 0.9, "shadow_params": list(state().values())}}
+    assert "averaged weights (ema) without names" in refusal(loaded, saved(content, tmp_path))
+
+
+def test_two_networks_that_fit_as_well_are_refused(tmp_path):
+    path = saved({"state_dict": under("student.") | under("teacher.", state(0.5))}, tmp_path)
+    assert "several networks (student., teacher.); save the one you mean alone" in refusal(loaded, path)
+    path = saved({"student": state(), "teacher": state(0.5)}, tmp_path)
+    assert "2 state dicts (student, teacher); save the one you mean alone" in refusal(loaded, path)
+    path = saved(state() | under("module.", state(0.5)), tmp_path)
+    assert f"0 tensors missing, {len(state())} unexpected (module." in refusal(loaded, path)
+
+
+# --- what does not load -------------------------------------------------------------------------
+
+
+def test_the_first_tensors_that_do_not_fit_are_named(tmp_path):
+    tensors = under("model.")
+    classifier = tensors.pop("model.classifier.weight")
+    tensors.pop("model.bn1.bias")
+    tensors |= {"model.fc.weight": classifier, "model.conv_stem.weight": torch.ones(4, 3, 3, 3)}
+    message = refusal(loaded, saved({"state_dict": tensors}, tmp_path))
+    assert (
+        "2 tensors missing (bn1.bias, classifier.weight), 1 unexpected (fc.weight), 1 of another shape (conv_stem"
+        in message
+    )
+    assert message.endswith("give the arch these weights were trained for")
+
+
+def test_names_of_tensors_cannot_break_the_line(tmp_path):
+    message = refusal(loaded, saved(state() | {"a\n\x1b[31m": torch.ones(1), "b" * 5000: torch.ones(1)}, tmp_path))
+    assert message.isprintable()
+    assert len(message) < 1000
+
+
+class Options:
+    """A class of the user's own beside the weights."""
+
+
+def test_what_could_run_code_is_named_with_the_way_out(tmp_path):
+    path = saved({"state_dict": state(), "options": Options()}, tmp_path)
+    message = refusal(loaded, path)
+    assert f"it holds {__name__}.Options, which could run code" in message
+    assert "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)" in message
+    assert "it holds timm.models.efficientnet.EfficientNet" in refusal(loaded, saved(trained(), tmp_path))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_is_named(tmp_path):
+    torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)).save(tmp_path / "w.pt")
+    assert "it is a TorchScript archive; save the state dict of the network" in refusal(loaded, tmp_path / "w.pt")
+
+
+def test_what_stands_in_the_place_of_tensors_is_named(tmp_path):
+    message = refusal(loaded, saved(state() | {"epoch": 3}, tmp_path))
+    assert "must hold a state dict (name -> tensor), got epoch (int); save model.state_dict()" in message
+
+
+def test_a_checkpoint_within_itself_ends(tmp_path):
+    content = {"epoch": 3}
+    content["state_dict"] = content
+    assert "must hold a state dict" in refusal(loaded, saved(content, tmp_path))
+
+
+# --- classes ------------------------------------------------------------------------------------
+
+NAMES = ("tench", "my own", "ä")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"classes": list(NAMES)},
+        {"class_names": NAMES, "classes": 3},
+        {"class_to_idx": {"ä": 2, "tench": 0, "my own": 1}},
+        {"hyper_parameters": {"lr": 0.1, "classes": list(NAMES)}},
+        {"datamodule_hyper_parameters": {"class_to_idx": {"ä": 2, "tench": 0, "my own": 1}}},
+        {"args": Namespace(lr=0.1, class_names=list(NAMES))},
+        {"meta": {"CLASSES": NAMES}},
+        {"idx_to_class": {2: "ä", 1: "my own ", 0: "tench"}},
+    ],
+)
+def test_classes_in_a_checkpoint_are_read_in_the_order_of_the_outputs(tmp_path, content):
+    assert checkpoint.read(saved({"state_dict": state(), **content}, tmp_path), "m").classes == NAMES
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        3,
+        "abc",
+        [],
+        [1, 2],
+        ["a", "a"],
+        ["a", ""],
+        ["a", "b\nc"],
+        {"a": 1, "b": 2},
+        {"a": 0, "b": 0},
+        {"a": True, "b": False},
+        {"a": "b"},
+        {0: 1},
+        {0: "a", 1: None},
+        torch.ones(2),
+    ],
+)
+def test_classes_that_are_no_names_are_not_believed(tmp_path, classes):
+    assert checkpoint.read(saved({"state_dict": state(), "classes": classes}, tmp_path), "m").classes is None
+
+
+def test_a_plain_state_dict_states_no_classes(tmp_path):
+    read = partial(checkpoint.read, name="m")
+    assert read(saved(state(), tmp_path)).classes is None
+    assert read(saved({"state_dict": state()}, tmp_path)).classes is None
