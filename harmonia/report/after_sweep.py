@@ -76,6 +76,7 @@ def report_sweep() -> int:
             sections = [evaluation.section for evaluation in own if hasattr(evaluation, "section")]
             report = write_report(folder, arm=arm, sections=sections)
             print_report(report)
+            code = max(code, not report.complete)
             if logged_to_wandb(report.jobs):
                 track_report(report)
         except BrokenPipeError:

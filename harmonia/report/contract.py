@@ -95,6 +95,7 @@ class Section:
         self.left_out: dict[str, str] = {}  # reasons by name, of jobs or parts of them; make_figures may add some
         self.collection: Collection | None = None  # images to browse
         self.figures: list[CaptionedFigure] = []  # those made, in files
+        self.complete = True  # no table could not be typeset
         self.gather()
 
     def gather(self) -> None:
@@ -114,6 +115,11 @@ class Section:
     @property
     def tables(self) -> list[StatisticTable]:
         return [*self.main, *self.headlines, *self.details]
+
+    def leave_out(self, table: StatisticTable) -> None:
+        for tables in (self.main, self.headlines, self.details):
+            tables[:] = [kept for kept in tables if kept is not table]
+        self.complete = False
 
     def table_of(self, figure: CaptionedFigure) -> StatisticTable | None:
         """The table whose stem begins the figure's: on a page of their own they stand together."""

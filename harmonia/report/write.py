@@ -4,7 +4,10 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from io import StringIO
 from pathlib import Path
+
+from rich.console import Console
 
 from harmonia.arms import SOFT_ARM
 from harmonia.errors import InputError, did_you_mean, one_line
@@ -12,7 +15,7 @@ from harmonia.report.contract import INDEX_PAGE, ReadJob, Section, find_sections
 from harmonia.report.figures.style import save_figure, style
 from harmonia.report.folder import in_place_of
 from harmonia.report.page.write import PAGE, write_pages
-from harmonia.report.tables.typeset import table_files, to_csv
+from harmonia.report.tables.typeset import print_table, table_files, to_csv
 from harmonia.report.written import Report
 from harmonia.results.jobs import JobFolder, find_jobs, job_folders
 from harmonia.store.files import write_text
@@ -115,7 +118,13 @@ def _section_of(job: JobFolder, by_file: dict[str, type[Section]]) -> type[Secti
 
 def _write_files(section: Section, folder: Path) -> None:
     for table in section.tables:
-        table_files(table.printed, _unused(folder, table.stem, "md", "csv", "tex"), folder, table.numbers)
+        stem = _unused(folder, table.stem, "md", "csv", "tex")
+        with _left_out(section.left_out, f"{section.heading}: table {stem}", InputError, OSError):
+            if table not in section.details:
+                print_table(table.printed, Console(file=StringIO()))  # what the terminal would not take either
+            table_files(table.printed, stem, folder, table.numbers)
+            continue
+        section.leave_out(table)
     for stem, numbers in section.data.items():
         write_text(folder / f"{_unused(folder, stem, 'csv')}.csv", to_csv(numbers))
     with _left_out(section.left_out, f"{section.heading}: other figures", InputError, OSError), style():

@@ -43,6 +43,11 @@ class Report:
         return [line for section in self.sections for line in section.missing]
 
     @property
+    def complete(self) -> bool:
+        """Whether all tables could be typeset."""
+        return all(section.complete for section in self.sections)
+
+    @property
     def left_out(self) -> dict[str, str]:
         """Jobs and parts of jobs that are not in the report, with the reason."""
         return self.unread | {name: reason for section in self.sections for name, reason in section.left_out.items()}

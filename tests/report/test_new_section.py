@@ -1,8 +1,10 @@
 """A kind of jobs that harmonia does not know: its section is one module, named by the user, never by a job's folder."""
 
+import importlib
 import json
 import sys
 
+import pandas as pd
 import pytest
 import yaml
 from hydra.core.utils import JobReturn, JobStatus
@@ -14,6 +16,8 @@ from harmonia.errors import InputError
 from harmonia.report.__main__ import main
 from harmonia.report.after_sweep import ReportAfterSweep, report_sweep
 from harmonia.report.contract import find_sections
+from harmonia.report.tables.columns import StatisticTable
+from harmonia.report.tables.typeset import table
 from harmonia.report.write import write_report
 from harmonia.results.jobs import find_jobs
 
@@ -124,6 +128,42 @@ def test_a_sections_refusal_to_read_leaves_that_job_out(run, module):
     (run / "0" / "brightness.csv").write_text("method,mean\n")
     report = write_report(run, sections=[module])
     assert report.left_out == {"0": "brightness.csv must have a line, got none; run the job again"}
+
+
+class Untypeset:
+    def __str__(self):
+        raise ValueError("no text")
+
+
+@pytest.mark.parametrize("place", ["main", "headlines", "details"])
+@pytest.mark.parametrize("of_tables", ["some", "none"])
+def test_a_table_that_cannot_be_typeset_is_left_out_by_name_and_costs_no_other(
+    run, module, monkeypatch, capsys, place, of_tables
+):
+    section = importlib.import_module(module).Brightness
+    gather = section.gather
+
+    def gather_more(self):
+        gather(self)
+        (good,) = self.headlines
+        self.headlines = [] if of_tables == "none" else self.headlines
+        printed = table(pd.DataFrame({"Method": ["gc", Untypeset()]}), "A bad table.", 1)
+        getattr(self, place).append(StatisticTable("bad_table", printed, good.numbers))
+
+    monkeypatch.setattr(section, "gather", gather_more)
+    assert main([f"run={run}", f"sections={module}"]) == 1
+    printed = capsys.readouterr().out
+    assert "left out: Brightness of maps: table bad_table: unreadable: " in printed
+    assert ("Bright maps." in printed) is (of_tables == "some")
+    assert not list((run / "report").glob("bad_table*"))
+    assert (run / "report" / "brightness_by_method.csv").exists() is (of_tables == "some")
+    assert (run / "report" / "brightness.png").exists()
+    page = (run / "report" / "index.html").read_text()
+    assert "table bad_table" in page
+    assert "A bad table." not in page
+    ReportAfterSweep().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(run)}}, "packages": []}))
+    monkeypatch.setattr("harmonia.report.write.find_sections", lambda modules: find_sections([module]))
+    assert report_sweep() == 1
 
 
 @pytest.mark.parametrize("rows", ["", "../1/brightness.csv", "/etc/passwd", 7])
