@@ -156,11 +156,9 @@ def exact_mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, floa
     Q. McNemar 1947. first and second are 1, 0, or NaN where an image is missing; images missing in either are left
     out, and without any image p is NaN. No discordant image gives p = 1.
     """
-    paired = ~np.isnan(first) & ~np.isnan(second)
-    if not paired.any():
+    if np.isnan(first - second).all():
         return 0, 0, float("nan")
-    first_right, second_right = first[paired] > 0, second[paired] > 0
-    only_first, only_second = int((first_right & ~second_right).sum()), int((~first_right & second_right).sum())
+    only_first, only_second = int((first > second).sum()), int((first < second).sum())  # NaN is neither
     discordant = only_first + only_second
     p = binomtest(only_first, discordant).pvalue if discordant else 1.0
     return only_first, only_second, float(p)

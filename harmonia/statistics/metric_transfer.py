@@ -108,9 +108,8 @@ def metric_links(part: Transferred) -> MetricLinks:
     """Spearman's rho of each metric with transfer; metrics turned so that more is better, means over comparable images.
 
     over_cells is NaN where no source has MIN_SIGNIFICANT methods; its p is permutation_p's. Its interval leaves out one
-    method after the other, of all sources (jackknife), since cells of one method are not independent; it is too narrow
-    for few methods (of five independent ones it leaves 0 out in 13 % of draws), and NaN where no method changes rho.
-    over_images: images are drawn again, the same for all cells.
+    method after the other, of all sources, since cells of one method are not independent; what that is worth, the
+    caption of the table says (report.tables.ranking). over_images: images are drawn again, the same for all cells.
     """
     scores = part.scores
     means = oriented(scores, _means(comparable(scores).values))

@@ -1,8 +1,7 @@
 """How metrics order attribution methods, and whether they agree: means, ranks, rank correlations, with intervals.
 
-Nothing here makes one number of several metrics. Intervals are those of statistics.inference: the images of a
-setting are drawn again within their classes, the same resamples for every cell and metric; methods, networks and maps
-are held fixed.
+Nothing here makes one number of several metrics. Intervals are those of statistics.inference, the same resamples for
+every cell and metric; methods, networks and maps are held fixed.
 """
 
 from dataclasses import replace

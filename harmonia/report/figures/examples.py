@@ -18,8 +18,8 @@ from PIL import Image
 from harmonia.arms import SOFT_ARM
 from harmonia.errors import InputError
 from harmonia.report.figures.style import TEXT_WIDTH, CaptionedFigure, short
-from harmonia.report.names import RANDOM
 from harmonia.report.page.collection import Collection, Explainer, ImageList
+from harmonia.report.tables.columns import RANDOM
 from harmonia.results.gathered import SETTING
 from harmonia.results.maps import REGION_SIDE, SmallMaps
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from harmonia.report.figures import style
 from harmonia.report.figures.style import CaptionedFigure, colour_bar, grid, heat_map, short
-from harmonia.report.names import ARROWS, method_labels
+from harmonia.report.tables.columns import ARROWS, method_labels
 from harmonia.report.tables.ranking import LINK, METRIC_AGREEMENT, RANKING
 from harmonia.statistics import metric_transfer
 from harmonia.statistics.metric_transfer import ARM, CONTROL, MetricLinks, MetricPoints, Transferred

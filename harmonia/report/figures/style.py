@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
-from harmonia.report.names import method_label
+from harmonia.report.tables.columns import method_label
 from harmonia.report.tables.typeset import MISSING
 from harmonia.store.files import replacing
 

@@ -126,9 +126,8 @@ def _histograms(lines: list[tuple[str, Any]], targets: list[str], column: str, a
 def accuracy_by_area(cells: TransferMatrix) -> Figure:
     """Accuracy against kept area at equal area, a panel per target, a line per source and method.
 
-    cells: of one setting. The band is the interval; a hollow marker is the
-    soft arm at its own mean area, tied to the image dimmed by as much; grey is the image and, where they were run,
-    random blobs of the same area, averaged over sources.
+    cells: of one setting. Grey are the image and, where they were run, random blobs of the same area, averaged over
+    sources; the caption in transfer_figures says the rest.
     """
     sources, targets = _models_of(cells)
     methods = list(dict.fromkeys(cells["method"]))
@@ -179,10 +178,7 @@ def accuracy_by_area(cells: TransferMatrix) -> Figure:
 
 
 def area_distributions(rows: DrawnRows) -> Figure:
-    """How much of the image's light each soft map lets through, image by image.
-
-    In its source's own view or, where the source is no target, in the first target's.
-    """
+    """How much of the image's light each soft map lets through, image by image, as the caption says."""
     soft: Any = rows[rows["arm"] == SOFT_ARM]
     lines = []
     for key, part in soft.groupby(EXPLAINER, sort=False, observed=True):
@@ -206,8 +202,7 @@ def area_distributions(rows: DrawnRows) -> Figure:
 def transfer_heat_maps(cells: TransferMatrix, value: str) -> Figure:
     """Sources by targets with numbers in percent, a panel per method; the source's own cell is framed.
 
-    cells: of one setting and arm; value: one of its columns of fractions. Where
-    some are negative the colours diverge from 0.
+    cells: of one setting and arm; value: a column of fractions. Where some are negative, colours diverge from 0.
     """
     sources, targets = _models_of(cells)
     panels: Any = list(cells.groupby(["method", "variant"], sort=False))

@@ -15,12 +15,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from harmonia.arms import IMAGE_ARM
 from harmonia.data.decode import UnreadableImage, open_rgb
 from harmonia.errors import InputError
-from harmonia.report.names import RANDOM_WEIGHTS, method_label
+from harmonia.report.tables.columns import RANDOM_WEIGHTS, method_label
 from harmonia.results.gathered import Rows
 from harmonia.results.maps import SmallMaps, read_small_maps
 from harmonia.results.rows import codes_of, read_tables
@@ -202,14 +203,8 @@ def _fill(explainer: Explainer, images: ImageList, rows: Mapping, shown: pd.Data
 
 def _top5(column: pa.ChunkedArray, classes: dict[str, int]) -> np.ndarray:
     """Class codes (rows, 5); a target of fewer classes leaves the rest empty."""
-    lists = column.combine_chunks()
-    lengths = lists.value_lengths().fill_null(0).to_numpy()
-    flat = codes_of(lists.flatten().dictionary_encode().to_pandas(), classes)
-    top5 = np.full((len(lengths), 5), -1)
-    row = np.repeat(np.arange(len(lengths)), lengths)
-    rank = np.arange(len(flat)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    top5[row[rank < 5], rank[rank < 5]] = flat[rank < 5]
-    return top5
+    five = pc.list_slice(column.combine_chunks(), 0, 5, return_fixed_size_list=True)
+    return codes_of(five.values.dictionary_encode().to_pandas(), classes).reshape(-1, 5)
 
 
 def _take_maps(explainer: Explainer, images: ImageList, job_folder: Path) -> None:

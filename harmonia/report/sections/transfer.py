@@ -13,9 +13,8 @@ from harmonia.report.contract import Panels, Section
 from harmonia.report.figures.examples import example_figures
 from harmonia.report.figures.style import CaptionedFigure, of_setting
 from harmonia.report.figures.transfer import OF_ROWS, DrawnRows, likeness_figures, transfer_figures
-from harmonia.report.names import RANDOM
 from harmonia.report.page.collection import collect
-from harmonia.report.tables.columns import StatisticTable
+from harmonia.report.tables.columns import RANDOM, StatisticTable
 from harmonia.report.tables.contrasts import HEADLINE, LIKENESS, likeness_table, statistic_tables
 from harmonia.report.tables.transfer import MATRIX, transfer_matrix, transfer_tables
 from harmonia.results.gathered import CELL, SETTING, gather, job_rows

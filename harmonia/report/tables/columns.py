@@ -1,4 +1,4 @@
-"""Columns of the tables of statistics: their headings, how their cells are printed, and the table that they make."""
+"""Columns of the tables: their headings, names of methods, how cells are printed, and the table that they make."""
 
 import fnmatch
 from collections.abc import Callable, Sequence
@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harmonia.report.names import RANDOM_WEIGHTS, method_labels
 from harmonia.report.tables.typeset import MISSING, table
 from harmonia.results.frames import Frame
 from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.inference import LEVEL, NUM_RESAMPLES
 
+ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
+RANDOM_WEIGHTS, RANDOM = " (random weights)", " (random)"  # of a source; the short one in figures
 # by the frame's column, where its name, with (%) behind what is neither text nor a count, is not enough
 HEADINGS = {"method_label": "Method", "label": "Class", "kind": "Question", "p_holm": "p, Holm", "cka": "CKA"}
 HEADINGS |= {"first_target": "Target", "first_arm": "Arm", "first_cell": "First", "second_cell": "Second"}
@@ -58,6 +59,16 @@ class Statistic:
     of_arm: bool = False  # frame_of takes the report's arm, too
     printed_of_arm: str = ""  # the column that holds the arm, where lines of the report's alone are printed
     intervals: str = ""  # what they are, where they are not the comparison's
+
+
+def method_label(method: str, variant: str = "") -> str:
+    return method.upper() + (f" ({variant})" if variant else "")
+
+
+def method_labels(frame: pd.DataFrame, which: str = "") -> pd.Series:
+    """Printed names of a frame's methods; which: what the names of their columns begin with."""
+    pairs = frame[[f"{which}method", f"{which}variant"]].to_numpy()
+    return pd.Series([method_label(*pair) for pair in pairs], index=frame.index, dtype=object)
 
 
 def text(frame: pd.DataFrame, column: str) -> list[str]:

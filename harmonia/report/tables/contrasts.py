@@ -9,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harmonia.report.names import method_label
-from harmonia.report.tables.columns import Statistic, StatisticTable, statistic_table
+from harmonia.report.tables.columns import Statistic, StatisticTable, method_label, statistic_table
 from harmonia.report.tables.typeset import MISSING
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics import contrasts, splits

@@ -6,8 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from harmonia.report.names import ARROWS, method_labels
-from harmonia.report.tables.columns import StatisticTable, bounded, p_value, text
+from harmonia.report.tables.columns import ARROWS, StatisticTable, bounded, method_labels, p_value, text
 from harmonia.report.tables.typeset import DOUBLE_DAGGER, MISSING, table
 from harmonia.results.gathered import EXPLAINER
 from harmonia.results.gathered_scores import ScoredMaps
@@ -60,15 +59,14 @@ def spread_table(settings: Sequence[ScoredMaps], lines: Sequence[RankedMethods])
     parts = []
     for scores, of_setting in zip(settings, lines, strict=True):
         frame = rank_spread(of_setting)
-        if len(frame):
-            frame = frame[frame["metrics"] > 1]
-            fewest, most = text(frame, "fewest_methods"), text(frame, "most_methods")
-            columns = {"Source": text(frame, "source"), "Method": list(method_labels(frame))}
-            columns |= {"Best by": text(frame, "best_by"), "Worst by": text(frame, "worst_by")}
-            columns |= {name.capitalize(): _two_decimals(frame, name) for name in ("best", "worst", "spread")}
-            columns["Methods"] = ["–".join(dict.fromkeys(ends)) for ends in zip(fewest, most, strict=True)]
-            columns["Metrics"] = text(frame, "metrics")
-            parts.append((scores.setting, columns, frame))
+        frame = frame[frame["metrics"] > 1]
+        fewest, most = text(frame, "fewest_methods"), text(frame, "most_methods")
+        columns = {"Source": text(frame, "source"), "Method": list(method_labels(frame))}
+        columns |= {"Best by": text(frame, "best_by"), "Worst by": text(frame, "worst_by")}
+        columns |= {name.capitalize(): _two_decimals(frame, name) for name in ("best", "worst", "spread")}
+        columns["Methods"] = ["–".join(dict.fromkeys(ends)) for ends in zip(fewest, most, strict=True)]
+        columns["Metrics"] = text(frame, "metrics")
+        parts.append((scores.setting, columns, frame))
     caption = (
         "How far metrics disagree about a method: its best and worst place among its source's methods, (rank - 1) / "
         "(methods - 1): 0 the first, 1 the last. Methods: how many the metrics ranked, fewest to most. Metrics of one "

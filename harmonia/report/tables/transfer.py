@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from harmonia.arms import IMAGE_ARM
-from harmonia.report.names import RANDOM_WEIGHTS, method_label
-from harmonia.report.tables.columns import intervals_in_words
+from harmonia.report.tables.columns import RANDOM_WEIGHTS, intervals_in_words, method_label
 from harmonia.report.tables.paper import FOOTNOTES, ORIGIN, paper_numbers
 from harmonia.report.tables.typeset import MISSING, table
 from harmonia.results.gathered import SETTING, Setting
