@@ -1,5 +1,6 @@
 """What a job leaves in its folder besides rows and summary: config.yaml, environment.json, error.txt."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -21,10 +22,10 @@ import yaml
 
 from harmonia.errors import InputError
 from harmonia.media import visible
-from harmonia.results.jobs import EARLY_FILES, flat_options
+from harmonia.results.jobs import EARLY_FILES, flat_options, read_environment
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, SUMMARY
 from harmonia.store.files import JOBS, TEMPORARY, locked, signature, write_text
-from harmonia.store.guarded import read_yaml
+from harmonia.store.guarded import MOST_ARRAYS, read_yaml, regular_file
 
 LOCK = ".lock"
 HELPER = ".helper-"
@@ -86,13 +87,37 @@ def begin(folder: Path, settings: Mapping[str, Any], files: Sequence[str]) -> No
 
     A finished job's stays until the new one takes its place: a sweep that is repeated and stopped again loses none.
     What killed processes left half-written goes. The caller is its sole_writer. files: those that the job will leave.
+    Files of an evaluation of one's own go by the digest that its job recorded: what differs may be the user's.
     """
     own = (ERROR, SUMMARY, *files, *EARLY_FILES)
     _remove_leftovers(folder, (*own, CONFIG, ENVIRONMENT))
     if not holds_finished_job(folder, settings):
-        for stale in own:
+        for stale in (*own, *_sealed(folder)):
             (folder / stale).unlink(missing_ok=True)
     write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+
+
+def seal_files(folder: Path, files: Sequence[str]) -> None:
+    """Record digests of the job's files that harmonia does not know by name, for who takes the folder next."""
+    if own := [name for name in files if name not in EARLY_FILES]:
+        facts = read_environment(folder) | {"digests": {name: _digest(folder, name) for name in own}}
+        write_text(folder / ENVIRONMENT, json.dumps(facts, indent=2, sort_keys=True) + "\n")
+
+
+def _sealed(folder: Path) -> list[str]:
+    """Names of files in the folder that are as an earlier job recorded them."""
+    with suppress(InputError):
+        digests = read_environment(folder).get("digests")
+        names = [name for name in digests if Path(name).name == name] if isinstance(digests, dict) else []
+        return [name for name in names if digests[name] and digests[name] == _digest(folder, name)]
+    return []
+
+
+def _digest(folder: Path, name: str) -> str:
+    """SHA-256 of a file; empty where there is none."""
+    with suppress(InputError, OSError), regular_file(folder, name, MOST_ARRAYS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    return ""
 
 
 def _remove_leftovers(folder: Path, own: Sequence[str]) -> None:

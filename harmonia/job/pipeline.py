@@ -53,6 +53,7 @@ def _run(settings: Settings, folder: Path) -> Summary:
     try:
         with _threads(settings.num_threads):
             job, summary = _compute(settings, folder)
+        job_folder.seal_files(folder, job.evaluation.files)
         rows.write_summary(folder, summary)
     except Exception as error:
         job_folder.record_failure(folder, error)

@@ -1,16 +1,27 @@
 """Laws of a job's folder: whose result it holds, and how long."""
 
+import hashlib
 import json
+import os
 
 import pytest
 import yaml
 
 from harmonia.errors import InputError
-from harmonia.job.folder import begin, helper_folder, holds_finished_job, record_failure, refuse_foreign, sole_writer
+from harmonia.job.folder import (
+    begin,
+    helper_folder,
+    holds_finished_job,
+    record_failure,
+    refuse_foreign,
+    seal_files,
+    sole_writer,
+)
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ROWS, SUMMARY, write_summary
 from harmonia.results.scores import SCORES
 
 FILES = (ROWS,)
+SHA = hashlib.sha256(b"one").hexdigest()
 SETTINGS = {
     "source": {"name": "e7"},
     "method": {},
@@ -89,6 +100,32 @@ def test_a_job_of_another_kind_leaves_none_of_its_files_behind_and_takes_no_othe
     assert not (finished / SCORES).exists()
     assert not (finished / "own.csv").exists()
     assert [(finished / name).read_text() for name in mine] == ["earlier"] * len(mine)
+
+
+def test_files_of_an_evaluation_of_ones_own_go_with_its_job_if_they_are_as_it_left_them(finished):
+    names = ["brightness.csv", "mine.csv", "edited.csv"]
+    for name in names:
+        (finished / name).write_text("one")
+    (finished / ENVIRONMENT).write_text(json.dumps({"files": ["brightness.csv", "edited.csv"]}))
+    seal_files(finished, [ROWS, "brightness.csv", "edited.csv", "never_written.csv"])
+    assert json.loads((finished / ENVIRONMENT).read_text())["files"] == ["brightness.csv", "edited.csv"]
+    (finished / "edited.csv").write_text("mine")
+    begin(finished, SETTINGS, FILES)  # the same job again
+    assert all((finished / name).exists() for name in names)
+    begin(finished, SETTINGS | {"seed": 1}, FILES)
+    assert [(finished / name).exists() for name in names] == [False, True, True]
+
+
+@pytest.mark.parametrize("digests", [{"../outside.csv": SHA}, {"a": SHA}, {"": SHA}, {"b\0": SHA}, {"pipe": ""}, [], 7])
+def test_a_record_takes_no_file_that_it_does_not_know(finished, digests):
+    outside = finished.parent / "outside.csv"
+    outside.write_text("one")
+    (finished / "a").symlink_to(outside)
+    os.mkfifo(finished / "pipe")
+    (finished / ENVIRONMENT).write_text(json.dumps({"digests": digests}))
+    begin(finished, SETTINGS | {"seed": 1}, FILES)
+    assert outside.read_text() == "one"
+    assert {path.name for path in finished.iterdir()} >= {"a", "pipe"}
 
 
 @pytest.mark.parametrize("name", ["thesis.tex", CONFIG, ENVIRONMENT, SUMMARY, "error.txt", ".lock"])
