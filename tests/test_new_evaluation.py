@@ -143,10 +143,10 @@ def test_it_runs_and_its_job_says_what_it_left(cli, words, tmp_path):
         "brightness.parquet",
         "brightness.txt",
     ]
-    # a later job of another kind may have the folder; what harmonia does not know as its own stays
+    # a later job of another kind may have the folder: nothing of the earlier one stays
     assert cli(*words, "hydra.run.dir=job", "evaluation=sparseness")[0] == 0
     assert json.loads((tmp_path / "job" / "environment.json").read_text())["files"] == ["scores.parquet"]
-    assert (tmp_path / "job" / "brightness.txt").is_file()
+    assert not list((tmp_path / "job").glob("brightness.*"))
 
 
 def test_it_is_planned(cli, words, capfd, tmp_path):
