@@ -1,9 +1,8 @@
 """Cells on the same images: what each got right there, how sure that is, and what is left above its control.
 
-A *cell* is a source, a method (with its variant), a target and an arm. *Retention* of an arm is its accuracy over
-that of the whole image, same target, same images; *above control* is the retention less that of the matched
-control, which shows as much of the image and knows nothing: random blobs of the same area for an equal-area arm,
-uniform dimming to the map's own mean for the soft one.
+A *cell* is a source, a method (with its variant), a target and an arm. Retention and what is left above control are
+those of results.summary.summarise. A matched control knows nothing: random blobs of the same area for an equal-area
+arm, uniform dimming to the map's own mean for the soft one.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from harmonia.results.gathered import CELL, CELL_COLUMN, SETTING, CellFacts, Row
 from harmonia.results.rows import codes_of
 from harmonia.results.summary import calibration_error
 from harmonia.statistics import inference
-from harmonia.statistics.inference import Resampled, at_positions, estimates, ratio, resampled_f1, resampled_sums
+from harmonia.statistics.inference import Resampled, at_positions, estimates, ratio, resampled_sums
 
 
 class ComparedCells(CellFacts):
@@ -113,11 +112,6 @@ class Comparison:
         """For how many images each column is true, for several blocks of boolean columns (images, m) in one pass."""
         widths = np.cumsum([block.shape[1] for block in columns])[:-1]
         return np.split(resampled_sums(np.hstack(columns), self.strata), widths, axis=1)
-
-    def f1(self, positions: Sequence[int] | np.ndarray) -> Resampled:
-        """F1 of these cells, averaged by support and equally, (1 + resamples, cells, 2)."""
-        predicted = np.where(self.judged[:, positions], self.predicted[:, positions], -1)
-        return resampled_f1(self.labels, predicted, self.strata)
 
     def calibration_errors(self, positions: Sequence[int] | np.ndarray) -> np.ndarray:
         """Expected calibration error of each of these cells over its labelled images, NaN without one."""

@@ -85,7 +85,9 @@ def draw_examples(
         wspace=0.05, hspace=0.05,
     )  # fmt: skip
     for column, place in enumerate(places):
-        picture = _open(images, place)
+        picture = None
+        with suppress(InputError):  # it is not at hand
+            picture = images.file(place).open()
         panel = _blank(figure, slots[0, 2 * column : 2 * column + 2])
         panel.set_title(short(names.get(int(images.labels[place]), images.ids[place])), fontsize=8, pad=3)
         if picture is None:
@@ -135,13 +137,6 @@ def _square(picture: Image.Image, box: np.ndarray | None) -> np.ndarray:
     edges = np.concatenate([margins, size - margins] if box is None else [box[:2] * size, box[2:] * size])
     part = picture.crop(tuple(np.rint(edges).astype(int).tolist()))
     return np.asarray(part.resize((PANEL_SIDE, PANEL_SIDE), Image.Resampling.BICUBIC)) / 255
-
-
-def _open(images: ImageList, place: int) -> Image.Image | None:
-    try:
-        return images.file(place).open()
-    except InputError:
-        return None
 
 
 def _blank(figure: Figure, slot: SubplotSpec) -> Axes:

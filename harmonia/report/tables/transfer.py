@@ -17,11 +17,9 @@ from harmonia.report.tables.paper import FOOTNOTES, ORIGIN, paper_numbers
 from harmonia.report.tables.typeset import MISSING, table
 from harmonia.results.gathered import SETTING, Setting
 from harmonia.statistics.comparison import CellEstimates, ComparedCells, Comparison, cell_estimates
-from harmonia.statistics.inference import interval
+from harmonia.statistics.inference import interval, resampled_f1
 
 MATRIX = "transfer_matrix"  # of the files of its numbers and of its figure
-
-WithBounds = np.ndarray  # value, lower and upper bound of its 95 % interval
 
 
 def transfer_tables(comparisons: Sequence[Comparison], arm: str) -> list[pd.DataFrame]:
@@ -36,17 +34,18 @@ def transfer_tables(comparisons: Sequence[Comparison], arm: str) -> list[pd.Data
     return [printed_table for _, printed_table in sorted(parts, key=lambda part: part[0])]
 
 
-def _estimates(comparison: Comparison, positions: np.ndarray) -> dict[int, list[WithBounds]]:
-    """Accuracy, F1 weighted and F1 macro of each of these cells."""
+def _estimates(comparison: Comparison, positions: np.ndarray) -> dict[int, np.ndarray]:
+    """Accuracy, F1 weighted and F1 macro of each of these cells, with their bounds, (3, 3)."""
     if not len(positions):
         return {}
-    f1 = comparison.f1(positions)
-    by_statistic = [interval(draws) for draws in (comparison.accuracy[:, positions], f1[..., 0], f1[..., 1])]
-    return dict(zip(positions.tolist(), map(list, zip(*by_statistic, strict=True)), strict=True))
+    predicted = np.where(comparison.judged[:, positions], comparison.predicted[:, positions], -1)
+    f1 = resampled_f1(comparison.labels, predicted, comparison.strata)
+    draws = np.concatenate([comparison.accuracy[:, positions, None], f1], axis=2)
+    return dict(zip(positions.tolist(), interval(draws), strict=True))
 
 
 def _transfer_table(
-    comparison: Comparison, cells: ComparedCells, estimates: dict[int, list[WithBounds]], arm: str
+    comparison: Comparison, cells: ComparedCells, estimates: dict[int, np.ndarray], arm: str
 ) -> pd.DataFrame:
     """One source's table. Per method, lines of numbers; per target, the whole image (I) and the feature (F)."""
     source = cells["source"].iloc[0]
@@ -60,11 +59,9 @@ def _transfer_table(
             # random weights are not the paper's, and its features lie on black
             foreign = part["random_weights"].any() or (shown != IMAGE_ARM and comparison.setting["fill"] != "black")
             quoted = (MISSING, MISSING) if foreign else paper_numbers(source, method, target, shown)
-            at = position.get((target, shown))
-            if at is None:
-                blocks.append(_block([np.full(3, np.nan)] * 3, np.nan, quoted))
-            else:
-                blocks.append(_block(estimates[at], cells["kept_area"][at], quoted))
+            at = position.get((target, shown), -1)  # -1: it has not run
+            numbers = estimates.get(at, np.full((3, 3), np.nan))
+            blocks.append(_block(numbers, cells["kept_area"].get(at, np.nan), quoted))
         lines += [[method_label(method, variant), name, *(block[name] for block in blocks)] for name in blocks[0]]
     head = ["Method", "Metric", *(f"{target} ({'I' if shown == IMAGE_ARM else 'F'})" for target, shown in columns)]
     lines = [line for line in lines if not line[1].endswith("printed") or set(line[2:]) != {MISSING}]
@@ -72,8 +69,8 @@ def _transfer_table(
     return table(printed, _caption(comparison, cells, arm), 2, _notes(comparison, cells, lines))
 
 
-def _block(estimates: Sequence[WithBounds], kept_area: float, quoted: Sequence[str]) -> dict[str, str]:
-    """One cell's lines, from its accuracy, weighted F1 and macro F1."""
+def _block(estimates: np.ndarray, kept_area: float, quoted: Sequence[str]) -> dict[str, str]:
+    """One cell's lines; estimates as _estimates gives them."""
     accuracy, weighted, macro = 100 * estimates[0], *estimates[1:]
     return {
         "Accuracy (%)": _number(accuracy[0], 2),
@@ -92,7 +89,7 @@ def _number(value: float, decimals: int) -> str:
     return MISSING if np.isnan(value) else f"{value:.{decimals}f}"
 
 
-def _bounds(figure: WithBounds, decimals: int) -> str:
+def _bounds(figure: np.ndarray, decimals: int) -> str:
     _, low, high = figure
     return MISSING if np.isnan(low) else f"[{low:.{decimals}f}, {high:.{decimals}f}]"
 
