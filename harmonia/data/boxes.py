@@ -1,12 +1,11 @@
 """Boxes of objects in the images of a data set, from a CSV file, and where they lie in a model's view."""
 
-import csv
 import hashlib
 import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from harmonia.data import imagenet
+from harmonia.data.text import composed, read_rows
 from harmonia.data.view import View
 from harmonia.errors import InputError, home
 
@@ -51,6 +51,14 @@ class Boxes:
     def of(self, image_ids: Iterable[str]) -> "Boxes":
         return replace(self, of_images={name: self.of_images[name] for name in image_ids if name in self.of_images})
 
+    def renamed(self, names: Mapping[str, str]) -> "Boxes":
+        """With other names for some classes."""
+        of_images = {
+            image_id: tuple(box._replace(class_name=names.get(box.class_name, box.class_name)) for box in boxes)
+            for image_id, boxes in self.of_images.items()
+        }
+        return replace(self, of_images=of_images)
+
     def in_view(self, image_id: str, class_name: str, size: tuple[int, int], view: View) -> Tensor:
         """What the view shows of the class's boxes in an image of (width, height): float64 (n, 4), its pixels."""
         width, height = size
@@ -80,11 +88,13 @@ def read_boxes(path: str | Path, images: Mapping[str, Path]) -> Boxes:
     index, a WordNet id or a class name of the user's own; x0 < x1 and y0 < y1 are pixels. Other images' are counted.
     """
     path = Path(os.path.abspath(home(path)))
-    by_place = {os.path.abspath(place): image_id for image_id, place in images.items()}
+    exact = {os.path.abspath(place): image_id for image_id, place in images.items()} | {name: name for name in images}
+    known = {composed(name): image_id for name, image_id in exact.items()} | exact
     by_image: dict[str, list[LabelledBox]] = {}
     unlisted: dict[str, None] = {}
-    for line, row in _rows(path):
-        image_id = row["path"] if row["path"] in images else by_place.get(os.path.abspath(path.parent / row["path"]))
+    for line, row in read_rows(path, COLUMNS, "data.boxes"):
+        named = row["path"], os.path.abspath(path.parent / row["path"])
+        image_id = next((known[name] for name in (*named, *map(composed, named)) if name in known), None)
         box = _box(path, line, row)
         if image_id is None:
             unlisted[row["path"]] = None
@@ -102,27 +112,6 @@ def read_boxes(path: str | Path, images: Mapping[str, Path]) -> Boxes:
     return Boxes(path, {image_id: tuple(boxes) for image_id, boxes in by_image.items()})
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line numbers and rows; every column of COLUMNS has a text."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            if lacking := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-                raise InputError(
-                    f"data.boxes must have the columns {','.join(COLUMNS)}, {path} lacks {', '.join(lacking)}; "
-                    "add them to its first line"
-                )
-            for row in reader:
-                texts = {name: (row[name] or "").strip() for name in COLUMNS}
-                line = reader.line_num
-                if empty := [name for name, text in texts.items() if not text]:
-                    raise InputError(f"data.boxes: {path} line {line} must have a value for {empty[0]}; add it")
-                yield line, texts
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        got = f"{path}: {getattr(error, 'strerror', None) or error}"
-        raise InputError(f"data.boxes must be a readable CSV file in UTF-8, got {got}; give data.boxes=FILE") from error
-
-
 def _box(path: Path, line: int, row: Mapping[str, str]) -> LabelledBox:
     texts = [row[name] for name in COLUMNS[2:]]
     left = top = right = bottom = math.nan
@@ -133,5 +122,4 @@ def _box(path: Path, line: int, row: Mapping[str, str]) -> LabelledBox:
             f"data.boxes: {path} line {line} must have numbers with x0 < x1 and y0 < y1, got {','.join(texts)}; "
             "give corners in pixels, left, top, right, bottom"
         )
-    name = row["class_index"]
-    return LabelledBox(imagenet.class_name(name) or name, left, top, right, bottom)
+    return LabelledBox(imagenet.own_class_name(row["class_index"]), left, top, right, bottom)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from harmonia.errors import InputError, one_line
 
@@ -28,7 +28,10 @@ if TYPE_CHECKING:  # a report, which decodes images too, must not pay for torch
     from harmonia.data.view import View
 
 # the listed suffixes only: others would hand a file to external programs (EPS to Ghostscript)
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+_AVIF = ("AVIF",) if "avif" in features.modules and features.check("avif") else ()
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", *_AVIF)
+_SUFFIXES = "jpg jpeg jpe jfif png bmp webp tif tiff gif ppm pgm pbm pnm" + " avif" * len(_AVIF)
+IMAGE_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split())
 
 MOST_IMAGE_BYTES = 2**29  # 8-bit RGB of as many pixels as PIL takes
 MOST_RATIO = 100

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from harmonia.data.download import archive_path, fetch_folder
-from harmonia.data.folder import absolute, find_pool, folder, own_class_name
+from harmonia.data.folder import absolute, find_pool, folder
 from harmonia.data.manifest import ImageRecord, ImageSet, Limit, Place, PoolSize, find_images, image_set, subfolders
 from harmonia.errors import InputError, Seed
 
@@ -90,7 +90,7 @@ def _local_root(dataset: str, root: Place, variant: str, cache: Place, download:
 
 def _split(root: Path, split: str) -> tuple[ImageRecord, ...]:
     """Not hashed; empty where a partial copy lacks the split."""
-    return find_images(root / split, own_class_name, f"{split}/") if subfolders(root / split) else ()
+    return find_images(root / split, str, f"{split}/") if subfolders(root / split) else ()
 
 
 def _is_clean(record: ImageRecord) -> bool:

@@ -2,12 +2,20 @@
 
 from functools import cache
 
+from harmonia.data.text import composed
+
 
 def class_name(text: str) -> str | None:
     """The WordNet id meant by a WordNet id or by an index 0-999, None when text is neither."""
     if text.isascii() and text.isdigit() and int(text) < len(wnids()):
         return wnids()[int(text)]
     return text if text in wnids() else None
+
+
+@cache
+def own_class_name(name: str) -> str:
+    """The WordNet id where the name means an ImageNet class, else the name, composed."""
+    return class_name(name) or composed(name)
 
 
 def readable(name: str) -> str:

@@ -4,9 +4,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import Annotated
 import numpy as np
 
 from harmonia.data.boxes import Boxes, read_boxes
-from harmonia.data.decode import open_file
+from harmonia.data.decode import IMAGE_SUFFIXES, open_file
+from harmonia.data.imagenet import own_class_name
+from harmonia.data.text import composed
 from harmonia.draws import counter_hash, image_key
 from harmonia.errors import InputError, Within
 from harmonia.store.files import utf8
@@ -23,7 +25,7 @@ from harmonia.store.files import utf8
 Place = str | Path | None  # of a file or a folder
 Limit = Annotated[int | None, Within(1, 10**9)]
 PoolSize = Annotated[int, Within(0, 10**6)]
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"})
+_NOT_COUNTED = ("thumbs.db", "desktop.ini")  # a file manager's
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +36,14 @@ class ImageRecord:
 
     image_id: its path relative to the data root, with forward slashes. class_name: a WordNet id or the user's own name.
     digest: SHA-256 of the file's bytes, empty when they could not be read: decoding says why.
+    given: the name that the user gave the class, of which class_name is the meaning among ImageNet's.
     """
 
     image_id: str
     path: Path
     class_name: str | None
     digest: str
+    given: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,20 @@ class ImageSet:
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         return tuple(sorted({record.class_name for record in self.records if record.class_name is not None}))
+
+    def in_words_of(self, names: Collection[str]) -> "ImageSet":
+        """With classes as the user gave them where names has them: a model's class "0" goes before ImageNet's."""
+        own = {
+            record.class_name: record.given
+            for record in (*self.records, *self.pool)
+            if record.given in names and record.class_name not in (None, record.given)
+        }
+        records, pool = (
+            tuple(replace(one, class_name=one.given) if one.given in own.values() else one for one in part)
+            for part in (self.records, self.pool)
+        )
+        boxes = self.boxes and self.boxes.renamed(own)
+        return replace(self, records=records, pool=pool, boxes=boxes) if own else self
 
     def image_keys(self, positions: Iterable[int]) -> np.ndarray:
         """The numbers (B,), uint64, that stand for these records wherever something is drawn for them."""
@@ -110,7 +128,8 @@ def _warn_of_copies(name: str, records: Sequence[ImageRecord]) -> None:
 def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) -> tuple[ImageRecord, ...]:
     """Every image below every class folder, not hashed yet, sorted by image_id, which the prefix leads.
 
-    class_names turns a folder's name into a class. Broken files are listed: others keep their places.
+    class_names turns a folder's name into the class that the user gives it. Broken files are listed: others keep their
+    places.
     """
     if not os.path.isdir(folder) or not os.access(folder, os.R_OK | os.X_OK):
         there = "cannot be read" if os.path.isdir(folder) else "is a file"
@@ -122,23 +141,26 @@ def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) ->
         raise InputError(f"image folder {folder} must hold one folder per class, got none; {remedy}")
     records = []
     unreadable: list[str] = []
+    others: list[str] = []
     links = [str(path) for path in entries(folder) if path.is_symlink() and not os.path.exists(path)]
     for class_folder in class_folders:
-        class_name = class_names(utf8(class_folder.name))
-        paths = _image_files(class_folder, unreadable, links)
+        given = class_names(composed(utf8(class_folder.name)))
+        paths = _image_files(class_folder, unreadable, links, others)
         if not paths:
             logger.warning("class folder %s holds no image", class_folder)
-        records += [_record(path, folder, prefix, class_name) for path in paths]
+        records += [_record(path, folder, prefix, given) for path in paths]
+    known = " ".join(sorted(IMAGE_SUFFIXES))
     passed_over = {
         "class folders are links, which are followed": [path for path in class_folders if path.is_symlink()],
         "links lead nowhere or to folders below a class folder, and are not followed": links,
         "folders cannot be read": unreadable,
+        f"files are passed over, they end in none of {known}": others,
     }
     for what, paths in passed_over.items():
         if paths:
             logger.warning("%s: %d %s, first %s", folder, len(paths), what, paths[0])
     if not records:
-        remedy = f"the known suffixes are {' '.join(sorted(IMAGE_SUFFIXES))}"
+        remedy = f"the known suffixes are {known}"
         raise InputError(f"image folder {folder} must hold images in its class folders, got none; {remedy}")
     return _by_id(records)
 
@@ -209,17 +231,22 @@ def _by_id(records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
     return tuple(sorted(records, key=lambda record: record.image_id))
 
 
-def _record(path: Path, folder: Path, prefix: str, class_name: str | None) -> ImageRecord:
-    return ImageRecord(prefix + path.relative_to(folder).as_posix(), path, class_name, digest="")
+def _record(path: Path, folder: Path, prefix: str, given: str | None) -> ImageRecord:
+    class_name = None if given is None else own_class_name(given)
+    return ImageRecord(prefix + path.relative_to(folder).as_posix(), path, class_name, digest="", given=given or "")
 
 
-def _image_files(folder: Path, unreadable: list[str], links: list[str]) -> list[Path]:
-    """Of the folder and those in it; folders that are not looked into are added to the two lists."""
+def _image_files(folder: Path, unreadable: list[str], links: list[str], others: list[str]) -> list[Path]:
+    """Of the folder and those in it; folders that are not looked into and other files are added to the lists."""
     paths = []
     for parent, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(error.filename)):
         folders[:] = [name for name in folders if not name.startswith(".")]
         links += [path for name in folders if os.path.islink(path := os.path.join(parent, name))]
-        paths += [Path(parent, name) for name in names if is_image_file(Path(parent, name))]
+        for path in (Path(parent, name) for name in names if not name.startswith(".")):
+            if is_image_file(path):
+                paths.append(path)
+            elif path.name.lower() not in _NOT_COUNTED:
+                others.append(str(path))
     return paths
 
 

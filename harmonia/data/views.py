@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _NO_SPOOL = "no spool for decoded images (%s); they are decoded again where needed"
 
+_DIM = 16  # of 255: what 12 bits are in 16
+
 Unreadable = Literal["skip", "fail"]
 
 
@@ -64,6 +66,8 @@ class ViewedImages:
         self._spool: IO[bytes] | None = None
         if spool_folder is not None and self._offsets[-1] * len(records) <= spool_limit_bytes:
             self._spool = _temporary_file(spool_folder)
+        self.dim = False  # whether all images read from their files so far use a sixteenth of their range at most
+        self._bright = False
         self.decoded = 0  # images read from their files; equals the number of images where the spool holds them
 
     def __len__(self) -> int:
@@ -115,6 +119,9 @@ class ViewedImages:
             self._readable[index] = False
             return self._black(which), False
         self._sizes[index] = torch.tensor(image.size)
+        if not self._bright:
+            self._bright = max(most for _, most in image.getextrema()) > _DIM
+            self.dim = not self._bright
         if spool is None:
             return self.views[which].look(image), True
         looks = [view.look(image) for view in self.views]

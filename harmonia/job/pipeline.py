@@ -82,8 +82,14 @@ def _compute(settings: Settings, folder: Path) -> tuple[Job, Summary]:
     job_folder.begin(folder, settings.resolved, files)
     networks = {model.name: model.size_facts() for model in (job.source, *job.targets.values())}
     job_folder.write_environment(folder, job.device, networks, files)
+    scores = evaluate(job)
+    if job.viewed.dim:
+        log.warning(
+            "%s: no image uses more than a sixteenth of its range, they are nearly black (12 bits stored in 16?)",
+            job.images.name,
+        )
     return job, {
-        **evaluate(job),
+        **scores,
         "images": len(job.images.records) - len(job.viewed.unreadable),
         "images_unreadable": len(job.viewed.unreadable),
         "images_decoded": job.viewed.decoded,

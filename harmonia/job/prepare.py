@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from harmonia.data.replacements import Replacements
 from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError, home
+from harmonia.job.classes import settle_classes
 from harmonia.job.contract import Evaluation, Job
 from harmonia.job.settings import Settings
 from harmonia.models import load
-from harmonia.models.classifier import Classifier
 from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
     evaluation.check(images)
     asked = settings.target if evaluation.uses_targets else {"self": settings.source}
     source, targets = load.load_job(settings.source, asked.values(), settings.seed, settings.precision)
-    _check_classes(images, source, targets.values())
+    images = settle_classes(images, source, targets.values())
     cache_root = home(settings.paths.cache)
     viewed = ViewedImages(
         images.records,
@@ -115,27 +115,6 @@ def _method(settings: Settings) -> Attribution:
         raise InputError(f"layer: {settings.method.name} explains at no chosen layer, got {settings.layer!r}; use auto")
     smooth = settings.smooth
     return method if smooth.k is None else Smoothed(inner=method, k=smooth.k, padding=smooth.padding)
-
-
-def _check_classes(images: ImageSet, source: Classifier, targets: Iterable[Classifier]) -> None:
-    """A data set whose classes a target does not know would score 0 without a word."""
-    asked = list(targets)
-    for model in dict.fromkeys((*asked, source)):
-        unknown = [name for name in images.class_names if model.class_index(name) is None]
-        if len(unknown) == len(images.class_names) and model in asked:
-            raise InputError(
-                f"data: {model.name} knows no class of {images.name} (first: {unknown[0]!r}); name the folders by "
-                f"WordNet id or ImageNet index, give data.class_map=FILE, or name {model.name}'s classes=FILE"
-            )
-        if unknown:
-            log.warning("%s lacks %d classes of %s, first %r", model.name, len(unknown), images.name, unknown[0])
-    nameless = sum(source.class_index(record.class_name or "") is None for record in images.pool)
-    if nameless:
-        log.warning(
-            "%d of %d replacement images have none of the source's classes: they may show the explained one",
-            nameless,
-            len(images.pool),
-        )
 
 
 def _quiet_lightning() -> None:

@@ -1,6 +1,7 @@
 """Names of a network's classes."""
 
 from harmonia.data.imagenet import wnids
+from harmonia.data.text import read_names
 from harmonia.errors import InputError, home
 from harmonia.models.contract import Built
 from harmonia.models.spec import ModelSpec
@@ -26,9 +27,7 @@ def class_names(spec: ModelSpec, built: Built) -> tuple[str, ...]:
 
 def class_file(spec: ModelSpec) -> tuple[str, ...]:
     path = home(str(spec.classes))
-    if not path.is_file():
-        raise InputError(f"{spec.name}: class file {path} does not exist; give a text file with one class name a line")
-    names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    names = read_names(path, f"{spec.name}: class file", "classes")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{spec.name}: class names must differ, {path} has {twice!r} twice; rename one")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harmonia.data.text import composed
 from harmonia.data.view import View
 from harmonia.errors import InputError
 from harmonia.models.contract import Structure
@@ -50,14 +51,18 @@ class Classifier(nn.Module):
         self.structure = structure(self.network, spec.arch, view.size)
         self.spec = spec
         self.view = view
-        self.classes = tuple(classes)
+        self.name_classes(classes)
         self.digest = digest
         self.precision = precision
-        self._indices = {known: index for index, known in enumerate(self.classes)}
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(view.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(view.std).view(1, 3, 1, 1), persistent=False)
+
+    def name_classes(self, classes: Sequence[str]) -> None:
+        """Gives the outputs names, in their order."""
+        self.classes = tuple(map(composed, classes))
+        self._indices = {known: index for index, known in enumerate(self.classes)}
 
     @property
     def name(self) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 from harmonia.data import decode
-from harmonia.data.decode import UnreadableImage, open_rgb
-from harmonia.data.manifest import ImageRecord, add_digests
+from harmonia.data.decode import IMAGE_SUFFIXES, UnreadableImage, open_rgb
+from harmonia.data.manifest import ImageRecord, add_digests, find_images
 from harmonia.errors import InputError
 
 
@@ -228,3 +228,26 @@ def test_oddities_that_change_no_pixel_print_nothing(tmp_path):
     paths = [tmp_path / "palette.png", tmp_path / "exif.jpg"]
     done = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_every_suffix_that_is_taken_is_decoded(tmp_path, suffix):
+    mode = {".pgm": "L", ".pbm": "1"}.get(suffix, "RGB")
+    format_of = {".pnm": "PPM", ".jfif": "JPEG", ".jpe": "JPEG"}.get(suffix)
+    path = tmp_path / "a" / f"x{suffix.upper()}"
+    path.parent.mkdir()
+    Image.new(mode, (8, 6), "white").save(path, format_of)
+    (record,) = find_images(tmp_path, str, "")
+    assert open_rgb(record.path).size == (8, 6)
+    assert min(pixel(record.path)) > 250
+
+
+def test_avif_is_taken_where_pillow_decodes_it():
+    assert (".avif" in IMAGE_SUFFIXES) == ("avif" in features.modules and bool(features.check("avif")))
+
+
+@pytest.mark.parametrize(("most", "value"), [(4095, 2048), (65535, 32768), (255, 128)])
+def test_a_portable_graymap_counts_to_its_own_maximum(tmp_path, most, value):
+    depth = ">u2" if most > 255 else "u1"
+    (tmp_path / "x.pgm").write_bytes(f"P5 1 1 {most}\n".encode() + np.array([value], depth).tobytes())
+    assert pixel(tmp_path / "x.pgm") == (128,) * 3

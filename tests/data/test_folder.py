@@ -1,12 +1,15 @@
 import errno
+import logging
 import os
 import shutil
 from collections import Counter
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
-from harmonia.data.folder import folder, own_class_name, read_class_map
+from harmonia.data.folder import folder, read_class_map
+from harmonia.data.imagenet import own_class_name
 from harmonia.data.manifest import ImageSet, find_images
 from harmonia.errors import InputError
 
@@ -122,7 +125,7 @@ def test_malformed_class_map_line_is_named_by_number(tmp_path, line):
 
 
 def test_class_map_lines_may_repeat_but_not_disagree(tmp_path):
-    assert read_class_map(write(tmp_path / "map", "a,155\na,n02086240\n")) == {"a": "n02086240"}
+    assert read_class_map(write(tmp_path / "map", "a,155\na,n02086240\n")) == {"a": "155"}
     with pytest.raises(InputError, match=r"line 2 .*'a'.*'dog'.*'cat'"):
         read_class_map(write(tmp_path / "map", "a,cat\na,dog\n"))
 
@@ -185,3 +188,71 @@ def test_a_pipe_that_is_named_as_an_image_is_an_unreadable_image(tmp_path, tree)
     root = tree(tmp_path, {"a": 1})
     os.mkfifo(root / "a/pipe.png")
     assert [record.digest == "" for record in folder(root).records] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [("train", "valid"), ("train", "validation"), ("Train", "Val"), ("TRAIN", "VALID"), ("Training", "Testing")],
+)
+def test_other_words_for_the_splits_are_understood(tmp_path, tree, train, val):
+    tree(tmp_path, {f"{val}/a": 2, f"{train}/a": 3, "extra/a": 1})
+    images = folder(tmp_path)
+    assert ids(images.records) == [f"{val}/a/0.png", f"{val}/a/1.png"]
+    assert {image_id.split("/")[0] for image_id in ids(images.pool)} == {train}
+    assert {record.class_name for record in images.records} == {"a"}
+    of_train = folder(tmp_path, split="train")
+    assert ids(of_train.records) == ids(of_train.pool) == [f"{train}/a/{number}.png" for number in range(3)]
+    assert ids(folder(tmp_path / "extra", pool=tmp_path).pool)[0].startswith("pool:a/")
+
+
+def test_test_is_taken_where_there_is_no_val(tmp_path, tree, caplog):
+    caplog.set_level(logging.INFO)
+    tree(tmp_path, {"test/a": 1, "train/a": 1})
+    assert ids(folder(tmp_path).records) == ["test/a/0.png"]
+    assert caplog.messages[0] == f"{tmp_path} has no val split with class folders; taken is test"
+    tree(tmp_path, {"valid/a": 1})
+    assert ids(folder(tmp_path).records) == ["valid/a/0.png"]
+    assert ids(folder(tmp_path, split="test").records) == ["test/a/0.png"]
+
+
+def test_of_two_folders_for_a_split_the_exact_name_is_taken_or_none(tmp_path, tree, caplog):
+    tree(tmp_path, {"valid/a": 1, "validation/a": 1})
+    with pytest.raises(
+        InputError, match=r"must have one folder for val, got valid, validation; name one in data\.split"
+    ):
+        folder(tmp_path)
+    assert ids(folder(tmp_path, split="validation").records) == ["validation/a/0.png"]
+    caplog.clear()
+    tree(tmp_path, {"val/a": 1})
+    assert ids(folder(tmp_path).records) == ["val/a/0.png"]
+    assert caplog.messages == [f"{tmp_path}: of val, valid, validation, which all mean val, val is taken"]
+
+
+def test_class_folders_beside_folders_named_as_splits_win(tmp_path, tree):
+    tree(tmp_path, {"valid": 1, "invalid": 1})
+    assert folder(tmp_path).class_names == ("invalid", "valid")
+
+
+def test_names_of_classes_are_composed_wherever_they_come_from(tmp_path, tree):
+    decomposed = normalize("NFD", "Müsli")
+    root = tree(tmp_path / "root", {decomposed: 1, "bread": 1})
+    assert folder(root).class_names == ("Müsli", "bread")
+    for written, target in (("Müsli", "Pão"), (decomposed, normalize("NFD", "Pão"))):
+        class_map = write(tmp_path / "map.csv", f"{written},{target}\nbread,bread\n")
+        assert folder(root, class_map=class_map).class_names == ("Pão", "bread")
+    boxes = write(tmp_path / "boxes.csv", "path,class_index,x0,y0,x1,y1\nMüsli/0.png,Müsli,0,0,1,1\n")
+    images = folder(root, boxes=boxes)
+    assert images.boxes is not None
+    ((image_id, (box,)),) = images.boxes.of_images.items()
+    assert (image_id, box.class_name) == (f"{decomposed}/0.png", "Müsli")
+
+
+def test_files_that_are_passed_over_are_counted_in_one_line(tmp_path, tree, caplog):
+    root = tree(tmp_path / "root", {"a": 2, "a/deep": 1, "b": 1})
+    for name in ("a/notes.txt", "a/deep/x.npy", "b/Thumbs.db", "b/desktop.ini", "a/.DS_Store", "b/._0.png", "list.txt"):
+        write(root / name, "")
+    assert len(folder(root).records) == 4
+    assert [line.partition(", they end in none of ")[::2] for line in caplog.messages] == [
+        (f"{root}: 2 files are passed over", caplog.messages[0].partition(" none of ")[2])
+    ]
+    assert caplog.messages[0].endswith(f", first {root}/a/notes.txt")

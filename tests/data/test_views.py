@@ -204,3 +204,21 @@ def test_a_disk_that_fills_while_several_threads_decode_stops_none(records, tmp_
     monkeypatch.setattr(views, "open_rgb", late)
     monkeypatch.setattr(os, "pwrite", refusing)
     assert torch.equal(viewed.batch([0, 1], SMALL).pixels, fresh(records, [0, 1], SMALL))
+
+
+@pytest.mark.parametrize(
+    ("values", "dim"), [((4095, 4095), True), ((4095, 5000), False), ((0, 0), True), ((65535, 4095), False)]
+)
+@pytest.mark.parametrize("limit", [0, 2**20])
+def test_a_set_is_dim_where_no_image_uses_more_than_a_sixteenth(tmp_path, values, dim, limit):
+    records = []
+    for number, value in enumerate(values):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(np.full((8, 8), value, np.uint16)).save(path)
+        records.append(ImageRecord(path.name, path, "a", ""))
+    viewed = viewed_by(records, SMALL, tmp_path=tmp_path, limit=limit)
+    assert not viewed.dim  # nothing is known yet
+    viewed.batch([0, 1], SMALL)
+    assert viewed.dim is dim
+    viewed.batch([1], SMALL)
+    assert viewed.dim is dim

@@ -256,7 +256,7 @@ def test_class_names_must_be_as_many_as_the_outputs_and_differ(tmp_path, names, 
 
 
 def test_a_missing_class_file_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"nowhere\.txt does not exist"):
+    with pytest.raises(InputError, match=r"nowhere\.txt cannot be read"):
         load.load(dataclasses.replace(SMALL, classes=str(tmp_path / "nowhere.txt")))
 
 
