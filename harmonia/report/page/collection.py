@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -203,7 +203,8 @@ def _fill(explainer: Explainer, images: ImageList, rows: Mapping, shown: pd.Data
 
 def _top5(column: pa.ChunkedArray, classes: dict[str, int]) -> np.ndarray:
     """Class codes (rows, 5); a target of fewer classes leaves the rest empty."""
-    five = pc.list_slice(column.combine_chunks(), 0, 5, return_fixed_size_list=True)
+    first_five = pc.ListSliceOptions(0, 5, return_fixed_size_list=True)
+    five: Any = pc.call_function("list_slice", [column.combine_chunks()], first_five)
     return codes_of(five.values.dictionary_encode().to_pandas(), classes).reshape(-1, 5)
 
 
