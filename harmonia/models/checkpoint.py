@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from harmonia.errors import InputError
+from harmonia.media import visible
 
 # where training programs keep the network in a checkpoint; averaged weights (EMA) go before the raw ones
 _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "params_ema", "ema")
@@ -63,9 +64,9 @@ def read(path: Path, name: str) -> Checkpoint:
 
 
 def listed(keys: Iterable[str], most: int = 3) -> str:
-    """The first of some names out of a file, printable."""
+    """The first of some names out of a file, as a line shows them."""
     keys = list(keys)
-    words = [key if key.isprintable() else ascii(key) for key in (key[:100] for key in keys[:most])]
+    words = [visible(key[:100]) for key in keys[:most]]
     return ", ".join(words + ["..."] * (len(keys) > most))
 
 
@@ -145,7 +146,7 @@ def _class_names(content: Any) -> tuple[str, ...] | None:
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
-    """Different printable names, from a list or from a mapping between names and the indices 0, 1, ...; else None."""
+    """Different names that are seen whole, from a list or a mapping between names and 0, 1, ...; else None."""
     if isinstance(value, dict):
         pairs = [(index, word) if isinstance(word, str) else (word, index) for index, word in value.items()]
         by_index = {index: word for index, word in pairs if type(index) is int}
@@ -155,5 +156,5 @@ def _names(value: Any) -> tuple[str, ...] | None:
     if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
         return None
     names = tuple(word.strip() for word in value)
-    believed = names and all(names) and len(set(names)) == len(names) and all(word.isprintable() for word in names)
+    believed = names and all(names) and len(set(names)) == len(names) and all(visible(word) == word for word in names)
     return names if believed else None

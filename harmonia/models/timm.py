@@ -1,10 +1,10 @@
 """Networks of timm, the default kind: source=timm source.arch=NAME."""
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, cast
 
 import timm
@@ -17,6 +17,7 @@ from harmonia.errors import InputError
 from harmonia.models import weights as weights_file
 from harmonia.models.classes import class_file
 from harmonia.models.contract import Built, Structure
+from harmonia.models.pretrained import create, pretrained
 from harmonia.models.spec import ModelSpec
 from harmonia.shapes import Images, Logits
 
@@ -34,11 +35,11 @@ def build(spec: ModelSpec, seed: int) -> Built:
     if spec.weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = timm.create_model(arch, num_classes=len(class_file(spec)) if spec.classes else 1000)
-    else:
-        path = weights_file.find_weights(str(spec.weights), spec.name, arch, spec.weights_folder)
-        network = _pretrained(arch, spec, path)
-    return built(network, spec.name)
+            network = create(arch, spec, num_classes=len(class_file(spec)) if spec.classes else 1000)
+        return built(network, spec.name)
+    path = weights_file.find_weights(str(spec.weights), spec.name, arch, spec.weights_folder)
+    network, classes = pretrained(arch, spec, path)
+    return dataclasses.replace(built(network, spec.name), classes=classes)
 
 
 def built(network: nn.Module, name: str) -> Built:
@@ -64,18 +65,6 @@ def _refuse_unknown_tag(spec: ModelSpec, arch: str) -> None:
     except RuntimeError as error:  # timm: "Invalid pretrained tag (...) for ..."
         known = timm.list_pretrained(f"{arch.split('.')[0]}.*") or ["none"]
         raise InputError(f"{spec.name}: {str(error).splitlines()[0].rstrip('.')}; known: {', '.join(known)}") from error
-
-
-def _pretrained(arch: str, spec: ModelSpec, path: Path) -> nn.Module:
-    state = weights_file.read_weights(path, spec.name)
-    network = timm.create_model(arch)
-    if spec.names_in_order:
-        state = weights_file.in_order(state, network.state_dict(), spec.name)
-    head = state.get(f"{cast(dict, network.pretrained_cfg).get('classifier')}.weight")
-    if head is not None and head.ndim and len(head) != network.num_classes:
-        network = timm.create_model(arch, num_classes=len(head))
-    weights_file.load_strictly(network, state, spec.name, path)
-    return network
 
 
 class TimmStructure(Structure):

@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 from timm.models import get_pretrained_cfg
-from timm.models._helpers import clean_state_dict
 from torch import Tensor, nn
 
 from harmonia.errors import InputError, home
@@ -117,10 +116,8 @@ def digest(network: nn.Module, facts: Mapping[str, Any]) -> str:
 
 
 def read_weights(path: Path, name: str) -> dict[str, Tensor]:
-    """The state dict in a file; wrappers (state_dict, model, EMA) and ``module.`` prefixes are taken off."""
-    state = checkpoint.read(path, name).state
-    cleaned = clean_state_dict(state)
-    return cleaned if len(cleaned) == len(state) else state  # a network beside its wrapped copy stays as it is
+    """The state dict in a file, out of its wrappers (state_dict, model, EMA), under the file's own names."""
+    return checkpoint.read(path, name).state
 
 
 def under_names_of(
@@ -196,7 +193,7 @@ def load_strictly(network: torch.nn.Module, state: dict[str, Tensor], name: str,
         counts = [f"{len(keys)} {kind}" + f" ({checkpoint.listed(keys)})" * bool(keys) for kind, keys in kinds.items()]
         raise InputError(
             f"{name}: {path} does not fit the architecture: {', '.join(counts)}; "
-            "give the arch these weights were trained for"
+            "give the arch and the input_size that these weights were trained for"
         )
     for key, value in expected.items():
         given = state[key]

@@ -196,7 +196,7 @@ def test_the_first_tensors_that_do_not_fit_are_named(tmp_path):
         "2 tensors missing (bn1.bias, classifier.weight), 1 unexpected (fc.weight), 1 of another shape (conv_stem"
         in message
     )
-    assert message.endswith("give the arch these weights were trained for")
+    assert message.endswith("give the arch and the input_size that these weights were trained for")
 
 
 def test_names_of_tensors_cannot_break_the_line(tmp_path):
