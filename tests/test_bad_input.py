@@ -195,6 +195,10 @@ RUN = [
     ("a class map that lacks a folder", text("m.csv", "dog,n02102040\n"), ["data.class_map=m.csv"], "lacks it"),
     ("a label policy that does not exist", nothing, ["label=best"], "label must be one of"),
     ("class names for another head", text("c.txt", "dog\ncat\n"), ["source.classes=c.txt", *SAFE], "got 2; edit it"),
+    ("classes in another encoding", text("c.txt", "dog\ncat\n".encode("utf-16")), ["source.classes=c.txt"], "iconv"),
+    ("labels without a header", text("l.csv", "0.png,dog\n"), ["data.labels=l.csv"], "lacks path, label"),
+    ("labels beside a split", text("l.csv", "path,label\n"), ["data.labels=l.csv", "data.split=val"], "leave out one"),
+    ("an image labelled twice", text("l.csv", "path,label\na,b\na,c\n"), ["data.labels=l.csv"], "line 3"),
     ("class names twice", text("c.txt", "dog\ndog\n"), ["source.classes=c.txt"], "twice"),
     # --- weights
     ("weights that are not there", nothing, ["source.weights=nowhere.pth"], "does not exist"),

@@ -2,9 +2,11 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rows_in_memory import read_rows
 from torch import nn
 
 from harmonia.data.boxes import Boxes, LabelledBox
@@ -116,6 +118,9 @@ def test_a_target_of_imagenet_is_refused_beside_a_source_of_digits():
     source, target = model("0", "1"), model(*wnids(), name="lite0")
     with pytest.raises(InputError, match="lite0 knows no class of mine; the data set has '0', '1', lite0 'n01440764'"):
         settle_classes(images("0", "1"), source, [source, target])
+    words = model("zero", "one")
+    with pytest.raises(InputError, match="the data set has '0', '1', own 'zero', 'one';"):
+        settle_classes(images("0", "1"), words, [words])
 
 
 def test_a_class_map_may_name_the_classes_of_a_file_by_digits(tmp_path):
@@ -144,3 +149,22 @@ def test_a_models_outputs_keep_their_order_under_other_names():
     assert torch.equal(classifier(torch.zeros(1, 3, 8, 8)), before)
     assert classifier.class_index("dog") == 1
     assert classifier.identity()["classes"] == model("cat", "dog").identity()["classes"]
+
+
+@pytest.mark.slow
+def test_a_table_of_dark_images_is_explained_and_said_to_be_dark(cli, tmp_path):
+    names = ["n02086240", "155", "n01440764"]
+    for number, _ in enumerate(names):
+        values = np.random.default_rng(number).integers(0, 4096, (40, 40), dtype=np.uint16)
+        Image.fromarray(values).save(tmp_path / f"{number}.png")
+    rows = [f"{number}.png,{name}" for number, name in enumerate(names)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]), encoding="utf-8-sig")
+    network = ["source=timm", "source.arch=resnet10t", "source.weights=random", "source.input_size=64", "target=[self]"]
+    plain = ["method=gc", "logger=none", "trainer=cpu", "evaluation.controls=null", "evaluation.areas=[]"]
+    code, _, err = cli(*network, *plain, "data=folder", "data.labels=labels.csv", "hydra.run.dir=job")
+    assert code == 0, err
+    log = (tmp_path / "job" / "run.log").read_text()
+    assert "folder: 1 class names are read as ImageNet indices, '155' as n02086240 (Shih-Tzu)" in log
+    assert "folder: no image uses more than a sixteenth of its range" in log
+    labels = read_rows(tmp_path / "job").groupby("image_id", observed=True)["label"].first().to_dict()
+    assert labels == {"0.png": "n02086240", "1.png": "n02086240", "2.png": "n01440764"}
