@@ -36,7 +36,7 @@ def create(arch: str, spec: ModelSpec, **settings: Any) -> nn.Module:
     if size is None:
         return timm.create_model(arch, **settings)
     known = timm.get_pretrained_cfg(arch)
-    fixed = {"img_size": size} if known is not None and known.fixed_input_size else {}
+    fixed: dict[str, Any] = {"img_size": size} if known is not None and known.fixed_input_size else {}
     try:
         network = timm.create_model(arch, **settings, **fixed)
         with torch.no_grad():
@@ -61,8 +61,7 @@ def pretrained(arch: str, spec: ModelSpec, path: Path) -> tuple[nn.Module, tuple
     if len(heads) == 1 and heads != {network.num_classes}:
         network = create(arch, spec, num_classes=heads.pop())
     weights_file.load_strictly(network, state, spec.name, path)
-    classes = content.classes
-    return network, classes if classes is not None and len(classes) == network.num_classes else None
+    return network, content.classes_of(cast(int, network.num_classes))
 
 
 def _head(network: nn.Module) -> list[str]:

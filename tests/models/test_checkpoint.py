@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from pytorch_lightning import LightningModule, Trainer
 from timm.models import load_checkpoint
+from timm.utils import CheckpointSaver, ModelEmaV3
 from torch import Tensor, nn
 
 from harmonia.errors import InputError
@@ -115,6 +117,38 @@ def test_timms_own_training_checkpoints_load_as_timm_loads_them(tmp_path, prefix
     load_checkpoint(theirs, str(path))
     assert_same_logits(loaded(path), theirs)
     assert Namespace not in torch.serialization.get_safe_globals()
+
+
+def test_what_timms_saver_writes_loads(tmp_path):
+    raw = timm.create_model(ARCH)
+    averaged = ModelEmaV3(trained())
+    saver = CheckpointSaver(
+        raw,
+        torch.optim.AdamW(raw.parameters()),
+        args=Namespace(model=ARCH, opt="adamw", input_size=[3, 64, 64], mean=None),
+        model_ema=averaged,
+        checkpoint_dir=str(tmp_path),
+        recovery_dir=str(tmp_path),
+    )
+    saver.save_checkpoint(0, metric=71.5)
+    assert_same_logits(loaded(tmp_path / "model_best.pth.tar"), averaged.module)
+
+
+class Training(LightningModule):
+    def __init__(self, classes: list[str]):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = trained()
+        self.criterion = nn.CrossEntropyLoss(weight=torch.ones(1000))
+
+
+def test_what_lightnings_trainer_writes_loads(tmp_path):
+    names = [f"class {index}" for index in range(1000)]
+    trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path, enable_progress_bar=False)
+    trainer.strategy.connect(Training(names))
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    assert_same_logits(loaded(tmp_path / "last.ckpt"))
+    assert checkpoint.read(tmp_path / "last.ckpt", "m").classes == tuple(names)
 
 
 def test_torchs_averaged_model_loads_as_it_predicts(tmp_path):
