@@ -93,9 +93,10 @@ class JobFolder:
     @cached_property
     def _all_options(self) -> dict[str, str]:
         options = {name: self.config.get(name) for name in _OPTIONS}
-        options["data"], smooth = self.group("data"), self.group("smooth")
-        if options["data"].get("boxes") is None or self.rows_file != SCORES:  # boxes change scores of maps alone
-            options["data"] = {name: value for name, value in options["data"].items() if name != "boxes"}
+        smooth = self.group("smooth")
+        no_number = set() if self.rows_file == SCORES else {"boxes"}  # they change scores of maps alone
+        no_number |= {name for name in _ADDED if self.group("data").get(name) is None}
+        options["data"] = {name: value for name, value in self.group("data").items() if name not in no_number}
         options["smooth"] = {} if smooth.get("k") is None else smooth
         options |= {group: {name: self.group(group).get(name)} for group, name in _PARTS}
         return flat_options(options)
@@ -174,6 +175,7 @@ _OPTIONS = ("source", "method", "label", "fill", "data", "evaluation", "seed", "
 _PARTS = (("trainer", "precision"), ("paths", "weights"))
 # where the same images come from, and how many there are: which they are, the rows say
 _NO_NUMBERS = {"data.cache", "data.download", "data.url", "data.per_class", "data.limit", "evaluation.representations"}
+_ADDED = ("boxes", "labels")  # to options of data: earlier jobs lack them, which is null
 _CONTROLS_SEED = "evaluation.controls.seed"  # which of them run changes no number of another arm
 _NOT_SHOWN = {"data.pool", "data.pool_size", "data.seed", "data.boxes"}  # of replacement images, or known of images
 _HYDRAS = f".hydra/{CONFIG}"  # there before the job's own

@@ -223,6 +223,7 @@ def test_jobs_that_differ_in_an_option_are_all_shown_and_say_which(tmp_path, cha
         {"logger": {"mode": "online"}, "tracking": {"group": "b"}},
         {"trainer": {"precision": "32-true", "accelerator": "gpu"}},
         {"data": {"name": "imagewoof", "cache": "/b", "download": False, "url": "http://mirror"}},
+        {"data": {"name": "imagewoof", "labels": None, "boxes": None}},
         {"evaluation": BASE["evaluation"] | {"representations": 0, "controls": {"blobs": [0.3], "seed": 0}}},
         {"evaluation": BASE["evaluation"] | {"controls": None}},
     ],
