@@ -23,19 +23,12 @@ def settle_classes(images: ImageSet, source: Classifier, targets: Iterable[Class
     """
     targets = list(targets)
     models = list(dict.fromkeys((*targets, source)))
-    names = {name for one in images.records for name in (one.class_name or "", one.given) if name}
+    records = (*images.records, *images.pool)
+    names = {name for record in records for name in (record.class_name, record.given) if name}
     for model in models:
         model.name_classes(plain_names(model.classes, names))
     images = images.in_words_of({name for model in models for name in model.classes})
-    read = {
-        one.given: one.class_name for one in images.records if one.given.isdecimal() and one.given != one.class_name
-    }
-    if read:
-        first, wnid = min(read.items())
-        known = (
-            "%s: %d class names are read as ImageNet indices, %r as %s (%s); a file of classes that has them goes first"
-        )
-        log.info(known, images.name, len(read), first, wnid, readable(wnid or ""))
+    _say_indices(images)
     for model in models:
         _check_classes(images, model, model in targets)
     nameless = sum(source.class_index(one.class_name or "") is None for one in images.pool)
@@ -80,6 +73,21 @@ def _without_indices(names: Sequence[str]) -> tuple[str, ...]:
     places = [int(part[1]) for part in parts if part]
     plain = places in (list(range(len(names))), list(range(1, len(names) + 1)))
     return tuple(part[2].strip() for part in parts if part) if plain else ()
+
+
+def _say_indices(images: ImageSet) -> None:
+    """A folder 0 may be a tench or a digit."""
+    read = {record.given: record.class_name or "" for record in images.records if record.given.isdecimal()}
+    indices = {given: wnid for given, wnid in sorted(read.items()) if given != wnid}
+    for first, wnid in list(indices.items())[:1]:
+        log.info(
+            "%s: %d class names are read as ImageNet indices, %r as %s (%s); a classes file that has them goes first",
+            images.name,
+            len(indices),
+            first,
+            wnid,
+            readable(wnid),
+        )
 
 
 def _check_classes(images: ImageSet, model: Classifier, asked: bool) -> None:

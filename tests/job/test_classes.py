@@ -110,7 +110,7 @@ def test_a_line_says_that_names_are_read_as_imagenets_indices(caplog):
     assert settle_classes(data, classifier, [classifier]) == data
     assert caplog.messages == [
         "mine: 2 class names are read as ImageNet indices, '0' as n01440764 (tench); "
-        "a file of classes that has them goes first"
+        "a classes file that has them goes first"
     ]
 
 
@@ -168,3 +168,11 @@ def test_a_table_of_dark_images_is_explained_and_said_to_be_dark(cli, tmp_path):
     assert "folder: no image uses more than a sixteenth of its range" in log
     labels = read_rows(tmp_path / "job").groupby("image_id", observed=True)["label"].first().to_dict()
     assert labels == {"0.png": "n02086240", "1.png": "n02086240", "2.png": "n01440764"}
+
+
+def test_the_classes_of_replacement_images_are_named_as_those_of_the_images():
+    classifier = model("Cat", "Dog")
+    pool = images("dog", "cat").records
+    data = settle_classes(replace(images("cat"), pool=pool), classifier, [classifier])
+    assert classifier.classes == ("cat", "dog")
+    assert [classifier.class_index(record.class_name or "") for record in data.pool] == [1, 0]
