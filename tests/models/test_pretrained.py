@@ -1,5 +1,6 @@
 """Laws of timm's networks with weights of a file: their numbers are those that timm itself would load."""
 
+import inspect
 import re
 import threading
 from pathlib import Path
@@ -129,6 +130,23 @@ def test_a_tensor_that_is_missing_stays_missing_behind_the_filter(tmp_path):
     state = convnext(fresh("test_convnext").state_dict())["model"]
     del state["norm.bias"]
     assert "1 tensors missing (head.norm.bias), 0 unexpected" in refusal(spec("test_convnext", saved(state, tmp_path)))
+
+
+def one_of_each_module() -> list[str]:
+    archs = {timm.model_entrypoint(arch).__module__: arch for arch in reversed(timm.list_models())}
+    return sorted(arch for arch in archs.values() if timm.get_pretrained_cfg(arch) is not None)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", one_of_each_module())
+def test_every_filter_of_timm_is_found(arch):
+    module = inspect.getmodule(timm.model_entrypoint(arch))
+    found = pretrained._filter(arch)
+    found = getattr(found, "func", found)  # some have arguments set
+    if hasattr(module, "checkpoint_filter_fn"):
+        assert found is module.checkpoint_filter_fn
+    else:
+        assert (found is None) == ("pretrained_filter_fn" not in inspect.getsource(module))
 
 
 def test_the_filter_is_found_without_loading_and_beside_other_threads(monkeypatch):
