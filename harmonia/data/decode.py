@@ -15,6 +15,7 @@ import io
 import os
 import re
 import stat
+import struct
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM", *_AVIF)
 _SUFFIXES = "jpg jpeg jpe jfif png bmp webp tif tiff gif ppm pgm pbm pnm" + " avif" * len(_AVIF)
 IMAGE_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split())
 
+AS_IT_LIES = "as it lies"  # in an image's info: whether its orientation could not be read
 MOST_IMAGE_BYTES = 2**29  # 8-bit RGB of as many pixels as PIL takes
 MOST_RATIO = 100
 _MOST_SCANS = 100  # a progressive file has about ten; of a JPEG in a TIFF libtiff takes as many
@@ -77,6 +79,7 @@ def open_rgb(path: str | Path, digest: str = "", views: "tuple[View, ...]" = ())
             orientation = _orientation(image)
             rgb = (_eight_bit(image) if image.mode[0] in "IF" else image).convert("RGB")
         rgb = rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+        rgb.info[AS_IT_LIES] = orientation is None
         for view in views:
             view.check_size(*rgb.size)
     # PIL's readers raise nearly anything on broken bytes: OSError, SyntaxError, struct.error, IndexError
@@ -112,13 +115,14 @@ def _unreadable(path: str | Path, error: Exception) -> UnreadableImage:
     return UnreadableImage(f"image {path} cannot be read: {reason}; replace the file or remove it")
 
 
-def _orientation(image: Image.Image) -> int:
-    """Read after loading: PIL turns TIFF upright by itself and then forgets the tag."""
+def _orientation(image: Image.Image) -> int | None:
+    """None: the metadata around sound pixels is broken. Read after loading: PIL turns TIFF upright by itself and then
+    forgets the tag.
+    """
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    # broken metadata, of any kind, around sound pixels
-    except Exception:
-        return 1
+    except (SyntaxError, struct.error, ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError):
+        return None
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from harmonia.data.decode import UnreadableImage, open_rgb
+from harmonia.data.decode import AS_IT_LIES, UnreadableImage, open_rgb
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.view import WHOLE_IMAGE, View
 
@@ -62,6 +62,7 @@ class ViewedImages:
         self._sizes = torch.zeros(len(records), 2, dtype=torch.long)
         self._seen = np.zeros(len(records), bool)
         self._readable = np.ones(len(records), bool)
+        self._as_it_lies = np.zeros(len(records), bool)
         self._threads = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
         self._spool: IO[bytes] | None = None
         if spool_folder is not None and self._offsets[-1] * len(records) <= spool_limit_bytes:
@@ -77,6 +78,14 @@ class ViewedImages:
     def unreadable(self) -> list[ImageRecord]:
         """The images that could not be read so far."""
         return [self.records[index] for index in np.flatnonzero(~self._readable).tolist()]
+
+    def say_what_was_not_turned(self) -> None:
+        """In one line; nothing where every image's orientation could be read so far."""
+        if len(broken := np.flatnonzero(self._as_it_lies)):
+            first = self.records[broken[0]].path
+            log.warning(
+                "%d images have EXIF that cannot be read and are taken as they lie, first %s", len(broken), first
+            )
 
     @property
     def readable(self) -> list[int]:
@@ -122,6 +131,7 @@ class ViewedImages:
         if not self._bright:
             self._bright = max(most for _, most in image.getextrema()) > _DIM
             self.dim = not self._bright
+        self._as_it_lies[index] = image.info[AS_IT_LIES]
         if spool is None:
             return self.views[which].look(image), True
         looks = [view.look(image) for view in self.views]

@@ -83,6 +83,7 @@ def _compute(settings: Settings, folder: Path) -> tuple[Job, Summary]:
     networks = {model.name: model.size_facts() for model in (job.source, *job.targets.values())}
     job_folder.write_environment(folder, job.device, networks, files)
     scores = evaluate(job)
+    job.viewed.say_what_was_not_turned()
     if job.viewed.dim:
         log.warning(
             "%s: no image uses more than a sixteenth of its range, they are nearly black (12 bits stored in 16?)",

@@ -222,3 +222,18 @@ def test_a_set_is_dim_where_no_image_uses_more_than_a_sixteenth(tmp_path, values
     assert viewed.dim is dim
     viewed.batch([1], SMALL)
     assert viewed.dim is dim
+
+
+def test_images_whose_orientation_cannot_be_read_are_counted_in_one_line(records, tmp_path, caplog):
+    for number, exif in ((1, b"Exif\0\0garbage, not TIFF"), (3, b"Exif\0\0garbage, not TIFF"), (4, Image.Exif())):
+        with Image.open(records[number].path) as image:
+            image.save(records[number].path, exif=exif)
+    viewed = viewed_by(records, SMALL, LARGE, tmp_path=tmp_path)
+    viewed.say_what_was_not_turned()
+    assert not caplog.messages
+    for view in (SMALL, LARGE):
+        viewed.batch(range(6), view)
+    viewed.say_what_was_not_turned()
+    assert caplog.messages == [
+        f"2 images have EXIF that cannot be read and are taken as they lie, first {records[1].path}"
+    ]
