@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from harmonia.errors import InputError, one_line
+from harmonia.errors import InputError, Within, one_line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)  # a write that fails so names no file
 
@@ -24,11 +24,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)  # a write that fails so names no file
 _NO_OPTION = "Config group override must be a string"
 _MISUSED = (_NO_OPTION, "Config group override deletion value", "Only one of --run, --multirun")
 
-# what a launcher says that lacks its engine -> subject, rule, value, remedy
+# what a launcher says that cannot work -> subject, rule, value, remedy
 _PLUGIN = r"Unknown plugin class : 'hydra_plugins\.hydra_"
 _NO_ENGINE = (
     (f"{_PLUGIN}joblib", "hydra/launcher=cores needs joblib; pip install 'harmonia[joblib]'"),
     (f"{_PLUGIN}submitit", "hydra/launcher=slurm needs submitit; pip install 'harmonia[slurm]'"),
+    ("n_jobs == 0", "hydra.launcher.n_jobs must be a number of jobs or -1, got 0; write hydra.launcher.n_jobs=2"),
     (
         r"Could not detect .?srun",
         "hydra/launcher=slurm must run where Slurm is, got no srun; use a login node, or hydra/launcher=ray",
@@ -67,6 +68,13 @@ _IMPORTED = (
     (r"hydra\.\w+_logging\..*", r"(?!ext:)(?s:.*)|ext://sys\.std(out|err)"),
 )
 
+# its numbers, most of which other libraries take
+_RANGES = (
+    (r"hydra\.launcher\.(n_jobs|remote\.max_retries)", Within(-1, 10**6)),
+    (r"hydra\.launcher\..*", Within(0, 10**6)),
+    (r"hydra\.sweeper\.max_batch_size", Within(1, 10**6)),
+)
+
 
 @contextmanager
 def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Iterator[None]:
@@ -77,7 +85,7 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
 
     def composed(*given: Any, **options: Any) -> DictConfig:
         config = compose(*given, **options)
-        refuse_foreign_code(OmegaConf.to_container(config.hydra))
+        check_hydras_node(OmegaConf.to_container(config.hydra))
         if config.hydra.mode is RunMode.RUN:
             check(config, "hydra.run.dir")
         return config
@@ -101,13 +109,15 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
         ConfigLoaderImpl.load_configuration, Sweeper.validate_batch_is_legal = compose, validate
 
 
-def refuse_foreign_code(node: Any, key: str = "hydra") -> None:
-    """Whatever a `_target_` or a class of logging names would be imported and called, pandas.read_pickle too."""
+def check_hydras_node(node: Any, key: str = "hydra") -> None:
+    """Its code, as whatever a `_target_` or a class of logging names is imported and called, and ranges of numbers."""
     if isinstance(node, dict | list):
         for name, value in node.items() if isinstance(node, dict) else enumerate(node):
-            refuse_foreign_code(value, f"{key}.{name}")
+            check_hydras_node(value, f"{key}.{name}")
     elif not re.fullmatch(next((own for at, own in _IMPORTED if re.fullmatch(at, key)), "(?s:.*)"), str(node)):
         raise InputError(f"{key} must be harmonia's or Hydra's own, got {node!r}; leave it out")
+    elif limit := next((limit for at, limit in _RANGES if re.fullmatch(at, key)), None):
+        limit.check(key, node)
 
 
 def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str | None:
@@ -124,7 +134,7 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str 
             return line
     for cause in causes:
         for pattern, line in _NO_ENGINE:
-            if isinstance(cause, RuntimeError) and re.match(pattern, str(cause)):
+            if isinstance(cause, RuntimeError | ValueError) and re.match(pattern, str(cause)):
                 return line
     if any(isinstance(cause, InstantiationException) for cause in causes):
         return None

@@ -88,7 +88,15 @@ def settings_of(config: DictConfig) -> Settings:
     packages = values.get("packages")
     packages = [name for name in packages if isinstance(name, str)] if isinstance(packages, list) else []
     _refuse_foreign_targets(values, ("harmonia", *packages))
+    _check_logger(values.get("logger"))
     return read_settings(Settings, {**dict.fromkeys(groups), **values, "resolved": values})
+
+
+def _check_logger(options: Any, key: str = "logger") -> None:
+    """Ranges of its numbers, which other libraries take."""
+    for name, value in options.items() if isinstance(options, Mapping) else ():
+        Within(0, 10**6).check(f"{key}.{name}", value)
+        _check_logger(value, f"{key}.{name}")
 
 
 # beside harmonia's own, what conf/ names: exactly these, as others of their package read pickles

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from harmonia import run
 from harmonia.cli.entry import conf_folder
-from harmonia.cli.refusal import checked_hydra, refuse_foreign_code
+from harmonia.cli.refusal import check_hydras_node, checked_hydra
 from harmonia.errors import InputError
 
 EVIL = "planted_evil.call"
@@ -46,7 +46,36 @@ def test_foreign_code_in_hydras_node_is_refused_in_one_line(monkeypatch, capsys,
 
 def test_a_factory_of_a_logging_class_is_refused():
     with pytest.raises(InputError, match=r"^hydra\.job_logging\.filters\.a\.\(\) must be"):
-        refuse_foreign_code({"job_logging": {"filters": {"a": {"()": EVIL}}}})
+        check_hydras_node({"job_logging": {"filters": {"a": {"()": EVIL}}}})
+
+
+@pytest.mark.parametrize("value", [-2, 2**31, 10**30, 1e308, float("inf"), float("nan")])
+@pytest.mark.parametrize("launcher", ["cores", "slurm", "ray"])
+def test_every_number_of_a_launcher_has_a_range(launcher, value):
+    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+        config = compose("config", [f"hydra/launcher={launcher}"], return_hydra_config=True)
+    node = OmegaConf.to_container(config.hydra.launcher)
+    keys = [(name,) for name, own in node.items() if isinstance(own, int | None)]
+    keys += [(part, name) for part in ("init", "remote") for name, own in node.get(part, {}).items() if own != "local"]
+    assert keys
+    for *above, name in keys:
+        changed = {name: value} if not above else {above[0]: {name: value}}
+        with pytest.raises(InputError, match=rf"hydra\.launcher\.{'.'.join([*above, name])} must be at (least|most)"):
+            check_hydras_node({"launcher": changed})
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("hydra.sweeper.max_batch_size=0", "hydra.sweeper.max_batch_size must be at least 1, got 0"),
+        ("logger.settings.finish_timeout=-1", "logger.settings.finish_timeout must be at least 0, got -1"),
+        ("logger.settings.init_timeout=inf", "logger.settings.init_timeout must be at most 1000000, got inf"),
+        ("+logger.log_model=1e30", "logger.log_model must be at most 1000000, got 1e+30"),
+    ],
+)
+def test_numbers_of_the_sweeper_and_of_loggers_have_ranges(cli, word, message):
+    code, _, err = cli("source=timm", "source.arch=x", "logger=wandb", "data=folder", "data.root=x", word)
+    assert (code, err.count("\n"), message in err) == (2, 1, True), err
 
 
 @pytest.mark.parametrize(
@@ -55,7 +84,7 @@ def test_a_factory_of_a_logging_class_is_refused():
 def test_what_conf_names_stays(words):
     with initialize_config_dir(str(conf_folder()), version_base="1.3"):
         config = compose("config", words, return_hydra_config=True)
-    refuse_foreign_code(OmegaConf.to_container(config.hydra))
+    check_hydras_node(OmegaConf.to_container(config.hydra))
 
 
 def test_a_foreign_folder_is_refused_before_hydra_writes_there(monkeypatch, capsys, tmp_path):
