@@ -40,8 +40,8 @@ class View:
     crop_pct: float  # share of the resized side that survives the crop
     crop_mode: CropMode  # as timm names them
     interpolation: Interpolation
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]  # of each channel that the network receives: three, or one of a grey network
+    std: tuple[float, ...]
 
     def __post_init__(self):
         if self._side > MOST_SIDE_PX:
@@ -52,9 +52,10 @@ class View:
 
     @cached_property
     def _transform(self):
-        options = {name: getattr(self, name) for name in ("crop_pct", "crop_mode", "interpolation", "mean")}
+        options = {name: getattr(self, name) for name in ("crop_pct", "crop_mode", "interpolation")}
+        mean = self.mean * 3 if len(self.mean) == 1 else self.mean  # the colour of a border
         # use_prefetcher: timm stops at uint8 and leaves scaling and normalising to the device
-        return transforms_imagenet_eval(img_size=self.size, use_prefetcher=True, **options)
+        return transforms_imagenet_eval(img_size=self.size, use_prefetcher=True, mean=mean, **options)
 
     def check_size(self, width: int, height: int) -> None:
         """Refuses an image that would take too much memory: PIL resizes across first, then down."""

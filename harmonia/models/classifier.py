@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from harmonia.shapes import Images, Logits
 PRECISIONS: dict[str, torch.dtype | None] = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 INPUT = "input"
+LUMA = (0.299, 0.587, 0.114)  # of red, green, blue, as PIL has it (ITU-R BT.601)
 
 
 class Classifier(nn.Module):
@@ -38,7 +39,7 @@ class Classifier(nn.Module):
         digest: str,
         precision: str = "32-true",
         arch: str = "",
-        structure: type[Structure] = TimmStructure,
+        structure: Callable[..., Structure] = TimmStructure,
     ):
         """arch: the network's name in keys, the spec's without another."""
         if precision not in PRECISIONS:
@@ -48,7 +49,8 @@ class Classifier(nn.Module):
         self.input = nn.Identity()  # the normalised image passes through it: the layer "input"
         self.network: Any = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.arch = arch or spec.arch
-        self.structure = structure(self.network, spec.arch, view.size)
+        self.structure_of = structure
+        self.structure = structure(self.network, spec.arch, view.size, len(view.mean))
         self.spec = spec
         self.view = view
         self.name_classes(classes)
@@ -56,8 +58,10 @@ class Classifier(nn.Module):
         self.precision = precision
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(view.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(view.std).view(1, 3, 1, 1), persistent=False)
+        self.luma: Tensor
+        self.register_buffer("mean", torch.tensor(view.mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(view.std).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("luma", torch.tensor(LUMA).view(1, 3, 1, 1), persistent=False)
 
     def name_classes(self, classes: Sequence[str]) -> None:
         """Gives the outputs names, in their order."""
@@ -94,6 +98,8 @@ class Classifier(nn.Module):
         return logits.float(), representation.float()
 
     def _normalised(self, images: Images) -> Tensor:
+        if self.mean.shape[1] == 1:  # a grey network sees the luma
+            images = (images * self.luma).sum(1, keepdim=True)
         return self.input((images - self.mean) / self.std)
 
     def _autocast(self, images: Images) -> torch.autocast:

@@ -1,30 +1,29 @@
 """What a kind of network gives: a module here with a function build, and how its networks are taken apart."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, one_line
 from harmonia.shapes import Images, Logits
+
+MIDDLE_STRIDE = 8
 
 
 class Structure:
     """The parts of a network, the places in it, and how its activations lie; images are normalised, (B, C, H, W)."""
 
-    def __init__(self, network: nn.Module, arch: str, size: int):
+    def __init__(self, network: nn.Module, arch: str, size: int, channels: int = 3):
         """arch: what messages call it; size: the side of its images in pixels."""
         self.network: Any = network
         self.arch = arch
         self.size = size
-
-    @staticmethod
-    def facts(network: nn.Module) -> Mapping[str, Any]:
-        """What beside its numbers and its name tells the network from others, for the keys of what it computes."""
-        return {}
+        self.channels = channels
 
     @property
     def representation_size(self) -> int:
@@ -98,11 +97,26 @@ class Structure:
             raise InputError(f"{tokens} tokens of {self.arch} do not form a square grid; choose another layer")
         return side, side
 
-    def probe(self, count: int = 1) -> Images:
+    def describe(self) -> str:
+        """What was found by looking, in words; nothing where the kind knows its networks."""
+        return ""
+
+    @contextmanager
+    def tried(self) -> Iterator[None]:
+        """What fails in it while a probe goes through is refused in one line."""
+        try:
+            yield
+        except InputError:
+            raise
+        except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+            shape = f"images (B, {self.channels}, {self.size}, {self.size})"
+            raise InputError(f"{self.arch}: the network must take {shape}, got: {one_line(error)}; mend it") from error
+
+    def probe(self) -> Images:
         """Noise: before one colour all tokens of a network without position embeddings are the same."""
         generator = torch.Generator().manual_seed(0)
         device = next((tensor.device for tensor in self.network.parameters()), torch.device("cpu"))
-        return torch.randn(count, 3, self.size, self.size, generator=generator).to(device)
+        return torch.randn(1, self.channels, self.size, self.size, generator=generator).to(device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +125,8 @@ class Built:
 
     network: nn.Module
     arch: str  # its name in keys; of networks that share a class it tells them apart
-    structure: type[Structure]
+    structure: Callable[..., Structure]  # of the network, its name, its images' side and channels
     transform: Mapping[str, Any]  # of harmonia.data.view.View
     num_classes: int
+    facts: Mapping[str, Any] = field(default_factory=dict)  # what else tells it from others, for keys
     classes: tuple[str, ...] | None = None  # where the weights come with names of their own

@@ -1,5 +1,6 @@
 """From a spec to a classifier: a network of some kind, its weights, its view and its classes."""
 
+import logging
 from collections.abc import Iterable
 from functools import cache, partial
 from importlib import import_module
@@ -13,6 +14,8 @@ from harmonia.models.classifier import Classifier
 from harmonia.models.contract import Built
 from harmonia.models.spec import ModelSpec
 
+log = logging.getLogger(__name__)
+
 
 def load(spec: ModelSpec, seed: int = 0, precision: str = "32-true") -> Classifier:
     """The classifier of a spec, frozen, in evaluation mode, on the CPU."""
@@ -22,9 +25,9 @@ def load(spec: ModelSpec, seed: int = 0, precision: str = "32-true") -> Classifi
 
 def classifier_of(built: Built, spec: ModelSpec, precision: str = "32-true") -> Classifier:
     """The network seen as the spec says, its classes named as the spec or its weights say."""
-    digest = weights_file.digest(built.network, built.structure.facts(built.network))
+    digest = weights_file.digest(built.network, built.facts)
     view = View(**{**built.transform, **spec.overrides()})
-    return Classifier(
+    classifier = Classifier(
         built.network,
         spec,
         view,
@@ -34,6 +37,11 @@ def classifier_of(built: Built, spec: ModelSpec, precision: str = "32-true") -> 
         arch=built.arch,
         structure=built.structure,
     )
+    with classifier.structure.tried():
+        found = classifier.structure.describe()
+    if found:
+        log.info("%s: found by looking: %s", spec.name, found)
+    return classifier
 
 
 def load_job(

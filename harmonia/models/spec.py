@@ -19,6 +19,8 @@ class ModelSpec:
     arch: str  # the kind's name of it; timm's with its tag for hub weights
     family: str
     kind: Kind = "timm"
+    factory: str | None = None  # package.module:function that makes the network, of kind python
+    reshape: str | None = None  # package.module:function, a layer's activations -> (B, C, h, w), of kind python
     weights: str | Path = "hub"
     weights_folder: str | Path | None = None  # looked into before the hub
     names_in_order: bool = False  # the file holds timm's tensors in timm's order under other names
@@ -27,8 +29,8 @@ class ModelSpec:
     crop_pct: CropPct = None
     crop_mode: CropMode | None = None
     interpolation: Interpolation | None = None
-    mean: Annotated[tuple[float, float, float] | None, Within(-1000, 1000)] = None
-    std: Annotated[tuple[float, float, float] | None, Within(1e-6, 1000)] = None
+    mean: Annotated[tuple[float, float, float] | tuple[float] | None, Within(-1000, 1000)] = None
+    std: Annotated[tuple[float, float, float] | tuple[float] | None, Within(1e-6, 1000)] = None
 
     def overrides(self) -> dict:
         names = ("crop_pct", "crop_mode", "interpolation", "mean", "std")

@@ -16,12 +16,10 @@ from harmonia.attribution.layer import CANCELLED, uncancelled
 from harmonia.errors import InputError
 from harmonia.models import weights as weights_file
 from harmonia.models.classes import class_file
-from harmonia.models.contract import Built, Structure
+from harmonia.models.contract import MIDDLE_STRIDE, Built, Structure
 from harmonia.models.pretrained import create, pretrained
 from harmonia.models.spec import ModelSpec
 from harmonia.shapes import Images, Logits
-
-MIDDLE_STRIDE = 8
 
 
 def build(spec: ModelSpec, seed: int) -> Built:

@@ -141,8 +141,7 @@ def _enlarge(classifier: Classifier, n: int, positions: Positions) -> Classifier
     if positions == "tiled":
         tile_positions(network, classifier, n)
     known = classifier.spec, classifier.view, classifier.classes, classifier.digest, classifier.precision
-    structure = type(classifier.structure)
-    return Classifier(network, *known, classifier.arch, structure).to(classifier.mean.device)
+    return Classifier(network, *known, classifier.arch, classifier.structure_of).to(classifier.mean.device)
 
 
 def tile_positions(network: Any, classifier: Classifier, n: int) -> None:

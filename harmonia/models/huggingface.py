@@ -1,0 +1,66 @@
+"""Image classifiers of Hugging Face transformers: source=huggingface source.weights=FOLDER, or source.arch=HUB_NAME."""
+
+import logging
+from typing import Any
+
+import torch
+
+from harmonia.errors import InputError, home, one_line
+from harmonia.models.contract import Built
+from harmonia.models.found import FoundStructure, settings_of_modules
+from harmonia.models.spec import ModelSpec
+from harmonia.models.transform import view_options
+
+log = logging.getLogger(__name__)
+
+
+def build(spec: ModelSpec, seed: int) -> Built:
+    try:
+        from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+    except ImportError as error:
+        raise InputError(
+            f"{spec.name}: kind huggingface needs transformers; pip install 'harmonia[huggingface]'"
+        ) from error
+    where = spec.arch if spec.weights in ("hub", "random") else str(home(spec.weights))
+    local = {"local_files_only": where != spec.arch, "trust_remote_code": False}
+    try:
+        config = AutoConfig.from_pretrained(where, **local)
+        processor = AutoImageProcessor.from_pretrained(where, **local)
+        if spec.weights == "random":
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                network: Any = AutoModelForImageClassification.from_config(config)
+        else:
+            network, loaded = AutoModelForImageClassification.from_pretrained(
+                where, **local, config=config, output_loading_info=True
+            )
+            _refuse_partial(spec, loaded)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise InputError(
+            f"{spec.name}: transformers cannot load {where} ({one_line(error)[:300]}); give source.weights=FOLDER with "
+            "config.json, preprocessor_config.json and model.safetensors, as save_pretrained writes them"
+        ) from error
+    return built(network, processor, spec.name)
+
+
+def built(network: Any, processor: Any, name: str) -> Built:
+    """Of a network and its image processor."""
+    names = network.config.id2label
+    return Built(
+        network=network.float(),
+        arch=type(network).__name__,
+        structure=FoundStructure,
+        transform=view_options(processor, name),
+        num_classes=len(names),
+        classes=tuple(str(names[index]) for index in sorted(names)),
+        facts=settings_of_modules(network),
+    )
+
+
+def _refuse_partial(spec: ModelSpec, loaded: dict) -> None:
+    lacking = [*loaded.get("missing_keys", ()), *(key for key, *_ in loaded.get("mismatched_keys", ()))]
+    if lacking:
+        raise InputError(
+            f"{spec.name}: {spec.weights} must have all of the network's tensors, it lacks {len(lacking)} (first: "
+            f"{sorted(lacking)[0]}), which would be drawn at random; give the folder of a trained classifier"
+        )

@@ -1,0 +1,78 @@
+"""Networks of torchvision: source=torchvision source.arch=resnet18, or resnet18.IMAGENET1K_V1 for older weights."""
+
+import difflib
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+
+from harmonia.errors import InputError, one_line
+from harmonia.models import weights as weights_file
+from harmonia.models.classes import class_file
+from harmonia.models.contract import Built
+from harmonia.models.found import FoundStructure, settings_of_modules
+from harmonia.models.spec import ModelSpec
+from harmonia.models.transform import view_options
+
+_WITH_SIDE_HEADS = ("googlenet", "inception_v3")  # in training; their weights hold them
+
+
+def build(spec: ModelSpec, seed: int) -> Built:
+    name, _, tag = spec.arch.partition(".")
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(near)}?" if near else "see torchvision.models.list_models()"
+        version = torchvision.__version__
+        raise InputError(f"{spec.name}: torchvision {version} has no classifier {name!r}; {hint}")
+    published = torchvision.models.get_model_weights(name)
+    if tag and tag not in published.__members__:
+        raise InputError(f"{spec.name}: {name} has no weights {tag!r}; known: {', '.join(published.__members__)}")
+    chosen: Any = published[tag] if tag else next(iter(published.__members__.values()))
+    options: dict[str, Any] = {"init_weights": False, "aux_logits": True} if name in _WITH_SIDE_HEADS else {}
+    if spec.weights == "random":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            count = len(class_file(spec)) if spec.classes else 1000
+            network = torchvision.models.get_model(name, weights=None, num_classes=count, **options)
+    elif spec.weights == "hub":
+        if options:
+            options["transform_input"] = True  # as these weights need it
+        network = torchvision.models.get_model(name, weights=None, num_classes=1000, **options)
+        network.load_state_dict(_published(spec, chosen))
+    else:
+        network = _from_file(spec, name, options)
+    return Built(
+        network=network,
+        arch=type(network).__name__,
+        structure=FoundStructure,
+        transform=view_options(chosen.transforms(), spec.name),
+        num_classes=_outputs(network.state_dict()),
+        facts=settings_of_modules(network),
+    )
+
+
+def _published(spec: ModelSpec, chosen: Any) -> dict[str, torch.Tensor]:
+    """From torch's own cache, or fetched."""
+    try:
+        return chosen.get_state_dict(check_hash=True, weights_only=True, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{spec.name}: {chosen.url} cannot be fetched ({one_line(error)}); fetch that file elsewhere and give "
+            f"weights=PATH"
+        ) from error
+
+
+def _from_file(spec: ModelSpec, name: str, options: dict[str, Any]) -> nn.Module:
+    path = weights_file.find_weights(str(spec.weights), spec.name, name)
+    state = weights_file.read_weights(path, spec.name)
+    network = torchvision.models.get_model(name, weights=None, num_classes=_outputs(state), **options)
+    weights_file.load_strictly(network, state, spec.name, path)
+    return network
+
+
+def _outputs(state: dict[str, torch.Tensor]) -> int:
+    """Of the last layer: torchvision lists layers in the order of the network, side heads before the last."""
+    weights = [value for key, value in state.items() if key.endswith("weight") and value.ndim in (2, 4)]
+    return len(weights[-1]) if weights else 1000
