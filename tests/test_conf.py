@@ -12,8 +12,11 @@ from harmonia.job.contract import Evaluation
 from harmonia.job.settings import settings_of
 
 CONF = conf_folder()
+OWN = {"factory": "torch.nn:Identity", "input_size": 8, "mean": "[0,0,0]", "std": "[1,1,1]"}
 TOGETHER = ["source", "method", "data", "fill", "label", "evaluation", "trainer", "logger"]
 GROUPS = [*TOGETHER, "target", "experiment"]
+GENERIC = {kind: ["source.arch=resnet18"] for kind in ("timm", "torchvision", "huggingface")}  # a kind, not one network
+GENERIC["python"] = [f"source.{name}={value}" for name, value in OWN.items()]
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 
@@ -34,7 +37,7 @@ def composed_with(group, option):
     names = {kind: [name for one, name in OPTIONS if one == kind] for kind in TOGETHER}
     number = names[group].index(option)
     chosen = {kind: options[number % len(options)] for kind, options in names.items()}
-    arch = ["source.arch=resnet18"] if chosen["source"] == "timm" else []
+    arch = GENERIC.get(chosen["source"], [])
     return composed(*(f"{kind}={name}" for kind, name in chosen.items()), *arch)
 
 
@@ -51,14 +54,14 @@ def test_every_yaml_composes_and_opens_with_a_comment(group, option):
     [pair for pair in OPTIONS if pair[0] in ("source", "method", "data", "fill", "label", "evaluation")],
 )
 def test_an_option_is_named_after_its_file(group, option):
-    if (group, option) == ("source", "timm"):
+    if group == "source" and option in GENERIC:
         pytest.skip("named after its arch")
     assert composed_with(group, option)[group].name == option
 
 
 def test_every_source_is_a_target_with_the_same_settings():
-    names = {option for group, option in OPTIONS if group == "source"} - {"timm"}
-    assert {option for group, option in OPTIONS if group == "target"} == names | {"timm", "self"}
+    names = {option for group, option in OPTIONS if group == "source"} - GENERIC.keys()
+    assert {option for group, option in OPTIONS if group == "target"} == names | GENERIC.keys() | {"self"}
     targets = composed(f"target=[{','.join(sorted(names))}]").target
     for name in names:
         config = composed_with("source", name)

@@ -12,6 +12,7 @@ EXCEPTIONS = {
     "main": "every door has one",
     "USAGE": "what a door's --help prints",
     "ARGUMENTS": "the words that a door takes",
+    "build": "each kind of network has one (harmonia.models)",
     "log": "each module logs under its own name",
     "logger": "each module logs under its own name",
     "T": "a type variable",

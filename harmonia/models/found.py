@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from harmonia.attribution.layer import CANCELLED, uncancelled
 from harmonia.errors import InputError
@@ -223,28 +225,19 @@ class FoundStructure(Structure):
     def _check_place(self, layer: str) -> None:
         """Refuses a layer whose map does not change where the image does: its tokens are in another order."""
         images = self.probe().repeat(5, 1, 1, 1)
-        half = self.size // 2
-        quarters = [(slice(None, half), slice(None, half)), (slice(None, half), slice(half, None))]
-        quarters += [(slice(half, None), slice(None, half)), (slice(half, None), slice(half, None))]
-        for image, (rows, columns) in zip(images[1:], quarters, strict=True):
+        halves = [slice(None, self.size // 2), slice(self.size // 2, None)]
+        for image, (rows, columns) in zip(images[1:], product(halves, halves), strict=True):
             image[:, rows, columns] = image[:, rows, columns].flip(1, 2)
         outputs: list[Tensor] = []
         with torch.no_grad(), self._module(layer).register_forward_hook(lambda *call: outputs.append(call[2])):
             self.logits(images)
         maps = self.spatial(outputs[-1]).float()
-        changes = (maps[1:] - maps[:1]).abs().sum(1)
-        side = changes.shape[1] / self.size
-        shares = []
-        for change, (rows, columns) in zip(changes, quarters, strict=True):
-            inside = [
-                change[_scaled(rows, side, len(change)), _scaled(columns, side, len(change))].mean().item()
-                for rows, columns in quarters
-            ]
-            shares.append(inside[quarters.index((rows, columns))] / max(sum(inside), 1e-30))
-        if sum(shares) / 4 < IN_PLACE:
+        change_44 = adaptive_avg_pool2d((maps[1:] - maps[:1]).abs().sum(1), 2).flatten(1)  # an image, a quarter
+        share = (change_44.diagonal() / change_44.sum(1).clamp(min=1e-30)).mean().item()
+        if share < IN_PLACE:
             raise InputError(
-                f"{self.arch}: layer {layer!r} does not change where the image does ({sum(shares) / 4:.2f} of a change "
-                f"in its own quarter, {IN_PLACE} are needed); give another layer, or source.reshape"
+                f"{self.arch}: layer {layer!r} does not change where the image does ({share:.2f} of a change in its own "
+                f"quarter, {IN_PLACE} are needed); give another layer, or source.reshape"
             )
 
     def _nothing_found(self) -> InputError:
@@ -257,12 +250,6 @@ class FoundStructure(Structure):
     def _at_final(self, replaced: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
         with self._module(self.final).register_forward_hook(lambda module, args, output: replaced(output)):
             yield
-
-
-def _scaled(part: slice, factor: float, size: int) -> slice:
-    start, stop = part.start or 0, part.stop
-    first = round(start * factor)
-    return slice(min(first, size - 1), size if stop is None else max(round(stop * factor), 1))
 
 
 def logits_of(output: Any, arch: str) -> Logits:

@@ -1,6 +1,6 @@
-"""Image classifiers of Hugging Face transformers: source=huggingface source.weights=FOLDER, or source.arch=HUB_NAME."""
+"""Image classifiers of Hugging Face transformers: source=huggingface source.arch=FOLDER, or its name on the hub."""
 
-import logging
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,8 +11,6 @@ from harmonia.models.found import FoundStructure, settings_of_modules
 from harmonia.models.spec import ModelSpec
 from harmonia.models.transform import view_options
 
-log = logging.getLogger(__name__)
-
 
 def build(spec: ModelSpec, seed: int) -> Built:
     try:
@@ -21,29 +19,34 @@ def build(spec: ModelSpec, seed: int) -> Built:
         raise InputError(
             f"{spec.name}: kind huggingface needs transformers; pip install 'harmonia[huggingface]'"
         ) from error
-    where = spec.arch if spec.weights in ("hub", "random") else str(home(spec.weights))
-    local = {"local_files_only": where != spec.arch, "trust_remote_code": False}
+    # a folder needs no hub; code that lies beside weights is never run
+    where = home(spec.arch) if "~" in spec.arch else Path(spec.arch)
+    local = {"local_files_only": where.is_dir(), "trust_remote_code": False}
+    if spec.weights not in ("hub", "random"):
+        raise InputError(
+            f"{spec.name}: weights must be hub or random, got {spec.weights}; give the folder as arch=FOLDER"
+        )
     try:
-        config = AutoConfig.from_pretrained(where, **local)
-        processor = AutoImageProcessor.from_pretrained(where, **local)
+        config = AutoConfig.from_pretrained(str(where), **local)
+        processor = AutoImageProcessor.from_pretrained(str(where), **local)
         if spec.weights == "random":
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 network: Any = AutoModelForImageClassification.from_config(config)
         else:
             network, loaded = AutoModelForImageClassification.from_pretrained(
-                where, **local, config=config, output_loading_info=True
+                str(where), **local, config=config, output_loading_info=True
             )
             _refuse_partial(spec, loaded)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise InputError(
-            f"{spec.name}: transformers cannot load {where} ({one_line(error)[:300]}); give source.weights=FOLDER with "
+            f"{spec.name}: transformers cannot load {where} ({one_line(error)[:300]}); give arch=FOLDER with "
             "config.json, preprocessor_config.json and model.safetensors, as save_pretrained writes them"
         ) from error
-    return built(network, processor, spec.name)
+    return with_processor(network, processor, spec.name)
 
 
-def built(network: Any, processor: Any, name: str) -> Built:
+def with_processor(network: Any, processor: Any, name: str) -> Built:
     """Of a network and its image processor."""
     names = network.config.id2label
     return Built(
@@ -61,6 +64,6 @@ def _refuse_partial(spec: ModelSpec, loaded: dict) -> None:
     lacking = [*loaded.get("missing_keys", ()), *(key for key, *_ in loaded.get("mismatched_keys", ()))]
     if lacking:
         raise InputError(
-            f"{spec.name}: {spec.weights} must have all of the network's tensors, it lacks {len(lacking)} (first: "
+            f"{spec.name}: {spec.arch} must have all of the network's tensors, it lacks {len(lacking)} (first: "
             f"{sorted(lacking)[0]}), which would be drawn at random; give the folder of a trained classifier"
         )

@@ -38,9 +38,9 @@ def classifier_of(built: Built, spec: ModelSpec, precision: str = "32-true") -> 
         structure=built.structure,
     )
     with classifier.structure.tried():
-        found = classifier.structure.describe()
-    if found:
-        log.info("%s: found by looking: %s", spec.name, found)
+        places = classifier.structure.describe()
+    if places:
+        log.info("%s: found by looking: %s", spec.name, places)
     return classifier
 
 

@@ -118,16 +118,16 @@ def _shapes(state: dict[str, Tensor], head: set[str]) -> dict[str, torch.Size]:
 
 def _filter(arch: str) -> Callable[..., dict[str, Tensor]] | None:
     """What timm would hand to load_pretrained: it is told there, once, in this thread, and nothing is loaded."""
-    told: list[Callable | None] = []
+    filters: list[Callable | None] = []
     this_thread, load_pretrained = threading.get_ident(), _builder.load_pretrained
 
     def listen(model: nn.Module, *arguments: Any, **settings: Any) -> None:
         if threading.get_ident() == this_thread:
-            told.append(settings.get("filter_fn"))
+            filters.append(settings.get("filter_fn"))
         else:
             load_pretrained(model, *arguments, **settings)
 
     # a network on the meta device has shapes without numbers: it takes neither time nor memory
     with _ONE_AT_A_TIME, mock.patch.object(_builder, "load_pretrained", listen), torch.device("meta"):
         timm.create_model(arch, pretrained=True)
-    return told[0] if told else None
+    return filters[0] if filters else None

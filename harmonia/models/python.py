@@ -37,13 +37,15 @@ def build(spec: ModelSpec, seed: int) -> Built:
         path = weights_file.find_weights(str(spec.weights), spec.name, spec.arch)
         weights_file.load_strictly(network, weights_file.read_weights(path, spec.name), spec.name, path)
     reshape = None if spec.reshape is None else named(spec.reshape, f"{spec.name}: source.reshape")
-    return built(network, {}, spec, reshape)
+    return in_memory(network, {}, spec, reshape)
 
 
-def built(network: nn.Module, transform: Mapping[str, Any], spec: ModelSpec, reshape: Reshape | None = None) -> Built:
+def in_memory(
+    network: nn.Module, transform: Mapping[str, Any], spec: ModelSpec, reshape: Reshape | None = None
+) -> Built:
     """Of a network in memory, whose transform is that of the spec, else the one given; one of timm's has its own."""
     if hasattr(network, "pretrained_cfg") and hasattr(network, "forward_head"):
-        known = of_timm.built(network, spec.name)
+        known = of_timm.made_by_timm(network, spec.name)
         return replace(known, transform={**known.transform, **transform})
     view = {**_USUAL, **transform, **spec.overrides()}
     for option, name in (("size", "input_size"), ("mean", "mean"), ("std", "std")):
@@ -71,9 +73,8 @@ def named(path: str | None, subject: str) -> Callable[..., Any]:
     if not (module and colon and name):
         raise InputError(f"{subject} must name a function, got {path!r}; write package.module:function")
     try:
-        found = getattr(importlib.import_module(module), name)
+        return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise InputError(
             f"{subject}: {path} cannot be imported ({one_line(error)}); write package.module:function"
         ) from error
-    return found

@@ -34,13 +34,13 @@ def build(spec: ModelSpec, seed: int) -> Built:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = create(arch, spec, num_classes=len(class_file(spec)) if spec.classes else 1000)
-        return built(network, spec.name)
+        return made_by_timm(network, spec.name)
     path = weights_file.find_weights(str(spec.weights), spec.name, arch, spec.weights_folder)
     network, classes = pretrained(arch, spec, path)
-    return dataclasses.replace(built(network, spec.name), classes=classes)
+    return dataclasses.replace(made_by_timm(network, spec.name), classes=classes)
 
 
-def built(network: nn.Module, name: str) -> Built:
+def made_by_timm(network: nn.Module, name: str) -> Built:
     """Of a network that timm has made."""
     known = cast(Mapping[str, Any], network.pretrained_cfg)
     config = resolve_data_config({}, pretrained_cfg=dict(known))

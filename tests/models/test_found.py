@@ -36,7 +36,7 @@ def of_torchvision(arch: str, **options) -> Classifier:
 
 def in_memory(network: nn.Module, reshape=None, **options) -> Classifier:
     spec = spec_of("python", **{**RGB, **options})
-    built = python.built(network, {}, spec, reshape)
+    built = python.in_memory(network, {}, spec, reshape)
     return classifier_of(replace(built, classes=tuple(map(str, range(built.num_classes)))), spec)
 
 
@@ -237,7 +237,7 @@ def test_a_network_of_timm_in_memory_is_the_same_as_by_its_name():
     torch.manual_seed(0)
     network = timm.create_model("test_resnet")
     spec = spec_of("python")
-    ours = classifier_of(python.built(network, {}, spec), spec)
+    ours = classifier_of(python.in_memory(network, {}, spec), spec)
     assert ours.identity() == load(spec_of("timm", "test_resnet")).identity()
 
 
@@ -360,7 +360,7 @@ def of_folder(transformers, config, folder, size: dict, **processor) -> tuple[Cl
     network = transformers.AutoModelForImageClassification.from_config(config).eval()
     network.save_pretrained(folder)
     transformers.ViTImageProcessor(size=size, **processor).save_pretrained(folder)
-    return load(spec_of("huggingface", str(folder), weights=folder)), network
+    return load(spec_of("huggingface", str(folder), weights="hub")), network
 
 
 @pytest.mark.slow
@@ -389,7 +389,7 @@ def test_a_convolutional_network_of_transformers_too(transformers, tmp_path):
     assert classifier.layer_name("middle") == "resnet.encoder.stages.1"
     (tmp_path / "preprocessor_config.json").unlink()
     with pytest.raises(InputError, match=r"preprocessor_config\.json"):
-        load(spec_of("huggingface", str(tmp_path), weights=tmp_path))
+        load(spec_of("huggingface", str(tmp_path), weights="hub"))
 
 
 @pytest.mark.slow
@@ -398,4 +398,4 @@ def test_a_checkpoint_of_transformers_without_a_head_is_refused(transformers, tm
     transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
     transformers.ViTImageProcessor().save_pretrained(tmp_path)
     with pytest.raises(InputError, match="must have all of the network's tensors, it lacks"):
-        load(spec_of("huggingface", str(tmp_path), weights=tmp_path))
+        load(spec_of("huggingface", str(tmp_path), weights="hub"))
