@@ -236,8 +236,8 @@ class FoundStructure(Structure):
         share = (change_44.diagonal() / change_44.sum(1).clamp(min=1e-30)).mean().item()
         if share < IN_PLACE:
             raise InputError(
-                f"{self.arch}: layer {layer!r} does not change where the image does ({share:.2f} of a change in its own "
-                f"quarter, {IN_PLACE} are needed); give another layer, or source.reshape"
+                f"{self.arch}: layer {layer!r} does not change where the image does ({share:.2f} of a change in "
+                f"its own quarter, {IN_PLACE} are needed); give another layer, or source.reshape"
             )
 
     def _nothing_found(self) -> InputError:
