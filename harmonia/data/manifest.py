@@ -137,7 +137,7 @@ def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) ->
         raise InputError(f"image folder {folder} {lacks}; set data.root=PATH to a folder of class folders")
     class_folders = subfolders(folder)
     if not class_folders:
-        remedy = "move the images of each class into a folder of its own"
+        remedy = "move the images of each class into a folder of its own, or name them in data=folder data.labels=FILE"
         raise InputError(f"image folder {folder} must hold one folder per class, got none; {remedy}")
     records = []
     unreadable: list[str] = []
@@ -154,6 +154,7 @@ def find_images(folder: Path, class_names: Callable[[str], str], prefix: str) ->
         "class folders are links, which are followed": [path for path in class_folders if path.is_symlink()],
         "links lead nowhere or to folders below a class folder, and are not followed": links,
         "folders cannot be read": unreadable,
+        "images lie beside the class folders and are passed over": [*filter(is_image_file, entries(folder))],
         f"files are passed over, they end in none of {known}": others,
     }
     for what, paths in passed_over.items():

@@ -129,7 +129,7 @@ class ViewedImages:
             return self._black(which), False
         self._sizes[index] = torch.tensor(image.size)
         if not self._bright:
-            self._bright = max(most for _, most in image.getextrema()) > _DIM
+            self._bright = int(np.asarray(image).max()) > _DIM
             self.dim = not self._bright
         self._as_it_lies[index] = image.info[AS_IT_LIES]
         if spool is None:

@@ -8,6 +8,7 @@ from unicodedata import normalize
 
 import pytest
 
+from harmonia.data.decode import IMAGE_SUFFIXES
 from harmonia.data.folder import folder, read_class_map
 from harmonia.data.imagenet import own_class_name
 from harmonia.data.manifest import ImageSet, find_images
@@ -251,8 +252,10 @@ def test_files_that_are_passed_over_are_counted_in_one_line(tmp_path, tree, capl
     root = tree(tmp_path / "root", {"a": 2, "a/deep": 1, "b": 1})
     for name in ("a/notes.txt", "a/deep/x.npy", "b/Thumbs.db", "b/desktop.ini", "a/.DS_Store", "b/._0.png", "list.txt"):
         write(root / name, "")
+    shutil.copy(root / "a/0.png", root / "beside.png")
     assert len(folder(root).records) == 4
-    assert [line.partition(", they end in none of ")[::2] for line in caplog.messages] == [
-        (f"{root}: 2 files are passed over", caplog.messages[0].partition(" none of ")[2])
+    known = " ".join(sorted(IMAGE_SUFFIXES))
+    assert caplog.messages == [
+        f"{root}: 1 images lie beside the class folders and are passed over, first {root}/beside.png",
+        f"{root}: 2 files are passed over, they end in none of {known}, first {root}/a/notes.txt",
     ]
-    assert caplog.messages[0].endswith(f", first {root}/a/notes.txt")
