@@ -83,8 +83,9 @@ class ImageSet:
             for record in (*self.records, *self.pool)
             if record.given in names and record.class_name not in (None, record.given)
         }
+        given = set(own.values())
         records, pool = (
-            tuple(replace(one, class_name=one.given) if one.given in own.values() else one for one in part)
+            tuple(replace(record, class_name=record.given) if record.given in given else record for record in part)
             for part in (self.records, self.pool)
         )
         boxes = self.boxes and self.boxes.renamed(own)

@@ -57,7 +57,7 @@ def plain_names(classes: Sequence[str], asked: Collection[str]) -> tuple[str, ..
         if len(set(reading)) == len(reading) and not folded.isdisjoint(name.casefold() for name in reading):
             known = reading
             break
-    missing = [name for name in asked if name not in known]
+    missing = set(asked) - set(known)
     wanted = Counter(name.casefold() for name in missing)
     there = Counter(name.casefold() for name in known if name not in asked)
     alike = {name.casefold(): name for name in missing if wanted[name.casefold()] == there[name.casefold()] == 1}
