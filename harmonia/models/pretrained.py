@@ -37,10 +37,11 @@ def create(arch: str, spec: ModelSpec, **settings: Any) -> nn.Module:
         return timm.create_model(arch, **settings)
     known = timm.get_pretrained_cfg(arch)
     fixed: dict[str, Any] = {"img_size": size} if known is not None and known.fixed_input_size else {}
+    channels = known.input_size[0] if known is not None else 3
     try:
         network = timm.create_model(arch, **settings, **fixed)
         with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, size, size))
+            network.eval()(torch.zeros(1, channels, size, size))
     except Exception as error:  # whatever a convolution, a window or a table of positions says of a size
         raise InputError(
             f"{spec.name}: input_size must suit {spec.arch}, got {size} ({one_line(error)[:200]}); "
@@ -81,7 +82,8 @@ def _as_timm_names_them(
     with_filter = _filter(arch)
     if with_filter is None:
         return named
-    filtered = [_filtered(with_filter, tensors, network) for tensors in (named, _without_shared_words(named, expected))]
+    bare = _without_shared_words(named, expected)
+    filtered = [_filtered(with_filter, tensors, network) for tensors in ([named] if bare is named else [named, bare])]
     wanted = _shapes(expected, head).items()
     best = max([named, *filtered], key=lambda tensors: len(_shapes(tensors, head).items() & wanted))
     if best is not named:

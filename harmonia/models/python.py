@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from harmonia.errors import InputError, one_line
+from harmonia.models import checkpoint
 from harmonia.models import timm as of_timm
 from harmonia.models import weights as weights_file
 from harmonia.models.contract import Built
@@ -33,11 +34,14 @@ def build(spec: ModelSpec, seed: int) -> Built:
         raise InputError(
             f"{spec.name}: {spec.factory} must return a torch.nn.Module, got {type(network).__name__}; edit it"
         )
-    if spec.weights not in ("hub", "random"):
-        path = weights_file.find_weights(str(spec.weights), spec.name, spec.arch)
-        weights_file.load_strictly(network, weights_file.read_weights(path, spec.name), spec.name, path)
     reshape = None if spec.reshape is None else named(spec.reshape, f"{spec.name}: source.reshape")
-    return in_memory(network, {}, spec, reshape)
+    if spec.weights in ("hub", "random"):
+        return in_memory(network, {}, spec, reshape)
+    path = weights_file.find_weights(str(spec.weights), spec.name, spec.arch)
+    content = checkpoint.read(path, spec.name)
+    weights_file.load_strictly(network, content.state, spec.name, path)
+    known = in_memory(network, {}, spec, reshape)
+    return replace(known, classes=known.classes or content.classes_of(known.num_classes))
 
 
 def in_memory(

@@ -8,6 +8,7 @@ import torchvision
 from torch import nn
 
 from harmonia.errors import InputError, one_line
+from harmonia.models import checkpoint
 from harmonia.models import weights as weights_file
 from harmonia.models.classes import class_file
 from harmonia.models.contract import Built
@@ -30,6 +31,7 @@ def build(spec: ModelSpec, seed: int) -> Built:
     if tag and tag not in published.__members__:
         raise InputError(f"{spec.name}: {name} has no weights {tag!r}; known: {', '.join(published.__members__)}")
     chosen: Any = published[tag] if tag else next(iter(published.__members__.values()))
+    classes = None
     options: dict[str, Any] = {"init_weights": False, "aux_logits": True} if name in _WITH_SIDE_HEADS else {}
     if spec.weights == "random":
         with torch.random.fork_rng(devices=[]):
@@ -42,13 +44,14 @@ def build(spec: ModelSpec, seed: int) -> Built:
         network = torchvision.models.get_model(name, weights=None, num_classes=1000, **options)
         network.load_state_dict(_published(spec, chosen))
     else:
-        network = _from_file(spec, name, options)
+        network, classes = _from_file(spec, name, options)
     return Built(
         network=network,
         arch=type(network).__name__,
         structure=FoundStructure,
         transform=view_options(chosen.transforms(), spec.name),
         num_classes=_outputs(network.state_dict()),
+        classes=classes,
         facts=settings_of_modules(network),
     )
 
@@ -64,12 +67,16 @@ def _published(spec: ModelSpec, chosen: Any) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def _from_file(spec: ModelSpec, name: str, options: dict[str, Any]) -> nn.Module:
+def _from_file(spec: ModelSpec, name: str, options: dict[str, Any]) -> tuple[nn.Module, tuple[str, ...] | None]:
+    """The network with a file's weights and a head of their size, and the classes that the file names."""
     path = weights_file.find_weights(str(spec.weights), spec.name, name)
-    state = weights_file.read_weights(path, spec.name)
-    network = torchvision.models.get_model(name, weights=None, num_classes=_outputs(state), **options)
+    content = checkpoint.read(path, spec.name)
+    network = torchvision.models.get_model(name, weights=None, num_classes=1000, **options)
+    state = weights_file.under_names_of(network.state_dict(), content.state, spec.name, path)
+    if (count := _outputs(state)) != 1000:
+        network = torchvision.models.get_model(name, weights=None, num_classes=count, **options)
     weights_file.load_strictly(network, state, spec.name, path)
-    return network
+    return network, content.classes_of(count)
 
 
 def _outputs(state: dict[str, torch.Tensor]) -> int:

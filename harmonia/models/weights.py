@@ -115,11 +115,6 @@ def digest(network: nn.Module, facts: Mapping[str, Any]) -> str:
     return hashed.hexdigest()
 
 
-def read_weights(path: Path, name: str) -> dict[str, Tensor]:
-    """The state dict in a file, out of its wrappers (state_dict, model, EMA), under the file's own names."""
-    return checkpoint.read(path, name).state
-
-
 def under_names_of(
     expected: Mapping[str, Tensor], state: Mapping[str, Tensor], name: str, path: Path
 ) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import torchvision
 from pytorch_lightning import LightningModule, Trainer
 from timm.models import load_checkpoint
 from timm.utils import CheckpointSaver, ModelEmaV3
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 from harmonia.errors import InputError
 from harmonia.models import checkpoint, weights
+from harmonia.models.load import load
+from harmonia.models.spec import ModelSpec
 
 ARCH = "test_efficientnet"
 RNG = {"rng": [torch.zeros(4, dtype=torch.uint8)]}
@@ -39,7 +42,7 @@ def under(prefix: str, tensors: dict[str, Tensor] | None = None) -> dict[str, Te
 def loaded(path: Path) -> nn.Module:
     torch.manual_seed(8)
     network = timm.create_model(ARCH).eval()
-    weights.load_strictly(network, weights.read_weights(path, "m"), "m", path)
+    weights.load_strictly(network, checkpoint.read(path, "m").state, "m", path)
     return network
 
 
@@ -317,3 +320,30 @@ def test_a_plain_state_dict_states_no_classes(tmp_path):
     read = partial(checkpoint.read, name="m")
     assert read(saved(state(), tmp_path)).classes is None
     assert read(saved({"state_dict": state()}, tmp_path)).classes is None
+
+
+# --- other kinds of network ---------------------------------------------------------------------
+
+
+def own_network() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(
+        OrderedDict(conv=nn.Conv2d(3, 4, 3), pool=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten(), head=nn.Linear(4, 3))
+    )
+
+
+@pytest.mark.parametrize("kind", ["torchvision", "python"])
+def test_every_kind_of_network_takes_a_training_programs_checkpoint(tmp_path, kind):
+    torch.manual_seed(3)
+    network = torchvision.models.squeezenet1_1(num_classes=3) if kind == "torchvision" else own_network()
+    tensors = under("model.", network.state_dict()) | {
+        "criterion.weight": torch.ones(3),
+        "probe.weight": torch.ones(9, 9),
+    }
+    path = saved(LIGHTNING | {"state_dict": tensors, "hyper_parameters": {"class_names": list(NAMES)}}, tmp_path)
+    options = {"arch": "squeezenet1_1", "mean": (0.0,) * 3, "std": (1.0,) * 3, "input_size": 64, "weights": path}
+    built = load(ModelSpec(name="m", family="f", kind=kind, factory=f"{__name__}:own_network", **options))
+    assert built.classes == NAMES
+    images = torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    network = network.eval().to(memory_format=torch.channels_last)
+    assert torch.equal(built(images), network(images))

