@@ -90,10 +90,10 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
             check(config, "hydra.run.dir")
         return config
 
-    def validated(sweeper: Any, batch: Sequence[Sequence[str]]) -> None:
-        first = sum(map(len, sweeper.overrides[: sweeper.batch_index - 1]))
+    def validated(self: Any, batch: Sequence[Sequence[str]]) -> None:
+        first = sum(map(len, self.overrides[: self.batch_index - 1]))
         for number, overrides in enumerate(batch, first):
-            config = sweeper.hydra_context.config_loader.load_sweep_config(sweeper.config, list(overrides))
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number  # as launchers do
             check(config, "hydra.sweep.dir", "hydra.sweep.subdir")

@@ -108,8 +108,10 @@ def _sealed(folder: Path) -> list[str]:
     """Names of files in the folder that are as an earlier job recorded them."""
     with suppress(InputError):
         digests = read_environment(folder).get("digests")
-        names = [name for name in digests if Path(name).name == name] if isinstance(digests, dict) else []
-        return [name for name in names if digests[name] and digests[name] == _digest(folder, name)]
+        known = digests.items() if isinstance(digests, dict) else ()
+        return [
+            name for name, digest in known if Path(name).name == name and digest and digest == _digest(folder, name)
+        ]
     return []
 
 

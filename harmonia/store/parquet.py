@@ -100,8 +100,8 @@ def _unfolded(column: pa.ChunkedArray) -> int:
     """Bytes of a column with each text as often as it stands there."""
     if not pa.types.is_dictionary(column.type):
         return column.nbytes
-    lengths = ((pc.binary_length(chunk.dictionary), chunk.indices) for chunk in column.chunks)
-    return sum(pc.sum(length.take(indices)).as_py() or 0 for length, indices in lengths)
+    lengths = [pc.call_function("binary_length", [chunk.dictionary]).take(chunk.indices) for chunk in column.chunks]
+    return sum(pc.call_function("sum", [of_chunk]).as_py() or 0 for of_chunk in lengths)
 
 
 def _check_columns(path: Path, stored: pa.Schema, schema: pa.Schema) -> None:
