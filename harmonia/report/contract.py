@@ -116,6 +116,11 @@ class Section:
     def tables(self) -> list[StatisticTable]:
         return [*self.main, *self.headlines, *self.details]
 
+    @property
+    def has_numbers(self) -> bool:
+        """Whether the CSV that the report names is there."""
+        return self.numbers in {f"{stem}.csv" for stem in (*self.data, *(table.stem for table in self.tables))}
+
     def leave_out(self, table: StatisticTable) -> None:
         for tables in (self.main, self.headlines, self.details):
             tables[:] = [kept for kept in tables if kept is not table]

@@ -64,6 +64,16 @@ def test_every_number_of_a_launcher_has_a_range(launcher, value):
             check_hydras_node({"launcher": changed})
 
 
+def test_no_jobs_at_once_is_one_line(cli):
+    pytest.importorskip("joblib")
+    words = ["-m", "source=timm", "source.arch=x", "seed=0,1", "hydra/launcher=cores", "hydra.launcher.n_jobs=0"]
+    code, _, err = cli(*words, "hydra.sweep.dir=sweep")
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        "harmonia: hydra.launcher.n_jobs must be a number of jobs or -1, got 0; write hydra.launcher.n_jobs=2",
+    )
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [

@@ -161,6 +161,7 @@ def test_a_table_that_cannot_be_typeset_is_left_out_by_name_and_costs_no_other(
     page = (run / "report" / "index.html").read_text()
     assert "table bad_table" in page
     assert "A bad table." not in page
+    assert ('href="brightness_by_method.csv"' in page) is (of_tables == "some")
     ReportAfterSweep().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(run)}}, "packages": []}))
     monkeypatch.setattr("harmonia.report.write.find_sections", lambda modules: find_sections([module]))
     assert report_sweep() == 1
