@@ -149,6 +149,19 @@ def test_every_filter_of_timm_is_found(arch):
         assert (found is None) == ("pretrained_filter_fn" not in inspect.getsource(module))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", one_of_each_module())
+def test_what_fits_already_is_what_the_filter_would_give(arch):
+    with_filter = pretrained._filter(arch)
+    if with_filter is None:
+        pytest.skip("timm has no filter for it")
+    with torch.device("meta"):
+        network = timm.create_model(arch)
+    state = network.state_dict()
+    filtered = pretrained._filtered(with_filter, state, network)
+    assert {key: value.shape for key, value in filtered.items()} == {key: value.shape for key, value in state.items()}
+
+
 def test_the_filter_is_found_without_loading_and_beside_other_threads(monkeypatch):
     state = {key: value + 1 for key, value in fresh("test_vit").state_dict().items()}
     create, elsewhere = timm.create_model, []
