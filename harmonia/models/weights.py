@@ -151,17 +151,17 @@ def _prefix(state: Iterable[str], expected: Collection[str], name: str, path: Pa
         for start in range(len(words)):
             if ".".join(words[start:]) in expected:
                 fitting["".join(f"{word}." for word in words[:start])] += 1
-    most = max(fitting.values(), default=0)
-    best = [prefix for prefix, count in fitting.items() if count == most]
-    if 2 * most < len(expected):
+    likely = {prefix: count for prefix, count in fitting.items() if 2 * count >= len(expected)}
+    # averaged weights that lack a tensor are refused later, by its name, rather than passed over for the raw ones
+    best = [prefix for prefix in likely if _AVERAGE.search(prefix)]
+    best = best or [prefix for prefix, count in likely.items() if count == max(likely.values())]
+    if not best or "" in best:
         return ""
-    if len(averaged := [prefix for prefix in best if _AVERAGE.search(prefix)]) == 1:
-        return averaged[0]
-    if len(best) > 1 and "" not in best:
+    if len(best) > 1:
         raise InputError(
             f"{name}: {path} has several networks ({checkpoint.listed(best)}); save the one you mean alone"
         )
-    return "" if "" in best else best[0]
+    return best[0]
 
 
 def in_order(state: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> dict[str, Tensor]:

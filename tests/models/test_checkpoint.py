@@ -201,6 +201,14 @@ def test_averaged_weights_within_lightnings_go_before_the_raw_ones(tmp_path, pre
     assert_same_logits(loaded(saved({"state_dict": tensors}, tmp_path)))
 
 
+def test_averaged_weights_without_statistics_are_not_passed_over_for_the_raw_ones(tmp_path):
+    parameters = {key: value for key, value in state().items() if "running_" not in key}
+    path = saved({"state_dict": under("model.", state(0.5)) | under("ema.", parameters)}, tmp_path)
+    assert "tensors missing (bn1.running_mean, bn1.running_var, " in refusal(loaded, path)
+    path = saved({"state_dict": under("ema.", state(0.5)) | under("swa_model.")}, tmp_path)
+    assert "several networks (ema., swa_model.)" in refusal(loaded, path)
+
+
 @pytest.mark.parametrize("averaged", [None, 0.999, True, {"decay": 0.999}])
 def test_settings_of_averaging_are_no_weights(tmp_path, averaged):
     assert_same_logits(loaded(saved({"state_dict": state(), "ema": averaged}, tmp_path)))
