@@ -37,6 +37,8 @@ def read_representations(job_folder: str | Path) -> tuple[list[str], dict[str, n
     with reading(Path(job_folder) / REPRESENTATIONS) as file:
         table = file.read()
         image_ids = table["image_id"].to_pylist()
+        if None in image_ids or len(set(image_ids)) < len(image_ids):
+            raise ValueError("images without a name of their own")
         for name in table.column_names:
             if name.startswith(_COLUMN):
                 column = table[name].combine_chunks()

@@ -38,3 +38,9 @@ def test_a_damaged_file_is_named_with_a_remedy(tmp_path):
 def test_rows_of_other_images_are_refused(tmp_path):
     with pytest.raises(ValueError, match="e7 expected length 3 but got length 2"):
         write_representations(tmp_path, IDS, {"e7": np.zeros((2, 4))})
+
+
+def test_a_file_with_an_image_twice_is_refused(tmp_path):
+    write_representations(tmp_path, ["a", "b", "a"], {"e7": np.ones((3, 4))})
+    with pytest.raises(InputError, match="must be readable Parquet, got: ValueError: images without a name"):
+        read_representations(tmp_path)
