@@ -29,18 +29,18 @@ def is_there(folder: Path, name: str) -> bool:
     return os.path.lexists(folder / name)
 
 
-def regular_file(folder: Path, name: str, most: int) -> Path:
+def regular_file(folder: Path, name: str, most: int, remedy: str = "run the job again") -> Path:
     """The path of a file that may be opened: no pipe or device, in the folder, of so many bytes at most."""
     path = folder / name
     try:
         status = path.stat()
         inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
     except (OSError, ValueError) as error:
-        raise _unreadable(path, "a file", error) from error
+        raise _unreadable(path, "a file", error, remedy) from error
     if not stat.S_ISREG(status.st_mode) or not inside:
-        raise InputError(f"{path} must be a regular file in that folder, got another; run the job again")
+        raise InputError(f"{path} must be a regular file in that folder, got another; {remedy}")
     if status.st_size > most:
-        raise InputError(f"{path} must have at most {most:,} bytes, got {status.st_size:,}; run the job again")
+        raise InputError(f"{path} must have at most {most:,} bytes, got {status.st_size:,}; {remedy}")
     return path
 
 
@@ -87,9 +87,9 @@ def _reading(folder: Path, name: str, most: int, kind: str) -> Iterator[BinaryIO
         with path.open("rb") as file:
             yield file
     except Exception as error:  # damage may show as anything
-        raise _unreadable(path, kind, error) from error
+        raise _unreadable(path, kind, error, "run the job again") from error
 
 
-def _unreadable(path: Path, kind: str, error: Exception) -> InputError:
+def _unreadable(path: Path, kind: str, error: Exception, remedy: str) -> InputError:
     reason = getattr(error, "strerror", None) or one_line(error)
-    return InputError(f"{path} must be readable {kind}, got: {reason}; run the job again")
+    return InputError(f"{path} must be readable {kind}, got: {reason}; {remedy}")

@@ -8,11 +8,13 @@ from typing import Any
 def fingerprint(value: Any) -> Any:
     """JSON-able: a dataclass by its class's name and version and by its fields; a function with bound options likewise.
 
-    Where the class lives is left out: code may move, and what it computed stays found (ADR 11).
+    Where the class lives is left out: code may move, and what it computed stays found (ADR 11). So are fields that do
+    not tell two apart (compare=False).
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
-        fields = {field.name: fingerprint(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        compared = [field.name for field in dataclasses.fields(value) if field.compare]
+        fields = {name: fingerprint(getattr(value, name)) for name in compared}
         return {"class": kind.__name__, "version": getattr(kind, "version", 0), **fields}
     if isinstance(value, functools.partial):
         version = {"version": value.func.version} if hasattr(value.func, "version") else {}
