@@ -17,6 +17,7 @@ TOGETHER = ["source", "method", "data", "fill", "label", "evaluation", "trainer"
 GROUPS = [*TOGETHER, "target", "experiment"]
 GENERIC = {kind: ["source.arch=resnet18"] for kind in ("timm", "torchvision", "huggingface")}  # a kind, not one network
 GENERIC["python"] = [f"source.{name}={value}" for name, value in OWN.items()]
+MAPS = {"stored": ["method.maps=FOLDER"]}
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 
@@ -37,8 +38,8 @@ def composed_with(group, option):
     names = {kind: [name for one, name in OPTIONS if one == kind] for kind in TOGETHER}
     number = names[group].index(option)
     chosen = {kind: options[number % len(options)] for kind, options in names.items()}
-    arch = GENERIC.get(chosen["source"], [])
-    return composed(*(f"{kind}={name}" for kind, name in chosen.items()), *arch)
+    needed = [*GENERIC.get(chosen["source"], []), *MAPS.get(chosen["method"], [])]
+    return composed(*(f"{kind}={name}" for kind, name in chosen.items()), *needed)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

@@ -54,6 +54,7 @@ class Request:
     image_keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them (harmonia.draws)
     on_progress: Callable[[float], None]  # images finished since the last call; fractions are fine
     images_per_input: int = 1  # a mosaic is an input of several
+    given: Callable[[Tensor], Maps] | None = None  # positions -> maps from elsewhere, of a method that has such
 
     def images(self) -> Images:
         return self.pixels.to(self.device).float() / 255

@@ -38,6 +38,7 @@ _NO_ENGINE = (
 
 # what Hydra and OmegaConf say -> subject, rule, value, remedy
 _READINGS = (
+    (r"Missing mandatory value: [^\s.]+ full_key: (\S+)", "{0} must be given, it has no default; add {0}=VALUE"),
     (r"Missing mandatory value: (\S+)", "{0} must be given, it has no default; add {0}=VALUE"),
     (r"An item is already at '([^']+)'", "{0} is in the configuration already; write {0}=VALUE without +"),
     (r"(\S+) appears more than once in the final defaults list", "{0} has an option already; write {0}=OPTION"),

@@ -50,6 +50,10 @@ class MapScores(Evaluation):
 
     metric: Metric
 
+    @property
+    def explains_anew(self) -> bool:
+        return getattr(self.metric, "explains_anew", False)
+
     def check(self, images: ImageSet) -> None:
         if reads_boxes(self.metric) and images.boxes is None:
             raise InputError(

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import Trainer
 
 from harmonia.attribution.contract import Attribution
+from harmonia.data.given_maps import GivenMaps
 from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
 from harmonia.data.view import View
@@ -80,6 +81,8 @@ class Keys:
         identity = {"source": self.job.source.identity(), "method": fingerprint(method)}
         if method.backgrounds is not None:
             identity |= {"pool": self.job.images.pool_digest, "seed": self.job.settings.seed}
+        if self.job.given is not None:
+            identity["given"] = self.job.given.digest
         return identity
 
     def open(self, kind: str, name: str, identity: dict[str, Any], count: int | None = None) -> ShardSet:
@@ -107,6 +110,7 @@ class Job:
     # ShardSet.peek where nothing may be written
     open_set: Callable[[str, str, Mapping[str, Any], int, int], ShardSet]
     pool: Callable[[View, bool], Replacements]  # replacement images in a view, randomly cropped or not
+    given: GivenMaps | None  # maps from elsewhere, where the method has such
     make_trainer: Callable[..., Trainer]
     device: torch.device
     batch_size: int
@@ -154,6 +158,11 @@ class Evaluation:
     section: ClassVar[str]  # the module that shows it in a report
     files: ClassVar[tuple[str, ...]]  # what it leaves in the job's folder, its rows first
     uses_targets: ClassVar[bool] = False  # else the targets are not even loaded
+
+    @property
+    def explains_anew(self) -> bool:
+        """Whether it asks the method for maps of other images or networks than the job's."""
+        return False
 
     def check(self, images: ImageSet) -> None:
         """Refuses images that it cannot be done on, before any model is loaded."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.filesize import decimal
 from rich.table import Table
 
+from harmonia.errors import InputError
 from harmonia.job.contract import Stage
 from harmonia.job.prepare import prepare
 from harmonia.job.settings import Settings, Store
@@ -107,7 +108,10 @@ def calibrated(settings: Settings, folder: Path, images: int) -> dict[tuple, Cos
         store=Store(shard_size=images, spool_gb=1.0),
         paths=replace(settings.paths, cache=str(folder / "cache")),
     )
-    job = prepare(few, folder)
+    try:
+        job = prepare(few, folder)
+    except InputError:  # all images are no such: these few may lack what some have, as maps from elsewhere
+        return {}
     costs = {}
     for stage in job.evaluation.on_any_images().stages(job):
         started = time.monotonic()

@@ -15,6 +15,8 @@ from pytorch_lightning import Trainer
 
 from harmonia.attribution.contract import Attribution
 from harmonia.attribution.smoothing import Smoothed
+from harmonia.attribution.stored import Stored
+from harmonia.data.given_maps import given_maps
 from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
 from harmonia.data.view import View
@@ -42,11 +44,14 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
     device = _device(make_trainer, trainer.options.get("devices", "auto"))
     method = _method(settings)
     evaluation = _evaluation(settings)
+    stored = _stored(method, evaluation)
     fill = settings.fill.build()
     label_policy = settings.label.function()
     # from here on it takes time
     images: ImageSet = settings.data.build()
     evaluation.check(images)
+    ids = [record.image_id for record in images.records]
+    given = given_maps(stored.maps, stored.over, ids) if stored else None
     asked = settings.target if evaluation.uses_targets else {"self": settings.source}
     source, targets = load.load_job(settings.source, asked.values(), settings.seed, settings.precision)
     images = settle_classes(images, source, targets.values())
@@ -76,6 +81,7 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
         evaluation=evaluation,
         open_set=partial(open_set, cache_root),
         pool=pool,
+        given=given,
         make_trainer=make_trainer,
         device=device,
         # beyond 8, a CPU's activations leave the cache and every pass pays for fresh memory; 16 fits B7 on a large GPU
@@ -115,6 +121,19 @@ def _method(settings: Settings) -> Attribution:
         raise InputError(f"layer: {settings.method.name} explains at no chosen layer, got {settings.layer!r}; use auto")
     smooth = settings.smooth
     return method if smooth.k is None else Smoothed(inner=method, k=smooth.k, padding=smooth.padding)
+
+
+def _stored(method: Attribution, evaluation: Evaluation) -> Stored | None:
+    """The method whose maps come from elsewhere, if it is one."""
+    method = method.inner if isinstance(method, Smoothed) else method
+    if not isinstance(method, Stored):
+        return None
+    if evaluation.explains_anew:
+        raise InputError(
+            "evaluation must be one of the maps there are: method=stored explains no other image or network; choose "
+            "evaluation=transfer or another that explains nothing anew"
+        )
+    return method
 
 
 def _quiet_lightning() -> None:

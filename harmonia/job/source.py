@@ -15,7 +15,7 @@ from harmonia.features.maps import UNREADABLE, flag_of, pack
 from harmonia.job.completion import CountingModule, ProgressBar
 from harmonia.job.contract import Job
 from harmonia.models.classifier import class_indices, refuse_non_finite
-from harmonia.shapes import Labels, Logits
+from harmonia.shapes import Labels, Logits, Maps
 
 
 class Explaining(CountingModule):
@@ -46,6 +46,7 @@ class Explaining(CountingModule):
             positions=positions,
             image_keys=images.image_keys(positions),
             on_progress=self._progress.advance,
+            given=images.given,
         )
 
 
@@ -91,6 +92,13 @@ class BatchImages:
         numbers = None if steps is None else steps.numpy()
         picked = pool.draw(self.records(positions), self.image_keys(positions), avoid, numbers, draws)
         return pool.take(picked, self.device)
+
+    def given(self, positions: Tensor) -> Maps:
+        """Maps from elsewhere (B, h, w); of images that were decoded."""
+        given, view = self.job.given, self.job.source.view
+        assert given is not None, "a method of such maps has a job that reads them"
+        boxes = self.job.viewed.boxes(self.indices[positions].tolist(), view)
+        return given.take([record.image_id for record in self.records(positions)], boxes, view.size)
 
     def records(self, positions: Tensor) -> list[ImageRecord]:
         return [self.job.images.records[index] for index in self.indices[positions].tolist()]

@@ -102,7 +102,7 @@ def noise():
 def explain():
     """explain(method, model, pixels, labels, ...): the Explanation. labels: one a position, None for the predicted."""
 
-    def run(method, model, pixels, labels=None, batch_size=8, keys=None, positions=None, replacements=None):
+    def run(method, model, pixels, labels=None, batch_size=8, keys=None, positions=None, replacements=None, given=None):
         positions = torch.arange(len(pixels)) if positions is None else positions
 
         def choose(logits, positions):
@@ -118,6 +118,7 @@ def explain():
             positions=positions,
             image_keys=np.arange(len(pixels), dtype=np.uint64) if keys is None else np.asarray(keys, np.uint64),
             on_progress=lambda images: None,
+            given=given,
         )
         return method(request)
 

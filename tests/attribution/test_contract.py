@@ -15,6 +15,7 @@ from harmonia.cli.options import Group
 METHODS = CONF / "method"
 NAMES = sorted(path.stem for path in METHODS.glob("*.yaml") if not path.stem.startswith("ss"))
 FEWER = {"rise": {"masks": 20}, "gshap": {"draws": 3}, "sg": {"draws": 3}, "ig": {"steps": 4}}  # enough to tell
+FEWER["stored"] = {"maps": "FOLDER"}  # which a job reads, not the method
 NETWORK = {"lrp": "chain", "rollout": "vit", "gradrollout": "vit"}  # small for the others
 BESIDE = {"lrp": 1}  # inputs shown once for all images
 INSIDE = {"chain": "3", "small": "relu1"}
@@ -37,6 +38,7 @@ def asked(request, toy, noise, explain):
     size = 64 if NETWORK.get(name) == "vit" else 16
     network = timm.create_model("test_vit", num_classes=4, img_size=size) if size == 64 else NETWORK.get(name, "small")
     model, pixels, pool = toy(network, size), noise(3, size), noise(9, size, seed=1) / 255
+    elsewhere = noise(3, 7, seed=2)[:, 0] / 255
 
     def replacements(positions, labels, steps, draws):
         number = torch.arange(draws) + 0 * positions[:, None] + (0 if steps is None else steps[:, None])
@@ -53,6 +55,7 @@ def asked(request, toy, noise, explain):
             KEYS[rows.numpy()],
             rows,
             replacements=replacements,
+            given=lambda positions: elsewhere[positions],
         )
 
     return model, call

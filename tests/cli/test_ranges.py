@@ -31,6 +31,7 @@ OPTIONS = [
     for group in ("method", "data", "fill", "label", "evaluation", "trainer")
     for path in sorted((CONF / group).glob("*.yaml"))
 ] + [("source", "timm")]  # of which all others have the options
+LACKING = {"timm": {"arch": "x"}, "stored": {"maps": "x"}}  # what has no default
 MAY_BE_0 = {"area", "average", "confidence", "noise", "pool_size", "representations", "tolerance", "tolerance_px", "tv"}
 TRIED = (-1, 0, 2**31, 2**64, 10**30, 1e308, float("inf"), float("nan"))
 
@@ -82,7 +83,7 @@ def loaded(group, option):
     def merged(name):
         own = OmegaConf.load(CONF / group / f"{name}.yaml")
         refined = [one for one in own.pop("defaults", []) if one != "_self_"]
-        return OmegaConf.merge(*map(merged, refined), own, {"arch": "x"} if name == "timm" else {})
+        return OmegaConf.merge(*map(merged, refined), own, LACKING.get(name, {}))
 
     root = {"seed": 0, "layer": "auto", "crop_pct": None, "paths": {"cache": "c", "weights": None}}
     return OmegaConf.to_container(OmegaConf.create({**root, group: merged(option)}), resolve=True)[group]

@@ -143,6 +143,7 @@ def test_a_full_disk_names_no_file():
             "seed refers to the environment variable NO_SUCH_VARIABLE, which must be set; set it, or write seed=VALUE",
         ),
         (["source=timm"], "source.arch must be given, it has no default; add source.arch=VALUE"),
+        (["method=stored"], "method.maps must be given, it has no default; add method.maps=VALUE"),
         (["hydra.job.chdirr=1"], "the configuration has no key 'hydra.job.chdirr'; --cfg hydra prints every key"),
     ],
 )

@@ -73,7 +73,11 @@ class Scores:
 
 
 class Metric(Protocol):
-    """One that reads ExplainedImages.boxes says ``needs_boxes: ClassVar[bool] = True``: else it is given none."""
+    """One that reads ExplainedImages.boxes says ``needs_boxes: ClassVar[bool] = True``: else it is given none.
+
+    One that calls ExplainedImages.explain says ``explains_anew: ClassVar[bool] = True``: maps from elsewhere are no
+    method that it could ask.
+    """
 
     version: ClassVar[int]  # raised whenever the arithmetic changes: it is part of a score's key
 

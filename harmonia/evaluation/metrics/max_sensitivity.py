@@ -30,6 +30,7 @@ class MaxSensitivity:
     """
 
     version: ClassVar[int] = 1
+    explains_anew: ClassVar[bool] = True
     better: ClassVar[Mapping[str, str]] = {"max_sensitivity": "lower"}
 
     radius: Annotated[float, Within(1e-6, 1000)] = 0.02  # intensities in [0, 1]

@@ -37,6 +37,7 @@ class Mprt:
     """
 
     version: ClassVar[int] = 2
+    explains_anew: ClassVar[bool] = True
 
     cascading: bool = True  # layers stay randomised from the logits down; False: one at a time
     granularity: Granularity = "block"
@@ -85,6 +86,7 @@ class EfficientMprt:
     """
 
     version: ClassVar[int] = 1
+    explains_anew: ClassVar[bool] = True
     better: ClassVar[Mapping[str, str]] = {"efficient_mprt": "higher", "efficient_mprt_looks_at_model": ""}
 
     bins: Annotated[int, Within(2, 10**6)] = 100  # of equal width from a map's least to its largest value, as Quantus

@@ -49,6 +49,10 @@ class Localisation(Evaluation):
     positions: Positions = "interpolated"  # of a Vision Transformer on a mosaic: interpolated, tiled, downscaled
     seed: Seed = 0
 
+    @property
+    def explains_anew(self) -> bool:
+        return True
+
     def stages(self, job: Job) -> Iterator[Stage]:
         """The source on whole images, then its maps of the mosaics that the images it is sure of make."""
         yield image_stage(job, job.source)
