@@ -36,7 +36,7 @@ from harmonia.store.guarded import MOST_ARRAYS, regular_file
 log = logging.getLogger(__name__)
 
 Over = Literal["view", "image"]
-Read = Callable[[], np.ndarray]
+ReadMap = Callable[[], np.ndarray]
 
 MOST_CELLS = 2**26  # of a map
 _MOST_BYTES = 2**29 + 2**16  # of its file: so many float64, and a header
@@ -51,7 +51,7 @@ class GivenMaps:
 
     path: Path
     over: Over  # what a map covers: the source's view, or the whole image
-    reads: Mapping[str, Read]  # by image_id, of images that have a map
+    reads: Mapping[str, ReadMap]  # by image_id, of images that have a map
     digests: Mapping[str, str]  # by image_id: of the map's shape and float32 values, in whatever file they are
     side: int  # of all maps over a view, cells
 
@@ -122,27 +122,27 @@ def given_maps(path: str | Path, over: Over, image_ids: Sequence[str]) -> GivenM
     return GivenMaps(path=path, over=over, reads=of_images, digests=digests, side=side)
 
 
-def _of_images(path: Path, names: Mapping[str, Read], image_ids: Sequence[str]) -> dict[str, Read]:
+def _of_images(path: Path, names: Mapping[str, ReadMap], image_ids: Sequence[str]) -> dict[str, ReadMap]:
     """By image_id, in their order, how the image's map is read."""
     fits = {}
     for image_id in image_ids:
         full = composed(image_id)
-        found = [name for name in dict.fromkeys((full, os.path.splitext(full)[0])) if name in names]
-        if len(found) > 1:
+        known = [name for name in dict.fromkeys((full, os.path.splitext(full)[0])) if name in names]
+        if len(known) > 1:
             raise InputError(f"method.maps: {path} must have one map of {image_id}, got two; take one away")
-        if found:
-            fits[image_id] = found[0]
+        if known:
+            fits[image_id] = known[0]
     shared = [name for name, count in Counter(fits.values()).items() if count > 1]
     if shared:
-        one, other = [image_id for image_id, name in fits.items() if name == shared[0]][:2]
+        owners = " or ".join(image_id for image_id, name in fits.items() if name == shared[0])
         raise InputError(
-            f"method.maps: {shared[0]!r} in {path} must be of one image, it may be of {one} or {other}; "
+            f"method.maps: {shared[0]!r} in {path} must be of one image, it may be of {owners}; "
             "name maps by whole ids, with their suffix"
         )
     return {image_id: names[name] for image_id, name in fits.items()}
 
 
-def _names(path: Path) -> dict[str, Read]:
+def _names(path: Path) -> dict[str, ReadMap]:
     """How each map is read, by its name in composed form."""
     try:
         listed = list(_list_folder(path) if path.is_dir() else _list_file(path))
@@ -154,7 +154,7 @@ def _names(path: Path) -> dict[str, Read]:
             f"method.maps must be a folder of .npy and .png files, or one .npz or .safetensors file, got {path}: "
             f"{reason}; give method.maps=FOLDER"
         ) from error
-    names: dict[str, Read] = {}
+    names: dict[str, ReadMap] = {}
     for name, read in listed:
         if composed(name) in names:
             raise InputError(f"method.maps: {path} must have one map of a name, got two {name!r}; take one away")

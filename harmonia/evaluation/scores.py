@@ -187,6 +187,7 @@ class Scorer(Explaining):
             return labels[positions].to(logits.device)
 
         def explain(model: Model, images: Images, rows: Tensor) -> Maps:
+            assert self._job.given is None, "a metric that explains anew says so: maps from elsewhere are no method"
             request = self.request(of_batch, _levels(images), explained_classes, rows)
             explanation = self._job.method(replace(request, model=model, on_progress=lambda images: None))
             again[rows] += explanation.passes

@@ -85,6 +85,7 @@ def asked(request):
                 on_progress=on_progress,
             )
         )
+        assert again.any() == getattr(metric, "explains_anew", False)  # else maps from elsewhere would be scored
         return replace(scores, passes=scores.passes + again[: len(chosen)])
 
     return model, metric, call
