@@ -27,7 +27,7 @@ from torch import Tensor
 
 from harmonia.data.folder import absolute
 from harmonia.data.text import composed
-from harmonia.data.view import WHOLE_IMAGE
+from harmonia.data.view import MOST_SIDE_PX, WHOLE_IMAGE
 from harmonia.errors import InputError, one_line
 from harmonia.features.resample import resample
 from harmonia.shapes import Maps
@@ -113,6 +113,11 @@ def given_maps(path: str | Path, over: Over, image_ids: Sequence[str]) -> GivenM
         map_ = read()
         digests[image_id] = _digest(map_)
         side = len(map_) if number == 0 else side
+        if over == "view" and side > MOST_SIDE_PX:
+            raise InputError(
+                f"method.maps must have at most {MOST_SIDE_PX} cells a side, as views have, that of {image_id} in "
+                f"{path} has {side}; make it smaller, or write method.over=image where maps cover whole images"
+            )
         if over == "view" and map_.shape != (side, side):
             rule = f"as the first of them has, {side} x {side}" if number else "square, as views are"
             raise InputError(
@@ -145,6 +150,7 @@ def _of_images(path: Path, names: Mapping[str, ReadMap], image_ids: Sequence[str
 def _names(path: Path) -> dict[str, ReadMap]:
     """How each map is read, by its name in composed form."""
     try:
+        os.stat(path)
         listed = list(_list_folder(path) if path.is_dir() else _list_file(path))
     except InputError:
         raise

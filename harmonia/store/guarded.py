@@ -36,7 +36,7 @@ def regular_file(folder: Path, name: str, most: int, remedy: str = "run the job 
         status = path.stat()
         inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
     except (OSError, ValueError) as error:
-        raise _unreadable(path, "a file", error, remedy) from error
+        raise _unreadable(path, "as a file", error, remedy) from error
     if not stat.S_ISREG(status.st_mode) or not inside:
         raise InputError(f"{path} must be a regular file in that folder, got another; {remedy}")
     if status.st_size > most:

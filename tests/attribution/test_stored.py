@@ -97,3 +97,16 @@ def test_lacking_and_broken_maps_are_flagged_and_what_explains_anew_is_refused(c
     code, _, err = cli(*JOB, "method=stored")
     assert code == 2
     assert "method.maps must be given" in err
+
+
+@pytest.mark.usefixtures("needs_samples")
+def test_a_map_of_the_whole_image_lies_where_the_source_looks(cli, tmp_path):
+    rows, columns = np.mgrid[:50, :80]
+    ramp = (rows + 0.5) / 50 + 10 * (columns + 0.5) / 80  # down and across, in relative image coordinates
+    np.savez(tmp_path / "maps.npz", imagenet_00_243=ramp)
+    code, _, err = cli(*SCORED, "data.limit=1", "method=stored", "method.maps=maps.npz", "method.over=image")
+    assert code == 0, err
+    (folder,) = sets(tmp_path, "stored")
+    (map_,) = unpack(load_file(folder / "shard-00000.safetensors"))
+    seen = (6 + np.arange(96) + 0.5) / 109  # 96 of 109 pixels, to which the square image is resized
+    np.testing.assert_allclose(map_, seen[:, None] + 10 * seen, atol=11e-3)  # float16 of the largest

@@ -228,6 +228,7 @@ def test_maps_over_views_are_square_and_of_one_size(folder):
     refused(path, "square", "cat/a.JPEG", "3 x 4", "over=image")
     path = folder({"cat/a.npy": numbers()[0], "cat/b.npy": numbers(4)[0]})
     refused(path, "3 x 3, that of cat/b.jpg", "4 x 4")
+    refused(folder({"cat/a.npy": np.zeros((4097, 1), np.uint8)}), "at most 4096", "cat/a.JPEG")
 
 
 def test_files_beyond_the_folder_pipes_and_devices_are_refused(folder, tmp_path):
