@@ -1,0 +1,24 @@
+"""Do the image regions that explain one network's prediction carry it in another network?
+
+For notebooks and scripts: classifier, explain and transfer (docs/python.md). The command line is harmonia.run.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harmonia.api import classifier, explain, transfer
+
+__all__ = ["classifier", "explain", "transfer"]
+
+
+def __getattr__(name: str) -> Any:
+    # torch takes seconds to import: the commands' --help must not pay for it
+    if name in __all__:
+        from harmonia import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

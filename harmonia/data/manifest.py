@@ -22,6 +22,7 @@ from harmonia.draws import counter_hash, image_key
 from harmonia.errors import InputError, Within
 from harmonia.store.files import utf8
 
+UNLABELLED = ""  # the class of images whose class nobody asks for
 Place = str | Path | None  # of a file or a folder
 Limit = Annotated[int | None, Within(1, 10**9)]
 PoolSize = Annotated[int, Within(0, 10**6)]
@@ -74,7 +75,7 @@ class ImageSet:
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        return tuple(sorted({record.class_name for record in self.records if record.class_name is not None}))
+        return tuple(sorted({record.class_name for record in self.records if record.class_name}))
 
     def in_words_of(self, names: Collection[str]) -> "ImageSet":
         """With classes as the user gave them where names has them: a model's class "0" goes before ImageNet's."""

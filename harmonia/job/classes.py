@@ -93,7 +93,7 @@ def _say_indices(images: ImageSet) -> None:
 def _check_classes(images: ImageSet, model: Classifier, asked: bool) -> None:
     """Says which classes a model lacks; it must know one of them where it is asked for its answers."""
     unknown = [name for name in images.class_names if model.class_index(name) is None]
-    if len(unknown) == len(images.class_names) and asked:
+    if unknown and len(unknown) == len(images.class_names) and asked:
         given = sorted({one.given or one.class_name or "" for one in images.records})
         raise InputError(
             f"data: {model.name} knows no class of {images.name}; the data set has {_few(given)}, "

@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -26,16 +27,28 @@ from harmonia.job.classes import settle_classes
 from harmonia.job.contract import Evaluation, Job
 from harmonia.job.settings import Settings
 from harmonia.models import load
+from harmonia.models.classifier import Classifier
 from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
 
 
-def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] = ShardSet.open) -> Job:
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What is in memory already; the settings only name it."""
+
+    images: ImageSet | None = None
+    classifiers: Mapping[str, Classifier] = field(default_factory=dict)  # by name
+
+
+def prepare(
+    settings: Settings, folder: Path, open_set: Callable[..., ShardSet] = ShardSet.open, given: Given | None = None
+) -> Job:
     """Images, models and what is done with them; every stage is still to come.
 
     open_set: ShardSet.peek where nothing may be written.
     """
+    given = given or Given()
     _quiet_lightning()
     # classifiers take their precision from the settings: Lightning's would reach the masks and keep weights too
     trainer = settings.trainer.with_options(precision="32-true")
@@ -48,12 +61,14 @@ def prepare(settings: Settings, folder: Path, open_set: Callable[..., ShardSet] 
     fill = settings.fill.build()
     label_policy = settings.label.function()
     # from here on it takes time
-    images: ImageSet = settings.data.build()
+    images: ImageSet = given.images or settings.data.build()
     evaluation.check(images)
     ids = [record.image_id for record in images.records]
     given = given_maps(stored.maps, stored.over, ids) if stored else None
     asked = settings.target if evaluation.uses_targets else {"self": settings.source}
-    source, targets = load.load_job(settings.source, asked.values(), settings.seed, settings.precision)
+    source, targets = load.load_job(
+        settings.source, asked.values(), settings.seed, settings.precision, given.classifiers
+    )
     images = settle_classes(images, source, targets.values())
     cache_root = home(settings.paths.cache)
     viewed = ViewedImages(

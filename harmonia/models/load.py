@@ -1,8 +1,8 @@
 """From a spec to a classifier: a network of some kind, its weights, its view and its classes."""
 
 import logging
-from collections.abc import Iterable
-from functools import cache, partial
+from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -45,10 +45,21 @@ def classifier_of(built: Built, spec: ModelSpec, precision: str = "32-true") -> 
 
 
 def load_job(
-    source: ModelSpec, targets: Iterable[ModelSpec], seed: int, precision: str
+    source: ModelSpec,
+    targets: Iterable[ModelSpec],
+    seed: int,
+    precision: str,
+    given: Mapping[str, Classifier] | None = None,
 ) -> tuple[Classifier, dict[str, Classifier]]:
-    """A job's source and its targets by name; equal specs are loaded once and are the same object."""
-    loaded = cache(partial(load, seed=seed, precision=precision))
+    """A job's source and its targets by name; equal specs are loaded once and are the same object.
+
+    given: classifiers that are in memory already, by name.
+    """
+
+    @cache
+    def loaded(spec: ModelSpec) -> Classifier:
+        return given[spec.name] if given and spec.name in given else load(spec, seed, precision)
+
     by_name = {source.name: loaded(source)}
     asked = [loaded(spec) for spec in targets]
     for target in asked:

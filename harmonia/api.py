@@ -1,0 +1,272 @@
+"""From Python what the command line does, with networks and images that are in memory: the same jobs, the same store.
+
+Every function raises ValueError in one line (subject, rule, value, remedy) for what the caller can mend.
+"""
+
+import copy
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from harmonia.cli.entry import Interrupted, conf_folder, interruptible
+from harmonia.cli.refusal import refusal
+from harmonia.data.given import given_images
+from harmonia.data.manifest import ImageSet, subfolders
+from harmonia.errors import InputError, home
+from harmonia.job import pipeline
+from harmonia.job.prepare import Given, prepare
+from harmonia.job.settings import Settings, settings_of
+from harmonia.job.stages import map_stage
+from harmonia.models import huggingface, python
+from harmonia.models.classes import class_names
+from harmonia.models.classifier import Classifier
+from harmonia.models.found import Reshape
+from harmonia.models.load import classifier_of, load
+from harmonia.models.spec import ModelSpec
+from harmonia.models.transform import view_options
+from harmonia.notebook import Maps, Transferred
+
+KINDS = ("timm", "torchvision", "huggingface")
+Model = Classifier | str  # a name is that of a yaml in conf/source (lite0, vit), or KIND:ARCH (timm:convnext_tiny)
+
+
+def classifier(
+    network: nn.Module | str,
+    *,
+    classes: Sequence[str] | str | Path | None = None,
+    transform: Any = None,
+    name: str | None = None,
+    reshape: Reshape | None = None,
+) -> Classifier:
+    """A network that returns logits, as a source or a target.
+
+    network: an nn.Module in memory, of which a frozen copy is taken; or a name, of a yaml in conf/source or KIND:ARCH.
+    classes: names in the order of the logits, or a text file of them; None: the network's own, or ImageNet's 1,000.
+    transform: its evaluation transform: torchvision's or timm's (resize, centre crop, normalise), a transformers image
+    processor, or {"size": 224, "mean": (...), "std": (...)}; timm's networks bring theirs. name: in tables.
+    reshape: from a layer's activations to (B, C, h, w), where their layout cannot be found.
+
+    >>> import harmonia
+    >>> from torch.nn import AdaptiveAvgPool2d, Conv2d, Flatten, Linear, ReLU, Sequential
+    >>> network = Sequential(Conv2d(3, 8, 3), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Linear(8, 2))
+    >>> transform = {"size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    >>> harmonia.classifier(network, classes=["cat", "dog"], transform=transform).layer_name("final")
+    '1'
+    """
+    with _one_line():
+        if isinstance(network, str):
+            options = {"classes": None if classes is None else str(classes)} if isinstance(classes, str | Path) else {}
+            spec = _spec(network, **options, **({} if name is None else {"name": name}))
+            made = load(spec)
+        else:
+            known = name or type(network).__name__.lower()
+            file = str(classes) if isinstance(classes, str | Path) else None
+            spec = ModelSpec(
+                name=known, arch=type(network).__name__, family=known, kind="python", weights="memory", classes=file
+            )
+            own = copy.deepcopy(network).float()
+            if hasattr(transform, "image_mean") and hasattr(own, "config"):
+                built = huggingface.with_processor(own, transform, known)
+            else:
+                built = python.in_memory(
+                    own, {} if transform is None else view_options(transform, known), spec, reshape
+                )
+            if not isinstance(classes, str | Path | None):
+                built = replace(built, classes=class_names(spec, replace(built, classes=tuple(map(str, classes)))))
+            made = classifier_of(built, spec)
+        return made
+
+
+def explain(
+    model: Model,
+    images: Any,
+    method: str = "gc",
+    *,
+    labels: Sequence[Any] | None = None,
+    label: str = "predicted",
+    layer: str = "auto",
+    limit: int | None = None,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    options: Sequence[str] = (),
+) -> Maps:
+    """Maps of images: which regions explain what the network predicts. Stored maps are not computed again.
+
+    images: paths, PIL images, uint8 arrays or tensors, floats in 0..1, one of them or many; a folder of images or of
+    class folders; a torchvision dataset; or the name of a yaml in conf/data (samples). labels: their true classes, for
+    label="true". method, label: names of yamls in conf/method (gc, ss, ig, ...) and conf/label. layer: input, middle,
+    final, normalised, or a module's name. limit: the first so many images. cache: the map store's folder. options:
+    further words of the command line, "method.steps=20".
+
+    >>> import harmonia
+    >>> maps = harmonia.explain("lite0", "samples", limit=2)
+    >>> maps[0].raw.shape
+    (7, 7)
+    """
+    words = [f"method={method}", f"label={label}", f"layer={layer}", "target=[self]", f"seed={seed}", *options]
+    with _one_line(words), _as_before(), tempfile.TemporaryDirectory() as folder:
+        settings, given, order = _asked(model, (), images, labels, limit, cache, Path(folder), words)
+        job = prepare(settings, Path(folder), given=given)
+        map_stage(job).complete()
+        return Maps(job, order)
+
+
+def transfer(
+    source: Model,
+    targets: Sequence[Model],
+    images: Any,
+    methods: Sequence[str] = ("gc",),
+    *,
+    labels: Sequence[Any] | None = None,
+    label: str = "predicted",
+    fill: str = "black",
+    areas: Sequence[float] | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    cache: str | Path | None = None,
+    options: Sequence[str] = (),
+) -> Transferred:
+    """Whether what explains the source's predictions carries them in the targets, beyond what any mask carries.
+
+    One job a method, as on the command line; the source itself is the first target. images need true classes: a folder
+    of class folders, a dataset with labels, or labels=; else as in explain. areas: shares of the image that the equal
+    area arms keep. fill: a yaml of conf/fill. folder: where the jobs' files go; None: they go with the result.
+
+    >>> import harmonia
+    >>> result = harmonia.transfer("lite0", ["lite1"], "samples", limit=4)
+    >>> sorted(result.rows()["target"].unique())
+    ['lite0', 'lite1']
+    """
+    words = [f"label={label}", f"fill={fill}", f"seed={seed}"]
+    words += [] if areas is None else [f"evaluation.areas=[{','.join(map(str, areas))}]"]
+    kept = None if folder is not None else tempfile.TemporaryDirectory(prefix="harmonia-")
+    root = home(folder) if folder is not None else Path(kept.name if kept else "")
+    for number, method in enumerate([methods] if isinstance(methods, str) else methods):
+        of_method = [f"method={method}", "target=[self]", *words, *options]
+        with _one_line(of_method), _as_before():
+            job_folder = root / f"{number}_{method}"
+            settings, given, _ = _asked(source, targets, images, labels, limit, cache, job_folder, of_method)
+            if given.images is not None and not given.images.class_names:
+                raise InputError(
+                    "labels must be given for transfer, which asks for accuracy, got none; give labels=[...]"
+                )
+            pipeline.run(settings, given)
+    return Transferred(root, kept)
+
+
+def _asked(
+    source: Model,
+    targets: Sequence[Model],
+    images: Any,
+    labels: Sequence[Any] | None,
+    limit: int | None,
+    cache: str | Path | None,
+    folder: Path,
+    words: Sequence[str],
+) -> tuple[Settings, Given, list[str] | None]:
+    """Settings as the command line would have them, what is in memory, and the ids of images in the order given."""
+    data_words, in_memory = _data(images, limit)
+    config = _composed([*words, *data_words])
+    config.paths.job, config.tracking.group, config.logger = str(folder), None, None
+    if cache is not None:
+        config.paths.cache = str(cache)
+    models = [_one_of_its_own(model) for model in (source, *targets)]
+    specs = [model.spec if isinstance(model, Classifier) else model for model in models]
+    by_name: dict[str, Any] = {}
+    for spec in specs:
+        if by_name.setdefault(spec.name, spec) != spec:
+            raise InputError(f"targets must differ in name, got two networks named {spec.name!r}; give name=")
+    plain = {spec.name: {**asdict(spec), "weights": str(spec.weights)} for spec in specs}
+    OmegaConf.set_struct(config, False)
+    config.source = plain[specs[0].name]
+    config.target = {"self" if spec == specs[0] else spec.name: plain[spec.name] for spec in specs}
+    given = {model.name: model for model in models if isinstance(model, Classifier)}
+    listed: ImageSet | None = None
+    order = None
+    if in_memory:
+        classes = given[specs[0].name].classes if specs[0].name in given else ()
+        listed, order = given_images(images, labels, classes, home(config.paths.cache), limit, config.seed)
+        config.data = {"_target_": "harmonia.data.folder.folder", "name": "images", "limit": None}
+    return settings_of(config), Given(images=listed, classifiers=given), order
+
+
+def _one_of_its_own(model: Model) -> Classifier | ModelSpec:
+    """A job names classes in its data set's words: on a copy, which shares the network."""
+    if isinstance(model, nn.Module) and not isinstance(model, Classifier):
+        got = type(model).__name__
+        raise InputError(f"a model must be a name or harmonia.classifier(network, ...), got a {got}; wrap it")
+    return copy.copy(model) if isinstance(model, Classifier) else _spec(model)
+
+
+def _spec(name: str, **options: Any) -> ModelSpec:
+    kind, colon, arch = name.partition(":")
+    if colon and kind not in KINDS:
+        raise InputError(f"a model's kind must be one of {', '.join(KINDS)}, got {kind!r}; write timm:{arch}")
+    words = [f"source={kind}", f"source.arch='{arch}'"] if colon else [f"source={name}"]
+    config: Any = OmegaConf.to_container(_composed(["target=[self]", *words]).source, resolve=True)
+    return ModelSpec(**{**config, **options})
+
+
+def _data(images: Any, limit: int | None) -> tuple[list[str], bool]:
+    """Words that name a data set of the command line, or whether the images are in memory or single files."""
+    if isinstance(images, str | Path):
+        path = home(images)
+        if path.is_dir() and subfolders(path):
+            return ["data=folder", f"data.root='{path}'", f"data.limit={'null' if limit is None else limit}"], False
+        if isinstance(images, str) and not path.exists():
+            return [f"data={images}", f"data.limit={'null' if limit is None else limit}"], False
+    return ["data=folder"], True
+
+
+def _composed(words: Sequence[str]) -> DictConfig:
+    """conf/ with these words; a Hydra that the caller has set up stays as it is."""
+    running, state = GlobalHydra.instance().hydra, GlobalHydra.instance()
+    state.hydra = None
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            return compose("config", [str(word) for word in words])
+    finally:
+        state.hydra = running
+
+
+@contextmanager
+def _one_line(words: Sequence[str] = ()) -> Iterator[None]:
+    """What the caller can mend is a ValueError in one line, whichever library has found it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        line = refusal(error, conf_folder(), words)
+        if line is None:
+            raise
+        raise InputError(line) from error
+
+
+@contextmanager
+def _as_before() -> Iterator[None]:
+    """Warnings' filters and Lightning's rank are the caller's; an interrupt comes through Lightning as one."""
+    rank = getattr(rank_zero_only, "rank", None)
+    try:
+        with warnings.catch_warnings():
+            if threading.current_thread() is threading.main_thread():
+                with interruptible():
+                    yield
+            else:
+                yield
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    finally:
+        rank_zero_only.rank = rank

@@ -1,0 +1,245 @@
+"""What the Python interface gives back: maps of images, and what has come of a transfer."""
+
+import base64
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from harmonia.arms import SOFT_ARM
+from harmonia.data.imagenet import readable
+from harmonia.errors import InputError
+from harmonia.features.arms import Explanations, KeepArms
+from harmonia.features.fill import compose
+from harmonia.features.maps import unpack
+from harmonia.job.contract import Job
+from harmonia.media import visible
+from harmonia.report.contract import ReadJob
+from harmonia.report.figures.style import style
+from harmonia.report.sections.transfer import TransferSection
+from harmonia.report.tables.contrasts import HEADLINE
+from harmonia.report.tables.typeset import to_csv
+from harmonia.report.write import write_report
+from harmonia.report.written import Report
+from harmonia.results.jobs import find_jobs
+from harmonia.results.rows import ROWS
+from harmonia.shapes import Images, Keep
+from harmonia.store.files import write_text
+
+_ANY_BOX = torch.tensor([[0.0, 0.0, 1.0, 1.0]])  # a map in its own source's view is nowhere else
+
+
+@dataclass(frozen=True)
+class Map:
+    """One image's map; pictures are in the source's view."""
+
+    image_id: str
+    path: Path
+    explained: str  # the class that it is about
+    predicted: str
+    probability: float  # of the explained class, on the whole image
+    raw: np.ndarray  # (h, w), float32, signed, at the resolution that the method has
+    flag: str  # why there is nothing to see: zero, constant, ...; "" of a sound map
+    view: Images  # (3, H, W), in 0..1: what the source sees
+    _arms: KeepArms
+    _fill: Any
+
+    def keep(self, area: float | None = None) -> np.ndarray:
+        """Keep weights (H, W): of exactly that share of the view 1, else 0; without an area the soft map in [0, 1]."""
+        return _keep(self._arms, torch.from_numpy(self.raw)[None], self.view.shape[-1], area)[0].numpy()
+
+    def feature(self, area: float | None = None) -> Image.Image:
+        """Image ⊙ map: what is dropped is filled as the job fills it."""
+        keep = torch.from_numpy(self.keep(area))[None, None]
+        return _picture(compose(self.view[None], keep, self._fill(self.view[None], keep))[0])
+
+    def heat(self) -> Image.Image:
+        """The soft map in colours."""
+        return Image.fromarray((colormaps["viridis"](self.keep())[..., :3] * 255).astype(np.uint8))
+
+    def show(self, area: float = 0.3) -> Figure:
+        """Image, map and feature side by side."""
+        with style():
+            figure = Figure(figsize=(6.6, 2.4), layout="constrained")
+            pictures = {"image": _picture(self.view), "map": self.heat(), f"feature, {area:.0%}": self.feature(area)}
+            for axes, (title, picture) in zip(figure.subplots(1, 3), pictures.items(), strict=True):
+                axes.imshow(picture)
+                axes.set_title(title)
+                axes.axis("off")
+            figure.suptitle(f"{self.image_id}: {readable(self.explained)} ({self.probability:.2f})")
+        return figure
+
+    def _repr_html_(self) -> str:
+        pictures = (_picture(self.view), self.heat(), self.feature(0.3))
+        shown = "".join(f'<img width="160" alt="" src="{_as_url(picture)}"> ' for picture in pictures)
+        about = f"{self.image_id}: {readable(self.explained)} ({self.probability:.2f}) {self.flag}"
+        return f"<div>{shown}<br>{escape(visible(about))}</div>"
+
+
+class Maps(Sequence[Map]):
+    """Maps of images in the order given; they lie in the store and are read when asked for."""
+
+    def __init__(self, job: Job, order: Sequence[str] | None = None):
+        self._job = job
+        ids = [record.image_id for record in job.images.records]
+        places = {image_id: position for position, image_id in enumerate(ids)}
+        self._positions = [places[image_id] for image_id in (ids if order is None else order)]
+        self._facts = job.maps.facts()
+        self._arms = job.evaluation.arms(job)  # type: ignore[attr-defined]  # of Transfer, which explain asks for
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        position = self._positions[index]
+        fact = self._facts[position]
+        arrays, _ = self._job.maps.read_items([position])
+        return Map(
+            image_id=fact["image_id"],
+            path=Path(fact["path"]),
+            explained=fact["explained"],
+            predicted=fact["predicted"],
+            probability=fact["p_source"],
+            raw=unpack(arrays)[0],
+            flag=fact["flag"],
+            view=self._views([position])[0],
+            _arms=self._arms,
+            _fill=lambda images, keep: self._filled([position], images, keep),
+        )
+
+    @property
+    def raw(self) -> np.ndarray:
+        """(B, h, w), float32."""
+        return unpack(self._job.maps.read_items(self._positions)[0])
+
+    def keep(self, area: float | None = None) -> np.ndarray:
+        """Keep weights (B, H, W), as of each map."""
+        return _keep(self._arms, torch.from_numpy(self.raw), self._job.source.view.size, area).numpy()
+
+    def feature(self, area: float | None = None) -> Tensor:
+        """Image ⊙ map, (B, 3, H, W), in 0..1, in the source's view."""
+        images, keep = self._views(self._positions), torch.from_numpy(self.keep(area))[:, None]
+        return compose(images, keep, self._filled(self._positions, images, keep))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A line for each image: what is explained and predicted, how surely, passes, flags."""
+        return pd.DataFrame([self._facts[position] for position in self._positions])
+
+    def save(self, folder: str | Path) -> Path:
+        """maps.csv; raw/ID.npy, which method=stored reads; keep/ID.png and feature/ID.png, soft."""
+        folder = Path(folder)
+        for each in self:
+            for kind, suffix in (("raw", "npy"), ("keep", "png"), ("feature", "png")):
+                (folder / kind / each.image_id).parent.mkdir(parents=True, exist_ok=True)
+                path = folder / kind / f"{each.image_id}.{suffix}"
+                if kind == "raw":
+                    np.save(path, each.raw, allow_pickle=False)
+                else:
+                    (each.feature() if kind == "feature" else _grey(each.keep())).save(path)
+        write_text(folder / "maps.csv", to_csv(self.to_pandas()))
+        return folder
+
+    def _views(self, positions: list[int]) -> Images:
+        return self._job.viewed.batch(positions, self._job.source.view).pixels.float() / 255
+
+    def _filled(self, positions: list[int], images: Images, keep: Keep) -> Images:
+        explained = [self._facts[position]["explained"] for position in positions]
+
+        def another() -> Images:
+            pool = self._job.pool(self._job.source.view, False)
+            return pool.stand_ins(self._job.images, positions, explained, images.device)
+
+        return self._job.fill(images, keep, another)
+
+    def _repr_html_(self) -> str:
+        rest = f"<p>and {len(self) - 5} more</p>" if len(self) > 5 else ""
+        return "".join(each._repr_html_() for each in self[:5]) + rest
+
+
+class Transferred:
+    """Finished jobs of one source, a method each; tables and figures are the report's."""
+
+    def __init__(self, folder: Path, kept: tempfile.TemporaryDirectory | None = None):
+        self.folder = folder
+        self._kept = kept  # a temporary folder lives as long as its result
+
+    def rows(self) -> pd.DataFrame:
+        """A line for each image, target and arm: rows.parquet of all jobs."""
+        return pd.concat([pd.read_parquet(job.folder / ROWS) for job in find_jobs(self.folder)], ignore_index=True)
+
+    def section(self, arm: str = SOFT_ARM) -> TransferSection:
+        """What the report says of them, about one arm."""
+        jobs = find_jobs(self.folder)
+        read = [ReadJob(job.folder.name, job, TransferSection.read(job)) for job in jobs]
+        return TransferSection(read, arm, (), ())
+
+    def table(self, stem: str = HEADLINE, arm: str = SOFT_ARM) -> pd.DataFrame:
+        """Numbers of one of the report's tables: transfer above control, table1, matrix, ...
+
+        matrix: accuracy and retention of every target and arm, with intervals.
+        """
+        section = self.section(arm)
+        tables = {table.stem: table.numbers for table in section.tables} | section.data
+        return _named(tables, stem, "table")
+
+    def figure(self, stem: str = "accuracy_by_area", arm: str = SOFT_ARM) -> Figure:
+        """One of the report's figures: accuracy_by_area, fig1, fig2, transfer_matrix, ..."""
+        stems = []
+        with style():
+            for figure in self.section(arm).make_figures():
+                if figure.stem == stem:
+                    return figure.drawn
+                stems.append(figure.stem)
+        return _named(dict.fromkeys(stems), stem, "figure")
+
+    def report(self, out: str | Path, arm: str = SOFT_ARM) -> Report:
+        """Tables, figures and pages to browse, written to a folder; open its index.html."""
+        return write_report(self.folder, arm=arm, out=out)
+
+    def _repr_html_(self) -> str:
+        section = self.section()
+        return "".join(table.printed.map(visible).to_html(index=False) for table in (*section.headlines, *section.main))
+
+
+def _named(parts: dict[str, Any], stem: str, what: str) -> Any:
+    if stem not in parts:
+        raise InputError(f"{what} must be one of {', '.join(parts)}, got {stem!r}; choose one")
+    return parts[stem]
+
+
+def _keep(arms: KeepArms, raw: Tensor, size: int, area: float | None) -> Keep:
+    """(B, H, W): the soft reading of raw maps in their own view, or the equal-area one."""
+    boxes = _ANY_BOX.expand(len(raw), -1)
+    if area is None:
+        return arms.soft(raw, boxes, boxes, size)
+    of_area = KeepArms(arms.normalise, (area,))
+    keys = np.zeros(len(raw), np.uint64)  # of draws, which no arm here makes
+    explanations = Explanations(maps=raw, explained=[""] * len(raw), image_keys=keys, another=lambda same: raw)
+    return of_area.weights(explanations, boxes, boxes, size, size)[:, 1]
+
+
+def _picture(image: Tensor) -> Image.Image:
+    return Image.fromarray(image.permute(1, 2, 0).mul(255).round().byte().numpy())
+
+
+def _grey(keep: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.rint(keep * 255).astype(np.uint8))
+
+
+def _as_url(picture: Image.Image) -> str:
+    with io.BytesIO() as file:
+        picture.save(file, "PNG")
+        return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
