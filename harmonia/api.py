@@ -13,13 +13,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from harmonia.cli.entry import Interrupted, conf_folder, interruptible
+from harmonia.cli.entry import Interrupted, conf_folder, interruptible, quote_true
 from harmonia.cli.refusal import refusal
 from harmonia.data.given import given_images
 from harmonia.data.manifest import ImageSet, subfolders
@@ -236,7 +237,7 @@ def _composed(words: Sequence[str]) -> DictConfig:
     state.hydra = None
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return compose("config", [str(word) for word in words])
+            return compose("config", quote_true(list(words)))
     finally:
         state.hydra = running
 
@@ -257,10 +258,10 @@ def _one_line(words: Sequence[str] = ()) -> Iterator[None]:
 
 @contextmanager
 def _as_before() -> Iterator[None]:
-    """Warnings' filters and Lightning's rank are the caller's; an interrupt comes through Lightning as one."""
+    """Filters of warnings, ranks and random numbers are the caller's; an interrupt comes through Lightning as one."""
     rank = getattr(rank_zero_only, "rank", None)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # a loader draws a seed
             if threading.current_thread() is threading.main_thread():
                 with interruptible():
                     yield

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
+from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 from torch.utils.data import DataLoader
@@ -48,7 +49,7 @@ def progress_bar(title: str, images: int) -> Iterator[ProgressBar]:
         TimeRemainingColumn(),
     )
     started = time.monotonic()
-    with Progress(*columns) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         yield ProgressBar(partial(progress.advance, progress.add_task(visible(title), total=images)))
     seconds = time.monotonic() - started
     log.info("%s: %d images in %.1f s (%.1f images/s)", title, images, seconds, images / max(seconds, 1e-9))

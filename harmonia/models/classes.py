@@ -10,25 +10,27 @@ from harmonia.models.spec import ModelSpec
 def class_names(spec: ModelSpec, built: Built) -> tuple[str, ...]:
     """In the order of the outputs: those of the spec's file, else those that came with the weights, else ImageNet's."""
     count = built.num_classes
-    if spec.classes is None:
-        if built.classes is not None:
-            return built.classes
-        if count != 1000:
-            raise InputError(
-                f"{spec.name}: its {count} classes need names; give classes=FILE with one class name a line, "
-                "in the order of the model's outputs"
-            )
-        return wnids()
-    names = class_file(spec)
+    names = built.classes if spec.classes is None else class_file(spec)
+    if names is None:
+        if count == 1000:
+            return wnids()
+        raise InputError(
+            f"{spec.name}: its {count} classes need names; give classes=FILE with one class name a line, "
+            "in the order of the model's outputs"
+        )
     if (got := len(names)) != count:
-        raise InputError(f"{spec.name}: {spec.classes} must name the weights' {count} classes, got {got}; edit it")
-    return names
+        named = spec.classes or "classes"
+        raise InputError(f"{spec.name}: {named} must name the weights' {count} classes, got {got}; edit it")
+    return _different(names, spec.name, str(spec.classes or "classes"))
 
 
 def class_file(spec: ModelSpec) -> tuple[str, ...]:
     path = home(str(spec.classes))
-    names = read_names(path, f"{spec.name}: class file", "classes")
+    return _different(read_names(path, f"{spec.name}: class file", "classes"), spec.name, str(path))
+
+
+def _different(names: tuple[str, ...], of: str, where: str) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(f"{spec.name}: class names must differ, {path} has {twice!r} twice; rename one")
+        raise InputError(f"{of}: class names must differ, {where} has {twice!r} twice; rename one")
     return names

@@ -248,7 +248,10 @@ class FoundStructure(Structure):
 
     @contextmanager
     def _at_final(self, replaced: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
-        with self._module(self.final).register_forward_hook(lambda module, args, output: replaced(output)):
+        def act(module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
+            return replaced(output)
+
+        with self._module(self.final).register_forward_hook(act):
             yield
 
 
@@ -270,7 +273,7 @@ def logits_of(output: Any, arch: str) -> Logits:
 
 def settings_of_modules(network: nn.Module) -> dict[str, Any]:
     """What a network is beside its numbers, as far as its modules say: classes and plain settings; JSON-able."""
-    config = getattr(network, "config", None)
+    config: Any = getattr(network, "config", None)
     facts: dict[str, Any] = {}
     if hasattr(config, "to_dict"):  # of Hugging Face; without what names the file and the library
         entries = {key: value for key, value in config.to_dict().items() if key not in _NOT_THE_NETWORK}
