@@ -5,7 +5,6 @@ Every function raises ValueError in one line (subject, rule, value, remedy) for 
 
 import copy
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,26 +19,25 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from harmonia.cli.entry import Interrupted, conf_folder, interruptible, quote_true
+from harmonia.cli.entry import as_interrupt, conf_folder, quote_true
 from harmonia.cli.refusal import refusal
 from harmonia.data.given import given_images
 from harmonia.data.manifest import ImageSet, subfolders
 from harmonia.errors import InputError, home
 from harmonia.job import pipeline
-from harmonia.job.prepare import Given, prepare
+from harmonia.job.prepare import InMemory, prepare
 from harmonia.job.settings import Settings, settings_of
 from harmonia.job.stages import map_stage
 from harmonia.models import huggingface, python
-from harmonia.models.classes import class_names
 from harmonia.models.classifier import Classifier
 from harmonia.models.found import Reshape
 from harmonia.models.load import classifier_of, load
 from harmonia.models.spec import ModelSpec
 from harmonia.models.transform import view_options
-from harmonia.notebook import Maps, Transferred
+from harmonia.notebook import ImageMaps, TransferResult
 
 KINDS = ("timm", "torchvision", "huggingface")
-Model = Classifier | str  # a name is that of a yaml in conf/source (lite0, vit), or KIND:ARCH (timm:convnext_tiny)
+NamedModel = Classifier | str  # a name is that of a yaml in conf/source (lite0, vit), or KIND:ARCH (timm:convnext_tiny)
 
 
 def classifier(
@@ -65,32 +63,27 @@ def classifier(
     >>> harmonia.classifier(network, classes=["cat", "dog"], transform=transform).layer_name("final")
     '1'
     """
+    in_file = str(classes) if isinstance(classes, str | Path) else None
     with _one_line():
         if isinstance(network, str):
-            options = {"classes": None if classes is None else str(classes)} if isinstance(classes, str | Path) else {}
-            spec = _spec(network, **options, **({} if name is None else {"name": name}))
-            made = load(spec)
+            options = {"classes": in_file, "name": name}
+            return load(_spec(network, **{key: value for key, value in options.items() if value is not None}))
+        arch = type(network).__name__
+        known = name or arch.lower()
+        spec = ModelSpec(name=known, arch=arch, family=known, kind="python", weights="memory", classes=in_file)
+        own = copy.deepcopy(network).float()
+        if hasattr(transform, "image_mean") and hasattr(own, "config"):
+            built = huggingface.with_processor(own, transform, known)
         else:
-            known = name or type(network).__name__.lower()
-            file = str(classes) if isinstance(classes, str | Path) else None
-            spec = ModelSpec(
-                name=known, arch=type(network).__name__, family=known, kind="python", weights="memory", classes=file
-            )
-            own = copy.deepcopy(network).float()
-            if hasattr(transform, "image_mean") and hasattr(own, "config"):
-                built = huggingface.with_processor(own, transform, known)
-            else:
-                built = python.in_memory(
-                    own, {} if transform is None else view_options(transform, known), spec, reshape
-                )
-            if not isinstance(classes, str | Path | None):
-                built = replace(built, classes=class_names(spec, replace(built, classes=tuple(map(str, classes)))))
-            made = classifier_of(built, spec)
-        return made
+            options = {} if transform is None else view_options(transform, known)
+            built = python.in_memory(own, options, spec, reshape)
+        if classes is not None and not isinstance(classes, str | Path):
+            built = replace(built, classes=tuple(map(str, classes)))
+        return classifier_of(built, spec)
 
 
 def explain(
-    model: Model,
+    model: NamedModel,
     images: Any,
     method: str = "gc",
     *,
@@ -101,7 +94,7 @@ def explain(
     seed: int = 0,
     cache: str | Path | None = None,
     options: Sequence[str] = (),
-) -> Maps:
+) -> ImageMaps:
     """Maps of images: which regions explain what the network predicts. Stored maps are not computed again.
 
     images: paths, PIL images, uint8 arrays or tensors, floats in 0..1, one of them or many; a folder of images or of
@@ -117,15 +110,15 @@ def explain(
     """
     words = [f"method={method}", f"label={label}", f"layer={layer}", "target=[self]", f"seed={seed}", *options]
     with _one_line(words), _as_before(), tempfile.TemporaryDirectory() as folder:
-        settings, given, order = _asked(model, (), images, labels, limit, cache, Path(folder), words)
-        job = prepare(settings, Path(folder), given=given)
+        settings, in_memory, order = _asked(model, (), images, labels, limit, cache, Path(folder), words)
+        job = prepare(settings, Path(folder), in_memory=in_memory)
         map_stage(job).complete()
-        return Maps(job, order)
+        return ImageMaps(job, order)
 
 
 def transfer(
-    source: Model,
-    targets: Sequence[Model],
+    source: NamedModel,
+    targets: Sequence[NamedModel],
     images: Any,
     methods: Sequence[str] = ("gc",),
     *,
@@ -138,7 +131,7 @@ def transfer(
     folder: str | Path | None = None,
     cache: str | Path | None = None,
     options: Sequence[str] = (),
-) -> Transferred:
+) -> TransferResult:
     """Whether what explains the source's predictions carries them in the targets, beyond what any mask carries.
 
     One job a method, as on the command line; the source itself is the first target. images need true classes: a folder
@@ -158,27 +151,27 @@ def transfer(
         of_method = [f"method={method}", "target=[self]", *words, *options]
         with _one_line(of_method), _as_before():
             job_folder = root / f"{number}_{method}"
-            settings, given, _ = _asked(source, targets, images, labels, limit, cache, job_folder, of_method)
-            if given.images is not None and not given.images.class_names:
+            settings, in_memory, _ = _asked(source, targets, images, labels, limit, cache, job_folder, of_method)
+            if in_memory.images is not None and not in_memory.images.class_names:
                 raise InputError(
                     "labels must be given for transfer, which asks for accuracy, got none; give labels=[...]"
                 )
-            pipeline.run(settings, given)
-    return Transferred(root, kept)
+            pipeline.run(settings, in_memory)
+    return TransferResult(root, kept)
 
 
 def _asked(
-    source: Model,
-    targets: Sequence[Model],
+    source: NamedModel,
+    targets: Sequence[NamedModel],
     images: Any,
     labels: Sequence[Any] | None,
     limit: int | None,
     cache: str | Path | None,
     folder: Path,
     words: Sequence[str],
-) -> tuple[Settings, Given, list[str] | None]:
+) -> tuple[Settings, InMemory, list[str] | None]:
     """Settings as the command line would have them, what is in memory, and the ids of images in the order given."""
-    data_words, in_memory = _data(images, limit)
+    data_words, by_hand = _data(images, limit)
     config = _composed([*words, *data_words])
     config.paths.job, config.tracking.group, config.logger = str(folder), None, None
     if cache is not None:
@@ -196,14 +189,14 @@ def _asked(
     given = {model.name: model for model in models if isinstance(model, Classifier)}
     listed: ImageSet | None = None
     order = None
-    if in_memory:
+    if by_hand:
         classes = given[specs[0].name].classes if specs[0].name in given else ()
         listed, order = given_images(images, labels, classes, home(config.paths.cache), limit, config.seed)
         config.data = {"_target_": "harmonia.data.folder.folder", "name": "images", "limit": None}
-    return settings_of(config), Given(images=listed, classifiers=given), order
+    return settings_of(config), InMemory(images=listed, classifiers=given), order
 
 
-def _one_of_its_own(model: Model) -> Classifier | ModelSpec:
+def _one_of_its_own(model: NamedModel) -> Classifier | ModelSpec:
     """A job names classes in its data set's words: on a copy, which shares the network."""
     if isinstance(model, nn.Module) and not isinstance(model, Classifier):
         got = type(model).__name__
@@ -250,10 +243,9 @@ def _one_line(words: Sequence[str] = ()) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        line = refusal(error, conf_folder(), words)
-        if line is None:
+        if (refused := refusal(error, conf_folder(), words)) is None:
             raise
-        raise InputError(line) from error
+        raise InputError(refused) from error
 
 
 @contextmanager
@@ -261,13 +253,8 @@ def _as_before() -> Iterator[None]:
     """Filters of warnings, ranks and random numbers are the caller's; an interrupt comes through Lightning as one."""
     rank = getattr(rank_zero_only, "rank", None)
     try:
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # a loader draws a seed
-            if threading.current_thread() is threading.main_thread():
-                with interruptible():
-                    yield
-            else:
-                yield
-    except Interrupted:
-        raise KeyboardInterrupt from None
+        # a loader draws a seed
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), as_interrupt():
+            yield
     finally:
         rank_zero_only.rank = rank

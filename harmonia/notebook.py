@@ -33,7 +33,7 @@ from harmonia.report.tables.typeset import to_csv
 from harmonia.report.write import write_report
 from harmonia.report.written import Report
 from harmonia.results.jobs import find_jobs
-from harmonia.results.rows import ROWS
+from harmonia.results.rows import TransferRows, read_pieces
 from harmonia.shapes import Images, Keep
 from harmonia.store.files import write_text
 
@@ -41,7 +41,7 @@ _ANY_BOX = torch.tensor([[0.0, 0.0, 1.0, 1.0]])  # a map in its own source's vie
 
 
 @dataclass(frozen=True)
-class Map:
+class ImageMap:
     """One image's map; pictures are in the source's view."""
 
     image_id: str
@@ -87,7 +87,7 @@ class Map:
         return f"<div>{shown}<br>{escape(visible(about))}</div>"
 
 
-class Maps(Sequence[Map]):
+class ImageMaps(Sequence[ImageMap]):
     """Maps of images in the order given; they lie in the store and are read when asked for."""
 
     def __init__(self, job: Job, order: Sequence[str] | None = None):
@@ -107,7 +107,7 @@ class Maps(Sequence[Map]):
         position = self._positions[index]
         fact = self._facts[position]
         arrays, _ = self._job.maps.read_items([position])
-        return Map(
+        return ImageMap(
             image_id=fact["image_id"],
             path=Path(fact["path"]),
             explained=fact["explained"],
@@ -169,7 +169,7 @@ class Maps(Sequence[Map]):
         return "".join(each._repr_html_() for each in self[:5]) + rest
 
 
-class Transferred:
+class TransferResult:
     """Finished jobs of one source, a method each; tables and figures are the report's."""
 
     def __init__(self, folder: Path, kept: tempfile.TemporaryDirectory | None = None):
@@ -178,7 +178,9 @@ class Transferred:
 
     def rows(self) -> pd.DataFrame:
         """A line for each image, target and arm: rows.parquet of all jobs."""
-        return pd.concat([pd.read_parquet(job.folder / ROWS) for job in find_jobs(self.folder)], ignore_index=True)
+        columns = TransferRows.columns_of()
+        pieces = [piece for job in find_jobs(self.folder) for piece in read_pieces(job.folder, columns)]
+        return pd.concat(pieces, ignore_index=True)
 
     def section(self, arm: str = SOFT_ARM) -> TransferSection:
         """What the report says of them, about one arm."""

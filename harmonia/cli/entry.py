@@ -6,8 +6,9 @@ import re
 import select
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -113,6 +114,16 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def as_interrupt() -> Iterator[None]:
+    """For a notebook: an interrupt passes through Lightning, which would end the process, and comes out as Python's."""
+    try:
+        with interruptible() if threading.current_thread() is threading.main_thread() else nullcontext():
+            yield
+    except Interrupted:
+        raise KeyboardInterrupt from None
 
 
 def quote_true(words: list[str]) -> list[str]:

@@ -17,7 +17,7 @@ import torch
 from harmonia.errors import InputError
 from harmonia.job import folder as job_folder
 from harmonia.job.contract import Job
-from harmonia.job.prepare import Given, prepare
+from harmonia.job.prepare import InMemory, prepare
 from harmonia.job.settings import Settings
 from harmonia.results import rows, tracking
 
@@ -26,17 +26,17 @@ log = logging.getLogger(__name__)
 Summary = dict[str, float | int | None]
 
 
-def run(settings: Settings, given: Given | None = None) -> Summary:
+def run(settings: Settings, in_memory: InMemory | None = None) -> Summary:
     """The whole job; returns its summary, which is also on disk."""
     folder = Path(settings.paths.job)
     folder.mkdir(parents=True, exist_ok=True)
     job_folder.refuse_foreign(folder)
     with job_folder.sole_writer(folder) as alone:
         if alone:
-            return _run(settings, folder, given)
+            return _run(settings, folder, in_memory)
     log.info("another process runs this job in %s: helping it", folder)
     with job_folder.helper_folder(folder) as own, _threads(settings.num_threads):
-        _compute(settings, own, given)  # for the store: the rows are the other's to write
+        _compute(settings, own, in_memory)  # for the store: the rows are the other's to write
     with job_folder.sole_writer(folder, wait=True):
         if job_folder.holds_finished_job(folder, settings.resolved):
             return rows.read_summary(folder)
@@ -45,14 +45,14 @@ def run(settings: Settings, given: Given | None = None) -> Summary:
                 f"{folder} must be one job's, and another with other settings has just ended in it; what this one "
                 "computed is in the store: start it again with hydra.run.dir= or hydra.sweep.dir= of its own"
             )
-        return _run(settings, folder, given)  # the other one has died
+        return _run(settings, folder, in_memory)  # the other one has died
 
 
-def _run(settings: Settings, folder: Path, given: Given | None) -> Summary:
+def _run(settings: Settings, folder: Path, in_memory: InMemory | None) -> Summary:
     """The job in a folder that no other process writes."""
     try:
         with _threads(settings.num_threads):
-            job, summary = _compute(settings, folder, given)
+            job, summary = _compute(settings, folder, in_memory)
         job_folder.seal_files(folder, job.evaluation.files)
         rows.write_summary(folder, summary)
     except Exception as error:
@@ -73,10 +73,10 @@ def _threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _compute(settings: Settings, folder: Path, given: Given | None) -> tuple[Job, Summary]:
+def _compute(settings: Settings, folder: Path, in_memory: InMemory | None) -> tuple[Job, Summary]:
     """Every stage, then the rows; gives the job, its metrics and its counts."""
     started = time.monotonic()
-    job = prepare(settings, folder, given=given)
+    job = prepare(settings, folder, in_memory=in_memory)
     # only now: a configuration that is refused leaves an earlier result in the folder alone
     files = job.evaluation.files
     job_folder.begin(folder, settings.resolved, files)

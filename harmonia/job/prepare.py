@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
+class InMemory:
     """What is in memory already; the settings only name it."""
 
     images: ImageSet | None = None
@@ -42,13 +42,16 @@ class Given:
 
 
 def prepare(
-    settings: Settings, folder: Path, open_set: Callable[..., ShardSet] = ShardSet.open, given: Given | None = None
+    settings: Settings,
+    folder: Path,
+    open_set: Callable[..., ShardSet] = ShardSet.open,
+    in_memory: InMemory | None = None,
 ) -> Job:
     """Images, models and what is done with them; every stage is still to come.
 
     open_set: ShardSet.peek where nothing may be written.
     """
-    given = given or Given()
+    in_memory = in_memory or InMemory()
     _quiet_lightning()
     # classifiers take their precision from the settings: Lightning's would reach the masks and keep weights too
     trainer = settings.trainer.with_options(precision="32-true")
@@ -61,13 +64,13 @@ def prepare(
     fill = settings.fill.build()
     label_policy = settings.label.function()
     # from here on it takes time
-    images: ImageSet = given.images or settings.data.build()
+    images: ImageSet = in_memory.images or settings.data.build()
     evaluation.check(images)
     ids = [record.image_id for record in images.records]
     given = given_maps(stored.maps, stored.over, ids) if stored else None
     asked = settings.target if evaluation.uses_targets else {"self": settings.source}
     source, targets = load.load_job(
-        settings.source, asked.values(), settings.seed, settings.precision, given.classifiers
+        settings.source, asked.values(), settings.seed, settings.precision, in_memory.classifiers
     )
     images = settle_classes(images, source, targets.values())
     cache_root = home(settings.paths.cache)

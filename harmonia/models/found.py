@@ -83,7 +83,8 @@ class FoundStructure(Structure):
                     hooks.enter_context(module.register_forward_pre_hook(note))
             self.logits(self.probe())
         if not names:
-            raise InputError(f"{self.arch}: it has no linear layer, whose inputs would represent an image")
+            rule = "must have a linear layer or a convolution, whose inputs represent an image, got none"
+            raise InputError(f"{self.arch}: the network {rule}; end it with one")
         return names[-1]
 
     @cached_property

@@ -141,12 +141,12 @@ def one_of_each_module() -> list[str]:
 @pytest.mark.parametrize("arch", one_of_each_module())
 def test_every_filter_of_timm_is_found(arch):
     module = inspect.getmodule(timm.model_entrypoint(arch))
-    found = pretrained._filter(arch)
-    found = getattr(found, "func", found)  # some have arguments set
+    of_timm = pretrained._filter(arch)
+    of_timm = getattr(of_timm, "func", of_timm)  # some have arguments set
     if hasattr(module, "checkpoint_filter_fn"):
-        assert found is module.checkpoint_filter_fn
+        assert of_timm is module.checkpoint_filter_fn
     else:
-        assert (found is None) == ("pretrained_filter_fn" not in inspect.getsource(module))
+        assert (of_timm is None) == ("pretrained_filter_fn" not in inspect.getsource(module))
 
 
 @pytest.mark.slow

@@ -126,11 +126,11 @@ def test_foreign_files_in_a_set_stay_with_their_folder_and_are_named(stored, sto
 def test_a_shard_is_known_by_its_own_seal_and_nothing_less(stored, store, tmp_path, capsys, imitation):
     path = stored.shard_path(1)
     content = path.read_bytes()
-    other = open_set(tmp_path / "other", identity={"n": 2})
-    fill(other)
+    another = open_set(tmp_path / "other", identity={"n": 2})
+    fill(another)
     begun = {"facts": "[]", "digest": "0" * 64, "shard_size": "3"}
     contents = {"beginning": content[:100] + b"mine", "torn": content[:-1], "another shard's": stored.shard_path(2)}
-    contents |= {"metadata": save({"mine": np.ones(2)}, begun), "another set's": other.shard_path(1)}
+    contents |= {"metadata": save({"mine": np.ones(2)}, begun), "another set's": another.shard_path(1)}
     mine = contents[imitation]
     path.write_bytes(mine if isinstance(mine, bytes) else mine.read_bytes())
     before = path.read_bytes()
