@@ -27,12 +27,14 @@ Reshape = Callable[[Tensor], Tensor]  # a layer's activations -> (B, C, h, w)
 
 
 @dataclass(frozen=True)
-class Activation:
-    """What a module gave while the probe went through."""
+class FeatureMap:
+    """What a module gave that lies in the image, while the probe went through."""
 
     name: str
-    output: Tensor
-    gradient: Tensor | None  # of a mixture of the representation; None where nothing of it reaches the logits
+    shape: tuple[int, ...]  # as the network lays it out
+    side: int  # cells
+    is_read: bool  # whether what represents the image depends on any of its places
+    cancels: bool  # whether features times gradients sum to 0 at every place (harmonia.attribution.layer)
 
 
 class FoundStructure(Structure):
@@ -41,6 +43,7 @@ class FoundStructure(Structure):
     def __init__(self, network: nn.Module, arch: str, size: int, channels: int = 3, reshape: Reshape | None = None):
         super().__init__(network, arch, size, channels)
         self._reshape = reshape
+        self._mostly_channels_last = False  # where axes do not tell; known once a probe has gone through
 
     @property
     def representation_size(self) -> int:
@@ -59,9 +62,21 @@ class FoundStructure(Structure):
         """The network on black images with the features in the place of its own."""
         if features.ndim != 4:
             raise InputError(f"{self.arch}: its head over tokens is not known; use evaluation=gridpg or difull")
+        if not self._final_is_all:
+            remedy = "use evaluation=gridpg or difull"
+            raise InputError(f"{self.arch}: its logits must depend on layer {self.final!r} alone; {remedy}")
+        return self._behind_final(features)
+
+    def _behind_final(self, features: Tensor) -> Logits:
         black = torch.zeros(len(features), self.channels, self.size, self.size, device=features.device)
         with self._at_final(lambda output: features):
             return self.logits(black)
+
+    @cached_property
+    def _final_is_all(self) -> bool:
+        """Whether nothing of an image reaches the logits beside the final layer."""
+        with torch.no_grad():
+            return torch.allclose(self._behind_final(self.features(self.probe())), self.logits(self.probe()))
 
     def represent(self, images: Images) -> tuple[Logits, Tensor]:
         read: list[Tensor] = []
@@ -94,38 +109,37 @@ class FoundStructure(Structure):
         So of a ViT with a class token the last block but one: behind the last block nobody reads the patches.
         """
         maps = self._feature_maps
-        chain = [activation for activation in maps if activation.name in self._blocks]
-        read = [activation for activation in chain or maps if self._reads_patches(activation)]
+        chain = [each for each in maps if each.name in self._blocks]
+        read = [each for each in chain or maps if each.is_read]
         if not read:
             raise self._nothing_found()
-        if read[-1].output.ndim == 3:
+        if len(read[-1].shape) == 3:
             self._check_place(read[-1].name)
         return read[-1].name
 
     @cached_property
     def middle(self) -> str:
         """Of the maps nearest to an eighth of the image's side the outermost module's, the last of them."""
-        maps = [activation for activation in self._feature_maps if self._reads_patches(activation)]
-        blocks = [activation for activation in maps if activation.name in self._blocks]
+        maps = [each for each in self._feature_maps if each.is_read]
+        blocks = [each for each in maps if each.name in self._blocks]
         if blocks:  # one resolution: the output of the first half
             return blocks[(len(blocks) - 1) // 2].name
         if not maps:
             raise self._nothing_found()
 
-        def order(activation: Activation) -> tuple[float, int]:
-            side = self.spatial(activation.output).shape[2]
-            return abs(side - self.size / MIDDLE_STRIDE), activation.name.count(".")
+        def order(each: FeatureMap) -> tuple[float, int]:
+            return abs(each.side - self.size / MIDDLE_STRIDE), each.name.count(".")
 
         return min(reversed(maps), key=order).name
 
     @cached_property
     def normalised(self) -> str:
         maps = self._feature_maps
-        place = next(index for index, activation in enumerate(maps) if activation.name == self.final)
-        if maps[place].output.ndim == 4 or not self._cancels(maps[place]):
+        place = next(index for index, each in enumerate(maps) if each.name == self.final)
+        if len(maps[place].shape) == 4 or not maps[place].cancels:
             return self.final
-        behind = (each for each in maps[place + 1 :] if self._reads_patches(each) and not self._cancels(each))
-        return next((activation.name for activation in behind), self.final)
+        behind = (each.name for each in maps[place + 1 :] if each.is_read and not each.cancels)
+        return next(behind, self.final)
 
     def spatial(self, activations: Tensor) -> Tensor:
         return super().spatial(activations) if self._reshape is None else self._reshape(activations)
@@ -139,7 +153,7 @@ class FoundStructure(Structure):
 
     def channels_last(self, activations: Tensor) -> bool:
         """By its equal axes, every view being square; where all three are equal, as most of the network has it."""
-        first, last = activations.shape[1] == activations.shape[2], activations.shape[2] == activations.shape[3]
+        first, last = _equal_axes(activations.shape)
         return first and (not last or self._mostly_channels_last)
 
     def prefix_tokens(self, tokens: int) -> int:
@@ -161,67 +175,54 @@ class FoundStructure(Structure):
         return "; ".join([*parts, f"representation in front of {self.last_layer}"])
 
     @cached_property
-    def _mostly_channels_last(self) -> bool:
-        outputs = [each.output for each in self._activations if each.output.ndim == 4]
-        certain = [out for out in outputs if (out.shape[1] == out.shape[2]) != (out.shape[2] == out.shape[3])]
-        return 2 * sum(out.shape[1] == out.shape[2] for out in certain) > len(certain)
-
-    @cached_property
-    def _activations(self) -> list[Activation]:
-        """Of every module that gives one tensor, in the order in which they end; the last call of each."""
+    def _feature_maps(self) -> list[FeatureMap]:
+        """In the order in which their modules end; a pooling's is one of the module before it."""
         outputs: dict[str, Tensor] = {}
 
         def keep(name: str, module: nn.Module, args: tuple, output: Any) -> None:
             if isinstance(output, Tensor) and output.requires_grad:
-                outputs.pop(name, None)
+                outputs.pop(name, None)  # the last call counts
                 outputs[name] = output
 
         with ExitStack() as hooks, torch.enable_grad():
             for name, module in self.network.named_modules():
-                if name:
+                if name and not re.search("Pool|Dropout|Identity", type(module).__name__):
                     hooks.enter_context(module.register_forward_hook(partial(keep, name)))
             representation = self.represent(self.probe().requires_grad_())[1]
             weights = torch.randn(representation.shape[1], generator=torch.Generator().manual_seed(1))
             score = (representation @ weights.to(representation)).sum()
         gradients = torch.autograd.grad(score, list(outputs.values()), allow_unused=True) if outputs else ()
+        certain = [
+            first for first, last in map(_equal_axes, (each.shape for each in outputs.values())) if first != last
+        ]
+        self._mostly_channels_last = 2 * sum(certain) > len(certain)
         found = zip(outputs.items(), gradients, strict=True)
-        return [Activation(name, output.detach(), gradient) for (name, output), gradient in found]
+        maps = (self._feature_map(name, output.detach(), gradient) for (name, output), gradient in found)
+        return [each for each in maps if each is not None]
 
-    @cached_property
-    def _feature_maps(self) -> list[Activation]:
-        """Activations that lie in the image, of more than one place; a pooling's is one of the module before it."""
-
-        def is_map(activation: Activation) -> bool:
-            if re.search("Pool|Dropout|Identity", type(self._module(activation.name)).__name__):
-                return False
-            try:
-                spatial = self.spatial(activation.output)
-            except (InputError, RuntimeError, IndexError, ValueError):
-                return False
-            return spatial.ndim == 4 and len(spatial) == 1 and spatial.shape[2] == spatial.shape[3] > 1
-
-        return [activation for activation in self._activations if is_map(activation)]
+    def _feature_map(self, name: str, output: Tensor, gradient: Tensor | None) -> FeatureMap | None:
+        """None where the output does not lie in the image, or has one place."""
+        try:
+            spatial = self.spatial(output)
+        except (InputError, RuntimeError, IndexError, ValueError):
+            return None
+        if spatial.ndim != 4 or len(spatial) > 1 or not spatial.shape[2] == spatial.shape[3] > 1:
+            return None
+        read = gradient is not None and bool(self.spatial(gradient).any())
+        products = spatial if gradient is None else self.spatial(output * gradient)
+        cancels = read and bool((uncancelled(products.double(), 1) < CANCELLED).all())
+        return FeatureMap(name, tuple(output.shape), spatial.shape[2], read, cancels)
 
     @cached_property
     def _blocks(self) -> set[str]:
         """Names of the longest chain of modules of one class in a list whose feature maps are tokens of one shape."""
         chains: dict[tuple, list[str]] = {}
-        for activation in self._feature_maps:
-            parent = activation.name.rpartition(".")[0]
-            if activation.output.ndim == 3 and isinstance(self._module(parent), nn.Sequential | nn.ModuleList):
-                kind = type(self._module(activation.name))
-                chains.setdefault((parent, kind, activation.output.shape), []).append(activation.name)
+        for each in self._feature_maps:
+            parent = each.name.rpartition(".")[0]
+            if len(each.shape) == 3 and isinstance(self._module(parent), nn.Sequential | nn.ModuleList):
+                chains.setdefault((parent, type(self._module(each.name)), each.shape), []).append(each.name)
         longest = max(chains.values(), key=len, default=[])
         return set(longest) if len(longest) > 1 else set()
-
-    def _reads_patches(self, activation: Activation) -> bool:
-        return activation.gradient is not None and bool(self.spatial(activation.gradient).any())
-
-    def _cancels(self, activation: Activation) -> bool:
-        """Whether features times gradients sum to 0 at every place (harmonia.attribution.layer)."""
-        assert activation.gradient is not None, "only of maps that reach the logits"
-        products = self.spatial(activation.output * activation.gradient).double()
-        return bool((uncancelled(products, 1) < CANCELLED).all())
 
     def _check_place(self, layer: str) -> None:
         """Refuses a layer whose map does not change where the image does: its tokens are in another order."""
@@ -254,6 +255,11 @@ class FoundStructure(Structure):
 
         with self._module(self.final).register_forward_hook(act):
             yield
+
+
+def _equal_axes(shape: Sequence[int]) -> tuple[bool, bool]:
+    """Whether of four axes the two in the middle are equal, and the last two."""
+    return len(shape) == 4 and shape[1] == shape[2], len(shape) == 4 and shape[2] == shape[3]
 
 
 def logits_of(output: Any, arch: str) -> Logits:

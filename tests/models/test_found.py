@@ -184,6 +184,17 @@ def test_the_head_over_a_feature_map_gives_the_logits():
         in_memory(Tokens()).head(torch.zeros(1, 65, 16))
 
 
+def test_a_head_that_reads_more_than_the_last_feature_map_is_refused():
+    class Skips(Cnn):
+        def forward(self, images):
+            early = self.conv1(images).relu()
+            late = self.conv2(early).relu().mean((2, 3))
+            return self.fc(late + early.mean((2, 3)).repeat(1, 2))
+
+    with pytest.raises(InputError, match="its logits must depend on layer 'conv2' alone"):
+        in_memory(Skips()).head(torch.zeros(1, 16, 8, 8))
+
+
 def test_a_grey_network_sees_the_luma():
     network = Cnn(channels=1)
     classifier = in_memory(network, mean=(0.5,), std=(0.25,))
