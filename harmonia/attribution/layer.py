@@ -125,7 +125,7 @@ def refuse_vanishing(contributions_BChw: Tensor) -> None:
         raise InputError(
             "layer: features times gradients cancel at every position here, since the network normalises them next "
             f"(share left {share.nan_to_num(torch.inf).min():.0e}); take the layer behind the normalisation, "
-            "layer=normalised in a ViT"
+            "layer=normalised in a ViT, or method=gc"
         )
 
 

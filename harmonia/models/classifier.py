@@ -47,7 +47,7 @@ class Classifier(nn.Module):
             raise InputError(f"trainer.precision must be one of {known}, got {precision!r}; 32-true is exact")
         super().__init__()
         self.input = nn.Identity()  # the normalised image passes through it: the layer "input"
-        self.network: Any = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        self.network: Any = channels_last(network.eval().requires_grad_(False))
         self.arch = arch or spec.arch
         self.structure_of = structure
         self.structure = structure(self.network, spec.arch, view.size, len(view.mean))
@@ -147,6 +147,8 @@ class Classifier(nn.Module):
         if place in ("final", "middle", "normalised"):
             return getattr(self.structure, place)
         self.layer(place)
+        if place != INPUT:
+            self.structure.check_place(place)
         return place
 
     def spatial(self, activations: Tensor) -> Tensor:
@@ -156,6 +158,14 @@ class Classifier(nn.Module):
     def unspatial(self, maps: Tensor, like: Tensor) -> Tensor:
         """Maps (B, C, h, w) in the layout of a layer's activations, the way back from spatial; keeps the graph."""
         return self.structure.unspatial(maps, like)
+
+
+def channels_last(network: nn.Module) -> nn.Module:
+    """The network, its weights of images channels last; torch's own way fails where others have five axes."""
+    for weights in (*network.parameters(), *network.buffers()):
+        if weights.ndim == 4:
+            weights.data = weights.data.to(memory_format=torch.channels_last)
+    return network
 
 
 def refuse_non_finite(logits: Logits, name: str) -> None:

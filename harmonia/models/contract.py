@@ -62,11 +62,15 @@ class Structure:
 
     def spatial(self, activations: Tensor) -> Tensor:
         """Activations of a layer as (B, C, h, w), whatever way the network lays them out; keeps the graph."""
+        if not isinstance(activations, Tensor):
+            raise InputError(f"{self.arch} gives several feature maps there; choose a layer that gives one")
         if activations.ndim == 4:
             return activations.permute(0, 3, 1, 2) if self.channels_last(activations) else activations
         if activations.ndim == 3:
             patches = activations[:, self.prefix_tokens(activations.shape[1]) :]
-            return patches.transpose(1, 2).unflatten(2, self.token_grid(patches.shape[1]))
+            grid, order = self.token_grid(patches.shape[1]), self.token_order(patches.shape[1])
+            rows = patches if order is None else patches[:, order.to(patches.device)]
+            return rows.transpose(1, 2).unflatten(2, grid)
         raise InputError(
             f"a layer of {self.arch} gives a tensor of shape {tuple(activations.shape)}, which has no image axes; "
             "choose an earlier layer"
@@ -80,7 +84,10 @@ class Structure:
         if like.ndim == 4:
             return maps.permute(0, 2, 3, 1) if self.channels_last(like) else maps
         prefix = like[:, : self.prefix_tokens(like.shape[1])]
-        return torch.cat([prefix.to(maps), maps.flatten(2).mT], 1)
+        rows = maps.flatten(2).mT
+        order = self.token_order(rows.shape[1])
+        patches = rows if order is None else rows[:, order.argsort().to(rows.device)]
+        return torch.cat([prefix.to(maps), patches], 1)
 
     def channels_last(self, activations: Tensor) -> bool:
         """Whether activations with four axes are (B, h, w, C)."""
@@ -96,6 +103,13 @@ class Structure:
         if side * side != tokens:
             raise InputError(f"{tokens} tokens of {self.arch} do not form a square grid; choose another layer")
         return side, side
+
+    def token_order(self, tokens: int) -> Tensor | None:
+        """Of so many patches those in the order of the image, row by row; None where they stand so."""
+        return None
+
+    def check_place(self, layer: str) -> None:
+        """InputError where a layer's map does not lie as the image does, as far as the kind can tell."""
 
     def describe(self) -> str:
         """What was found by looking, in words; nothing where the kind knows its networks."""

@@ -17,7 +17,7 @@ NAMES = sorted(path.stem for path in METHODS.glob("*.yaml") if not path.stem.sta
 FEWER = {"rise": {"masks": 20}, "gshap": {"draws": 3}, "sg": {"draws": 3}, "ig": {"steps": 4}}  # enough to tell
 FEWER["stored"] = {"maps": "FOLDER"}  # which a job reads, not the method
 NETWORK = {"lrp": "chain", "rollout": "vit", "gradrollout": "vit"}  # small for the others
-BESIDE = {"lrp": 1}  # inputs shown once for all images
+BESIDE = {"lrp": 1, "rollout": 2, "gradrollout": 2}  # inputs shown once for all images
 INSIDE = {"chain": "3", "small": "relu1"}
 KEYS = np.array([11, 5, 2**63 + 7], np.uint64)
 LABELS = torch.tensor([3, 0, 2])
@@ -103,6 +103,8 @@ def test_passes_are_what_the_classifying_layer_counts_at_every_layer(asked, requ
     has_layer = "layer" in OmegaConf.load(METHODS / f"{name}.yaml")
     others = ["input", INSIDE[NETWORK.get(name, "small")]] if has_layer else []
     for layer in ("auto", *others):
+        if layer != "auto":
+            model.layer_name(layer)  # whether it lies in place is looked at once
         with classified(model) as counts:
             found = call(rows=(0, 1, 2, 0), layer=layer)  # passes of one gradient are of four images, whatever is asked
         assert sum(counts) == found.passes.sum().item() + BESIDE.get(name, 0), layer

@@ -1,6 +1,8 @@
 import pytest
 import timm
 import torch
+from timm.models.vision_transformer import ParallelThingsBlock
+from torch import nn
 
 from harmonia.attribution.rollout import AttentionRollout, GradientRollout
 from harmonia.errors import InputError
@@ -126,7 +128,6 @@ def test_networks_without_plain_attention_are_refused_by_module(toy, noise, expl
         # keys of fewer tokens; windows, then all tokens; other tokens in the next stage; one query alone
         ("pvt_v2_b0", {"depths": (1, 1, 1, 1)}, 64, "stages.0.blocks.0.attn', a Attention"),
         ("maxvit_pico_rw_256", {"img_size": 64}, 64, "stages.1.blocks.0.attn_block.attn', a AttentionCl"),
-        ("coatnet_nano_rw_224", {"img_size": 64}, 64, "stages.3.blocks.0.attn', a Attention2d"),
         ("xcit_nano_12_p16_224", {"img_size": 32, "depth": 1}, 32, "cls_attn_blocks.0.attn', a ClassAttn"),
         ("twins_svt_small", {"img_size": 224, "depths": (1, 1, 1, 1)}, 224, "blocks.0.0.attn', a LocallyGroupedAttn"),
         ("cait_xxs24_224", {"img_size": 32, "depth": 1}, 32, "blocks_token_only.0.attn', a ClassAttn"),
@@ -140,3 +141,59 @@ def test_attention_between_other_tokens_than_the_first_blocks_is_refused_by_modu
     for method in (AttentionRollout(), GradientRollout()):
         with pytest.raises(InputError, match=rf"of module 'network\.{module}; use method=gc"):
             explain(method, model, noise(1, size))
+
+
+def test_attentions_beside_each_other_are_one_with_the_heads_of_both(vit, noise, explain):
+    """Of a block x + attention(x) + attention'(x) the mean over both, no product: neither hears the other."""
+    model, pixels = vit(block_fn=ParallelThingsBlock), noise(2, 64)
+    attentions = []
+
+    def recompute(module, args, output):
+        (x,) = args[:1]
+        q, k, _ = module.qkv(x).reshape(*x.shape[:2], 3, module.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        attentions.append((q @ k.mT * module.scale).softmax(-1).mean(1))
+
+    for block in model.network.blocks:
+        for beside in block.attns:
+            beside.attn.register_forward_hook(recompute)
+    with torch.no_grad():
+        model(pixels / 255)
+    flow = torch.eye(17)
+    for first, second in zip(attentions[::2], attentions[1::2], strict=True):
+        flow = ((first + second) / 2 + torch.eye(17)) / 2 @ flow
+    assert len(attentions) == 2 * len(model.network.blocks)
+    torch.testing.assert_close(explain(AttentionRollout(), model, pixels).maps, flow[:, 0, 1:].reshape(2, 4, 4))
+    assert explain(GradientRollout(), model, pixels).maps.shape == (2, 4, 4)
+
+
+class ConvMlp(nn.Module):
+    """A network's feedforward part that hears the neighbours too."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, 3, padding=1)
+
+    def forward(self, tokens):
+        return self.conv(tokens.mT).mT
+
+
+def test_a_network_that_mixes_tokens_past_attention_is_refused(vit, noise, explain):
+    model = vit()
+    model.network.blocks[1].mlp = ConvMlp(model.network.embed_dim)
+    for method in (AttentionRollout(), GradientRollout()):
+        with pytest.raises(InputError, match=r"'network\.blocks\.5\.attn' tokens mix in other ways than attention"):
+            explain(method, model, noise(1, 64))
+
+
+def test_a_network_with_attention_in_some_blocks_is_refused(vit, noise, explain):
+    model = vit()
+    model.network.blocks[1] = nn.Identity()
+    with pytest.raises(InputError, match=r"attention stands in 5 of the 6 parts of 'network\.blocks'"):
+        explain(AttentionRollout(), model, noise(1, 64))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arch", "some"), [("fastvit_sa12", "1 of the 4"), ("coatnet_nano_rw_224", "2 of the 4")])
+def test_networks_with_attention_in_their_last_stages_are_refused(arch, some, toy, noise, explain):
+    with pytest.raises(InputError, match=rf"attention stands in {some} parts of 'network\.stages'"):
+        explain(AttentionRollout(), toy(timm.create_model(arch, num_classes=4), 224), noise(1, 224))

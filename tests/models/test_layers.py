@@ -161,13 +161,15 @@ def test_a_layer_that_works_on_windows_is_refused():
         explain(classifier, noise(2, 56), layer="layers.0.blocks.0.attn")
 
 
-@pytest.mark.parametrize(
-    ("arch", "layer"),
-    [
-        ("test_convnext", "stages.3.blocks.0.norm"),  # channels last inside a channels-first network
-        ("test_vit", "blocks.2.attn.q_norm"),  # tokens and channels of every head
-    ],
-)
-def test_a_layer_whose_axes_are_not_those_of_an_image_is_refused(arch, layer):
+def test_a_layer_whose_axes_are_not_those_of_an_image_is_refused():
+    layer = "blocks.2.attn.q_norm"  # tokens and channels of every head
     with pytest.raises(InputError, match=f"'{layer}' gives maps of [0-9]+ x [0-9]+ for a square image"):
-        explain(random_classifier(arch), noise(1, 160), layer=layer)
+        explain(random_classifier("test_vit"), noise(1, 160), layer=layer)
+
+
+def test_a_layer_channels_last_within_a_network_channels_first_is_turned():
+    classifier = random_classifier("test_convnext")
+    output = output_of(classifier, "stages.3.blocks.0.norm", noise(1, 160) / 255)
+    assert output.shape[1] == output.shape[2] != output.shape[3]
+    assert torch.equal(classifier.spatial(output), output.permute(0, 3, 1, 2))
+    assert torch.equal(classifier.unspatial(classifier.spatial(output), output), output)

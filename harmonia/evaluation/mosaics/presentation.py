@@ -147,15 +147,35 @@ def _enlarge(classifier: Classifier, n: int, positions: Positions) -> Classifier
 def tile_positions(network: Any, classifier: Classifier, n: int) -> None:
     """Every cell of the mosaic has the position embeddings of a whole image."""
     embedding = getattr(classifier.network, "pos_embed", None)
-    if not isinstance(embedding, Tensor):
+    if not isinstance(embedding, Tensor) or embedding.ndim != 3:
         raise InputError(
-            f"evaluation.positions=tiled: {classifier.spec.arch} adds no position embeddings; use interpolated"
+            f"evaluation.positions=tiled: {classifier.spec.arch} adds no position embeddings to tokens; use "
+            "interpolated"
         )
     rows, columns = classifier.network.patch_embed.grid_size
     prefix = embedding.shape[1] - rows * columns
     patches = embedding[:, prefix:].unflatten(1, (rows, columns)).repeat(1, n, n, 1).flatten(1, 2)
     tiled = torch.cat([embedding[:, :prefix], patches], 1)
     network.pos_embed = nn.Parameter(tiled, requires_grad=False)
+    if getattr(network, "rope", None) is not None:
+        network.rope = TiledRotation(classifier.network.rope, rows, columns, n)
+
+
+class TiledRotation(nn.Module):
+    """Rotary positions (..., tokens, D) of a mosaic: in every cell those of a whole image."""
+
+    def __init__(self, rotation: nn.Module, rows: int, columns: int, n: int):
+        super().__init__()
+        self.rotation = copy.deepcopy(rotation)
+        self.feat_shape = n * rows, n * columns  # timm asks for the positions of a known grid
+        self._grid, self._n = (rows, columns), n
+
+    def get_embed(self, shape: Any = None) -> Tensor:
+        rotation: Any = self.rotation
+        known = getattr(rotation, "feat_shape", None) is not None
+        cell = rotation.get_embed() if known else rotation.get_embed(shape=self._grid)
+        grid = cell.unflatten(-2, self._grid)
+        return torch.cat([torch.cat([grid] * self._n, -2)] * self._n, -3).flatten(-3, -2)
 
 
 Present = Callable[[Classifier, int, int], Presentation]  # classifier, n, scored cell

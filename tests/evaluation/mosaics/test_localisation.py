@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.models.crossvit import CrossVit
 from timm.models.vgg import VGG
 from torch import nn
 from torch.nn.functional import linear
@@ -357,6 +358,23 @@ def test_a_vit_sees_a_mosaic_in_three_ways_and_plain_images_as_before():
         on_mosaics(swin(), 2, "tiled")
 
 
+@pytest.mark.parametrize("arch", ["eva02_tiny_patch14_224", "vit_small_patch16_rope_mixed_ape_224"])
+def test_tiled_positions_are_tiled_where_they_are_rotations_too(arch):
+    """One image in all cells of a mosaic: with the positions of one cell all cells are the same; grown ones differ."""
+    torch.manual_seed(0)
+    network = timm.create_model(arch, num_classes=4, img_size=32, patch_size=8, depth=2, embed_dim=24, num_heads=2)
+    model, image = wrap(network, 32), torch.rand(1, 3, 32, 32)
+    maps = {}
+    for positions in ("tiled", "interpolated"):
+        presented = on_mosaics(model, 2, positions)
+        kept = []
+        with presented.layer("blocks.1").register_forward_hook(lambda *call, kept=kept: kept.append(call[2])):
+            presented(image.repeat(1, 1, 2, 2))
+        maps[positions] = cut(presented.spatial(kept[0]), 2)
+    torch.testing.assert_close(maps["tiled"], maps["tiled"][:1].expand(4, -1, -1, -1))
+    assert (maps["interpolated"][0] - maps["interpolated"][3]).abs().max() > 1e-4
+
+
 def test_swin_keeps_its_windows_on_a_mosaic():
     model = swin()
     enlarged = on_mosaics(model, 2, "interpolated").classifier.network
@@ -374,12 +392,13 @@ def test_a_vit_of_a_list_of_blocks_has_its_default_layer_on_a_mosaic_too(arch):
 
 
 def test_a_default_layer_that_is_not_known_is_missed_only_where_it_is_asked_for():
-    model = vit()
-    model.network.blocks = model.network.blocks[:1]
-    presented = on_mosaics(model, 2, "interpolated")
-    assert explain(Gradient(layer="input"), presented, mosaics(1, 64)).maps.shape == (1, 64, 64)
-    with pytest.raises(InputError, match=r"no default layer is known for these tokens; give layer=NAME"):
-        explain(GradCAM(), presented, mosaics(1, 64))
+    torch.manual_seed(0)
+    options = {"img_scale": (1.0, 1.0), "embed_dim": (24, 24), "num_heads": (2, 2), "depth": ((1, 1, 0),)}
+    network = CrossVit(img_size=48, num_classes=4, mlp_ratio=(1.0, 1.0, 1.0), patch_size=(12, 16), **options)
+    presented = PerCell(wrap(network, 48), 2)
+    assert explain(Gradient(layer="input"), presented, mosaics(1, 96)).maps.shape == (1, 96, 96)
+    with pytest.raises(InputError, match=r"ends in 2 feature maps, no one of which.*give layer=NAME"):
+        explain(GradCAM(), presented, mosaics(1, 96))
 
 
 @pytest.mark.parametrize(

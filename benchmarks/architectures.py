@@ -1,0 +1,374 @@
+"""Which of timm's architectures each kind of method is right with: writes docs/architectures.md.
+
+    python benchmarks/architectures.py
+    python benchmarks/architectures.py --only pit_ti_224 cait_xxs24_224 --page PAGE.md
+
+Every architecture has random weights and its own input size. A cell is "right" where what harmonia gives equals what is
+computed here in another way, "refused" with the line where it is an InputError. Anything else is "wrong", and the
+command fails. With --smallest it prints the smallest architecture of every module of timm, of which the list is.
+"""
+
+import argparse
+import copy
+import os
+import platform
+import re
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from side_by_side import cpu
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from harmonia.attribution import passes
+from harmonia.attribution.cam import GradCAM, HiResCAM
+from harmonia.attribution.contract import Request
+from harmonia.attribution.gradient import InputXGradient
+from harmonia.attribution.rollout import AttentionRollout
+from harmonia.data.view import View
+from harmonia.errors import InputError
+from harmonia.evaluation.mosaics.presentation import PerCell, on_mosaics, paste
+from harmonia.models.classifier import Classifier
+from harmonia.models.spec import ModelSpec
+from harmonia.models.timm import made_by_timm
+
+PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
+MOST_PARAMETERS = 60e6
+# modules of timm whose smallest architecture is too large; the smallest of the others (of xcit with 16 px patches);
+# and families that share a module with another
+TOO_LARGE = """
+    beit deepseek_vit gemma4_vit mobilenetv5 naflexvit nasnet pnasnet qwen3_vit vgg vision_transformer_sam
+"""
+SMALLEST = """
+    cait_xxs24_224 coat_tiny convit_tiny convmixer_768_32 cpubone_nano crossvit_tiny_240 cs3darknet_focus_s
+    csatv2 cspnext_tiny davit_tiny deit_tiny_patch16_224 densenet121 dla46x_c dpn48b edgenext_xx_small
+    efficientformer_l1 efficientformerv2_s0 efficientvim_m1 efficientvit_b0 efficientvit_m0
+    ese_vovnet19b_slim_dw fasternet_t0 fastvit_t8 focalnet_tiny_srf gcvit_xxtiny ghostnet_050 gmlp_ti16_224
+    halonet_h1 hardcorenas_b hgnetv2_b0 hiera_tiny_224 hrnet_w18_small iformer_t inception_next_atto
+    inception_resnet_v2 inception_v3 inception_v4 lcnetv2_small legacy_seresnet18 legacy_xception levit_128s
+    lowformer_b0 mobilenetv3_small_050 mobilevit_xxs mvitv2_tiny nest_tiny nextvit_small pit_ti_224
+    poolformerv2_s12 pvt_v2_b0 rdnet_tiny regnetx_002 repghostnet_050 repvit_m1 res2next50 resnest14d
+    resnetv2_18 rexnet_100 sam2_hiera_tiny selecsls42 sequencer2d_s shvit_s1 skresnet18 starnet_s050
+    swiftformer_xs swin_tiny_patch4_window7_224 swinv2_cr_tiny_224 swinv2_tiny_window16_256 test_byobnet
+    test_coatnet test_convnext test_efficientnet test_mambaout test_nfnet test_resnet test_vit test_vit_relpos
+    tiny_vit_5m_224 tnt_s_legacy_patch16_224 tresnet_m twins_svt_small visformer_tiny
+    vit_tiny_patch16_dinov3_qkvb vit_tiny_r_s16_p8_224 vitamin_small_224 volo_d1_224 xception41p
+    xcit_nano_12_p16_224
+"""
+OTHERS = """
+    botnet26t_256 caformer_s18 coat_lite_tiny coatnet_nano_rw_224 convformer_s18 deit3_small_patch16_224
+    deit_tiny_distilled_patch16_224 efficientnet_lite0 eva02_tiny_patch14_224 fastvit_sa12 lambda_resnet26t
+    levit_conv_128s maxvit_pico_rw_256 mixer_s32_224 mixnet_s mobilenetv4_conv_small mobilevitv2_050
+    mvitv2_small_cls pit_ti_distilled_224 resmlp_12_224 resnet18 twins_pcpvt_small
+    vit_small_patch16_rope_ape_224 vit_small_r26_s32_224 vit_wee_patch16_reg1_gap_256
+"""
+METHODS = ("Grad-CAM", "HiResCAM", "input x gradient", "rollout", "GridPG", "DiFull")
+N = 2  # images a side of a mosaic
+CLOSE = 1e-4  # of a map's range
+
+
+class Wrong(Exception):
+    """What differs."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="timm's architectures by method")
+    parser.add_argument("--only", nargs="+", metavar="ARCH", default=[*SMALLEST.split(), *OTHERS.split()])
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--smallest", action="store_true", help="print the smallest architecture of every module")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    passes.CPU_PASS = 1  # one image a pass: nothing here is stored
+    if options.smallest:
+        print_smallest()
+        return
+    started, rows = time.perf_counter(), []
+    for arch in options.only:
+        begun = time.perf_counter()
+        rows.append(row(arch))
+        print(f"{time.perf_counter() - begun:5.1f} s  {arch}: {', '.join(rows[-1][-len(METHODS) :])}", flush=True)
+    options.page.write_text(page(rows, time.perf_counter() - started))
+    wrong = [each[1] for each in rows if any(cell.startswith("wrong") for cell in each)]
+    print(f"{options.page}: {len(rows)} architectures, {len(wrong)} with something wrong {' '.join(wrong)}")
+    sys.exit(bool(wrong))
+
+
+def print_smallest() -> None:
+    for module in timm.list_modules():
+        sizes = []
+        for arch in timm.list_models(module=module):
+            with torch.device("meta"):
+                network = timm.create_model(arch)
+            sizes.append((sum(parameter.numel() for parameter in network.parameters()), arch))
+        parameters, arch = min(sizes)
+        print(f"{module} {arch} {parameters / 1e6:.1f} M{' (left out)' if parameters > MOST_PARAMETERS else ''}")
+
+
+def row(arch: str) -> list[str]:
+    module = timm.models.model_entrypoint(arch).__module__.split(".")[-1]
+    known: list[str] = []
+
+    def make() -> Classifier:
+        torch.manual_seed(0)
+        built = made_by_timm(timm.create_model(arch, num_classes=1000), arch)
+        spec = ModelSpec(name=arch, arch=arch, family="any", weights="random")
+        names = [str(number) for number in range(built.num_classes)]
+        return Classifier(built.network, spec, View(**built.transform), names, arch, structure=built.structure)
+
+    try:
+        classifier = make()
+    except Exception as error:
+        return [module, arch, "", "", "", *[f"wrong: {error}"] * len(METHODS)]
+    parameters = sum(each.numel() for each in classifier.network.parameters())
+    known += [f"{parameters / 1e6:.1f}", str(classifier.view.size), layer(classifier)]
+    pixels = noise(N * N, classifier.view.size)
+    checks: tuple[Callable[[], None], ...] = (
+        partial(check_cam, GradCAM(), classifier, pixels[:1]),
+        partial(check_cam, HiResCAM(), classifier, pixels[:1]),
+        partial(check_input_x_gradient, classifier, pixels[:1]),
+        partial(check_rollout, classifier, pixels),
+        partial(check_gridpg, classifier, pixels),
+        partial(check_difull, classifier, pixels),
+    )
+    return [module, arch, *known, *map(cell, checks)]
+
+
+def cell(check: Callable[[], None]) -> str:
+    try:
+        check()
+    except InputError as refusal:
+        return f"refused: {refusal}"
+    except Exception as error:
+        return f"wrong: {type(error).__name__}: {error}"
+    return "right"
+
+
+def layer(classifier: Classifier) -> str:
+    try:
+        return classifier.layer_name("final")
+    except InputError:
+        return ""
+
+
+def noise(count: int, size: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+
+
+def explained(method: Any, model: Any, pixels: Tensor) -> Tensor:
+    """Raw maps of the predicted classes, (B, h, w)."""
+    return method(
+        Request(
+            model=model,
+            pixels=pixels,
+            choose_labels=lambda logits, positions: logits.argmax(1),
+            replacements=lambda *asked: sys.exit("no replacement images are asked for"),
+            device=torch.device("cpu"),
+            batch_size=passes.BatchSize(1),
+            positions=torch.arange(len(pixels)),
+            image_keys=np.arange(len(pixels), dtype=np.uint64),
+            on_progress=lambda images: None,
+        )
+    ).maps
+
+
+def check_cam(method: GradCAM | HiResCAM, model: Any, pixels: Tensor, places: tuple[int, ...] = (0, 1, 2, 3)) -> None:
+    """Against autograd through the whole network, and by place: noise pasted into a quarter changes the map there."""
+    name = model.layer_name(method.auto)
+    features, gradients = map(model.spatial, plain_gradient(model, name, pixels))
+    weights = gradients.mean((2, 3), keepdim=True) if isinstance(method, GradCAM) else gradients
+    compare(explained(method, model, pixels), (weights * features).sum(1), "autograd's map")
+    side = pixels.shape[-1] // 2
+    quarters = [(slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side)) for row, column in
+                product((0, 1), (0, 1))]  # fmt: skip
+    pasted = pixels.repeat(len(places), 1, 1, 1)
+    for image, place in zip(pasted, places, strict=True):
+        image[:, *quarters[place]] = noise(1, side, seed=1)[0]
+    changes = []
+    for image in pasted:
+        change = model.spatial(plain_output(model, name, image[None])) - features
+        change = change - change.mean((2, 3), keepdim=True)  # without what all places share
+        changes.append(adaptive_avg_pool2d(change.abs().sum(1), 2).flatten()[list(places)])
+    shares = torch.stack(changes)  # a pasted quarter, a quarter of the map; some react more than others to anything
+    largest = (shares / shares.sum(0)).argmax(0).tolist()
+    if largest != list(range(len(places))):
+        raise Wrong(f"the quarters {places} of the map change most by noise in {[places[each] for each in largest]}")
+
+
+def plain_output(model: Any, name: str, pixels: Tensor) -> Tensor:
+    outputs: list[Tensor] = []
+    with model.layer(name).register_forward_hook(lambda *call: outputs.append(call[2].clone())), torch.no_grad():
+        model(pixels.float() / 255)
+    return outputs[-1]
+
+
+def plain_gradient(model: Any, name: str, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """A layer's output and the largest logit's gradient there, by backward through the whole network."""
+    outputs: list[Tensor] = []
+
+    def keep(module: torch.nn.Module, args: tuple, output: Tensor) -> Tensor:
+        outputs.append(output)
+        output.retain_grad()
+        return output.clone()  # layers behind may work in place
+
+    with model.layer(name).register_forward_hook(keep), torch.enable_grad():
+        model((pixels.float() / 255).requires_grad_()).amax(1).sum().backward()
+    gradient = outputs[-1].grad
+    assert gradient is not None, name
+    return outputs[-1].detach(), gradient
+
+
+def compare(ours: Tensor, expected: Tensor, name: str) -> None:
+    if ours.shape != expected.shape:
+        raise Wrong(f"the map is {tuple(ours.shape)}, {name} {tuple(expected.shape)}")
+    far = (ours - expected).abs().max() / (expected.max() - expected.min()).clamp(min=1e-30)
+    if not far < CLOSE:
+        raise Wrong(f"{far:.0e} of its range from {name}")
+
+
+def check_input_x_gradient(classifier: Classifier, pixels: Tensor) -> None:
+    images = (pixels.float() / 255).requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(classifier(images).amax(1).sum(), images)
+    normalised = (pixels / 255 - classifier.mean) / classifier.std
+    compare(
+        explained(InputXGradient(), classifier, pixels), (normalised * gradient * classifier.std).sum(1), "autograd's"
+    )
+
+
+def check_rollout(classifier: Classifier, pixels: Tensor) -> None:
+    """Against the product written out; and with attention that mixes nothing no token hears another."""
+    ours = explained(AttentionRollout(), classifier, pixels[:1])
+    network = copy.deepcopy(classifier.network)
+    matrices: list[Tensor] = []
+
+    def keep(module: Any, args: tuple, output: Tensor, alone: bool) -> Tensor:
+        matrices.append(output)
+        return torch.eye(output.shape[-1]).expand_as(output) if alone else output
+
+    modules = [module for module in network.modules() if hasattr(module, "fused_attn")]
+    images = (pixels / 255 - classifier.mean) / classifier.std
+    for module in modules:
+        module.fused_attn = False
+
+    def features(images: Tensor, alone: bool) -> Tensor:
+        matrices.clear()
+        with ExitStack() as hooks, torch.no_grad():
+            for module in modules:
+                hooks.enter_context(module.attn_drop.register_forward_hook(partial(keep, alone=alone)))
+            return network.forward_features(images)
+
+    features(images[:1], alone=False)
+    tokens = matrices[0].shape[-1]
+    flow = torch.eye(tokens)
+    for matrix in matrices:
+        flow = (matrix[0].mean(0) + torch.eye(tokens)) / 2 @ flow
+    prefix = classifier.network.num_prefix_tokens
+    pooled = network.global_pool == "avg"
+    share = flow[prefix:].mean(0) if pooled else flow[:1 + ("distilled" in classifier.arch)].mean(0)  # fmt: skip
+    compare(ours, classifier.spatial(share[None, :, None])[:, 0], "the product of mean attentions")
+    alone = features(images, alone=True)
+    if not pooled and not torch.equal(alone[:1, 0], alone[1:2, 0]):
+        raise Wrong("the class token hears the patches past attention")
+    if pooled:
+        half = images[:1].clone()
+        half[:, :, : half.shape[2] // 2] = images[1:2, :, : half.shape[2] // 2]
+        changed = classifier.spatial(features(half, alone=True) - alone[:1]).abs().sum(1)[0]
+        if changed[len(changed) // 2 + 1 :].any():
+            raise Wrong("patches hear each other past attention")
+
+
+def check_gridpg(classifier: Classifier, pixels: Tensor) -> None:
+    """Grad-CAM on a whole mosaic."""
+    check_cam(GradCAM(), on_mosaics(classifier, N, "interpolated"), paste(pixels, N), places=(1, 2))
+
+
+def check_difull(classifier: Classifier, pixels: Tensor) -> None:
+    """Of a cell the logits and the map are those of its image alone; weights are means over N * N times the places."""
+    whole = paste(pixels, N)
+    presented = PerCell(classifier, N, cell=0)
+    with torch.no_grad():
+        compare(presented(whole / 255), classifier(pixels[:1] / 255), "its image's logits")
+    map_ = explained(GradCAM(), presented, whole)
+    side = map_.shape[-1] // N
+    compare(map_[:, :side, :side], explained(GradCAM(), classifier, pixels[:1]) / N**2, "its image's map")
+
+
+def page(rows: list[list[str]], seconds: float) -> str:
+    """The table, in which a refusal has a number, and the lines of the refusals."""
+    lines: dict[str, int] = {}
+
+    def shown(arch: str, text: str) -> str:
+        if not text.startswith("refused: "):
+            return text
+        line = text.removeprefix("refused: ").replace(arch, "ARCH")
+        return f"refused: {lines.setdefault(line, len(lines) + 1)}"
+
+    head = ["module of timm", "architecture", "M parameters", "px", "final layer", *METHODS]
+    body = [[*each[:5], *(shown(each[1], text) for text in each[5:])] for each in sorted(rows)]
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *body])
+    refusals = "\n".join(f"{number}. `{re.sub(r'`', '', line)}`" for line, number in lines.items())
+    right = sum(text == "right" for each in rows for text in each[5:])
+    return TEXT.format(
+        command="python benchmarks/architectures.py",
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        versions=f"timm {timm.__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}",
+        machine=f"one core of {cpu()} with a load of {os.getloadavg()[0]:.1f}",
+        minutes=f"{seconds / 60:.0f}",
+        count=len(rows),
+        modules=len({each[0] for each in rows}),
+        large=", ".join(TOO_LARGE.split()),
+        right=right,
+        refused=len(rows) * len(METHODS) - right,
+        table=table,
+        refusals=refusals,
+    )
+
+
+TEXT = """# Architectures
+
+{count} of timm's architectures, of {modules} of its modules, by method. Made on {date} by
+
+    {command}
+
+in {minutes} minutes on {machine}: {versions}.
+Of every module of timm it is the smallest architecture by parameters, and of families that share a module one each;
+weights are random, the input size is the architecture's own. Modules whose smallest architecture has more than
+60 million parameters are left out: {large}.
+
+- **Grad-CAM, HiResCAM** are right where the map of the default layer equals plain autograd's through the whole network
+  to 1e-4 of its range, and lies in place: noise pasted into a quarter of the image changes the layer's map most in that
+  quarter.
+- **input x gradient** is right where it equals plain autograd's at the image.
+- **rollout** is right where it equals the product of mean attentions written out and where, with attention that mixes
+  nothing, the class token does not depend on the image, or no patch on another.
+- **GridPG** is right where Grad-CAM of a mosaic of 2 x 2 images (positions=interpolated) is so, in both senses.
+- **DiFull** is right where a cell's logits and its Grad-CAM map are those of its image alone.
+
+The command fails where a cell is neither right nor refused in one line. {right} cells are right, {refused} are refused;
+the number says with which line. `final layer` is the default of Grad-CAM.
+
+{table}
+
+## The lines
+
+ARCH stands for the architecture's name.
+
+{refusals}
+"""
+
+
+if __name__ == "__main__":
+    main()
