@@ -6,25 +6,21 @@ goes. All this under the lock .NAME.lock, and the next report ends what a killed
 """
 
 import json
-import logging
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
-from itertools import count
 from pathlib import Path
 
 from harmonia.errors import InputError
 from harmonia.store.files import TEMPORARY, Disk, disk_errors, locked, move_into_place, write_text
 from harmonia.store.guarded import read_json
 
-log = logging.getLogger(__name__)
 MARK = ".harmonia-report"
 _move = partial(move_into_place, lasting=False)
 _DISK = Disk("a report's folder", "out=FOLDER")
-_UNMARKED = {"page/data/index.js": b"harmonia.receive(", "page/files.json": b'{\n "tables": ['}  # of earlier versions
 
 
 def own_names(folder: Path) -> set[str] | None:
@@ -82,34 +78,18 @@ def _refuse_foreign(folder: Path) -> None:
     if os.path.lexists(folder) and not _is_folder(folder):
         what = "a link" if folder.is_symlink() else "a file"
         raise InputError(f"out must be a folder, got {what}, {str(folder)!r}; name another with out=FOLDER")
-    if not _is_empty(folder) and own_names(folder) is None and not _is_of_earlier_version(folder):
+    if not _is_empty(folder) and own_names(folder) is None:
         raise InputError(
             f"out must be a new folder, an empty one or a report's, got {str(folder)!r}, in which is "
             f"{min(os.listdir(folder))!r}; name another with out=FOLDER, or move it away"
         )
 
 
-def _is_of_earlier_version(folder: Path) -> bool:
-    """Whether it is a report of a version that left no mark, by what its own files begin with."""
-    for name, beginning in _UNMARKED.items():
-        path = folder / name
-        if is_file(path) and not any(parent.is_symlink() for parent in (path.parent, folder / "page")):
-            with path.open("rb") as file:
-                if file.read(len(beginning)) == beginning:
-                    return True
-    return False
-
-
 def _swap(folder: Path, new: Path, old: Path) -> None:
     if folder.exists():
         shutil.copymode(folder, new)
     own = own_names(folder)
-    if own is None:
-        if not _is_empty(folder):
-            numbered = (folder.with_name(f"{folder.name}.earlier{number or ''}") for number in count())
-            aside = next(path for path in numbered if not os.path.lexists(path))
-            _move(folder, aside)
-            log.warning("a report of an earlier version of harmonia is kept in %s", aside)
+    if own is None:  # it is empty
         _move(new, folder)
         return
     for name in _foreign(folder, own):

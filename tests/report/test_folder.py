@@ -182,23 +182,6 @@ def test_a_mark_that_names_what_is_elsewhere_removes_nothing_there(report, tmp_p
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 
 
-@pytest.mark.parametrize(
-    ("name", "text"), [("page/data/index.js", 'harmonia.receive("index",{})'), ("page/files.json", '{\n "tables": []}')]
-)
-def test_a_report_of_an_earlier_version_is_kept_beside_the_new_one(tmp_path, caplog, name, text):
-    for _ in range(2):
-        folder = tmp_path / "report"
-        (folder / name).parent.mkdir(parents=True)
-        (folder / name).write_text(text)
-        (folder / "note.txt").write_text("mine")
-        write(folder, "new")
-        assert contents(folder) == whole("new")
-        os.rename(folder, tmp_path / f"new{len(caplog.records)}")
-    assert contents(tmp_path / "report.earlier") == contents(tmp_path / "report.earlier1")
-    assert contents(tmp_path / "report.earlier") == {name: text, "note.txt": "mine"}
-    assert str(tmp_path / "report.earlier1") in caplog.records[1].getMessage()
-
-
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("a defect"), KeyboardInterrupt()])
 def test_a_report_that_fails_leaves_the_earlier_one_and_nothing_of_its_own(report, error):
     def fail():
