@@ -108,9 +108,9 @@ def test_a_page_shows_names_and_keeps_the_markup_of_its_own():
 def test_brackets_and_colons_are_no_markup_in_the_terminal(capsys):
     terminal(80).print("[/red] :smile: [b]x[/b]")
     assert capsys.readouterr().out == "[/red] :smile: [b]x[/b]\n"
-    with progress_bar("[/red]\x1b[31m", 1) as bar:
-        bar.advance(1)
-    assert r"[/red]\x1b[31m" in capsys.readouterr().out
+    with progress_bar("[/red]\x1b[31m", 1) as advance:
+        advance(1)
+    assert r"[/red]\x1b[31m" in capsys.readouterr().err
 
 
 def test_a_message_is_one_line_and_a_traceback_keeps_its_lines():

@@ -65,12 +65,12 @@ MODULE += '''
 class Meter(CountingModule):
     """A set of its own: the brightness of every image, kept in the store."""
 
-    def __init__(self, progress):
+    def __init__(self, advance):
         super().__init__()
-        self.progress = progress
+        self.advance = advance
 
     def predict_step(self, batch, batch_index):
-        self.progress.advance(len(batch.pixels))
+        self.advance(len(batch.pixels))
         levels = batch.pixels.double().mean((1, 2, 3)) / 255
         return {"level": levels.numpy()}, [{"flag": ""} for _ in levels]
 '''

@@ -5,7 +5,7 @@ https://arxiv.org/abs/2205.10435: a kernel of K x K with sigma = K/4 on signed m
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -34,11 +34,7 @@ class Smoothed:
 
     def __call__(self, request: Request) -> Explanation:
         explanation = self.inner(request)
-        return replace(explanation, maps=self.smooth(explanation.maps))
-
-    def smooth(self, maps: Maps) -> Maps:
-        """Raw maps of the wrapped method as this one gives them."""
-        return smooth(maps, self.k, self.padding)
+        return replace(explanation, maps=smooth(explanation.maps, self.k, self.padding))
 
     @property
     def normalise(self) -> str:
@@ -48,10 +44,10 @@ class Smoothed:
     def backgrounds(self) -> Backgrounds | None:
         return self.inner.backgrounds
 
-    def layer_of(self, model: Any) -> str | None:
-        """Of the wrapped method, None where it has no layer."""
-        describe = getattr(self.inner, "layer_of", None)
-        return describe(model) if describe else None
+
+def unsmoothed(method: Attribution) -> Attribution:
+    """The wrapped method, where it is one."""
+    return method.inner if isinstance(method, Smoothed) else method
 
 
 def smooth(maps: Maps, k: int, padding: str) -> Maps:

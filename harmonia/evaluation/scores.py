@@ -19,7 +19,7 @@ from harmonia.data.views import ViewBatch
 from harmonia.errors import InputError
 from harmonia.evaluation.metrics.contract import ExplainedImages, Metric, Scores
 from harmonia.features.maps import UNREADABLE, unpack
-from harmonia.job.completion import Completed, ProgressBar, complete
+from harmonia.job.completion import Advance, Completed, complete
 from harmonia.job.contract import Evaluation, Job, Stage
 from harmonia.job.source import BatchImages, Explaining
 from harmonia.job.stages import as_text, counted, explained_by, map_stage, stored_stage
@@ -142,8 +142,8 @@ def _title(job: Job) -> str:
 class Scorer(Explaining):
     """A source and a metric; a predict batch is a shard of images."""
 
-    def __init__(self, job: Job, metric: Metric, progress: ProgressBar):
-        super().__init__(job, progress)
+    def __init__(self, job: Job, metric: Metric, advance: Advance):
+        super().__init__(job, advance)
         self._metric = metric
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[dict[str, np.ndarray], list[dict]]:
@@ -156,7 +156,7 @@ class Scorer(Explaining):
         of_images = zip(facts, batch.readable.tolist(), strict=True)
         flags = [fact["flag"] if readable else UNREADABLE for fact, readable in of_images]
         usable = [row for row, flag in enumerate(flags) if not flag]
-        self._progress.advance(len(flags) - len(usable))
+        self._advance(len(flags) - len(usable))
         scores, passes = Scores({}), np.zeros(len(flags), int)
         if usable:
             labels = class_indices(self.classifier, [facts[row]["explained"] for row in usable])
@@ -204,7 +204,7 @@ class Scorer(Explaining):
                 device=self.device,
                 batch_size=self.batch_size,
                 explain=explain,
-                on_progress=self._progress.advance,
+                on_progress=self._advance,
             )
         )
         return replace(scores, passes=scores.passes + again)

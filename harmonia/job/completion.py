@@ -24,6 +24,8 @@ from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
 
+Advance = Callable[[float], None]  # a stage's progress, by so many images; fractions are fine
+
 
 class Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
@@ -31,16 +33,9 @@ class Rate(ProgressColumn):
         return Text(f"{speed:.1f} images/s" if speed else "– images/s")
 
 
-@dataclass(frozen=True)
-class ProgressBar:
-    """Of a running stage."""
-
-    advance: Callable[[float], None]  # by so many images; fractions are fine
-
-
 @contextmanager
-def progress_bar(title: str, images: int) -> Iterator[ProgressBar]:
-    """A progress bar over so many images, and a line in the log at the end."""
+def progress_bar(title: str, images: int) -> Iterator[Advance]:
+    """A progress bar over so many images, by what advances it, and a line in the log at the end."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -50,7 +45,7 @@ def progress_bar(title: str, images: int) -> Iterator[ProgressBar]:
     )
     started = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield ProgressBar(partial(progress.advance, progress.add_task(visible(title), total=images)))
+        yield partial(progress.advance, progress.add_task(visible(title), total=images))
     seconds = time.monotonic() - started
     log.info("%s: %d images in %.1f s (%.1f images/s)", title, images, seconds, images / max(seconds, 1e-9))
 
@@ -114,7 +109,7 @@ def complete(
     shards: ShardSet,
     viewed: Items,
     view: View,
-    make_module: Callable[[ProgressBar], CountingModule],
+    make_module: Callable[[Advance], CountingModule],
     make_trainer: Callable[..., Trainer],
     title: str,
 ) -> Completed:
@@ -136,8 +131,8 @@ def complete(
 
     # closing: an exception must not keep a claim alive for as long as somebody holds its traceback
     images = sum(len(shards.shard_items(shard)) for shard in missing)
-    with closing(shards.claims()) as claims, progress_bar(title, images) as progress:
-        module = make_module(progress)
+    with closing(shards.claims()) as claims, progress_bar(title, images) as advance:
+        module = make_module(advance)
         trainer = make_trainer(callbacks=[ShardWriter(shards)])
         loader = viewed.loader(claimed(), len(missing), view)
         trainer.predict(module, loader, return_predictions=False)

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import Trainer
 
 from harmonia.attribution.contract import Attribution
+from harmonia.attribution.smoothing import unsmoothed
 from harmonia.data.given_maps import GivenMaps
 from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
@@ -130,8 +131,8 @@ class Job:
     @property
     def layer(self) -> str:
         """Where in the source the method looks; "" of one that looks at no layer."""
-        describe = getattr(self.method, "layer_of", None)
-        return (describe(self.source) if describe else None) or ""
+        describe = getattr(unsmoothed(self.method), "layer_of", None)
+        return describe(self.source) if describe else ""
 
 
 def _too_early() -> Completed:

@@ -15,7 +15,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning import Trainer
 
 from harmonia.attribution.contract import Attribution
-from harmonia.attribution.smoothing import Smoothed
+from harmonia.attribution.smoothing import Smoothed, unsmoothed
 from harmonia.attribution.stored import Stored
 from harmonia.data.given_maps import given_maps
 from harmonia.data.manifest import ImageSet
@@ -143,7 +143,7 @@ def _method(settings: Settings) -> Attribution:
 
 def _stored(method: Attribution, evaluation: Evaluation) -> Stored | None:
     """The method whose maps come from elsewhere, if it is one."""
-    method = method.inner if isinstance(method, Smoothed) else method
+    method = unsmoothed(method)
     if not isinstance(method, Stored):
         return None
     if evaluation.explains_anew:

@@ -12,7 +12,7 @@ from harmonia.attribution.passes import BatchSize
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.views import ViewBatch
 from harmonia.features.maps import UNREADABLE, flag_of, pack
-from harmonia.job.completion import CountingModule, ProgressBar
+from harmonia.job.completion import Advance, CountingModule
 from harmonia.job.contract import Job
 from harmonia.models.classifier import class_indices, refuse_non_finite
 from harmonia.shapes import Labels, Logits, Maps
@@ -24,12 +24,12 @@ class Explaining(CountingModule):
     Needs Trainer(inference_mode=False): inside inference mode no graph can be built.
     """
 
-    def __init__(self, job: Job, progress: ProgressBar, images_per_input: int = 1):
+    def __init__(self, job: Job, advance: Advance, images_per_input: int = 1):
         super().__init__()
         self.classifier = job.source
         # one for all shards: what memory allowed once, it allows again
         self.batch_size = BatchSize(max(1, job.batch_size // images_per_input))
-        self._job, self._progress = job, progress
+        self._job, self._advance = job, advance
 
     def request(
         self, images: "BatchImages", pixels: Tensor, choose_labels: ChooseLabels, positions: Tensor | None = None
@@ -45,7 +45,7 @@ class Explaining(CountingModule):
             batch_size=self.batch_size,
             positions=positions,
             image_keys=images.image_keys(positions),
-            on_progress=self._progress.advance,
+            on_progress=self._advance,
             given=images.given,
         )
 

@@ -13,7 +13,7 @@ from harmonia.data.views import ViewBatch
 from harmonia.features.arms import Explanations, KeepArms
 from harmonia.features.fill import compose
 from harmonia.features.maps import UNREADABLE, pack
-from harmonia.job.completion import CountingModule, ProgressBar
+from harmonia.job.completion import Advance, CountingModule
 from harmonia.job.contract import Job
 from harmonia.models.classifier import Classifier, refuse_non_finite
 from harmonia.shapes import Images, Logits
@@ -22,11 +22,11 @@ from harmonia.shapes import Images, Logits
 class Target(CountingModule):
     """A classifier that counts what goes through it."""
 
-    def __init__(self, classifier: Classifier, batch_size: int, progress: ProgressBar):
+    def __init__(self, classifier: Classifier, batch_size: int, advance: Advance):
         super().__init__()
         self.classifier = classifier
         self.batch_size = BatchSize(batch_size)
-        self._progress = progress
+        self._advance = advance
 
     def parts(self, rows: Tensor, compute: Callable[[Tensor], Any]) -> Iterator[tuple[Tensor, Any]]:
         """The rows in parts of whole passes that fit into memory, each with what compute gives for it."""
@@ -39,7 +39,7 @@ class Target(CountingModule):
             # compute may be called again for fewer of them
             part, computed = self.batch_size.fit(partial(attempt, rest=rows))
             yield part, computed
-            self._progress.advance(len(part))
+            self._advance(len(part))
             rows = rows[len(part) :]
 
     def show(self, network: Callable[[Images], tuple[Tensor, ...]], images: Images) -> tuple[Tensor, ...]:
@@ -73,7 +73,7 @@ class ImageTarget(Target):
 
         for part, answers in self.parts(rows, represent):
             logits[part], representations[part] = answers
-        self._progress.advance(len(batch.pixels) - len(rows))
+        self._advance(len(batch.pixels) - len(rows))
         facts: list[dict] = [{"flag": "" if readable else UNREADABLE} for readable in batch.readable.tolist()]
         packed = pack(representations[:, None].numpy())
         representation = {"representation": packed["maps"][:, 0], "representation_scale": packed["scale"]}
@@ -89,9 +89,9 @@ class FeatureTarget(Target):
         classifier: Classifier,
         arms: KeepArms,
         explanations: Callable[[list[int]], Explanations],
-        progress: ProgressBar,
+        advance: Advance,
     ):
-        super().__init__(classifier, job.batch_size, progress)
+        super().__init__(classifier, job.batch_size, advance)
         self.job, self._arms, self._explanations = job, arms, explanations
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[Tensor, Logits, Tensor]:
@@ -100,7 +100,7 @@ class FeatureTarget(Target):
         Where an image lacks an arm, both are NaN.
         """
         rows = batch.readable.nonzero()[:, 0]
-        self._progress.advance(len(batch.pixels) - len(rows))
+        self._advance(len(batch.pixels) - len(rows))
         logits = torch.full((len(rows), len(self._arms.names), len(self.classifier.classes)), torch.nan)
         areas = torch.full(logits.shape[:2], torch.nan)
         for part, answers in self.parts(torch.arange(len(rows)), lambda part: self._features(batch, rows[part])):

@@ -3,7 +3,7 @@ import torch
 from torchvision.transforms.functional import gaussian_blur
 
 from harmonia.attribution.gradient import InputXGradient
-from harmonia.attribution.smoothing import Smoothed, smooth
+from harmonia.attribution.smoothing import Smoothed, smooth, unsmoothed
 from harmonia.errors import InputError
 from harmonia.store.identity import fingerprint
 
@@ -42,7 +42,7 @@ def test_smoothing_wraps_a_method_and_is_part_of_what_it_is(toy, noise, explain)
     method = Smoothed(inner=InputXGradient(layer="relu1"), k=3)
     found, inner = explain(method, model, pixels), explain(method.inner, model, pixels)
     torch.testing.assert_close(found.maps, smooth(inner.maps, 3, "reflect"))
-    assert (method.normalise, method.backgrounds, method.layer_of(model)) == ("percentile", None, "relu1")
+    assert (method.normalise, method.backgrounds, unsmoothed(method)) == ("percentile", None, method.inner)
     identities = [fingerprint(Smoothed(inner=method.inner, k=k, padding=pad)) for k, pad in [(3, "zero"), (5, "zero")]]
     assert len({str(identity) for identity in [*identities, fingerprint(method), fingerprint(method.inner)]}) == 4
 

@@ -129,6 +129,7 @@ def job(tmp_path):
             evaluation=Transfer(),
             open_set=None,  # pyright: ignore
             pool=None,  # pyright: ignore
+            given=None,
             make_trainer=lambda **more: instantiate(TRAINER, **more, _convert_="all"),
             device=torch.device("cpu"),
             batch_size=4,

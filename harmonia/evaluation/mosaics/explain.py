@@ -12,7 +12,7 @@ from harmonia.attribution.contract import Attribution
 from harmonia.evaluation.mosaics.grids import Grids, MosaicBatch
 from harmonia.evaluation.mosaics.presentation import Present, paste
 from harmonia.features.maps import pack
-from harmonia.job.completion import ProgressBar
+from harmonia.job.completion import Advance
 from harmonia.job.contract import Job
 from harmonia.job.source import BatchImages, Explaining
 from harmonia.models.classifier import refuse_non_finite
@@ -22,8 +22,8 @@ from harmonia.shapes import Labels, Logits, Maps
 class GridSource(Explaining):
     """The explained class of a scored cell is its image's label. A predict batch is a shard of scored cells."""
 
-    def __init__(self, job: Job, method: Attribution, grids: Grids, present: Present, progress: ProgressBar):
-        super().__init__(job, progress, grids.n**2)  # a mosaic is n * n images
+    def __init__(self, job: Job, method: Attribution, grids: Grids, present: Present, advance: Advance):
+        super().__init__(job, advance, grids.n**2)  # a mosaic is n * n images
         self.presented = torch.nn.ModuleDict({str(cell): present(job.source, grids.n, cell) for cell in grids.scored})
         self._method, self._grids = method, grids
 

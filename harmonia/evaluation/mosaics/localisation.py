@@ -13,8 +13,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import torch
 
-from harmonia.attribution.contract import Attribution
-from harmonia.attribution.smoothing import Smoothed
+from harmonia.attribution.smoothing import Smoothed, smooth, unsmoothed
 from harmonia.errors import Seed, Within
 from harmonia.evaluation.mosaics import aggatt
 from harmonia.evaluation.mosaics.explain import GridSource
@@ -123,7 +122,7 @@ class Localisation(Evaluation):
         """The set of these mosaics' maps; smoothing is done on reading, so that one set serves all K."""
         digest = grids.digest(job.images.records)
         shown = {"protocol": self.protocol, "positions": self._positions(job), "grids": digest}
-        return job.keys.mosaics(_unsmoothed(job.method), f"{self.protocol}-{self.n}x{self.n}", shown, len(grids))
+        return job.keys.mosaics(unsmoothed(job.method), f"{self.protocol}-{self.n}x{self.n}", shown, len(grids))
 
     def _explain(self, job: Job, grids: Grids, sure: int, maps: ShardSet) -> Completed:
         extent = f"{len(grids.images)} mosaics of {self.n} x {self.n} from {sure} sure images"
@@ -134,7 +133,7 @@ class Localisation(Evaluation):
             maps,
             Mosaics(grids, job.viewed),
             job.source.view,
-            lambda progress: GridSource(job, _unsmoothed(job.method), grids, self.present(job), progress),
+            lambda advance: GridSource(job, unsmoothed(job.method), grids, self.present(job), advance),
             job.make_trainer,
             f"{self.protocol}: {job.method_name} maps of {job.source.name}",
         )
@@ -212,14 +211,11 @@ class _OnAnyImages(Localisation):
         return self.any_mosaics(job, max(1, count // self.n**2)), count
 
 
-def _unsmoothed(method: Attribution) -> Attribution:
-    return method.inner if isinstance(method, Smoothed) else method
-
-
 def _read(job: Job, maps: ShardSet, items: list[int]) -> Maps:
     """The raw maps of these cells, smoothed where the job asks for it."""
     raw = torch.from_numpy(unpack(maps.read_items(items)[0]))
-    return job.method.smooth(raw) if isinstance(job.method, Smoothed) else raw
+    method = job.method
+    return smooth(raw, method.k, method.padding) if isinstance(method, Smoothed) else raw
 
 
 def positive_attribution(maps: Maps, cells: list[int], n: int, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -35,6 +35,10 @@ class Ranked(nn.Module):
         return -torch.arange(float(self.classes)) + 0 * self.forward_features(images).mean((1, 2, 3))[:, None]
 
 
+def no_progress(images: float) -> None:
+    pass
+
+
 def test_in_top_holds_up_to_rank_n_squared_and_not_beyond():
     names = "abcdef"
     view = View(size=4, crop_pct=1.0, crop_mode="center", interpolation="bilinear", mean=(0.4,) * 3, std=(0.5,) * 3)
@@ -45,8 +49,7 @@ def test_in_top_holds_up_to_rank_n_squared_and_not_beyond():
     # the scored cells show the classes of ranks 1 and 4, 4 and 1, 5 and 5
     shown = torch.tensor([[0, 1, 2, 3], [3, 1, 2, 0], [4, 1, 2, 4]]).numpy()
     grids = Grids(2, shown, (0, 3))
-    progress = SimpleNamespace(advance=lambda images: None)
-    module = GridSource(job, Gradient(), grids, lambda source, n, cell: Presentation(source, n), progress)
+    module = GridSource(job, Gradient(), grids, lambda source, n, cell: Presentation(source, n), no_progress)
     pixels = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
     _, facts = module.predict_step(MosaicBatch(torch.arange(6), pixels, torch.ones(6, dtype=torch.bool)), 0)
     assert [fact["label"] for fact in facts] == list("addaee")
@@ -93,9 +96,8 @@ def images_a_pass(method, n: int, protocol: str, batch_size: int = 32, halved: b
         batch_size=batch_size,
         images=SimpleNamespace(records=records, image_keys=lambda positions: np.array(positions, np.uint64)),
     )
-    progress: Any = SimpleNamespace(advance=lambda images: None)
     source = GridSource(
-        job, method, Grids(n, np.arange(count).reshape(mosaics, -1), (0,)), PRESENTED[protocol], progress
+        job, method, Grids(n, np.arange(count).reshape(mosaics, -1), (0,)), PRESENTED[protocol], no_progress
     )
     source.batch_size.halved = halved
     passes: list[int] = []
