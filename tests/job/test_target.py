@@ -50,7 +50,7 @@ class Silence:
     def __init__(self):
         self.images = 0
 
-    def advance(self, images):
+    def __call__(self, images):
         self.images += images
 
 
@@ -143,7 +143,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_changes_no_number(images):
     expected, found = roomy.predict_step(batch, 0)[0], cramped.predict_step(batch, 0)[0]
     np.testing.assert_allclose(found["logits"], expected["logits"], rtol=1e-6)
     assert cramped.batch_size.size == 2
-    assert cramped._progress.images == roomy._progress.images == 7
+    assert cramped._advance.images == roomy._advance.images == 7
 
     roomy, cramped = features(images, maps, batch_size=8), features(images, maps, batch_size=8)
     cramped.classifier.structure.network = Cramped()
@@ -163,7 +163,7 @@ def test_every_arm_of_every_readable_image_goes_through_once(images):
     assert areas.shape == (6, 3)
     assert module.passes == 3 * 6
     assert sum(module.classifier.network.calls) == 3 * 8  # passes of four
-    assert module._progress.images == 7  # the unreadable one is done with too
+    assert module._advance.images == 7  # the unreadable one is done with too
 
 
 def test_on_a_cpu_a_pass_holds_four_inputs_of_one_arm_whatever_the_batch_size(images):
@@ -275,7 +275,7 @@ def test_images_that_are_all_unreadable_reach_no_network(images):
     arrays, _ = module.predict_step(batch_of(images, view_of(16), [BROKEN]), 0)
     assert np.isnan(arrays["logits"]).all()
     assert module.classifier.network.calls == []
-    assert module._progress.images == 1
+    assert module._advance.images == 1
 
 
 def test_logits_that_are_not_finite_are_refused_rather_than_scored(images):

@@ -76,15 +76,8 @@ def test_maps_of_mosaics_are_kept_by_the_pool_and_the_seed_where_a_method_draws_
         settings = SimpleNamespace(seed=seed, method=SimpleNamespace(name="m"), store=SimpleNamespace(shard_size=4))
         images = SimpleNamespace(pool_digest=pool_digest, records=())
         source = SimpleNamespace(name="net", identity=dict)
-        options = {
-            "settings": settings,
-            "images": images,
-            "source": source,
-            "method": method,
-            "fill": None,
-            "given": None,
-        }
-        options["label_policy"] = None
+        options = {"settings": settings, "images": images, "source": source, "method": method}
+        options |= {"fill": None, "given": None, "label_policy": None}
         job: Any = SimpleNamespace(open_set=lambda kind, name, identity, *sizes: identity, **options)
         keys: Any = Keys(job)
         return keys.mosaics(method, "gridpg", {"grids": "g"}, 8)
