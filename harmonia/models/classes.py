@@ -1,30 +1,35 @@
 """Names of a network's classes."""
 
+from pathlib import Path
+
 from harmonia.data.imagenet import wnids
-from harmonia.data.text import read_names
+from harmonia.data.text import composed, read_names
 from harmonia.errors import InputError, home
 from harmonia.models.contract import Built
 from harmonia.models.spec import ModelSpec
 
 
 def class_names(spec: ModelSpec, built: Built) -> tuple[str, ...]:
-    """In the order of the outputs: those of the spec's file, else those that came with the weights, else ImageNet's."""
+    """In the order of the outputs: those of the spec, else those that came with the weights, else ImageNet's."""
     count = built.num_classes
-    names = built.classes if spec.classes is None else class_file(spec)
+    names = built.classes if spec.classes is None else given_classes(spec)
     if names is None:
         if count == 1000:
             return wnids()
         raise InputError(
-            f"{spec.name}: its {count} classes need names; give classes=FILE with one class name a line, "
-            "in the order of the model's outputs"
+            f"{spec.name}: its {count} classes need names; give classes=FILE with one class name a line, or "
+            "classes=[A,B], in the order of the model's outputs"
         )
     if (got := len(names)) != count:
-        named = spec.classes or "classes"
+        named = spec.classes if isinstance(spec.classes, str | Path) else "classes"
         raise InputError(f"{spec.name}: {named} must name the weights' {count} classes, got {got}; edit it")
-    return _different(names, spec.name, str(spec.classes or "classes"))
+    return _different(names, spec.name, "classes")
 
 
-def class_file(spec: ModelSpec) -> tuple[str, ...]:
+def given_classes(spec: ModelSpec) -> tuple[str, ...]:
+    """Those of the spec's list or file."""
+    if isinstance(spec.classes, tuple):
+        return _different(tuple(map(composed, spec.classes)), spec.name, "classes")
     path = home(str(spec.classes))
     return _different(read_names(path, f"{spec.name}: class file", "classes"), spec.name, str(path))
 

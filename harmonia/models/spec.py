@@ -24,7 +24,9 @@ class ModelSpec:
     weights: str | Path = "hub"
     weights_folder: str | Path | None = None  # looked into before the hub
     names_in_order: bool = False  # the file holds timm's tensors in timm's order under other names
-    classes: str | Path | None = None  # text file, one class name a line; default: ImageNet-1k's WordNet ids
+    classes: str | Path | tuple[str, ...] | None = (
+        None  # a list, or a text file, one name a line; default: ImageNet-1k's WordNet ids
+    )
     input_size: Annotated[int | None, Within(1, 2048)] = None
     crop_pct: CropPct = None
     crop_mode: CropMode | None = None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from harmonia.attribution.layer import CANCELLED, uncancelled
 from harmonia.errors import InputError
 from harmonia.models import weights as weights_file
-from harmonia.models.classes import class_file
+from harmonia.models.classes import given_classes
 from harmonia.models.contract import MIDDLE_STRIDE, Built
 from harmonia.models.pretrained import create, pretrained
 from harmonia.models.probed import FeatureMap, ProbedStructure, equal_axes
@@ -38,11 +38,12 @@ def build(spec: ModelSpec, seed: int) -> Built:
     if spec.weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = create(arch, spec, num_classes=len(class_file(spec)) if spec.classes else 1000)
+            network = create(arch, spec, num_classes=len(given_classes(spec)) if spec.classes else 1000)
         return made_by_timm(network, spec.name)
     path = weights_file.find_weights(str(spec.weights), spec.name, arch, spec.weights_folder)
     network, classes = pretrained(arch, spec, path)
-    return dataclasses.replace(made_by_timm(network, spec.name), classes=classes)
+    known = made_by_timm(network, spec.name)
+    return dataclasses.replace(known, classes=classes or known.classes)
 
 
 def made_by_timm(network: nn.Module, name: str) -> Built:
@@ -59,6 +60,7 @@ def made_by_timm(network: nn.Module, name: str) -> Built:
         structure=TimmStructure,
         transform={"size": height, "mean": tuple(config["mean"]), "std": tuple(config["std"]), **same},
         num_classes=cast(int, network.num_classes),
+        classes=tuple(known["label_names"]) if known.get("label_names") else None,  # of a config of the hub
     )
 
 

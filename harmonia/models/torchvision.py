@@ -10,7 +10,7 @@ from torch import nn
 from harmonia.errors import InputError, one_line
 from harmonia.models import checkpoint
 from harmonia.models import weights as weights_file
-from harmonia.models.classes import class_file
+from harmonia.models.classes import given_classes
 from harmonia.models.contract import Built
 from harmonia.models.found import FoundStructure, settings_of_modules
 from harmonia.models.spec import ModelSpec
@@ -36,7 +36,7 @@ def build(spec: ModelSpec, seed: int) -> Built:
     if spec.weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            count = len(class_file(spec)) if spec.classes else 1000
+            count = len(given_classes(spec)) if spec.classes else 1000
             network = torchvision.models.get_model(name, weights=None, num_classes=count, **options)
     elif spec.weights == "hub":
         if options:

@@ -13,7 +13,7 @@ from harmonia.cli.entry import at_home, exit_code, input_error, keyword_argument
 from harmonia.data import folder
 from harmonia.data.boxes import read_boxes
 from harmonia.errors import InputError
-from harmonia.models.classes import class_file
+from harmonia.models.classes import given_classes
 from harmonia.models.weights import find_weights
 from harmonia.report import __main__ as report
 from harmonia.store import __main__ as store
@@ -113,7 +113,7 @@ def test_a_wrong_value_is_one_line(monkeypatch, capsys, main, words, part):
         lambda path: find_weights("hub", "e7", "e7", path),
         folder.absolute,
         lambda path: read_boxes(path, {}),
-        lambda path: class_file(Mock(classes=path)),
+        lambda path: given_classes(Mock(classes=path)),
     ],
 )
 def test_the_home_of_nobody_is_refused_wherever_a_path_is_read(read):

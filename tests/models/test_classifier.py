@@ -239,6 +239,7 @@ def test_a_head_of_ten_classes_takes_its_names_from_a_file(tmp_path):
     assert classifier(torch.rand(1, 3, 224, 224)).shape == (1, 10)
     assert [classifier.class_index(name) for name in names] == list(range(10))
     assert load.load(dataclasses.replace(spec, weights="random")).classes == tuple(names)
+    assert load.load(dataclasses.replace(spec, classes=tuple(names))).identity() == classifier.identity()
 
 
 def test_a_head_of_ten_classes_without_names_is_refused(tmp_path):
