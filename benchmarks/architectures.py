@@ -45,8 +45,8 @@ from harmonia.models.timm import made_by_timm
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
 MOST_PARAMETERS = 60e6
-# modules of timm whose smallest architecture is too large; the smallest of the others (of xcit, convmixer with large patches);
-# and families that share a module with another
+# modules of timm whose smallest architecture is too large; the smallest of the others (of xcit and convmixer one with
+# large patches); and families that share a module with another
 TOO_LARGE = """
     beit deepseek_vit gemma4_vit mobilenetv5 naflexvit nasnet pnasnet qwen3_vit vgg vision_transformer_sam
 """
