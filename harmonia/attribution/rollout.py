@@ -51,7 +51,8 @@ class AttentionRollout(PartByPart, version=2, normalise="minmax"):
                 gradient_BHNN = torch.cat([of_matrix[id(matrix)] for matrix in block], 1)
                 flow_BNN = self.step(attention_BHNN.float(), gradient_BHNN.float(), flow_BNN)
             # of the last block's tokens the head reads those that have a gradient: the class token, or the patches
-            read_B1N = (gradient_BHNN != 0).any(3).any(1).to(flow_BNN)[:, None]
+            last_BHNN = torch.cat([of_matrix[id(matrix)] for matrix in blocks[-1]], 1)
+            read_B1N = (last_BHNN != 0).any(3).any(1).to(flow_BNN)[:, None]
             share_BN1 = (read_B1N @ flow_BNN / read_B1N.sum(2, keepdim=True).clamp(min=1)).mT
             return spatial_of(part.model, "attention", share_BN1, len(logits))[:, 0], logits.detach(), labels, 1
 

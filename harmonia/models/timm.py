@@ -122,9 +122,8 @@ class TimmStructure(ProbedStructure):
     @property
     def _block_before_last(self) -> str:
         """Of a network that is one list of blocks."""
-        blocks = getattr(self.network, "blocks", None)
-        several = isinstance(blocks, nn.Sequential | nn.ModuleList) and len(blocks) > 1
-        return f"blocks.{len(blocks) - 2}" if several else ""
+        blocks: Any = getattr(self.network, "blocks", None)
+        return f"blocks.{len(blocks) - 2}" if isinstance(blocks, LISTS) and len(blocks) > 1 else ""
 
     def _last_pass(self) -> tuple[Tensor, dict[str, Any]]:
         """What forward_features gives of the probe, and what all modules gave on the way, the last call of each."""
@@ -200,7 +199,7 @@ class TimmStructure(ProbedStructure):
         Features times gradients sum to 0 there at every token, whatever the class (Euler's theorem); behind it not.
         """
         network, layer = self.network, self.final
-        blocks = getattr(network, "blocks", None)
+        blocks: Any = getattr(network, "blocks", None)
         if not self._ends_in_tokens:
             return layer
         if layer != self._block_before_last or not hasattr(blocks[-1], "norm1"):
