@@ -328,7 +328,10 @@ def page(rows: list[list[str]], seconds: float) -> str:
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in [head, ["---"] * len(head), *body])
     refusals = "\n".join(f"{number}. `{re.sub(r'`', '', line)}`" for line, number in lines.items())
     right = sum(text == "right" for each in rows for text in each[5:])
+    tried = {each[1] for each in rows}
+    untried = [arch for arch in (*SMALLEST.split(), *OTHERS.split()) if arch not in tried]
     return TEXT.format(
+        untried=f"Not tried in this run: {', '.join(untried)}." if untried else "",
         command="python benchmarks/architectures.py",
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         versions=f"timm {timm.__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}",
@@ -353,7 +356,7 @@ TEXT = """# Architectures
 in {minutes} minutes on {machine}: {versions}.
 Of every module of timm it is the smallest architecture by parameters, and of families that share a module one each;
 weights are random, the input size is the architecture's own. Modules whose smallest architecture has more than
-60 million parameters are left out: {large}.
+60 million parameters are left out: {large}. {untried}
 
 - **Grad-CAM, HiResCAM** are right where the map of the default layer equals plain autograd's through the whole network
   to 1e-4 of its range, and lies in place: noise pasted into a quarter of the image changes the layer's map most in that
