@@ -69,7 +69,7 @@ SMALLEST = """
 OTHERS = """
     botnet26t_256 caformer_s18 coat_lite_tiny coatnet_nano_rw_224 convformer_s18 deit3_small_patch16_224
     deit_tiny_distilled_patch16_224 efficientnet_lite0 eva02_tiny_patch14_224 fastvit_sa12 lambda_resnet26t
-    levit_conv_128s maxvit_pico_rw_256 mixer_s32_224 mixnet_s mobilenetv4_conv_small mobilevitv2_050
+    maxvit_pico_rw_256 mixer_s32_224 mixnet_s mobilenetv4_conv_small mobilevitv2_050
     mvitv2_small_cls pit_ti_distilled_224 resmlp_12_224 resnet18 twins_pcpvt_small
     vit_small_patch16_rope_ape_224 vit_small_r26_s32_224 vit_wee_patch16_reg1_gap_256
 """
