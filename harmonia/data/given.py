@@ -3,20 +3,20 @@
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from harmonia.data.manifest import UNLABELLED, ImageRecord, ImageSet, image_set, is_image_file
+from harmonia.data.manifest import UNLABELLED, ImageRecord, ImageSet, entries, image_set, is_image_file
 from harmonia.errors import InputError, home
 from harmonia.store.files import write_stored
 
 
 def given_images(
-    images: Any, labels: Sequence[str] | None, classes: Sequence[str], cache: Path, limit: int | None, seed: int
+    images: Any, labels: Sequence[Any] | None, classes: Sequence[str], cache: Path, limit: int | None, seed: int
 ) -> tuple[ImageSet, list[str]]:
     """A data set of images of any kind, and their ids in the order given.
 
@@ -34,36 +34,43 @@ def given_images(
 
 
 def _records(
-    images: Any, labels: Sequence[str] | None, classes: Sequence[str], cache: Path, limit: int | None
+    images: Any, labels: Sequence[Any] | None, classes: Sequence[str], cache: Path, limit: int | None
 ) -> Iterator[ImageRecord]:
-    pairs = list(_pairs(images, limit))
-    if labels is not None and len(labels) != len(pairs):
-        raise InputError(f"labels must be one an image, got {len(labels)} for {len(pairs)} images; give as many")
-    paths = [os.path.abspath(home(image)) for image, _ in pairs if isinstance(image, str | Path)]
-    above = os.path.dirname(paths[0]) if len(paths) == 1 else os.path.commonpath(paths) if paths else ""
-    names = getattr(images, "classes", classes)
-    for number, (image, own_label) in enumerate(pairs):
-        label = own_label if labels is None else labels[number]
-        name = UNLABELLED if label is None else _class_name(label, names if labels is None else classes)
-        if isinstance(image, str | Path):
-            path = Path(os.path.abspath(home(image)))
+    items = _items(images)
+    count = len(items) if limit is None else min(limit, len(items))
+    if labels is not None and len(labels) != count:
+        raise InputError(f"labels must be one an image, got {len(labels)} for {count} images; give as many")
+    listed = items[:count] if isinstance(items, list | tuple) else ()  # a dataset's images are made one by one
+    above = _common_folder([path for path in map(_path, listed) if path is not None])
+    for number in range(count):
+        item = items[number]
+        image, label = item if isinstance(item, tuple) else (item, None)
+        if labels is not None:
+            name = _class_name(labels[number], classes)
+        else:
+            name = UNLABELLED if label is None else _class_name(label, getattr(images, "classes", classes))
+        if (path := _path(item)) is not None:
             yield ImageRecord(path.relative_to(above).as_posix(), path, name, digest="")
         else:
             yield ImageRecord(f"{number:06d}.png", _as_file(image, cache, number), name, digest="")
 
 
-def _pairs(images: Any, limit: int | None) -> Iterable[tuple[Any, Any]]:
-    """Images and the labels that a dataset gives with them; None where there are none."""
-    if isinstance(images, str | Path) and Path(home(images)).is_dir():
-        images = [path for path in sorted(Path(home(images)).iterdir()) if is_image_file(path)]
+def _items(images: Any) -> Any:
+    """What has a length and images, or pairs of an image and its label."""
+    if isinstance(images, str | Path) and home(images).is_dir():
+        return [path for path in entries(home(images)) if is_image_file(path)]
     if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) < 4:
-        images = [images]
-    samples = getattr(images, "samples", None)  # of an ImageFolder: its transform need not run
-    source = images if samples is None else samples
-    count = len(source) if limit is None else min(limit, len(source))
-    for number in range(count):
-        item = source[number]
-        yield (item[0], item[1]) if isinstance(item, tuple) else (item, None)
+        return [images]
+    return getattr(images, "samples", images)  # of an ImageFolder: its transform need not run
+
+
+def _path(item: Any) -> Path | None:
+    image = item[0] if isinstance(item, tuple) else item
+    return Path(os.path.abspath(home(image))) if isinstance(image, str | Path) else None
+
+
+def _common_folder(paths: Sequence[Path]) -> str:
+    return os.path.dirname(paths[0]) if len(paths) == 1 else os.path.commonpath(paths) if paths else os.sep
 
 
 def _class_name(label: Any, classes: Sequence[str]) -> str:
