@@ -19,7 +19,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from harmonia.cli.entry import as_interrupt, conf_folder, quote_true
+from harmonia.cli.entry import as_interrupt, conf_folder, hydra_words
 from harmonia.cli.refusal import refusal
 from harmonia.data.given import given_images
 from harmonia.data.manifest import ImageSet, subfolders
@@ -230,7 +230,7 @@ def _composed(words: Sequence[str]) -> DictConfig:
     state.hydra = None
     try:
         with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return compose("config", quote_true(list(words)))
+            return compose("config", hydra_words(words))
     finally:
         state.hydra = running
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import hydra
 from omegaconf import DictConfig
 
-from harmonia.cli.entry import Refused, at_home, conf_folder, exit_code, quote_true, sweep_first
+from harmonia.cli.entry import Refused, conf_folder, exit_code, hydra_words
 from harmonia.cli.refusal import checked_hydra, refusal
 from harmonia.errors import InputError
 from harmonia.media import terminal
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _plan(argv: Sequence[str]) -> int:
     options, words = _parser().parse_known_args(argv)
-    words = quote_true(at_home(sweep_first(words)))
+    words = hydra_words(words)
     if flags := [word for word in words if word.startswith("-") and word not in ("-m", "--multirun")]:
         raise InputError(
             f"harmonia.plan takes --images, --devices, -m and overrides, got {flags[0]}; Hydra's own flags are "

@@ -15,7 +15,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from harmonia.cli.entry import Refused, at_home, conf_folder, exit_code, quote_true, sweep_first
+from harmonia.cli.entry import Refused, conf_folder, exit_code, hydra_words
 from harmonia.cli.refusal import checked_hydra, refusal
 from harmonia.job.ray_launcher import RayLauncher
 from harmonia.report.after_sweep import report_sweep
@@ -42,7 +42,7 @@ def main() -> int:
     # Hydra builds launchers of the package hydra_plugins alone: the name that conf/hydra/launcher/ray.yaml gives ours
     Plugins.instance().class_name_to_class["hydra_plugins.harmonia.RayLauncher"] = RayLauncher
     program, *words = sys.argv
-    sys.argv = [program, *quote_true(at_home(sweep_first(words)))]
+    sys.argv = [program, *hydra_words(words)]
     return exit_code(
         _jobs_and_report,
         lambda error: refusal(error, conf_folder(), words),

@@ -6,7 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from harmonia.cli.entry import conf_folder, quote_true
+from harmonia.cli.entry import conf_folder, hydra_words
 from harmonia.cli.options import check
 from harmonia.job.contract import Evaluation
 from harmonia.job.settings import settings_of
@@ -24,7 +24,7 @@ OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / gro
 @cache
 def composed(*overrides):
     """With what Hydra itself sets in a job. Nobody may alter it."""
-    overrides = [*quote_true(list(overrides)), "paths.job=job", "tracking.group=sweep"]
+    overrides = [*hydra_words(overrides), "paths.job=job", "tracking.group=sweep"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", overrides, return_hydra_config=True)
     OmegaConf.set_readonly(config.hydra, False)
@@ -126,7 +126,7 @@ def test_a_sweeps_jobs_have_folders_of_their_own():
 
 def test_the_label_policy_true_is_no_boolean():
     assert composed("label=true").label.name == "true"
-    assert quote_true(["label=true,predicted", "label=[true]", "x=true"]) == [
+    assert hydra_words(["label=true,predicted", "label=[true]", "x=true"]) == [
         "label='true',predicted",
         "label=['true']",
         "x=true",

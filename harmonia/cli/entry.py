@@ -7,7 +7,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
@@ -126,19 +126,15 @@ def as_interrupt() -> Iterator[None]:
         raise KeyboardInterrupt from None
 
 
-def quote_true(words: list[str]) -> list[str]:
-    """``label=true`` as Hydra must see it: bare, it reads a boolean, which is no option's name."""
-    bare = re.compile(r"(?<=[=,\[])true(?=[,\]]|$)")
-    return [bare.sub("'true'", word) if word.startswith("label=") else word for word in words]
+def hydra_words(words: Iterable[str]) -> list[str]:
+    """Words as Hydra must see them.
 
-
-def at_home(words: list[str]) -> list[str]:
-    """``KEY=~/FOLDER`` with the home folder's path: a shell leaves it as it is, and Hydra's grammar has no ~ there."""
+    ``KEY=~/FOLDER`` with the home folder's path: a shell leaves it as it is, and Hydra's grammar has no ~ there.
+    ``label=true`` quoted: bare, it is a boolean, which is no option's name. -m before the overrides: between two of
+    them argparse would take the second for a mistake.
+    """
     home = os.path.expanduser("~").replace("\\", "\\\\")
-    return [re.sub(r"(?<=[=,\[])~(?=[/,\]]|$)", home, word) for word in words]
-
-
-def sweep_first(words: list[str]) -> list[str]:
-    """-m before the overrides: between two of them argparse would take the second for a mistake."""
-    flags = [word for word in words if word in ("-m", "--multirun")]
-    return [*flags, *(word for word in words if word not in flags)]
+    words = [re.sub(r"(?<=[=,\[])~(?=[/,\]]|$)", home, word) for word in words]
+    true = re.compile(r"(?<=[=,\[])true(?=[,\]]|$)")
+    words = [true.sub("'true'", word) if word.startswith("label=") else word for word in words]
+    return sorted(words, key=lambda word: word not in ("-m", "--multirun"))

@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import zipfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -129,22 +128,18 @@ def given_maps(path: str | Path, over: Over, image_ids: Sequence[str]) -> GivenM
 
 def _of_images(path: Path, names: Mapping[str, ReadMap], image_ids: Sequence[str]) -> dict[str, ReadMap]:
     """By image_id, in their order, how the image's map is read."""
-    fits = {}
+    owners: dict[str, str] = {}  # images by the names of their maps
     for image_id in image_ids:
         full = composed(image_id)
         known = [name for name in dict.fromkeys((full, os.path.splitext(full)[0])) if name in names]
         if len(known) > 1:
             raise InputError(f"method.maps: {path} must have one map of {image_id}, got two; take one away")
-        if known:
-            fits[image_id] = known[0]
-    shared = [name for name, count in Counter(fits.values()).items() if count > 1]
-    if shared:
-        owners = " or ".join(image_id for image_id, name in fits.items() if name == shared[0])
-        raise InputError(
-            f"method.maps: {shared[0]!r} in {path} must be of one image, it may be of {owners}; "
-            "name maps by whole ids, with their suffix"
-        )
-    return {image_id: names[name] for image_id, name in fits.items()}
+        if known and (owner := owners.setdefault(known[0], image_id)) != image_id:
+            raise InputError(
+                f"method.maps: {known[0]!r} in {path} must be of one image, it may be of {owner} or {image_id}; "
+                "name maps by whole ids, with their suffix"
+            )
+    return {image_id: names[name] for name, image_id in owners.items()}
 
 
 def _names(path: Path) -> dict[str, ReadMap]:

@@ -56,14 +56,6 @@ class ImageSet:
     pool: tuple[ImageRecord, ...]
     boxes: Boxes | None = None  # of objects in the images, where a file of them was given
 
-    def __post_init__(self) -> None:
-        for what, records in (("records", self.records), ("pool", self.pool)):
-            if len({record.image_id for record in records}) < len(records):
-                raise ValueError(f"image_id must be unique in the {what} of {self.name}")
-        unlabelled = [record.image_id for record in self.records if record.class_name is None]
-        if unlabelled:
-            raise ValueError(f"only pool images may lack a class, got {unlabelled[0]!r} in {self.name}")
-
     @cached_property
     def digest(self) -> str:
         """Changes with any id, label, byte or the order of the records, not with their folder."""

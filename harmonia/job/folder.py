@@ -1,7 +1,6 @@
 """What a job leaves in its folder besides rows and summary: config.yaml, environment.json, error.txt."""
 
 import hashlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -26,6 +25,7 @@ from harmonia.results.jobs import EARLY_FILES, flat_options, read_environment
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, SUMMARY
 from harmonia.store.files import JOBS, TEMPORARY, locked, signature, write_text
 from harmonia.store.guarded import MOST_ARRAYS, read_yaml, regular_file
+from harmonia.store.manifest import version_of
 
 LOCK = ".lock"
 HELPER = ".helper-"
@@ -152,7 +152,7 @@ def write_environment(
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in ("harmonia", *PACKAGES)},
+        "packages": {name: version_of(name) for name in ("harmonia", *PACKAGES)},
         "git": _commit(),
         "device": torch.cuda.get_device_name(device) if cuda else device.type,
         "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),  # what a launcher gave this job
@@ -163,13 +163,6 @@ def write_environment(
         "files": list(files),  # of the evaluation, its rows first
     }
     write_text(folder / ENVIRONMENT, json.dumps(facts, indent=2, sort_keys=True) + "\n")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def _commit() -> str | None:

@@ -25,10 +25,11 @@ SCHEMA_VERSION = 2  # 1: keys held the modules of classes (ADR 11)
 _MOST_BYTES = 2**24  # what describes a set has some thousand
 _Items = Annotated[int, Field(ge=1, le=10**9)]
 
-try:
-    _VERSION = metadata.version("harmonia")
-except metadata.PackageNotFoundError:
-    _VERSION = "not installed"
+
+def version_of(package: str) -> str | None:
+    """None where it is not installed."""
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
 
 
 def set_key(identity: Mapping) -> str:
@@ -85,7 +86,7 @@ def new_manifest(kind: str, name: str, identity: Mapping, count: int, shard_size
         shard_size=int(shard_size),
         schema=SCHEMA_VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        harmonia=_VERSION,
+        harmonia=version_of("harmonia") or "not installed",
     )
 
 

@@ -24,7 +24,6 @@ from harmonia.errors import InputError, home
 from harmonia.store import claims, shards
 from harmonia.store.files import disk_errors, utf8, write_stored
 from harmonia.store.manifest import Manifest, new_manifest, write_manifest
-from harmonia.store.mark import mark
 from harmonia.store.parquet import reading, write_table
 from harmonia.store.shards import CorruptShard, Facts, Shard, read_shard
 
@@ -113,7 +112,6 @@ class ShardSet:
         )
         path = self.shard_path(shard)
         write_stored(path, content)
-        mark(self.folder.parents[1])  # of an earlier version, which had no marks
         self._checked[shard] = (_stamp(path), (digest, facts_json))
         self._loaded.pop(shard, None)
 

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 from paths import REPOSITORY
 
-from harmonia.cli.entry import at_home, exit_code, input_error, keyword_arguments
+from harmonia.cli.entry import exit_code, hydra_words, input_error, keyword_arguments
 from harmonia.data import folder
 from harmonia.data.boxes import read_boxes
 from harmonia.errors import InputError
@@ -140,7 +140,7 @@ def test_one_module_ends_every_command():
 def test_a_tilde_is_the_home_folder_wherever_a_value_begins(monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
     words = ["data.root=~/a,~/b", "paths.cache=~", "x=[~/a,~]", "~logger", "name=a~b", "name=~bob/a"]
-    assert at_home(words) == [
+    assert hydra_words(words) == [
         "data.root=/home/ada/a,/home/ada/b",
         "paths.cache=/home/ada",
         "x=[/home/ada/a,/home/ada]",

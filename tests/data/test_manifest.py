@@ -128,18 +128,6 @@ def test_class_names_are_sorted_and_unique_and_not_of_the_pool():
     assert ImageSet("set", records(b=2, a=1), records(c=1)).class_names == ("a", "b")
 
 
-def test_only_the_pool_may_be_unlabelled():
-    unlabelled = (ImageRecord("x.jpg", Path("x.jpg"), None, ""),)
-    assert ImageSet("set", (), unlabelled).pool == unlabelled
-    with pytest.raises(ValueError, match=r"x\.jpg"):
-        ImageSet("set", unlabelled, ())
-
-
-def test_image_ids_are_unique():
-    with pytest.raises(ValueError, match="unique"):
-        ImageSet("set", records(a=1) * 2, ())
-
-
 def test_select_takes_the_first_of_each_class():
     assert ids(select(records(a=3, b=1), per_class=2)) == ["a/000.jpg", "a/001.jpg", "b/000.jpg"]
 

@@ -12,7 +12,7 @@ from safetensors.numpy import save
 
 from harmonia.errors import InputError
 from harmonia.store.__main__ import main
-from harmonia.store.mark import TAG, is_marked
+from harmonia.store.mark import TAG
 
 
 def prune(store, *words):
@@ -73,16 +73,6 @@ def test_a_store_in_a_folder_of_other_things_is_not_marked_unless_the_user_does(
     assert prune(tmp_path, "--set", "vit-ig") == 0
     assert not stored.folder.exists()
     assert (tmp_path / "letter.txt").exists()
-
-
-def test_a_store_of_an_earlier_version_is_marked_by_the_next_job_that_writes(tmp_path):
-    (tmp_path / "datasets" / "woof").mkdir(parents=True)
-    stored = open_set(tmp_path)
-    (tmp_path / TAG).unlink()
-    assert open_set(tmp_path).folder == stored.folder  # to look makes no mark
-    assert not is_marked(tmp_path)
-    fill(stored)
-    assert is_marked(tmp_path)
 
 
 @pytest.mark.parametrize("words", [(), ("--older-than", "0"), ("--set", "vit-ig")])
