@@ -14,11 +14,11 @@ import zlib
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from harmonia.errors import InputError, one_line
 from harmonia.media import visible
+from harmonia.progress import progress_of
 from harmonia.store.files import Disk, disk_errors, locked, move_into_place, write_text
 
 SCHEMES = ("https://",)
@@ -155,8 +155,7 @@ def fetch(url: str, destination: Path) -> None:
         return
     part = destination.with_name(f"{destination.name}.part")
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    # on stderr: stdout belongs to results
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+    with progress_of(*columns, TimeRemainingColumn()) as progress:
         progress.add_task(visible(destination.name), total=None)
         for wait_s in (*RETRY_WAITS_S, None):
             try:

@@ -11,8 +11,7 @@ from typing import Any, Protocol
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import BasePredictionWriter
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 from torch.utils.data import DataLoader
 
@@ -20,6 +19,7 @@ from harmonia.data.view import View
 from harmonia.data.views import ViewBatch
 from harmonia.features.maps import UNREADABLE
 from harmonia.media import visible
+from harmonia.progress import progress_of
 from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def progress_bar(title: str, images: int) -> Iterator[Advance]:
         TimeRemainingColumn(),
     )
     started = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with progress_of(*columns) as progress:
         yield partial(progress.advance, progress.add_task(visible(title), total=images))
     seconds = time.monotonic() - started
     log.info("%s: %d images in %.1f s (%.1f images/s)", title, images, seconds, images / max(seconds, 1e-9))

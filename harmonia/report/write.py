@@ -121,7 +121,9 @@ def _write_files(section: Section, folder: Path) -> None:
         stem = _unused(folder, table.stem, "md", "csv", "tex")
         with _left_out(section.left_out, f"{section.heading}: table {stem}", InputError, OSError):
             if table not in section.details:
-                print_table(table.printed, Console(file=StringIO()))  # what the terminal would not take either
+                print_table(
+                    table.printed, Console(file=StringIO(), force_jupyter=False)
+                )  # what the terminal would not take either
             table_files(table.printed, stem, folder, table.numbers)
             continue
         section.leave_out(table)

@@ -1,0 +1,66 @@
+"""Bars of running work: on stderr of a terminal, or in the cell of a notebook, which they leave when they are done."""
+
+import sys
+import time
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn
+
+_EVERY_S = 0.2  # a notebook draws its bar anew
+
+
+def progress_of(*columns: ProgressColumn) -> Progress:
+    """The columns are a terminal's; a notebook shows title and share done, and needs no ipywidgets."""
+    # on stderr: stdout belongs to results
+    console = Console(stderr=True, force_jupyter=False)
+    display = _notebook_display()
+    return Progress(*columns, console=console) if display is None else _InNotebook(display, console)
+
+
+def _notebook_display() -> Callable[..., Any] | None:
+    """IPython's function where its kernel serves a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if getattr(shell, "kernel", None) is None:
+        return None
+    from IPython.display import display  # pyright: ignore[reportMissingImports]
+
+    return display
+
+
+class _InNotebook(Progress):
+    def __init__(self, display: Callable[..., Any], console: Console):
+        super().__init__(console=console, auto_refresh=False)
+        self._display = display
+        self._drawn = 0.0
+        self._shown: Any = None
+
+    def start(self) -> None:
+        self._shown = self._display(*self._bundle(""), raw=True, display_id=True)
+
+    def stop(self) -> None:
+        self._shown.update(*self._bundle(""), raw=True)
+
+    def refresh(self) -> None:
+        if self._shown is not None and time.monotonic() - self._drawn > _EVERY_S:
+            self._drawn = time.monotonic()
+            bars = (
+                f'<progress value="{task.completed:g}" max="{task.total or 0:g}"></progress> '
+                f"{escape(task.description)} {task.completed:.0f}/{task.total or 0:.0f}"
+                for task in self.tasks
+            )
+            self._shown.update(*self._bundle("<br>".join(bars)), raw=True)
+
+    def advance(self, task_id: Any, advance: float = 1) -> None:
+        super().advance(task_id, advance)
+        self.refresh()
+
+    def update(self, task_id: Any, **changes: Any) -> None:
+        super().update(task_id, **changes)
+        self.refresh()
+
+    @staticmethod
+    def _bundle(shown: str) -> list[dict[str, str]]:
+        return [{"text/plain": "", "text/html": shown}]
