@@ -68,8 +68,11 @@ def classifier(
         if isinstance(network, str):
             options = {"classes": in_file, "name": name}
             return load(_spec(network, **{key: value for key, value in options.items() if value is not None}))
+        if not isinstance(network, nn.Module):
+            raise InputError(f"a network must be a name or a torch.nn.Module, got a {type(network).__name__}; give one")
         arch = type(network).__name__
-        known = name or arch.lower()
+        of_timm: Any = getattr(network, "pretrained_cfg", None) or {}
+        known = name or of_timm.get("architecture") or arch.lower()
         spec = ModelSpec(name=known, arch=arch, family=known, kind="python", weights="memory", classes=in_file)
         own = copy.deepcopy(network).float()
         if hasattr(transform, "image_mean") and hasattr(own, "config"):
@@ -118,9 +121,9 @@ def explain(
 
 def transfer(
     source: NamedModel,
-    targets: Sequence[NamedModel],
+    targets: Sequence[NamedModel] | NamedModel,
     images: Any,
-    methods: Sequence[str] = ("gc",),
+    methods: Sequence[str] | str = ("gc",),
     *,
     labels: Sequence[Any] | None = None,
     label: str = "predicted",
@@ -147,7 +150,11 @@ def transfer(
     words += [] if areas is None else [f"evaluation.areas=[{','.join(map(str, areas))}]"]
     kept = None if folder is not None else tempfile.TemporaryDirectory(prefix="harmonia-")
     root = home(folder) if folder is not None else Path(kept.name if kept else "")
-    for number, method in enumerate([methods] if isinstance(methods, str) else methods):
+    targets = [targets] if isinstance(targets, str | Classifier) else targets
+    methods = [methods] if isinstance(methods, str) else list(methods)
+    if not methods:
+        raise InputError('methods must be at least one, got none; give methods=["gc"]')
+    for number, method in enumerate(methods):
         of_method = [f"method={method}", "target=[self]", *words, *options]
         with _one_line(of_method), _as_before():
             job_folder = root / f"{number}_{method}"
@@ -209,6 +216,9 @@ def _spec(name: str, **options: Any) -> ModelSpec:
     if colon and kind not in KINDS:
         raise InputError(f"a model's kind must be one of {', '.join(KINDS)}, got {kind!r}; write timm:{arch}")
     words = [f"source={kind}", f"source.arch='{arch}'"] if colon else [f"source={name}"]
+    own = sorted(path.stem for path in (conf_folder() / "source").glob("*.yaml"))
+    if not colon and name not in own:
+        raise InputError(f"source must be one of {', '.join(own)}, got {name!r}; timm's is 'timm:{name}'")
     config: Any = OmegaConf.to_container(_composed(["target=[self]", *words]).source, resolve=True)
     return ModelSpec(**{**config, **options})
 

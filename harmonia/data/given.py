@@ -3,7 +3,8 @@
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def given_images(
 def _records(
     images: Any, labels: Sequence[Any] | None, classes: Sequence[str], cache: Path, limit: int | None
 ) -> Iterator[ImageRecord]:
-    items = _items(images)
+    items = _items(images, limit)
     count = len(items) if limit is None else min(limit, len(items))
     if labels is not None and len(labels) != count:
         raise InputError(f"labels must be one an image, got {len(labels)} for {count} images; give as many")
@@ -55,12 +56,17 @@ def _records(
             yield ImageRecord(f"{number:06d}.png", _as_file(image, cache, number), name, digest="")
 
 
-def _items(images: Any) -> Any:
+def _items(images: Any, limit: int | None) -> Any:
     """What has a length and images, or pairs of an image and its label."""
     if isinstance(images, str | Path) and home(images).is_dir():
         return [path for path in entries(home(images)) if is_image_file(path)]
     if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) < 4:
         return [images]
+    if not hasattr(images, "__getitem__") or isinstance(images, Mapping):
+        if not hasattr(images, "__next__"):
+            kinds = "paths, PIL images, arrays, tensors, a folder or a dataset"
+            raise InputError(f"images must be {kinds}, got a {type(images).__name__}; give a list")
+        return list(islice(images, limit))
     return getattr(images, "samples", images)  # of an ImageFolder: its transform need not run
 
 

@@ -54,6 +54,9 @@ def in_memory(
     view = {**_USUAL, **transform, **spec.overrides()}
     for option, name in (("size", "input_size"), ("mean", "mean"), ("std", "std")):
         if option not in view:
+            if spec.weights == "memory":
+                remedy = 'give transform=, torchvision\'s or {"size": 224, "mean": (...), "std": (...)}'
+                raise InputError(f"{spec.name}: a network of your own must come with its transform, got none; {remedy}")
             raise InputError(f"{spec.name}: {name} must be given for a network of your own; add source.{name}=VALUE")
     network = network.eval()
     structure = FoundStructure(network, type(network).__name__, view["size"], len(view["mean"]))

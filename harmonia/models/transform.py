@@ -20,6 +20,13 @@ _CHANGES_NO_PIXEL = {
 _CHANGES_NO_PIXEL |= {"ToPureTensor"}
 
 
+def _channels(values: Any) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)
+
+
+_OPTIONS = {"size": int, "crop_pct": float, "crop_mode": str, "interpolation": str, "mean": _channels, "std": _channels}
+
+
 def view_options(transform: Any, name: str) -> dict[str, Any]:
     """Options of the view that shows what a transform shows; one that no view can show is refused by its name.
 
@@ -27,7 +34,7 @@ def view_options(transform: Any, name: str) -> dict[str, Any]:
     Normalize; an image processor of transformers; or a mapping of the view's own options.
     """
     if isinstance(transform, Mapping):
-        return dict(transform)
+        return _of_mapping(transform, name)
     if hasattr(transform, "image_mean"):
         return _of_processor(transform, name)
     if hasattr(transform, "resize_size"):  # a preset of torchvision
@@ -43,6 +50,20 @@ def view_options(transform: Any, name: str) -> dict[str, Any]:
     normalise = parts.get("Normalize")
     mean, std = ([0.0], [1.0]) if normalise is None else (normalise.mean, normalise.std)
     return _options(resize, crop, interpolation, mean, std, name)
+
+
+def _of_mapping(options: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The view's own words; input_size, as yamls say, is its size."""
+    view = {{"input_size": "size"}.get(key, key): value for key, value in options.items()}
+    try:
+        checked = {key: _OPTIONS[key](value) for key, value in view.items()}
+    except KeyError as error:
+        known = ", ".join(_OPTIONS)
+        raise InputError(f"{name}: transform must have the keys {known}, got {error.args[0]!r}; leave it out") from None
+    except (TypeError, ValueError) as error:
+        usual = '{"size": 224, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}'
+        raise InputError(f"{name}: transform must be like {usual}, got {view} ({error}); mend it") from None
+    return checked
 
 
 def _of_processor(processor: Any, name: str) -> dict[str, Any]:
