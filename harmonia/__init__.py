@@ -14,7 +14,11 @@ __all__ = ["classifier", "explain", "transfer"]
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import: the commands' --help must not pay for it
     if name in __all__:
-        from harmonia import api
+        import warnings
+
+        with warnings.catch_warnings():  # tqdm's, of libraries that import it in a notebook without ipywidgets
+            warnings.filterwarnings("ignore", "IProgress not found")
+            from harmonia import api
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

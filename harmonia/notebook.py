@@ -26,10 +26,10 @@ from harmonia.features.maps import unpack
 from harmonia.job.contract import Job
 from harmonia.media import visible
 from harmonia.report.contract import ReadJob
-from harmonia.report.figures.style import style
+from harmonia.report.figures.style import shown, style
 from harmonia.report.sections.transfer import TransferSection
 from harmonia.report.tables.contrasts import HEADLINE
-from harmonia.report.tables.typeset import to_csv
+from harmonia.report.tables.typeset import Typeset, to_csv, to_html
 from harmonia.report.write import write_report
 from harmonia.report.written import Report
 from harmonia.results.jobs import find_jobs
@@ -37,6 +37,7 @@ from harmonia.results.rows import TransferRows, read_pieces
 from harmonia.shapes import Images, Keep
 from harmonia.store.files import write_text
 
+THUMBNAIL_PX = 160
 _ANY_BOX = torch.tensor([[0.0, 0.0, 1.0, 1.0]])  # a map in its own source's view is nowhere else
 
 
@@ -70,21 +71,20 @@ class ImageMap:
 
     def show(self, area: float = 0.3) -> Figure:
         """Image, map and feature side by side."""
-        with style():
-            figure = Figure(figsize=(6.6, 2.4), layout="constrained")
-            pictures = {"image": _picture(self.view), "map": self.heat(), f"feature, {area:.0%}": self.feature(area)}
-            for axes, (title, picture) in zip(figure.subplots(1, 3), pictures.items(), strict=True):
-                axes.imshow(picture)
-                axes.set_title(title)
-                axes.axis("off")
-            figure.suptitle(f"{self.image_id}: {readable(self.explained)} ({self.probability:.2f})")
-        return figure
+        return _drawn([self], area)
+
+    @property
+    def about(self) -> str:
+        """The image, the class that is explained, how sure the source is of it, and the map's flag."""
+        return visible(f"{self.image_id}: {readable(self.explained)} ({self.probability:.2f}) {self.flag}".strip())
+
+    def __repr__(self) -> str:
+        return f"ImageMap of {self.about}, raw {' x '.join(map(str, self.raw.shape))}"
 
     def _repr_html_(self) -> str:
         pictures = (_picture(self.view), self.heat(), self.feature(0.3))
-        shown = "".join(f'<img width="160" alt="" src="{_as_url(picture)}"> ' for picture in pictures)
-        about = f"{self.image_id}: {readable(self.explained)} ({self.probability:.2f}) {self.flag}"
-        return f"<div>{shown}<br>{escape(visible(about))}</div>"
+        shown = "".join(f'<img width="{THUMBNAIL_PX}" alt="" src="{_as_url(picture)}"> ' for picture in pictures)
+        return f"<div>{shown}<br>{escape(self.about)}</div>"
 
 
 class ImageMaps(Sequence[ImageMap]):
@@ -134,6 +134,10 @@ class ImageMaps(Sequence[ImageMap]):
         images, keep = self._views(self._positions), torch.from_numpy(self.keep(area))[:, None]
         return compose(images, keep, self._filled(self._positions, images, keep))
 
+    def show(self, area: float = 0.3, most: int = 5) -> Figure:
+        """Image, map and feature of the first so many, side by side."""
+        return _drawn(self[:most], area)
+
     def to_pandas(self) -> pd.DataFrame:
         """A line for each image: what is explained and predicted, how surely, passes, flags."""
         return pd.DataFrame([self._facts[position] for position in self._positions])
@@ -164,6 +168,10 @@ class ImageMaps(Sequence[ImageMap]):
 
         return self._job.fill(images, keep, another)
 
+    def __repr__(self) -> str:
+        lines = [f"{len(self)} maps of {self._job.source.name} by {self._job.settings.method.name}"]
+        return "\n  ".join([*lines, *(each.about for each in self[:5]), *(["..."] if len(self) > 5 else [])])
+
     def _repr_html_(self) -> str:
         rest = f"<p>and {len(self) - 5} more</p>" if len(self) > 5 else ""
         return "".join(each._repr_html_() for each in self[:5]) + rest
@@ -175,6 +183,7 @@ class TransferResult:
     def __init__(self, folder: Path, kept: tempfile.TemporaryDirectory | None = None):
         self.folder = folder
         self._kept = kept  # a temporary folder lives as long as its result
+        self._sections: dict[str, TransferSection] = {}  # by arm; intervals take seconds
 
     def rows(self) -> pd.DataFrame:
         """A line for each image, target and arm: rows.parquet of all jobs."""
@@ -184,17 +193,23 @@ class TransferResult:
 
     def section(self, arm: str = SOFT_ARM) -> TransferSection:
         """What the report says of them, about one arm."""
-        jobs = find_jobs(self.folder)
-        read = [ReadJob(job.folder.name, job, TransferSection.read(job)) for job in jobs]
-        return TransferSection(read, arm, (), ())
+        if arm not in self._sections:
+            jobs = find_jobs(self.folder)
+            read = [ReadJob(job.folder.name, job, TransferSection.read(job)) for job in jobs]
+            self._sections[arm] = TransferSection(read, arm, (), ())
+        return self._sections[arm]
 
     def table(self, stem: str = HEADLINE, arm: str = SOFT_ARM) -> pd.DataFrame:
-        """Numbers of one of the report's tables: transfer above control, table1, matrix, ...
+        """Numbers of one of the report's tables: transfer_above_control, table1, matrix, ...
 
+        In a notebook it shows itself as the report prints it; its columns are the numbers'.
         matrix: accuracy and retention of every target and arm, with intervals.
         """
         section = self.section(arm)
-        tables = {table.stem: table.numbers for table in section.tables} | section.data
+        tables: dict[str, pd.DataFrame] = {
+            table.stem: Typeset.of(table.numbers, table.printed) for table in section.tables
+        }
+        tables |= {stem: numbers.copy() for stem, numbers in section.data.items()}
         return _named(tables, stem, "table")
 
     def figure(self, stem: str = "accuracy_by_area", arm: str = SOFT_ARM) -> Figure:
@@ -203,7 +218,7 @@ class TransferResult:
         with style():
             for figure in self.section(arm).make_figures():
                 if figure.stem == stem:
-                    return figure.drawn
+                    return shown(figure.drawn)
                 stems.append(figure.stem)
         return _named(dict.fromkeys(stems), stem, "figure")
 
@@ -211,9 +226,14 @@ class TransferResult:
         """Tables, figures and pages to browse, written to a folder; open its index.html."""
         return write_report(self.folder, arm=arm, out=out)
 
+    def __repr__(self) -> str:
+        cells = self.rows()[["source", "method", "target", "image_id"]].astype(str)
+        source, methods, targets = (", ".join(cells[name].unique()) for name in ("source", "method", "target"))
+        return f"TransferResult of {methods}: {source} to {targets}, {cells['image_id'].nunique()} images"
+
     def _repr_html_(self) -> str:
         section = self.section()
-        return "".join(table.printed.map(visible).to_html(index=False) for table in (*section.headlines, *section.main))
+        return "".join(to_html(table.printed) for table in (*section.headlines, *section.main))
 
 
 def _named(parts: dict[str, Any], stem: str, what: str) -> Any:
@@ -233,6 +253,20 @@ def _keep(arms: KeepArms, raw: Tensor, size: int, area: float | None) -> Keep:
     return of_area.weights(explanations, boxes, boxes, size, size)[:, 1]
 
 
+def _drawn(maps: Sequence[ImageMap], area: float) -> Figure:
+    """A row for each map: image, map, feature."""
+    with style():
+        figure = Figure(figsize=(6.6, 2.4 * len(maps)), layout="constrained")
+        for part, each in zip(np.atleast_1d(figure.subfigures(len(maps), 1)), maps, strict=True):
+            pictures = {"image": _picture(each.view), "map": each.heat(), f"feature, {area:.0%}": each.feature(area)}
+            for axes, (title, picture) in zip(part.subplots(1, 3), pictures.items(), strict=True):
+                axes.imshow(picture)
+                axes.set_title(title)
+                axes.axis("off")
+            part.suptitle(each.about)
+    return shown(figure)
+
+
 def _picture(image: Tensor) -> Image.Image:
     return Image.fromarray(image.permute(1, 2, 0).mul(255).round().byte().numpy())
 
@@ -242,6 +276,7 @@ def _grey(keep: np.ndarray) -> Image.Image:
 
 
 def _as_url(picture: Image.Image) -> str:
+    """Small, since a notebook keeps it."""
     with io.BytesIO() as file:
-        picture.save(file, "PNG")
-        return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+        picture.resize((THUMBNAIL_PX, THUMBNAIL_PX)).save(file, "JPEG", quality=85)
+        return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

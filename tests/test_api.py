@@ -15,6 +15,7 @@ import torchvision
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader
 
 import harmonia
 from harmonia import api
@@ -28,6 +29,7 @@ ONLY = ["evaluation.controls=null", "trainer=cpu", "num_threads=1"]
 MODULE = """
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 def network(seed, width):
     torch.manual_seed(seed)
@@ -172,6 +174,7 @@ def test_images_may_be_files_pictures_arrays_tensors_or_a_dataset(first, folder,
         "floats": list(batch.float() / 255),
         "dataset": dataset,
         "pairs": [(picture, 0) for picture in pictures],
+        "generator": (picture for picture in pictures),
     }
     expected = explain(first, folder, tmp_path / "cache").raw
     for kind, images in kinds.items():
@@ -257,12 +260,16 @@ def test_a_result_has_the_reports_tables_figures_and_pages(result, tmp_path, few
     table = result.table()
     assert set(table["method"]) == {"gc", "grad"}
     assert {"above_control", "above_control_low"} <= set(table.columns)
+    assert "Above control (points)" in table._repr_html_()
+    assert type(table[table["arm"] == "soft"]) is pd.DataFrame  # whose lines the printed table would not be
+    assert repr(result).startswith("TransferResult of gc, grad: first to first, second, 6 images")
     assert list(result.table("matrix")["method"]) == ["gc", "grad"]
     assert result.figure().axes
     with pytest.raises(InputError, match=r"figure must be one of .*fig2.*got 'fig9'"):
         result.figure("fig9")
     report = result.report(tmp_path / "report")
     assert report.complete
+    assert repr(report) == f"Report of 2 jobs, arm soft: {tmp_path}/report/index.html"
     assert (tmp_path / "report" / "index.html").is_file()
     assert (tmp_path / "report" / "accuracy_by_area.png").is_file()
     html = result._repr_html_()
@@ -288,6 +295,20 @@ def test_a_map_shows_itself_and_acts_on_no_name(first, tmp_path):
     assert len(maps[0].show().axes) == 3
     assert "<script" not in maps._repr_html_()
     assert maps._repr_html_().count("<img") == 3
+    assert len(maps.show().subfigs) == 1
+    assert maps.show()._repr_png_().startswith(b"\x89PNG")  # a notebook shows it without pyplot
+    assert repr(maps).startswith("1 maps of first by gc\n  a.png: ")
+    assert repr(maps[0]).endswith("raw 13 x 13")
+
+
+def test_a_classifier_says_what_it_is_and_what_was_found(first):
+    assert repr(first).splitlines() == [
+        "Classifier first",
+        "  network  Sequential, in memory, 635 parameters",
+        "  sees     32 x 32 px, center crop of 1, bilinear",
+        "  classes  3: cat, dog, owl",
+        "  layers   final layer 2; middle layer 2; representation in front of 5",
+    ]
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -298,7 +319,13 @@ def test_a_map_shows_itself_and_acts_on_no_name(first, tmp_path):
     [
         (lambda first, folder: harmonia.classifier("lite9"), "source must be one of"),
         (lambda first, folder: harmonia.classifier("keras:vgg"), "kind must be one of timm, torchvision, huggingface"),
-        (lambda first, folder: harmonia.classifier(nn.Linear(2, 2)), "input_size must be given"),
+        (lambda first, folder: harmonia.classifier("resnet18"), "timm's is 'timm:resnet18'"),
+        (lambda first, folder: harmonia.classifier(nn.Linear(2, 2)), "must come with its transform, got none; give"),
+        (lambda first, folder: harmonia.classifier(3), "must be a name or a torch.nn.Module, got a int"),
+        (lambda first, folder: harmonia.explain(first, None), "images must be paths, .* got a NoneType"),
+        (lambda first, folder: harmonia.explain(first, {"a": 1}), "images must be paths, .* got a dict"),
+        (lambda first, folder: harmonia.explain(first, DataLoader([])), "images must be paths, .* got a DataLoader"),
+        (lambda first, folder: harmonia.transfer(first, [], folder, []), "methods must be at least one"),
         (
             lambda first, folder: harmonia.explain(nn.Linear(2, 2), folder),
             r"harmonia\.classifier\(network, \.\.\.\), got a",
@@ -320,6 +347,21 @@ def test_what_the_caller_can_mend_is_a_value_error_in_one_line(first, folder, ca
     with pytest.raises(ValueError, match=line) as caught:
         call(first, folder)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"sise": 32}, "must have the keys size, crop_pct, .* got 'sise'"),
+        ({"size": "big"}, "transform must be like"),
+        ({"mean": 0.5}, "transform must be like"),
+    ],
+)
+def test_a_transform_in_words_is_checked(networks, change, line):
+    with pytest.raises(InputError, match=line):
+        harmonia.classifier(networks.first(), classes=CLASSES, transform=TRANSFORM | change)
+    as_in_yaml = {"input_size": 32, "mean": TRANSFORM["mean"], "std": TRANSFORM["std"]}
+    assert harmonia.classifier(networks.first(), classes=CLASSES, transform=as_in_yaml).view.size == 32
 
 
 def test_classes_must_be_as_many_as_the_logits(networks):

@@ -68,6 +68,20 @@ class Classifier(nn.Module):
         self.classes = tuple(map(composed, classes))
         self._indices = {known: index for index, known in enumerate(self.classes)}
 
+    def __repr__(self) -> str:
+        """What it is and what was found in it, not every module."""
+        view, first = self.view, ", ".join(self.classes[:3])
+        where = "in memory" if self.spec.weights == "memory" else self.spec.kind
+        with self.structure.tried():
+            places = self.structure.describe() or f"final layer {self.structure.final}"
+        lines = {
+            "network": f"{self.arch}, {where}, {self.size_facts()['parameters']:,} parameters",
+            "sees": f"{view.size} x {view.size} px, {view.crop_mode} crop of {view.crop_pct:.3g}, {view.interpolation}",
+            "classes": f"{len(self.classes):,}: {first}{', ...' if len(self.classes) > 3 else ''}",
+            "layers": places,
+        }
+        return "\n".join([f"Classifier {self.name}", *(f"  {what:8} {text}" for what, text in lines.items())])
+
     @property
     def name(self) -> str:
         return self.spec.name

@@ -15,7 +15,7 @@ from harmonia.results.jobs import JobFolder
 SHOWN = 10  # lines of one kind in the terminal; the page has all
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """What was written, and the jobs that are not in it by name, with the reason."""
 
@@ -25,6 +25,10 @@ class Report:
     jobs: list[JobFolder] = field(default_factory=list)  # the finished ones
     sections: list[Section] = field(default_factory=list)  # those that have jobs
     unread: dict[str, str] = field(default_factory=dict)  # jobs that no section has, with the reason
+
+    def __repr__(self) -> str:
+        where = "no file" if self.folder is None else str(self.folder / INDEX_PAGE)
+        return f"Report of {len(self.jobs)} jobs, arm {self.arm}: {where}"
 
     @property
     def tables(self) -> list[StatisticTable]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from harmonia.report.tables.typeset import MISSING
 from harmonia.store.files import replacing
 
 PIXELS_PER_INCH = 130
+_SHOWN_DPI = 100  # of a notebook, which keeps its pictures
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,18 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # names from data may hold a dollar sign
     "savefig.dpi": 300,
 }
+
+
+def shown(figure: Figure) -> Figure:
+    """A figure that a notebook shows, whether or not pyplot has been imported."""
+
+    def png() -> bytes:
+        with BytesIO() as file:
+            figure.savefig(file, dpi=_SHOWN_DPI)
+            return file.getvalue()
+
+    figure._repr_png_ = png  # type: ignore[attr-defined]
+    return figure
 
 
 def short(name: str, most: int = 24) -> str:

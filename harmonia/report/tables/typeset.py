@@ -1,11 +1,13 @@
-"""Tables of printed cells as Markdown, CSV, LaTeX and in the terminal.
+"""Tables of printed cells as Markdown, CSV, LaTeX, in notebooks and in the terminal.
 
 A table is a frame of text. attrs["caption"] stands above it, attrs["footnotes"] below it; the first
 attrs["text_columns"] columns are set left, the others, numbers, right.
 """
 
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pandas as pd
 from rich.console import Console
@@ -35,6 +37,34 @@ def to_markdown(table: pd.DataFrame) -> str:
     printed = "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], marks, *lines[1:]))
     notes = "".join(f"\n{media.markdown(note)}\n" for note in table.attrs["footnotes"])
     return f"{media.markdown(table.attrs['caption'])}\n\n{printed}{notes}"
+
+
+def to_html(table: pd.DataFrame) -> str:
+    """The table for a notebook, its caption above it and its footnotes below."""
+    notes = "".join(f"<p><small>{escape(media.visible(note))}</small></p>" for note in table.attrs["footnotes"])
+    cells = table.map(media.visible).to_html(index=False, border=0)
+    return f"<p>{escape(media.visible(table.attrs['caption']))}</p>{cells}{notes}"
+
+
+class Typeset(pd.DataFrame):
+    """Numbers that a notebook shows as the report prints them; what is made of them is a plain frame."""
+
+    _metadata: ClassVar = ["printed"]
+    printed: pd.DataFrame
+
+    @classmethod
+    def of(cls, numbers: pd.DataFrame, printed: pd.DataFrame) -> "Typeset":
+        frame = cls(numbers.copy())
+        object.__setattr__(frame, "printed", printed)
+        return frame
+
+    @property
+    def _constructor(self) -> Any:
+        return pd.DataFrame
+
+    def _repr_html_(self) -> str:
+        names = ", ".join(map(str, self.columns))
+        return f"{to_html(self.printed)}<p><small>columns: {escape(media.visible(names))}</small></p>"
 
 
 def to_csv(numbers: pd.DataFrame) -> str:
