@@ -2,7 +2,8 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +46,18 @@ def home(path: str | Path) -> Path:
     if str(expanded := Path(os.path.expanduser(path))).startswith("~"):
         raise InputError(f"{path}: ~ must be a user's home folder, got none of that name; write the whole path")
     return expanded
+
+
+@contextmanager
+def refused(rule: str, remedy: str) -> Iterator[None]:
+    """What fails in the block, and damage may show as anything, is one line of rule, reason and remedy."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise InputError(f"{rule}: {reason}; {remedy}") from error
 
 
 def one_line(error: BaseException) -> str:

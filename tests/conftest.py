@@ -180,12 +180,12 @@ def logged_job():
             "flag": "",
             "top5": ["dog"],
         }
-        with row_writer(folder) as writer:
+        with row_writer(folder) as append:
             for number, arm in enumerate(arms):
                 columns = {name: [value] * 4 for name, value in {**constant, "arm": arm}.items()}
                 right = max(0, 4 - number)
                 columns |= {"image_id": list("abcd"), "predicted": ["dog"] * right + ["owl"] * (4 - right)}
-                writer.append(columns | {"kept_area": [1.0 if arm == "image" else 0.3] * 4})
+                append(columns | {"kept_area": [1.0 if arm == "image" else 0.3] * 4})
         write_summary(folder, {})
 
     return write

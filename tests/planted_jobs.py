@@ -66,7 +66,7 @@ def plant_transfer(folder, source, method, right, p_explained, **more):
     right; p_explained: the same of the probability.
     """
     folder.mkdir(parents=True)
-    with row_writer(folder) as writer:
+    with row_writer(folder) as append:
         for target in ("lite0", "lite1", "lite2"):
             for arm, hits in right.items():
                 count = len(hits)
@@ -78,7 +78,7 @@ def plant_transfer(folder, source, method, right, p_explained, **more):
                 columns = {name: [value] * count for name, value in constant.items()}
                 columns |= {"image_id": [f"n{number}" for number in range(count)]}
                 columns |= {"predicted": ["dog" if hit else "owl" for hit in hits], "p_explained": p_explained[arm]}
-                writer.append(columns)
+                append(columns)
     made = config(source, method, "transfer", **more)
     (folder / "config.yaml").write_text(yaml.safe_dump(made))
     write_summary(folder, {})

@@ -27,7 +27,7 @@ from torch import Tensor
 from harmonia.data.folder import absolute
 from harmonia.data.text import composed
 from harmonia.data.view import MOST_SIDE_PX, WHOLE_IMAGE
-from harmonia.errors import InputError, one_line
+from harmonia.errors import InputError, refused
 from harmonia.features.resample import resample
 from harmonia.shapes import Maps
 from harmonia.store.guarded import MOST_ARRAYS, regular_file
@@ -144,17 +144,10 @@ def _of_images(path: Path, names: Mapping[str, ReadMap], image_ids: Sequence[str
 
 def _names(path: Path) -> dict[str, ReadMap]:
     """How each map is read, by its name in composed form."""
-    try:
+    rule = "method.maps must be a folder of .npy and .png files, or one .npz or .safetensors file"
+    with refused(f"{rule}, got {path}", "give method.maps=FOLDER"):
         os.stat(path)
         listed = list(_list_folder(path) if path.is_dir() else _list_file(path))
-    except InputError:
-        raise
-    except Exception as error:  # damage may show as anything
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise InputError(
-            f"method.maps must be a folder of .npy and .png files, or one .npz or .safetensors file, got {path}: "
-            f"{reason}; give method.maps=FOLDER"
-        ) from error
     names: dict[str, ReadMap] = {}
     for name, read in listed:
         if composed(name) in names:
@@ -231,17 +224,12 @@ def _from_png(content: bytes) -> np.ndarray:
 
 def _checked(path: Path, name: str, read: Callable[[], np.ndarray]) -> np.ndarray:
     """A map (h, w), float32."""
-    try:
+    with refused(f"method.maps: {name!r} in {path} must be a map, got none", _REMEDY):
         array = read()
         _check_kind(array.dtype)
         _check_shape(array.shape)
         with np.errstate(over="ignore"):  # beyond float32 a value is infinite, and the map is flagged
             return np.ascontiguousarray(array.reshape(array.shape[-2:]), np.float32)
-    except InputError:
-        raise
-    except Exception as error:  # damage may show as anything
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise InputError(f"method.maps: {name!r} in {path} must be a map, got none: {reason}; {_REMEDY}") from error
 
 
 def _check_kind(dtype: np.dtype) -> None:

@@ -64,9 +64,9 @@ class Transfer(Evaluation):
 
     def write(self, job: Job) -> dict[str, Any]:
         arms = self.arms(job)
-        with row_writer(job.folder) as rows:
+        with row_writer(job.folder) as append:
             for target in job.targets.values():
-                _append_rows(job, target, arms.names, job.keys.features(target, self._reading(job)), rows.append)
+                _append_rows(job, target, arms.names, job.keys.features(target, self._reading(job)), append)
             # an earlier run's, which would pass for that of the rows that now take their name
             (job.folder / SUMMARY).unlink(missing_ok=True)
         if self.representations:

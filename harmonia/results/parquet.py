@@ -1,9 +1,9 @@
 """The Parquet files of a job's folder: written whole or not at all, held to their schema, errors in one line."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
@@ -23,23 +23,8 @@ Single = Annotated[float, pa.float32()]
 Double = Annotated[float, pa.float64()]
 Whole = Annotated[int, pa.int32()]
 Flag = Annotated[bool, pa.bool_()]
+Columns = Mapping[str, Sequence[Any]]  # by name, of a piece of the rows
 _Kind = TypeVar("_Kind", bound=Frame)
-
-
-class RowGroups:
-    """A file that grows by row groups."""
-
-    def __init__(self, file: pq.ParquetWriter, schema: pa.Schema) -> None:
-        self._file, self._schema = file, schema
-
-    def append(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """One row group: every column of the schema and no other, equally long. NaN stays NaN, None is a null."""
-        names = self._schema.names
-        missing, unknown = ([name for name in a if name not in b] for a, b in ((names, columns), (columns, names)))
-        if missing or unknown:
-            raise ValueError(f"a row group must have its schema's columns; missing {missing}, unknown {unknown}")
-        arrays = [_to_arrow(columns[column.name], column) for column in self._schema]
-        self._file.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
 
 
 @dataclass(frozen=True)
@@ -56,16 +41,27 @@ class RowsFile(Generic[_Kind]):
         return pa.schema([(name, kind.__metadata__[0]) for name, kind in kinds.items()])
 
     @contextmanager
-    def writing(self, job_folder: str | Path) -> Iterator[RowGroups]:
-        """The file to append to, visible under its name only when the block ends without an exception."""
-        with writing(Path(job_folder) / self.name, self.schema, self.compression) as file:
-            yield RowGroups(file, self.schema)
+    def writing(self, job_folder: str | Path) -> Iterator[Callable[[Columns], None]]:
+        """What appends a row group to the file, visible under its name only when the block ends without an exception.
 
-    def write(self, job_folder: str | Path, pieces: Iterable[Mapping[str, Sequence[Any]]]) -> None:
+        It takes every column of the schema and no other, equally long. NaN stays NaN, None is a null.
+        """
+        with writing(Path(job_folder) / self.name, self.schema, self.compression) as file:
+            yield partial(self._append, file)
+
+    def _append(self, file: pq.ParquetWriter, columns: Columns) -> None:
+        names = self.schema.names
+        missing, unknown = ([name for name in a if name not in b] for a, b in ((names, columns), (columns, names)))
+        if missing or unknown:
+            raise ValueError(f"a row group must have its schema's columns; missing {missing}, unknown {unknown}")
+        arrays = [_to_arrow(columns[column.name], column) for column in self.schema]
+        file.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
+
+    def write(self, job_folder: str | Path, pieces: Iterable[Columns]) -> None:
         """All rows, whole or not at all; every piece has every column."""
-        with self.writing(job_folder) as file:
+        with self.writing(job_folder) as append:
             for columns in pieces:
-                file.append(columns)
+                append(columns)
 
     def read(self, job_folder: str | Path) -> _Kind:
         names = self.schema.names

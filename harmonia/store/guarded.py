@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from safetensors.numpy import load_file
 
-from harmonia.errors import InputError, one_line
+from harmonia.errors import InputError, refused
 
 MOST_TEXT = 1 << 20  # bytes of a YAML file: a thousandth of it is usual, and it may take a second
 MOST_JSON = 1 << 26
@@ -32,11 +32,9 @@ def is_there(folder: Path, name: str) -> bool:
 def regular_file(folder: Path, name: str, most: int, remedy: str = "run the job again") -> Path:
     """The path of a file that may be opened: no pipe or device, in the folder, of so many bytes at most."""
     path = folder / name
-    try:
+    with refused(f"{path} must be readable as a file, got", remedy):
         status = path.stat()
         inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, "as a file", error, remedy) from error
     if not stat.S_ISREG(status.st_mode) or not inside:
         raise InputError(f"{path} must be a regular file in that folder, got another; {remedy}")
     if status.st_size > most:
@@ -83,13 +81,5 @@ def read_first_line(folder: Path, name: str) -> str:
 @contextmanager
 def _reading(folder: Path, name: str, most: int, kind: str) -> Iterator[BinaryIO]:
     path = regular_file(folder, name, most)
-    try:
-        with path.open("rb") as file:
-            yield file
-    except Exception as error:  # damage may show as anything
-        raise _unreadable(path, kind, error, "run the job again") from error
-
-
-def _unreadable(path: Path, kind: str, error: Exception, remedy: str) -> InputError:
-    reason = getattr(error, "strerror", None) or one_line(error)
-    return InputError(f"{path} must be readable {kind}, got: {reason}; {remedy}")
+    with refused(f"{path} must be readable {kind}, got", "run the job again"), path.open("rb") as file:
+        yield file

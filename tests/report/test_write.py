@@ -63,7 +63,7 @@ def plant(folder, hits=8, target="e6", source="e7", arms=ARMS, weights=None, **o
     folder.mkdir(parents=True, exist_ok=True)
     config = {"source": {"name": source, "weights": weights}, "data": {"root": "/x/woof"}} | options
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    with row_writer(folder) as writer:
+    with row_writer(folder) as append:
         for arm, right in (arms | {"soft": hits}).items():
             constant = {
                 "path": "x.jpg",
@@ -86,7 +86,7 @@ def plant(folder, hits=8, target="e6", source="e7", arms=ARMS, weights=None, **o
             }
             columns = {name: [value] * 10 for name, value in constant.items()}
             predicted = [HOSTILE] * right + ["owl"] * (10 - right)
-            writer.append(columns | {"image_id": list("abcdefghij"), "predicted": predicted})
+            append(columns | {"image_id": list("abcdefghij"), "predicted": predicted})
     write_summary(folder, {})
 
 
@@ -295,9 +295,9 @@ def test_a_job_with_rows_twice_is_left_out_and_hides_no_other(tmp_path, capsys):
     plant(tmp_path / "0")
     plant(tmp_path / "1", target="e5")
     rows = pd.read_parquet(tmp_path / "1" / "rows.parquet")
-    with row_writer(tmp_path / "1") as writer:
+    with row_writer(tmp_path / "1") as append:
         for _ in range(2):
-            writer.append({name: rows[name].tolist() for name in rows})
+            append({name: rows[name].tolist() for name in rows})
     assert main([f"run={tmp_path}"]) == 0
     printed = capsys.readouterr().out
     assert "left out: 1: rows must be one per image, target and arm" in printed

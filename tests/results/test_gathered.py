@@ -54,9 +54,9 @@ def plant(folder, cells, *, source="e7", data=WOOF, unreadable=0, **options):
     folder.mkdir(parents=True)
     config = {"source": {"name": source, "family": FAMILIES[source]}, "data": data} | options
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    with row_writer(folder) as writer:
+    with row_writer(folder) as append:
         for columns in cells:
-            writer.append(columns)
+            append(columns)
     write_summary(folder, {"images_unreadable": unreadable})
 
 

@@ -23,9 +23,9 @@ def test_odd_names_come_back_as_they_were(tmp_path):
         "nan",
     ]
     written = columns_of(names, names[::-1], path=names, image_id=names, top5=[names] * len(names))
-    with row_writer(tmp_path) as writer:
-        writer.append(written)
-        writer.append(columns_of(["x"], ["y"], p_label=[math.nan], label=[None]))
+    with row_writer(tmp_path) as append:
+        append(written)
+        append(columns_of(["x"], ["y"], p_label=[math.nan], label=[None]))
     rows = read_rows(tmp_path)
     assert list(rows.columns) == TransferRows.columns_of()
     for name in ("label", "predicted", "path", "image_id"):
@@ -37,14 +37,14 @@ def test_odd_names_come_back_as_they_were(tmp_path):
 
 
 def test_a_file_name_that_is_not_utf8_is_kept_escaped(tmp_path):
-    with row_writer(tmp_path) as writer:
-        writer.append(columns_of(["x"], ["x"], path=["dog\udcff.jpg"]))
+    with row_writer(tmp_path) as append:
+        append(columns_of(["x"], ["x"], path=["dog\udcff.jpg"]))
     assert read_rows(tmp_path)["path"].tolist() == ["dog\\udcff.jpg"]
 
 
 def write_and_crash(folder, error):
-    with row_writer(folder) as writer:
-        writer.append(columns_of(["new"], ["x"]))
+    with row_writer(folder) as append:
+        append(columns_of(["new"], ["x"]))
         raise error
 
 
@@ -53,8 +53,8 @@ def test_a_writer_that_crashes_leaves_the_folder_as_it_was(tmp_path):
         write_and_crash(tmp_path, KeyboardInterrupt)
     assert list(tmp_path.iterdir()) == []
 
-    with row_writer(tmp_path) as writer:
-        writer.append(columns_of(["old"], ["x"]))
+    with row_writer(tmp_path) as append:
+        append(columns_of(["old"], ["x"]))
     with pytest.raises(RuntimeError):
         write_and_crash(tmp_path, RuntimeError)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
@@ -62,8 +62,8 @@ def test_a_writer_that_crashes_leaves_the_folder_as_it_was(tmp_path):
 
 
 def test_rows_are_invisible_until_the_block_ends(tmp_path):
-    with row_writer(tmp_path) as writer:
-        writer.append(columns_of(["x"], ["x"]))
+    with row_writer(tmp_path) as append:
+        append(columns_of(["x"], ["x"]))
         assert not (tmp_path / "rows.parquet").exists()
     assert len(read_rows(tmp_path)) == 1
 
@@ -78,16 +78,16 @@ def test_rows_are_invisible_until_the_block_ends(tmp_path):
     ],
 )
 def test_columns_other_than_the_schema_are_refused(tmp_path, columns, named):
-    with pytest.raises(ValueError, match=named), row_writer(tmp_path) as writer:
-        writer.append(columns)
+    with pytest.raises(ValueError, match=named), row_writer(tmp_path) as append:
+        append(columns)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folders_name_is_no_column(tmp_path):
     folder = tmp_path / "source=vit,method=gc"
     folder.mkdir()
-    with row_writer(folder) as writer:
-        writer.append(columns_of(["x"], ["x"]))
+    with row_writer(folder) as append:
+        append(columns_of(["x"], ["x"]))
     assert read_rows(folder)["source"].tolist() == ["e7"]
 
 

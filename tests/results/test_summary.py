@@ -183,9 +183,9 @@ def test_rows_of_two_jobs_are_not_summarised_as_one():
 
 def test_rows_on_disk_and_in_memory_give_the_same_summary(tmp_path):
     rows = two_arms()
-    with row_writer(tmp_path) as writer:
+    with row_writer(tmp_path) as append:
         for part in (rows.iloc[:3], rows.iloc[3:]):
-            writer.append({name: part[name].tolist() for name in part})
+            append({name: part[name].tolist() for name in part})
     expected = {name: pytest.approx(value, abs=1e-6) for name, value in summary_of(rows).items()}
     assert summary_of(read_rows(tmp_path)) == expected
 
@@ -193,7 +193,7 @@ def test_rows_on_disk_and_in_memory_give_the_same_summary(tmp_path):
 def test_a_job_is_summarised_target_by_target_as_its_rows_together(tmp_path):
     rng = np.random.default_rng(0)
     names = np.array(["cat", "dog", "owl", "fox", "emu", "gnu"])
-    with row_writer(tmp_path) as writer:
+    with row_writer(tmp_path) as append:
         for target in ("e6", "e5"):
             for start in (0, 40):
                 images = [f"{start + number}.png" for number in range(40)]
@@ -208,7 +208,7 @@ def test_a_job_is_summarised_target_by_target_as_its_rows_together(tmp_path):
                 columns |= {"source_predicted": ["cat"] * len(pairs)}
                 for name in ("p_label", "p_explained", "p_predicted", "entropy", "kept_area"):
                     columns[name] = rng.uniform(size=len(pairs)).astype(np.float32)
-                writer.append(columns)
+                append(columns)
     expected = summary_of(read_rows(tmp_path))
     summary = summarise_job(tmp_path)
     assert summary == expected

@@ -39,7 +39,7 @@ def plant(folder, explaining, targets, correct, agreeing=7, seen=None, **config)
         "data": {"name": "woof"},
     } | config
     (folder / "config.yaml").write_text(json.dumps(settings))
-    with row_writer(folder) as rows:
+    with row_writer(folder) as append:
         for target in targets:
             for arm, hits in correct[target].items():
                 columns = {name: [0.5] * 10 for name in TransferRows.columns_of()}
@@ -53,7 +53,7 @@ def plant(folder, explaining, targets, correct, agreeing=7, seen=None, **config)
                 columns["source_predicted"] = [
                     predicted[number] if number < agreeing else "fox" for number in range(10)
                 ]
-                rows.append(columns)
+                append(columns)
     write_summary(folder, {})
     write_representations(folder, IDS, {name: SEEN[name] for name in (targets if seen is None else seen)})
 

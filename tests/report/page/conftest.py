@@ -56,9 +56,9 @@ def plant_job(run, source, method, targets, images, maps=True):
     folder.mkdir(parents=True)
     config = {"source": {"name": source}, "data": {"name": HOSTILE, "root": str(images)}}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    with row_writer(folder) as writer:
+    with row_writer(folder) as append:
         for target in targets:
-            writer.append(job_columns(images, source, method, target))
+            append(job_columns(images, source, method, target))
     write_summary(folder, {})
     if maps:
         ramp = np.tile(np.linspace(0, 255, 8).astype(np.uint8), (len(IMAGES), 8, 1))  # 255 at the right edge
