@@ -39,13 +39,9 @@ def _of_arms(job: Job, target: Classifier, logits_BAK: Logits, positions: Sequen
 def as_shard(
     job: Job, target: Classifier, batch: ViewBatch, logits_BAK: Logits, kept_BA: torch.Tensor
 ) -> tuple[dict[str, np.ndarray], list[dict]]:
-    """Arrays and facts of a batch for the store; logits and kept area are those of its readable images."""
-    rows = batch.readable.nonzero()[:, 0]
-    logits = torch.full((len(batch.pixels), *logits_BAK.shape[1:]), torch.nan)
-    kept = torch.full((len(batch.pixels), *kept_BA.shape[1:]), torch.nan)
-    logits[rows], kept[rows] = logits_BAK, kept_BA
+    """Arrays and facts of a batch for the store; logits and kept area are NaN of an unreadable image."""
     facts = [{"flag": "" if readable else UNREADABLE} for readable in batch.readable.tolist()]
-    return {**_of_arms(job, target, logits, batch.indices.tolist()), "kept_area": kept.float().numpy()}, facts
+    return {**_of_arms(job, target, logits_BAK, batch.indices.tolist()), "kept_area": kept_BA.float().numpy()}, facts
 
 
 def of_images(job: Job, target: Classifier, logits_BK: Logits, positions: Sequence[int]) -> Answers:

@@ -119,7 +119,7 @@ class FeatureAnswers(FeatureTarget):
     """What the store keeps of a target's logits of features."""
 
     def predict_step(self, batch: ViewBatch, batch_index: int):
-        return answers.as_shard(self.job, self.classifier, batch, *super().predict_step(batch, batch_index)[1:])
+        return answers.as_shard(self.job, self.classifier, batch, *super().predict_step(batch, batch_index))
 
 
 def _append_rows(job: Job, target: Classifier, arms: list[str], features: ShardSet, append: Callable) -> None:

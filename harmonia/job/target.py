@@ -94,18 +94,15 @@ class FeatureTarget(Target):
         super().__init__(classifier, job.batch_size, advance)
         self.job, self._arms, self._explanations = job, arms, explanations
 
-    def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[Tensor, Logits, Tensor]:
-        """Of the readable images of a batch: positions in the data set, logits (B, A, K), kept area (B, A).
-
-        Where an image lacks an arm, both are NaN.
-        """
+    def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[Logits, Tensor]:
+        """Logits (B, A, K), kept area (B, A); both are NaN where an image cannot be read or lacks an arm."""
         rows = batch.readable.nonzero()[:, 0]
         self._advance(len(batch.pixels) - len(rows))
-        logits = torch.full((len(rows), len(self._arms.names), len(self.classifier.classes)), torch.nan)
+        logits = torch.full((len(batch.pixels), len(self._arms.names), len(self.classifier.classes)), torch.nan)
         areas = torch.full(logits.shape[:2], torch.nan)
-        for part, answers in self.parts(torch.arange(len(rows)), lambda part: self._features(batch, rows[part])):
+        for part, answers in self.parts(rows, partial(self._features, batch)):
             logits[part], areas[part] = answers
-        return batch.indices[rows], logits, areas
+        return logits, areas
 
     def _features(self, batch: ViewBatch, part: Tensor) -> tuple[Logits, Tensor]:
         indices = batch.indices[part].tolist()

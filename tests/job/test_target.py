@@ -147,7 +147,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_changes_no_number(images):
 
     roomy, cramped = features(images, maps, batch_size=8), features(images, maps, batch_size=8)
     cramped.classifier.structure.network = Cramped()
-    for one, other in zip(roomy.predict_step(batch, 0), cramped.predict_step(batch, 0), strict=True):
+    for one, other in zip(readable_of(roomy, batch), readable_of(cramped, batch), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=0)
     assert cramped.batch_size.size == 2
 
@@ -155,9 +155,17 @@ def test_a_batch_that_does_not_fit_is_halved_and_changes_no_number(images):
 # --- features -----------------------------------------------------------------------------------
 
 
+def readable_of(module, batch):
+    """Of the images that can be read: positions, logits, kept areas; the others have NaN."""
+    logits, areas = module.predict_step(batch, 0)
+    assert logits[~batch.readable].isnan().all()
+    assert areas[~batch.readable].isnan().all()
+    return batch.indices[batch.readable], logits[batch.readable], areas[batch.readable]
+
+
 def test_every_arm_of_every_readable_image_goes_through_once(images):
     module = features(images, torch.rand(7, 4, 4))
-    positions, logits, areas = module.predict_step(batch_of(images, view_of(16)), 0)
+    positions, logits, areas = readable_of(module, batch_of(images, view_of(16)))
     assert positions.tolist() == [0, 1, 3, 4, 5, 6]
     assert logits.shape == (6, 3, 3)
     assert areas.shape == (6, 3)
@@ -170,7 +178,7 @@ def test_on_a_cpu_a_pass_holds_four_inputs_of_one_arm_whatever_the_batch_size(im
     maps, answers = torch.rand(7, 4, 4), []
     for batch_size in (1, 4, 5):
         module = features(images, maps, batch_size=batch_size)
-        answers.append(module.predict_step(batch_of(images, view_of(16)), 0))
+        answers.append(readable_of(module, batch_of(images, view_of(16))))
         assert module.classifier.network.calls == [4] * 6
         assert all(map(torch.equal, answers[0], answers[-1]))
 
@@ -178,8 +186,8 @@ def test_on_a_cpu_a_pass_holds_four_inputs_of_one_arm_whatever_the_batch_size(im
 def test_other_arms_change_no_bit_of_an_arms_numbers(images):
     maps, batch = torch.rand(7, 4, 4), batch_of(images, view_of(16))
     lacking = Control(("ones", "lacking"), lambda view: torch.stack([view.inside, view.inside * torch.nan], 1))
-    alone = features(images, maps).predict_step(batch, 0)
-    more = features(images, maps, arms=KeepArms(clamp, (0.25, 0.5), (lacking,))).predict_step(batch, 0)
+    alone = readable_of(features(images, maps), batch)
+    more = readable_of(features(images, maps, arms=KeepArms(clamp, (0.25, 0.5), (lacking,))), batch)
     assert torch.equal(alone[0], more[0])
     for one, other in zip(alone[1:], more[1:], strict=True):
         assert torch.equal(one, other[:, :3])
@@ -192,7 +200,7 @@ def test_an_arm_that_an_image_lacks_reaches_no_network(images):
 
     arms = KeepArms(clamp, (), (Control(("even",), of_even_images),))
     module = features(images, torch.rand(7, 4, 4), arms=arms)
-    positions, logits, areas = module.predict_step(batch_of(images, view_of(16)), 0)
+    positions, logits, areas = readable_of(module, batch_of(images, view_of(16)))
     even = torch.from_numpy(images.image_keys(positions.tolist()) % 2 == 0)
     assert 0 < even.sum() < len(even)
     assert torch.equal(~areas[:, 1].isnan(), even)
@@ -212,7 +220,7 @@ def test_a_feature_has_the_logits_worked_by_hand_whatever_the_batch(images):
     expected = 10 * (keep[:, :, None] * pixels[:, None]).mean((3, 4))
     readable = [0, 1, 3, 4, 5, 6]
     for batch_size in (1, 7, 32):
-        positions, logits, areas = features(images, maps, batch_size=batch_size).predict_step(batch, 0)
+        positions, logits, areas = readable_of(features(images, maps, batch_size=batch_size), batch)
         assert positions.tolist() == readable
         torch.testing.assert_close(logits, expected[readable], atol=1e-5, rtol=0)
         torch.testing.assert_close(areas, keep[readable].mean((2, 3)), atol=1e-6, rtol=0)
@@ -222,7 +230,7 @@ def test_under_a_map_of_ones_the_soft_feature_is_the_image(images):
     view = view_of(16)
     batch = batch_of(images, view)
     whole, _ = ImageTarget(classifier_of(view), 32, Silence()).predict_step(batch, 0)
-    positions, logits, areas = features(images, torch.ones(7, 7, 7)).predict_step(batch, 0)
+    positions, logits, areas = readable_of(features(images, torch.ones(7, 7, 7)), batch)
     torch.testing.assert_close(logits[:, 0], torch.from_numpy(whole["logits"][positions]), atol=1e-5, rtol=0)
     torch.testing.assert_close(areas[:, 0], torch.ones(6))
 
@@ -232,7 +240,7 @@ def test_the_kept_area_is_counted_in_the_targets_view(tmp_path):
     Image.new("RGB", (32, 32), (255, 255, 255)).save(path)
     images = ImageSet("square", add_digests([ImageRecord("square.png", path, "red", "")]), ())
     module = features(images, torch.ones(1, 8, 8), view=view_of(32), source_view=view_of(16, 0.5))
-    _, logits, areas = module.predict_step(batch_of(images, view_of(32), [0]), 0)
+    _, logits, areas = readable_of(module, batch_of(images, view_of(32), [0]))
     # the source sees the middle quarter of what the target sees
     torch.testing.assert_close(areas, torch.tensor([[1 / 4, 1 / 16, 1 / 8]]))
     torch.testing.assert_close(logits, 10 * areas[..., None].expand(1, 3, 3), atol=1e-4, rtol=0)
@@ -240,7 +248,7 @@ def test_the_kept_area_is_counted_in_the_targets_view(tmp_path):
 
 def test_what_is_dropped_becomes_the_fill(images):
     maps, batch = torch.zeros(7, 4, 4), batch_of(images, view_of(16))
-    _, logits, _ = features(images, maps, fill=Mean()).predict_step(batch, 0)
+    _, logits, _ = readable_of(features(images, maps, fill=Mean()), batch)
     colours = (batch.pixels.float() / 255).mean((2, 3))[batch.readable]
     torch.testing.assert_close(logits[:, 0], 10 * colours, atol=1e-4, rtol=0)
 
@@ -250,7 +258,7 @@ def test_the_other_image_is_one_of_another_class_and_the_same_for_every_arm(imag
     pool = Replacements(images.pool, view, 0)
     arms = KeepArms(lambda maps: torch.zeros_like(maps), ())
     module = features(images, torch.zeros(7, 4, 4), fill=AnotherImage(), pool=pool, arms=arms)
-    positions, logits, _ = module.predict_step(batch_of(images, view), 0)
+    positions, logits, _ = readable_of(module, batch_of(images, view))
     colours = 10 * (pool.pixels.float() / 255).mean((2, 3))
     readable = [record for index, record in enumerate(images.pool) if index != BROKEN]
     for position, seen in zip(positions.tolist(), logits[:, 0], strict=True):
@@ -259,13 +267,13 @@ def test_the_other_image_is_one_of_another_class_and_the_same_for_every_arm(imag
         assert readable[shown].class_name != images.records[position].class_name
     twice = KeepArms(lambda maps: torch.zeros_like(maps), (0.5,))
     module = features(images, torch.zeros(7, 4, 4), fill=AnotherImage(), pool=pool, arms=twice)
-    _, both, _ = module.predict_step(batch_of(images, view, [0, 1]), 0)
+    _, both, _ = readable_of(module, batch_of(images, view, [0, 1]))
     torch.testing.assert_close(both[:, 0], logits[:2, 0])
 
 
 def test_a_batch_without_a_readable_image_gives_nothing(images):
     module = features(images, torch.rand(7, 4, 4))
-    positions, logits, areas = module.predict_step(batch_of(images, view_of(16), [BROKEN]), 0)
+    positions, logits, areas = readable_of(module, batch_of(images, view_of(16), [BROKEN]))
     assert (len(positions), logits.shape, areas.shape) == (0, (0, 3, 3), (0, 3))
     assert module.classifier.network.calls == []
 
