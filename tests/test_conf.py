@@ -12,11 +12,9 @@ from harmonia.job.contract import Evaluation
 from harmonia.job.settings import settings_of
 
 CONF = conf_folder()
-OWN = {"factory": "torch.nn:Identity", "input_size": 8, "mean": "[0,0,0]", "std": "[1,1,1]"}
 TOGETHER = ["source", "method", "data", "fill", "label", "evaluation", "trainer", "logger"]
 GROUPS = [*TOGETHER, "target", "experiment"]
 GENERIC = {kind: ["source.arch=resnet18"] for kind in ("timm", "torchvision", "huggingface")}  # a kind, not one network
-GENERIC["python"] = [f"source.{name}={value}" for name, value in OWN.items()]
 MAPS = {"stored": ["method.maps=FOLDER"]}
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 

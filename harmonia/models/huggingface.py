@@ -1,5 +1,6 @@
 """Image classifiers of Hugging Face transformers: source=huggingface source.arch=FOLDER, or its name on the hub."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def build(spec: ModelSpec, seed: int) -> Built:
         ) from error
     # a folder needs no hub; code that lies beside weights is never run
     where = home(spec.arch) if "~" in spec.arch else Path(spec.arch)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are many lines, the outcome is one
     local = {"local_files_only": where.is_dir(), "trust_remote_code": False}
     if spec.weights not in ("hub", "random"):
         raise InputError(
@@ -40,7 +42,7 @@ def build(spec: ModelSpec, seed: int) -> Built:
             _refuse_partial(spec, loaded)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise InputError(
-            f"{spec.name}: transformers cannot load {where} ({one_line(error)[:300]}); give arch=FOLDER with "
+            f"{spec.name}: transformers cannot load it ({one_line(error)[:300]}); give arch=FOLDER with "
             "config.json, preprocessor_config.json and model.safetensors, as save_pretrained writes them"
         ) from error
     return with_processor(network, processor, spec.name)
