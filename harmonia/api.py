@@ -220,7 +220,8 @@ def _spec(name: str, **options: Any) -> ModelSpec:
     if not colon and name not in own:
         raise InputError(f"source must be one of {', '.join(own)}, got {name!r}; timm's is 'timm:{name}'")
     config: Any = OmegaConf.to_container(_composed(["target=[self]", *words]).source, resolve=True)
-    return ModelSpec(**{**config, **options})
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    return ModelSpec(**{**values, **options})
 
 
 def _data(images: Any, limit: int | None) -> tuple[list[str], bool]:

@@ -34,7 +34,7 @@ from harmonia.report.write import write_report
 from harmonia.report.written import Report
 from harmonia.results.jobs import find_jobs
 from harmonia.results.rows import TransferRows, read_pieces
-from harmonia.shapes import Images, Keep
+from harmonia.shapes import Images, Keep, Size
 from harmonia.store.files import write_text
 
 THUMBNAIL_PX = 160
@@ -58,7 +58,11 @@ class ImageMap:
 
     def keep(self, area: float | None = None) -> np.ndarray:
         """Keep weights (H, W): of exactly that share of the view 1, else 0; without an area the soft map in [0, 1]."""
-        return _keep(self._arms, torch.from_numpy(self.raw)[None], self.view.shape[-1], area)[0].numpy()
+        return _keep(self._arms, torch.from_numpy(self.raw)[None], self._size, area)[0].numpy()
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.view.shape[1], self.view.shape[2]
 
     def feature(self, area: float | None = None) -> Image.Image:
         """Image ⊙ map: what is dropped is filled as the job fills it."""
@@ -242,7 +246,7 @@ def _named(parts: dict[str, Any], stem: str, what: str) -> Any:
     return parts[stem]
 
 
-def _keep(arms: KeepArms, raw: Tensor, size: int, area: float | None) -> Keep:
+def _keep(arms: KeepArms, raw: Tensor, size: Size, area: float | None) -> Keep:
     """(B, H, W): the soft reading of raw maps in their own view, or the equal-area one."""
     boxes = _ANY_BOX.expand(len(raw), -1)
     if area is None:

@@ -63,22 +63,23 @@ class Occlusion(FromHead, version=2, normalise="positive_minmax", auto="input"):
     def window_and_stride(self, head: Head) -> tuple[int, int]:
         """In cells of the layer."""
         default = AT_INPUT if head.layer == "input" else ELSEWHERE
-        window, stride, side = self.window or default[0], self.stride or default[1], head.features.shape[-1]
+        window, stride, (h, w) = self.window or default[0], self.stride or default[1], head.features.shape[-2:]
         if stride > window:
             raise InputError(
                 f"method.stride must be at most method.window, got {stride} > {window}; write method.stride={window}"
             )
-        if window > side:
-            layer = f"layer {head.layer!r} of {side} x {side} cells"
-            raise InputError(f"method.window must fit {layer}, got {window}; write method.window={side}")
+        if window > min(h, w):
+            layer = f"layer {head.layer!r} of {h} x {w} cells"
+            raise InputError(f"method.window must fit {layer}, got {window}; write method.window={min(h, w)}")
         return window, stride
 
     def passes(self, head: Head) -> int:  # Captum takes one without any window
-        return head.own_passes + 1 + windows(head.features.shape[-1], *self.window_and_stride(head)) ** 2
+        down, across = (windows(side, *self.window_and_stride(head)) for side in head.features.shape[-2:])
+        return head.own_passes + 1 + down * across
 
     def maps(self, part: HeadBatch) -> Maps:
         window, stride = self.window_and_stride(part.head)
-        channels, side = part.head.features.shape[1:3]
+        channels, h, w = part.head.features.shape[1:]
         mean = CaptumOcclusion(part.head).attribute(
             part.head.features,
             sliding_window_shapes=(channels, window, window),
@@ -87,9 +88,9 @@ class Occlusion(FromHead, version=2, normalise="positive_minmax", auto="input"):
             target=part.labels,
             additional_forward_args=(part.rows,),
         )
-        count = coverage(side, window, stride).to(mean)
+        down, across = (coverage(side, window, stride).to(mean) for side in (h, w))
         # every channel of a cell carries the drop of the whole cell
-        return mean[:, 0] * count[:, None] * count / window**2
+        return mean[:, 0] * down[:, None] * across / window**2
 
 
 def windows(side: int, window: int, stride: int) -> int:

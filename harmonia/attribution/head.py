@@ -32,7 +32,7 @@ class Head:
             self.logits = self._run(images, self._remember).detach()
         if self._activations is None:
             raise feeds_no_logits(layer)
-        self.features = spatial_of(model, layer, self._activations, len(images)).float()
+        self.features = spatial_of(model, layer, self._activations, images).float()
 
     def __call__(self, features: Tensor, rows: Tensor) -> Logits:
         """Logits (b, K) of feature maps (b, C, h, w), the i-th put in the place of those of image rows[i]."""
@@ -86,7 +86,7 @@ def features_of(model: Model, layer: str, images: Images) -> Tensor:
         with torch.no_grad(), model.layer(layer).register_forward_hook(end_pass):
             model(images)
     except StopAtLayer as stop:
-        return spatial_of(model, layer, single_tensor(layer, stop.args[0]), len(images)).float()
+        return spatial_of(model, layer, single_tensor(layer, stop.args[0]), images).float()
     raise feeds_no_logits(layer)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harmonia.attribution.contract import Model, PartByPart, Request
 from harmonia.errors import InputError
-from harmonia.shapes import Labels, Logits, Maps
+from harmonia.shapes import Labels, Logits, Maps, fits
 
 # shares left (uncancelled); float32 and a normalisation's epsilon leave 1e-7 to 1e-5, channels that do not cancel 1e-2
 CANCELLED = 1e-4  # below, a layer is taken for one in front of a normalisation
@@ -63,7 +63,7 @@ def class_gradient(request: Request, layer: str) -> ClassGradient:
         (gradients,) = torch.autograd.grad(score, outputs[-1], allow_unused=True)
     if gradients is None:  # parameters that are not frozen give the logits a graph of their own
         raise feeds_no_logits(layer)
-    features_BChw = spatial_of(model, layer, outputs[-1].detach(), len(logits))
+    features_BChw = spatial_of(model, layer, outputs[-1].detach(), request.pixels)
     return ClassGradient(features_BChw, model.spatial(gradients), logits.detach(), labels)
 
 
@@ -91,18 +91,19 @@ def feeds_no_logits(layer: str) -> InputError:
     return InputError(f"layer {layer!r} does not feed the logits; choose a layer on the way from image to classes")
 
 
-def spatial_of(model: Model, layer: str, activations: Tensor, images: int) -> Tensor:
-    """A layer's activations as square feature maps, one an image, (B, C, h, w)."""
+def spatial_of(model: Model, layer: str, activations: Tensor, images: Tensor) -> Tensor:
+    """A layer's activations as feature maps of the images' (B, 3, H, W) aspect, one each, (B, C, h, w)."""
     maps_BChw = model.spatial(activations)
-    if len(maps_BChw) != images:
+    if len(maps_BChw) != len(images):
         raise InputError(
-            f"layer {layer!r} gives {len(maps_BChw)} maps for {images} images; "
+            f"layer {layer!r} gives {len(maps_BChw)} maps for {len(images)} images; "
             "choose a layer that keeps one map an image, not windows or heads"
         )
-    height, width = maps_BChw.shape[-2:]
-    if height != width:  # every view is square
+    (h, w), (height, width) = maps_BChw.shape[-2:], images.shape[-2:]
+    if not fits((h, w), (height, width)):
+        image = "a square image" if height == width else f"an image of {height} x {width}"
         raise InputError(
-            f"layer {layer!r} gives maps of {height} x {width} for a square image: their axes are not those of the "
+            f"layer {layer!r} gives maps of {h} x {w} for {image}: their axes are not those of the "
             "network's feature maps; choose another layer"
         )
     return maps_BChw

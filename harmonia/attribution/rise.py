@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 from harmonia.attribution.head import FromHead, Head, HeadBatch
 from harmonia.draws import Purpose, uniform
 from harmonia.errors import Seed, Within
-from harmonia.shapes import Maps
+from harmonia.shapes import Maps, Size, sides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +38,18 @@ class RISE(FromHead, version=2, normalise="minmax", auto="input"):
         features = part.head.features
         total = torch.zeros_like(features[:, 0])
         for draw in range(self.masks):
-            masks = self.mask(part.request.image_keys, draw, features.shape[-1]).to(features)
+            masks = self.mask(part.request.image_keys, draw, (features.shape[2], features.shape[3])).to(features)
             p = part.head(features * masks[:, None], part.rows).softmax(1).gather(1, part.labels[:, None])
             total += p[:, :, None] * masks
         return total / (self.masks * self.keep)
 
-    def mask(self, image_keys: np.ndarray, draw: int, side: int) -> Tensor:
-        """The draw's mask of every image, (B, side, side): cells kept or not, enlarged, cut out at random."""
-        numbers = uniform(self.seed, image_keys[:, None], Purpose.RISE + draw, side, np.arange(self.grid**2 + 2))
+    def mask(self, image_keys: np.ndarray, draw: int, size: Size) -> Tensor:
+        """The draw's mask of every image, (B, h, w) of the size: cells kept or not, enlarged, cut out at random."""
+        h, w = sides(size)
+        numbers = uniform(self.seed, image_keys[:, None], Purpose.RISE + draw, h, np.arange(self.grid**2 + 2))
         cells = torch.from_numpy(numbers[:, 2:] < self.keep).double().view(-1, 1, self.grid, self.grid)
-        cell = ceil(side / self.grid)
-        large = interpolate(cells, size=(self.grid + 1) * cell, mode="bilinear", align_corners=False)[:, 0]
+        cell = ceil(h / self.grid), ceil(w / self.grid)
+        whole = [(self.grid + 1) * length for length in cell]
+        large = interpolate(cells, size=whole, mode="bilinear", align_corners=False)[:, 0]
         corners = (numbers[:, :2] * cell).astype(int).tolist()
-        return torch.stack([mask[y : y + side, x : x + side] for mask, (y, x) in zip(large, corners, strict=True)])
+        return torch.stack([mask[y : y + h, x : x + w] for mask, (y, x) in zip(large, corners, strict=True)])

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from harmonia.attribution.head import FromHead, Head, HeadBatch
-from harmonia.shapes import Maps
+from harmonia.shapes import Maps, Size, sides
 
 
 class AblationCAM(FromHead, version=2, normalise="positive_minmax", auto="final"):
@@ -51,7 +51,7 @@ class ScoreCAM(FromHead, version=3, normalise="positive_minmax", auto="final"):
         scores = torch.full(features.shape[:2], -torch.inf, device=features.device)
         structured = torch.zeros(len(features), dtype=torch.bool, device=features.device)
         for channel in range(features.shape[1]):
-            mask, varies = unit_range(features[:, channel], images.features.shape[-1])
+            mask, varies = unit_range(features[:, channel], (images.features.shape[2], images.features.shape[3]))
             logits = images(images.features * mask[:, None], part.rows).gather(1, part.labels[:, None])[:, 0]
             scores[:, channel] = torch.where(varies, logits, -torch.inf)
             structured |= varies
@@ -60,10 +60,10 @@ class ScoreCAM(FromHead, version=3, normalise="positive_minmax", auto="final"):
         return (weights[:, :, None, None] * features).sum(1)
 
 
-def unit_range(channel: Maps, size: int) -> tuple[Tensor, Tensor]:
+def unit_range(channel: Maps, size: Size) -> tuple[Tensor, Tensor]:
     """A channel enlarged bilinearly to size and scaled to [0, 1] per image; whether it varies, (B,)."""
     # asked before it is enlarged: bilinear weights do not sum to 1 exactly, and rounding is no structure
     varies = channel.amax((1, 2)) > channel.amin((1, 2))
-    large = interpolate(channel[:, None], size=(size, size), mode="bilinear", align_corners=False)[:, 0]
+    large = interpolate(channel[:, None], size=sides(size), mode="bilinear", align_corners=False)[:, 0]
     low, high = large.amin((1, 2), keepdim=True), large.amax((1, 2), keepdim=True)
     return torch.where(varies[:, None, None], (large - low) / (high - low), 0.0), varies

@@ -75,8 +75,8 @@ class Boxes:
                 across, down = shown.right - shown.left, shown.bottom - shown.top
                 x = [(edge / width - shown.left) / across for edge in (box.left, box.right)]
                 y = [(edge / height - shown.top) / down for edge in (box.top, box.bottom)]
-                corners = [x[0], y[0], x[1], y[1]]
-                inside.append([min(max(corner, 0.0), 1.0) * view.size for corner in corners])
+                shares = [min(max(corner, 0.0), 1.0) for corner in (x[0], y[0], x[1], y[1])]
+                inside.append([share * side for share, side in zip(shares, (view.width, view.height) * 2, strict=True)])
         boxes = torch.tensor(inside, dtype=torch.float64).reshape(-1, 4)
         return boxes[(boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])]
 

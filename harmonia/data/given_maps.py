@@ -29,7 +29,7 @@ from harmonia.data.text import composed
 from harmonia.data.view import MOST_SIDE_PX, WHOLE_IMAGE
 from harmonia.errors import InputError, refused
 from harmonia.features.resample import resample
-from harmonia.shapes import Maps
+from harmonia.shapes import Maps, Size, fits, sides
 from harmonia.store.guarded import MOST_ARRAYS, regular_file
 
 log = logging.getLogger(__name__)
@@ -52,23 +52,22 @@ class GivenMaps:
     over: Over  # what a map covers: the source's view, or the whole image
     reads: Mapping[str, ReadMap]  # by image_id, of images that have a map
     digests: Mapping[str, str]  # by image_id: of the map's shape and float32 values, in whatever file they are
-    side: int  # of all maps over a view, cells
+    shape: tuple[int, int]  # of all maps over a view, cells
 
     @cached_property
     def digest(self) -> str:
         """Changes with any number, shape or image, not with place or format."""
         return hashlib.sha256(json.dumps(sorted(self.digests.items())).encode("ascii")).hexdigest()
 
-    def take(self, image_ids: Sequence[str], boxes: Tensor, size: int) -> Maps:
+    def take(self, image_ids: Sequence[str], boxes: Tensor, size: Size) -> Maps:
         """Maps (B, h, w), float32; NaN of an image without one. Those over whole images are read in the boxes (B, 4)
-        that the view shows, at size x size, bilinearly.
+        that the view shows, at its size, bilinearly.
         """
         whole = torch.tensor([WHOLE_IMAGE])
         maps = []
         for image_id, box in zip(image_ids, boxes, strict=True):
             if image_id not in self.reads:
-                side = self.side if self.over == "view" else size
-                maps.append(torch.full((side, side), torch.nan))
+                maps.append(torch.full(self.shape if self.over == "view" else sides(size), torch.nan))
                 continue
             map_ = self.reads[image_id]()
             if _digest(map_) != self.digests[image_id]:
@@ -81,9 +80,10 @@ class GivenMaps:
         return torch.stack(maps)
 
 
-def given_maps(path: str | Path, over: Over, image_ids: Sequence[str]) -> GivenMaps:
+def given_maps(path: str | Path, over: Over, image_ids: Sequence[str], size: Size = 1) -> GivenMaps:
     """The maps of these images in a folder or file, each read once; a line counts those that are not there.
 
+    size: of the source's view, whose aspect those over a view have.
     InputError: what cannot be read, is no map, or might be of two images, by name; no map at all.
     """
     path = absolute(path)
@@ -107,23 +107,25 @@ def given_maps(path: str | Path, over: Over, image_ids: Sequence[str]) -> GivenM
         )
     if len(names) > len(of_images):
         log.info("%s: %d maps are of none of these images", path, len(names) - len(of_images))
-    digests, side = {}, 1
+    digests, shape = {}, (1, 1)
     for number, (image_id, read) in enumerate(of_images.items()):
         map_ = read()
         digests[image_id] = _digest(map_)
-        side = len(map_) if number == 0 else side
-        if over == "view" and side > MOST_SIDE_PX:
+        h, w = map_.shape
+        shape = (h, w) if number == 0 else shape
+        if over == "view" and max(shape) > MOST_SIDE_PX:
             raise InputError(
                 f"method.maps must have at most {MOST_SIDE_PX} cells a side, as views have, that of {image_id} in "
-                f"{path} has {side}; make it smaller, or write method.over=image where maps cover whole images"
+                f"{path} has {max(shape)}; make it smaller, or write method.over=image where maps cover whole images"
             )
-        if over == "view" and map_.shape != (side, side):
-            rule = f"as the first of them has, {side} x {side}" if number else "square, as views are"
+        if over == "view" and ((h, w) != shape or not fits(shape, size)):
+            aspect = "square" if len(set(sides(size))) == 1 else "of the aspect {} x {}".format(*sides(size))
+            rule = f"as the first of them has, {shape[0]} x {shape[1]}" if number else f"{aspect}, as the source's view"
             raise InputError(
-                f"method.maps must be {rule}, that of {image_id} in {path} is {' x '.join(map(str, map_.shape))}; "
+                f"method.maps must be {rule}, that of {image_id} in {path} is {h} x {w}; "
                 "resize it, or write method.over=image where maps cover whole images"
             )
-    return GivenMaps(path=path, over=over, reads=of_images, digests=digests, side=side)
+    return GivenMaps(path=path, over=over, reads=of_images, digests=digests, shape=shape)
 
 
 def _of_images(path: Path, names: Mapping[str, ReadMap], image_ids: Sequence[str]) -> dict[str, ReadMap]:

@@ -45,7 +45,7 @@ class Replacements:
                 log.warning("left out of the replacement images: %s", error)
         if not records:
             raise InputError("the pool of replacement images is empty; give data.pool=FOLDER of images")
-        self.pixels = torch.stack(looks)  # P 3 S S, uint8
+        self.pixels = torch.stack(looks)  # P 3 H W, uint8
         self._classes = np.array([record.class_name or "" for record in records])
         self._digests = np.array([record.digest for record in records])
         self._seed = seed
@@ -75,12 +75,12 @@ class Replacements:
         return torch.from_numpy(picked)
 
     def stand_ins(self, images: ImageSet, indices: Sequence[int], avoid: Sequence[str], device: torch.device) -> Tensor:
-        """One held-out image for each, for a fill: always the same one; (B, 3, S, S) in [0, 1]."""
+        """One held-out image for each, for a fill: always the same one; (B, 3, H, W) in [0, 1]."""
         records, keys = [images.records[index] for index in indices], images.image_keys(indices)
         return self.take(self.draw(records, keys, avoid, None, 1, Purpose.FILL)[:, 0], device)
 
     def take(self, positions: Tensor, device: torch.device) -> Tensor:
-        """The images at pool positions as intensities in [0, 1], (..., 3, S, S)."""
+        """The images at pool positions as intensities in [0, 1], (..., 3, H, W)."""
         return self.pixels[positions].to(device).float() / 255
 
     def _allowed_for(self, image: ImageRecord, class_name: str | None) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +102,7 @@ class Replacements:
 
 
 def _random_crop(image: Image.Image, record: ImageRecord, view: View, seed: int) -> Tensor:
-    """A random part at a random aspect, half of them mirrored: torchvision's training crop, uint8 (3, size, size)."""
+    """A random part at a random aspect, half of them mirrored: torchvision's training crop, uint8 (3, H, W)."""
     crop, mirror = transforms.RandomResizedCrop(view.size, antialias=True), transforms.RandomHorizontalFlip()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(counter_hash(seed, image_key(record.image_id), Purpose.POOL_CROP)))

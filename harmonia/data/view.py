@@ -14,6 +14,7 @@ from timm.data.transforms_factory import transforms_imagenet_eval
 from torch import Tensor
 
 from harmonia.errors import InputError
+from harmonia.shapes import Size, sides, size_of
 
 
 class Box(NamedTuple):
@@ -36,19 +37,30 @@ WHOLE_IMAGE = Box(0.0, 0.0, 1.0, 1.0)
 class View:
     """A model's evaluation transform: timm's own, pixel for pixel."""
 
-    size: int  # side of the square that the network receives, pixels
-    crop_pct: float  # share of the resized side that survives the crop
+    size: Size  # of what the network receives, pixels: the side of a square, or height and width
+    crop_pct: float  # share of the resized sides that survives the crop
     crop_mode: CropMode  # as timm names them
     interpolation: Interpolation
     mean: tuple[float, ...]  # of each channel that the network receives: three, or one of a grey network
     std: tuple[float, ...]
 
     def __post_init__(self):
-        if self._side > MOST_SIDE_PX:
+        object.__setattr__(self, "size", size_of(*sides(self.size)))
+        if max(self._scale) > MOST_SIDE_PX:
             raise InputError(
                 f"input_size / crop_pct must be at most {MOST_SIDE_PX} pixels, to which images are resized, got "
                 f"{self.size} / {self.crop_pct}; write crop_pct=1"
             )
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+        return sides(self.size)[0]
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+        return sides(self.size)[1]
 
     @cached_property
     def _transform(self):
@@ -64,39 +76,47 @@ class View:
             raise ValueError(f"it is {width} x {height}, and to resize it takes more than {_MOST_PIXELS:,} pixels")
 
     def look(self, image: Image.Image) -> Tensor:
-        """uint8 (3, size, size)."""
+        """uint8 (3, height, width)."""
         if self.crop_mode == "border" and 0 in self._with_border(*image.size):
             # timm would resize it to no pixels; this thick, it becomes a line
-            thick = math.ceil(max(image.size) / self._side)
+            thick = math.ceil(self._longest(*image.size))
             image = image.resize((max(image.width, thick), max(image.height, thick)))
         return torch.as_tensor(self._transform(image))
 
     def box(self, width: int, height: int) -> Box:
         """The part of a width x height image that the view shows."""
         across, down = self._resized(width, height)
-        left, top = self._margin(across), self._margin(down)
-        return Box(left / across, top / down, (left + self.size) / across, (top + self.size) / down)
-
-    def _margin(self, resized: int) -> int:
-        """Pixels cut off before the view begins, negative where a border is added: rounded as timm does."""
-        spare = resized - self.size
-        return round(spare / 2) if spare >= 0 else -(-spare // 2)
+        left, top = _margin(across, self.width), _margin(down, self.height)
+        return Box(left / across, top / down, (left + self.width) / across, (top + self.height) / down)
 
     @property
-    def _side(self) -> int:
-        """What timm resizes to before it crops, pixels."""
-        return math.floor(self.size / self.crop_pct)
+    def _scale(self) -> tuple[int, int]:
+        """Height and width that timm resizes to before it crops, pixels."""
+        return math.floor(self.height / self.crop_pct), math.floor(self.width / self.crop_pct)
+
+    def _longest(self, width: int, height: int) -> float:
+        """How many times an image is as large as what timm resizes to, along the axis where it is largest."""
+        return max(height / self._scale[0], width / self._scale[1])
 
     def _with_border(self, width: int, height: int) -> tuple[int, int]:
         """timm's size of an image that is to be seen whole: 0 pixels where it is very thin."""
-        ratio = max(width, height) / self._side
+        ratio = self._longest(width, height)
         return round(width / ratio), round(height / ratio)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        side = self._side
+        down, across = self._scale
         if self.crop_mode == "squash":
-            return side, side
+            return across, down
         if self.crop_mode == "border":
             resized_width, resized_height = self._with_border(width, height)
             return max(1, resized_width), max(1, resized_height)
-        return (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+        if down != across:  # timm keeps the ratio in another way than torchvision: it rounds
+            ratio = min(height / down, width / across)
+            return round(width / ratio), round(height / ratio)
+        return (across, int(down * height / width)) if width <= height else (int(across * width / height), down)
+
+
+def _margin(resized: int, seen: int) -> int:
+    """Pixels cut off before the view begins, negative where a border is added: rounded as timm does."""
+    spare = resized - seen
+    return round(spare / 2) if spare >= 0 else -(-spare // 2)

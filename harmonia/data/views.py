@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from harmonia.data.decode import AS_IT_LIES, UnreadableImage, open_rgb
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.view import WHOLE_IMAGE, View
+from harmonia.shapes import sides
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class ViewBatch:
     """Some images of a data set through one view. An unreadable image is black and marked; it shifts no other."""
 
     indices: Tensor  # B, positions in the data set
-    pixels: Tensor  # B 3 S S, uint8
+    pixels: Tensor  # B 3 H W, uint8
     boxes: Tensor  # B 4, the view's left, top, right, bottom in each image
     sizes: Tensor  # B 2, width and height of the decoded image, pixels
     readable: Tensor  # B, bool
@@ -58,7 +59,7 @@ class ViewedImages:
         self.records = records
         self.views = tuple(dict.fromkeys(views))
         self._fatal = unreadable == "fail"
-        self._offsets = np.cumsum([0, *(3 * view.size**2 for view in self.views)]).tolist()
+        self._offsets = np.cumsum([0, *(3 * view.height * view.width for view in self.views)]).tolist()
         self._sizes = torch.zeros(len(records), 2, dtype=torch.long)
         self._seen = np.zeros(len(records), bool)
         self._readable = np.ones(len(records), bool)
@@ -118,7 +119,7 @@ class ViewedImages:
         if spool is not None and self._seen[index]:
             start, end = self._offsets[which], self._offsets[which + 1]
             data = os.pread(spool.fileno(), end - start, index * self._offsets[-1] + start)
-            return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(3, *[self.views[which].size] * 2), False
+            return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(self._shape(which)), False
         try:
             image = open_rgb(self.records[index].path, self.records[index].digest, self.views)
         except UnreadableImage as error:
@@ -151,7 +152,10 @@ class ViewedImages:
             self._spool = None
 
     def _black(self, which: int) -> Tensor:
-        return torch.zeros(3, *[self.views[which].size] * 2, dtype=torch.uint8)
+        return torch.zeros(self._shape(which), dtype=torch.uint8)
+
+    def _shape(self, which: int) -> tuple[int, int, int]:
+        return 3, *sides(self.views[which].size)
 
 
 def _temporary_file(folder: Path) -> IO[bytes] | None:

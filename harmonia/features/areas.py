@@ -9,7 +9,7 @@ from torch import Tensor
 from harmonia.arms import percent
 from harmonia.errors import InputError
 from harmonia.features.resample import enlarged
-from harmonia.shapes import Keep, Maps
+from harmonia.shapes import Keep, Maps, Size, sides
 
 IN_NONE = 255  # of smallest_areas
 
@@ -25,17 +25,19 @@ def top_fractions(maps_BHW: Maps, fractions: Sequence[float]) -> Keep:
     return _highest(maps_BHW, counts.expand(len(maps_BHW), -1))
 
 
-def smallest_areas(maps: Maps, areas: Sequence[float], size: int, side: int) -> Tensor:
+def smallest_areas(maps: Maps, areas: Sequence[float], size: Size, side: int) -> Tensor:
     """Of each place of a view the smallest area, in percent, whose region holds it; IN_NONE where no region does.
 
-    uint8 (B, side, side), read off the regions of size x size pixels at the centres of so many places: a threshold of
+    uint8 (B, side, side), read off the regions of the view's size at the centres of side x side places: a threshold of
     it is the region that was evaluated, as a picture of that side shows it.
     """
-    places = ((torch.arange(side) + 0.5) * (size / side)).long()
+    rows_of, columns_of = (((torch.arange(side) + 0.5) * (pixels / side)).long() for pixels in sides(size))
     smallest = torch.full((len(maps), side, side), IN_NONE, dtype=torch.uint8)
     descending_areas = sorted(areas, reverse=True)
     for rows in torch.arange(len(maps)).split(4):  # bounds the memory
-        regions = top_fractions(in_view(maps[rows], size), descending_areas)[:, :, places][..., places].cpu().bool()
+        regions = (
+            top_fractions(in_view(maps[rows], size), descending_areas)[:, :, rows_of][..., columns_of].cpu().bool()
+        )
         for area, region in zip(descending_areas, regions.unbind(1), strict=True):
             smallest[rows] = smallest[rows].masked_fill(region, percent(area))
     return smallest
@@ -48,8 +50,8 @@ def descending(maps_BHW: Maps) -> Tensor:
     return order[values_BP[:, order].argsort(dim=1, descending=True, stable=True)]
 
 
-def in_view(maps: Maps, size: int) -> Maps:
-    """Maps that lie over a view, at its resolution: (B, size, size).
+def in_view(maps: Maps, size: Size) -> Maps:
+    """Maps that lie over a view, at its resolution: (B, H, W) of the size.
 
     float64 on the way: equal cells stay equal, so that rounding does not rank a constant map by its columns.
     """

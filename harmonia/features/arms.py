@@ -17,7 +17,7 @@ from torch import Tensor
 from harmonia.arms import AREA, SOFT_ARM, arm_of
 from harmonia.features.areas import check_areas, in_view, top_fractions, whole_pixels
 from harmonia.features.resample import enlarged, resample
-from harmonia.shapes import Keep, Maps
+from harmonia.shapes import Keep, Maps, Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ class Projection:
     soft_maps: Keep  # at the map's own resolution
     source: Tensor
     target: Tensor
-    source_size: int  # pixels, as size
-    size: int
+    source_size: Size  # pixels, as size
+    size: Size
     _best: dict[float, Keep] = field(default_factory=dict)
 
     @cached_property
@@ -118,12 +118,14 @@ class KeepArms:
         own = [True] * (1 + len(self.areas))
         return own + [control.shows_image for control in self.controls for _ in control.names]
 
-    def soft(self, maps: Maps, source: Tensor, target: Tensor, size: int) -> Keep:
-        """Keep weights of the soft arm alone, (B, size, size)."""
+    def soft(self, maps: Maps, source: Tensor, target: Tensor, size: Size) -> Keep:
+        """Keep weights of the soft arm alone, (B, H, W) of the size."""
         return resample(self.normalise(finite(maps)), source, target, size)
 
-    def weights(self, explanations: Explanations, source: Tensor, target: Tensor, source_size: int, size: int) -> Keep:
-        """Keep weights of every arm in the target's view, (B, A, size, size); NaN where an image lacks the arm."""
+    def weights(
+        self, explanations: Explanations, source: Tensor, target: Tensor, source_size: Size, size: Size
+    ) -> Keep:
+        """Keep weights of every arm in the target's view, (B, A, H, W); NaN where an image lacks the arm."""
         maps = finite(explanations.maps)
         view = Projection(replace(explanations, maps=maps), self.normalise(maps), source, target, source_size, size)
         own = [view.soft[:, None], *([view.best(self.areas)] if self.areas else [])]

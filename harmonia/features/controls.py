@@ -18,10 +18,10 @@ from harmonia.draws import Purpose, counter_hash
 from harmonia.errors import Seed
 from harmonia.features.areas import check_areas
 from harmonia.features.arms import Control, Projection
-from harmonia.shapes import Keep
+from harmonia.shapes import Keep, sides
 
-BLOB_CELLS = 64  # of the side of a noise field: a tenth of the side is drawn smoothly
-BLOB_SIGMA = 0.1  # of the side; ours: about the grain of a 7x7 map
+BLOB_CELLS = 64  # of each side of a noise field: a tenth of it is drawn smoothly
+BLOB_SIGMA = 0.1  # of each side; ours: about the grain of a 7x7 map
 
 
 def dim(view: Projection, areas: Sequence[float]) -> Keep:
@@ -43,9 +43,10 @@ def _smooth_noise(seed: int, key: int) -> np.ndarray:
 
 def centre(view: Projection, areas: Sequence[float]) -> Keep:
     """A box of the view's own aspect in its middle; where its side is no whole number, its last ring is scattered."""
-    side = view.source_size
-    offsets = (torch.arange(side, device=view.inside.device) - (side - 1) / 2).abs()
-    return view.top(-torch.maximum(offsets[:, None], offsets)[None], areas).expand(len(view.inside), -1, -1, -1)
+    height, width = sides(view.source_size)
+    down, across = ((torch.arange(side, device=view.inside.device) - (side - 1) / 2).abs() for side in (height, width))
+    offsets_HW = torch.maximum(down[:, None] * (width / height), across)
+    return view.top(-offsets_HW[None], areas).expand(len(view.inside), -1, -1, -1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,14 +41,15 @@ class Mean:
 
 @dataclass(frozen=True)
 class Blur:
-    """The image itself behind a Gaussian of ``sigma`` times its side."""
+    """The image itself behind a Gaussian of ``sigma`` times its shorter side."""
 
     sigma: Annotated[float, Within(1e-6, 0.5)] = 0.05
 
     def __call__(self, images: Images, keep: Keep, another: Callable[[], Images]) -> Images:
-        sigma_px = self.sigma * images.shape[-1]
+        side = min(images.shape[-2:])
+        sigma_px = self.sigma * side
         # three sigmas to each side hold 99.7 % of the kernel; reflection needs less than the side
-        reach = min(round(3 * sigma_px), images.shape[-1] - 1)
+        reach = min(round(3 * sigma_px), side - 1)
         return gaussian_blur(images, [2 * reach + 1] * 2, [sigma_px] * 2)
 
 

@@ -3,24 +3,24 @@
 import torch
 from torch import Tensor
 
-from harmonia.shapes import Keep, Maps
+from harmonia.shapes import Keep, Maps, Size, sides
 
 
-def resample(maps: Maps, source: Tensor, target: Tensor, size: int) -> Keep:
-    """Maps over their source boxes, read at the pixel centres of the target boxes: (B, size, size).
+def resample(maps: Maps, source: Tensor, target: Tensor, size: Size) -> Keep:
+    """Maps over their source boxes, read at the pixel centres of the target boxes: (B, H, W) of the size.
 
     Bilinear where the map is coarser than the pixels (as torch's align_corners=False), triangular
     averaging where it is finer. Outside the source box the result is 0. Boxes are (B, 4) tensors of
     left, top, right, bottom.
     """
-    height, width = maps.shape[-2:]
-    rows = resampling_matrix(height, source[:, 1], source[:, 3], size, target[:, 1], target[:, 3])
-    columns = resampling_matrix(width, source[:, 0], source[:, 2], size, target[:, 0], target[:, 2])
+    (h, w), (height, width) = maps.shape[-2:], sides(size)
+    rows = resampling_matrix(h, source[:, 1], source[:, 3], height, target[:, 1], target[:, 3])
+    columns = resampling_matrix(w, source[:, 0], source[:, 2], width, target[:, 0], target[:, 2])
     return rows.to(maps) @ maps @ columns.to(maps).mT
 
 
-def enlarged(maps: Maps, size: int) -> Maps:
-    """Maps that lie over a whole view, at (B, size, size)."""
+def enlarged(maps: Maps, size: Size) -> Maps:
+    """Maps that lie over a whole view, at (B, H, W) of the size."""
     whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]], device=maps.device).expand(len(maps), 4)
     return resample(maps, whole, whole, size)
 

@@ -18,7 +18,7 @@ from harmonia.shapes import Images
 
 
 def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.ndarray]]:
-    """Titles and pictures (S, 3 S, 3) uint8 of at most ``count`` readable images, evenly spread over the data set."""
+    """Titles and pictures (H, 3 W, 3) uint8 of at most ``count`` readable images, evenly spread over the data set."""
     if not count:
         return []
     viewed, view = job.viewed, job.source.view

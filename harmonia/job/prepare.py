@@ -67,11 +67,11 @@ def prepare(
     images: ImageSet = in_memory.images or settings.data.build()
     evaluation.check(images)
     ids = [record.image_id for record in images.records]
-    given = given_maps(stored.maps, stored.over, ids) if stored else None
     asked = settings.target if evaluation.uses_targets else {"self": settings.source}
     source, targets = load.load_job(
         settings.source, asked.values(), settings.seed, settings.precision, in_memory.classifiers
     )
+    given = given_maps(stored.maps, stored.over, ids, source.view.size) if stored else None
     images = settle_classes(images, source, targets.values())
     cache_root = home(settings.paths.cache)
     viewed = ViewedImages(

@@ -1,6 +1,7 @@
 """What a kind of network gives: a module here with a function build, and how its networks are taken apart."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harmonia.errors import InputError, one_line
-from harmonia.shapes import Images, Logits
+from harmonia.shapes import Images, Logits, Size, fits, sides
 
 MIDDLE_STRIDE = 8
 
@@ -18,11 +19,11 @@ MIDDLE_STRIDE = 8
 class Structure:
     """The parts of a network, the places in it, and how its activations lie; images are normalised, (B, C, H, W)."""
 
-    def __init__(self, network: nn.Module, arch: str, size: int, channels: int = 3):
-        """arch: what messages call it; size: the side of its images in pixels."""
+    def __init__(self, network: nn.Module, arch: str, size: Size, channels: int = 3):
+        """arch: what messages call it; size: of its images in pixels."""
         self.network: Any = network
         self.arch = arch
-        self.size = size
+        self.height, self.width = sides(size)
         self.channels = channels
 
     @property
@@ -52,7 +53,7 @@ class Structure:
 
     @cached_property
     def middle(self) -> str:
-        """The module that gives the last feature map at an eighth of the image's side; of one resolution, the half."""
+        """The module that gives the last feature map at an eighth of the image's size; of one resolution, the half."""
         raise NotImplementedError
 
     @cached_property
@@ -99,10 +100,30 @@ class Structure:
 
     def token_grid(self, tokens: int) -> tuple[int, int]:
         """Rows and columns of so many patches."""
-        side = round(tokens**0.5)
-        if side * side != tokens:
-            raise InputError(f"{tokens} tokens of {self.arch} do not form a square grid; choose another layer")
-        return side, side
+        grid = self.grid_of(tokens)
+        if grid is None:
+            raise InputError(f"{tokens} tokens of {self.arch} do not form {self.grid_in_words}; choose another layer")
+        return grid
+
+    def grid_of(self, tokens: int) -> tuple[int, int] | None:
+        """Rows and columns in the ratio of the image's sides; None where so many do not fill such a grid."""
+        shared = math.gcd(self.height, self.width)
+        rows, columns = self.height // shared, self.width // shared
+        times = math.isqrt(tokens // (rows * columns))
+        return (rows * times, columns * times) if rows * columns * times**2 == tokens > 0 else None
+
+    @property
+    def grid_in_words(self) -> str:
+        """What the patches of its images form."""
+        return "a square grid" if self.height == self.width else f"a grid in the ratio {self.height} : {self.width}"
+
+    def axes_in_aspect(self, shape: Sequence[int]) -> tuple[bool, bool]:
+        """Whether of four axes the middle two may be rows and columns of its images, and whether the last two."""
+        if len(shape) != 4:
+            return False, False
+        _, first, second, third = shape
+        size = self.height, self.width
+        return fits((first, second), size), fits((second, third), size)
 
     def token_order(self, tokens: int) -> Tensor | None:
         """Of so many patches those in the order of the image, row by row; None where they stand so."""
@@ -123,14 +144,14 @@ class Structure:
         except InputError:
             raise
         except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
-            shape = f"images (B, {self.channels}, {self.size}, {self.size})"
+            shape = f"images (B, {self.channels}, {self.height}, {self.width})"
             raise InputError(f"{self.arch}: the network must take {shape}, got: {one_line(error)}; mend it") from error
 
     def probe(self) -> Images:
         """Noise: before one colour all tokens of a network without position embeddings are the same."""
         generator = torch.Generator().manual_seed(0)
         device = next((tensor.device for tensor in self.network.parameters()), torch.device("cpu"))
-        return torch.randn(1, self.channels, self.size, self.size, generator=generator).to(device)
+        return torch.randn(1, self.channels, self.height, self.width, generator=generator).to(device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +160,9 @@ class Built:
 
     network: nn.Module
     arch: str  # its name in keys; of networks that share a class it tells them apart
-    structure: Callable[..., Structure]  # of the network, its name, its images' side and channels
+    structure: Callable[..., Structure]  # of the network, its name, its images' size and channels
     transform: Mapping[str, Any]  # of harmonia.data.view.View
     num_classes: int
+    channels: int | None = None  # of its images, where the kind knows without looking
     facts: Mapping[str, Any] = field(default_factory=dict)  # what else tells it from others, for keys
     classes: tuple[str, ...] | None = None  # where the weights come with names of their own

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from harmonia.errors import InputError
 from harmonia.models.contract import MIDDLE_STRIDE
-from harmonia.models.probed import FeatureMap, ProbedStructure, equal_axes
-from harmonia.shapes import Images, Logits
+from harmonia.models.probed import FeatureMap, ProbedStructure
+from harmonia.shapes import Images, Logits, Size
 
 _NOT_THE_NETWORK = {"transformers_version", "_name_or_path", "id2label", "label2id", "dtype", "torch_dtype"}
 _PLAIN = (bool, int, float, str, type(None))
@@ -23,7 +23,7 @@ Reshape = Callable[[Tensor], Tensor]  # a layer's activations -> (B, C, h, w)
 class FoundStructure(ProbedStructure):
     """Places are found by looking; where that fails, a layer's name and a function that reshapes say it."""
 
-    def __init__(self, network: nn.Module, arch: str, size: int, channels: int = 3, reshape: Reshape | None = None):
+    def __init__(self, network: nn.Module, arch: str, size: Size, channels: int = 3, reshape: Reshape | None = None):
         super().__init__(network, arch, size, channels)
         self._reshape = reshape
 
@@ -50,7 +50,7 @@ class FoundStructure(ProbedStructure):
         return self._behind_final(features)
 
     def _behind_final(self, features: Tensor) -> Logits:
-        black = torch.zeros(len(features), self.channels, self.size, self.size, device=features.device)
+        black = torch.zeros(len(features), self.channels, self.height, self.width, device=features.device)
         with self._at_final(lambda output: features):
             return self.logits(black)
 
@@ -101,7 +101,7 @@ class FoundStructure(ProbedStructure):
 
     @cached_property
     def middle(self) -> str:
-        """Of the maps nearest to an eighth of the image's side the outermost module's, the last of them."""
+        """Of the maps nearest to an eighth of the image's size the outermost module's, the last of them."""
         maps = [each for each in self.feature_maps if each.is_read]
         blocks = [each for each in maps if each.name in self._blocks]
         if blocks:  # one resolution: the output of the first half
@@ -110,7 +110,7 @@ class FoundStructure(ProbedStructure):
             raise self.nothing_found()
 
         def order(each: FeatureMap) -> tuple[float, int]:
-            return abs(each.side - self.size / MIDDLE_STRIDE), each.name.count(".")
+            return abs(each.rows - self.height / MIDDLE_STRIDE), each.name.count(".")
 
         return min(reversed(maps), key=order).name
 
@@ -134,8 +134,8 @@ class FoundStructure(ProbedStructure):
         return super().unspatial(maps, like)
 
     def channels_last(self, activations: Tensor) -> bool:
-        """By its equal axes, every view being square; where all three are equal, as most of the network has it."""
-        first, last = equal_axes(activations.shape)
+        """By the two axes in the image's aspect; where either two may be, as most of the network has it."""
+        first, last = self.axes_in_aspect(activations.shape)
         return first and (not last or self._mostly_channels_last)
 
     def describe(self) -> str:

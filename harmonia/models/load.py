@@ -27,6 +27,7 @@ def classifier_of(built: Built, spec: ModelSpec, precision: str = "32-true") -> 
     """The network seen as the spec says, its classes named as the spec or its weights say."""
     digest = weights_file.digest(built.network, built.facts)
     view = View(**{**built.transform, **spec.overrides()})
+    _check_channels(spec.name, view, built)
     classifier = Classifier(
         built.network,
         spec,
@@ -42,6 +43,17 @@ def classifier_of(built: Built, spec: ModelSpec, precision: str = "32-true") -> 
     if places:
         log.info("%s: found by looking: %s", spec.name, places)
     return classifier
+
+
+def _check_channels(name: str, view: View, built: Built) -> None:
+    channels = built.channels or len(view.mean)
+    if channels not in (1, 3):
+        raise InputError(f"{name}: the network must see RGB or grey images, got {channels} channels; take another")
+    if not len(view.mean) == len(view.std) == channels:
+        raise InputError(
+            f"{name}: mean and std must have as many numbers as the network's images have channels, {channels}, got "
+            f"{len(view.mean)} and {len(view.std)}; give as many"
+        )
 
 
 def load_job(

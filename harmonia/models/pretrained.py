@@ -6,7 +6,7 @@ another input size. timm hands it from the functions that build a network to tim
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +21,7 @@ from harmonia.errors import InputError, one_line
 from harmonia.models import checkpoint
 from harmonia.models import weights as weights_file
 from harmonia.models.spec import ModelSpec
+from harmonia.shapes import sides
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +38,11 @@ def create(arch: str, spec: ModelSpec, **settings: Any) -> nn.Module:
         return timm.create_model(arch, **settings)
     known = timm.get_pretrained_cfg(arch)
     fixed: dict[str, Any] = {"img_size": size} if known is not None and known.fixed_input_size else {}
-    channels = known.input_size[0] if known is not None else 3
+    channels = settings.get("in_chans") or (known.input_size[0] if known is not None else 3)
     try:
         network = timm.create_model(arch, **settings, **fixed)
         with torch.no_grad():
-            network.eval()(torch.zeros(1, channels, size, size))
+            network.eval()(torch.zeros(1, channels, *sides(size)))
     except Exception as error:  # whatever a convolution, a window or a table of positions says of a size
         raise InputError(
             f"{spec.name}: input_size must suit {spec.arch}, got {size} ({one_line(error)[:200]}); "
@@ -58,11 +59,24 @@ def pretrained(arch: str, spec: ModelSpec, path: Path) -> tuple[nn.Module, tuple
         state = weights_file.in_order(content.state, network.state_dict(), spec.name)
     else:
         state = _as_timm_names_them(content.state, network, arch, spec, path)
+    settings: dict[str, int] = {}
     heads = {len(state[key]) for key in _head(network) if key in state and state[key].ndim}
     if len(heads) == 1 and heads != {network.num_classes}:
-        network = create(arch, spec, num_classes=heads.pop())
+        settings["num_classes"] = heads.pop()
+    first = stem(cast(dict, network.pretrained_cfg))
+    expected = network.state_dict()
+    if first in state and first in expected and (channels := state[first].shape[1]) != expected[first].shape[1]:
+        settings["in_chans"] = channels
+    if settings:
+        network = create(arch, spec, **settings)
     weights_file.load_strictly(network, state, spec.name, path)
     return network, content.classes_of(cast(int, network.num_classes))
+
+
+def stem(known: Mapping[str, Any]) -> str:
+    """The weights of the first convolution, whose second axis is the image's channels; known: timm's configuration."""
+    names = known.get("first_conv") or ""
+    return f"{names if isinstance(names, str) else names[0]}.weight"
 
 
 def _head(network: nn.Module) -> list[str]:

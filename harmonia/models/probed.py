@@ -1,7 +1,7 @@
 """What a probe shows of a network: which modules give feature maps, whether the class reads them, and their order."""
 
+import math
 import re
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -26,7 +26,7 @@ class FeatureMap:
 
     name: str
     shape: tuple[int, ...]  # as the network lays it out
-    side: int  # cells
+    rows: int  # of cells
     is_read: bool  # whether what represents the image depends on any of its places
     cancels: bool  # whether features times gradients sum to 0 at every place (harmonia.attribution.layer)
 
@@ -37,14 +37,12 @@ class ProbedStructure(Structure):
     _mostly_channels_last = False  # where axes do not tell; known once a probe has gone through
 
     def prefix_tokens(self, tokens: int) -> int:
-        """As many as are left over from a square."""
-        side = int(tokens**0.5)
-        spare = tokens - side * side
-        if side < 2 or spare > MOST_PREFIX_TOKENS:
-            raise InputError(
-                f"{tokens} tokens of {self.arch} do not form a square grid; give another layer or a reshape"
-            )
-        return spare
+        """As many as are left over from a grid in the image's aspect."""
+        for spare in range(min(tokens, MOST_PREFIX_TOKENS + 1)):
+            if math.prod(self.grid_of(tokens - spare) or ()) > 1:
+                return spare
+        form = self.grid_in_words
+        raise InputError(f"{tokens} tokens of {self.arch} do not form {form}; give another layer or a reshape")
 
     def check_place(self, layer: str) -> None:
         """InputError where a layer's map does not change where the image does: its positions are in another order.
@@ -54,8 +52,8 @@ class ProbedStructure(Structure):
         if layer in self._in_place:
             return
         images = self.probe().repeat(5, 1, 1, 1)
-        halves = [slice(None, self.size // 2), slice(self.size // 2, None)]
-        for image, (rows, columns) in zip(images[1:], product(halves, halves), strict=True):
+        halves = [(slice(None, side // 2), slice(side // 2, None)) for side in (self.height, self.width)]
+        for image, (rows, columns) in zip(images[1:], product(*halves), strict=True):
             image[:, rows, columns] = image[:, rows, columns].flip(1, 2)
         outputs: list[Any] = []
         with torch.no_grad(), self.module(layer).register_forward_hook(lambda *call: outputs.append(call[2])):
@@ -80,15 +78,16 @@ class ProbedStructure(Structure):
         return set()
 
     def _maps_of(self, output: Any, images: int) -> Tensor | None:
-        """Square maps of more than one place, one an image, float32; None of what is no such thing."""
+        """Maps in the image's aspect, of more than one place, one an image, float32; None of what is no such thing."""
         if not isinstance(output, Tensor):
             return None
         try:
             spatial = self.spatial(output)
         except (InputError, RuntimeError, IndexError, ValueError):
             return None
-        square = spatial.ndim == 4 and len(spatial) == images and spatial.shape[2] == spatial.shape[3] > 1
-        return spatial.float() if square else None
+        _, in_aspect = self.axes_in_aspect(spatial.shape)
+        are_maps = in_aspect and len(spatial) == images and math.prod(spatial.shape[2:]) > 1
+        return spatial.float() if are_maps else None
 
     @cached_property
     def feature_maps(self) -> list[FeatureMap]:
@@ -108,7 +107,8 @@ class ProbedStructure(Structure):
             weights = torch.randn(representation.shape[1], generator=torch.Generator().manual_seed(1))
             score = (representation @ weights.to(representation)).sum()
         gradients = torch.autograd.grad(score, list(outputs.values()), allow_unused=True) if outputs else ()
-        certain = [first for first, last in map(equal_axes, (each.shape for each in outputs.values())) if first != last]
+        axes = [self.axes_in_aspect(output.shape) for output in outputs.values()]
+        certain = [first for first, last in axes if first != last]
         self._mostly_channels_last = 2 * sum(certain) > len(certain)
         found = zip(outputs.items(), gradients, strict=True)
         maps = (self._feature_map(name, output.detach(), gradient) for (name, output), gradient in found)
@@ -129,8 +129,3 @@ class ProbedStructure(Structure):
 
     def module(self, name: str) -> nn.Module:
         return self.network.get_submodule(name)
-
-
-def equal_axes(shape: Sequence[int]) -> tuple[bool, bool]:
-    """Whether of four axes the two in the middle are equal, and the last two."""
-    return len(shape) == 4 and shape[1] == shape[2], len(shape) == 4 and shape[2] == shape[3]

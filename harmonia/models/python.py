@@ -49,8 +49,10 @@ def in_memory(
 ) -> Built:
     """Of a network in memory, whose transform is that of the spec, else the one given; one of timm's has its own."""
     if hasattr(network, "pretrained_cfg") and hasattr(network, "forward_head"):
-        known = of_timm.made_by_timm(network, spec.name)
-        return replace(known, transform={**known.transform, **transform})
+        known = of_timm.made_by_timm(network)
+        made_for = getattr(getattr(network, "patch_embed", None), "img_size", None)
+        size = {} if made_for is None else {"size": made_for}  # its configuration knows what it was trained for
+        return replace(known, transform={**known.transform, **size, **transform})
     view = {**_USUAL, **transform, **spec.overrides()}
     for option, name in (("size", "input_size"), ("mean", "mean"), ("std", "std")):
         if option not in view:

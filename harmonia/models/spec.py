@@ -27,7 +27,7 @@ class ModelSpec:
     classes: str | Path | tuple[str, ...] | None = (
         None  # a list, or a text file, one name a line; default: ImageNet-1k's WordNet ids
     )
-    input_size: Annotated[int | None, Within(1, 2048)] = None
+    input_size: Annotated[int | tuple[int, int] | None, Within(1, 2048)] = None  # a square's side, or height and width
     crop_pct: CropPct = None
     crop_mode: CropMode | None = None
     interpolation: Interpolation | None = None

@@ -18,8 +18,8 @@ from harmonia.errors import InputError
 from harmonia.models import weights as weights_file
 from harmonia.models.classes import given_classes
 from harmonia.models.contract import MIDDLE_STRIDE, Built
-from harmonia.models.pretrained import create, pretrained
-from harmonia.models.probed import FeatureMap, ProbedStructure, equal_axes
+from harmonia.models.pretrained import create, pretrained, stem
+from harmonia.models.probed import FeatureMap, ProbedStructure
 from harmonia.models.spec import ModelSpec
 from harmonia.shapes import Images, Logits
 
@@ -39,29 +39,39 @@ def build(spec: ModelSpec, seed: int) -> Built:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = create(arch, spec, num_classes=len(given_classes(spec)) if spec.classes else 1000)
-        return made_by_timm(network, spec.name)
+        return made_by_timm(network)
     path = weights_file.find_weights(str(spec.weights), spec.name, arch, spec.weights_folder)
     network, classes = pretrained(arch, spec, path)
-    known = made_by_timm(network, spec.name)
+    known = made_by_timm(network)
     return dataclasses.replace(known, classes=classes or known.classes)
 
 
-def made_by_timm(network: nn.Module, name: str) -> Built:
+def made_by_timm(network: nn.Module) -> Built:
     """Of a network that timm has made."""
     known = cast(Mapping[str, Any], network.pretrained_cfg)
     config = resolve_data_config({}, pretrained_cfg=dict(known))
-    channels, height, width = config["input_size"]
-    if channels != 3 or height != width:
-        raise InputError(f"{name}: the input must be square RGB, got {config['input_size']}; take another arch")
+    _, height, width = config["input_size"]
+    channels = _channels(network)
+    colours = {key: tuple(config[key]) for key in ("mean", "std")}
+    if channels != 3:  # timm has such numbers of RGB alone
+        colours = {key: (sum(values) / len(values),) * channels for key, values in colours.items()}
     same = {key: config[key] for key in ("crop_pct", "crop_mode", "interpolation")}
     return Built(
         network=network,
         arch=known["architecture"],
         structure=TimmStructure,
-        transform={"size": height, "mean": tuple(config["mean"]), "std": tuple(config["std"]), **same},
+        transform={"size": (height, width), **colours, **same},
         num_classes=cast(int, network.num_classes),
+        channels=channels,
         classes=tuple(known["label_names"]) if known.get("label_names") else None,  # of a config of the hub
     )
+
+
+def _channels(network: nn.Module) -> int:
+    """Of the images that it takes: those that its first convolution reads."""
+    known = cast(Mapping[str, Any], network.pretrained_cfg)
+    weight = network.state_dict().get(stem(known))
+    return known["input_size"][0] if weight is None else weight.shape[1]
 
 
 def _refuse_unknown_tag(spec: ModelSpec, arch: str) -> None:
@@ -163,7 +173,7 @@ class TimmStructure(ProbedStructure):
     def middle(self) -> str:
         """As ResNet's Conv3_x in Rao, Böhle, Schiele 2022; of a ViT the output of the first half of its blocks.
 
-        Where the module that timm names gives no feature map, the one nearest to an eighth of the image's side.
+        Where the module that timm names gives no feature map, the one nearest to an eighth of the image's size.
         """
         stages = list(getattr(self.network, "feature_info", None) or [])
         if not stages:
@@ -179,9 +189,9 @@ class TimmStructure(ProbedStructure):
         return found
 
     def _middle_by_looking(self) -> str | None:
-        """The last map at the side nearest to an eighth of the image's; None where the image has ways past it."""
+        """The last map at the size nearest to an eighth of the image's; None where the image has ways past it."""
         maps = [each for each in self._places if not isinstance(self.module(each.name), NORMS)] or self._places
-        far = [abs(each.side - self.size / MIDDLE_STRIDE) for each in maps]
+        far = [abs(each.rows - self.height / MIDDLE_STRIDE) for each in maps]
         name = next((each.name for each, near in zip(maps[::-1], far[::-1], strict=True) if near == min(far)), None)
         if name is None:
             return None
@@ -220,15 +230,16 @@ class TimmStructure(ProbedStructure):
 
     def channels_last(self, activations: Tensor) -> bool:
         # timm's hierarchical transformers (Swin, ...) say NHWC; others have such layers inside and say nothing. The
-        # image itself is NCHW for all: its equal axes, every view being square, are the last two
-        first, last = equal_axes(activations.shape)
+        # image itself is NCHW for all: its rows and columns are the last two
+        first, last = self.axes_in_aspect(activations.shape)
         return first and (not last or getattr(self.network, "output_fmt", "NCHW") == "NHWC")
 
     def prefix_tokens(self, tokens: int) -> int:
         says = getattr(self.network, "num_prefix_tokens", None)
         if says is None:
             return super().prefix_tokens(tokens)
-        return says if self._is_grid(tokens - says) or not self._is_grid(tokens) else 0  # a class token may come late
+        late = self.grid_of(tokens - says) is None and self.grid_of(tokens) is not None  # the class token comes later
+        return 0 if late else says
 
     def token_grid(self, tokens: int) -> tuple[int, int]:
         grid = getattr(getattr(self.network, "patch_embed", None), "grid_size", None)
@@ -245,10 +256,6 @@ class TimmStructure(ProbedStructure):
         blocks = (block for block, (_, size) in reroll.schedule.items() if math.prod(size) == tokens)
         block = next(blocks, None)
         return None if block is None else reroll(numbers, block).flatten()
-
-    @staticmethod
-    def _is_grid(tokens: int) -> bool:
-        return tokens > 0 and math.isqrt(tokens) ** 2 == tokens
 
     def _normalised_by_looking(self) -> str:
         """The final layer or, where its tokens' scale is normalised away, the normalisation that reads them."""

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from harmonia.errors import InputError
+from harmonia.shapes import size_of
 
 _CHANGES_NO_PIXEL = {
     "ToTensor",
@@ -89,20 +90,23 @@ def _of_processor(processor: Any, name: str) -> dict[str, Any]:
 def _options(resize: Any, crop: Any, interpolation: Any, mean: Any, std: Any, name: str) -> dict[str, Any]:
     resize = [resize] if isinstance(resize, int) else list(resize)
     crop = resize if crop is None else [crop] if isinstance(crop, int) else list(crop)
-    if len(set(crop)) > 1 or len(set(resize)) > 1:
-        raise _unknown(name, f"a view of {' x '.join(map(str, crop))}")
     named = getattr(interpolation, "value", interpolation)
     if not isinstance(named, str):  # PIL's have numbers
         named = interpolation.name
     whole = len(resize) > 1  # two sides given: the image is squashed into them; one: its shorter edge
     if not whole and crop is resize:
         raise _unknown(name, "Resize without a crop, which leaves images of any shape")
-    size, side = crop[0], resize[0]
-    share = size / side
-    while math.floor(size / share) < side:  # what the view resizes to
+    if not whole and len(set(crop)) > 1:
+        raise _unknown(name, f"Resize of the shorter edge before a crop of {crop[0]} x {crop[1]}")
+    size = crop[0], crop[-1]
+    asked = resize[0], resize[-1]
+    share = min(side / resized for side, resized in zip(size, asked, strict=True))
+    while any(math.floor(side / share) < resized for side, resized in zip(size, asked, strict=True)):
         share = math.nextafter(share, 0)
+    if tuple(math.floor(side / share) for side in size) != asked:  # what the view resizes to
+        raise _unknown(name, f"Resize to {asked[0]} x {asked[1]} before a crop of {size[0]} x {size[1]}")
     return {
-        "size": size,
+        "size": size_of(*size),
         "crop_pct": share,
         "crop_mode": "squash" if whole else "center",
         "interpolation": named.lower(),
@@ -113,6 +117,6 @@ def _options(resize: Any, crop: Any, interpolation: Any, mean: Any, std: Any, na
 
 def _unknown(name: str, got: str) -> InputError:
     return InputError(
-        f"{name}: the transform must be a resize, a centre crop to a square and a normalisation, got {got}; give "
+        f"{name}: the transform must be a resize, a centre crop of its aspect and a normalisation, got {got}; give "
         "input_size, crop_pct, interpolation, mean and std"
     )

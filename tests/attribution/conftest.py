@@ -10,6 +10,7 @@ from harmonia.attribution.passes import BatchSize
 from harmonia.data.view import View
 from harmonia.models.classifier import Classifier
 from harmonia.models.spec import ModelSpec
+from harmonia.shapes import sides
 
 
 class Linear(nn.Module):
@@ -89,11 +90,11 @@ def toy():
 
 @pytest.fixture
 def noise():
-    """noise(count, size): random pixels."""
+    """noise(count, size): random pixels; size is a square's side, or height and width."""
 
     def make(count, size, seed=0):
         generator = torch.Generator().manual_seed(seed)
-        return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+        return torch.randint(0, 256, (count, 3, *sides(size)), dtype=torch.uint8, generator=generator)
 
     return make
 

@@ -31,12 +31,22 @@ def method_of(name, layer="auto"):
 
 
 @pytest.fixture(params=NAMES)
-def asked(request, toy, noise, explain):
+def asked(request, question):
     """(model, explain the rows so): a method, a network that it takes, three images."""
-    name = request.param
+    return question(request.param)
+
+
+@pytest.fixture
+def question(toy, noise, explain):
+    """question(name of a method, sides of its images over those of a square): (model, explain the rows so)."""
+    return lambda name, aspect=(1, 1): ask(name, aspect, toy, noise, explain)
+
+
+def ask(name, aspect, toy, noise, explain):
     torch.manual_seed(0)
-    size = 64 if NETWORK.get(name) == "vit" else 16
-    network = timm.create_model("test_vit", num_classes=4, img_size=size) if size == 64 else NETWORK.get(name, "small")
+    side = 64 if NETWORK.get(name) == "vit" else 16
+    size = side * aspect[0], side * aspect[1]
+    network = timm.create_model("test_vit", num_classes=4, img_size=size) if side == 64 else NETWORK.get(name, "small")
     model, pixels, pool = toy(network, size), noise(3, size), noise(9, size, seed=1) / 255
     elsewhere = noise(3, 7, seed=2)[:, 0] / 255
 
@@ -71,6 +81,14 @@ def classified(model):
         yield counts
     finally:
         hook.remove()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("stored", "random", "centre")])
+def test_a_map_has_the_aspect_of_the_image(name, question):
+    for aspect in ((2, 1), (1, 2)):
+        maps = question(name, aspect)[1]().maps
+        assert maps.shape[1] * aspect[1] == maps.shape[2] * aspect[0]
+        assert maps.isfinite().all()
 
 
 def test_images_share_passes_and_nothing_else(asked):

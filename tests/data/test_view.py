@@ -14,6 +14,7 @@ from timm.data import create_transform, resolve_data_config
 from harmonia.data.view import WHOLE_IMAGE, View
 from harmonia.errors import InputError
 from harmonia.features.resample import resample, resampling_matrix, upsampling_matrix
+from harmonia.shapes import Size, fits, sides
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MODES = ("center", "squash", "border")
@@ -21,7 +22,7 @@ CROPS = (0.875, 0.9, 0.949, 1.0)
 IMAGE_SIZES = [(64, 64), (60, 91), (91, 60), (253, 180), (37, 35), (9, 7), (120, 20), (1, 1)]
 
 
-def view_of(size: int, crop_pct: float, mode: str, interpolation: str = "bicubic") -> View:
+def view_of(size: Size, crop_pct: float, mode: str, interpolation: str = "bicubic") -> View:
     return View(size=size, crop_pct=crop_pct, crop_mode=mode, interpolation=interpolation, mean=MEAN, std=STD)
 
 
@@ -40,8 +41,8 @@ def boxes(*rows) -> torch.Tensor:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_a_view_is_timms_evaluation_transform_pixel_for_pixel(mode, interpolation):
-    for size, crop_pct, image_size in product((32, 63), CROPS, IMAGE_SIZES):
-        given = {"input_size": (3, size, size), "crop_pct": crop_pct, "crop_mode": mode, "mean": MEAN, "std": STD}
+    for size, crop_pct, image_size in product((32, 63, (64, 32), (31, 64), (32, 33)), CROPS, IMAGE_SIZES):
+        given = {"input_size": (3, *sides(size)), "crop_pct": crop_pct, "crop_mode": mode, "mean": MEAN, "std": STD}
         config = resolve_data_config(given | {"interpolation": interpolation})
         image = noise(*image_size)
         pixels = view_of(size, crop_pct, mode, interpolation).look(image)
@@ -54,15 +55,15 @@ def test_a_view_is_timms_evaluation_transform_pixel_for_pixel(mode, interpolatio
 @pytest.mark.parametrize("mode", MODES)
 def test_a_box_says_where_in_the_image_the_pixels_come_from(mode):
     """Red counts the columns and green the rows: each pixel tells the place that it shows."""
-    for size, crop_pct, (width, height) in product((32, 63, 224), CROPS, IMAGE_SIZES[:-1]):
+    for size, crop_pct, (width, height) in product((32, 63, 224, (64, 32), (56, 224)), CROPS, IMAGE_SIZES[:-1]):
         view = view_of(size, crop_pct, mode, "bilinear")
         steps = 255 // width, 255 // height
         columns, rows = np.meshgrid(steps[0] * np.arange(width), steps[1] * np.arange(height))
         counting = np.stack([columns, rows, np.full_like(rows, 255)], -1).astype(np.uint8)
         red, green, blue = view.look(Image.fromarray(counting)).numpy()
         box = view.box(width, height)
-        x = box.left + (np.arange(size) + 0.5) / size * (box.right - box.left)
-        y = box.top + (np.arange(size) + 0.5) / size * (box.bottom - box.top)
+        x = box.left + (np.arange(view.width) + 0.5) / view.width * (box.right - box.left)
+        y = box.top + (np.arange(view.height) + 0.5) / view.height * (box.bottom - box.top)
         in_x, in_y = (x > 0) & (x < 1), (y > 0) & (y < 1)
         assert np.array_equal(blue == 255, np.outer(in_y, in_x))  # beyond the image lies the mean colour
         for seen, predicted, length, step in (
@@ -94,6 +95,26 @@ def test_the_box_of_a_known_crop():
     assert view_of(224, 1.0, "center").box(448, 224) == (0.25, 0, 0.75, 1)
     assert view_of(224, 1.0, "squash").box(448, 224) == WHOLE_IMAGE
     assert view_of(224, 1.0, "border").box(448, 224) == (0, -0.5, 1, 1.5)
+
+
+def test_the_box_of_a_known_crop_of_a_rectangle():
+    assert view_of((64, 32), 1.0, "center").box(128, 128) == (0.25, 0, 0.75, 1)
+    assert view_of((64, 32), 1.0, "center").box(32, 128) == (0, 0.25, 1, 0.75)
+    assert view_of((64, 32), 0.5, "squash").box(300, 300) == (0.25, 0.25, 0.75, 0.75)
+    assert view_of((64, 32), 1.0, "border").box(64, 64) == (0, -0.5, 1, 1.5)
+
+
+def test_a_size_has_one_form():
+    assert view_of((32, 32), 1.0, "center") == view_of(32, 1.0, "center")
+    assert view_of((64, 32), 1.0, "center").size == (64, 32)
+
+
+def test_a_grid_fits_a_view_of_its_aspect():
+    assert fits((7, 7), 224)
+    assert not fits((7, 8), 224)
+    assert fits((14, 7), (224, 112))
+    assert fits((8, 4), (299, 200))
+    assert not fits((49, 64), (64, 32))
 
 
 def test_a_view_before_which_images_would_grow_too_large_is_refused():

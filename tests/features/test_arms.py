@@ -6,10 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmonia.data.view import WHOLE_IMAGE
+from harmonia.data.view import WHOLE_IMAGE, View
 from harmonia.errors import InputError
 from harmonia.features.areas import top_fractions, whole_pixels
 from harmonia.features.arms import Explanations, KeepArms
+from harmonia.features.controls import Controls
 from harmonia.features.normalise import (
     NORMALISATIONS,
     clamp,
@@ -19,6 +20,7 @@ from harmonia.features.normalise import (
     positive_minmax,
     sigmoid,
 )
+from harmonia.shapes import Size
 
 WHOLE = torch.tensor([WHOLE_IMAGE])
 AREAS = (0.1, 0.2, 0.3, 0.5)
@@ -33,7 +35,7 @@ def explanations(maps: torch.Tensor, another=None) -> Explanations:
     return Explanations(maps=maps, explained=["dog"] * len(maps), image_keys=keys, another=another)
 
 
-def weights(arms: KeepArms, maps: torch.Tensor, source_size: int = 32, size: int = 32) -> torch.Tensor:
+def weights(arms: KeepArms, maps: torch.Tensor, source_size: Size = 32, size: Size = 32) -> torch.Tensor:
     whole = WHOLE.expand(len(maps), 4)
     return arms.weights(explanations(maps), whole, whole, source_size, size)
 
@@ -228,3 +230,46 @@ def test_areas_that_their_names_would_not_tell_apart_are_refused(areas, rule):
 def test_the_kept_area_is_the_mean_weight_of_each_mask():
     keep = torch.tensor([[[[0, 1], [1, 1]], [[0.25, 0.25], [0, 0.5]]]])
     assert keep.mean((-2, -1)).tolist() == [[0.75, 0.25]]
+
+
+# --- rectangles ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(64, 32), (30, 50), (7, 224)])
+def test_a_region_of_a_rectangle_has_exactly_its_area(size):
+    maps = torch.rand(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    keep = weights(KeepArms(clamp, AREAS, Controls(blobs=AREAS, centre=AREAS).arms()), maps, size, size)
+    pixels = size[0] * size[1]
+    assert keep.shape == (3, 1 + 3 * len(AREAS), *size)
+    for start in (1, 5, 9):
+        kept = keep[:, start : start + 4].sum((2, 3))
+        assert torch.equal(kept, torch.tensor([[round(area * pixels) for area in AREAS]] * 3).float())
+
+
+def test_the_middle_of_a_rectangle_has_its_aspect():
+    (middle,) = weights(KeepArms(clamp, (), Controls(centre=(0.25,)).arms()), torch.rand(1, 4, 4), (64, 32))[:, 1]
+    expected = torch.zeros(64, 32)
+    expected[16:48, 8:24] = 1
+    assert torch.equal(middle, expected)
+
+
+def view_of(size: Size) -> View:
+    flat = (0.5,) * 3
+    return View(size=size, crop_pct=1.0, crop_mode="center", interpolation="bilinear", mean=flat, std=flat)
+
+
+@pytest.mark.parametrize(("source", "target"), [((64, 32), 64), (64, (64, 32)), ((64, 32), (32, 64))])
+def test_a_region_lands_where_it_was_in_the_image(source, target):
+    """Of an image of 128 x 128: a quarter of what the source sees is kept, and the target sees it in the same place."""
+    size = 128, 128
+    image = torch.zeros(1, 1, *size)
+    of_source, of_target = (torch.tensor([view_of(seen).box(*size)]) for seen in (source, target))
+    left, top, right, bottom = (of_source[0] * 128).round().int().tolist()
+    image[..., top : (top + bottom) // 2, left : (left + right) // 2] = 1
+    maps = torch.tensor([[[1.0, 0.0], [0.0, 0.0]]]).repeat_interleave(16, 1).repeat_interleave(16, 2)
+    arms = KeepArms(clamp, (0.25,))
+    keep = arms.weights(explanations(maps), of_source, of_target, source, target)[0, 1]
+    left, top, right, bottom = (of_target[0] * 128).round().int().tolist()
+    seen = torch.nn.functional.interpolate(image[..., top:bottom, left:right], size=keep.shape, mode="area")[0, 0]
+    assert torch.equal(keep, seen)
+    assert keep.any()

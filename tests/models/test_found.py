@@ -271,6 +271,7 @@ def test_other_transforms_are_read_part_by_part_or_refused_by_name():
     transforms = torchvision.transforms
     normalise = transforms.Normalize((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     squash = transforms.Compose([transforms.Resize((64, 64)), transforms.ToTensor(), normalise])
+    assert view_options(transforms.Resize((64, 48)), "own")["size"] == (64, 48)
     assert view_options(squash, "own") == {
         "size": 64,
         "crop_pct": 1.0,
@@ -283,7 +284,8 @@ def test_other_transforms_are_read_part_by_part_or_refused_by_name():
         ([transforms.RandomHorizontalFlip(), transforms.CenterCrop(8)], "RandomHorizontalFlip"),
         ([transforms.Resize(8), transforms.ToTensor()], "Resize without a crop"),
         ([transforms.ToTensor()], "neither Resize nor CenterCrop"),
-        ([transforms.Resize((8, 9))], "a view of 8 x 9"),
+        ([transforms.Resize((8, 9)), transforms.CenterCrop(4)], "Resize to 8 x 9 before a crop of 4 x 4"),
+        ([transforms.Resize(8), transforms.CenterCrop((8, 4))], "the shorter edge before a crop of 8 x 4"),
     ):
         with pytest.raises(InputError, match=got):
             view_options(transforms.Compose(parts), "own")

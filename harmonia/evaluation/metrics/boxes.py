@@ -18,6 +18,7 @@ from torch import Tensor
 from harmonia.errors import Within
 from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.features.areas import in_view, top_fractions
+from harmonia.shapes import Size, sides
 
 NO_BOX = "no box of the explained class in the view"
 NO_MASS = "no positive attribution"
@@ -47,7 +48,7 @@ class BoxScores:
     tolerance_px: Annotated[float, Within(0, 10**4)] = 0.0
 
     def __call__(self, explained: ExplainedImages) -> Scores:
-        size = explained.pixels.shape[-1]
+        size = explained.size
         values = {name: torch.full((len(explained.maps),), torch.nan, dtype=torch.float64) for name in self.better}
         reasons = {name: [NO_BOX] * len(explained.maps) for name in self.better}
         for row, (map_hw, boxes) in enumerate(zip(explained.maps, explained.boxes, strict=True)):
@@ -74,9 +75,9 @@ class BoxScores:
         }
 
 
-def union(boxes: Tensor, size: int) -> Tensor:
-    """(size, size) bool: the pixels whose centre lies in one of the half-open boxes (n, 4)."""
-    centres = torch.arange(size) + 0.5
+def union(boxes: Tensor, size: Size) -> Tensor:
+    """(H, W) bool: the pixels whose centre lies in one of the half-open boxes (n, 4)."""
+    rows, columns = (torch.arange(side) + 0.5 for side in sides(size))
     left, top, right, bottom = boxes.double()[..., None].unbind(1)
-    within_rows, within_columns = (top <= centres) & (centres < bottom), (left <= centres) & (centres < right)
+    within_rows, within_columns = (top <= rows) & (rows < bottom), (left <= columns) & (columns < right)
     return (within_rows[:, :, None] & within_columns[:, None]).any(0)

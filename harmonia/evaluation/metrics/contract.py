@@ -41,7 +41,12 @@ class ExplainedImages:
 
     def map_in_view(self, row: int) -> Tensor:
         """An image's map enlarged bilinearly to the view's pixels, (H, W), on the device."""
-        return in_view(self.maps[row : row + 1].to(self.device), self.pixels.shape[-1])[0]
+        return in_view(self.maps[row : row + 1].to(self.device), self.size)[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the source's view, pixels."""
+        return self.pixels.shape[2], self.pixels.shape[3]
 
 
 @dataclass(frozen=True)

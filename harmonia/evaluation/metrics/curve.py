@@ -4,6 +4,7 @@ V. Petsiuk, A. Das, K. Saenko, "RISE: Randomized Input Sampling for Explanation 
 section 4.2, https://arxiv.org/abs/1806.07421, and the authors' evaluation.py.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -81,7 +82,7 @@ def pixel_order(explained: ExplainedImages, row: int) -> Tensor:
 
 def step_counts(explained: ExplainedImages, steps: int) -> list[int]:
     """Pixels that are exchanged after 0, 1, ..., steps steps of equal size: none at first, all at last."""
-    pixels = explained.pixels.shape[-1] * explained.pixels.shape[-2]
+    pixels = math.prod(explained.size)
     if steps > pixels:
         raise InputError(f"evaluation.metric.steps must be at most the view's {pixels} pixels, got {steps}; take fewer")
     return [round(pixels * step / steps) for step in range(steps + 1)]

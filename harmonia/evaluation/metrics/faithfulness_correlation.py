@@ -4,6 +4,7 @@ U. Bhatt, A. Weller, J. Moura, "Evaluating and Aggregating Feature-based Model E
 https://arxiv.org/abs/2005.00631, equation 2; numbers of draws and pixels as in Quantus.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -34,10 +35,9 @@ class FaithfulnessCorrelation:
     seed: Seed = 0
 
     def __call__(self, explained: ExplainedImages) -> Scores:
-        size = explained.pixels.shape[-1]
-        if self.subset >= size**2:
+        if self.subset >= (pixels := math.prod(explained.size)):
             raise InputError(
-                f"evaluation.metric.subset must be less than the view's {size**2} pixels, got {self.subset}; take fewer"
+                f"evaluation.metric.subset must be less than the view's {pixels} pixels, got {self.subset}; take fewer"
             )
         baseline = baseline_of(self.baseline, explained)
 

@@ -34,16 +34,16 @@ class Square(Perturbation):
     For maps that divide the class's logit among the pixels (the paper's square removal: I / (x - baseline) is 1 there).
     """
 
-    side: Annotated[float, Within(1e-6, 1)] = 0.25  # of the view's
+    side: Annotated[float, Within(1e-6, 1)] = 0.25  # of the view's shorter one
     baseline: Baseline = "zero"
 
     def of(self, explained: ExplainedImages, seed: int) -> Perturb:
         baseline = baseline_of(self.baseline, explained)
 
         def perturb(image: Tensor, phi: Tensor, key: int, draw: int) -> tuple[Tensor, Tensor]:
-            size = len(phi)
-            side = max(1, round(self.side * size))
-            top, left = (uniform(seed, key, Purpose.INFIDELITY + draw, np.arange(2)) * (size - side + 1)).astype(int)
+            side = max(1, round(self.side * min(phi.shape)))
+            free = np.array(phi.shape) - side + 1
+            top, left = (uniform(seed, key, Purpose.INFIDELITY + draw, np.arange(2)) * free).astype(int)
             place = (..., slice(top, top + side), slice(left, left + side))
             perturbed = image.clone()
             perturbed[place] = baseline(image)[place]

@@ -19,7 +19,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from harmonia.errors import Seed, Within
 from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.evaluation.metrics.randomisation import MICRO_BATCH, Granularity, explain_again, randomised, why_undefined
-from harmonia.shapes import Maps
+from harmonia.shapes import Maps, Size, sides
 from harmonia.statistics.ranks import spearman
 
 SIMILARITIES = ("spearman", "ssim")
@@ -54,7 +54,7 @@ class Mprt:
         return {f"{self.name}_{measure}": "lower" for measure in SIMILARITIES} | {f"{self.name}_looks_at_model": ""}
 
     def __call__(self, explained: ExplainedImages) -> Scores:
-        size, count = explained.pixels.shape[-1], len(explained.pixels)
+        size, count = explained.size, len(explained.pixels)
         with randomised(explained.model, self.granularity, self.seed) as layers:
             share = count / (len(layers.names) + 1)
             original = explain_again(explained)
@@ -93,7 +93,7 @@ class EfficientMprt:
     seed: Seed = 0
 
     def __call__(self, explained: ExplainedImages) -> Scores:
-        size, count = explained.pixels.shape[-1], len(explained.pixels)
+        size, count = explained.size, len(explained.pixels)
         with randomised(explained.model, "layer", self.seed) as layers:
             original = explain_again(explained)
             explained.on_progress(count / 2)
@@ -116,7 +116,7 @@ def histogram_entropy(maps: Maps, bins: int) -> Tensor:
     return torch.tensor(entropies, dtype=torch.float64)
 
 
-def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str) -> dict[str, Score]:
+def similarity(original: Maps, maps: Maps, size: Size, absolute: bool, layer: str) -> dict[str, Score]:
     """Spearman's rho and SSIM of each pair of maps, enlarged to the view; undefined where a map is flagged.
 
     layer: whose randomised parameters gave ``maps``, for the reasons. SSIM takes maps scaled to a largest magnitude of
@@ -142,9 +142,9 @@ def similarity(original: Maps, maps: Maps, size: int, absolute: bool, layer: str
     return {measure: Score.of(values, reasons) for measure, values in zip(SIMILARITIES, of_measures, strict=True)}
 
 
-def _in_the_view(maps: Maps, size: int) -> Tensor:
-    """Maps enlarged bilinearly to the view's size x size pixels; float64, so that equal cells stay tied in rank."""
-    return torch.nn.functional.interpolate(maps.double()[:, None], size=(size, size), mode="bilinear")[:, 0]
+def _in_the_view(maps: Maps, size: Size) -> Tensor:
+    """Maps enlarged bilinearly to the view's pixels; float64, so that equal cells stay tied in rank."""
+    return torch.nn.functional.interpolate(maps.double()[:, None], size=sides(size), mode="bilinear")[:, 0]
 
 
 def _scaled(maps: Maps) -> Maps:

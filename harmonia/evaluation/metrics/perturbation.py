@@ -112,8 +112,8 @@ def baseline_of(name: Baseline, explained: ExplainedImages) -> Callable[[Tensor]
     neutral, _ = mean_and_std(explained.model, explained.device)
 
     def blur(image: Tensor) -> Tensor:
-        """RISE's: 11 x 11 pixels of 224, sigma 5, beyond the border the neutral colour."""
-        kernel = rise_kernel(image.shape[-1]).to(image).expand(3, 1, -1, -1)
+        """RISE's: 11 x 11 pixels of 224 (the shorter side), sigma 5, beyond the border the neutral colour."""
+        kernel = rise_kernel(min(image.shape[-2:])).to(image).expand(3, 1, -1, -1)
         return conv2d((image - neutral)[None], kernel, padding=kernel.shape[-1] // 2, groups=3)[0] + neutral
 
     return {

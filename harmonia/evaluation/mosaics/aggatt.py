@@ -50,7 +50,7 @@ def positive(maps: Maps, side: int) -> Maps:
     """Maps over the mosaic enlarged bilinearly, then without their negative part; where they are finer than the side,
     without their negative part, then averaged.
     """
-    finer = maps.shape[-1] > side
+    finer = max(maps.shape[-2:]) > side
     maps = maps.double().nan_to_num(0.0, 0.0, 0.0)
     large = interpolate(
         (maps.clamp(min=0) if finer else maps)[:, None],

@@ -95,7 +95,7 @@ class MosaicBatch:
     """Scored cells with the mosaics that they lie in."""
 
     indices: Tensor  # B
-    pixels: Tensor  # B 3 nS nS, uint8
+    pixels: Tensor  # B 3 nH nW, uint8
     readable: Tensor  # B, bool; all, or Mosaics stops
 
 
@@ -112,7 +112,7 @@ class Mosaics:
         return MosaicBatch(torch.tensor(indices), pixels, torch.ones(len(indices), dtype=torch.bool))
 
     def mosaic(self, grid: int, view: View) -> Tensor:
-        """uint8 (3, n S, n S); an InputError where an image that its key promises cannot be read any more."""
+        """uint8 (3, n H, n W); an InputError where an image that its key promises cannot be read any more."""
         shown = self.viewed.batch(self.grids.images[grid].tolist(), view)
         lost = shown.indices[~shown.readable].tolist()
         if lost:  # a black cell would be stored under the digest of the image's bytes

@@ -26,12 +26,12 @@ from harmonia.job.stages import explained_by, image_stage, pending_stage, stage_
 from harmonia.models.classifier import class_indices
 from harmonia.results import localisation as results
 from harmonia.results import tracking
-from harmonia.shapes import Maps
+from harmonia.shapes import Maps, Size, sides
 from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
 
-FIGURE_PX = 224  # side of AggAtt's maps
+FIGURE_PX = 224  # side of AggAtt's maps, to which those of a rectangular view are squashed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,12 +155,12 @@ class Localisation(Evaluation):
         return self.positions if self.protocol == results.GRIDPG and (adds or self.positions == "downscaled") else None
 
     def _write_rows(self, job: Job, grids: Grids, maps: ShardSet) -> None:
-        size = grids.n * job.source.view.size
+        height, width = (grids.n * side for side in sides(job.source.view.size))
         inside, total = np.zeros(len(grids)), np.zeros(len(grids))
         for start in range(0, len(grids), aggatt.BATCH_MAPS):
             items = list(range(start, min(start + aggatt.BATCH_MAPS, len(grids))))
             cells = [grids.item(item)[1] for item in items]
-            inside[items], total[items] = positive_attribution(_read(job, maps, items), cells, grids.n, size)
+            inside[items], total[items] = positive_attribution(_read(job, maps, items), cells, grids.n, (height, width))
         undefined = ~((total > 0) & np.isfinite(total))
         scores = np.where(undefined, 0.0, inside / np.where(undefined, 1.0, total))
         facts = maps.facts()
@@ -218,13 +218,13 @@ def _read(job: Job, maps: ShardSet, items: list[int]) -> Maps:
     return smooth(raw, method.k, method.padding) if isinstance(method, Smoothed) else raw
 
 
-def positive_attribution(maps: Maps, cells: list[int], n: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def positive_attribution(maps: Maps, cells: list[int], n: int, size: Size) -> tuple[np.ndarray, np.ndarray]:
     """Positive attribution in each map's cell and in all of it, float64: enlarged bilinearly to size, then clamped.
 
     A map that is not finite has NaN.
     """
     large = torch.nn.functional.interpolate(
-        maps.double()[:, None], size=(size, size), mode="bilinear", align_corners=False
+        maps.double()[:, None], size=sides(size), mode="bilinear", align_corners=False
     )[:, 0].clamp(min=0)
     of_cells = large.unflatten(2, (n, -1)).unflatten(1, (n, -1)).sum((2, 4)).flatten(1)
     inside = of_cells.gather(1, torch.tensor(cells)[:, None])[:, 0]

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from harmonia.errors import InputError, one_line
 from harmonia.models.classifier import Classifier
-from harmonia.shapes import Images, Logits
+from harmonia.shapes import Images, Logits, sides
 
 # what a network with position embeddings does with a mosaic: they are resampled to it (timm), repeated in every cell,
 # or the mosaic is reduced to the network's own size
@@ -52,8 +52,8 @@ class Downscaled(Presentation):
     """The mosaic at the network's own size."""
 
     def forward(self, images: Images) -> Logits:
-        size = self.classifier.view.size
-        return self.classifier(interpolate(images, size=(size, size), mode="bilinear", antialias=True))
+        size = sides(self.classifier.view.size)
+        return self.classifier(interpolate(images, size=size, mode="bilinear", antialias=True))
 
 
 class PerCell(Presentation):
@@ -87,15 +87,16 @@ class PartHead(Presentation):
         classifier = self.classifier
         features = classifier.features(images)
         maps = classifier.spatial(features)
-        if maps.shape[-1] % self.n:
+        odd = [side for side in maps.shape[-2:] if side % self.n]
+        if odd:
             raise InputError(
-                f"dipart: {classifier.name}'s last feature map has {maps.shape[-1]} cells a side for {self.n} images a "
+                f"dipart: {classifier.name}'s last feature map has {odd[0]} cells a side for {self.n} images a "
                 "side; give a source.input_size that its stride divides"
             )
         cells = cut(maps, self.n).unflatten(0, (-1, self.n**2))[:, self.cell]
         if features.ndim == 3:
             # whichever token the head reads, class or patch, it is the mean of the cell's
-            prefix = features.shape[1] - maps.shape[-1] ** 2
+            prefix = features.shape[1] - maps.shape[2] * maps.shape[3]
             return classifier.head(cells.mean((2, 3))[:, None].expand(-1, prefix + 1, -1))
         return classifier.head(classifier.unspatial(cells, features))
 
@@ -119,13 +120,13 @@ def on_mosaics(classifier: Classifier, n: int, positions: Positions) -> Presenta
     enlarged = classifier
     if hasattr(classifier.network, "set_input_size"):
         enlarged = _enlarge(classifier, n, positions)
-    side = n * classifier.view.size
+    height, width = (n * side for side in sides(classifier.view.size))
     try:
         with torch.no_grad():
-            enlarged(torch.zeros(1, 3, side, side, device=classifier.mean.device))
+            enlarged(torch.zeros(1, 3, height, width, device=classifier.mean.device))
     except (AssertionError, IndexError, RuntimeError, ValueError) as error:
         raise InputError(
-            f"evaluation: {classifier.spec.arch} must take a mosaic of {side} x {side}, got: {one_line(error)}; use "
+            f"evaluation: {classifier.spec.arch} must take a mosaic of {height} x {width}, got: {one_line(error)}; use "
             "evaluation=difull, or ++evaluation.positions=downscaled in gridpg"
         ) from error
     return Presentation(enlarged, n, native=classifier)
@@ -133,11 +134,11 @@ def on_mosaics(classifier: Classifier, n: int, positions: Positions) -> Presenta
 
 def _enlarge(classifier: Classifier, n: int, positions: Positions) -> Classifier:
     network = copy.deepcopy(classifier.network)
-    size = n * classifier.view.size
+    height, width = (n * side for side in sides(classifier.view.size))
     # of Swin, which would enlarge its windows with the image
     windows = getattr(network, "_ref_window_sizes", None)
     keeps = windows and "window_size" in inspect.signature(network.set_input_size).parameters
-    network.set_input_size(img_size=(size, size), **({"window_size": windows} if keeps else {}))
+    network.set_input_size(img_size=(height, width), **({"window_size": windows} if keeps else {}))
     if positions == "tiled":
         tile_positions(network, classifier, n)
     known = classifier.spec, classifier.view, classifier.classes, classifier.digest, classifier.precision
