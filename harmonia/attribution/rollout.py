@@ -54,7 +54,7 @@ class AttentionRollout(PartByPart, version=2, normalise="minmax"):
             last_BHNN = torch.cat([of_matrix[id(matrix)] for matrix in blocks[-1]], 1)
             read_B1N = (last_BHNN != 0).any(3).any(1).to(flow_BNN)[:, None]
             share_BN1 = (read_B1N @ flow_BNN / read_B1N.sum(2, keepdim=True).clamp(min=1)).mT
-            return spatial_of(part.model, "attention", share_BN1, len(logits))[:, 0], logits.detach(), labels, 1
+            return spatial_of(part.model, "attention", share_BN1, part.pixels)[:, 0], logits.detach(), labels, 1
 
 
 class GradientRollout(AttentionRollout, version=2):

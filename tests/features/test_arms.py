@@ -247,7 +247,9 @@ def test_a_region_of_a_rectangle_has_exactly_its_area(size):
 
 
 def test_the_middle_of_a_rectangle_has_its_aspect():
-    (middle,) = weights(KeepArms(clamp, (), Controls(centre=(0.25,)).arms()), torch.rand(1, 4, 4), (64, 32))[:, 1]
+    (middle,) = weights(KeepArms(clamp, (), Controls(centre=(0.25,)).arms()), torch.rand(1, 4, 4), (64, 32), (64, 32))[
+        :, 1
+    ]
     expected = torch.zeros(64, 32)
     expected[16:48, 8:24] = 1
     assert torch.equal(middle, expected)
