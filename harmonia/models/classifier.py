@@ -74,9 +74,10 @@ class Classifier(nn.Module):
         where = "in memory" if self.spec.weights == "memory" else self.spec.kind
         with self.structure.tried():
             places = self.structure.describe() or f"final layer {self.structure.final}"
+        crop = f"{view.crop_mode} crop of {view.crop_pct:.3g}"
         lines = {
             "network": f"{self.arch}, {where}, {self.size_facts()['parameters']:,} parameters",
-            "sees": f"{view.size} x {view.size} px, {view.crop_mode} crop of {view.crop_pct:.3g}, {view.interpolation}",
+            "sees": f"{view.height} x {view.width} px, {crop}, {view.interpolation}",
             "classes": f"{len(self.classes):,}: {first}{', ...' if len(self.classes) > 3 else ''}",
             "layers": places,
         }

@@ -1,13 +1,13 @@
 """Evaluation transforms of other libraries as options of a view (harmonia.data.view.View)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image
 
 from harmonia.errors import InputError
-from harmonia.shapes import size_of
+from harmonia.shapes import Size, size_of
 
 _CHANGES_NO_PIXEL = {
     "ToTensor",
@@ -25,7 +25,19 @@ def _channels(values: Any) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-_OPTIONS = {"size": int, "crop_pct": float, "crop_mode": str, "interpolation": str, "mean": _channels, "std": _channels}
+def _size(value: Any) -> Size:
+    height, width = map(int, value if isinstance(value, Sequence) else (value, value))
+    return size_of(height, width)
+
+
+_OPTIONS = {
+    "size": _size,
+    "crop_pct": float,
+    "crop_mode": str,
+    "interpolation": str,
+    "mean": _channels,
+    "std": _channels,
+}
 
 
 def view_options(transform: Any, name: str) -> dict[str, Any]:
