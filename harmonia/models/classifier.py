@@ -14,7 +14,7 @@ from harmonia.errors import InputError
 from harmonia.models.contract import Structure
 from harmonia.models.spec import ModelSpec
 from harmonia.models.timm import TimmStructure
-from harmonia.shapes import Images, Logits
+from harmonia.shapes import Images, Logits, Size
 
 # Numbers inside the network; everything around it (keep weights, masks, objectives) stays float32.
 PRECISIONS: dict[str, torch.dtype | None] = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -132,8 +132,8 @@ class Classifier(nn.Module):
             "classes": hashlib.sha256("\n".join(self.classes).encode()).hexdigest()[:16],
         }
 
-    def size_facts(self) -> dict[str, str | int]:
-        """What orders networks by capacity: the number of parameters, head included, and the input's side in pixels."""
+    def size_facts(self) -> dict[str, str | Size]:
+        """What orders networks by capacity: the number of parameters, head included, and the input's size in pixels."""
         parameters = sum(parameter.numel() for parameter in self.network.parameters())
         return {"arch": self.spec.arch, "parameters": parameters, "input_px": self.view.size}
 
