@@ -48,7 +48,7 @@ def test_the_wheel_ships_every_module_and_every_yaml_and_the_pages_and_nothing_e
     page = ROOT / "harmonia" / "report" / "page"
     pages = {path.relative_to(ROOT).as_posix() for kind in ("templates", "assets") for path in (page / kind).iterdir()}
     yamls = {f"harmonia/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "conf").rglob("*.yaml")}
-    assert shipped == modules | pages | yamls
+    assert shipped == modules | pages | yamls | {"harmonia/py.typed"}
 
 
 def test_the_wheel_runs_elsewhere(installed, tmp_path, needs_samples):
@@ -61,3 +61,12 @@ def test_the_wheel_runs_elsewhere(installed, tmp_path, needs_samples):
     where = run(installed, tmp_path, "harmonia.run", "--info", "searchpath").stdout
     assert str(installed) in where
     assert str(ROOT / "conf") not in where
+
+
+def test_the_wheels_python_interface_is_there_and_typed(installed, tmp_path):
+    assert (installed / "harmonia" / "py.typed").is_file()
+    environment = os.environ | {"PYTHONPATH": str(installed), "HARMONIA_CACHE": str(tmp_path / "cache")}
+    code = "import harmonia; print(harmonia.__file__); harmonia.explain; harmonia.classifier; harmonia.transfer"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(installed))
