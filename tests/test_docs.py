@@ -51,6 +51,8 @@ def exists(dotted):
     place, names = ROOT, dotted.split(".")
     while names and (place / names[0]).is_dir():
         place /= names.pop(0)
+    if len(names) == 1 and f'"{names[0]}"' in (place / "__init__.py").read_text():  # in __all__
+        return True
     if names and place.joinpath(f"{names[0]}.py").is_file():
         place /= f"{names.pop(0)}.py"
     return not names or (place.is_file() and all(defines(place, name) for name in names))
