@@ -3,17 +3,20 @@
     python benchmarks/architectures.py
     python benchmarks/architectures.py --only pit_ti_224 cait_xxs24_224 --page PAGE.md
 
-Every architecture has random weights and its own input size. A cell is "right" where what harmonia gives equals what is
+Every architecture has random weights, attention that prefers what is near where it has biases for it, and its own input
+size. A cell is "right" where what harmonia gives equals what is
 computed here in another way, "refused" with the line where it is an InputError. Anything else is "wrong", and the
 command fails. With --smallest it prints the smallest architecture of every module of timm, of which the list is.
 """
 
 import argparse
 import copy
+import math
 import os
 import platform
 import re
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Callable
@@ -69,7 +72,7 @@ SMALLEST = """
 OTHERS = """
     botnet26t_256 caformer_s18 coat_lite_tiny coatnet_nano_rw_224 convformer_s18 deit3_small_patch16_224
     deit_tiny_distilled_patch16_224 efficientnet_lite0 eva02_tiny_patch14_224 fastvit_sa12 lambda_resnet26t
-    maxvit_pico_rw_256 mixer_s32_224 mixnet_s mobilenetv4_conv_small mobilevitv2_050
+    levit_conv_128s maxvit_pico_rw_256 mixer_s32_224 mixnet_s mobilenetv4_conv_small mobilevitv2_050
     mvitv2_small_cls pit_ti_distilled_224 resmlp_12_224 resnet18 twins_pcpvt_small
     vit_small_patch16_rope_ape_224 vit_small_r26_s32_224 vit_wee_patch16_reg1_gap_256
 """
@@ -122,7 +125,9 @@ def row(arch: str) -> list[str]:
 
     def make() -> Classifier:
         torch.manual_seed(0)
-        built = made_by_timm(timm.create_model(arch, num_classes=1000), arch)
+        network = timm.create_model(arch, num_classes=1000)
+        attend_near(network)
+        built = made_by_timm(network, arch)
         spec = ModelSpec(name=arch, arch=arch, family="any", weights="random")
         names = [str(number) for number in range(built.num_classes)]
         return Classifier(built.network, spec, View(**built.transform), names, arch, structure=built.structure)
@@ -143,6 +148,24 @@ def row(arch: str) -> list[str]:
         partial(check_difull, classifier, pixels),
     )
     return [module, arch, *known, *map(cell, checks)]
+
+
+def attend_near(network: torch.nn.Module) -> None:
+    """Makes attention's biases the distance of query and key, below zero, where a network has such biases.
+
+    timm begins them at 0: all tokens of LeViT are then the same, and TinyViT's hardly know where they stand.
+    """
+    for module in network.modules():
+        biases, offsets_qk = getattr(module, "attention_biases", None), getattr(module, "attention_bias_idxs", None)
+        if biases is None or offsets_qk is None:
+            continue
+        queries, keys = map(math.isqrt, offsets_qk.shape)
+        stride = math.ceil(keys / queries)
+        places_qk = [torch.cartesian_prod(*[torch.arange(side)] * 2).float() for side in (queries, keys)]
+        distance_qk = torch.cdist(places_qk[0] * stride, places_qk[1])
+        with torch.no_grad():
+            for biases_of_head in biases:
+                biases_of_head[offsets_qk] = -distance_qk
 
 
 def cell(check: Callable[[], None]) -> str:
@@ -330,8 +353,12 @@ def page(rows: list[list[str]], seconds: float) -> str:
     right = sum(text == "right" for each in rows for text in each[5:])
     tried = {each[1] for each in rows}
     untried = [arch for arch in (*SMALLEST.split(), *OTHERS.split()) if arch not in tried]
+    large = ", ".join(TOO_LARGE.split())
+    left_out = f"Modules whose smallest architecture has more than 60 million parameters are left out: {large}."
+    if untried:
+        left_out += f" Not tried in this run: {', '.join(untried)}."
     return TEXT.format(
-        untried=f"Not tried in this run: {', '.join(untried)}." if untried else "",
+        left_out=textwrap.fill(left_out, 120),
         command="python benchmarks/architectures.py",
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         versions=f"timm {timm.__version__}, PyTorch {torch.__version__}, Python {platform.python_version()}",
@@ -339,7 +366,6 @@ def page(rows: list[list[str]], seconds: float) -> str:
         minutes=f"{seconds / 60:.0f}",
         count=len(rows),
         modules=len({each[0] for each in rows}),
-        large=", ".join(TOO_LARGE.split()),
         right=right,
         refused=len(rows) * len(METHODS) - right,
         table=table,
@@ -355,15 +381,19 @@ TEXT = """# Architectures
 
 in {minutes} minutes on {machine}: {versions}.
 Of every module of timm it is the smallest architecture by parameters, and of families that share a module one each;
-weights are random, the input size is the architecture's own. Modules whose smallest architecture has more than
-60 million parameters are left out: {large}. {untried}
+the input size is the architecture's own. Weights are random; attention with biases for the way from query to key
+(EfficientFormer, EfficientViT, LeViT, TinyViT) has them fall with the distance, since at timm's zeros all tokens of
+LeViT are the same and no layer of it lies in place.
+{left_out}
 
 - **Grad-CAM, HiResCAM** are right where the map of the default layer equals plain autograd's through the whole network
   to 1e-4 of its range, and lies in place: noise pasted into a quarter of the image changes the layer's map most in that
   quarter.
 - **input x gradient** is right where it equals plain autograd's at the image.
 - **rollout** is right where it equals the product of mean attentions written out and where, with attention that mixes
-  nothing, the class token does not depend on the image, or no patch on another.
+  nothing, the class token does not depend on the image, or no patch on another. A convolutional stem in front of the
+  tokens (`vit_*_r26_*` and kin) is no reason to refuse it: the tokens are the stem's cells, which lie in the image as
+  patches do. A cell has seen more of the image than its own square, and rollout says nothing of that.
 - **GridPG** is right where Grad-CAM of a mosaic of 2 x 2 images (positions=interpolated) is so, in both senses.
 - **DiFull** is right where a cell's logits and its Grad-CAM map are those of its image alone.
 
