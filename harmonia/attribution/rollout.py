@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from harmonia.errors import InputError
 from harmonia.shapes import Images, Labels, Logits, Maps
 
 LISTS = (nn.Sequential, nn.ModuleList)
+MIXED_BY_ATTENTION: WeakSet[Model] = WeakSet()  # alone, as refuse_other_mixing has found; by identity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,9 @@ class AttentionRollout(PartByPart, version=2, normalise="minmax"):
     """How much of each patch attention carries to the tokens that the head reads; knows no class."""
 
     def __call__(self, request: Request) -> Explanation:
-        refuse_other_mixing(request.model, request.take(torch.zeros(1, dtype=torch.long)).images())
+        if request.model not in MIXED_BY_ATTENTION:  # one look, whatever the number of shards
+            refuse_other_mixing(request.model, request.take(torch.zeros(1, dtype=torch.long)).images())
+            MIXED_BY_ATTENTION.add(request.model)
         return super().__call__(request)
 
     def step(self, attention_BHNN: Tensor, gradient_BHNN: Tensor, flow_BNN: Tensor) -> Tensor:

@@ -185,6 +185,15 @@ def test_a_network_that_mixes_tokens_past_attention_is_refused(vit, noise, expla
             explain(method, model, noise(1, 64))
 
 
+def test_a_networks_mixing_is_looked_at_once(vit, noise, explain):
+    model, passes = vit(), []
+    model.network.register_forward_hook(lambda *call: passes.append(len(call[2])))
+    explain(AttentionRollout(), model, noise(1, 64))
+    first = len(passes)
+    explain(GradientRollout(), model, noise(1, 64))
+    assert (first, len(passes)) == (3, 4)
+
+
 def test_a_network_with_attention_in_some_blocks_is_refused(vit, noise, explain):
     model = vit()
     model.network.blocks[1] = nn.Identity()
