@@ -231,9 +231,9 @@ class TransferResult:
         return write_report(self.folder, arm=arm, out=out)
 
     def __repr__(self) -> str:
-        cells = self.rows()[["source", "method", "target", "image_id"]].astype(str)
-        source, methods, targets = (", ".join(cells[name].unique()) for name in ("source", "method", "target"))
-        return f"TransferResult of {methods}: {source} to {targets}, {cells['image_id'].nunique()} images"
+        rows = self.rows()
+        source, methods, targets = (", ".join(map(str, rows[name].unique())) for name in ("source", "method", "target"))
+        return f"TransferResult of {methods}: {source} to {targets}, {len(rows['image_id'].unique())} images"
 
     def _repr_html_(self) -> str:
         section = self.section()
@@ -261,7 +261,7 @@ def _drawn(maps: Sequence[ImageMap], area: float) -> Figure:
     """A row for each map: image, map, feature."""
     with style():
         figure = Figure(figsize=(6.6, 2.4 * len(maps)), layout="constrained")
-        for part, each in zip(np.atleast_1d(figure.subfigures(len(maps), 1)), maps, strict=True):
+        for part, each in zip(figure.subfigures(len(maps), 1, squeeze=False)[:, 0], maps, strict=True):
             pictures = {"image": _picture(each.view), "map": each.heat(), f"feature, {area:.0%}": each.feature(area)}
             for axes, (title, picture) in zip(part.subplots(1, 3), pictures.items(), strict=True):
                 axes.imshow(picture)
