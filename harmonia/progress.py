@@ -1,4 +1,4 @@
-"""Bars of running work: on stderr of a terminal, or in the cell of a notebook, which they leave when they are done."""
+"""Bars of running work: on stderr if that is a terminal, or in a notebook's cell, which they leave when done."""
 
 import sys
 import time
@@ -17,7 +17,9 @@ def progress_of(*columns: ProgressColumn) -> Progress:
     # on stderr: stdout belongs to results
     console = Console(stderr=True, force_jupyter=False)
     display = _notebook_display()
-    return Progress(*columns, console=console) if display is None else _InNotebook(display, console)
+    if display is not None:
+        return _InNotebook(display, console)
+    return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
 def _notebook_display() -> Callable[..., Any] | None:

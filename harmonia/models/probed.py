@@ -47,7 +47,8 @@ class ProbedStructure(Structure):
     def check_place(self, layer: str) -> None:
         """InputError where a layer's map does not change where the image does: its positions are in another order.
 
-        One pass of five probes, once a layer. What a method cannot take for maps at all is left to its own words.
+        One pass of five probes, once a layer, of tokens alone: axes say where the others lie. What a method cannot take
+        for maps at all is left to its own words.
         """
         if layer in self._in_place:
             return
@@ -58,7 +59,8 @@ class ProbedStructure(Structure):
         outputs: list[Any] = []
         with torch.no_grad(), self.module(layer).register_forward_hook(lambda *call: outputs.append(call[2])):
             self.logits(images)
-        maps = self._maps_of(outputs[-1], len(images)) if outputs else None
+        tokens = outputs and isinstance(outputs[-1], Tensor) and outputs[-1].ndim == 3 and not outputs[-1].is_meta
+        maps = self._maps_of(outputs[-1], len(images)) if tokens else None
         if maps is not None:
             change = maps[1:] - maps[:1]
             change = change - change.mean((2, 3), keepdim=True)  # without what all places share, of global attention

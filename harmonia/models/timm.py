@@ -14,6 +14,7 @@ from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 from harmonia.attribution.layer import CANCELLED, uncancelled
+from harmonia.attribution.rollout import LISTS
 from harmonia.errors import InputError
 from harmonia.models import weights as weights_file
 from harmonia.models.classes import given_classes
@@ -23,7 +24,6 @@ from harmonia.models.probed import FeatureMap, ProbedStructure
 from harmonia.models.spec import ModelSpec
 from harmonia.shapes import Images, Logits
 
-LISTS = (nn.Sequential, nn.ModuleList)
 NORMS = (nn.LayerNorm, nn.BatchNorm2d, nn.GroupNorm)
 
 
@@ -182,11 +182,11 @@ class TimmStructure(ProbedStructure):
         name = eighth[-1] if eighth else stages[(len(stages) - 1) // 2]["module"]
         if self._maps_of(self._last_pass()[1].get(name), 1) is not None:
             return name
-        found = self._middle_by_looking()
-        if found is None:
+        seen = self._middle_by_looking()
+        if seen is None:
             raise InputError(f"{self.arch}: timm's middle, {name!r}, gives no one feature map; give layer=NAME")
-        self.check_place(found)
-        return found
+        self.check_place(seen)
+        return seen
 
     def _middle_by_looking(self) -> str | None:
         """The last map at the size nearest to an eighth of the image's; None where the image has ways past it."""

@@ -32,6 +32,9 @@ def version_of(package: str) -> str | None:
         return metadata.version(package)
 
 
+_VERSION = version_of("harmonia") or "not installed"  # now: later the disk may not be readable
+
+
 def set_key(identity: Mapping) -> str:
     """64 hex digits that change with every value of the identity, not with the order of its names."""
     try:
@@ -86,7 +89,7 @@ def new_manifest(kind: str, name: str, identity: Mapping, count: int, shard_size
         shard_size=int(shard_size),
         schema=SCHEMA_VERSION,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        harmonia=version_of("harmonia") or "not installed",
+        harmonia=_VERSION,
     )
 
 

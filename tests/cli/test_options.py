@@ -394,7 +394,7 @@ def test_root_keys_that_do_not_fit_are_refused(override, message):
     ("override", "path"),
     [
         ("fill._target_=torch.load", "torch.load"),
-        ("fill._target_=harmonia.models.load.torch.load", "harmonia.models.load.torch.load"),
+        ("fill._target_=harmonia.models.weights.torch.load", "harmonia.models.weights.torch.load"),
         ("logger._target_=pytorch_lightning.LightningModule.load_from_checkpoint", "pytorch_lightning.LightningModule"),
         ("+fill.deep.list=[{_target_:pickle.load}]", "pickle.load"),
         ("+trainer.callbacks=[{_target_:os.system,command:x}]", "os.system"),

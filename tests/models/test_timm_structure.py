@@ -65,23 +65,23 @@ def small(kind: str) -> Classifier:
 @pytest.mark.parametrize("arch", SMALL)
 def test_places_are_found_and_lie_in_the_image(arch):
     classifier = small(arch)
-    found = []
+    names = []
     for place in ("final", "middle", "normalised"):
         try:
-            found.append(classifier.layer_name(place))
+            names.append(classifier.layer_name(place))
         except InputError:
-            found.append(None)
-    assert tuple(found) == PLACES[arch]
+            names.append(None)
+    assert tuple(names) == PLACES[arch]
     size = classifier.view.size
     image = noise(1, size) / 255
-    for layer in filter(None, dict.fromkeys(found)):
+    for layer in filter(None, dict.fromkeys(names)):
         before = classifier.spatial(output_of(classifier, layer, image))
         assert before.shape[2] == before.shape[3] > 1
         for row, column in ((0, 0), (0, 1), (1, 1)):
-            other = image.clone()
+            changed = image.clone()
             half = slice(row * size // 2, (row + 1) * size // 2), slice(column * size // 2, (column + 1) * size // 2)
-            other[:, :, half[0], half[1]] = noise(1, size, seed=1)[:, :, half[0], half[1]] / 255
-            change = (classifier.spatial(output_of(classifier, layer, other)) - before).abs().sum(1)[0]
+            changed[:, :, half[0], half[1]] = noise(1, size, seed=1)[:, :, half[0], half[1]] / 255
+            change = (classifier.spatial(output_of(classifier, layer, changed)) - before).abs().sum(1)[0]
             side = len(change) // 2
             quarters = {(r, c): change[r * side :, c * side :][:side, :side].sum() for r in (0, 1) for c in (0, 1)}
             assert max(quarters, key=quarters.__getitem__) == (row, column), layer
@@ -114,10 +114,10 @@ def test_hieras_tokens_in_windows_are_its_own_reroll():
     image = noise(1, 64) / 255
     with torch.no_grad():
         maps = classifier.network.forward_intermediates(classifier._normalised(image), intermediates_only=True)
-    found = classifier.spatial(output_of(classifier, "blocks.0", image))
-    assert torch.equal(found, maps[0])
+    rerolled = classifier.spatial(output_of(classifier, "blocks.0", image))
+    assert torch.equal(rerolled, maps[0])
     tokens = output_of(classifier, "blocks.0", image)
-    assert not torch.equal(found.flatten(2).mT, tokens)  # they stood in another order
+    assert not torch.equal(rerolled.flatten(2).mT, tokens)  # they stood in another order
 
 
 def test_a_network_of_branches_has_no_default_layer_but_takes_a_named_one():
