@@ -63,9 +63,8 @@ def pretrained(arch: str, spec: ModelSpec, path: Path) -> tuple[nn.Module, tuple
     heads = {len(state[key]) for key in _head(network) if key in state and state[key].ndim}
     if len(heads) == 1 and heads != {network.num_classes}:
         settings["num_classes"] = heads.pop()
-    first = stem(cast(dict, network.pretrained_cfg))
-    expected = network.state_dict()
-    if first in state and first in expected and (channels := state[first].shape[1]) != expected[first].shape[1]:
+    known = cast(dict, network.pretrained_cfg)
+    if (channels := channels_of(state, known)) and channels != channels_of(network.state_dict(), known):
         settings["in_chans"] = channels
     if settings:
         network = create(arch, spec, **settings)
@@ -73,10 +72,14 @@ def pretrained(arch: str, spec: ModelSpec, path: Path) -> tuple[nn.Module, tuple
     return network, content.classes_of(cast(int, network.num_classes))
 
 
-def stem(known: Mapping[str, Any]) -> str:
-    """The weights of the first convolution, whose second axis is the image's channels; known: timm's configuration."""
+def channels_of(state: Mapping[str, Tensor], known: Mapping[str, Any]) -> int | None:
+    """Of the images that the first convolution reads; known: timm's configuration, which names it.
+
+    None where it reads no image itself, but patches of one in a row (NaFlexViT) or on top of each other (TResNet).
+    """
     names = known.get("first_conv") or ""
-    return f"{names if isinstance(names, str) else names[0]}.weight"
+    weight = state.get(f"{names if isinstance(names, str) else names[0]}.weight")
+    return None if weight is None or weight.ndim != 4 or weight.shape[1] >= 16 else weight.shape[1]
 
 
 def _head(network: nn.Module) -> list[str]:

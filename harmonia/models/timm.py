@@ -19,7 +19,7 @@ from harmonia.errors import InputError
 from harmonia.models import weights as weights_file
 from harmonia.models.classes import given_classes
 from harmonia.models.contract import MIDDLE_STRIDE, Built
-from harmonia.models.pretrained import create, pretrained, stem
+from harmonia.models.pretrained import channels_of, create, pretrained
 from harmonia.models.probed import FeatureMap, ProbedStructure
 from harmonia.models.spec import ModelSpec
 from harmonia.shapes import Images, Logits
@@ -51,7 +51,7 @@ def made_by_timm(network: nn.Module) -> Built:
     known = cast(Mapping[str, Any], network.pretrained_cfg)
     config = resolve_data_config({}, pretrained_cfg=dict(known))
     _, height, width = config["input_size"]
-    channels = _channels(network)
+    channels = channels_of(network.state_dict(), known) or known["input_size"][0]
     colours = {key: tuple(config[key]) for key in ("mean", "std")}
     if channels != 3:  # timm has such numbers of RGB alone
         colours = {key: (sum(values) / len(values),) * channels for key, values in colours.items()}
@@ -65,13 +65,6 @@ def made_by_timm(network: nn.Module) -> Built:
         channels=channels,
         classes=tuple(known["label_names"]) if known.get("label_names") else None,  # of a config of the hub
     )
-
-
-def _channels(network: nn.Module) -> int:
-    """Of the images that it takes: those that its first convolution reads."""
-    known = cast(Mapping[str, Any], network.pretrained_cfg)
-    weight = network.state_dict().get(stem(known))
-    return known["input_size"][0] if weight is None else weight.shape[1]
 
 
 def _refuse_unknown_tag(spec: ModelSpec, arch: str) -> None:

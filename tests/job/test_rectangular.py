@@ -28,15 +28,18 @@ def test_a_rectangular_source_and_a_square_target_make_a_job_and_its_report(cli,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("evaluation", "options"),
-    [
-        ("gridpg,difull,dipart", ["evaluation.confidence=0", "evaluation.grids=1"]),
-        ("deletion,infidelity,faithfulness_correlation,mprt,irof,max_sensitivity,complexity", []),
-    ],
-)
-def test_every_kind_of_evaluation_takes_rectangles(cli, tmp_path, evaluation, options):
-    words = ["-m", *WORDS, "method=gc", f"evaluation={evaluation}", *options]
-    code, _, err = cli(*words, "hydra.sweep.dir=sweep", "hydra.sweep.subdir=${hydra.job.num}")
+def test_mosaics_of_rectangles_are_localised(cli, tmp_path):
+    words = [*WORDS, "method=gc", "evaluation=gridpg", "evaluation.confidence=0", "evaluation.grids=1"]
+    words += ["data.limit=null"]  # the samples that it knows are few
+    code, _, err = cli(*words, "hydra.run.dir=job")
     assert code == 0, err
-    assert len(list((tmp_path / "sweep").glob("*/*.parquet"))) >= evaluation.count(",") + 1
+    assert (tmp_path / "job" / "localisation.parquet").is_file()
+
+
+@pytest.mark.slow
+def test_every_metric_takes_rectangles(cli, tmp_path):
+    metrics = ["deletion", "infidelity", "faithfulness_correlation", "mprt", "irof", "max_sensitivity", "complexity"]
+    words = ["-m", *WORDS, "method=gc", f"evaluation={','.join(metrics)}", "hydra.sweep.dir=sweep"]
+    code, _, err = cli(*words, "hydra.sweep.subdir=${hydra.job.num}")
+    assert code == 0, err
+    assert len(list((tmp_path / "sweep").glob("*/scores.parquet"))) == len(metrics)

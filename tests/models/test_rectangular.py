@@ -12,10 +12,12 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 import harmonia
 from harmonia.errors import InputError
+from harmonia.evaluation.mosaics.presentation import PartHead, PerCell
 from harmonia.models import python
 from harmonia.models.classifier import Classifier
 from harmonia.models.load import classifier_of, load
 from harmonia.models.spec import ModelSpec
+from harmonia.models.timm import made_by_timm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -157,6 +159,19 @@ def test_a_size_that_a_network_cannot_see_is_refused_in_one_line():
         load(spec_of("timm", "vit_tiny_patch16_224", input_size=(8, 32)))
 
 
+@pytest.mark.parametrize("present", [PerCell, PartHead])
+def test_mosaics_of_rectangles_have_maps_cell_by_cell(present):
+    classifier = NETWORKS["timm's cnn"][0]()
+    height, width = classifier.view.height, classifier.view.width
+    pixels = torch.randint(0, 256, (1, 3, 2 * height, 2 * width), dtype=torch.uint8)
+    presented = present(classifier, 2, 1)
+    assert explain(presented, pixels).maps.shape == (1, 8, 4)
+    if present is PerCell:
+        with torch.no_grad():
+            alone = classifier(pixels[..., :height, width:] / 255)
+            torch.testing.assert_close(presented(pixels / 255), alone)  # the upper right cell
+
+
 # --- channels -----------------------------------------------------------------------------------
 
 
@@ -186,6 +201,13 @@ def test_timms_grey_weights_make_a_grey_network(arch, tmp_path):
     image = torch.randn(1, 1, size, size, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(classifier.network(image), network.to(memory_format=torch.channels_last)(image))
+
+
+@pytest.mark.parametrize("arch", ["tresnet_m", "naflexvit_base_patch16_gap"])
+def test_a_first_layer_that_reads_patches_is_not_asked_for_channels(arch):
+    with torch.device("meta"):
+        network = timm.create_model(arch)
+    assert made_by_timm(network).channels == 3
 
 
 def four_channels(door: str, folder) -> None:
