@@ -77,19 +77,29 @@ class _Bounded(pq.ParquetFile):
     def read_row_groups(self, row_groups: Iterable[int], columns: Sequence[str] | None = None) -> pa.Table:
         """The columns as they are stored."""
         table = super().read_row_groups(list(row_groups), columns)
+        table.validate(full=True)  # Arrow believes a damaged file's numbers of texts, and the process would end
         self._refuse_beyond(self._most, "bytes in memory", [sum(map(_unfolded, table.columns))])
         return table.cast(pa.schema([self.stored.field(name) for name in table.column_names], self.stored.metadata))
 
     def _check_stated(self, in_lists: Sequence[bool]) -> None:
         """Before anything is read."""
         groups = [self.metadata.row_group(number) for number in range(self.num_row_groups)]
-        chunks = [(group.column(number), listed) for group in groups for number, listed in enumerate(in_lists)]
+        if any(group.num_columns != len(in_lists) for group in groups):  # Arrow would read beyond them
+            raise pa.ArrowInvalid("parts with other columns than the file")
         encoded = [group.total_byte_size for group in groups]
-        self._refuse_beyond(MOST_ROWS, "rows", [group.num_rows for group in groups])
+        rows = [group.num_rows for group in groups]
+        self._refuse_beyond(MOST_ROWS, "rows", rows)
         self._refuse_beyond(MOST_ARRAYS, "bytes", encoded)
-        self._refuse_beyond(MOST_VALUES, "values in lists", [chunk.num_values for chunk, listed in chunks if listed])
-        numbers = [chunk.num_values * _WIDTHS.get(chunk.physical_type, 4) for chunk, _ in chunks]
-        self._refuse_beyond(self._most, "bytes in memory", [*encoded, *numbers])
+        # of lists alone: Arrow ends the process where a damaged file's part of a column is looked at
+        lists = [number for number, listed in enumerate(in_lists) if listed]
+        values = [group.column(number).num_values for group in groups for number in lists]
+        self._refuse_beyond(MOST_VALUES, "values in lists", values)
+        widths = [_WIDTHS.get(self.schema.column(number).physical_type, 4) for number in range(len(in_lists))]
+        flat = [
+            of_rows * width for of_rows in rows for width, listed in zip(widths, in_lists, strict=True) if not listed
+        ]
+        of_lists = [number * max(widths, default=4) for number in values]
+        self._refuse_beyond(self._most, "bytes in memory", [*encoded, *flat, *of_lists])
 
     def _refuse_beyond(self, most: int, what: str, numbers: Sequence[int]) -> None:
         if min(numbers, default=0) < 0 or sum(numbers) > most:
