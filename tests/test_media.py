@@ -105,9 +105,10 @@ def test_a_page_shows_names_and_keeps_the_markup_of_its_own():
     assert template.render(name="<i>\x1b\u202e") == r"<b>&lt;i&gt;\x1b\u202e</b> 3"
 
 
-def test_brackets_and_colons_are_no_markup_in_the_terminal(capsys):
+def test_brackets_and_colons_are_no_markup_in_the_terminal(capsys, monkeypatch):
     terminal(80).print("[/red] :smile: [b]x[/b]")
     assert capsys.readouterr().out == "[/red] :smile: [b]x[/b]\n"
+    monkeypatch.setenv("FORCE_COLOR", "1")  # Rich takes stderr for a terminal
     with progress_bar("[/red]\x1b[31m", 1) as advance:
         advance(1)
     assert r"[/red]\x1b[31m" in capsys.readouterr().err
