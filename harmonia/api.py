@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch import nn
 from harmonia.cli.entry import as_interrupt, conf_folder, hydra_words
 from harmonia.cli.refusal import refusal
 from harmonia.data.given import given_images
-from harmonia.data.manifest import ImageSet, subfolders
+from harmonia.data.manifest import subfolders
 from harmonia.errors import InputError, home
 from harmonia.job import pipeline
 from harmonia.job.prepare import InMemory, prepare
@@ -63,26 +63,26 @@ def classifier(
     >>> harmonia.classifier(network, classes=["cat", "dog"], transform=transform).layer_name("final")
     '1'
     """
-    in_file = str(classes) if isinstance(classes, str | Path) else None
+    named = classes if isinstance(classes, str | Path | None) else tuple(map(str, classes))
     with _one_line():
         if isinstance(network, str):
-            options = {"classes": in_file, "name": name}
+            if transform is not None or reshape is not None:
+                raise InputError(
+                    f"transform and reshape are of a network in memory, got them for {network!r}; leave out"
+                )
+            options = {"classes": named, "name": name}
             return load(_spec(network, **{key: value for key, value in options.items() if value is not None}))
         if not isinstance(network, nn.Module):
             raise InputError(f"a network must be a name or a torch.nn.Module, got a {type(network).__name__}; give one")
         arch = type(network).__name__
         of_timm: Any = getattr(network, "pretrained_cfg", None) or {}
         known = name or of_timm.get("architecture") or arch.lower()
-        spec = ModelSpec(name=known, arch=arch, family=known, kind="python", weights="memory", classes=in_file)
+        spec = ModelSpec(name=known, arch=arch, family=known, kind="python", weights="memory", classes=named)
         own = copy.deepcopy(network).float()
         if hasattr(transform, "image_mean") and hasattr(own, "config"):
-            built = huggingface.with_processor(own, transform, known)
-        else:
-            options = {} if transform is None else view_options(transform, known)
-            built = python.in_memory(own, options, spec, reshape)
-        if classes is not None and not isinstance(classes, str | Path):
-            built = replace(built, classes=tuple(map(str, classes)))
-        return classifier_of(built, spec)
+            return classifier_of(huggingface.with_processor(own, transform, known), spec)
+        view = {} if transform is None else view_options(transform, known)
+        return classifier_of(python.in_memory(own, view, spec, reshape), spec)
 
 
 def explain(
@@ -112,11 +112,11 @@ def explain(
     (7, 7)
     """
     words = [f"method={method}", f"label={label}", f"layer={layer}", "target=[self]", f"seed={seed}", *options]
+    asked = _Asked([model], images, labels, limit, cache)
     with _one_line(words), _as_before(), tempfile.TemporaryDirectory() as folder:
-        settings, in_memory, order = _asked(model, (), images, labels, limit, cache, Path(folder), words)
-        job = prepare(settings, Path(folder), in_memory=in_memory)
+        job = prepare(asked.settings(Path(folder), words), Path(folder), in_memory=asked.in_memory)
         map_stage(job).complete()
-        return ImageMaps(job, order)
+        return ImageMaps(job, asked.order)
 
 
 def transfer(
@@ -154,61 +154,70 @@ def transfer(
     methods = [methods] if isinstance(methods, str) else list(methods)
     if not methods:
         raise InputError('methods must be at least one, got none; give methods=["gc"]')
+    asked = _Asked([source, *targets], images, labels, limit, cache)
     for number, method in enumerate(methods):
         of_method = [f"method={method}", "target=[self]", *words, *options]
         with _one_line(of_method), _as_before():
-            job_folder = root / f"{number}_{method}"
-            settings, in_memory, _ = _asked(source, targets, images, labels, limit, cache, job_folder, of_method)
-            if in_memory.images is not None and not in_memory.images.class_names:
+            settings = asked.settings(root / f"{number}_{method}", of_method)
+            if asked.in_memory.images is not None and not asked.in_memory.images.class_names:
                 raise InputError(
                     "labels must be given for transfer, which asks for accuracy, got none; give labels=[...]"
                 )
-            pipeline.run(settings, in_memory)
+            pipeline.run(settings, asked.in_memory)
     return TransferResult(root, kept)
 
 
-def _asked(
-    source: NamedModel,
-    targets: Sequence[NamedModel],
-    images: Any,
-    labels: Sequence[Any] | None,
-    limit: int | None,
-    cache: str | Path | None,
-    folder: Path,
-    words: Sequence[str],
-) -> tuple[Settings, InMemory, list[str] | None]:
-    """Settings as the command line would have them, what is in memory, and the ids of images in the order given."""
-    data_words, by_hand = _data(images, limit)
-    config = _composed([*words, *data_words])
-    config.paths.job, config.tracking.group, config.logger = str(folder), None, None
-    if cache is not None:
-        config.paths.cache = str(cache)
-    models = [_one_of_its_own(model) for model in (source, *targets)]
-    specs = [model.spec if isinstance(model, Classifier) else model for model in models]
-    by_name: dict[str, Any] = {}
-    for spec in specs:
-        if by_name.setdefault(spec.name, spec) != spec:
-            raise InputError(f"targets must differ in name, got two networks named {spec.name!r}; give name=")
-    plain = {spec.name: {**asdict(spec), "weights": str(spec.weights)} for spec in specs}
-    OmegaConf.set_struct(config, False)
-    config.source = plain[specs[0].name]
-    config.target = {"self" if spec == specs[0] else spec.name: plain[spec.name] for spec in specs}
-    given = {model.name: model for model in models if isinstance(model, Classifier)}
-    listed: ImageSet | None = None
-    order = None
-    if by_hand:
-        classes = given[specs[0].name].classes if specs[0].name in given else ()
-        listed, order = given_images(images, labels, classes, home(config.paths.cache), limit, config.seed)
-        config.data = {"_target_": "harmonia.data.folder.folder", "name": "images", "limit": None}
-    return settings_of(config), InMemory(images=listed, classifiers=given), order
+class _Asked:
+    """Models and images of a call, of which every job of it is made; images in memory are listed once."""
+
+    def __init__(
+        self,
+        models: Sequence[NamedModel],
+        images: Any,
+        labels: Sequence[Any] | None,
+        limit: int | None,
+        cache: str | Path | None,
+    ):
+        """models: the source first."""
+        self._models, self._images, self._labels, self._limit, self._cache = models, images, labels, limit, cache
+        self.in_memory = InMemory()
+        self.order: list[str] | None = None  # ids of images in memory, as they were given
+
+    def settings(self, folder: Path, words: Sequence[str]) -> Settings:
+        """As the command line would have them for these words; what is in memory is known afterwards."""
+        data_words, by_hand = _data(self._images, self._limit)
+        config = _composed([*words, *data_words])
+        config.paths.job, config.tracking.group, config.logger = str(folder), None, None
+        if self._cache is not None:
+            config.paths.cache = str(self._cache)
+        specs = [_spec_of(model) for model in self._models]
+        by_name: dict[str, ModelSpec] = {}
+        for spec in specs:
+            if by_name.setdefault(spec.name, spec) != spec:
+                raise InputError(f"targets must differ in name, got two networks named {spec.name!r}; give name=")
+        plain = {name: {**asdict(spec), "weights": str(spec.weights)} for name, spec in by_name.items()}
+        OmegaConf.set_struct(config, False)
+        config.source = plain[specs[0].name]
+        config.target = {"self" if spec == specs[0] else spec.name: plain[spec.name] for spec in specs}
+        given = {model.name: model for model in self._models if isinstance(model, Classifier)}
+        if by_hand:
+            config.data = {"_target_": "harmonia.data.folder.folder", "name": "images", "limit": None}
+            if self.in_memory.images is None:
+                classes = given[specs[0].name].classes if specs[0].name in given else ()
+                cache = home(config.paths.cache)
+                images = self._images, self._labels, classes, cache, self._limit, config.seed
+                listed, self.order = given_images(*images)
+                self.in_memory = InMemory(images=listed, classifiers=given)
+        else:
+            self.in_memory = InMemory(classifiers=given)
+        return settings_of(config)
 
 
-def _one_of_its_own(model: NamedModel) -> Classifier | ModelSpec:
-    """A job names classes in its data set's words: on a copy, which shares the network."""
+def _spec_of(model: NamedModel) -> ModelSpec:
     if isinstance(model, nn.Module) and not isinstance(model, Classifier):
         got = type(model).__name__
         raise InputError(f"a model must be a name or harmonia.classifier(network, ...), got a {got}; wrap it")
-    return copy.copy(model) if isinstance(model, Classifier) else _spec(model)
+    return model.spec if isinstance(model, Classifier) else _spec(model)
 
 
 def _spec(name: str, **options: Any) -> ModelSpec:

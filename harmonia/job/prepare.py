@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -73,14 +73,6 @@ def prepare(
     )
     given = given_maps(stored.maps, stored.over, ids, source.view.size) if stored else None
     images = settle_classes(images, source, targets.values())
-    cache_root = home(settings.paths.cache)
-    viewed = ViewedImages(
-        images.records,
-        [model.view for model in (source, *targets.values())],
-        unreadable=settings.unreadable,
-        spool_folder=cache_root / "spool",
-        spool_limit_bytes=int(settings.store.spool_gb * 2**30),
-    )
 
     @cache
     def pool(view: View, random_crops: bool) -> Replacements:
@@ -90,20 +82,30 @@ def prepare(
         settings=settings,
         folder=folder,
         images=images,
-        viewed=viewed,
+        viewed=_viewed(settings, images, [model.view for model in (source, *targets.values())]),
         source=source,
         targets=targets,
         method=method,
         label_policy=label_policy,
         fill=fill,
         evaluation=evaluation,
-        open_set=partial(open_set, cache_root),
+        open_set=partial(open_set, home(settings.paths.cache)),
         pool=pool,
         given=given,
         make_trainer=make_trainer,
         device=device,
         # beyond 8, a CPU's activations leave the cache and every pass pays for fresh memory; 16 fits B7 on a large GPU
         batch_size=(8 if device.type == "cpu" else 16) if settings.batch_size == "auto" else settings.batch_size,
+    )
+
+
+def _viewed(settings: Settings, images: ImageSet, views: Sequence[View]) -> ViewedImages:
+    return ViewedImages(
+        images.records,
+        views,
+        unreadable=settings.unreadable,
+        spool_folder=home(settings.paths.cache) / "spool",
+        spool_limit_bytes=int(settings.store.spool_gb * 2**30),
     )
 
 

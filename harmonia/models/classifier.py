@@ -1,5 +1,6 @@
 """Pretrained classifiers as this project sees them: intensities in, logits out, classes by name."""
 
+import copy
 import difflib
 import hashlib
 from collections.abc import Callable, Sequence
@@ -42,9 +43,6 @@ class Classifier(nn.Module):
         structure: Callable[..., Structure] = TimmStructure,
     ):
         """arch: the network's name in keys, the spec's without another."""
-        if precision not in PRECISIONS:
-            known = ", ".join(PRECISIONS)
-            raise InputError(f"trainer.precision must be one of {known}, got {precision!r}; 32-true is exact")
         super().__init__()
         self.input = nn.Identity()  # the normalised image passes through it: the layer "input"
         self.network: Any = channels_last(network.eval().requires_grad_(False))
@@ -55,13 +53,19 @@ class Classifier(nn.Module):
         self.view = view
         self.name_classes(classes)
         self.digest = digest
-        self.precision = precision
+        self.precision = _checked(precision)
         self.mean: Tensor
         self.std: Tensor
         self.luma: Tensor
         self.register_buffer("mean", torch.tensor(view.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(view.std).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("luma", torch.tensor(LUMA).view(1, 3, 1, 1), persistent=False)
+
+    def of_a_job(self, precision: str) -> "Classifier":
+        """The same network with such numbers inside; a job may give its classes other names."""
+        of_job = copy.copy(self)
+        of_job.precision = _checked(precision)
+        return of_job
 
     def name_classes(self, classes: Sequence[str]) -> None:
         """Gives the outputs names, in their order."""
@@ -181,6 +185,13 @@ def channels_last(network: nn.Module) -> nn.Module:
         if weights.ndim == 4:
             weights.data = weights.data.to(memory_format=torch.channels_last)
     return network
+
+
+def _checked(precision: str) -> str:
+    if precision not in PRECISIONS:
+        known = ", ".join(PRECISIONS)
+        raise InputError(f"trainer.precision must be one of {known}, got {precision!r}; 32-true is exact")
+    return precision
 
 
 def refuse_non_finite(logits: Logits, name: str) -> None:

@@ -70,7 +70,9 @@ def load_job(
 
     @cache
     def loaded(spec: ModelSpec) -> Classifier:
-        return given[spec.name] if given and spec.name in given else load(spec, seed, precision)
+        if given and spec.name in given:
+            return given[spec.name].of_a_job(precision)
+        return load(spec, seed, precision)
 
     by_name = {source.name: loaded(source)}
     asked = [loaded(spec) for spec in targets]

@@ -1,25 +1,20 @@
 """Networks of other libraries and of one's own: what is found by looking is what layout and autograd say."""
 
 import json
-import sys
 from dataclasses import replace
 
 import pytest
 import timm
 import torch
-import torchvision
 from networks import explain, noise
-from PIL import Image
 from torch import nn
 
-from harmonia.data.view import View
 from harmonia.errors import InputError
 from harmonia.models import python
 from harmonia.models.classifier import Classifier
 from harmonia.models.found import FoundStructure, settings_of_modules
 from harmonia.models.load import classifier_of, load
 from harmonia.models.spec import ModelSpec
-from harmonia.models.transform import view_options
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -28,10 +23,6 @@ RGB = {"input_size": 32, "mean": (0.5,) * 3, "std": (0.25,) * 3}
 
 def spec_of(kind: str, arch: str = "own", **options) -> ModelSpec:
     return ModelSpec(name=arch, arch=arch, family="any", kind=kind, **{"weights": "random", **options})
-
-
-def of_torchvision(arch: str, **options) -> Classifier:
-    return load(spec_of("torchvision", arch, **options))
 
 
 def in_memory(network: nn.Module, reshape=None, **options) -> Classifier:
@@ -78,37 +69,6 @@ class Tokens(nn.Module):
 
 
 # --- places -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("arch", "final", "middle", "last"),
-    [
-        ("resnet18", "layer4", "layer2", "fc"),
-        pytest.param("vgg11", "features", "features.14", "classifier.6", marks=pytest.mark.slow),
-        ("squeezenet1_1", "features", "features.7", "classifier.1"),
-        ("mobilenet_v3_small", "features", "features.3", "classifier.3"),
-        pytest.param("densenet121", "features", "features.denseblock2", "classifier", marks=pytest.mark.slow),
-        pytest.param("convnext_tiny", "features", "features.3", "classifier.2", marks=pytest.mark.slow),
-        pytest.param("swin_t", "permute", "features.3", "head", marks=pytest.mark.slow),
-        pytest.param("maxvit_t", "blocks.3", "blocks.1", "classifier.5", marks=pytest.mark.slow),
-        pytest.param("inception_v3", "Mixed_7c", "Mixed_5d", "fc", marks=pytest.mark.slow),
-    ],
-)
-def test_the_layers_of_torchvision_are_found(arch, final, middle, last):
-    classifier = of_torchvision(arch)
-    assert classifier.layer_name("final") == classifier.layer_name("normalised") == final
-    assert classifier.layer_name("middle") == middle
-    assert classifier.structure.last_layer == last
-
-
-@pytest.mark.slow
-def test_of_a_vit_the_last_block_but_one_is_the_last_whose_patches_are_read():
-    classifier = of_torchvision("vit_b_32")
-    assert classifier.layer_name("final") == "encoder.layers.encoder_layer_10"
-    assert classifier.layer_name("middle") == "encoder.layers.encoder_layer_5"
-    assert classifier.layer_name("normalised") == "encoder.layers.encoder_layer_11.ln_1"
-    maps = torch.randn(2, 50, 768)
-    assert torch.equal(classifier.unspatial(classifier.spatial(maps), maps), maps)
 
 
 def test_a_layout_of_tokens_is_checked_by_place():
@@ -251,165 +211,3 @@ def test_a_network_of_timm_in_memory_is_the_same_as_by_its_name():
     spec = spec_of("python")
     ours = classifier_of(python.in_memory(network, {}, spec), spec)
     assert ours.identity() == load(spec_of("timm", "test_resnet")).identity()
-
-
-# --- transforms ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("arch", ["resnet18", "vgg11", "convnext_tiny", "efficientnet_b3", "swin_t", "inception_v3"])
-def test_torchvisions_views_are_its_own_transforms(arch):
-    weights_of = next(iter(torchvision.models.get_model_weights(arch)))
-    transform = weights_of.transforms()
-    view = View(**view_options(transform, arch))
-    image = Image.fromarray(noise(1, 400)[0].permute(1, 2, 0).numpy()).resize((400, 300))
-    pixels = view.look(image)
-    ours = (pixels.float() / 255 - torch.tensor(view.mean).view(3, 1, 1)) / torch.tensor(view.std).view(3, 1, 1)
-    torch.testing.assert_close(ours, transform(image), atol=1e-5, rtol=1e-5)
-
-
-def test_other_transforms_are_read_part_by_part_or_refused_by_name():
-    transforms = torchvision.transforms
-    normalise = transforms.Normalize((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    squash = transforms.Compose([transforms.Resize((64, 64)), transforms.ToTensor(), normalise])
-    assert view_options(transforms.Resize((64, 48)), "own")["size"] == (64, 48)
-    assert view_options(squash, "own") == {
-        "size": 64,
-        "crop_pct": 1.0,
-        "crop_mode": "squash",
-        "interpolation": "bilinear",
-        "mean": (0.1, 0.2, 0.3),
-        "std": (0.4, 0.5, 0.6),
-    }
-    for parts, got in (
-        ([transforms.RandomHorizontalFlip(), transforms.CenterCrop(8)], "RandomHorizontalFlip"),
-        ([transforms.Resize(8), transforms.ToTensor()], "Resize without a crop"),
-        ([transforms.ToTensor()], "neither Resize nor CenterCrop"),
-        ([transforms.Resize((8, 9)), transforms.CenterCrop(4)], "Resize to 8 x 9 before a crop of 4 x 4"),
-        ([transforms.Resize(8), transforms.CenterCrop((8, 4))], "the shorter edge before a crop of 8 x 4"),
-    ):
-        with pytest.raises(InputError, match=got):
-            view_options(transforms.Compose(parts), "own")
-
-
-# --- files, names and factories -----------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_weights_of_torchvision_come_from_a_file_with_a_head_of_any_size(tmp_path):
-    torch.manual_seed(3)
-    network = torchvision.models.resnet18(num_classes=3)
-    torch.save({"state_dict": network.state_dict()}, tmp_path / "w.pth")
-    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
-    options = {"weights": tmp_path / "w.pth", "classes": tmp_path / "classes.txt"}
-    classifier = of_torchvision("resnet18", **options)
-    images = torch.rand(2, 3, 224, 224)
-    torch.testing.assert_close(classifier(images), network.eval()((images - classifier.mean) / classifier.std))
-    assert classifier.classes == ("a", "b", "c")
-
-
-@pytest.mark.parametrize(
-    ("arch", "line"), [("resnet81", "did you mean resnet18"), ("resnet18.V7", "no weights 'V7'; known: IMAGENET1K_V1")]
-)
-def test_unknown_names_of_torchvision_are_refused_with_what_is_known(arch, line):
-    with pytest.raises(InputError, match=line):
-        of_torchvision(arch)
-
-
-@pytest.fixture
-def own_module(tmp_path, monkeypatch):
-    (tmp_path / "my_networks.py").write_text(
-        "from torch import nn\n"
-        "def small():\n"
-        "    parts = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)\n"
-        "    network = nn.Sequential(*parts)\n"
-        "    network.classes = ['cat', 'dog']\n"
-        "    return network\n"
-        "def nothing():\n"
-        "    return 3\n"
-        "def needs(x):\n"
-        "    return x\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield
-    sys.modules.pop("my_networks", None)
-
-
-def test_a_factory_makes_the_network_and_may_name_its_classes(own_module):
-    first, second = (load(spec_of("python", factory="my_networks:small", **RGB)) for _ in range(2))
-    assert first.classes == ("cat", "dog")
-    assert first.identity() == second.identity()  # what it draws is seeded
-
-
-@pytest.mark.parametrize(
-    ("factory", "line"),
-    [
-        (None, "must name a function, got None; write package.module:function"),
-        ("my_networks", "must name a function"),
-        ("my_networks:absent", "cannot be imported"),
-        ("no_such_module:f", "cannot be imported"),
-        ("my_networks:nothing", "must return a torch.nn.Module, got int"),
-        ("my_networks:needs", "must give a network when called without arguments"),
-    ],
-)
-def test_a_factory_that_gives_no_network_is_refused(own_module, factory, line):
-    with pytest.raises(InputError, match=line):
-        load(spec_of("python", factory=factory, **RGB))
-
-
-def test_a_network_of_ones_own_needs_its_input(own_module):
-    with pytest.raises(InputError, match=r"mean must be given .* add source\.mean=VALUE"):
-        load(spec_of("python", factory="my_networks:small", input_size=32))
-
-
-# --- Hugging Face -------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def transformers():
-    return pytest.importorskip("transformers")
-
-
-def of_folder(transformers, config, folder, size: dict, **processor) -> tuple[Classifier, nn.Module]:
-    torch.manual_seed(0)
-    network = transformers.AutoModelForImageClassification.from_config(config).eval()
-    network.save_pretrained(folder)
-    transformers.ViTImageProcessor(size=size, **processor).save_pretrained(folder)
-    return load(spec_of("huggingface", str(folder), weights="hub")), network
-
-
-@pytest.mark.slow
-def test_a_vit_of_transformers_has_its_logits_layers_and_labels(transformers, tmp_path):
-    shape = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 96}
-    names = {0: "cat", 1: "dog", 2: "bird"}
-    config = transformers.ViTConfig(image_size=64, patch_size=8, id2label=names, **shape)
-    classifier, network = of_folder(transformers, config, tmp_path, {"height": 64, "width": 64})
-    images = torch.rand(2, 3, 64, 64)
-    expected = network(pixel_values=(images - classifier.mean) / classifier.std).logits
-    torch.testing.assert_close(classifier(images), expected)
-    assert classifier.classes == ("cat", "dog", "bird")
-    assert classifier.layer_name("final") == "vit.layers.2"
-    assert classifier.view.crop_mode == "squash"
-    pixels = noise(2, 64)
-    assert (explain(classifier, pixels).maps.abs().amax((1, 2)) > 0).all()
-
-
-@pytest.mark.slow
-def test_a_convolutional_network_of_transformers_too(transformers, tmp_path):
-    config = transformers.ResNetConfig(
-        hidden_sizes=[16, 24, 32, 48], depths=[1] * 4, embedding_size=16, layer_type="basic", num_labels=4
-    )
-    classifier, _ = of_folder(transformers, config, tmp_path, {"height": 64, "width": 64})
-    assert classifier.layer_name("final") == "resnet.encoder.stages.3"
-    assert classifier.layer_name("middle") == "resnet.encoder.stages.1"
-    (tmp_path / "preprocessor_config.json").unlink()
-    with pytest.raises(InputError, match=r"preprocessor_config\.json"):
-        load(spec_of("huggingface", str(tmp_path), weights="hub"))
-
-
-@pytest.mark.slow
-def test_a_checkpoint_of_transformers_without_a_head_is_refused(transformers, tmp_path):
-    config = transformers.ResNetConfig(hidden_sizes=[16, 24, 32, 48], depths=[1] * 4, embedding_size=16)
-    transformers.AutoModel.from_config(config).save_pretrained(tmp_path)
-    transformers.ViTImageProcessor().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="must have all of the network's tensors, it lacks"):
-        load(spec_of("huggingface", str(tmp_path), weights="hub"))

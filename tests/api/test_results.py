@@ -1,0 +1,81 @@
+"""What the Python interface gives back shows itself, and is the report's."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from api_calls import CLASSES, TRANSFORM, explain
+from PIL import Image
+
+import harmonia
+from harmonia.errors import InputError
+
+
+@pytest.fixture
+def result(networks, folder, tmp_path):
+    first, second = (
+        harmonia.classifier(getattr(networks, name)(), classes=CLASSES, transform=TRANSFORM, name=name)
+        for name in ("first", "second")
+    )
+    options = [
+        "trainer=cpu",
+        "num_threads=1",
+        "evaluation.controls.same_class=[]",
+        "evaluation.controls.other_class=[]",
+    ]
+    return harmonia.transfer(first, [second], folder, ["gc", "grad"], cache=tmp_path / "cache", options=options)
+
+
+@pytest.mark.slow
+def test_a_result_has_the_reports_tables_figures_and_pages(result, tmp_path, few_resamples):
+    table = result.table()
+    assert set(table["method"]) == {"gc", "grad"}
+    assert {"above_control", "above_control_low"} <= set(table.columns)
+    assert "Above control (points)" in table._repr_html_()
+    assert type(table[table["arm"] == "soft"]) is pd.DataFrame  # whose lines the printed table would not be
+    assert repr(result).startswith("TransferResult of gc, grad: first to first, second, 6 images")
+    assert list(result.table("matrix")["method"]) == ["gc", "grad"]
+    assert result.figure().axes
+    with pytest.raises(InputError, match=r"figure must be one of .*fig2.*got 'fig9'"):
+        result.figure("fig9")
+    report = result.report(tmp_path / "report")
+    assert report.complete
+    assert repr(report) == f"Report of 2 jobs, arm soft: {tmp_path}/report/index.html"
+    assert (tmp_path / "report" / "index.html").is_file()
+    assert (tmp_path / "report" / "accuracy_by_area.png").is_file()
+    html = result._repr_html_()
+    assert "<table" in html
+    assert "first" in html
+
+
+def test_maps_are_saved_as_method_stored_reads_them(first, folder, tmp_path):
+    maps = explain(first, folder, tmp_path / "cache")
+    maps.save(tmp_path / "saved")
+    for each in maps:
+        assert np.array_equal(np.load(tmp_path / "saved" / "raw" / f"{each.image_id}.npy"), each.raw)
+        with Image.open(tmp_path / "saved" / "feature" / f"{each.image_id}.png") as feature:
+            assert np.array_equal(np.asarray(feature), np.asarray(each.feature()))
+    assert len(pd.read_csv(tmp_path / "saved" / "maps.csv")) == 6
+
+
+def test_a_map_shows_itself_and_acts_on_no_name(first, tmp_path):
+    path = tmp_path / "<script>alert(1)</script>" / "a.png"
+    path.parent.mkdir(parents=True)
+    Image.new("RGB", (32, 32), (200, 10, 30)).save(path)
+    maps = explain(first, [path, path.parent / "a.png"][:1], tmp_path / "cache")
+    assert len(maps[0].show().axes) == 3
+    assert "<script" not in maps._repr_html_()
+    assert maps._repr_html_().count("<img") == 3
+    assert len(maps.show().subfigs) == 1
+    assert maps.show()._repr_png_().startswith(b"\x89PNG")  # a notebook shows it without pyplot
+    assert repr(maps).startswith("1 maps of first by gc\n  a.png: ")
+    assert repr(maps[0]).endswith("raw 13 x 13")
+
+
+def test_a_classifier_says_what_it_is_and_what_was_found(first):
+    assert repr(first).splitlines() == [
+        "Classifier first",
+        "  network  Sequential, in memory, 635 parameters",
+        "  sees     32 x 32 px, center crop of 1, bilinear",
+        "  classes  3: cat, dog, owl",
+        "  layers   final layer 2; middle layer 2; representation in front of 5",
+    ]
