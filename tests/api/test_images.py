@@ -10,6 +10,7 @@ from PIL import Image
 from harmonia.errors import InputError
 
 
+@pytest.mark.slow
 def test_images_may_be_files_pictures_arrays_tensors_or_a_dataset(first, folder, tmp_path):
     paths = sorted(folder.rglob("*.png"))
     pictures = [Image.open(path).convert("RGB") for path in paths]

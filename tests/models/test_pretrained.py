@@ -92,6 +92,7 @@ def crossvit(state: dict[str, Tensor]) -> dict:
     return {"model": renamed(state, (r"^(pos_embed|cls_token)_", r"\1."))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arch", "original", "size"),
     [
@@ -237,6 +238,7 @@ def test_random_networks_take_another_input_size(arch):
     assert_same(build(spec(arch, input_size=128), 5).network, theirs, 128)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tuned", "taken"), [("384", "224"), pytest.param("224", "384", marks=pytest.mark.slow)])
 def test_weights_tuned_at_another_size_load_under_a_name(tmp_path, tuned, taken):
     path = saved(fresh(f"vit_tiny_patch16_{tuned}").state_dict(), tmp_path)

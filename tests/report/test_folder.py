@@ -83,6 +83,7 @@ def killed(moment, work):
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_one_report_whole_and_the_next_ends_what_it_began(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # the machine goes on
     note = {"note.txt": "mine"}

@@ -119,6 +119,7 @@ def test_a_wandb_table_has_a_line_per_image_and_target(tmp_path, logged_table):
     ]
 
 
+@pytest.mark.slow
 def test_scored_cells_are_a_histogram_and_a_table(tmp_path, history, logged_table):
     cells = pd.DataFrame(
         {"protocol": "gridpg", "image_id": ["n0", "n1"], "localisation": [0.0, 0.97], "undefined": [True, False]}

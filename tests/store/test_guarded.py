@@ -185,6 +185,7 @@ def plant_mosaics(folder, side=8, bins=None, means=None, **changes):
     write_summary(folder, {})
 
 
+@pytest.mark.slow
 def test_bad_rows_of_mosaics_and_scores_are_left_out_by_name_with_figures_on(tmp_path):
     for name, (changes, _) in MOSAICS.items():
         plant_mosaics(tmp_path / name, **changes)
