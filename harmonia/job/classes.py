@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 from harmonia.data.imagenet import readable
-from harmonia.data.manifest import ImageSet
+from harmonia.data.manifest import ImageRecord, ImageSet
 from harmonia.errors import InputError
 from harmonia.models.classifier import Classifier
 
@@ -31,14 +31,18 @@ def settle_classes(images: ImageSet, source: Classifier, targets: Iterable[Class
     _say_indices(images)
     for model in models:
         _check_classes(images, model, model in targets)
-    nameless = sum(source.class_index(one.class_name or "") is None for one in images.pool)
+    return images
+
+
+def warn_of_nameless(pool: Sequence[ImageRecord], source: Classifier) -> None:
+    """Says how many replacement images may show any class of the source's."""
+    nameless = sum(source.class_index(record.class_name or "") is None for record in pool)
     if nameless:
         log.warning(
             "%d of %d replacement images have none of the source's classes: they may show the explained one",
             nameless,
-            len(images.pool),
+            len(pool),
         )
-    return images
 
 
 def plain_names(classes: Sequence[str], asked: Collection[str]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from harmonia.data.replacements import Replacements
 from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError, home
-from harmonia.job.classes import settle_classes
+from harmonia.job.classes import settle_classes, warn_of_nameless
 from harmonia.job.contract import Evaluation, Job
 from harmonia.job.settings import Settings
 from harmonia.models import load
@@ -76,6 +76,7 @@ def prepare(
 
     @cache
     def pool(view: View, random_crops: bool) -> Replacements:
+        warn_of_nameless(images.pool, source)
         return Replacements(images.pool, view, settings.seed, random_crops)
 
     return Job(

@@ -15,7 +15,7 @@ from harmonia.data.imagenet import own_class_name, wnids
 from harmonia.data.manifest import ImageRecord, ImageSet
 from harmonia.data.view import View
 from harmonia.errors import InputError
-from harmonia.job.classes import plain_names, settle_classes
+from harmonia.job.classes import plain_names, settle_classes, warn_of_nameless
 from harmonia.models.classifier import Classifier, class_indices
 from harmonia.models.spec import ModelSpec
 
@@ -135,7 +135,8 @@ def test_a_class_map_may_name_the_classes_of_a_file_by_digits(tmp_path):
 
 def test_what_a_model_lacks_is_said(caplog):
     source = model("cat", "dog")
-    settle_classes(images("bird", "cat"), source, [source])
+    data = settle_classes(images("bird", "cat"), source, [source])
+    warn_of_nameless(data.pool, source)
     assert caplog.messages == [
         "own lacks 1 classes of mine, first 'bird'",
         "1 of 2 replacement images have none of the source's classes: they may show the explained one",
