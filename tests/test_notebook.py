@@ -6,7 +6,7 @@ import sys
 import pytest
 from paths import REPOSITORY
 
-NOTEBOOK = REPOSITORY / "docs" / "python.ipynb"
+NOTEBOOK = REPOSITORY / "docs" / "tutorial.ipynb"
 
 
 def test_its_outputs_are_small_and_name_no_machine():
