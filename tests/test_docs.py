@@ -22,6 +22,10 @@ PATH = r"(?<![\w/.-])(?:harmonia|conf|docs|tests|benchmarks)/[\w./-]*\w"
 DOTTED = r"(?<![\w.])harmonia(?:\.[a-zA-Z]\w*)+"
 
 
+LONGEST = 25  # words of a sentence; a colon or a semicolon ends one
+WRITTEN = [page for page in PAGES if page.name != "architectures.md"]  # that one is a command's
+
+
 def title(path):
     return path.relative_to(ROOT).as_posix()
 
@@ -35,6 +39,15 @@ def prose(text):
     """The text without its code blocks, and without the names of files that a reader is to write: alone on a line."""
     text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     return re.sub(r"^(    .*|`[\w./-]+`)$", "", text, flags=re.MULTILINE)
+
+
+def sentences(text):
+    """Of paragraphs and lists, without tables, headings, pictures and code; what is in `code` counts as a word."""
+    text = re.sub(r"^(\||#|!\[|<).*$", "", prose(text), flags=re.MULTILINE)
+    text = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", re.sub(r"`[^`]*`", "code", text))
+    text = re.sub(r"\[[-\d., ]+\]", "", text)  # intervals
+    paragraphs = re.split(r"\n\s*\n|^\s*(?:[-*]|\d+\.) ", text, flags=re.MULTILINE)
+    return [one for each in paragraphs for one in re.split(r"(?<=[.!?:;])\**\s+", " ".join(each.split()))]
 
 
 def anchors(path):
@@ -63,6 +76,18 @@ def block(language, name):
     text = (ROOT / "docs" / name).read_text()
     (code,) = re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     return code
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 120
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=title)
+def test_a_page_begins_with_what_it_is_for_and_its_sentences_are_short(path):
+    heading, _, opening, *_ = path.read_text().splitlines()
+    assert re.match("# ", heading)
+    assert re.match(r"\**[A-Z]", opening)
+    assert [one for one in sentences(path.read_text()) if len(one.split()) > LONGEST] == []
 
 
 def test_every_path_exists(page):
