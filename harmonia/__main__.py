@@ -14,6 +14,7 @@ COMMANDS = {
     "plan": "harmonia.plan",
     "report": "harmonia.report.__main__",
     "store": "harmonia.store.__main__",
+    "export": "harmonia.export.__main__",
     "dashboard": "harmonia.dashboard",
 }
 USAGE = """\
@@ -21,6 +22,7 @@ harmonia run        maps, features and scores of a job or, with -m, of a sweep
 harmonia plan       what a run would still compute, and how long
 harmonia report     tables, figures and pages of finished jobs
 harmonia store      what is kept: list, verify, prune
+harmonia export     finished jobs as a dataset to share
 harmonia dashboard  a W&B workspace of finished jobs
 harmonia COMMAND --help tells the words of each."""
 

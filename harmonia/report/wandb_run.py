@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from harmonia.media import say
-from harmonia.report.folder import report_lock
 from harmonia.report.written import Report
 from harmonia.results.jobs import logged_to_wandb
 from harmonia.results.tracking import only_warns, wandb_table
+from harmonia.store.whole import REPORT
 
 
 def track_report(report: Report) -> None:
@@ -22,7 +22,7 @@ def track_report(report: Report) -> None:
         return
     kept = None
     os.environ.setdefault("WANDB_SILENT", "true")
-    with only_warns("W&B did not take the whole report"), report_lock(report.folder):
+    with only_warns("W&B did not take the whole report"), REPORT.lock(report.folder):
         import wandb
 
         mode: Any = os.environ.get("WANDB_MODE", "offline")  # W&B names those it knows

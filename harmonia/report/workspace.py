@@ -10,8 +10,8 @@ from harmonia.arms import SOFT_ARM
 from harmonia.errors import InputError, one_line
 from harmonia.media import visible
 from harmonia.report.contract import RUNS, Panels, Section, find_sections
-from harmonia.report.folder import own_names
 from harmonia.results.jobs import JobFolder, find_jobs, logged_to_wandb
+from harmonia.store.whole import REPORT
 
 NO_ENTITY = "YOUR-NAME"
 _LOGGED = (r"[^/]+\.csv", r"[^/]+\.png")  # a report's tables and figures
@@ -34,7 +34,7 @@ def make_workspace(
     if not jobs:
         raise InputError(f"run must hold finished jobs with logger=wandb, got {len(finished)} others; run them with it")
     written = Path(report) if report is not None else folder / "report"
-    if (names := own_names(written)) is None:
+    if (names := REPORT.own_names(written)) is None:
         remedy = "make one with python -m harmonia.report run=FOLDER logger=wandb"
         raise InputError(f"report must be a report's folder, got {str(written)!r}; {remedy}")
     tables, figures = (sorted(Path(name).stem for name in names if re.fullmatch(kind, name)) for kind in _LOGGED)

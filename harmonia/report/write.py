@@ -10,15 +10,15 @@ from pathlib import Path
 from rich.console import Console
 
 from harmonia.arms import SOFT_ARM
-from harmonia.errors import InputError, did_you_mean, one_line
+from harmonia.errors import InputError, one_line
 from harmonia.report.contract import INDEX_PAGE, ReadJob, Section, find_sections
 from harmonia.report.figures.style import save_figure, style
-from harmonia.report.folder import in_place_of
 from harmonia.report.page.write import PAGE, write_pages
 from harmonia.report.tables.typeset import print_table, table_files, to_csv
 from harmonia.report.written import Report
-from harmonia.results.jobs import JobFolder, find_jobs, job_folders
+from harmonia.results.jobs import JobFolder, check_run, find_jobs, job_folders
 from harmonia.store.files import write_text
+from harmonia.store.whole import REPORT
 
 THUMBNAILS = 5000  # about 10 kB each
 
@@ -37,12 +37,12 @@ def write_report(
     those of harmonia.report.sections.
     """
     run = Path(run)
-    _check_folder(run)
+    check_run(run, "harmonia.report")
     kinds = find_sections(sections)
     if not any(job_folders(run)):
         return Report(run, arm)
     folder = Path(out) if out is not None else run / "report"
-    with in_place_of(folder) as new:  # jobs are read under its lock: of several reports the last knows the most
+    with REPORT.in_place_of(folder) as new:  # jobs are read under its lock: of several reports the last knows the most
         report = _gather(run, kinds, arm, images)
         report.folder = folder
         for section in report.sections:
@@ -94,15 +94,6 @@ def _gather(run: Path, kinds: Sequence[type[Section]], arm: str, images: Sequenc
     report.jobs = [job for job in jobs_of_run if job.folder in shown]
     report.collection.refuse_unknown(images)
     return report
-
-
-def _check_folder(run: Path) -> None:
-    if run.is_file():
-        raise InputError(f"run must be a folder, got the file {str(run)!r}; name the folder it lies in")
-    if not run.is_dir():
-        siblings = [path.name for path in run.parent.iterdir()] if run.parent.is_dir() else []
-        remedy = did_you_mean(run.name, siblings, "harmonia.report")
-        raise InputError(f"run must be an existing folder, got {str(run)!r}; {remedy}")
 
 
 def _section_of(job: JobFolder, by_file: dict[str, type[Section]]) -> type[Section]:

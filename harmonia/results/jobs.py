@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, did_you_mean
 from harmonia.results.localisation import AGGATT, LOCALISATION, MOSAICS
 from harmonia.results.maps import MAPS
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, REPRESENTATIONS, ROWS, SUMMARY, read_summary
@@ -106,6 +106,17 @@ class JobFolder:
         """Those of the data set, as text: ids tell neither its variants (full, 160px) nor two folders apart."""
         names = {name for name in self.options if name.startswith("data.")} - _NOT_SHOWN
         return json.dumps({name: self.options[name] for name in names}, sort_keys=True)
+
+
+def check_run(run: Path, module: str) -> None:
+    """Refuses what is no folder; the module is of the command, whose help may tell more."""
+    if run.is_file():
+        raise InputError(f"run must be a folder, got the file {str(run)!r}; name the folder it lies in")
+    if not run.is_dir():
+        siblings = [path.name for path in run.parent.iterdir()] if run.parent.is_dir() else []
+        raise InputError(
+            f"run must be an existing folder, got {str(run)!r}; {did_you_mean(run.name, siblings, module)}"
+        )
 
 
 def find_jobs(folder: str | Path) -> list[JobFolder]:

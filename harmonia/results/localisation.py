@@ -45,8 +45,8 @@ class LocalisationRows(Frame):
     mass: Double  # positive attribution inside
 
 
-_FILE = RowsFile(LOCALISATION, LocalisationRows)
-write_localisation, read_localisation = _FILE.write, _FILE.read
+FILE = RowsFile(LOCALISATION, LocalisationRows)
+write_localisation, read_localisation = FILE.write, FILE.read
 
 
 def summarise_localisation(rows: LocalisationRows) -> dict[str, float | int | None]:

@@ -53,8 +53,8 @@ class TransferRows(Frame):
     flag: Text  # the map's: "", "zero", "constant", "non-finite"
 
 
-_FILE = RowsFile(ROWS, TransferRows, "snappy")
-row_writer, read_tables, read_pieces = _FILE.writing, _FILE.read_tables, _FILE.read_pieces
+FILE = RowsFile(ROWS, TransferRows, "snappy")
+row_writer, read_tables, read_pieces = FILE.writing, FILE.read_tables, FILE.read_pieces
 
 
 def with_categories(pieces: Iterable[pd.DataFrame], together: Mapping[str, str] | None = None) -> pd.DataFrame:

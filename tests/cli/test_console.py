@@ -36,7 +36,7 @@ def test_help_tells_what_each_command_is_for(monkeypatch, capsys):
 def test_another_word_is_refused_with_the_commands(words, got, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["harmonia", *words])
     assert main() == 2
-    line = f"the first word must be one of run, plan, report, store, dashboard, got {got}; see harmonia --help"
+    line = f"the first word must be one of run, plan, report, store, export, dashboard, got {got}; see harmonia --help"
     assert capsys.readouterr().err == f"harmonia: {line}\n"
 
 

@@ -8,9 +8,9 @@ import wandb
 from planted_jobs import plant_scores
 
 from harmonia.dashboard import main
-from harmonia.report.folder import in_place_of
 from harmonia.report.workspace import make_workspace, workspace_code
 from harmonia.report.write import write_report
+from harmonia.store.whole import REPORT
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 ws = pytest.importorskip("wandb_workspaces.workspaces", reason="the extra dashboard is not installed")
@@ -25,7 +25,7 @@ def logged(tmp_path, logged_job):
     def look(*groups):
         for number, (target, group) in enumerate(zip(("e6", HOSTILE), groups or ("sweep-1",) * 2, strict=True)):
             logged_job(tmp_path / str(number), target=target, group=group)
-        with in_place_of(tmp_path / "report") as report:
+        with REPORT.in_place_of(tmp_path / "report") as report:
             for name in ("table1.csv", "matrix.csv", "transfer_above_control.csv"):
                 (report / name).touch()
             for stem in ("fig1", "fig2", "transfer_matrix"):
@@ -120,7 +120,7 @@ def test_jobs_that_scored_maps_have_a_workspace_too(tmp_path, capsys):
 )
 def test_a_mistake_is_one_line_with_its_remedy(tmp_path, logged_job, capsys, words, message):
     logged_job(tmp_path / "sweep" / "0")
-    with in_place_of(tmp_path / "sweep" / "report"):
+    with REPORT.in_place_of(tmp_path / "sweep" / "report"):
         pass
     (tmp_path / "empty").mkdir()
     folders = {name: tmp_path / name for name in ("sweep", "none", "empty")}

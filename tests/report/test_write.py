@@ -18,8 +18,8 @@ from paths import REPOSITORY
 from harmonia.errors import InputError
 from harmonia.report.__main__ import main
 from harmonia.report.after_sweep import ReportAfterSweep, report_sweep
-from harmonia.report.folder import MARK
 from harmonia.results.rows import row_writer, write_summary
+from harmonia.store.whole import REPORT
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -28,7 +28,7 @@ STATISTICS = ["transfer_above_control", "controls", "matrix", "families"]
 STATISTICS += ["tests", "source_right", "agreement", "classes"]
 UNNAMED = {"browse.html", "image.html", "page"}  # reached from index.html
 FILES = sorted(
-    [*UNNAMED, MARK, "index.html", "table1.csv", "table1.md", "table1.tex", "transfer_matrix.csv"]
+    [*UNNAMED, REPORT.mark, "index.html", "table1.csv", "table1.md", "table1.tex", "transfer_matrix.csv"]
     + [
         f"{stem}.{suffix}"
         for stem in ("fig2", "transfer_matrix", "accuracy_by_area", "area_distributions")
@@ -110,7 +110,7 @@ def test_failed_jobs_are_named_and_the_others_are_in_the_table(tmp_path, capsys)
     files = sorted(path.name for path in (tmp_path / "report").iterdir())
     assert files == FILES
     assert f"report: {tmp_path / 'report' / 'index.html'}" in printed
-    assert all(Path(name).stem in printed for name in files if name not in {*UNNAMED, MARK})
+    assert all(Path(name).stem in printed for name in files if name not in {*UNNAMED, REPORT.mark})
     assert "| SS | Accuracy (%) | 100.00 | 80.00 |" in (tmp_path / "report" / "table1.md").read_text()
     assert "80.00" in printed
     matrix = pd.read_csv(tmp_path / "report" / "transfer_matrix.csv")
@@ -448,7 +448,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_report(tmp_path, capsys,
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        f"harmonia: {tmp_path / 'report'}: a report's folder must be readable, writable and have space, got No space "
+        f"harmonia: {tmp_path / 'report'}: the report's folder must be readable, writable and have space, got No space "
         "left on device; free space, rerun, or choose another folder with out=FOLDER\n"
     )
     assert {path for path in contents(tmp_path) if path.suffix != ".lock"} == {

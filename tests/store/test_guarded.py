@@ -323,7 +323,6 @@ def test_nothing_else_in_results_and_report_opens_a_file():
         REPOSITORY / "harmonia/report/page/collection.py": "images, by SeenFile",
         REPOSITORY / "harmonia/report/page/write.py": "the same",
         REPOSITORY / "harmonia/report/figures/examples.py": "the same",
-        REPOSITORY / "harmonia/report/folder.py": "a report's own mark",
     }
     for room in ("results", "report", "statistics"):
         for path in (REPOSITORY / "harmonia" / room).rglob("*.py"):

@@ -14,12 +14,12 @@ from PIL import Image
 from harmonia.errors import InputError, one_line
 from harmonia.media import html
 from harmonia.report.contract import INDEX_PAGE
-from harmonia.report.folder import is_file
 from harmonia.report.page.collection import SeenFile
 from harmonia.report.page.data import data_files, script
 from harmonia.report.written import Report
 from harmonia.results.tracking import evenly_spaced
 from harmonia.store.files import write_text
+from harmonia.store.whole import is_file
 
 PAGE = "page"  # the folder of everything but the pages
 THUMBNAIL_SIDE = 256  # pixels, the longer one

@@ -1,4 +1,4 @@
-"""Laws of a report's folder: a new report takes an earlier one's place whole or not at all, and nothing else goes."""
+"""Laws of the folder of a report or an export: a new one takes the earlier's place whole or not, and no more goes."""
 
 import json
 import os
@@ -10,8 +10,10 @@ from itertools import count
 import pytest
 
 from harmonia.errors import InputError
-from harmonia.report import folder
-from harmonia.report.folder import MARK, in_place_of, own_names, report_lock
+from harmonia.store import whole as module
+from harmonia.store.whole import EXPORT, REPORT
+
+MARK, in_place_of, own_names, report_lock = REPORT.mark, REPORT.in_place_of, REPORT.own_names, REPORT.lock
 
 
 def write(place, text, *names):
@@ -108,7 +110,9 @@ def test_a_folder_that_is_no_reports_is_refused_and_left_as_it_is(tmp_path, name
     folder = tmp_path / "thesis"
     (folder / name).parent.mkdir(parents=True)
     (folder / name).write_text("mine")
-    with pytest.raises(InputError, match=r"out must be a new folder, an empty one or a report's, got .*thesis"):
+    with pytest.raises(
+        InputError, match=r"out must be a new folder, an empty one or that of an earlier report, got .*thesis"
+    ):
         write(folder, "new")
     assert (folder / name).read_text() == "mine"
     assert len(contents(tmp_path)) == (name != MARK)
@@ -159,6 +163,12 @@ def test_what_others_put_into_a_new_report_before_a_kill_moves_on(report):
     assert contents(report) == whole("new") | {"note.txt": "mine"}
 
 
+def test_a_report_and_an_export_never_replace_one_another(report):
+    with pytest.raises(InputError, match=r"that of an earlier export, got .*report"), EXPORT.in_place_of(report):
+        pass
+    assert contents(report) == whole("old", "fig1.png")
+
+
 def test_a_mount_point_is_refused_with_what_to_do(monkeypatch, report):
     for place in ("/", report):
         monkeypatch.setattr(os.path, "ismount", lambda path: True)
@@ -200,14 +210,14 @@ def test_a_report_that_fails_leaves_the_earlier_one_and_nothing_of_its_own(repor
 @pytest.mark.parametrize("moves", range(4))
 def test_an_interrupt_at_any_move_leaves_one_report_whole_in_its_place(report, monkeypatch, moves):
     (report / "note.txt").write_text("mine")
-    move, left = folder._move, iter([False] * moves + [True])
+    move, left = module._move, iter([False] * moves + [True])
 
     def interrupted(place, target):
         if next(left, False):
             raise KeyboardInterrupt
         move(place, target)
 
-    monkeypatch.setattr(folder, "_move", interrupted)
+    monkeypatch.setattr(module, "_move", interrupted)
     with nullcontext() if moves == 3 else pytest.raises(KeyboardInterrupt):
         write(report, "new")
     assert contents(report) in (whole("old", "fig1.png") | {"note.txt": "mine"}, whole("new") | {"note.txt": "mine"})
