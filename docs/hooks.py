@@ -61,6 +61,5 @@ class Docstrings(Extension):
         text = re.sub(r"^>>> .*(?:\n.+)*", r"```pycon\n\g<0>\n```", obj.docstring.value, flags=re.MULTILINE)
         if isinstance(obj, Function):
             names = "|".join(re.escape(parameter.name) for parameter in obj.parameters)
-            text = re.sub(rf"^((?:{names})(?:, \w+)*): ", r"- `\1`: ", text, flags=re.MULTILINE)
-            text = re.sub(r"(?<=[^\n])\n(?=- `)", "\n\n", text, count=1)
+            text = re.sub(rf"(?:^|(?<=\.) )((?:{names})(?:, \w+)*): ", r"\n- `\1`: ", text, flags=re.MULTILINE)
         obj.docstring.value = text
