@@ -46,7 +46,8 @@ def of_notebook(notebook, name):
                 pictures[picture] = base64.b64decode(data["image/png"])
                 text.append(f"![{''.join(data['text/plain'])}]({picture})".replace("<", "").replace(">", ""))
             elif "text/html" in data:
-                text.append(re.sub(r"\n\s*", "\n", "".join(data["text/html"])))
+                html = re.sub(r"<style.*?</style>\s*|\n\s*", "", "".join(data["text/html"]), flags=re.DOTALL)
+                text.append(re.sub(r"<table[^>]*>", "<table>", html))  # as the site's own tables
             else:
                 text.append(f"```text\n{''.join(data['text/plain'])}\n```")
     return "\n\n".join(text) + "\n", pictures
