@@ -104,6 +104,8 @@ _BUILT_TOO = (
     "pytorch_lightning.Trainer",
     "pytorch_lightning.loggers.WandbLogger",
     "pytorch_lightning.loggers.CSVLogger",
+    "pytorch_lightning.loggers.TensorBoardLogger",
+    "pytorch_lightning.loggers.MLFlowLogger",
     "lightning_fabric.plugins.environments.LightningEnvironment",
 )
 

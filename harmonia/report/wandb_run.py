@@ -9,7 +9,8 @@ from typing import Any
 from harmonia.media import say
 from harmonia.report.written import Report
 from harmonia.results.jobs import logged_to_wandb
-from harmonia.results.tracking import only_warns, wandb_table
+from harmonia.results.trackers import wandb_table
+from harmonia.results.tracking import only_warns
 from harmonia.store.whole import REPORT
 
 
@@ -38,6 +39,7 @@ def track_report(report: Report) -> None:
         folder = Path(run.dir).parent if run.offline and not run.disabled else None
         try:
             run.log(_content(report))
+            run.log_artifact(_tables(report))
         finally:
             run.finish()
         kept = folder
@@ -56,6 +58,19 @@ def _place(report: Report) -> dict[str, Any]:
         "group": str(tracking.get("group") or report.run.resolve().name),
         "tags": list(dict.fromkeys(str(name) for name in named if name)),
     }
+
+
+def _tables(report: Report) -> Any:
+    """The files of all tables: what a paper or another program takes from the server."""
+    import wandb
+
+    folder = report.folder or Path()
+    artifact = wandb.Artifact("report-tables", type="report", metadata={"arm": report.arm})
+    stems = [*(table.stem for table in report.tables), *(stem for section in report.sections for stem in section.data)]
+    for file in (folder / f"{stem}.{kind}" for stem in stems for kind in ("csv", "md", "tex")):
+        if file.is_file():
+            artifact.add_file(str(file))
+    return artifact
 
 
 def _content(report: Report) -> dict[str, Any]:

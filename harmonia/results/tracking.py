@@ -9,7 +9,6 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,12 +21,12 @@ from harmonia.media import visible
 from harmonia.results.localisation import LocalisationRows
 from harmonia.results.rows import read_pieces, with_categories
 from harmonia.results.scores import ScoreRows
+from harmonia.results.trackers import CURVE_AXIS, CURVES, Media, log_media
 
 if TYPE_CHECKING:  # a report, which imports this module, must not pay for torch
-    from pytorch_lightning.loggers import Logger, WandbLogger
+    from pytorch_lightning.loggers import Logger
 
 # names under which loggers write and panels of a W&B workspace show
-CURVE_AXIS, CURVES = "curves/kept_area", "curves/{target}/{metric}"
 IMAGES = "images"  # the table with a line per image and target
 CELLS = "cells"  # the table with a line per scored cell of a mosaic
 SAMPLES = "samples"  # pictures of some images
@@ -46,19 +45,12 @@ def make_logger(config: Mapping[str, Any] | None) -> "Logger | None":
         return None
     # before wandb reads its settings: else it warns, in every job, of an option that Lightning passes
     os.environ.setdefault("WANDB_SILENT", "true")
+    # MLflow would try a server that is not there for four minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # s
     with only_warns("the logger could not be made"):
         return instantiate(config, _convert_="all")
     return None  # it has warned
-
-
-@dataclass(frozen=True, kw_only=True)
-class Media:
-    """What W&B is given of a job beside its numbers, by the names under which it shows them."""
-
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    histograms: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # counts, edges of the bins
-    pictures: Mapping[str, Sequence[tuple[str, np.ndarray]]] = field(default_factory=dict)  # titles, H W 3 uint8
-    curves: Sequence[Mapping[str, float]] = ()  # points, each with its place on CURVE_AXIS
 
 
 def publish(
@@ -67,7 +59,7 @@ def publish(
     config: dict[str, Any],
     media: Callable[[], Media] = Media,
 ) -> None:
-    """The summary's numbers and the config; with W&B also what media gives, which other loggers do not ask for."""
+    """The summary's numbers, the config, and what media gives, for which loggers that take no media do not ask."""
     if logger is None:
         return
     from pytorch_lightning.loggers import WandbLogger
@@ -76,37 +68,10 @@ def publish(
         logger.log_hyperparams(config)
         # A step, because WandbLogger draws every metric over it and shows nothing without one.
         logger.log_metrics({visible(name): value for name, value in summary.items() if value is not None}, step=0)
-        if isinstance(logger, WandbLogger):
-            _log_media(logger, media())
+        log_media(logger, media)
         logger.save()
-
-
-def _log_media(logger: "WandbLogger", media: Media) -> None:
-    import wandb
-
-    if media.curves:
-        # no copy in the run's summary: it would be the last point's
-        logger.experiment.define_metric(CURVE_AXIS, summary="none")
-        logger.experiment.define_metric("curves/*", step_metric=CURVE_AXIS, summary="none")
-    for step, point in enumerate(media.curves):
-        logger.log_metrics(dict(point), step=step)
-    objects: dict[str, Any] = {name: wandb_table(table) for name, table in media.tables.items()}
-    for name, bins in media.histograms.items():
-        objects[f"histograms/{name}"] = wandb.Histogram(np_histogram=bins)
-    for name, pictures in media.pictures.items():
-        objects[name] = [wandb.Image(picture, caption=title) for title, picture in pictures]
-    logger.log_metrics(objects, step=0)
-
-
-def wandb_table(frame: pd.DataFrame) -> Any:
-    """The frame as a W&B table, None where it is undefined; of too many lines the first."""
-    import wandb
-
-    most = wandb.Table.MAX_ARTIFACT_ROWS
-    if len(frame) > most:
-        log.warning("Tracking: W&B takes %d lines of a table, the other %d are left out", most, len(frame) - most)
-    plain = frame.head(most).astype(object)
-    return wandb.Table(columns=list(map(str, frame)), data=plain.where(plain.notna(), None).values.tolist())
+        if not isinstance(logger, WandbLogger):  # its run is ended by finish, even after a failure
+            logger.finalize("success")
 
 
 def finish(logger: "Logger | None") -> None:

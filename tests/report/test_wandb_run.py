@@ -53,6 +53,9 @@ def test_a_reports_run_holds_its_tables_figures_and_headline(
         "report",
         ["e7", "ss", "woof"],
     )
+    (tables,) = (record.artifact for record in found if record.artifact.name == "report-tables")
+    files = {path.name for kind in ("csv", "md", "tex") for path in report.glob(f"*.{kind}")}
+    assert {entry.path for entry in tables.manifest.contents} == files - {"README.md"}
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
     assert config["arm"] == "soft"
 

@@ -12,6 +12,7 @@ from paths import CONF
 from pytorch_lightning.loggers import CSVLogger, WandbLogger
 
 from harmonia.results.rows import read_summary, write_summary
+from harmonia.results.trackers import wandb_table
 from harmonia.results.tracking import (
     Media,
     finish,
@@ -23,7 +24,6 @@ from harmonia.results.tracking import (
     score_media,
     tracked_rows,
     transfer_media,
-    wandb_table,
 )
 
 LOGGERS = CONF / "logger"

@@ -20,7 +20,8 @@ from harmonia.report.tables.transfer import MATRIX, transfer_matrix, transfer_ta
 from harmonia.results.gathered import CELL, SETTING, gather, job_rows
 from harmonia.results.jobs import JobFolder
 from harmonia.results.rows import ROWS, read_pieces
-from harmonia.results.tracking import CURVE_AXIS, CURVES, IMAGES, SAMPLES
+from harmonia.results.trackers import CURVE_AXIS, CURVES
+from harmonia.results.tracking import IMAGES, SAMPLES
 from harmonia.statistics.comparison import compare, missing
 from harmonia.statistics.contrasts import ALL_SOURCES
 
