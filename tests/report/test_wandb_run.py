@@ -2,11 +2,16 @@
 
 import json
 import logging
+import re
 
 import pandas as pd
 import pytest
 import wandb
+import yaml
+from paths import REPOSITORY
 from PIL import Image
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+from wandb.sdk.lib.config_util import save_config_file_from_dict
 
 from harmonia.report.__main__ import main
 from harmonia.report.wandb_run import track_report
@@ -87,3 +92,30 @@ def test_an_unknown_logger_is_refused(tmp_path, logged_job, capsys):
     logged_job(tmp_path / "0")
     assert main([f"run={tmp_path}", "logger=csv"]) == 2
     assert "logger must be none or wandb, got 'csv'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_job_of_a_wandb_sweep_runs_as_the_agent_types_it_and_logs_what_the_sweep_asks_for(
+    cli, tmp_path, monkeypatch, history, records, needs_samples
+):
+    text = (REPOSITORY / "docs" / "wandb.md").read_text()
+    (block,) = re.findall(r"^```yaml\n(program.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    sweep = yaml.safe_load(block)
+    first = {name: {"value": values["values"][0]} for name, values in sweep["parameters"].items()}
+    made = {name: words for name, words in create_sweep_command_args({"args": first}).items() if name != "args_dict"}
+    made |= {"env": [], "interpreter": ["python"], "program": [sweep["program"]]}
+    words = [word for part in sweep["command"] for word in made.get(part[2:-1], [part])]
+    assert words[:3] == ["python", "-m", "harmonia.run"]
+    save_config_file_from_dict(str(tmp_path / "sweep.yaml"), first)  # as the agent does, and its environment
+    for name, value in {
+        "SWEEP_ID": "sweep7",
+        "RUN_ID": "run7",
+        "SWEEP_PARAM_PATH": str(tmp_path / "sweep.yaml"),
+    }.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    small = ["data.limit=3", "source.input_size=96", "target.lite1.input_size=192", "hydra.run.dir=job"]
+    code, _, err = cli(*words[3:], *small)
+    assert code == 0, err
+    assert sweep["metric"]["name"] in history(tmp_path / "job")
+    (run,) = (record.run for record in records(tmp_path / "job") if record.HasField("run"))
+    assert (run.run_id, run.sweep_id) == ("run7", "sweep7")
