@@ -14,11 +14,14 @@ __all__ = ["classifier", "explain", "transfer"]
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import: the commands' --help must not pay for it
     if name in __all__:
+        import random
         import warnings
 
+        drawn = random.getstate()  # Lightning draws when it is imported
         with warnings.catch_warnings():  # tqdm's, of libraries that import it in a notebook without ipywidgets
             warnings.filterwarnings("ignore", "IProgress not found")
             from harmonia import api
+        random.setstate(drawn)
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

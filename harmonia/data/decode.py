@@ -77,7 +77,7 @@ def open_rgb(path: str | Path, digest: str = "", views: "tuple[View, ...]" = ())
                 raise ValueError(f"it has {scans} scans, more than {_MOST_SCANS}")
             image.load()
             orientation = _orientation(image)
-            rgb = (_eight_bit(image) if image.mode[0] in "IF" else image).convert("RGB")
+            rgb = (eight_bit(image) if image.mode[0] in "IF" else image).convert("RGB")
         rgb = rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
         rgb.info[AS_IT_LIES] = orientation is None
         for view in views:
@@ -125,7 +125,7 @@ def _orientation(image: Image.Image) -> int | None:
         return None
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def eight_bit(image: Image.Image) -> Image.Image:
     """Grayscale of more than 8 bits; integers count to 65535, floats to 1 or else to 255."""
     values = np.asarray(image)
     low, high = float(values.min()), float(values.max())

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -9,11 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch.utils.data import IterableDataset, Subset
+from torchvision.datasets import DatasetFolder
 
+from harmonia.data.decode import eight_bit
 from harmonia.data.manifest import UNLABELLED, ImageRecord, ImageSet, entries, image_set, is_image_file
-from harmonia.errors import InputError, home
+from harmonia.errors import InputError, home, one_line, refused
 from harmonia.store.files import write_stored
+
+_OF_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 def given_images(
@@ -22,8 +29,8 @@ def given_images(
     """A data set of images of any kind, and their ids in the order given.
 
     images: paths; PIL images; uint8 arrays or tensors (H, W), (H, W, 3) or (3, H, W), of floats in [0, 1]; one of them;
-    a batch (B, 3, H, W); or a torchvision dataset of images with labels. labels: names of classes, or the indices of
-    the classes; without any, the images have none.
+    a batch (B, 3, H, W); or a torchvision dataset of images with labels. labels: names of classes, or indices of the
+    network's classes; without any, the images have none.
     """
     listed = list(_records(images, labels, classes, cache, limit))
     if not listed:
@@ -37,41 +44,56 @@ def given_images(
 def _records(
     images: Any, labels: Sequence[Any] | None, classes: Sequence[str], cache: Path, limit: int | None
 ) -> Iterator[ImageRecord]:
-    items = _items(images, limit)
+    items, of_dataset = _items(images, limit)
     count = len(items) if limit is None else min(limit, len(items))
-    if labels is not None and len(labels) != count:
-        raise InputError(f"labels must be one an image, got {len(labels)} for {count} images; give as many")
+    if labels is not None and (isinstance(labels, str | Mapping) or len(labels := list(labels)) != count):
+        raise InputError(f"labels must be one an image, got {len(labels)} for {count} images; give a list")
     listed = items[:count] if isinstance(items, list | tuple) else ()  # a dataset's images are made one by one
     above = _common_folder([path for path in map(_path, listed) if path is not None])
     for number in range(count):
         item = items[number]
-        image, label = item if isinstance(item, tuple) else (item, None)
+        image, label = _pair(item, number)
         if labels is not None:
-            name = _class_name(labels[number], classes)
+            name = _class_name(labels[number], classes, number)
         else:
-            name = UNLABELLED if label is None else _class_name(label, getattr(images, "classes", classes))
+            name = UNLABELLED if label is None else _class_name(label, of_dataset, number)
         if (path := _path(item)) is not None:
             yield ImageRecord(path.relative_to(above).as_posix(), path, name, digest="")
         else:
             yield ImageRecord(f"{number:06d}.png", _as_file(image, cache, number), name, digest="")
 
 
-def _items(images: Any, limit: int | None) -> Any:
-    """What has a length and images, or pairs of an image and its label."""
+def _items(images: Any, limit: int | None) -> tuple[Any, Sequence[str]]:
+    """What has a length and images, or pairs of an image and its label; names of the labels that are indices."""
     if isinstance(images, str | Path) and home(images).is_dir():
-        return [path for path in entries(home(images)) if is_image_file(path)]
+        return [path for path in entries(home(images)) if is_image_file(path)], ()
     if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) < 4:
-        return [images]
-    if not hasattr(images, "__getitem__") or isinstance(images, Mapping):
-        if not hasattr(images, "__next__"):
+        return [images], ()
+    if not hasattr(images, "__getitem__") or not hasattr(images, "__len__") or isinstance(images, Mapping):
+        if not hasattr(images, "__next__") and not isinstance(images, IterableDataset):
             kinds = "paths, PIL images, arrays, tensors, a folder or a dataset"
             raise InputError(f"images must be {kinds}, got a {type(images).__name__}; give a list")
-        return list(islice(images, limit))
-    return getattr(images, "samples", images)  # of an ImageFolder: its transform need not run
+        return list(islice(images, limit)), getattr(images, "classes", ())
+    dataset, places = images, range(len(images))
+    while isinstance(dataset, Subset):
+        dataset, places = dataset.dataset, [dataset.indices[place] for place in places]
+    if isinstance(dataset, DatasetFolder):  # its files: its transform need not run
+        return [dataset.samples[place] for place in places], dataset.classes
+    return images, getattr(dataset, "classes", ())
+
+
+def _pair(item: Any, number: int) -> tuple[Any, Any]:
+    """An image and its label, None without one."""
+    if not isinstance(item, tuple | list):
+        return item, None
+    if len(item) != 2:
+        got = f"a {type(item).__name__} of {len(item)}"
+        raise InputError(f"images: number {number} must be an image, or an image and its label, got {got}; give these")
+    return item[0], item[1]
 
 
 def _path(item: Any) -> Path | None:
-    image = item[0] if isinstance(item, tuple) else item
+    image = item[0] if isinstance(item, tuple | list) and item else item
     return Path(os.path.abspath(home(image))) if isinstance(image, str | Path) else None
 
 
@@ -79,19 +101,33 @@ def _common_folder(paths: Sequence[Path]) -> str:
     return os.path.dirname(paths[0]) if len(paths) == 1 else os.path.commonpath(paths) if paths else os.sep
 
 
-def _class_name(label: Any, classes: Sequence[str]) -> str:
+def _class_name(label: Any, names: Sequence[str], number: int) -> str:
+    """names: of the labels that are indices."""
     if isinstance(label, str):
         return label
-    index = int(label)
-    if not 0 <= index < len(classes):
-        raise InputError(f"labels must be names or indices of {len(classes)} classes, got {index}; give names")
-    return str(classes[index])
+    if not names:
+        raise InputError(
+            f"images: the label of number {number} must be a name, or the dataset must have `classes`, got {label!r}; "
+            "give labels=, where numbers are indices of the network's classes"
+        )
+    try:
+        index = operator.index(label.item() if hasattr(label, "item") else label)
+    except (TypeError, ValueError, RuntimeError):
+        index = -1
+    if not 0 <= index < len(names):
+        raise InputError(
+            f"images: the label of number {number} must be a name or an index of {len(names)} classes, got "
+            f"{one_line(ValueError(label))[:100]}; give names"
+        )
+    return str(names[index])
 
 
 def _as_file(image: Any, cache: Path, number: int) -> Path:
     """Its pixels in a lossless file, under their digest."""
-    with io.BytesIO() as file:
+    with io.BytesIO() as file, refused(f"images: number {number} must be a picture that can be kept", "give others"):
         picture = image if isinstance(image, Image.Image) else _picture(image, number)
+        if picture.mode not in _OF_PNG:
+            picture = eight_bit(picture) if picture.mode[0] in "IF" else picture.convert("RGB")
         picture.save(file, "PNG")
         content = file.getvalue()
     path = cache / "given" / f"{hashlib.sha256(content).hexdigest()}.png"
@@ -102,7 +138,10 @@ def _as_file(image: Any, cache: Path, number: int) -> Path:
 
 
 def _picture(image: Any, number: int) -> Image.Image:
-    values = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+    if hasattr(image, "detach"):
+        image = image.detach().cpu()
+        image = image.float() if image.dtype == torch.bfloat16 else image  # which numpy does not know
+    values = np.asarray(image)
     values = values.transpose(1, 2, 0) if values.ndim == 3 and values.shape[0] in (1, 3) else values
     values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3) or 0 in values.shape:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from harmonia.errors import InputError
 from harmonia.media import visible
+from harmonia.models.classes import names_in_order
 
 # where training programs keep the network in a checkpoint; averaged weights (EMA) go before the raw ones
 _AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "params_ema", "ema")
@@ -144,21 +145,6 @@ def _class_names(content: Any) -> tuple[str, ...] | None:
         entries = vars(place) if isinstance(place, Namespace) else place
         if isinstance(entries, dict):
             for key in _CLASSES:
-                if names := _names(entries.get(key)):
+                if names := names_in_order(entries.get(key)):
                     return names
     return None
-
-
-def _names(value: Any) -> tuple[str, ...] | None:
-    """Different names that are seen whole, from a list or a mapping between names and 0, 1, ...; else None."""
-    if isinstance(value, dict):
-        pairs = [(index, word) if isinstance(word, str) else (word, index) for index, word in value.items()]
-        by_index = {index: word for index, word in pairs if type(index) is int}
-        if len(by_index) < len(value) or sorted(by_index) != list(range(len(value))):
-            return None
-        value = [by_index[index] for index in range(len(value))]
-    if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
-        return None
-    names = tuple(word.strip() for word in value)
-    believed = names and all(names) and len(set(names)) == len(names) and all(visible(word) == word for word in names)
-    return names if believed else None

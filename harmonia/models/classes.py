@@ -1,10 +1,12 @@
 """Names of a network's classes."""
 
 from pathlib import Path
+from typing import Any
 
 from harmonia.data.imagenet import wnids
 from harmonia.data.text import composed, read_names
 from harmonia.errors import InputError, home
+from harmonia.media import visible
 from harmonia.models.contract import Built
 from harmonia.models.spec import ModelSpec
 
@@ -39,3 +41,18 @@ def _different(names: tuple[str, ...], of: str, where: str) -> tuple[str, ...]:
         twice = next(name for name in names if names.count(name) > 1)
         raise InputError(f"{of}: class names must differ, {where} has {twice!r} twice; rename one")
     return names
+
+
+def names_in_order(value: Any) -> tuple[str, ...] | None:
+    """Different names that are seen whole, from a list or a mapping between names and 0, 1, ...; else None."""
+    if isinstance(value, dict):
+        pairs = [(index, word) if isinstance(word, str) else (word, index) for index, word in value.items()]
+        by_index = {index: word for index, word in pairs if type(index) is int}
+        if len(by_index) < len(value) or sorted(by_index) != list(range(len(value))):
+            return None
+        value = [by_index[index] for index in range(len(value))]
+    if not isinstance(value, list | tuple) or not all(isinstance(word, str) for word in value):
+        return None
+    names = tuple(word.strip() for word in value)
+    believed = names and all(names) and len(set(names)) == len(names) and all(visible(word) == word for word in names)
+    return names if believed else None

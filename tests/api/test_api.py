@@ -3,6 +3,8 @@
 import copy
 import doctest
 import importlib.util
+import logging
+import random
 import subprocess
 import sys
 import warnings
@@ -18,6 +20,7 @@ from torch.utils.data import DataLoader
 
 import harmonia
 from harmonia import api
+from harmonia.api import asked
 from harmonia.errors import InputError
 from harmonia.results.rows import ROWS
 
@@ -114,8 +117,8 @@ def test_numbers_inside_a_network_in_memory_are_those_that_the_job_asks_for(firs
 @pytest.mark.slow
 def test_images_in_memory_are_listed_once_for_all_methods(first, tmp_path, monkeypatch):
     calls = []
-    list_images = api.given_images
-    monkeypatch.setattr(api, "given_images", lambda *arguments: calls.append(1) or list_images(*arguments))
+    list_images = asked.given_images
+    monkeypatch.setattr(asked, "given_images", lambda *arguments: calls.append(1) or list_images(*arguments))
     images = list(torch.rand(4, 3, 40, 40, generator=torch.Generator().manual_seed(0)))
     labels, cache = ["cat", "dog"] * 2, tmp_path / "cache"
     result = harmonia.transfer(first, [], images, ["gc", "grad"], labels=labels, cache=cache, options=ONLY)
@@ -130,9 +133,16 @@ def test_the_model_and_the_process_are_left_as_they_were(networks, folder, tmp_p
     network = networks.first().train()
     before = copy.deepcopy(network.state_dict())
     filters, threads, hydra = list(warnings.filters), torch.get_num_threads(), GlobalHydra.instance().hydra
-    random_state = torch.random.get_rng_state()
+    random_state, drawn = torch.random.get_rng_state(), random.getstate()
+    levels = {name: logging.getLogger(name).level for name in list(logging.root.manager.loggerDict)}
+    drawing = nn.Sequential(network, nn.Dropout(0.5))
+    drawing[1].eval = lambda: drawing[1].train()  # draws numbers in every pass
+    harmonia.classifier(drawing, classes=CLASSES, transform=TRANSFORM)
     model = harmonia.classifier(network, classes=CLASSES, transform=TRANSFORM)
-    explain(model, folder, tmp_path / "cache")
+    with torch.inference_mode():
+        explain(model, folder, tmp_path / "cache")
+    assert random.getstate() == drawn
+    assert levels == {name: logging.getLogger(name).level for name in levels}
     assert network.training
     assert all(parameter.requires_grad and parameter.grad is None for parameter in network.parameters())
     assert not any(module._forward_hooks for module in network.modules())
@@ -167,7 +177,33 @@ def test_importing_harmonia_imports_no_torch():
         (lambda first, folder: harmonia.explain(first, None), "images must be paths, .* got a NoneType"),
         (lambda first, folder: harmonia.explain(first, {"a": 1}), "images must be paths, .* got a dict"),
         (lambda first, folder: harmonia.explain(first, DataLoader([])), "images must be paths, .* got a DataLoader"),
-        (lambda first, folder: harmonia.transfer(first, [], folder, []), "methods must be at least one"),
+        (lambda first, folder: harmonia.explain(first, "none.png"), "images must be files or one of clean500, .* got"),
+        (
+            lambda first, folder: harmonia.explain(first, folder, limit=2.5),
+            "limit must be a whole number from 1, got",
+        ),
+        (
+            lambda first, folder: harmonia.explain(first, folder, seed=None),
+            "seed must be a whole number from 0, got",
+        ),
+        (
+            lambda first, folder: harmonia.explain(first, folder, options="trainer=cpu"),
+            "options must be a list of",
+        ),
+        (lambda first, folder: harmonia.explain(first, folder)[:0].show(), "show needs at least one map"),
+        (lambda first, folder: harmonia.explain(first, folder)[0].keep("0.3"), "area must be a share of the image"),
+        (lambda first, folder: harmonia.explain(first, folder).save(__file__), "saved to a folder, got the file"),
+        (lambda first, folder: harmonia.classifier("timm:it's"), "it's"),
+        (
+            lambda first, folder: harmonia.transfer(first, None, folder),
+            "targets must be a list of models, got",
+        ),
+        (lambda first, folder: harmonia.transfer(first, [3], folder), "a model must be a name or .* got a int"),
+        (lambda first, folder: harmonia.transfer(first, [], folder, []), "methods must be at least one, each once"),
+        (
+            lambda first, folder: harmonia.transfer(first, [], folder, ["gc", "gc"]),
+            "methods must be at least",
+        ),
         (
             lambda first, folder: harmonia.explain(nn.Linear(2, 2), folder),
             r"harmonia\.classifier\(network, \.\.\.\), got a",
@@ -204,6 +240,34 @@ def test_a_transform_in_words_is_checked(networks, change, line):
         harmonia.classifier(networks.first(), classes=CLASSES, transform=TRANSFORM | change)
     as_in_yaml = {"input_size": 32, "mean": TRANSFORM["mean"], "std": TRANSFORM["std"]}
     assert harmonia.classifier(networks.first(), classes=CLASSES, transform=as_in_yaml).view.size == 32
+
+
+def test_two_networks_of_one_name_are_refused_and_one_may_stand_twice(networks, folder, tmp_path):
+    first, second = (
+        harmonia.classifier(getattr(networks, name)(), classes=CLASSES, transform=TRANSFORM)
+        for name in ("first", "second")
+    )
+    assert first.name == second.name == "sequential"
+    with pytest.raises(InputError, match="must differ in name, got two named 'sequential'"):
+        harmonia.transfer(first, [second], folder)
+    explain(first, folder, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["it's mine", "a,b [c] #=d"])
+def test_a_folder_may_have_any_name(first, folder, tmp_path, name):
+    folder = folder.rename(tmp_path / name)
+    assert len(explain(first, folder, tmp_path / "a cache")) == 6
+
+
+def test_classes_may_be_a_mapping_and_no_set(networks):
+    def classes(given):
+        return harmonia.classifier(networks.first(), classes=given, transform=TRANSFORM).classes
+
+    assert classes({2: "owl", 0: "cat", 1: "dog"}) == classes({"owl": 2, "cat": 0, "dog": 1}) == tuple(CLASSES)
+    assert classes(np.array(CLASSES)) == tuple(CLASSES)
+    for given in ({"a", "b", "c"}, {0: "a", 5: "b", 1: "c"}, 3, ["a", "", "c"], ["a", "b\nc", "d"]):
+        with pytest.raises(InputError, match="classes must be words in the order of the logits, or a mapping"):
+            classes(given)
 
 
 def test_classes_must_be_as_many_as_the_logits(networks):

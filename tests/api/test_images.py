@@ -1,11 +1,13 @@
 """Images of every kind that Python has are the same images; labels are names or indices."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
 from api_calls import explain
 from PIL import Image
+from torch.utils.data import Subset
 
 from harmonia.errors import InputError
 
@@ -26,7 +28,7 @@ def test_images_may_be_files_pictures_arrays_tensors_or_a_dataset(first, folder,
         "uint8": batch,
         "floats": list(batch.float() / 255),
         "dataset": dataset,
-        "pairs": [(picture, 0) for picture in pictures],
+        "pairs": [[picture, "cat"] for picture in pictures],
         "generator": (picture for picture in pictures),
     }
     expected = explain(first, folder, tmp_path / "cache").raw
@@ -43,8 +45,11 @@ def test_images_may_be_files_pictures_arrays_tensors_or_a_dataset(first, folder,
     [
         ([], "images must be at least one"),
         ([torch.full((3, 8, 8), 2.0)], "must be uint8, or floats in 0..1"),
+        ([(torch.zeros(3, 8, 8), 0, 1)], "must be an image, or an image and its label, got a tuple of 3"),
+        ([(torch.zeros(3, 8, 8), 0)], "must be a name, or the dataset must have `classes`, got 0; give labels="),
+        ([Image.new("F", (8, 8), -1.0)], "number 0 must be a picture that can be kept: its gray values lie in -1"),
         ([torch.zeros(2, 8, 8)], r"must be \(H, W\), \(H, W, 3\) or \(3, H, W\), got \(2, 8, 8\)"),
-        ("no_such_data", "data must be one of"),
+        ("no_such_data", "images must be files or one of"),
     ],
 )
 def test_other_images_are_refused_in_one_line(first, tmp_path, images, line):
@@ -60,5 +65,48 @@ def test_true_classes_may_be_names_or_indices(first, folder, tmp_path):
     assert [each.explained for each in names] == [each.explained for each in indices] == ["cat", "dog"] * 3
     with pytest.raises(InputError, match="labels must be one an image, got 2 for 6 images"):
         explain(first, pictures, tmp_path / "cache", labels=["cat", "dog"])
-    with pytest.raises(InputError, match="indices of 3 classes, got 7"):
-        explain(first, pictures, tmp_path / "cache", labels=[7] * 6)
+    for labels in ([7] * 6, [None] * 6, [[0, 1]] * 6, torch.eye(6)):
+        with pytest.raises(InputError, match="label of number 0 must be a name or an index of 3 classes, got"):
+            explain(first, pictures, tmp_path / "cache", labels=labels)
+    with pytest.raises(InputError, match="class folders have theirs; leave out"):
+        explain(first, folder, tmp_path / "cache", labels=["cat"] * 6)
+
+
+def test_labels_are_those_of_their_place(first, folder, tmp_path):
+    """Names of a part of a dataset are the dataset's; a column of a shuffled table is read from top to bottom."""
+    paths = sorted(folder.rglob("*.png"))
+    truth = [path.parent.name for path in paths]
+    other_order = torchvision.datasets.ImageFolder(folder)
+    other_order.classes = other_order.classes[::-1]
+    other_order.samples = [(path, 2 - label) for path, label in other_order.samples]
+    for images, labels, expected in (
+        (Subset(other_order, [5, 0, 3]), None, [truth[5], truth[0], truth[3]]),
+        (Subset(Subset(other_order, [5, 0, 3]), [1]), None, [truth[0]]),
+        (paths, pd.Series(truth, index=[3, 1, 2, 0, 5, 4]), truth),
+    ):
+        maps = explain(first, images, tmp_path / "cache", labels=labels, label="true")
+        assert [each.explained for each in maps] == expected
+
+
+def test_pictures_in_any_mode_and_half_floats_are_their_rgb(first, tmp_path):
+    """Those that a PNG cannot hold, too."""
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8))
+    for mode in ("CMYK", "YCbCr", "HSV", "L", "P"):
+        (each,) = explain(first, [picture.convert(mode)], tmp_path / "cache")
+        expected = np.asarray(picture.convert(mode).convert("RGB").resize((38, 32), Image.Resampling.BILINEAR))
+        np.testing.assert_allclose(each.view.permute(1, 2, 0) * 255, expected[:, 3:35], atol=0.01)
+    halves = torch.rand(3, 40, 48).bfloat16()
+    assert torch.equal(*(explain(first, [each], tmp_path / "cache")[0].view for each in (halves, halves.float())))
+
+
+def test_an_image_that_cannot_be_read_keeps_its_place_and_says_nothing(first, folder, tmp_path):
+    paths = sorted(folder.rglob("*.png"))
+    paths[1].write_bytes(b"no picture")
+    maps = explain(first, paths, tmp_path / "cache")
+    assert (maps[1].flag, maps[1].explained, maps[1].predicted) == ("unreadable", "", "")
+    assert np.isnan(maps[1].probability)
+    assert maps[1].keep(0.3).sum() == 0
+    assert maps.keep(0.3)[1].sum() == 0
+    assert [each.path for each in maps[1:3]] == paths[1:3]
+    assert isinstance(maps[1:3].keep(0.3), np.ndarray)
+    assert list(maps.to_pandas()["explained"] == "") == [False, True, False, False, False, False]

@@ -3,11 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from api_calls import CLASSES, TRANSFORM, explain
+from api_calls import CLASSES, ONLY, TRANSFORM, explain
 from PIL import Image
 
 import harmonia
 from harmonia.errors import InputError
+from harmonia.results.jobs import find_jobs
 
 
 @pytest.fixture
@@ -45,6 +46,20 @@ def test_a_result_has_the_reports_tables_figures_and_pages(result, tmp_path, few
     html = result._repr_html_()
     assert "<table" in html
     assert "first" in html
+
+
+@pytest.mark.slow
+def test_calls_of_one_folder_are_kept_apart_and_the_same_call_goes_on(first, folder, tmp_path):
+    def transfer(methods):
+        kept = {"cache": tmp_path / "cache", "folder": tmp_path / "jobs"}
+        return harmonia.transfer(first, [], folder, methods, **kept, options=ONLY)
+
+    both = transfer(["gc", "ixg"])
+    mixed = transfer({"gc": [], "grad": ["layer=final"]})
+    assert set(mixed.rows()["method"]) == {"gc", "grad"}
+    assert set(both.rows()["method"]) == {"gc", "ixg"}
+    assert transfer(["gc", "ixg"]).folder == both.folder != mixed.folder
+    assert len(find_jobs(tmp_path / "jobs")) == 4
 
 
 def test_maps_are_saved_as_method_stored_reads_them(first, folder, tmp_path):

@@ -1,8 +1,8 @@
-"""What the Python interface gives back: maps of images, and what has come of a transfer."""
+"""Maps of images, as the Python interface gives them back."""
 
 import base64
+import copy
 import io
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -17,23 +17,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from harmonia.arms import SOFT_ARM
 from harmonia.data.imagenet import readable
-from harmonia.errors import InputError
+from harmonia.errors import InputError, home
 from harmonia.features.arms import Explanations, KeepArms
 from harmonia.features.fill import compose
-from harmonia.features.maps import unpack
+from harmonia.features.maps import UNREADABLE, unpack
 from harmonia.job.contract import Job
 from harmonia.media import visible
-from harmonia.report.contract import ReadJob
 from harmonia.report.figures.style import shown, style
-from harmonia.report.sections.transfer import TransferSection
-from harmonia.report.tables.contrasts import HEADLINE
-from harmonia.report.tables.typeset import Typeset, to_csv, to_html
-from harmonia.report.write import write_report
-from harmonia.report.written import Report
-from harmonia.results.jobs import find_jobs
-from harmonia.results.rows import TransferRows, read_pieces
+from harmonia.report.tables.typeset import to_csv
 from harmonia.shapes import Images, Keep, Size
 from harmonia.store.files import write_text
 
@@ -41,7 +33,7 @@ THUMBNAIL_PX = 160
 _ANY_BOX = torch.tensor([[0.0, 0.0, 1.0, 1.0]])  # a map in its own source's view is nowhere else
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageMap:
     """One image's map; pictures are in the source's view."""
 
@@ -57,8 +49,11 @@ class ImageMap:
     _fill: Any
 
     def keep(self, area: float | None = None) -> np.ndarray:
-        """Keep weights (H, W): of exactly that share of the view 1, else 0; without an area the soft map in [0, 1]."""
-        return _keep(self._arms, torch.from_numpy(self.raw)[None], self._size, area)[0].numpy()
+        """Keep weights (H, W): of exactly that share of the view 1, else 0; without an area the soft map in [0, 1].
+
+        Of an image that cannot be read nothing is kept.
+        """
+        return _keep(self._arms, self.raw[None], [self.flag], self._size, area)[0].numpy()
 
     @property
     def _size(self) -> tuple[int, int]:
@@ -99,7 +94,7 @@ class ImageMaps(Sequence[ImageMap]):
         ids = [record.image_id for record in job.images.records]
         places = {image_id: position for position, image_id in enumerate(ids)}
         self._positions = [places[image_id] for image_id in (ids if order is None else order)]
-        self._facts = job.maps.facts()
+        self._facts = [_of_unreadable(fact) if fact["flag"] == UNREADABLE else fact for fact in job.maps.facts()]
         self._arms = job.evaluation.arms(job)  # type: ignore[attr-defined]  # of Transfer, which explain asks for
 
     def __len__(self) -> int:
@@ -107,7 +102,9 @@ class ImageMaps(Sequence[ImageMap]):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return [self[number] for number in range(*index.indices(len(self)))]
+            part = copy.copy(self)
+            part._positions = self._positions[index]
+            return part
         position = self._positions[index]
         fact = self._facts[position]
         arrays, _ = self._job.maps.read_items([position])
@@ -131,7 +128,8 @@ class ImageMaps(Sequence[ImageMap]):
 
     def keep(self, area: float | None = None) -> np.ndarray:
         """Keep weights (B, H, W), as of each map."""
-        return _keep(self._arms, torch.from_numpy(self.raw), self._job.source.view.size, area).numpy()
+        flags = [self._facts[position]["flag"] for position in self._positions]
+        return _keep(self._arms, self.raw, flags, self._job.source.view.size, area).numpy()
 
     def feature(self, area: float | None = None) -> Tensor:
         """Image ⊙ map, (B, 3, H, W), in 0..1, in the source's view."""
@@ -148,7 +146,9 @@ class ImageMaps(Sequence[ImageMap]):
 
     def save(self, folder: str | Path) -> Path:
         """maps.csv; raw/ID.npy, which method=stored reads; keep/ID.png and feature/ID.png, soft."""
-        folder = Path(folder)
+        folder = home(folder)
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"maps are saved to a folder, got the file {str(folder)!r}; name a new folder")
         for each in self:
             for kind, suffix in (("raw", "npy"), ("keep", "png"), ("feature", "png")):
                 (folder / kind / each.image_id).parent.mkdir(parents=True, exist_ok=True)
@@ -181,84 +181,31 @@ class ImageMaps(Sequence[ImageMap]):
         return "".join(each._repr_html_() for each in self[:5]) + rest
 
 
-class TransferResult:
-    """Finished jobs of one source, a method each; tables and figures are the report's."""
-
-    def __init__(self, folder: Path, kept: tempfile.TemporaryDirectory | None = None):
-        self.folder = folder
-        self._kept = kept  # a temporary folder lives as long as its result
-        self._sections: dict[str, TransferSection] = {}  # by arm; intervals take seconds
-
-    def rows(self) -> pd.DataFrame:
-        """A line for each image, target and arm: rows.parquet of all jobs."""
-        columns = TransferRows.columns_of()
-        pieces = [piece for job in find_jobs(self.folder) for piece in read_pieces(job.folder, columns)]
-        return pd.concat(pieces, ignore_index=True)
-
-    def section(self, arm: str = SOFT_ARM) -> TransferSection:
-        """What the report says of them, about one arm."""
-        if arm not in self._sections:
-            jobs = find_jobs(self.folder)
-            read = [ReadJob(job.folder.name, job, TransferSection.read(job)) for job in jobs]
-            self._sections[arm] = TransferSection(read, arm, (), ())
-        return self._sections[arm]
-
-    def table(self, stem: str = HEADLINE, arm: str = SOFT_ARM) -> pd.DataFrame:
-        """Numbers of one of the report's tables: transfer_above_control, table1, matrix, ...
-
-        In a notebook it shows itself as the report prints it; its columns are the numbers'.
-        matrix: accuracy and retention of every target and arm, with intervals.
-        """
-        section = self.section(arm)
-        tables: dict[str, pd.DataFrame] = {
-            table.stem: Typeset.of(table.numbers, table.printed) for table in section.tables
-        }
-        tables |= {stem: numbers.copy() for stem, numbers in section.data.items()}
-        return _named(tables, stem, "table")
-
-    def figure(self, stem: str = "accuracy_by_area", arm: str = SOFT_ARM) -> Figure:
-        """One of the report's figures: accuracy_by_area, fig1, fig2, transfer_matrix, ..."""
-        stems = []
-        with style():
-            for figure in self.section(arm).make_figures():
-                if figure.stem == stem:
-                    return shown(figure.drawn)
-                stems.append(figure.stem)
-        return _named(dict.fromkeys(stems), stem, "figure")
-
-    def report(self, out: str | Path, arm: str = SOFT_ARM) -> Report:
-        """Tables, figures and pages to browse, written to a folder; open its index.html."""
-        return write_report(self.folder, arm=arm, out=out)
-
-    def __repr__(self) -> str:
-        rows = self.rows()
-        source, methods, targets = (", ".join(map(str, rows[name].unique())) for name in ("source", "method", "target"))
-        return f"TransferResult of {methods}: {source} to {targets}, {len(rows['image_id'].unique())} images"
-
-    def _repr_html_(self) -> str:
-        section = self.section()
-        return "".join(to_html(table.printed) for table in (*section.headlines, *section.main))
+def _of_unreadable(fact: dict) -> dict:
+    """Nobody has seen the image: the network was shown black."""
+    return fact | {"explained": "", "predicted": "", "p_source": float("nan"), "passes": 0}
 
 
-def _named(parts: dict[str, Any], stem: str, what: str) -> Any:
-    if stem not in parts:
-        raise InputError(f"{what} must be one of {', '.join(parts)}, got {stem!r}; choose one")
-    return parts[stem]
-
-
-def _keep(arms: KeepArms, raw: Tensor, size: Size, area: float | None) -> Keep:
+def _keep(arms: KeepArms, raw: np.ndarray, flags: Sequence[str], size: Size, area: float | None) -> Keep:
     """(B, H, W): the soft reading of raw maps in their own view, or the equal-area one."""
-    boxes = _ANY_BOX.expand(len(raw), -1)
+    maps, boxes = torch.from_numpy(raw), _ANY_BOX.expand(len(raw), -1)
     if area is None:
-        return arms.soft(raw, boxes, boxes, size)
-    of_area = KeepArms(arms.normalise, (area,))
-    keys = np.zeros(len(raw), np.uint64)  # of draws, which no arm here makes
-    explanations = Explanations(maps=raw, explained=[""] * len(raw), image_keys=keys, another=lambda same: raw)
-    return of_area.weights(explanations, boxes, boxes, size, size)[:, 1]
+        keep = arms.soft(maps, boxes, boxes, size)
+    else:
+        if not isinstance(area, int | float) or not 0 < area < 1:
+            raise InputError(f"area must be a share of the image between 0 and 1, got {area!r}; give area=0.3")
+        of_area = KeepArms(arms.normalise, (area,))
+        keys = np.zeros(len(raw), np.uint64)  # of draws, which no arm here makes
+        explanations = Explanations(maps=maps, explained=[""] * len(raw), image_keys=keys, another=lambda same: maps)
+        keep = of_area.weights(explanations, boxes, boxes, size, size)[:, 1]
+    keep[[flag == UNREADABLE for flag in flags]] = 0
+    return keep
 
 
 def _drawn(maps: Sequence[ImageMap], area: float) -> Figure:
     """A row for each map: image, map, feature."""
+    if not maps:
+        raise InputError("show needs at least one map, got none; give most=5")
     with style():
         figure = Figure(figsize=(6.6, 2.4 * len(maps)), layout="constrained")
         for part, each in zip(figure.subfigures(len(maps), 1, squeeze=False)[:, 0], maps, strict=True):

@@ -1,0 +1,183 @@
+"""From Python what the command line does, with networks and images that are in memory: the same jobs, the same store.
+
+Every function raises ValueError in one line (subject, rule, value, remedy) for what the caller can mend.
+"""
+
+import copy
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from harmonia.api.asked import Asked, NamedModel, as_before, checked_options, choice, in_one_line, spec_of_name
+from harmonia.api.maps import ImageMaps
+from harmonia.api.result import TransferResult
+from harmonia.errors import InputError, home
+from harmonia.job import pipeline
+from harmonia.job.prepare import prepare
+from harmonia.job.stages import map_stage
+from harmonia.media import visible
+from harmonia.models import huggingface, python
+from harmonia.models.classes import names_in_order
+from harmonia.models.classifier import Classifier
+from harmonia.models.found import Reshape
+from harmonia.models.load import classifier_of, load
+from harmonia.models.spec import ModelSpec
+from harmonia.models.transform import view_options
+
+
+def classifier(
+    network: nn.Module | str,
+    *,
+    classes: Sequence[str] | Mapping[Any, Any] | str | Path | None = None,
+    transform: Any = None,
+    name: str | None = None,
+    reshape: Reshape | None = None,
+) -> Classifier:
+    """A network that returns logits, as a source or a target.
+
+    network: an nn.Module in memory, of which a frozen copy is taken; or a name, of a yaml in conf/source or KIND:ARCH.
+    classes: names in the order of the logits, a text file of them, or a mapping between names and 0, 1, ...; None: the
+    network's own, or ImageNet's 1,000.
+    transform: its evaluation transform: torchvision's or timm's (resize, centre crop, normalise), a transformers image
+    processor, or {"size": 224, "mean": (...), "std": (...)}; timm's networks bring theirs. name: in tables.
+    reshape: from a layer's activations to (B, C, h, w), where their layout cannot be found.
+
+    >>> import harmonia
+    >>> from torch.nn import AdaptiveAvgPool2d, Conv2d, Flatten, Linear, ReLU, Sequential
+    >>> network = Sequential(Conv2d(3, 8, 3), ReLU(), AdaptiveAvgPool2d(1), Flatten(), Linear(8, 2))
+    >>> transform = {"size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    >>> harmonia.classifier(network, classes=["cat", "dog"], transform=transform).layer_name("final")
+    '1'
+    """
+    named = classes if isinstance(classes, str | Path | None) else _in_order(classes)
+    with in_one_line(), as_before():
+        if isinstance(network, str):
+            if transform is not None or reshape is not None:
+                raise InputError(
+                    f"transform and reshape are of a network in memory, got them for {network!r}; leave out"
+                )
+            options = {"classes": named, "name": name}
+            return load(spec_of_name(network, **{key: value for key, value in options.items() if value is not None}))
+        if not isinstance(network, nn.Module):
+            raise InputError(f"a network must be a name or a torch.nn.Module, got a {type(network).__name__}; give one")
+        arch = type(network).__name__
+        of_timm: Any = getattr(network, "pretrained_cfg", None) or {}
+        known = name or of_timm.get("architecture") or arch.lower()
+        spec = ModelSpec(name=known, arch=arch, family=known, kind="python", weights="memory", classes=named)
+        own = copy.deepcopy(network).float()
+        if hasattr(transform, "image_mean") and hasattr(own, "config"):
+            return classifier_of(huggingface.with_processor(own, transform, known), spec)
+        view = {} if transform is None else view_options(transform, known)
+        return classifier_of(python.in_memory(own, view, spec, reshape), spec)
+
+
+def explain(
+    model: NamedModel,
+    images: Any,
+    method: str = "gc",
+    *,
+    labels: Sequence[Any] | None = None,
+    label: str = "predicted",
+    layer: str = "auto",
+    limit: int | None = None,
+    seed: int = 0,
+    cache: str | Path | None = None,
+    options: Sequence[str] = (),
+) -> ImageMaps:
+    """Maps of images: which regions explain what the network predicts. Stored maps are not computed again.
+
+    images: paths, PIL images, uint8 arrays or tensors, floats in 0..1, one of them or many; a folder of images or of
+    class folders; a torchvision dataset; or the name of a yaml in conf/data (samples). labels: their true classes, by
+    name or by index in the network's, for label="true"; class folders and datasets have their own. method, label: names
+    of yamls in conf/method (gc, ss, ig, ...) and conf/label. layer: input, middle, final, normalised, or a module's
+    name. limit: the first so many images. cache: the map store's folder. options:
+    further words of the command line, "method.steps=20".
+
+    >>> import harmonia
+    >>> maps = harmonia.explain("lite0", "samples", limit=2)
+    >>> maps[0].raw.shape
+    (7, 7)
+    """
+    words = [choice("method", method), choice("label", label), f"layer={layer}", "target=[self]"]
+    asked = Asked([model], images, labels, limit, seed, cache)
+    words += checked_options(options)
+    with in_one_line(words), as_before(), tempfile.TemporaryDirectory() as folder:
+        settings = asked.settings(asked.config(words), Path(folder))
+        job = prepare(settings, Path(folder), in_memory=asked.in_memory)
+        map_stage(job).complete()
+        return ImageMaps(job, asked.order)
+
+
+def transfer(
+    source: NamedModel,
+    targets: Sequence[NamedModel] | NamedModel,
+    images: Any,
+    methods: Sequence[str] | Mapping[str, Sequence[str]] | str = ("gc",),
+    *,
+    labels: Sequence[Any] | None = None,
+    label: str = "predicted",
+    fill: str = "black",
+    areas: Sequence[float] | float | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    folder: str | Path | None = None,
+    cache: str | Path | None = None,
+    options: Sequence[str] = (),
+) -> TransferResult:
+    """Whether what explains the source's predictions carries them in the targets, beyond what any mask carries.
+
+    One job a method, as on the command line; the source itself is the first target. images need true classes: a folder
+    of class folders, a dataset with labels, or labels=; else as in explain. areas: shares of the image that the equal
+    area arms keep. fill: a yaml of conf/fill. folder: where the jobs' files go; None: they go with the result.
+
+    >>> import harmonia
+    >>> result = harmonia.transfer("lite0", ["lite1"], "samples", limit=4)
+    >>> sorted(result.rows()["target"].unique())
+    ['lite0', 'lite1']
+    """
+    words = ["target=[self]", choice("label", label), choice("fill", fill), *checked_options(options)]
+    if areas is not None:
+        words.append(f"evaluation.areas={list(areas) if isinstance(areas, Sequence) else [areas]}")
+    targets = [targets] if isinstance(targets, str | nn.Module) else targets
+    if not isinstance(targets, Sequence):
+        raise InputError(f"targets must be a list of models, got a {type(targets).__name__}; give [...]")
+    asked = Asked([source, *targets], images, labels, limit, seed, cache)
+    configs = {}
+    for method, own in _by_method(methods).items():
+        of_method = [choice("method", method), *words, *own]
+        with in_one_line(of_method), as_before():
+            configs[method] = asked.config(of_method)
+    if asked.in_memory.images is not None and not asked.in_memory.images.class_names:
+        raise InputError("labels must be given for transfer, which asks for accuracy, got none; give labels=[...]")
+    kept = tempfile.TemporaryDirectory(prefix="harmonia-") if folder is None else None
+    root = Path(kept.name) if kept else home(str(folder)) / asked.digest(configs)
+    for number, (method, config) in enumerate(configs.items()):
+        with in_one_line(), as_before():
+            pipeline.run(asked.settings(config, root / f"{number}_{method}"), asked.in_memory)
+    return TransferResult(root, kept)
+
+
+def _in_order(classes: Any) -> tuple[str, ...]:
+    if isinstance(classes, Mapping):
+        names = names_in_order(dict(classes))
+    else:
+        names = tuple(map(str, classes)) if hasattr(classes, "__getitem__") else None
+    if not names or any(not name.strip() or visible(name) != name for name in names):
+        raise InputError(
+            "classes must be words in the order of the logits, or a mapping between them and 0, 1, ..., got "
+            f"{visible(str(classes)[:100])}; give a list"
+        )
+    return names
+
+
+def _by_method(methods: Any) -> dict[str, list[str]]:
+    """Words for each method alone."""
+    if isinstance(methods, Mapping):
+        return {method: checked_options(words) for method, words in methods.items()}
+    listed = [methods] if isinstance(methods, str) else list(methods)
+    if not listed or len(set(listed)) < len(listed):
+        raise InputError(f'methods must be at least one, each once, got {listed}; give methods=["gc"]')
+    return {method: [] for method in listed}

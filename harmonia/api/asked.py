@@ -1,0 +1,197 @@
+"""Models, images and options of a call, as the settings of jobs."""
+
+import hashlib
+import logging
+import random
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from omegaconf import DictConfig, OmegaConf
+
+from harmonia.cli.entry import as_interrupt, conf_folder, hydra_words
+from harmonia.cli.refusal import refusal
+from harmonia.data.given import given_images
+from harmonia.data.manifest import subfolders
+from harmonia.errors import InputError, home
+from harmonia.job.prepare import InMemory
+from harmonia.job.settings import Settings, settings_of
+from harmonia.models.classifier import Classifier
+from harmonia.models.spec import ModelSpec
+
+KINDS = ("timm", "torchvision", "huggingface")
+NamedModel = Classifier | str  # a name is that of a yaml in conf/source (lite0, vit), or KIND:ARCH (timm:convnext_tiny)
+
+
+class Asked:
+    """Models and images of a call, of which every job of it is made; images in memory are listed once."""
+
+    def __init__(
+        self,
+        models: Sequence[NamedModel],
+        images: Any,
+        labels: Sequence[Any] | None,
+        limit: int | None,
+        seed: int,
+        cache: str | Path | None,
+    ):
+        """models: the source first."""
+        for name, value, least in (("limit", limit, 1), ("seed", seed, 0)):
+            if not (isinstance(value, Integral) and value >= least) and (name, value) != ("limit", None):
+                raise InputError(f"{name} must be a whole number from {least}, got {value!r}; write {name}={least}")
+        self._images, self._labels, self._limit, self._seed, self._cache = images, labels, limit, seed, cache
+        with in_one_line():
+            self._specs = [_spec_of(model) for model in models]
+        self._in_memory = {model.name: model for model in models if isinstance(model, Classifier)}
+        for spec, model in zip(self._specs, models, strict=True):
+            first = self._specs[[spec.name for spec in self._specs].index(spec.name)]
+            same = spec == first and (spec.weights != "memory" or model is models[self._specs.index(first)])
+            if not same:
+                raise InputError(f"models must differ in name, got two named {spec.name!r}; give name= to classifier")
+        self.in_memory = InMemory(classifiers=self._in_memory)
+        self.order: list[str] | None = None  # ids of images in memory, as they were given
+
+    def config(self, words: Sequence[str]) -> DictConfig:
+        """conf/ with these words, models and images; what is in memory is known afterwards."""
+        data, of_data = self._data()
+        config = _composed([f"data={data}", f"seed={self._seed}", *words])
+        config.tracking.group = config.logger = None
+        if self._cache is not None:
+            config.paths.cache = str(self._cache)
+        plain = {spec.name: {**asdict(spec), "weights": str(spec.weights)} for spec in self._specs}
+        source = self._specs[0].name
+        OmegaConf.set_struct(config, False)
+        config.source = plain[source]
+        config.target = {"self" if name == source else name: spec for name, spec in plain.items()}
+        if of_data is not None:
+            config.data = OmegaConf.merge(config.data, of_data, {"limit": self._limit})
+            return config
+        config.data = {"_target_": "harmonia.data.folder.folder", "name": "images", "limit": None}
+        if self.in_memory.images is None:
+            classes = self._in_memory[source].classes if source in self._in_memory else ()
+            seed = config.seed if isinstance(config.seed, int) else self._seed  # else refused with the other settings
+            images = self._images, self._labels, classes, home(config.paths.cache), self._limit, seed
+            listed, self.order = given_images(*images)
+            self.in_memory = InMemory(images=listed, classifiers=self._in_memory)
+        return config
+
+    def settings(self, config: DictConfig, folder: Path) -> Settings:
+        """As the command line would have them, for a job in this folder."""
+        config.paths.job = str(folder)
+        return settings_of(config)
+
+    def digest(self, configs: Mapping[str, DictConfig]) -> str:
+        """Of everything that the call is about."""
+        networks = [classifier.identity() for classifier in self._in_memory.values()]
+        images = self.in_memory.images.records if self.in_memory.images is not None else ()
+        plain = [OmegaConf.to_container(config, resolve=False) for config in configs.values()]
+        return hashlib.sha256(repr((plain, networks, images)).encode()).hexdigest()[:8]
+
+    def _data(self) -> tuple[str, dict[str, Any] | None]:
+        """A yaml of conf/data and what to set in it; None: the images are in memory or single files."""
+        if not isinstance(self._images, str | Path):
+            return "folder", None
+        path = home(self._images)
+        if path.is_dir() and subfolders(path):
+            named = "folder", {"root": str(path)}
+        elif isinstance(self._images, str) and not path.exists():
+            if self._images not in (known := _yamls("data")):
+                names = ", ".join(known)
+                raise InputError(f"images must be files or one of {names}, got {self._images!r}; look at the path")
+            named = self._images, {}
+        else:
+            return "folder", None
+        if self._labels is not None:
+            raise InputError("labels must be given for images without classes, class folders have theirs; leave out")
+        return named
+
+
+def _yamls(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
+
+
+def choice(group: str, name: str) -> str:
+    """The word that takes a yaml of a group of conf/."""
+    if name not in (known := _yamls(group)):
+        raise InputError(f"{group} must be one of {', '.join(known)}, got {name!r}; choose one")
+    return f"{group}={name}"
+
+
+def checked_options(words: Any) -> list[str]:
+    if isinstance(words, str) or not all(isinstance(word, str) and re.search("=|^~", word) for word in words):
+        raise InputError(f'options must be a list of words KEY=VALUE, got {words!r}; give ["trainer=cpu"]')
+    return list(words)
+
+
+def _spec_of(model: Any) -> ModelSpec:
+    if isinstance(model, Classifier):
+        return model.spec
+    if not isinstance(model, str):
+        got = type(model).__name__
+        raise InputError(f"a model must be a name or harmonia.classifier(network, ...), got a {got}; wrap it")
+    return spec_of_name(model)
+
+
+def spec_of_name(name: str, **options: Any) -> ModelSpec:
+    """Of a yaml in conf/source or KIND:ARCH, with other options."""
+    kind, colon, arch = name.partition(":")
+    if colon and kind not in KINDS:
+        raise InputError(f"a model's kind must be one of {', '.join(KINDS)}, got {kind!r}; write timm:{arch}")
+    if not colon and name not in (own := _yamls("source")):
+        raise InputError(f"source must be one of {', '.join(own)}, got {name!r}; timm's is 'timm:{name}'")
+    composed = _composed(["target=[self]", f"source={kind}"]).source
+    if colon:
+        composed.arch = arch
+    config: Any = OmegaConf.to_container(composed, resolve=True)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    return ModelSpec(**{**values, **options})
+
+
+def _composed(words: Sequence[str]) -> DictConfig:
+    """conf/ with these words; a Hydra that the caller has set up stays as it is."""
+    running, state = GlobalHydra.instance().hydra, GlobalHydra.instance()
+    state.hydra = None
+    try:
+        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+            return compose("config", hydra_words(words))
+    finally:
+        state.hydra = running
+
+
+@contextmanager
+def in_one_line(words: Sequence[str] = ()) -> Iterator[None]:
+    """What the caller can mend is a ValueError in one line, whichever library has found it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if (refused := refusal(error, conf_folder(), words)) is None:
+            raise
+        raise InputError(refused) from error
+
+
+@contextmanager
+def as_before() -> Iterator[None]:
+    """Warnings, ranks, loggers, random numbers are the caller's; an interrupt comes through Lightning as one."""
+    rank, drawn = getattr(rank_zero_only, "rank", None), random.getstate()
+    loggers = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+    levels = [(logger, logger.level) for logger in loggers]
+    try:
+        # a loader draws a seed
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.inference_mode(False), as_interrupt():
+            yield
+    finally:
+        rank_zero_only.rank = rank
+        random.setstate(drawn)
+        for logger, level in levels:
+            logger.setLevel(level)
