@@ -15,7 +15,7 @@ ROOT = Path(harmonia.__file__).parent
 # a text that has been composed elsewhere -> why it has a remedy
 COMPOSED = {
     "report/write.py: job.error": "the text of an InputError that reading the job has raised",
-    "api.py: refused": "the line that a command would print",
+    "api/asked.py: refused": "the line that a command would print",
 }
 
 
