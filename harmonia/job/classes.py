@@ -101,7 +101,7 @@ def _check_classes(images: ImageSet, model: Classifier, asked: bool) -> None:
         given = sorted({one.given or one.class_name or "" for one in images.records})
         raise InputError(
             f"data: {model.name} knows no class of {images.name}; the data set has {_few(given)}, "
-            f"{model.name} {_few(model.classes)}; name the folders by WordNet id or ImageNet index, give "
+            f"{model.name} {_few(model.classes)}; name the classes by WordNet id or ImageNet index, give "
             f"data.class_map=FILE, or name {model.name}'s classes=FILE"
         )
     if unknown:

@@ -59,6 +59,7 @@ class Kind:
             raise InputError(f"out must be no disk's mount point, got {str(folder)!r}; {remedy}")
         new, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
         with disk_errors(folder, self._disk):
+            self._refuse_foreign(folder)  # a lock would stay beside what is not ours
             folder.parent.mkdir(parents=True, exist_ok=True)
             with self.lock(folder):
                 self._refuse_foreign(folder)

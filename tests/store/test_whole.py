@@ -163,6 +163,17 @@ def test_what_others_put_into_a_new_report_before_a_kill_moves_on(report):
     assert contents(report) == whole("new") | {"note.txt": "mine"}
 
 
+def test_beside_what_is_refused_no_lock_stays(tmp_path):
+    (tmp_path / "picture.png").write_text("mine")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.tex").write_text("mine")
+    before = contents(tmp_path)
+    for name in ("picture.png", "notes"):
+        with pytest.raises(InputError, match="out must be a"):
+            write(tmp_path / name, "new")
+    assert contents(tmp_path) == before
+
+
 def test_a_report_and_an_export_never_replace_one_another(report):
     with pytest.raises(InputError, match=r"that of an earlier export, got .*report"), EXPORT.in_place_of(report):
         pass
