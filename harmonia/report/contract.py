@@ -10,6 +10,7 @@ import pandas as pd
 
 from harmonia.errors import InputError
 from harmonia.report import sections
+from harmonia.report.answer import Answer
 from harmonia.report.figures.style import CaptionedFigure
 from harmonia.report.page.collection import Collection
 from harmonia.report.tables.columns import StatisticTable
@@ -78,16 +79,18 @@ class Section:
     page: ClassVar[str] = INDEX_PAGE  # where it is shown: there, or NAME.html of its own
     page_name: ClassVar[str] = ""  # of an own page, for the bar of pages
     page_shows: ClassVar[str] = ""  # the same in a line
-    note: ClassVar[str] = ""  # above the tables
-    command: ClassVar[str] = ""  # that the note refers to
+    note: str = ""  # above the tables
+    command: str = ""  # that the note refers to
 
     read: ClassVar[Callable[[JobFolder], Any]]  # what a finished job has left; an InputError leaves the job out
 
     def __init__(self, jobs: Sequence[ReadJob], arm: str, images: Sequence[str], earlier: Sequence["Section"]):
         self.jobs, self.arm, self.images = jobs, arm, images  # what the user asked for
         self.earlier = earlier  # sections, whose contents this one may use
+        self.question = ""  # that the answers answer
+        self.answers: list[Answer] = []  # on top of the page and at the end of the terminal, one a setting
         self.main: list[StatisticTable] = []  # shown in full, in the terminal too
-        self.headlines: list[StatisticTable] = []  # the same, and on top of the page
+        self.headlines: list[StatisticTable] = []  # the same, and first of the page's tables
         self.details: list[StatisticTable] = []  # at the end of the page, folded where they are long
         self.data: dict[str, pd.DataFrame] = {}  # CSV files without a printed table, by stem
         self.metrics: dict[str, float] = {}  # in the report's W&B run

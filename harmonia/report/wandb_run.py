@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harmonia.media import say
-from harmonia.report.written import Report
+from harmonia.report.written import Report, answer_lines
 from harmonia.results.jobs import logged_to_wandb
 from harmonia.results.trackers import wandb_table
 from harmonia.results.tracking import only_warns
@@ -31,6 +31,7 @@ def track_report(report: Report) -> None:
             dir=report.folder,
             job_type="report",
             name=f"report {report.arm}",
+            notes="\n\n".join(line for section in report.sections for line in answer_lines(section)) or None,
             config={"run": report.run.resolve().name, "arm": report.arm, "jobs": len(report.jobs)},
             mode=mode,
             settings=wandb.Settings(init_timeout=30, finish_timeout=300),  # s, as conf/logger/wandb.yaml

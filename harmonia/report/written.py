@@ -1,6 +1,6 @@
 """What a report has come to, and what of it the terminal shows."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class Report:
 
 
 def print_report(report: Report) -> None:
-    """The main tables, what is missing or was left out, and where the rest is."""
+    """The main tables, what is missing or was left out, where the rest is, then the answers."""
     console = terminal(220)
     for section in report.sections:
         for table in section.terminal_tables():
@@ -72,16 +72,37 @@ def print_report(report: Report) -> None:
         say(f"left out: {line}")
     if not report.jobs:
         say("no finished job found, so there is no table")
-    if report.folder is None:
-        return
-    say(f"report: {report.folder / INDEX_PAGE}")
+    if report.folder is not None:
+        _print_files(report, report.folder)
+    for section in report.sections:
+        for line in answer_lines(section):
+            say(line)
+        for answer in filter(lambda answer: len(answer.lines), section.answers):
+            print_table(answer.table, console)
+
+
+def _print_files(report: Report, folder: Path) -> None:
+    say(f"report: {folder / INDEX_PAGE}")
     for section in report.sections:
         if section.page != INDEX_PAGE:
-            say(f"{section.page_shows}: {report.folder / section.page}")
+            say(f"{section.page_shows}: {folder / section.page}")
     if report.jobs:
         more = "".join(f"; {stem}.csv" for section in report.sections for stem in section.data)
         say(f"  tables (md, csv, tex): {', '.join(table.stem for table in report.tables)}{more}")
         say(f"  figures (png, pdf): {', '.join(figure.stem for figure in report.figures)}")
+
+
+def answer_lines(section: Section) -> Iterator[str]:
+    """A section's answers as paragraphs."""
+    if section.answers:
+        yield section.question
+    for answer in section.answers:
+        if len(section.answers) > 1:
+            yield f"{answer.setting}:"
+        yield from answer.sentences
+        yield answer.basis
+        yield "What may not be concluded:"
+        yield from (f"  - {caution}" for caution in answer.cautions)
 
 
 def _first(lines: Sequence[str]) -> list[str]:

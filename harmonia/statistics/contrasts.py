@@ -19,8 +19,10 @@ from harmonia.statistics.inference import Resampled, at_positions, estimates, ex
 ALL_SOURCES = "all"
 
 
-class MeanTransfer(Explainers, text="arm", estimates="retention control_retention above_control above_centre"):
-    """above_centre: less that of the centre box of the same area, which knows where photographers point."""
+class MeanTransfer(
+    Explainers, text="arm", estimates="retention control_retention above_control centre_retention above_centre"
+):
+    """centre_retention: of the centre box of the same area, which knows where photographers point."""
 
     random_weights: bool
     cells: int  # that a mean is over
@@ -54,6 +56,7 @@ def mean_transfer(comparison: Comparison) -> MeanTransfer:
         retention=retention,
         control_retention=group_means(of_control, positions)[0],
         above_control=group_means(comparison.above_control, positions)[0],
+        centre_retention=group_means(of_centre, positions)[0],
         above_centre=group_means(comparison.retention - of_centre, positions)[0],
     )
     kept_area = [cells["kept_area"].iloc[group].mean() for group in positions]

@@ -28,10 +28,10 @@ STATISTICS = ["transfer_above_control", "controls", "matrix", "families"]
 STATISTICS += ["tests", "source_right", "agreement", "classes"]
 UNNAMED = {"browse.html", "image.html", "page"}  # reached from index.html
 FILES = sorted(
-    [*UNNAMED, REPORT.mark, "index.html", "table1.csv", "table1.md", "table1.tex", "transfer_matrix.csv"]
+    [*UNNAMED, REPORT.mark, "index.html", "answer.md", "table1.csv", "table1.md", "table1.tex", "transfer_matrix.csv"]
     + [
         f"{stem}.{suffix}"
-        for stem in ("fig2", "transfer_matrix", "accuracy_by_area", "area_distributions")
+        for stem in ("answer", "fig2", "transfer_matrix", "accuracy_by_area", "area_distributions")
         for suffix in ("png", "pdf")
     ]
     + [f"{stem}.{suffix}" for stem in STATISTICS for suffix in ("md", "csv", "tex")]

@@ -213,7 +213,7 @@ def _take_maps(explainer: Explainer, images: ImageList, job_folder: Path) -> Non
     try:
         maps = read_small_maps(job_folder)
     except InputError as error:
-        explainer.no_maps = str(error)
+        explainer.no_maps = str(error).replace(f"{job_folder}{os.sep}", "")
         return
     for image_id, digest in zip(maps.image_ids, maps.digests, strict=False):
         if images.digests.setdefault(image_id, digest) != digest:

@@ -107,7 +107,6 @@ def _index(collection: Collection, sets: list[dict[str, Any]], map_files: Mappin
             for number, explainer in enumerate(collection.explainers)
         ],
         "ids": [image_id for images in collection.sets.values() for image_id in images.ids],
-        "paths": [path for images in collection.sets.values() for path in images.paths],
     }
 
 

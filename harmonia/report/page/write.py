@@ -14,6 +14,7 @@ from PIL import Image
 from harmonia.errors import InputError, one_line
 from harmonia.media import html
 from harmonia.report.contract import INDEX_PAGE
+from harmonia.report.glossary import glossary
 from harmonia.report.page.collection import SeenFile
 from harmonia.report.page.data import data_files, script
 from harmonia.report.written import Report
@@ -44,6 +45,7 @@ def write_pages(report: Report, folder: Path, thumbnails: int | None) -> None:
     names, missing = make_thumbnails({image: files[image] for image in chosen}, page / "thumbnails", earlier)
     for name, value in data_files(collection, report.arm, names, missing):
         write_text(page / "data" / f"{name}.js", script(name, value), lasting=False)  # there may be thousands
+    blocks = [block for explainer in collection.explainers for block in explainer.blocks.values()]
     apart = {section.page: section for section in report.sections if section.page != INDEX_PAGE}
     facts = {
         "run": report.run.resolve().name,
@@ -53,6 +55,8 @@ def write_pages(report: Report, folder: Path, thumbnails: int | None) -> None:
         "apart": apart,
         "images": len(files),
         "no_thumbnails": missing,
+        "intervals": list(dict.fromkeys(filter(None, (table.printed.attrs["intervals"] for table in report.tables)))),
+        "glossary": glossary(report.jobs, dict.fromkeys(arm for block in blocks for arm in block.arms)),
     }
     for name in (INDEX_PAGE, "browse.html", "image.html", *apart):
         template = _TEMPLATES.get_template("section.html" if name in apart else name)

@@ -9,7 +9,9 @@ import pandas as pd
 
 from harmonia.arms import IMAGE_ARM, SOFT_ARM, is_control, is_equal_area
 from harmonia.errors import InputError, did_you_mean
+from harmonia.report.answer import QUESTION, answers
 from harmonia.report.contract import Panels, Section
+from harmonia.report.figures.answer import answer_figures
 from harmonia.report.figures.examples import example_figures
 from harmonia.report.figures.style import CaptionedFigure, of_setting
 from harmonia.report.figures.transfer import OF_ROWS, DrawnRows, likeness_figures, transfer_figures
@@ -23,7 +25,11 @@ from harmonia.results.rows import ROWS, read_pieces
 from harmonia.results.trackers import CURVE_AXIS, CURVES
 from harmonia.results.tracking import IMAGES, SAMPLES
 from harmonia.statistics.comparison import compare, missing
-from harmonia.statistics.contrasts import ALL_SOURCES
+from harmonia.statistics.contrasts import mean_transfer
+
+TABLE_READING = (
+    "(F) near (I) of the same target: the feature carries. Without its controls that says nothing of the map."
+)
 
 
 class TransferSection(Section):
@@ -34,8 +40,6 @@ class TransferSection(Section):
     numbers = f"{MATRIX}.csv"
     place = 10
     read = staticmethod(job_rows)
-    note = "A soft map dims the image and may keep more of its light than another: compare methods at equal area."
-    command = "python -m harmonia.report run=FOLDER arm=area30 out=FOLDER2"
 
     def gather(self) -> None:
         self.rows = gather([job.content for job in self.jobs])
@@ -47,20 +51,27 @@ class TransferSection(Section):
         }
         self.comparisons = compare(self.rows)
         for number, table in enumerate(transfer_tables(self.comparisons, self.arm), start=1):
-            self.main.append(StatisticTable(f"table{number}", table, table, f"Table {number}"))
-        likeness = likeness_table(self.comparisons, [job.job for job in self.jobs], self.arm)
+            self.main.append(StatisticTable(f"table{number}", table, table, f"Table {number}", TABLE_READING))
+        jobs = [job.job for job in self.jobs]
+        likeness = likeness_table(self.comparisons, jobs, self.arm)
         self._pairs = likeness.numbers if likeness else None
         for table in statistic_tables(self.comparisons, self.arm):
             (self.headlines if table.stem == HEADLINE else self.details).append(table)
         self.details += [likeness] if likeness else []
+        self.question = QUESTION
+        transfers = [mean_transfer(comparison) for comparison in self.comparisons]
+        self.answers = answers(self.comparisons, transfers, jobs, self.arm)
+        answered = self.answers[0].arm
+        if self.arm == SOFT_ARM != answered:
+            self.note = "Tables and figures below show the soft map, as the paper does. Those of the answer's arm:"
+            self.command = f"python -m harmonia.report run=FOLDER arm={answered} out=FOLDER2"
         self.missing = [line for comparison in self.comparisons for line in missing(comparison)]
         self.data[MATRIX] = transfer_matrix(self.comparisons)
         self.metrics = {name: value for table in self.headlines for name, value in _above_control(table.numbers)}
         self.collection = collect(self.rows)
 
     def terminal_tables(self) -> list[pd.DataFrame]:
-        headlines = [terminal_lines(table.printed, self.arm) for table in self.headlines]
-        return [*(table.printed for table in self.main), *headlines]
+        return [table.printed for table in self.main]
 
     def make_figures(self) -> Iterator[CaptionedFigure]:
         """One set of figures for every setting, those of a second one with stems that end in _2."""
@@ -69,9 +80,11 @@ class TransferSection(Section):
         shown_arms = rows.cells["arm"].isin([IMAGE_ARM, self.arm, SOFT_ARM]).to_numpy()
         drawn_rows = DrawnRows.checked(rows.frame(OF_ROWS, shown_arms, [*SETTING, *CELL]))
         settings = drawn_rows.groupby(SETTING, sort=False, observed=True)
+        answered = {tuple(each.setting.values()): of for each, of in zip(self.comparisons, self.answers, strict=True)}
         for number, (setting, part) in enumerate(settings):
             where = "" if len(settings) == 1 else f" Label policy {setting[0]}, fill {setting[1]}, data {setting[2]}."
             figures = [
+                answer_figures(answered[setting]),
                 example_figures(self.collection, setting, self.arm, self.images),
                 transfer_figures(part, _lines_of(mark_random(self.data[MATRIX]), setting), self.arm),
             ]
@@ -114,17 +127,6 @@ def _check_arm(arm: str, arms: Sequence[str]) -> None:
     if arm not in arms:
         choice = ", ".join(arms) or "(none)"
         raise InputError(f"arm must be one of {choice}, got {arm!r}; {did_you_mean(arm, arms, 'harmonia.report')}")
-
-
-def terminal_lines(headline: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """Of transfer above control the means over sources, and each source's line of the arm that the report is about.
-
-    All of it where no mean over sources stands above its parts.
-    """
-    means: Any = headline["Source"].str.startswith(ALL_SOURCES)
-    lines: Any = headline[means | (headline["Arm"] == arm) | ~means.any()]
-    lines.attrs = headline.attrs
-    return lines
 
 
 def _above_control(numbers: pd.DataFrame) -> Iterator[tuple[str, float]]:

@@ -1,7 +1,7 @@
 """Columns of the tables: their headings, names of methods, how cells are printed, and the table that they make."""
 
 import fnmatch
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harmonia.media import visible
 from harmonia.report.tables.typeset import MISSING, table
 from harmonia.results.frames import Frame
 from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import Comparison
+from harmonia.statistics.contrasts import ALL_SOURCES
 from harmonia.statistics.inference import LEVEL, NUM_RESAMPLES
 
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
@@ -41,6 +43,7 @@ class StatisticTable:
     printed: pd.DataFrame
     numbers: pd.DataFrame
     name: str = ""  # where the stem is none
+    reading: str = ""  # how to read it, in a line
 
     @property
     def title(self) -> str:
@@ -56,6 +59,7 @@ class Statistic:
     frame_of: Callable[..., Frame]  # of a comparison
     texts: str  # columns of the frame, in words
     numbers: str  # the same; *_NAME all that end so, * all with an interval
+    reading: str  # how to read it, in a line
     of_arm: bool = False  # frame_of takes the report's arm, too
     printed_of_arm: str = ""  # the column that holds the arm, where lines of the report's alone are printed
     intervals: str = ""  # what they are, where they are not the comparison's
@@ -83,11 +87,14 @@ def bounded(frame: pd.DataFrame, column: str, form: str = "{:.1f}", factor: floa
     """Numbers, percent unless another factor is given, with their interval where the frame has one."""
     numbers = factor * frame.reindex(columns=[column, f"{column}_low", f"{column}_high"]).astype(float)
     return [
-        MISSING
-        if np.isnan(value)
-        else form.format(value) + ("" if np.isnan(low) else f" [{form.format(low)}, {form.format(high)}]")
+        MISSING if np.isnan(value) else form.format(value) + ("" if np.isnan(low) else f" {bounds(low, high, form)}")
         for value, low, high in numbers.itertuples(index=False)
     ]
+
+
+def bounds(low: float, high: float, form: str) -> str:
+    """An interval; one without width is none, for the bootstrap saw no image that could differ."""
+    return f"[{form.format(low)}, {form.format(high)}]" if low < high else f"[{MISSING}]"
 
 
 def _heading(column: str) -> str:
@@ -110,9 +117,18 @@ def intervals_in_words(comparison: Comparison) -> str:
     together = ", classes of one image together (which leaves none of F1, macro)" if alone else ""
     return (
         f"{100 * LEVEL:.0f} % intervals: percentile bootstrap, {NUM_RESAMPLES:,} resamples of the images "
-        f"within their class{together}; networks and maps are held fixed. One without width says "
-        "that within every class all images are alike."
+        f"within their class{together}; networks and maps are held fixed. [{MISSING}]: no "
+        "interval, for within every class all images are alike."
     )
+
+
+def _class_names(names: pd.Series) -> pd.Series:
+    """Classes as people call them; two that are called alike keep their WordNet ids."""
+    from harmonia.data.imagenet import readable
+
+    called = names.map({name: readable(name) for name in names.unique()})
+    alike = names.groupby(called).transform("nunique") > 1
+    return called.where(~alike, called + " (" + names + ")")
 
 
 def statistic_table(statistic: Statistic, comparisons: Sequence[Comparison], arm: str) -> StatisticTable:
@@ -122,7 +138,8 @@ def statistic_table(statistic: Statistic, comparisons: Sequence[Comparison], arm
     frame: Any = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     if frame.empty:
         return StatisticTable(statistic.stem, pd.DataFrame(), frame)
-    part = _labelled(frame[frame[statistic.printed_of_arm] == arm] if statistic.printed_of_arm else frame)
+    shown = frame[frame[statistic.printed_of_arm] == arm] if statistic.printed_of_arm else frame
+    part = _labelled(shown)
     texts = [*(name for name in SETTING if frame[name].nunique() > 1), *statistic.texts.split()]
     columns = {_heading(name): text(part, name) for name in texts}
     for name in statistic.numbers.split():
@@ -132,8 +149,33 @@ def statistic_table(statistic: Statistic, comparisons: Sequence[Comparison], arm
             columns |= dict(_number(part, column) for column in fnmatch.filter(frame, name))
     printed = pd.DataFrame(columns, dtype=str)
     intervals = [statistic.intervals] if statistic.intervals else dict.fromkeys(map(intervals_in_words, comparisons))
-    caption = " ".join([statistic.caption.format(arm=arm), *intervals])
-    return StatisticTable(statistic.stem, table(printed, caption, len(texts)), frame)
+    views = _views(shown.assign(arm=arm) if statistic.of_arm else shown, list(columns), len(texts))
+    printed = table(printed, statistic.caption.format(arm=arm), len(texts), (), " ".join(intervals), views)
+    return StatisticTable(statistic.stem, printed, frame, reading=statistic.reading)
+
+
+def _views(frame: Any, columns: Sequence[str], text_columns: int) -> dict[tuple[int, int], dict[str, str]]:
+    """Of a line the last text is a link to its images, of a matrix each number of a model; a mean has none."""
+    views = {}
+    for at, line in enumerate(frame.to_dict("records")):
+        models = [column for column in columns[text_columns:] if f"{column}_low" in frame]
+        if "source" not in line or line["source"] == ALL_SOURCES:
+            continue
+        views |= {(at, columns.index(model)): browse_view(line | {"target": model}) for model in models}
+        if not models:
+            views[at, text_columns - 1] = browse_view(line)
+    return views
+
+
+def browse_view(line: Mapping[str, Any]) -> dict[str, str]:
+    """What the address of the browse page says of a cell; line: by columns of a frame of statistics."""
+    facts = {
+        name: line.get(name, line.get(f"first_{name}")) for name in ("source", "method", "target", "arm", "variant")
+    }
+    parts = [line["data"], f"fill {line['fill']}", f"label {line['label_policy']}", facts.pop("variant")]
+    facts["setting"] = ", ".join(filter(None, map(visible, map(str, filter(None, parts)))))
+    facts |= {"class": line.get("label"), "source_right": {"right": "1", "wrong": "0"}.get(line.get("source_was", ""))}
+    return {name: visible(str(value)) for name, value in facts.items() if value and value != "others"}
 
 
 def _labelled(frame: Any) -> pd.DataFrame:
@@ -144,6 +186,8 @@ def _labelled(frame: Any) -> pd.DataFrame:
             frame[f"{side}label" if side else "method_label"] = method_labels(frame, side)
         if side and f"{side}target" in frame:
             frame[f"{side}cell"] = frame[f"{side}target"] + "/" + frame[f"{side}arm"]
+    if "label" in frame:
+        frame["label"] = _class_names(frame["label"])
     if "source_was" in frame:  # resamples of few images may have no whole image that the target names
         frame["retention"] = frame["retention"].where(frame["retention_low"].notna())
     if "random_weights" in frame:

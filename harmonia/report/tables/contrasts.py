@@ -27,6 +27,7 @@ STATISTICS = (
         contrasts.mean_transfer,
         "source method_label arm",
         "cells images retention control_retention above_control above_centre kept_area",
+        reading="Above control is the answer: points beyond any mask; an interval that holds 0 shows none.",
     ),
     Statistic(
         "controls",
@@ -34,6 +35,7 @@ STATISTICS = (
         contrasts.controls,
         "source method_label target arm",
         "accuracy_feature retention control_retention above_control *_retention kept_area",
+        reading="Compare Retention with the controls on its right: one as high explains it as well.",
     ),
     Statistic(
         "matrix",
@@ -41,6 +43,7 @@ STATISTICS = (
         contrasts.matrix,
         "method_label source",
         "*",
+        reading="A line is where one source's features go, a column what one target takes from each source.",
         of_arm=True,
     ),
     Statistic(
@@ -49,6 +52,7 @@ STATISTICS = (
         partial(contrasts.matrix, above_control=True),
         "method_label source",
         "*",
+        reading="0 or less: no more than any mask of that area carries into that target.",
         of_arm=True,
     ),
     Statistic(
@@ -59,6 +63,7 @@ STATISTICS = (
         contrasts.families,
         "method_label arm",
         "itself within_cells within between_cells between kinship above_kinship",
+        reading="Kinship above 0, interval too: features carry better within a family.",
     ),
     Statistic(
         "capacity",
@@ -67,6 +72,7 @@ STATISTICS = (
         contrasts.capacity,
         "family small large method_label arm",
         "to_larger to_smaller difference above_difference area_to_larger area_to_smaller",
+        reading="Difference above 0: features carry better from the smaller network to the larger.",
     ),
     Statistic(
         "methods",
@@ -75,6 +81,7 @@ STATISTICS = (
         contrasts.methods,
         "source first_target first_arm first_label second_label",
         "difference retention_difference first_kept_area second_kept_area p_holm",
+        reading="Above 0: the first method carries more; believe it where p, Holm is below 0.05.",
     ),
     Statistic(
         "tests",
@@ -83,6 +90,7 @@ STATISTICS = (
         contrasts.paired_tests,
         "source method_label kind first_cell second_cell",
         "difference only_first only_second p p_holm",
+        reading="p, Holm below 0.05: the two differ by more than chance on these images.",
         printed_of_arm="first_arm",
     ),
     Statistic(
@@ -92,6 +100,7 @@ STATISTICS = (
         splits.source_right,
         "source method_label target source_was",
         "images accuracy_image accuracy_feature retention",
+        reading="Features of images that the source got wrong show what it mistook.",
         printed_of_arm="arm",
     ),
     Statistic(
@@ -101,6 +110,7 @@ STATISTICS = (
         splits.agreement,
         "source method_label target",
         "on_image kept on_feature ece_image ece_feature",
+        reading="Kept near On the image: the feature leads the target to what the source saw.",
         printed_of_arm="arm",
     ),
     Statistic(
@@ -109,6 +119,7 @@ STATISTICS = (
         splits.classes,
         "source method_label target label",
         "images accuracy_image accuracy_feature retention",
+        reading="A class has few images: look at the interval before the number.",
         of_arm=True,
         intervals="95 % intervals: Wilson's, of this number of images.",
     ),
@@ -130,6 +141,7 @@ def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[JobFolder],
         partial(model_pairs, jobs=jobs),
         "source method_label target",
         "agreement cka retention above_control",
+        reading="The notes say whether what is left above control rises with likeness, and how surely.",
         printed_of_arm="arm",
     )
     pairs = statistic_table(likeness, comparisons, arm)

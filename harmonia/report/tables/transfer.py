@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from harmonia.arms import IMAGE_ARM
-from harmonia.report.tables.columns import RANDOM_WEIGHTS, intervals_in_words, method_label
+from harmonia.report.tables.columns import RANDOM_WEIGHTS, bounds, browse_view, intervals_in_words, method_label
 from harmonia.report.tables.paper import FOOTNOTES, ORIGIN, paper_numbers
 from harmonia.report.tables.typeset import MISSING, table
 from harmonia.results.gathered import SETTING, Setting
@@ -52,9 +52,16 @@ def _transfer_table(
     targets = sorted(cells["target"].unique(), key=lambda target: target != source)  # stable: self first
     columns = [(target, shown) for target in targets for shown in (IMAGE_ARM, arm)]
     lines: list[list[str]] = []
+    views: dict[tuple[int, int], dict[str, str]] = {}
     for (method, variant), part in cells.groupby(["method", "variant"], sort=False):
         position = part.reset_index().set_index(["target", "arm"])["index"].to_dict()
         blocks = []
+        line = {"source": source, "method": method, "variant": variant, **comparison.setting}
+        views |= {
+            (len(lines), column): browse_view(line | {"target": target, "arm": shown})
+            for column, (target, shown) in enumerate(columns, start=2)
+            if shown != IMAGE_ARM and (target, shown) in position
+        }
         for target, shown in columns:
             # random weights are not the paper's, and its features lie on black
             foreign = part["random_weights"].any() or (shown != IMAGE_ARM and comparison.setting["fill"] != "black")
@@ -62,11 +69,12 @@ def _transfer_table(
             at = position.get((target, shown), -1)  # -1: it has not run
             numbers = estimates.get(at, np.full((3, 3), np.nan))
             blocks.append(_block(numbers, cells["kept_area"].get(at, np.nan), quoted))
-        lines += [[method_label(method, variant), name, *(block[name] for block in blocks)] for name in blocks[0]]
+        block_lines = [[method_label(method, variant), name, *(block[name] for block in blocks)] for name in blocks[0]]
+        lines += [line for line in block_lines if not line[1].endswith("printed") or set(line[2:]) != {MISSING}]
     head = ["Method", "Metric", *(f"{target} ({'I' if shown == IMAGE_ARM else 'F'})" for target, shown in columns)]
-    lines = [line for line in lines if not line[1].endswith("printed") or set(line[2:]) != {MISSING}]
     printed = pd.DataFrame(lines, columns=head)
-    return table(printed, _caption(comparison, cells, arm), 2, _notes(comparison, cells, lines))
+    caption, notes = _caption(comparison, cells, arm), _notes(comparison, cells, lines)
+    return table(printed, caption, 2, notes, intervals_in_words(comparison), views)
 
 
 def _block(estimates: np.ndarray, kept_area: float, quoted: Sequence[str]) -> dict[str, str]:
@@ -91,7 +99,7 @@ def _number(value: float, decimals: int) -> str:
 
 def _bounds(figure: np.ndarray, decimals: int) -> str:
     _, low, high = figure
-    return MISSING if np.isnan(low) else f"[{low:.{decimals}f}, {high:.{decimals}f}]"
+    return MISSING if np.isnan(low) else bounds(low, high, f"{{:.{decimals}f}}")
 
 
 def _caption(comparison: Comparison, cells: ComparedCells, arm: str) -> str:
@@ -106,8 +114,7 @@ def _caption(comparison: Comparison, cells: ComparedCells, arm: str) -> str:
         f"Source {first['source']}{RANDOM_WEIGHTS if first['random_weights'] else ''}, arm {arm}, "
         f"fill {setting['fill']}, label policy {setting['label_policy']}; {setting['data']}, {num_images}. "
         "(I) the whole image, (F) the feature. "
-        "F1 over the classes present, argmax over all of the target's; weighted: by support, macro: equally. "
-        f"{intervals_in_words(comparison)}"
+        "F1 over the classes present, argmax over all of the target's; weighted: by support, macro: equally."
     )
 
 

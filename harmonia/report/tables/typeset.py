@@ -1,10 +1,11 @@
 """Tables of printed cells as Markdown, CSV, LaTeX, in notebooks and in the terminal.
 
-A table is a frame of text. attrs["caption"] stands above it, attrs["footnotes"] below it; the first
-attrs["text_columns"] columns are set left, the others, numbers, right.
+A table is a frame of text. attrs["caption"] and, once for many tables where they stand together, attrs["intervals"]
+stand above it, attrs["footnotes"] below it; the first attrs["text_columns"] columns are set left, the others, numbers,
+right. attrs["views"] says by line and column which images of the browse page are behind a cell.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,11 +23,24 @@ DAGGER, DOUBLE_DAGGER = "\N{DAGGER}", "\N{DOUBLE DAGGER}"
 ROWS_A_PAGE = 40  # of a LaTeX float
 
 
-def table(cells: pd.DataFrame, caption: str, text_columns: int, footnotes: Sequence[str] = ()) -> pd.DataFrame:
+def table(
+    cells: pd.DataFrame,
+    caption: str,
+    text_columns: int,
+    footnotes: Sequence[str] = (),
+    intervals: str = "",
+    views: Mapping[tuple[int, int], dict[str, str]] | None = None,
+) -> pd.DataFrame:
     """The frame with what its printed forms need."""
     printed = cells.copy()
     printed.attrs = {"caption": caption, "text_columns": text_columns, "footnotes": list(footnotes)}
+    printed.attrs |= {"intervals": intervals, "views": dict(views or {})}
     return printed
+
+
+def whole_caption(table: pd.DataFrame) -> str:
+    """Of a table that stands alone."""
+    return f"{table.attrs['caption']} {table.attrs['intervals']}".rstrip()
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -36,14 +50,14 @@ def to_markdown(table: pd.DataFrame) -> str:
     lines = [[media.markdown(cell) for cell in line] for line in (table.columns, *table.itertuples(index=False))]
     printed = "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], marks, *lines[1:]))
     notes = "".join(f"\n{media.markdown(note)}\n" for note in table.attrs["footnotes"])
-    return f"{media.markdown(table.attrs['caption'])}\n\n{printed}{notes}"
+    return f"{media.markdown(whole_caption(table))}\n\n{printed}{notes}"
 
 
 def to_html(table: pd.DataFrame) -> str:
     """The table for a notebook, its caption above it and its footnotes below."""
     notes = "".join(f"<p><small>{escape(media.visible(note))}</small></p>" for note in table.attrs["footnotes"])
     cells = table.map(media.visible).to_html(index=False, border=0)
-    return f"<p>{escape(media.visible(table.attrs['caption']))}</p>{cells}{notes}"
+    return f"<p>{escape(media.visible(whole_caption(table)))}</p>{cells}{notes}"
 
 
 class Typeset(pd.DataFrame):
@@ -88,7 +102,7 @@ def to_latex(table: pd.DataFrame) -> str:
             r"\begin{table}",
             r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
             # a continued float keeps its number
-            rf"\caption{{{media.latex(table.attrs['caption'])}}}"
+            rf"\caption{{{media.latex(whole_caption(table))}}}"
             if start == 0
             else r"\addtocounter{table}{-1}\caption{(continued)}",
             # shrunk to the line where it is wider
@@ -102,7 +116,7 @@ def to_latex(table: pd.DataFrame) -> str:
 
 def print_table(table: pd.DataFrame, console: Console) -> None:
     """The table in the terminal; a rule where the first column changes."""
-    grid = Table(title=Text(media.visible(table.attrs["caption"])), title_justify="left", caption_justify="left")
+    grid = Table(title=Text(media.visible(whole_caption(table))), title_justify="left", caption_justify="left")
     if table.attrs["footnotes"]:
         grid.caption = Text("\n".join(map(media.visible, table.attrs["footnotes"])))
     for position, name in enumerate(table.columns):

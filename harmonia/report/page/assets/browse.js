@@ -100,7 +100,7 @@
     const text = element("div", { class: "tile-text" },
       element("b", {}, one.labelled ? className(index, one.label) : index.ids[one.image]),
       element("span", {}, "image ", verdict(one.right), " → feature ", verdict(one.rightAfter)),
-      element("br"), one.kept ? "kept" : `lost to ${className(index, one.then)}`,
+      element("br"), one.kept ? "prediction kept" : `prediction lost to ${className(index, one.then)}`,
       element("br"), `P(${className(index, one.explained)}) ${number(one.p)} → ${number(one.pAfter)}`,
       one.flag ? ` · map is ${one.flag}` : "");
     const link = element("a", { href: `image.html#${new URLSearchParams({ image: one.image, arm: asked.arm, back: state })}` }, pair, text);

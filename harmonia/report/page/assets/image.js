@@ -11,6 +11,10 @@
     return;
   }
   const none = index.classes.length;
+  const classFact = (code) => {
+    const [id, name] = index.classes[code] ?? ["none", "none"];
+    return id === name ? name : `${name} (${id})`;
+  };
   const none_ = () => element("div", { class: "nothing" });
 
   const address = () => Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
@@ -41,27 +45,47 @@
       : element("li", {}, className(index, code)))));
   }
 
+  function topFive(target, detail, row, arm) {
+    const at = (row * target.arms.length + arm) * 5;
+    return arm < 0 ? [] : detail.top5.subarray(at, at + 5);
+  }
+
   function targetTable(cell, details, where, arm, label) {
     const rows = cell.targets.map((target, at) => {
       const detail = details?.targets[at];
       const before = target.arms.indexOf(index.imageArm), after = target.arms.indexOf(arm);
-      if (!detail || after < 0) return element("tr", {}, element("th", { scope: "row" }, target.name), element("td", { colspan: 5 }, `no ${arm}`));
+      if (!detail || after < 0) return element("tr", {}, element("th", { scope: "row" }, target.name), element("td", { colspan: 4 }, `no ${arm}`));
       const width = target.arms.length;
       const value = (name, which) => (which < 0 ? NaN : detail[name][where.row * width + which]);
-      const five = (which) => (which < 0 ? [] : detail.top5.subarray((where.row * width + which) * 5, (where.row * width + which + 1) * 5));
       const change = (name) => `${number(value(name, before))} → ${number(value(name, after))}`;
       return element("tr", {},
         element("th", { scope: "row" }, target.name),
-        element("td", {}, fiveClasses(five(before), label)),
-        element("td", {}, fiveClasses(five(after), label)),
+        element("td", {}, fiveClasses(topFive(target, detail, where.row, after), label)),
         element("td", { class: "number" }, change("p_explained")),
         element("td", { class: "number" }, change("p_label")),
         element("td", { class: "number" }, `${number(100 * value("kept_area", after), 0)} %`));
     });
-    const heads = ["Target", "On the image", "On the feature", "P(explained)", "P(label)", "Kept area"];
-    const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
+    return table(["Target", "On the feature", "P(explained)", "P(label)", "Kept area"], rows, `Targets of ${cell.name}`);
+  }
+
+  function table(heads, rows, name) {
+    const made = element("table", {}, element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
       element("tbody", {}, ...rows));
-    return element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Targets of ${cell.name}` }, table);
+    return element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": name }, made);
+  }
+
+  // What the targets say of the whole image, once: it is the same beside every map.
+  function wholeImage(cells, details, where, label) {
+    const columns = new Map();
+    for (const { cell, position } of cells) {
+      cell.targets.forEach((target, at) => {
+        const detail = details?.[position]?.targets[at];
+        if (!detail || columns.has(target.name)) return;
+        columns.set(target.name, fiveClasses(topFive(target, detail, where.row, target.arms.indexOf(index.imageArm)), label));
+      });
+    }
+    const lists = [...columns.values()].map((five) => element("td", {}, five));
+    return table([...columns.keys()], [element("tr", {}, ...lists)], "Targets on the whole image");
   }
 
   function figure(content, caption) {
@@ -109,7 +133,7 @@
     const label = index.labels[image];
     document.getElementById("class").textContent = label < none ? className(index, label) : "No label";
     document.title = document.title.replace(/^.*? · /, () => `${index.ids[image]} · `);
-    const facts = { image: index.ids[image], "data set": where.set.name, class: index.classes[label]?.[0] ?? "none", file: index.paths[image] };
+    const facts = { image: index.ids[image], "data set": where.set.name, class: classFact(label) };
     document.getElementById("facts").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
     const arms = [...new Set(cells.flatMap(({ cell }) => cell.targets.flatMap((target) => target.arms)))].filter((arm) => arm !== index.imageArm);
     const arm = [asked.arm, index.arm, ...arms].find((one) => arms.includes(one));
@@ -124,7 +148,8 @@
     nothing.textContent = `no thumbnail: ${pictures.whyNone(index, image)}`;
     holder.replaceChildren(picture ?? nothing);
     summary.textContent = details ? "" : "This image's data file is missing.";
-    body.replaceChildren(...sections);
+    const whole = element("section", { class: "cell" }, element("h2", {}, "The whole image"), wholeImage(cells, details, where, label));
+    body.replaceChildren(whole, ...sections);
   }
 
   armChoice.addEventListener("change", () => {

@@ -1,0 +1,45 @@
+"""The answer as a picture: what is carried at one area, the maps' regions beside random blobs and a centred box."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from harmonia.report.answer import Answer, control_names
+from harmonia.report.figures import style
+from harmonia.report.figures.style import CaptionedFigure, grid, short
+
+ANSWER = "answer"
+
+
+def answer_figures(answer: Answer) -> Iterator[CaptionedFigure]:
+    """None where there is nothing to show."""
+    if not answer.lines["retention"].notna().any():
+        return
+    lines = answer.lines.to_dict("records")
+    named = "who" if answer.lines["source"].nunique() > 1 else "method_name"
+    bars = [(line[named], line, "retention", style.PALETTE[at % 6]) for at, line in enumerate(lines)]
+    for column, control in control_names(answer.arm):
+        name = control.removeprefix("a ")
+        distinct: dict[tuple, str] = {}  # maps on the same images have the same controls
+        for line in lines:
+            drawn = tuple(line[column + end] for end in ("", "_low", "_high"))
+            if not np.isnan(drawn[0]) and drawn not in distinct:
+                distinct[drawn] = f"{name}, {line[named]}" if distinct else name
+                bars.append((distinct[drawn], line, column, style.GREY))
+    figure, (panel,) = grid(1, 1, style.COLUMN_WIDTH, 0.5 + 0.3 * len(bars))
+    for height, (_, line, column, colour) in enumerate(bars):
+        value, low, high = (100 * line[column + end] for end in ("", "_low", "_high"))
+        panel.barh(height, value, color=colour, height=0.62, alpha=1 if column == "retention" else 0.55)
+        if low < high:
+            panel.plot([low, high], [height, height], color="black", lw=1.2, solid_capstyle="butt")
+        panel.text(np.nanmax([value, high]) + 2, height, f"{value:z.0f} %", va="center", fontsize=8)
+    panel.set_yticks(range(len(bars)), [short(name, 28) for name, *_ in bars], fontsize=8)
+    panel.set(xlim=(0, 1.12 * max(100, panel.get_xlim()[1])), ylim=(len(bars) - 0.5, -0.5))
+    panel.set_xticks(range(0, 101, 25))
+    figure.supxlabel("accuracy carried into other networks (%)", fontsize=8)
+    yield CaptionedFigure(
+        ANSWER,
+        "What is carried.",
+        f"{answer.table.columns[1]} of the maps beside their controls; lines are 95 % intervals; {answer.setting}.",
+        figure,
+    )

@@ -1,0 +1,127 @@
+"""Laws of the answer: planted rows give its sentences word for word, and every weakness its caution."""
+
+from pathlib import Path
+
+import pytest
+from rows_in_memory import as_gathered
+
+from harmonia.report.answer import Answer, answers
+from harmonia.results.jobs import JobFolder
+from harmonia.statistics.comparison import compare
+from harmonia.statistics.contrasts import mean_transfer
+
+pytestmark = pytest.mark.usefixtures("few_resamples")
+
+GRAD_CAM = {"method": {"name": "gc", "_target_": "harmonia.attribution.cam.GradCAM"}, "source": {"name": "e7"}}
+CONTROLLED = {"area30": 40, "blobs30": 5, "centre30": 38, "soft": 50, "dim": 55}
+FAMILIES = {"e7": "efficientnet", "e6": "efficientnet", "vit": "vit"}
+
+
+@pytest.fixture
+def answered(gathered_cell):
+    """answered({"area30": 40, ...}, images=60, arm="soft"): the answer of targets that name every whole image."""
+
+    def make(hits, images=60, arm="soft", targets=("vit",), summary=None, fills=("black",), **options) -> Answer:
+        cells = [
+            gathered_cell(
+                "1" * right + "0" * (images - right),
+                arm=name, target=target, fill=fill, family="efficientnet", target_family=FAMILIES[target], **options,
+            )
+            for target in targets for fill in fills for name, right in ({"image": images} | hits).items()
+        ]  # fmt: skip
+        comparisons = compare(as_gathered(*cells))
+        jobs = [JobFolder(Path("0"), GRAD_CAM, summary or {})]
+        return answers(comparisons, [mean_transfer(each) for each in comparisons], jobs, arm)[0]
+
+    return make
+
+
+def test_planted_rows_give_the_sentences_word_for_word(answered):
+    answer = answered(CONTROLLED, targets=("e6", "vit"))
+    assert answer.sentences == [
+        "Grad-CAM of e7: in part, more than random blobs, no clear difference to a centred box. At 30 % of the pixels, "
+        "what Grad-CAM of e7 keeps carries 67 % [53, 77] of the accuracy into 2 other networks. Beside it: random "
+        "blobs 8 % [3, 17], a centred box 63 % [52, 75]. The difference: +58 points [47, 70] to random blobs, +3.3 "
+        "points [0.0, 8.3] to a centred box."
+    ]
+    assert answer.basis == (
+        "Measured on 60 images of woof with 3 networks. What is dropped is filled with black; the explained class is "
+        "the predicted one. Brackets are 95 % intervals over the images."
+    )
+    assert answer.cautions == [
+        "No clear difference is no proof that there is none: the interval holds zero.",
+        "The soft map of Grad-CAM of e7 carries 83 % [72, 93], the image dimmed as much 92 % [85, 98]: not more than "
+        "dimming, so it proves nothing.",
+        "One fill, black: under another the answer may differ.",
+    ]
+    assert answer.table.iloc[0].tolist() == [
+        "Grad-CAM of e7", "67 [53, 77]", "8 [3, 17]", "63 [52, 75]", "58 [47, 70]", "3 [0, 8]",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("hits", "options", "caution"),
+    [
+        (
+            CONTROLLED,
+            {"images": 55, "targets": ["e6"]},
+            "All networks are of one family, efficientnet: nothing is said",
+        ),
+        (CONTROLLED, {"fills": ["black", "mean"]}, ""),  # of fills, none
+        ({"area30": 40}, {}, "Not run, so not known: what random blobs would carry."),
+        ({"area30": 40, "blobs30": 5}, {}, "Not run, so not known: what a centred box would carry."),
+        ({"soft": 40, "area30": 40}, {}, "67 % [53, 77], and no image dimmed as much ran beside it: a soft map alone"),
+        ({"soft": 40}, {}, "Not run, so not known: what the image dimmed as much would carry."),
+        ({"soft": 50, "dim": 20, "area30": 9}, {}, "the image dimmed as much 33 % [22, 45]: more than dimming."),
+        ({"area30": 9, "blobs30": 9}, {"images": 49}, "Only 49 images: small differences cannot be seen"),
+        (CONTROLLED, {"targets": ["e7"], "source": "e7"}, "No other network was asked: whether the regions carry over"),
+        (
+            CONTROLLED,
+            {"summary": {"maps_not_converged": 5, "images": 60}},
+            "5 of 60 maps of Grad-CAM on e7 have not converged",
+        ),
+    ],
+)
+def test_every_weakness_has_its_caution(answered, hits, options, caution):
+    cautions = " ".join(answered(hits, **options).cautions)
+    assert caution in cautions
+    assert ("One fill" in cautions) == ("fills" not in options)
+
+
+@pytest.mark.parametrize(
+    ("hits", "verdict"),
+    [
+        ({"area30": 50, "blobs30": 5, "centre30": 20}, "yes, more than random blobs, more than a centred box."),
+        ({"area30": 5, "blobs30": 30, "centre30": 40}, "no, less than random blobs, less than a centred box."),
+        ({"area30": 20, "blobs30": 20}, "not shown, no clear difference to random blobs."),  # image by image the same
+        ({"area30": 20}, "not compared with random blobs."),
+        ({"soft": 20, "dim": 40}, "no, less than the image dimmed as much."),
+        ({"image": 0, "area30": 3}, "cannot be said."),
+    ],
+)
+def test_more_and_less_are_said_where_the_interval_leaves_out_zero_alone(answered, hits, verdict):
+    assert answered(hits).findings[0][0] == f"Grad-CAM of e7: {verdict}"
+
+
+def test_the_answer_is_at_the_reports_area_and_of_a_dimmer_at_the_usual_one(answered):
+    hits = {"soft": 50, "area10": 9, "area50": 30, "area20": 20}
+    assert [answered(hits, arm=arm).arm for arm in ("soft", "area50")] == ["area20", "area50"]
+
+
+def test_sources_are_averaged_and_random_weights_stand_apart(gathered_cell):
+    cells = [
+        gathered_cell("1" * hits + "0" * (60 - hits), arm=arm, source=source, target=target, random_weights=is_random)
+        for source, is_random in (("e7", False), ("e6", False), ("noise", True))
+        for target in ("e7", "e6", "e5")
+        for arm, hits in {"image": 60, "area30": 10 if is_random else 30}.items()
+    ]
+    comparisons = compare(as_gathered(*cells))
+    trained, random = answers(comparisons, [mean_transfer(each) for each in comparisons], [], "soft")[0].sentences
+    assert [trained.split(" [")[0], random.split(" [")[0]] == [
+        "GC of 2 networks: not compared with random blobs. At 30 % of the pixels, what GC of 2 networks keeps "
+        "carries 50 %",
+        "GC of noise (random weights): not compared with random blobs. At 30 % of the pixels, what GC of noise (random "
+        "weights) keeps carries 17 %",
+    ]
+    assert "into other networks (4 pairs)." in trained
+    assert "into 3 other networks." in random
