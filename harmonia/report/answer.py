@@ -24,6 +24,7 @@ QUESTION = (
     "Do the image regions that explain one network's prediction carry it in another network, beyond what any mask "
     "would carry?"
 )
+ANSWER = "answer"  # of the files that hold it
 USUAL_AREA = 0.3  # of the answer, where the report is about no area
 FEW_IMAGES = 50
 # columns of a control's share and of the difference to it, in the order of _names

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harmonia.media import say
+from harmonia.report.answer import ANSWER
 from harmonia.report.written import Report, answer_lines
 from harmonia.results.jobs import logged_to_wandb
 from harmonia.results.trackers import wandb_table
@@ -68,6 +69,7 @@ def _tables(report: Report) -> Any:
     folder = report.folder or Path()
     artifact = wandb.Artifact("report-tables", type="report", metadata={"arm": report.arm})
     stems = [*(table.stem for table in report.tables), *(stem for section in report.sections for stem in section.data)]
+    stems += [ANSWER] if any(section.answers for section in report.sections) else []
     for file in (folder / f"{stem}.{kind}" for stem in stems for kind in ("csv", "md", "tex")):
         if file.is_file():
             artifact.add_file(str(file))

@@ -4,11 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from harmonia.report.answer import Answer, control_names
+from harmonia.report.answer import ANSWER, Answer, control_names
 from harmonia.report.figures import style
 from harmonia.report.figures.style import CaptionedFigure, grid, short
-
-ANSWER = "answer"
 
 
 def answer_figures(answer: Answer) -> Iterator[CaptionedFigure]:
