@@ -20,7 +20,7 @@ PYTEST := OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(FAST) $(PY) -m pytest --nump
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test torture check docs format reproduce-tables reproduce-results reproduce-protocols reproduce-metrics
+.PHONY: help setup quickstart test torture check coverage docs format reproduce-tables reproduce-results reproduce-protocols reproduce-metrics
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' Makefile | sed 's/:.*  ## /\t/' | expand -t 20
@@ -58,6 +58,9 @@ check: .venv/dev  ## ruff, import rules, pyright and the fast tests
 	@$(PY) -m pyright --pythonpath $(PY) >.venv/pyright.log 2>&1 & pyright=$$!; trap "kill $$pyright" INT; \
 	  $(PYTEST) -m 'not slow' $(PYTEST_FLAGS); tests=$$?; \
 	  wait $$pyright; types=$$?; cat .venv/pyright.log; test $$tests$$types = 00
+
+coverage: .venv/dev  ## the fast tests, and which lines of harmonia/ they leave out
+	@$(PYTEST) -m 'not slow' --cov=harmonia --cov-report=term-missing:skip-covered $(PYTEST_FLAGS)
 
 .venv/docs: .venv/quickstart
 	@$(PIP) --editable '.[docs]'
