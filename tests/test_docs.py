@@ -16,7 +16,7 @@ from harmonia.attribution.passes import BatchSize
 from harmonia.report.__main__ import main as report
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 YAMLS = sorted((ROOT / "conf").rglob("*.yaml"))
 PATH = r"(?<![\w/.-])(?:harmonia|conf|docs|tests|benchmarks)/[\w./-]*\w"
 DOTTED = r"(?<![\w.])harmonia(?:\.[a-zA-Z]\w*)+"

@@ -4,7 +4,7 @@ import logging
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from harmonia.media import visible
 if TYPE_CHECKING:  # a report, which imports this module, must not pay for torch
     from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-    from harmonia.results.trackio import TrackioLogger
+    from harmonia.results.trackio_logger import TrackioLogger
 
 # names under which loggers write and panels of a W&B workspace show
 CURVE_AXIS, CURVES = "curves/kept_area", "curves/{target}/{metric}"
@@ -37,7 +37,7 @@ def log_media(logger: "Logger", media: Callable[[], Media]) -> None:
     """All that the logger's tracker can show; a logger that shows none does not ask for them."""
     from pytorch_lightning.loggers import MLFlowLogger, TensorBoardLogger, WandbLogger
 
-    from harmonia.results.trackio import TrackioLogger
+    from harmonia.results.trackio_logger import TrackioLogger
 
     match logger:
         case WandbLogger():
@@ -80,7 +80,9 @@ def wandb_table(frame: pd.DataFrame) -> Any:
 
 def _to_tensorboard(logger: "TensorBoardLogger", media: Media) -> None:
     board: Any = logger.experiment
-    board.add_text("config", textwrap.indent(yaml.safe_dump(dict(logger.hparams)), "    "))  # it reads Markdown
+    board.add_text(
+        "config", textwrap.indent(yaml.safe_dump(dict(cast(dict, logger.hparams))), "    ")
+    )  # it reads Markdown
     _log_curves(logger, media)
     for name, (counts, edges) in media.histograms.items():
         centres = (edges[1:] + edges[:-1]) / 2
@@ -115,8 +117,7 @@ def _to_mlflow(logger: "MLFlowLogger", media: Media) -> None:
 
 
 def _to_trackio(logger: "TrackioLogger", media: Media) -> None:
-    import trackio
-
+    trackio = logger.library
     _log_curves(logger, media)
     objects: dict[str, Any] = {name: trackio.Table(dataframe=table) for name, table in media.tables.items()}
     for name, bins in media.histograms.items():

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from importlib import import_module
 from io import StringIO
 from typing import Any
 
@@ -16,10 +17,9 @@ class TrackioLogger(Logger):
     """
 
     def __init__(self, project: str, name: str | None = None, group: str | None = None, space_id: str | None = None):
-        import trackio
-
         super().__init__()
-        self._trackio, self._run, self._config = trackio, None, {}
+        self.library = import_module("trackio")
+        self._run, self._config = None, {}
         self._of_run = {"project": project, "name": name, "group": group, "space_id": space_id}
 
     @property
@@ -36,7 +36,7 @@ class TrackioLogger(Logger):
         if self._run is None:
             still = {"embed": False, "auto_log_cpu": False, "auto_log_gpu": False}
             with redirect_stdout(StringIO()):
-                self._run = self._trackio.init(**self._of_run, config=self._config, **still)
+                self._run = self.library.init(**self._of_run, config=self._config, **still)
         return self._run
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
@@ -48,4 +48,4 @@ class TrackioLogger(Logger):
     def finalize(self, status: str) -> None:
         if self._run is not None:
             with redirect_stdout(StringIO()):
-                self._trackio.finish()
+                self.library.finish()
