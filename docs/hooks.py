@@ -1,4 +1,4 @@
-"""What the site shows that is no page in docs/: README.md, CHANGELOG.md, the notebooks; and how docstrings are read."""
+"""What the site shows that is no page in docs/: README.md and others, the notebooks; and how docstrings are read."""
 
 import base64
 import json
@@ -9,14 +9,15 @@ from griffe import Extension, Function
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
-BORROWED = {"README.md": "index.md", "CHANGELOG.md": "changes.md"}
+BORROWED = {"README.md": "index.md", "CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md"}
 
 
 def on_files(files, config):
     """mkdocs asks: which files are there beside those of docs/?"""
     for path, page in BORROWED.items():
         text = (ROOT / path).read_text("utf-8").replace("](docs/", "](").replace('src="docs/', 'src="')
-        text = text.replace("](CHANGELOG.md", "](changes.md").replace("](README.md", "](index.md")
+        for borrowed, place in BORROWED.items():
+            text = text.replace(f"]({borrowed}", f"]({place}")
         files.append(File.generated(config, page, content=text))
     for notebook in ROOT.glob("docs/*.ipynb"):
         files.remove(files.get_file_from_path(notebook.name))
