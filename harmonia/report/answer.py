@@ -29,6 +29,7 @@ USUAL_AREA = 0.3  # of the answer, where the report is about no area
 FEW_IMAGES = 50
 # columns of a control's share and of the difference to it, in the order of _names
 _CONTROLS = (("control_retention", "above_control"), ("centre_retention", "above_centre"))
+_FILLS = {"mean": "the mean colour", "blur": "a blurred image", "noisy_linear": "noisy linear imputation"}
 _RELATIONS = {1: "more than {}", -1: "less than {}", 0: "no clear difference to {}", None: "not compared with {}"}
 
 
@@ -102,8 +103,8 @@ def _answer(comparison: Comparison, transfers: Any, jobs: Sequence[JobFolder], a
         basis=(
             f"Measured on {_counted(images, 'image')} of {comparison.setting['data']} with "
             f"{_counted(len({*cells['source'], *cells['target']}), 'network')}. What is dropped is filled with "
-            f"{setting['fill']}; the explained class is the {setting['label_policy']} one. Brackets are 95 % intervals "
-            "over the images."
+            f"{_FILLS.get(comparison.setting['fill'], setting['fill'])}; the explained class is the "
+            f"{setting['label_policy']} one. Brackets are 95 % intervals over the images."
         ),
         cautions=cautions + _unconverged(jobs, names),
     )
@@ -122,7 +123,12 @@ def _lines_of(comparison: Comparison, transfers: Any, arm: str, names: dict[str,
     means = lines["source"] == ALL_SOURCES
     key = ["method", "variant", "random_weights"]
     in_mean = pd.MultiIndex.from_frame(lines[key]).isin(pd.MultiIndex.from_frame(lines.loc[means, key]))
-    lines = lines[means | ~in_mean].sort_values("random_weights", kind="stable").reset_index(drop=True)
+    lines = lines[means | ~in_mean].sort_values("random_weights", kind="stable")
+    # variants that show the same maps, as by another list of areas, are one
+    numbers = ["retention", *(column for columns in _CONTROLS for column in columns)]
+    lines = lines.drop_duplicates(["source", "method", "random_weights", *numbers]).reset_index(drop=True)
+    alone = ~lines.duplicated(["source", "method", "random_weights"], keep=False)
+    lines["variant"] = lines["variant"].where(~alone, "")
     who, methods = [], []
     for line in lines.to_dict("records"):
         cells: Any = comparison.cells[comparison.cells["random_weights"] == line["random_weights"]]

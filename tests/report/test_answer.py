@@ -108,6 +108,17 @@ def test_the_answer_is_at_the_reports_area_and_of_a_dimmer_at_the_usual_one(answ
     assert [answered(hits, arm=arm).arm for arm in ("soft", "area50")] == ["area20", "area50"]
 
 
+def test_two_lists_of_areas_that_show_the_same_maps_are_one_line(gathered_cell):
+    cells = [
+        gathered_cell("1" * hits + "0" * (60 - hits), arm=arm, variant=variant, target="vit")
+        for variant in ("areas=[0.3]", "areas=[0.1,0.3]")
+        for arm, hits in {"image": 60, "area30": 30}.items()
+    ]
+    comparisons = compare(as_gathered(*cells))
+    (line,) = answers(comparisons, [mean_transfer(each) for each in comparisons], [], "soft")[0].sentences
+    assert line.startswith("GC of e7: ")
+
+
 def test_sources_are_averaged_and_random_weights_stand_apart(gathered_cell):
     cells = [
         gathered_cell("1" * hits + "0" * (60 - hits), arm=arm, source=source, target=target, random_weights=is_random)

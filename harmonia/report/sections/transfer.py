@@ -27,9 +27,7 @@ from harmonia.results.tracking import IMAGES, SAMPLES
 from harmonia.statistics.comparison import compare, missing
 from harmonia.statistics.contrasts import mean_transfer
 
-TABLE_READING = (
-    "(F) near (I) of the same target: the feature carries. Without its controls that says nothing of the map."
-)
+_READING = "(F) near (I) of the same target: the feature carries. Without its controls that says nothing of the map."
 
 
 class TransferSection(Section):
@@ -51,7 +49,7 @@ class TransferSection(Section):
         }
         self.comparisons = compare(self.rows)
         for number, table in enumerate(transfer_tables(self.comparisons, self.arm), start=1):
-            self.main.append(StatisticTable(f"table{number}", table, table, f"Table {number}", TABLE_READING))
+            self.main.append(StatisticTable(f"table{number}", table, table, f"Table {number}", _READING))
         jobs = [job.job for job in self.jobs]
         likeness = likeness_table(self.comparisons, jobs, self.arm)
         self._pairs = likeness.numbers if likeness else None

@@ -11,6 +11,8 @@ from harmonia.statistics.localisation import MosaicScores, agreement_over_cells,
 
 STEM = "localisation"
 AGREEMENT = "localisation_agreement"
+_READING = "Higher is better: the share of positive attribution that lies where the class is."
+_AGREEMENT_READING = "Near 1: both methods find the class in the same mosaics; near 0: in others."
 
 
 def localisation_table(scored: Sequence[MosaicScores]) -> StatisticTable:
@@ -32,7 +34,7 @@ def localisation_table(scored: Sequence[MosaicScores]) -> StatisticTable:
     )
     notes = ["Undefined: no positive attribution, or none that is finite; scored 0, as in the paper."]
     caption = f"Localisation on mosaics (Rao et al. 2022); a uniform map has {chance}."
-    return StatisticTable(STEM, table(printed, caption, 3, notes), numbers)
+    return StatisticTable(STEM, table(printed, caption, 3, notes), numbers, reading=_READING)
 
 
 def localisation_agreement_table(scored: Sequence[MosaicScores]) -> StatisticTable | None:
@@ -53,7 +55,7 @@ def localisation_agreement_table(scored: Sequence[MosaicScores]) -> StatisticTab
     )
     notes = ["95 % intervals by a bootstrap over mosaics; a job whose cells all score alike has no rank correlation."]
     caption = "Whether methods localise the same cells well: rank correlation of localisation over the cells of both."
-    return StatisticTable(AGREEMENT, table(printed, caption, 4, notes), numbers)
+    return StatisticTable(AGREEMENT, table(printed, caption, 4, notes), numbers, reading=_AGREEMENT_READING)
 
 
 def _protocols(numbers: pd.DataFrame) -> list[str]:

@@ -26,6 +26,13 @@ WITHOUT_TRANSFER = (
     "transfer. evaluation=transfer with the same options, in the same sweep, makes them."
 )
 
+_READINGS = {
+    RANKING: "Go down a column: rank 1 is best by that metric alone; methods whose intervals meet are not told apart.",
+    SPREAD: "Best near 0 and worst near 1: which method is good depends on the metric that is asked.",
+    METRIC_AGREEMENT: "Near 1 two metrics order the methods alike, near -1 the other way round.",
+    LINK: "Above 0, and p below 0.05: methods that score better by this metric carry more.",
+}
+
 
 def ranking_table(settings: Sequence[ScoredMaps], lines: Sequence[RankedMethods], linked: bool) -> StatisticTable:
     """Printed a line per method, a column per metric; the numbers have a line per method and metric.
@@ -153,7 +160,8 @@ def _table(
     printed = pd.concat(blocks, ignore_index=True).fillna(MISSING) if blocks else pd.DataFrame()
     frames = [frame.assign(**setting) for setting, _, frame in parts]
     numbers = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-    return StatisticTable(stem, table(printed, caption, len(differing) + text_columns, notes), numbers, name)
+    printed = table(printed, caption, len(differing) + text_columns, notes)
+    return StatisticTable(stem, printed, numbers, name, _READINGS[stem])
 
 
 def _values_and_ranks(lines: RankedMethods) -> list[str]:

@@ -2,12 +2,18 @@
 
 import fnmatch
 from functools import partial
+from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+from rows_in_memory import as_gathered
 
+from harmonia.report.glossary import full_names
+from harmonia.report.tables.columns import statistic_table
 from harmonia.report.tables.contrasts import STATISTICS
 from harmonia.results.frames import Frame
+from harmonia.results.jobs import JobFolder
+from harmonia.statistics.comparison import compare
 
 
 @pytest.mark.parametrize("statistic", STATISTICS, ids=lambda statistic: statistic.stem)
@@ -22,3 +28,29 @@ def test_every_column_that_is_printed_is_one_of_the_frame(statistic):
     if statistic.printed_of_arm:
         assert statistic.printed_of_arm in columns
     assert all(fnmatch.filter(columns, name) for name in statistic.numbers.split())
+
+
+@pytest.mark.usefixtures("few_resamples")
+def test_classes_go_by_their_names_and_keep_their_ids_where_two_are_called_alike(gathered_cell):
+    labels = ["n02086240", "n02012849", "n03126707", "own"]  # two cranes
+    (comparison,) = compare(as_gathered(*(gathered_cell("1111", labels, arm=arm) for arm in ("image", "soft"))))
+    (classes,) = (statistic for statistic in STATISTICS if statistic.stem == "classes")
+    table = statistic_table(classes, [comparison], "soft")
+    assert table.printed["Class"].tolist() == ["Shih-Tzu", "crane (n02012849)", "crane (n03126707)", "own"]
+    assert table.numbers["label"].tolist() == labels
+    assert table.printed.attrs["views"][0, 3] == {
+        "source": "e7", "method": "gc", "target": "e6", "arm": "soft", "class": "n02086240",
+        "setting": "woof, fill black, label predicted",
+    }  # fmt: skip
+
+
+def test_methods_have_their_full_names_and_two_of_a_class_their_short_ones_too():
+    kinds = {"gc": "GradCAM", "ss": "SoundnessSaliency", "ss_cpu": "SoundnessSaliency", "x": "Mine", "lime": "Stored"}
+    jobs = [JobFolder(Path("0"), {"method": {"name": name, "_target_": f"a.{kind}"}}) for name, kind in kinds.items()]
+    assert full_names(jobs) == {
+        "gc": "Grad-CAM",
+        "ss": "Soundness Saliency (SS)",
+        "ss_cpu": "Soundness Saliency (SS_CPU)",
+        "x": "Mine",
+        "lime": "LIME",
+    }
