@@ -3,12 +3,12 @@
 Every function raises ValueError in one line (subject, rule, value, remedy) for what the caller can mend.
 """
 
-import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from harmonia.api.asked import Asked, NamedModel, as_before, checked_options, choice, in_one_line, spec_of_name
@@ -19,7 +19,7 @@ from harmonia.job import pipeline
 from harmonia.job.prepare import prepare
 from harmonia.job.stages import map_stage
 from harmonia.media import visible
-from harmonia.models import huggingface, python
+from harmonia.models import memory
 from harmonia.models.classes import names_in_order
 from harmonia.models.classifier import Classifier
 from harmonia.models.found import Reshape
@@ -53,7 +53,7 @@ def classifier(
     '1'
     """
     named = classes if isinstance(classes, str | Path | None) else _in_order(classes)
-    with in_one_line(), as_before():
+    with in_one_line(), as_before(), torch.inference_mode(False):  # numbers made in it have no gradients
         if isinstance(network, str):
             if transform is not None or reshape is not None:
                 raise InputError(
@@ -63,15 +63,13 @@ def classifier(
             return load(spec_of_name(network, **{key: value for key, value in options.items() if value is not None}))
         if not isinstance(network, nn.Module):
             raise InputError(f"a network must be a name or a torch.nn.Module, got a {type(network).__name__}; give one")
-        arch = type(network).__name__
-        of_timm: Any = getattr(network, "pretrained_cfg", None) or {}
+        own = memory.copy_of(network)
+        arch = type(own).__name__
+        of_timm: Any = getattr(own, "pretrained_cfg", None) or {}
         known = name or of_timm.get("architecture") or arch.lower()
         spec = ModelSpec(name=known, arch=arch, family=known, kind="python", weights="memory", classes=named)
-        own = copy.deepcopy(network).float()
-        if hasattr(transform, "image_mean") and hasattr(own, "config"):
-            return classifier_of(huggingface.with_processor(own, transform, known), spec)
         view = {} if transform is None else view_options(transform, known)
-        return classifier_of(python.in_memory(own, view, spec, reshape), spec)
+        return classifier_of(memory.in_memory(own, view, spec, reshape), spec)
 
 
 def explain(

@@ -46,7 +46,7 @@ class View:
 
     def __post_init__(self):
         object.__setattr__(self, "size", size_of(*sides(self.size)))
-        if max(self._scale) > MOST_SIDE_PX:
+        if max(self.scale) > MOST_SIDE_PX:
             raise InputError(
                 f"input_size / crop_pct must be at most {MOST_SIDE_PX} pixels, to which images are resized, got "
                 f"{self.size} / {self.crop_pct}; write crop_pct=1"
@@ -90,13 +90,13 @@ class View:
         return Box(left / across, top / down, (left + self.width) / across, (top + self.height) / down)
 
     @property
-    def _scale(self) -> tuple[int, int]:
+    def scale(self) -> tuple[int, int]:
         """Height and width that timm resizes to before it crops, pixels."""
         return math.floor(self.height / self.crop_pct), math.floor(self.width / self.crop_pct)
 
     def _longest(self, width: int, height: int) -> float:
         """How many times an image is as large as what timm resizes to, along the axis where it is largest."""
-        return max(height / self._scale[0], width / self._scale[1])
+        return max(height / self.scale[0], width / self.scale[1])
 
     def _with_border(self, width: int, height: int) -> tuple[int, int]:
         """timm's size of an image that is to be seen whole: 0 pixels where it is very thin."""
@@ -104,7 +104,7 @@ class View:
         return round(width / ratio), round(height / ratio)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        down, across = self._scale
+        down, across = self.scale
         if self.crop_mode == "squash":
             return across, down
         if self.crop_mode == "border":

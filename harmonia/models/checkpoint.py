@@ -43,10 +43,6 @@ class Checkpoint:
     state: dict[str, Tensor]
     classes: tuple[str, ...] | None = None
 
-    def classes_of(self, outputs: int) -> tuple[str, ...] | None:
-        """The classes of a network with so many outputs: only as many names are believed."""
-        return self.classes if self.classes is not None and len(self.classes) == outputs else None
-
 
 def read(path: Path, name: str) -> Checkpoint:
     """The state dict in a file, out of its wrappers, and the class names beside it.

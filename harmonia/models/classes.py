@@ -12,9 +12,13 @@ from harmonia.models.spec import ModelSpec
 
 
 def class_names(spec: ModelSpec, built: Built) -> tuple[str, ...]:
-    """In the order of the outputs: those of the spec, else those that came with the weights, else ImageNet's."""
+    """In the order of the outputs: those of the spec, else those that came with the weights, else ImageNet's.
+
+    What came with the weights is believed where it names as many as there are outputs.
+    """
     count = built.num_classes
-    names = built.classes if spec.classes is None else given_classes(spec)
+    known = built.classes if len(built.classes or ()) == count else None
+    names = known if spec.classes is None else given_classes(spec)
     if names is None:
         if count == 1000:
             return wnids()

@@ -143,9 +143,18 @@ class Structure:
             yield
         except InputError:
             raise
-        except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever code of a network says
             shape = f"images (B, {self.channels}, {self.height}, {self.width})"
             raise InputError(f"{self.arch}: the network must take {shape}, got: {one_line(error)}; mend it") from error
+
+    def outputs(self) -> int:
+        """How many logits an image has, as a probe of two images shows."""
+        with self.tried(), torch.no_grad():
+            logits = self.logits(self.probe().repeat(2, 1, 1, 1))
+        if logits.ndim != 2 or len(logits) != 2:
+            rule = "a classifier must give logits (images, classes)"
+            raise InputError(f"{self.arch}: {rule}, got {tuple(logits.shape)} for two images; mend its forward")
+        return logits.shape[1]
 
     def probe(self) -> Images:
         """Noise: before one colour all tokens of a network without position embeddings are the same."""

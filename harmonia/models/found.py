@@ -1,6 +1,5 @@
 """How a network of unknown build is taken apart: by looking, with hooks, at what a probe does in it."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
@@ -13,9 +12,6 @@ from harmonia.errors import InputError
 from harmonia.models.contract import MIDDLE_STRIDE
 from harmonia.models.probed import FeatureMap, ProbedStructure
 from harmonia.shapes import Images, Logits, Size
-
-_NOT_THE_NETWORK = {"transformers_version", "_name_or_path", "id2label", "label2id", "dtype", "torch_dtype"}
-_PLAIN = (bool, int, float, str, type(None))
 
 Reshape = Callable[[Tensor], Tensor]  # a layer's activations -> (B, C, h, w)
 
@@ -181,23 +177,3 @@ def logits_of(output: Any, arch: str) -> Logits:
             f"{arch}: a classifier must give logits (images, classes), got {got}; wrap it in a module that does"
         )
     return output
-
-
-def settings_of_modules(network: nn.Module) -> dict[str, Any]:
-    """What a network is beside its numbers, as far as its modules say: classes and plain settings; JSON-able."""
-    config: Any = getattr(network, "config", None)
-    facts: dict[str, Any] = {}
-    if hasattr(config, "to_dict"):  # of Hugging Face; without what names the file and the library
-        entries = {key: value for key, value in config.to_dict().items() if key not in _NOT_THE_NETWORK}
-        facts["config"] = json.loads(json.dumps(entries, sort_keys=True, default=str))
-    for name, module in network.named_modules():
-        settings = {key: value for key, value in vars(module).items() if key[0] != "_" and key != "training"}
-        plain = {key: value for key, value in settings.items() if _is_plain(value)}
-        facts[name] = [type(module).__name__, plain]
-    return facts
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, tuple | list):
-        return all(isinstance(item, _PLAIN) for item in value)
-    return isinstance(value, _PLAIN)

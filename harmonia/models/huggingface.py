@@ -8,7 +8,7 @@ import torch
 
 from harmonia.errors import InputError, home, one_line
 from harmonia.models.contract import Built
-from harmonia.models.found import FoundStructure, settings_of_modules
+from harmonia.models.memory import in_memory
 from harmonia.models.spec import ModelSpec
 from harmonia.models.transform import view_options
 
@@ -45,21 +45,9 @@ def build(spec: ModelSpec, seed: int) -> Built:
             f"{spec.name}: transformers cannot load it ({one_line(error)[:300]}); give arch=FOLDER with "
             "config.json, preprocessor_config.json and model.safetensors, as save_pretrained writes them"
         ) from error
-    return with_processor(network, processor, spec.name)
-
-
-def with_processor(network: Any, processor: Any, name: str) -> Built:
-    """Of a network and its image processor."""
-    names = network.config.id2label
-    return Built(
-        network=network.float(),
-        arch=type(network).__name__,
-        structure=FoundStructure,
-        transform=view_options(processor, name),
-        num_classes=len(names),
-        classes=tuple(str(names[index]) for index in sorted(names)),
-        facts=settings_of_modules(network),
-    )
+    given = spec.overrides()
+    view = {} if {"size", "mean", "std"} <= given.keys() else view_options(processor, spec.name)
+    return in_memory(network.float(), view, spec)
 
 
 def _refuse_partial(spec: ModelSpec, loaded: dict) -> None:

@@ -69,7 +69,7 @@ def pretrained(arch: str, spec: ModelSpec, path: Path) -> tuple[nn.Module, tuple
     if settings:
         network = create(arch, spec, **settings)
     weights_file.load_strictly(network, state, spec.name, path)
-    return network, content.classes_of(cast(int, network.num_classes))
+    return network, content.classes
 
 
 def channels_of(state: Mapping[str, Tensor], known: Mapping[str, Any]) -> int | None:

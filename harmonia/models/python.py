@@ -1,9 +1,8 @@
 """Any network that Python can make: source=python source.factory=package.module:function."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -11,13 +10,10 @@ from torch import nn
 
 from harmonia.errors import InputError, one_line
 from harmonia.models import checkpoint
-from harmonia.models import timm as of_timm
 from harmonia.models import weights as weights_file
 from harmonia.models.contract import Built
-from harmonia.models.found import FoundStructure, Reshape, settings_of_modules
+from harmonia.models.memory import in_memory
 from harmonia.models.spec import ModelSpec
-
-_USUAL = {"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bilinear"}
 
 
 def build(spec: ModelSpec, seed: int) -> Built:
@@ -41,39 +37,7 @@ def build(spec: ModelSpec, seed: int) -> Built:
     content = checkpoint.read(path, spec.name)
     weights_file.load_strictly(network, content.state, spec.name, path)
     known = in_memory(network, {}, spec, reshape)
-    return replace(known, classes=known.classes or content.classes_of(known.num_classes))
-
-
-def in_memory(
-    network: nn.Module, transform: Mapping[str, Any], spec: ModelSpec, reshape: Reshape | None = None
-) -> Built:
-    """Of a network in memory, whose transform is that of the spec, else the one given; one of timm's has its own."""
-    if hasattr(network, "pretrained_cfg") and hasattr(network, "forward_head"):
-        known = of_timm.made_by_timm(network)
-        made_for = getattr(getattr(network, "patch_embed", None), "img_size", None)
-        size = {} if made_for is None else {"size": made_for}  # its configuration knows what it was trained for
-        return replace(known, transform={**known.transform, **size, **transform})
-    view = {**_USUAL, **transform, **spec.overrides()}
-    for option, name in (("size", "input_size"), ("mean", "mean"), ("std", "std")):
-        if option not in view:
-            if spec.weights == "memory":
-                remedy = 'give transform=, torchvision\'s or {"size": 224, "mean": (...), "std": (...)}'
-                raise InputError(f"{spec.name}: a network of your own must come with its transform, got none; {remedy}")
-            raise InputError(f"{spec.name}: {name} must be given for a network of your own; add source.{name}=VALUE")
-    network = network.eval()
-    structure = FoundStructure(network, type(network).__name__, view["size"], len(view["mean"]))
-    with structure.tried(), torch.no_grad():
-        count = structure.logits(structure.probe()).shape[1]
-    names = getattr(network, "classes", None)
-    return Built(
-        network=network,
-        arch=type(network).__name__,
-        structure=partial(FoundStructure, reshape=reshape),
-        transform=view,
-        num_classes=count,
-        classes=tuple(map(str, names)) if isinstance(names, list | tuple) and len(names) == count else None,
-        facts=settings_of_modules(network),
-    )
+    return replace(known, classes=known.classes or content.classes)
 
 
 def named(path: str | None, subject: str) -> Callable[..., Any]:

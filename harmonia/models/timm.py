@@ -2,8 +2,9 @@
 
 import dataclasses
 import difflib
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import cached_property, partial
 from typing import Any, cast
@@ -15,14 +16,17 @@ from torch import Tensor, nn
 
 from harmonia.attribution.layer import CANCELLED, uncancelled
 from harmonia.attribution.rollout import LISTS
-from harmonia.errors import InputError
+from harmonia.errors import InputError, one_line
 from harmonia.models import weights as weights_file
 from harmonia.models.classes import given_classes
 from harmonia.models.contract import MIDDLE_STRIDE, Built
+from harmonia.models.facts import facts_of
 from harmonia.models.pretrained import channels_of, create, pretrained
 from harmonia.models.probed import FeatureMap, ProbedStructure
 from harmonia.models.spec import ModelSpec
-from harmonia.shapes import Images, Logits
+from harmonia.shapes import Images, Logits, Size
+
+log = logging.getLogger(__name__)
 
 NORMS = (nn.LayerNorm, nn.BatchNorm2d, nn.GroupNorm)
 
@@ -65,6 +69,20 @@ def made_by_timm(network: nn.Module) -> Built:
         channels=channels,
         classes=tuple(known["label_names"]) if known.get("label_names") else None,  # of a config of the hub
     )
+
+
+def changes(built: Built, made_for: Size | None, reshape: Callable[[Tensor], Tensor] | None) -> dict[str, Any]:
+    """What tells a network from the one that timm makes under its name: nothing, unless it was changed."""
+    settings: dict[str, Any] = {"num_classes": built.num_classes, "in_chans": built.channels}
+    settings |= {} if made_for is None else {"img_size": made_for}
+    facts = facts_of(built.network, reshape)
+    try:
+        with torch.device("meta"):  # shapes without numbers take neither time nor memory
+            usual = facts_of(timm.create_model(built.arch, **settings))
+    except Exception as error:  # whatever timm says of settings; all facts tell it apart as well
+        log.debug("timm cannot make %s again: %s", built.arch, one_line(error))
+        return facts
+    return {key: value for key, value in facts.items() if value != usual.get(key)}
 
 
 def _refuse_unknown_tag(spec: ModelSpec, arch: str) -> None:

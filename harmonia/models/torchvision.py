@@ -1,6 +1,8 @@
 """Networks of torchvision: source=torchvision source.arch=resnet18, or resnet18.IMAGENET1K_V1 for older weights."""
 
 import difflib
+import re
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from harmonia.models import checkpoint
 from harmonia.models import weights as weights_file
 from harmonia.models.classes import given_classes
 from harmonia.models.contract import Built
-from harmonia.models.found import FoundStructure, settings_of_modules
+from harmonia.models.memory import in_memory
 from harmonia.models.spec import ModelSpec
 from harmonia.models.transform import view_options
 
@@ -45,15 +47,8 @@ def build(spec: ModelSpec, seed: int) -> Built:
         network.load_state_dict(_published(spec, chosen))
     else:
         network, classes = _from_file(spec, name, options)
-    return Built(
-        network=network,
-        arch=type(network).__name__,
-        structure=FoundStructure,
-        transform=view_options(chosen.transforms(), spec.name),
-        num_classes=_outputs(network.state_dict()),
-        classes=classes,
-        facts=settings_of_modules(network),
-    )
+    built = in_memory(network, view_options(chosen.transforms(), spec.name), spec)
+    return replace(built, classes=classes)
 
 
 def _published(spec: ModelSpec, chosen: Any) -> dict[str, torch.Tensor]:
@@ -71,12 +66,14 @@ def _from_file(spec: ModelSpec, name: str, options: dict[str, Any]) -> tuple[nn.
     """The network with a file's weights and a head of their size, and the classes that the file names."""
     path = weights_file.find_weights(str(spec.weights), spec.name, name)
     content = checkpoint.read(path, spec.name)
+    if options:
+        options["aux_logits"] = any(re.search(r"(^|\.)(aux[12]|AuxLogits)\.", key) for key in content.state)
     network = torchvision.models.get_model(name, weights=None, num_classes=1000, **options)
     state = weights_file.under_names_of(network.state_dict(), content.state, spec.name, path)
     if (count := _outputs(state)) != 1000:
         network = torchvision.models.get_model(name, weights=None, num_classes=count, **options)
     weights_file.load_strictly(network, state, spec.name, path)
-    return network, content.classes_of(count)
+    return network, content.classes
 
 
 def _outputs(state: dict[str, torch.Tensor]) -> int:

@@ -1,134 +1,163 @@
 """Evaluation transforms of other libraries as options of a view (harmonia.data.view.View)."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor
 
-from harmonia.errors import InputError
-from harmonia.shapes import Size, size_of
+from harmonia.cli.options import read_settings
+from harmonia.data.view import View
+from harmonia.errors import InputError, refused
+from harmonia.models.spec import ModelSpec
+from harmonia.shapes import size_of
 
-_CHANGES_NO_PIXEL = {
-    "ToTensor",
-    "PILToTensor",
-    "MaybeToTensor",
-    "MaybePILToTensor",
-    "ToImage",
-    "ToDtype",
-    "ConvertImageDtype",
-}
-_CHANGES_NO_PIXEL |= {"ToPureTensor"}
-
-
-def _channels(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+_OPTIONS = {"size", "input_size", "crop_pct", "crop_mode", "interpolation", "mean", "std"}
+_READ = {"Resize", "CenterCrop", "Normalize"}
+# shown to the view as to the transform; no part of them draws at random
+_READ |= {"ToTensor", "PILToTensor", "MaybeToTensor", "MaybePILToTensor", "ToImage", "ToPureTensor", "ToDtype"}
+_READ |= {"ConvertImageDtype"}
+_ROUNDING = 2.5  # of 255: two roundings, of libraries that resize in bytes or in fractions
 
 
-def _size(value: Any) -> Size:
-    height, width = map(int, value if isinstance(value, Sequence) else (value, value))
-    return size_of(height, width)
+class _Said(NamedTuple):
+    """What a transform says of itself, not yet believed; None where it does not resize, or does not normalise."""
 
-
-_OPTIONS = {
-    "size": _size,
-    "crop_pct": float,
-    "crop_mode": str,
-    "interpolation": str,
-    "mean": _channels,
-    "std": _channels,
-}
+    resize: Any
+    interpolation: Any
+    mean: Any
+    std: Any
 
 
 def view_options(transform: Any, name: str) -> dict[str, Any]:
-    """Options of the view that shows what a transform shows; one that no view can show is refused by its name.
+    """Options of the view that shows what a transform shows; refused where pictures show that it shows something else.
 
     transform: a preset or a Compose of torchvision (or timm) of Resize, CenterCrop, a conversion to tensors and
     Normalize; an image processor of transformers; or a mapping of the view's own options.
     """
     if isinstance(transform, Mapping):
         return _of_mapping(transform, name)
-    if hasattr(transform, "image_mean"):
-        return _of_processor(transform, name)
-    if hasattr(transform, "resize_size"):  # a preset of torchvision
-        resize, crop = transform.resize_size, transform.crop_size
-        return _options(resize, crop, transform.interpolation, transform.mean, transform.std, name)
-    parts = {type(part).__name__: part for part in getattr(transform, "transforms", [transform])}
-    unknown = [part for part in parts if part not in _CHANGES_NO_PIXEL | {"Resize", "CenterCrop", "Normalize"}]
-    if unknown or not {"Resize", "CenterCrop"} & parts.keys():
-        raise _unknown(name, ", ".join(unknown) or "neither Resize nor CenterCrop")
-    crop = getattr(parts.get("CenterCrop"), "size", None)
-    resize = getattr(parts.get("Resize"), "size", crop)
-    interpolation = getattr(parts.get("Resize"), "interpolation", "bilinear")
-    normalise = parts.get("Normalize")
-    mean, std = ([0.0], [1.0]) if normalise is None else (normalise.mean, normalise.std)
-    return _options(resize, crop, interpolation, mean, std, name)
+    rule = f"{name}: the transform must be a resize, a centre crop of its aspect and a normalisation"
+    remedy = 'give what your network sees as transform={"size": 224, "crop_pct": 0.875, "interpolation": "bilinear", '
+    remedy += '"mean": (...), "std": (...)}'
+    with refused(rule, remedy):
+        if hasattr(transform, "image_mean"):
+            said = _said_by_processor(transform)
+            show = lambda picture: transform(picture, return_tensors="pt")["pixel_values"][0]  # noqa: E731
+        else:
+            said, show = _said_by_parts(transform), transform
+        options = _options(said, _shown(show, _picture(80, 64)))
+        view = View(**options)
+        for width, height in ((1.7 * view.width, 1.3 * view.height), (0.8 * view.width, 4 * view.height)):
+            _compare(show, view, _picture(round(width), round(height)))
+    return options
 
 
 def _of_mapping(options: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The view's own words; input_size, as yamls say, is its size."""
-    view = {{"input_size": "size"}.get(key, key): value for key, value in options.items()}
-    try:
-        checked = {key: _OPTIONS[key](value) for key, value in view.items()}
-    except KeyError as error:
-        known = ", ".join(_OPTIONS)
-        raise InputError(f"{name}: transform must have the keys {known}, got {error.args[0]!r}; leave it out") from None
-    except (TypeError, ValueError) as error:
-        usual = '{"size": 224, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}'
-        raise InputError(f"{name}: transform must be like {usual}, got {view} ({error}); mend it") from None
-    return checked
+    """The view's own words, held against what yamls may say; input_size, as these have it, is its size."""
+    if unknown := [key for key in options if key not in _OPTIONS]:
+        known = "size, crop_pct, crop_mode, interpolation, mean, std"
+        raise InputError(f"{name}: transform must have the keys {known}, got {unknown[0]!r}; leave it out")
+    values = {{"size": "input_size"}.get(key, key): _plain(value) for key, value in options.items()}
+    spec = read_settings(ModelSpec, {"name": name, "arch": name, "family": name, **values}, "transform")
+    return {
+        key: tuple(map(float, value)) if key in ("mean", "std") else value for key, value in spec.overrides().items()
+    }
 
 
-def _of_processor(processor: Any, name: str) -> dict[str, Any]:
+def _said_by_parts(transform: Any) -> _Said:
+    if hasattr(transform, "resize_size"):  # a preset of torchvision
+        return _Said(transform.resize_size, transform.interpolation, transform.mean, transform.std)
+    parts = {type(part).__name__: part for part in _parts(transform)}
+    if unknown := [part for part in parts if part not in _READ]:
+        raise ValueError(f"got {', '.join(unknown)}")
+    if not {"Resize", "CenterCrop"} & parts.keys():
+        raise ValueError("got neither Resize nor CenterCrop")
+    resize, normalise = parts.get("Resize"), parts.get("Normalize")
+    return _Said(
+        getattr(resize, "size", None),
+        getattr(resize, "interpolation", "bilinear"),
+        getattr(normalise, "mean", None),
+        getattr(normalise, "std", None),
+    )
+
+
+def _parts(transform: Any) -> Iterator[Any]:
+    """Of a Compose its parts, and theirs."""
+    inner = getattr(transform, "transforms", None)
+    if inner is None:
+        yield transform
+    for part in inner or ():
+        yield from _parts(part)
+
+
+def _said_by_processor(processor: Any) -> _Said:
     """Of transformers: its size is exact, or that of the shorter edge before a crop."""
-    size, crop = dict(processor.size), dict(getattr(processor, "crop_size", None) or {})
-    scale = getattr(processor, "rescale_factor", 1 / 255)
-    if not math.isclose(scale, 1 / 255, rel_tol=1e-6):
-        raise _unknown(name, f"rescale_factor={scale}")
-    crops = getattr(processor, "do_center_crop", False)
-    resize: Any = size["shortest_edge"] if "shortest_edge" in size else (size["height"], size["width"])
-    share = getattr(processor, "crop_pct", None)
-    if "shortest_edge" in size and share and size["shortest_edge"] < 384:  # as ConvNeXt's
-        resize, crop, crops = int(size["shortest_edge"] / share), {"height": size["shortest_edge"]}, True
-        crop["width"] = crop["height"]
-    elif "shortest_edge" in size and share:
-        resize = (size["shortest_edge"], size["shortest_edge"])
+    size, share = dict(processor.size), getattr(processor, "crop_pct", None)
+    edge = size.get("shortest_edge")
+    resize: Any = (size.get("height"), size.get("width")) if edge is None else edge
+    if edge is not None and share:  # as ConvNeXt's
+        resize = int(edge / share) if edge < 384 else (edge, edge)
     normalises = getattr(processor, "do_normalize", True)
-    mean, std = (processor.image_mean, processor.image_std) if normalises else ([0.0], [1.0])
-    crop_size = (crop["height"], crop["width"]) if crops and crop else None
-    return _options(resize, crop_size, Image.Resampling(processor.resample), mean, std, name)
+    mean, std = (processor.image_mean, processor.image_std) if normalises else (None, None)
+    return _Said(resize, Image.Resampling(processor.resample), mean, std)
 
 
-def _options(resize: Any, crop: Any, interpolation: Any, mean: Any, std: Any, name: str) -> dict[str, Any]:
-    resize = [resize] if isinstance(resize, int) else list(resize)
-    crop = resize if crop is None else [crop] if isinstance(crop, int) else list(crop)
-    named = getattr(interpolation, "value", interpolation)
-    if not isinstance(named, str):  # PIL's have numbers
-        named = interpolation.name
+def _options(said: _Said, shown: Tensor) -> dict[str, Any]:
+    """Of what a transform says and what it made of a picture, (C, H, W). One mean is that of every channel."""
+    size = shown.shape[1:]
+    resize = said.resize if isinstance(said.resize, Sequence) else [said.resize or size[0]]
     whole = len(resize) > 1  # two sides given: the image is squashed into them; one: its shorter edge
-    if not whole and crop is resize:
-        raise _unknown(name, "Resize without a crop, which leaves images of any shape")
-    if not whole and len(set(crop)) > 1:
-        raise _unknown(name, f"Resize of the shorter edge before a crop of {crop[0]} x {crop[1]}")
-    size = crop[0], crop[-1]
     asked = resize[0], resize[-1]
     share = min(side / resized for side, resized in zip(size, asked, strict=True))
     while any(math.floor(side / share) < resized for side, resized in zip(size, asked, strict=True)):
         share = math.nextafter(share, 0)
-    if tuple(math.floor(side / share) for side in size) != asked:  # what the view resizes to
-        raise _unknown(name, f"Resize to {asked[0]} x {asked[1]} before a crop of {size[0]} x {size[1]}")
+    named = getattr(said.interpolation, "value", said.interpolation)
+    named = named if isinstance(named, str) else said.interpolation.name  # PIL's have numbers
+    colours = {"mean": 0.0 if said.mean is None else said.mean, "std": 1.0 if said.std is None else said.std}
+    listed = {key: np.atleast_1d(_plain(value)).tolist() for key, value in colours.items()}
     return {
         "size": size_of(*size),
         "crop_pct": share,
         "crop_mode": "squash" if whole else "center",
-        "interpolation": named.lower(),
-        "mean": tuple(map(float, mean)),
-        "std": tuple(map(float, std)),
+        "interpolation": named.lower().removesuffix("-exact"),  # PIL's nearest is exact
+        **{key: tuple(map(float, value)) for key, value in listed.items()},
     }
 
 
-def _unknown(name: str, got: str) -> InputError:
-    return InputError(
-        f"{name}: the transform must be a resize, a centre crop of its aspect and a normalisation, got {got}; give "
-        "input_size, crop_pct, interpolation, mean and std"
-    )
+def _plain(value: Any) -> Any:
+    """Of arrays and tensors the numbers that were written into them: of float32 .485, no .48500001."""
+    array = np.asarray(value)
+    if array.dtype.kind == "f" and hasattr(value, "tolist"):
+        return array.astype(str).astype(float).tolist()
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _compare(show: Callable[[Image.Image], Any], view: View, picture: Image.Image) -> None:
+    """ValueError where a transform and the view show a picture in two ways, beyond rounding."""
+    theirs, ours = _shown(show, picture), view.look(picture).float() / 255
+    of = f"of a picture of {picture.height} x {picture.width} px"
+    if theirs.shape != ours.shape:
+        sizes = ["{} x {}".format(*each.shape[1:]) for each in (theirs, ours)]
+        raise ValueError(f"it shows {sizes[0]} px {of}, such a view {sizes[1]}")
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (view.mean, view.std))
+    apart = 255 * ((theirs * std + mean) - ours).abs().max().item()
+    if not apart <= _ROUNDING:
+        raise ValueError(f"{of} it shows other intensities than such a view, by up to {apart:.3g} of 255")
+
+
+def _shown(show: Callable[[Image.Image], Any], picture: Image.Image) -> Tensor:
+    """What a transform makes of a picture, (C, H, W)."""
+    shown = show(picture)
+    return pil_to_tensor(shown).float() / 255 if isinstance(shown, Image.Image) else torch.as_tensor(shown).float()
+
+
+def _picture(width: int, height: int) -> Image.Image:
+    """Patches and noise in colours that no interpolation takes out of range."""
+    draw = np.random.default_rng(0)
+    patches = Image.fromarray(draw.integers(80, 176, (5, 7, 3), np.uint8)).resize((width, height), Image.Resampling.BOX)
+    return Image.fromarray((np.asarray(patches) + draw.integers(-24, 25, (height, width, 3))).astype(np.uint8))

@@ -227,21 +227,6 @@ def test_what_the_caller_can_mend_is_a_value_error_in_one_line(first, folder, ca
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("change", "line"),
-    [
-        ({"sise": 32}, "must have the keys size, crop_pct, .* got 'sise'"),
-        ({"size": "big"}, "transform must be like"),
-        ({"mean": 0.5}, "transform must be like"),
-    ],
-)
-def test_a_transform_in_words_is_checked(networks, change, line):
-    with pytest.raises(InputError, match=line):
-        harmonia.classifier(networks.first(), classes=CLASSES, transform=TRANSFORM | change)
-    as_in_yaml = {"input_size": 32, "mean": TRANSFORM["mean"], "std": TRANSFORM["std"]}
-    assert harmonia.classifier(networks.first(), classes=CLASSES, transform=as_in_yaml).view.size == 32
-
-
 def test_two_networks_of_one_name_are_refused_and_one_may_stand_twice(networks, folder, tmp_path):
     first, second = (
         harmonia.classifier(getattr(networks, name)(), classes=CLASSES, transform=TRANSFORM)

@@ -13,7 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 import harmonia
 from harmonia.errors import InputError
 from harmonia.evaluation.mosaics.presentation import PartHead, PerCell
-from harmonia.models import python
+from harmonia.models import memory
 from harmonia.models.classifier import Classifier
 from harmonia.models.load import classifier_of, load
 from harmonia.models.spec import ModelSpec
@@ -31,7 +31,7 @@ def spec_of(kind: str, arch: str = "own", **options) -> ModelSpec:
 
 def in_memory(network: nn.Module, transform: dict | None = None, **options) -> Classifier:
     spec = spec_of("python", **options)
-    built = python.in_memory(network, transform or {}, spec)
+    built = memory.in_memory(network, transform or {}, spec)
     return classifier_of(replace(built, classes=tuple(map(str, range(built.num_classes)))), spec)
 
 
