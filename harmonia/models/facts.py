@@ -38,13 +38,13 @@ _STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
 
 def facts_of(network: nn.Module, reshape: Callable | None = None) -> dict[str, Any]:
     """Of a network and the function that lays out its activations; JSON-able."""
-    told = _Told()
-    facts = {"modules": told.of_modules(network)}
+    describe = _Told()
+    facts = {"modules": describe.of_modules(network)}
     config: Any = getattr(network, "config", None)
     if hasattr(config, "to_dict"):  # of Hugging Face
         entries = {key: value for key, value in config.to_dict().items() if key not in _NOT_THE_NETWORK}
         facts["config"] = json.loads(json.dumps(entries, sort_keys=True, default=str))
-    return facts if reshape is None else {**facts, "reshape": told(reshape)}
+    return facts if reshape is None else {**facts, "reshape": describe(reshape)}
 
 
 class _Told:

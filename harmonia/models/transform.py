@@ -24,7 +24,7 @@ _READ |= {"ConvertImageDtype"}
 _ROUNDING = 2.5  # of 255: two roundings, of libraries that resize in bytes or in fractions
 
 
-class _Said(NamedTuple):
+class _Stated(NamedTuple):
     """What a transform says of itself, not yet believed; None where it does not resize, or does not normalise."""
 
     resize: Any
@@ -46,11 +46,11 @@ def view_options(transform: Any, name: str) -> dict[str, Any]:
     remedy += '"mean": (...), "std": (...)}'
     with refused(rule, remedy):
         if hasattr(transform, "image_mean"):
-            said = _said_by_processor(transform)
+            stated = _stated_by_processor(transform)
             show = lambda picture: transform(picture, return_tensors="pt")["pixel_values"][0]  # noqa: E731
         else:
-            said, show = _said_by_parts(transform), transform
-        options = _options(said, _shown(show, _picture(80, 64)))
+            stated, show = _stated_by_parts(transform), transform
+        options = _options(stated, _shown(show, _picture(80, 64)))
         view = View(**options)
         for width, height in ((1.7 * view.width, 1.3 * view.height), (0.8 * view.width, 4 * view.height)):
             _compare(show, view, _picture(round(width), round(height)))
@@ -69,16 +69,16 @@ def _of_mapping(options: Mapping[str, Any], name: str) -> dict[str, Any]:
     }
 
 
-def _said_by_parts(transform: Any) -> _Said:
+def _stated_by_parts(transform: Any) -> _Stated:
     if hasattr(transform, "resize_size"):  # a preset of torchvision
-        return _Said(transform.resize_size, transform.interpolation, transform.mean, transform.std)
+        return _Stated(transform.resize_size, transform.interpolation, transform.mean, transform.std)
     parts = {type(part).__name__: part for part in _parts(transform)}
     if unknown := [part for part in parts if part not in _READ]:
         raise ValueError(f"got {', '.join(unknown)}")
     if not {"Resize", "CenterCrop"} & parts.keys():
         raise ValueError("got neither Resize nor CenterCrop")
     resize, normalise = parts.get("Resize"), parts.get("Normalize")
-    return _Said(
+    return _Stated(
         getattr(resize, "size", None),
         getattr(resize, "interpolation", "bilinear"),
         getattr(normalise, "mean", None),
@@ -95,7 +95,7 @@ def _parts(transform: Any) -> Iterator[Any]:
         yield from _parts(part)
 
 
-def _said_by_processor(processor: Any) -> _Said:
+def _stated_by_processor(processor: Any) -> _Stated:
     """Of transformers: its size is exact, or that of the shorter edge before a crop."""
     size, share = dict(processor.size), getattr(processor, "crop_pct", None)
     edge = size.get("shortest_edge")
@@ -104,21 +104,21 @@ def _said_by_processor(processor: Any) -> _Said:
         resize = int(edge / share) if edge < 384 else (edge, edge)
     normalises = getattr(processor, "do_normalize", True)
     mean, std = (processor.image_mean, processor.image_std) if normalises else (None, None)
-    return _Said(resize, Image.Resampling(processor.resample), mean, std)
+    return _Stated(resize, Image.Resampling(processor.resample), mean, std)
 
 
-def _options(said: _Said, shown: Tensor) -> dict[str, Any]:
+def _options(stated: _Stated, shown: Tensor) -> dict[str, Any]:
     """Of what a transform says and what it made of a picture, (C, H, W). One mean is that of every channel."""
     size = shown.shape[1:]
-    resize = said.resize if isinstance(said.resize, Sequence) else [said.resize or size[0]]
+    resize = stated.resize if isinstance(stated.resize, Sequence) else [stated.resize or size[0]]
     whole = len(resize) > 1  # two sides given: the image is squashed into them; one: its shorter edge
     asked = resize[0], resize[-1]
     share = min(side / resized for side, resized in zip(size, asked, strict=True))
     while any(math.floor(side / share) < resized for side, resized in zip(size, asked, strict=True)):
         share = math.nextafter(share, 0)
-    named = getattr(said.interpolation, "value", said.interpolation)
-    named = named if isinstance(named, str) else said.interpolation.name  # PIL's have numbers
-    colours = {"mean": 0.0 if said.mean is None else said.mean, "std": 1.0 if said.std is None else said.std}
+    named = getattr(stated.interpolation, "value", stated.interpolation)
+    named = named if isinstance(named, str) else stated.interpolation.name  # PIL's have numbers
+    colours = {"mean": 0.0 if stated.mean is None else stated.mean, "std": 1.0 if stated.std is None else stated.std}
     listed = {key: np.atleast_1d(_plain(value)).tolist() for key, value in colours.items()}
     return {
         "size": size_of(*size),

@@ -123,7 +123,7 @@ PLAIN = "self.fc(self.act(self.conv(x)).mean((2, 3)))"
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("network", "edited"),
     [
         (Net, lambda: Net(F.gelu)),
         (lambda: Net(lambda maps: maps.relu()), lambda: Net(lambda maps: maps.tanh())),
@@ -144,10 +144,10 @@ PLAIN = "self.fc(self.act(self.conv(x)).mean((2, 3)))"
         (_of_timm, lambda: _with(_of_timm(), forward=lambda images: images.mean((2, 3)))),
     ],
 )
-def test_networks_of_one_class_and_equal_tensors_have_keys_of_their_own(one, other):
-    numbers = [{name: tensor.sum() for name, tensor in network().state_dict().items()} for network in (one, other)]
+def test_networks_of_one_class_and_equal_tensors_have_keys_of_their_own(network, edited):
+    numbers = [{name: tensor.sum() for name, tensor in make().state_dict().items()} for make in (network, edited)]
     assert numbers[0] == numbers[1]
-    first, second, changed = (classifier(network()).identity() for network in (one, one, other))
+    first, second, changed = (classifier(make()).identity() for make in (network, network, edited))
     assert first != changed
     assert first == second
 
