@@ -2,6 +2,7 @@
 
 A file is read without running code from it: safetensors, or torch.load(weights_only=True) with argparse.Namespace, the
 options in timm's training checkpoints, as the one class that is no tensor (timm/models/_helpers.py does the same).
+What training loops write beside weights, numpy's numbers, dates, paths, is passed over: none of its code runs either.
 """
 
 import re
@@ -33,6 +34,19 @@ _CLASSES = (
     "CLASSES",
     "categories",
 )
+# in pickles of any numpy and Python; of what they would make only a plain container is of use
+_PASSED_OVER = [
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *("numpy.dtype", "numpy.ndarray"),
+    *(f"datetime.{name}" for name in ("datetime", "date", "time", "timedelta", "timezone")),
+    *(
+        f"pathlib{local}.{pure}{name}Path"
+        for local in ("", "._local")
+        for pure in ("", "Pure")
+        for name in ("", "Posix", "Windows")
+    ),
+    *(f"builtins.{name}" for name in ("list", "dict", "int", "float", "str", "frozenset")),
+]
 _OPTIONS = ("hyper_parameters", "datamodule_hyper_parameters", "hparams", "args", "config", "meta")
 
 
@@ -42,6 +56,20 @@ class Checkpoint:
 
     state: dict[str, Tensor]
     classes: tuple[str, ...] | None = None
+
+
+class _Unread:
+    """In the place of what is passed over."""
+
+    def __new__(cls, *made_of: Any) -> "_Unread":
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        """Nothing of it is kept."""
+
+
+def _plain(*made_of: Any) -> dict:
+    return {}  # a defaultdict without what it makes by itself
 
 
 def read(path: Path, name: str) -> Checkpoint:
@@ -75,7 +103,8 @@ def _content(path: Path, name: str) -> Any:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)  # plain tensors, whatever is in it
-        with torch.serialization.safe_globals([Namespace]):
+        unread = [(_Unread, name) for name in _PASSED_OVER]
+        with torch.serialization.safe_globals([Namespace, (_plain, "collections.defaultdict"), *unread]):
             return torch.load(path, map_location="cpu", weights_only=True)
     # weights_only refuses anything but tensors and plain containers, without running it; broken bytes raise
     # nearly anything: UnpicklingError, SafetensorError, EOFError, RuntimeError, IndexError
@@ -84,8 +113,8 @@ def _content(path: Path, name: str) -> Any:
         if blocked := re.search(r"GLOBAL ([\w.]+)", str(error)):
             reason = f": it holds {blocked[1]}, which could run code"
             remedy = (
-                "save the state dict alone, where you trust the file: "
-                "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)"
+                "where you trust the file, open it by torch.load(FILE, weights_only=False) and save the state dict in it "
+                "alone: torch.save(STATE_DICT, NEW)"
             )
         elif "TorchScript" in str(error):
             reason, remedy = ": it is a TorchScript archive", "save the state dict of the network in it"
@@ -129,7 +158,8 @@ def _has_tensors(value: Any) -> bool:
 def _kinds(content: Any) -> str:
     if not isinstance(content, dict):
         return f", got {type(content).__name__}"
-    odd = [f"{key} ({type(value).__name__})" for key, value in content.items() if not isinstance(value, Tensor)]
+    kinds = {key: type(value).__name__ for key, value in content.items() if not isinstance(value, Tensor)}
+    odd = [f"{key} ({kind.replace(_Unread.__name__, 'no tensor')})" for key, kind in kinds.items()]
     return f", got {listed(odd)}" if odd else ""
 
 

@@ -1,10 +1,12 @@
 """Laws of checkpoints: whatever a training program wraps around a network, its logits are those of the network."""
 
+import datetime
 from argparse import Namespace
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from functools import cache, partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -241,7 +243,7 @@ def test_the_first_tensors_that_do_not_fit_are_named(tmp_path):
         "2 tensors missing (bn1.bias, classifier.weight), 1 unexpected (fc.weight), 1 of another shape (conv_stem"
         in message
     )
-    assert message.endswith("give the arch and the input_size that these weights were trained for")
+    assert message.endswith("or source=python with a factory that builds their network")
 
 
 def test_names_of_tensors_cannot_break_the_line(tmp_path):
@@ -258,8 +260,30 @@ def test_what_could_run_code_is_named_with_the_way_out(tmp_path):
     path = saved({"state_dict": state(), "options": Options()}, tmp_path)
     message = refusal(loaded, path)
     assert f"it holds {__name__}.Options, which could run code" in message
-    assert "torch.save(torch.load(FILE, weights_only=False)['state_dict'], NEW)" in message
+    assert "open it by torch.load(FILE, weights_only=False) and save the state dict in it alone" in message
     assert "it holds timm.models.efficientnet.EfficientNet" in refusal(loaded, saved(trained(), tmp_path))
+
+
+@pytest.mark.parametrize("form", [{}, {"_use_new_zipfile_serialization": False}])
+def test_what_training_loops_write_beside_weights_is_passed_over(tmp_path, form):
+    beside = {
+        "best": np.float64(0.9),
+        "epoch": np.int64(3),
+        "history": np.arange(6.0).reshape(2, 3),
+        "names": np.array(["a", "b"]),
+        "when": datetime.datetime.now(datetime.UTC),
+        "took": datetime.timedelta(1),
+        "folder": tmp_path,
+        "losses": defaultdict(list, {"train": [0.1, np.float32(0.2)]}),
+        "classes": ["a", "b", "c"],
+    }
+    torch.save({"state_dict": defaultdict(int, state()), **beside}, tmp_path / "w.pth", **form)
+    content = checkpoint.read(tmp_path / "w.pth", "own")
+    assert content.classes == ("a", "b", "c")
+    assert {key: value.sum() for key, value in content.state.items()} == {k: v.sum() for k, v in state().items()}
+    message = refusal(loaded, saved({key: value.numpy() for key, value in state().items()}, tmp_path))
+    assert "must hold a state dict (name -> tensor), got" in message
+    assert "(no tensor)" in message
 
 
 @pytest.mark.filterwarnings("ignore")

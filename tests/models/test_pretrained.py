@@ -263,7 +263,7 @@ def test_positions_that_timm_does_not_resample_are_refused(tmp_path, arch):
         as_timm_loads(arch, path, img_size=128)
     message = refusal(spec(arch, path, input_size=128))
     assert "0 tensors missing, 0 unexpected" in message
-    assert message.endswith("give the arch and the input_size that these weights were trained for")
+    assert message.endswith("or source=python with a factory that builds their network")
 
 
 @pytest.mark.parametrize(("arch", "size"), [("crossvit_9_240", 160), ("halonet26t", 100), ("test_maxvit", 100)])
