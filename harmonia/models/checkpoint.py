@@ -39,12 +39,7 @@ _PASSED_OVER = [
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
     *("numpy.dtype", "numpy.ndarray"),
     *(f"datetime.{name}" for name in ("datetime", "date", "time", "timedelta", "timezone")),
-    *(
-        f"pathlib{local}.{pure}{name}Path"
-        for local in ("", "._local")
-        for pure in ("", "Pure")
-        for name in ("", "Posix", "Windows")
-    ),
+    *(f"pathlib{place}.{system}Path" for place in ("", "._local") for system in ("Posix", "Windows", "PurePosix")),
     *(f"builtins.{name}" for name in ("list", "dict", "int", "float", "str", "frozenset")),
 ]
 _OPTIONS = ("hyper_parameters", "datamodule_hyper_parameters", "hparams", "args", "config", "meta")
@@ -113,8 +108,8 @@ def _content(path: Path, name: str) -> Any:
         if blocked := re.search(r"GLOBAL ([\w.]+)", str(error)):
             reason = f": it holds {blocked[1]}, which could run code"
             remedy = (
-                "where you trust the file, open it by torch.load(FILE, weights_only=False) and save the state dict in it "
-                "alone: torch.save(STATE_DICT, NEW)"
+                "where you trust the file, open it by torch.load(FILE, weights_only=False) and save the state dict "
+                "in it alone: torch.save(STATE_DICT, NEW)"
             )
         elif "TorchScript" in str(error):
             reason, remedy = ": it is a TorchScript archive", "save the state dict of the network in it"

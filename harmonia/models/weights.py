@@ -188,8 +188,8 @@ def load_strictly(network: torch.nn.Module, state: dict[str, Tensor], name: str,
         counts = [f"{len(keys)} {kind}" + f" ({checkpoint.listed(keys)})" * bool(keys) for kind, keys in kinds.items()]
         raise InputError(
             f"{name}: {path} does not fit the architecture: {', '.join(counts)}; "
-            "give the arch and the input_size that these weights were trained for, or source=python with a factory that "
-            "builds their network"
+            "give the arch and the input_size that these weights were trained for, or source=python with a "
+            "factory that builds their network"
         )
     for key, value in expected.items():
         given = state[key]
