@@ -15,7 +15,7 @@ from harmonia.arms import AREA, SOFT_ARM, area_of, is_equal_area, percent
 from harmonia.media import markdown
 from harmonia.report.glossary import full_names
 from harmonia.report.tables import typeset
-from harmonia.report.tables.columns import RANDOM_WEIGHTS, bounded
+from harmonia.report.tables.columns import RANDOM_WEIGHTS, bounded, method_label
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.contrasts import ALL_SOURCES, MeanTransfer
@@ -39,7 +39,7 @@ class Answer:
 
     setting: str  # in words
     arm: str  # soft, or one of equal area
-    lines: pd.DataFrame  # of transfer above control, one a method; `who` and `method_name` in words
+    lines: Any  # a frame of transfer above control, one a method; `who` and `method_name` in words
     findings: list[tuple[str, str]]  # a verdict and its numbers, one a line
     basis: str  # images, networks, fill, intervals
     cautions: list[str]  # what may not be concluded
@@ -117,9 +117,9 @@ def _answered_arm(arm: str, has: Sequence[str]) -> str:
     return min(areas, key=lambda other: abs((area_of(other) or 0) - USUAL_AREA))
 
 
-def _lines_of(comparison: Comparison, transfers: Any, arm: str, names: dict[str, str]) -> pd.DataFrame:
+def _lines_of(comparison: Comparison, transfers: Any, arm: str, names: dict[str, str]) -> Any:
     """The arm's lines, a method's mean over sources in place of those of each source; random weights last."""
-    lines = transfers[transfers["arm"] == arm]
+    lines: Any = transfers[transfers["arm"] == arm]
     means = lines["source"] == ALL_SOURCES
     key = ["method", "variant", "random_weights"]
     in_mean = pd.MultiIndex.from_frame(lines[key]).isin(pd.MultiIndex.from_frame(lines.loc[means, key]))
@@ -136,7 +136,7 @@ def _lines_of(comparison: Comparison, transfers: Any, arm: str, names: dict[str,
         number = of_method["source"].nunique()
         source = _counted(number, "network") if line["source"] == ALL_SOURCES else line["source"]
         variant = f" ({line['variant']})" if line["variant"] else ""
-        methods.append(names.get(line["method"], line["method"].upper()) + variant)
+        methods.append(names.get(str(line["method"]), method_label(line["method"])) + variant)
         who.append(f"{methods[-1]} of {source}" + (RANDOM_WEIGHTS if line["random_weights"] else ""))
     return lines.assign(who=who, method_name=methods)
 
@@ -190,7 +190,7 @@ def relation(line: Any, difference: str) -> int | None:
     return int(low > 0) - int(high < 0) if has_width else None
 
 
-def _cautions(comparison: Comparison, lines: pd.DataFrame, arm: str, images: int) -> Iterator[str]:
+def _cautions(comparison: Comparison, lines: Any, arm: str, images: int) -> Iterator[str]:
     if lines.empty:
         yield "No other network was asked: whether the regions carry over is not known."
     if images < FEW_IMAGES:

@@ -127,7 +127,7 @@ def _class_names(names: pd.Series) -> pd.Series:
     from harmonia.data.imagenet import readable
 
     called = names.map({name: readable(name) for name in names.unique()})
-    alike = names.groupby(called).transform("nunique") > 1
+    alike: Any = names.groupby(called).transform("nunique").gt(1)
     return called.where(~alike, called + " (" + names + ")")
 
 
