@@ -28,7 +28,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 METHODS = {
     "a gradient": ["grad", "ixg", "gbp", "gc", "gcpp", "hirescam", "layercam"],
     "several": ["ig", "sg", "gshap", "occ", "rise", "ablcam", "scorecam"],
-    "an optimisation": ["ss_cpu", "ss", "ss_paper"],
+    "an optimisation": ["ss_cpu", "ss"],
     "rules, attention": ["lrp", "rollout", "gradrollout"],
     "no network": ["random", "centre", "edges"],
 }
