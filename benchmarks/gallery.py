@@ -2,7 +2,7 @@
 
 python benchmarks/gallery.py
 python benchmarks/gallery.py --networks lite0,deit_tiny,mobilenetv2 --weights FOLDER
-Networks: the first explains the question's image, the last answers. FOLDER holds ARCHITECTURE.safetensors files.
+Networks: of the gallery; of the question Lite0 explains and Lite2 answers. FOLDER holds ARCHITECTURE.safetensors files.
 """
 
 import argparse
@@ -126,7 +126,8 @@ def main() -> None:
     for name in options.networks.split(","):
         file = next((str(file) for file in files if file.name.startswith(name)), None)
         networks.append(load(spec_of(name, file)))
-    save(question(networks[0], networks[-1], options.asked), options.out / "question.jpg", 130)
+    source, target = load(spec_of("lite0", None)), load(spec_of("lite2", None))
+    save(question(source, target, options.asked), options.out / "question.jpg", 130)
     save(gallery(networks, options.image), options.out / "gallery.jpg", 100)
 
 
