@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.layers import DropPath
+from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
@@ -133,7 +133,7 @@ class _Told:
 
 def _of_array(value: Tensor | np.ndarray) -> list[Any]:
     tensor = torch.as_tensor(value).detach().cpu().contiguous()
-    numbers = hashlib.sha256(tensor.flatten().view(torch.uint8).numpy()).hexdigest()
+    numbers = hashlib.sha256(tensor.flatten().view(torch.uint8).numpy().tobytes()).hexdigest()
     return [str(tensor.dtype), list(tensor.shape), numbers[:16]]
 
 

@@ -26,8 +26,10 @@ _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 def copy_of(network: nn.Module) -> nn.Module:
     """A caller's network on the CPU, float32, out of what compiles and shares it, without hooks of the caller's."""
-    while (inner := getattr(network, "_orig_mod", None)) is not None or isinstance(network, _PARALLEL):
-        network = inner if inner is not None else network.module
+    inner: Any = network
+    while inner is not None:
+        network = inner
+        inner = network.module if isinstance(network, _PARALLEL) else getattr(network, "_orig_mod", None)
     name = type(network).__name__
     if isinstance(network, torch.jit.ScriptModule):
         raise InputError(f"{name}: the network must be Python's, got TorchScript; give the one it was made of")

@@ -78,7 +78,12 @@ def of_transformers(tmp_path):
 
 @pytest.mark.parametrize(
     "both",
-    [of_timm, of_timm_at_another_size, of_torchvision, pytest.param(of_transformers, marks=pytest.mark.slow)],
+    [
+        of_timm,
+        of_timm_at_another_size,
+        pytest.param(of_torchvision, marks=pytest.mark.slow),
+        pytest.param(of_transformers, marks=pytest.mark.slow),
+    ],
 )
 def test_a_network_has_one_key_in_memory_and_by_its_kind(both, tmp_path):
     by_kind, in_memory = both(tmp_path)
@@ -159,10 +164,10 @@ def test_a_reshape_is_in_the_key_and_applies_to_every_kind():
     def turned(maps):
         return maps.mT
 
-    for network in (Net(), _of_timm()):
-        keys = [classifier(network, reshape=reshape).identity()["weights"] for reshape in (None, right, turned, right)]
-        assert len(set(keys)) == 3
-        assert keys[1] == keys[3]
+    keys = [classifier(Net(), reshape=reshape).identity()["weights"] for reshape in (None, right, turned, right)]
+    assert len(set(keys)) == 3
+    assert keys[1] == keys[3]
+    assert classifier(_of_timm(), reshape=right).identity() != classifier(_of_timm()).identity()
     with pytest.raises(InputError, match="no feature map was found"):
         classifier(_of_timm(), reshape=lambda maps: maps.flatten(1)).layer_name("final")
 
