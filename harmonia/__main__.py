@@ -16,6 +16,7 @@ COMMANDS = {
     "store": "harmonia.store.__main__",
     "export": "harmonia.export.__main__",
     "dashboard": "harmonia.dashboard",
+    "demo": "harmonia.demo.__main__",
 }
 USAGE = """\
 harmonia run        maps, features and scores of a job or, with -m, of a sweep
@@ -24,6 +25,7 @@ harmonia report     tables, figures and pages of finished jobs
 harmonia store      what is kept: list, verify, prune
 harmonia export     finished jobs as a dataset to share
 harmonia dashboard  a W&B workspace of finished jobs
+harmonia demo       a page in the browser: one image, two networks, a map and what any mask keeps
 harmonia COMMAND --help tells the words of each."""
 
 

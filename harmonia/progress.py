@@ -2,13 +2,16 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from html import escape
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 
+_SHOWN_BY: ContextVar[Callable[..., Any] | None] = ContextVar("_SHOWN_BY", default=None)
 _EVERY_S = 0.2  # a notebook draws its bar anew
 
 
@@ -22,8 +25,28 @@ def progress_of(*columns: ProgressColumn) -> Progress:
     return Progress(*columns, console=console, disable=not console.is_terminal)
 
 
+@contextmanager
+def shown_by(show: Callable[[str], None]) -> Iterator[None]:
+    """In the block, bars of this thread are given to a function, as HTML; without a bar it is empty."""
+
+    class Page:
+        def __call__(self, bundle: dict[str, str], **options: Any) -> "Page":
+            return self
+
+        def update(self, bundle: dict[str, str], **options: Any) -> None:
+            show(bundle["text/html"])
+
+    token = _SHOWN_BY.set(Page())
+    try:
+        yield
+    finally:
+        _SHOWN_BY.reset(token)
+
+
 def _notebook_display() -> Callable[..., Any] | None:
-    """IPython's function where its kernel serves a notebook."""
+    """Where a notebook or a page shows bars: IPython's function, if its kernel serves a notebook."""
+    if (page := _SHOWN_BY.get()) is not None:
+        return page
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if getattr(shell, "kernel", None) is None:
         return None

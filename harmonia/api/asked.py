@@ -141,7 +141,7 @@ def _spec_of(model: Any) -> ModelSpec:
     return spec_of_name(model)
 
 
-def spec_of_name(name: str, **options: Any) -> ModelSpec:
+def spec_of_name(name: str, /, **options: Any) -> ModelSpec:
     """Of a yaml in conf/source or KIND:ARCH, with other options."""
     kind, colon, arch = name.partition(":")
     if colon and kind not in KINDS:

@@ -3,7 +3,7 @@
 import base64
 import copy
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -26,7 +26,7 @@ from harmonia.job.contract import Job
 from harmonia.media import visible
 from harmonia.report.figures.style import shown, style
 from harmonia.report.tables.typeset import to_csv
-from harmonia.shapes import Images, Keep, Size
+from harmonia.shapes import Images, Keep, Maps, Size
 from harmonia.store.files import write_text
 
 THUMBNAIL_PX = 160
@@ -56,13 +56,18 @@ class ImageMap:
         return _keep(self._arms, self.raw[None], [self.flag], self._size, area)[0].numpy()
 
     @property
+    def normalise(self) -> Callable[[Maps], Keep]:
+        """From raw maps (B, h, w) to [0, 1], as the method declares."""
+        return self._arms.normalise
+
+    @property
     def _size(self) -> tuple[int, int]:
         return self.view.shape[1], self.view.shape[2]
 
     def feature(self, area: float | None = None) -> Image.Image:
         """Image ⊙ map: what is dropped is filled as the job fills it."""
         keep = torch.from_numpy(self.keep(area))[None, None]
-        return _picture(compose(self.view[None], keep, self._fill(self.view[None], keep))[0])
+        return picture_of(compose(self.view[None], keep, self._fill(self.view[None], keep))[0])
 
     def heat(self) -> Image.Image:
         """The soft map in colours."""
@@ -81,7 +86,7 @@ class ImageMap:
         return f"ImageMap of {self.about}, raw {' x '.join(map(str, self.raw.shape))}"
 
     def _repr_html_(self) -> str:
-        pictures = (_picture(self.view), self.heat(), self.feature(0.3))
+        pictures = (picture_of(self.view), self.heat(), self.feature(0.3))
         shown = "".join(f'<img width="{THUMBNAIL_PX}" alt="" src="{_as_url(picture)}"> ' for picture in pictures)
         return f"<div>{shown}<br>{escape(self.about)}</div>"
 
@@ -209,7 +214,7 @@ def _drawn(maps: Sequence[ImageMap], area: float) -> Figure:
     with style():
         figure = Figure(figsize=(6.6, 2.4 * len(maps)), layout="constrained")
         for part, each in zip(figure.subfigures(len(maps), 1, squeeze=False)[:, 0], maps, strict=True):
-            pictures = {"image": _picture(each.view), "map": each.heat(), f"feature, {area:.0%}": each.feature(area)}
+            pictures = {"image": picture_of(each.view), "map": each.heat(), f"feature, {area:.0%}": each.feature(area)}
             for axes, (title, picture) in zip(part.subplots(1, 3), pictures.items(), strict=True):
                 axes.imshow(picture)
                 axes.set_title(title)
@@ -218,7 +223,8 @@ def _drawn(maps: Sequence[ImageMap], area: float) -> Figure:
     return shown(figure)
 
 
-def _picture(image: Tensor) -> Image.Image:
+def picture_of(image: Tensor) -> Image.Image:
+    """(3, H, W), in 0..1."""
     return Image.fromarray(image.permute(1, 2, 0).mul(255).round().byte().numpy())
 
 

@@ -69,7 +69,12 @@ def input_error(error: BaseException) -> str | None:
 
 
 def keyword_command(
-    work: Callable[[dict[str, str]], int], words: Sequence[str] | None, usage: str, keys: Sequence[str], module: str
+    work: Callable[[dict[str, str]], int],
+    words: Sequence[str] | None,
+    usage: str,
+    keys: Sequence[str],
+    module: str,
+    needed: Sequence[str] = ("run",),
 ) -> int:
     """The exit code of a command line of KEY=VALUE words, which the work is given; usage is what --help prints."""
     words = sys.argv[1:] if words is None else words
@@ -78,13 +83,18 @@ def keyword_command(
         if {"-h", "--help"} & set(words):
             print(usage, end="")
             return 0
-        return work(keyword_arguments(words, keys, module))
+        arguments = keyword_arguments(words, keys, module)
+        if lacking := [key for key in needed if key not in arguments]:
+            raise InputError(
+                f"argument {lacking[0]} must be given, got none; write {lacking[0]}=multirun_outputs/<...>"
+            )
+        return work(arguments)
 
     return exit_code(answer, input_error)
 
 
 def keyword_arguments(words: Sequence[str], keys: Sequence[str], module: str) -> dict[str, str]:
-    """The values by key; each key is one of keys, given once and not empty, and `run` is among them."""
+    """The values by key; each key is one of keys, given once and not empty."""
     arguments: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -96,8 +106,6 @@ def keyword_arguments(words: Sequence[str], keys: Sequence[str], module: str) ->
         if key in arguments:
             raise InputError(f"argument {key} must be given once, got {word!r} too; leave one out")
         arguments[key] = str(home(value)) if value.startswith("~") else value
-    if "run" not in arguments:
-        raise InputError("argument run must be given, got none; write run=multirun_outputs/<...>")
     return arguments
 
 

@@ -264,7 +264,8 @@ def test_classes_must_be_as_many_as_the_logits(networks):
 @pytest.mark.usefixtures("needs_samples")
 def test_a_network_by_its_name_takes_classes_too():
     names = [f"class {number}" for number in range(1000)]
-    assert harmonia.classifier("lite0", classes=names).classes == tuple(names)
+    mine = harmonia.classifier("lite0", classes=names, name="mine")
+    assert (mine.classes, mine.name) == (tuple(names), "mine")
     with pytest.raises(InputError, match="must name the weights' 1000 classes, got 1"):
         harmonia.classifier("lite0", classes=["a"])
 

@@ -1,0 +1,60 @@
+"""The command line: harmonia demo [port=8501]."""
+
+if __name__ == "__main__":
+    from harmonia.cli.early import answer_signals
+
+    answer_signals()
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harmonia.cli.entry import keyword_command
+from harmonia.errors import InputError
+
+USAGE = """\
+A page in your browser: one image, two networks, what the map keeps, and what any mask of that area keeps.
+
+    harmonia demo [port=8501]
+
+Only this machine can open it. Needs pip install 'harmonia[demo]'. Ctrl-C ends it.
+"""
+
+PAGE = Path(__file__).with_name("page.py")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    return keyword_command(_serve, words, USAGE, ("port",), "harmonia.demo", needed=())
+
+
+def _serve(words: dict[str, str]) -> int:
+    port = words.get("port", "8501")
+    if not (port.isascii() and port.isdecimal() and 1024 <= int(port) <= 65535):
+        raise InputError(f"port must be a whole number from 1024 to 65535, got {port!r}; write port=8501")
+    try:
+        from streamlit.web import bootstrap
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "harmonia demo needs Streamlit, which is not installed; pip install 'harmonia[demo]'"
+        ) from error
+
+    importlib.import_module("harmonia.demo.answers")  # torch is here before the first visitor
+
+    options = {
+        "server.address": "127.0.0.1",
+        "server.port": int(port),
+        "server.headless": True,
+        "server.fileWatcherType": "none",
+        "server.maxUploadSize": 20,
+        "browser.gatherUsageStats": False,
+        "client.toolbarMode": "minimal",
+    }
+    bootstrap.load_config_options(options)
+    print(f"harmonia demo: http://127.0.0.1:{port}", flush=True)
+    bootstrap.run(str(PAGE), False, [], options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""One image, its map, and what another network says of what the map keeps and of what any mask keeps."""
+
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from harmonia import progress
+from harmonia.api.asked import Asked, as_before, choice, in_one_line
+from harmonia.api.maps import ImageMaps, picture_of
+from harmonia.arms import AREA, BLOBS, CENTRE, DIM_ARM, SOFT_ARM, arm_of
+from harmonia.data.imagenet import readable
+from harmonia.data.samples import samples
+from harmonia.features.arms import Explanations, KeepArms
+from harmonia.features.controls import Controls
+from harmonia.features.fill import Black, compose
+from harmonia.job.prepare import prepare
+from harmonia.job.stages import map_stage
+from harmonia.models.classifier import Classifier
+
+MOST = 5  # classes that a network is asked for
+_ONE_AT_A_TIME = threading.Lock()  # Hydra's configuration and torch's random numbers are the process's
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the other network says of one picture."""
+
+    picture: Image.Image  # as it sees it
+    top: list[tuple[str, float]]  # classes and probabilities, the most probable first
+    p_explained: float  # of the class that the map is about
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of one map; a picture each of what it keeps and of what controls keep, as the other network sees them."""
+
+    explained: str
+    p_source: float  # what the source gives it, on the whole image
+    heat: Image.Image
+    image: Answer
+    feature: Answer  # the top of the map, all or nothing
+    blobs: Answer  # random blobs of that area
+    centre: Answer  # a box of that area in the middle
+    soft: Answer  # image ⊙ map
+    dim: Answer  # the whole image, dimmed to the soft map's mean: it knows nothing of the map but that
+
+
+def ask(
+    source: Classifier,
+    target: Classifier,
+    image: Path,
+    method: str = "gc",
+    area: float = 0.3,
+    cache: Path | None = None,
+    show: Callable[[str], None] | None = None,
+    options: Sequence[str] = (),
+) -> Answers:
+    """Explains the source's prediction of the image, and asks the target about what the map keeps on black.
+
+    show: is given a progress bar in HTML, again and again. Replacement images of Soundness Saliency are the samples.
+    """
+    words = [choice("method", method), "target=[self]", *options]
+    with _ONE_AT_A_TIME, in_one_line(words), as_before(), tempfile.TemporaryDirectory() as folder:
+        asked = Asked([source, target], [image], None, None, 0, cache)
+        config = asked.config(words)
+        images = asked.in_memory.images
+        assert images is not None, "a path is in memory"
+        in_memory = replace(asked.in_memory, images=replace(images, pool=samples().records))
+        job = prepare(asked.settings(config, Path(folder)), Path(folder), in_memory=in_memory)
+        with progress.shown_by(show) if show else nullcontext():
+            map_stage(job).complete()
+        (each,) = ImageMaps(job)
+        seen, sees = (job.viewed.batch([0], model.view) for model in (job.source, job.targets[target.name]))
+        controls = Controls(dim=True, blobs=(area,), centre=(area,)).arms()
+        arms = KeepArms(each.normalise, (area,), controls)
+        maps = torch.from_numpy(each.raw)[None]
+        explanations = Explanations(
+            maps=maps, explained=[each.explained], image_keys=job.images.image_keys([0]), another=lambda same: maps
+        )
+        keep = arms.weights(explanations, seen.boxes, sees.boxes, job.source.view.size, target.view.size)[0]
+        whole = sees.pixels.float() / 255
+        shown = {"image": whole[0]}
+        for name, weights in zip(arms.names, keep[:, None], strict=True):
+            shown[name] = compose(whole, weights[None], Black()(whole, weights, lambda: whole))[0]
+        with torch.no_grad():
+            probabilities = target(torch.stack(list(shown.values()))).softmax(1)
+    index = target.class_index(each.explained)
+    answers = {}
+    for (name, pixels), of_classes in zip(shown.items(), probabilities, strict=True):
+        places = of_classes.topk(min(MOST, len(of_classes))).indices.tolist()
+        top = [(readable(target.classes[place]), float(of_classes[place])) for place in places]
+        p_explained = float("nan") if index is None else float(of_classes[index])
+        answers[name] = Answer(picture_of(pixels), top, p_explained)
+    return Answers(
+        explained=readable(each.explained),
+        p_source=each.probability,
+        heat=each.heat(),
+        image=answers["image"],
+        feature=answers[arm_of(AREA, area)],
+        blobs=answers[arm_of(BLOBS, area)],
+        centre=answers[arm_of(CENTRE, area)],
+        soft=answers[SOFT_ARM],
+        dim=answers[DIM_ARM],
+    )
