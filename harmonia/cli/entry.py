@@ -83,18 +83,15 @@ def keyword_command(
         if {"-h", "--help"} & set(words):
             print(usage, end="")
             return 0
-        arguments = keyword_arguments(words, keys, module)
-        if lacking := [key for key in needed if key not in arguments]:
-            raise InputError(
-                f"argument {lacking[0]} must be given, got none; write {lacking[0]}=multirun_outputs/<...>"
-            )
-        return work(arguments)
+        return work(keyword_arguments(words, keys, module, needed))
 
     return exit_code(answer, input_error)
 
 
-def keyword_arguments(words: Sequence[str], keys: Sequence[str], module: str) -> dict[str, str]:
-    """The values by key; each key is one of keys, given once and not empty."""
+def keyword_arguments(
+    words: Sequence[str], keys: Sequence[str], module: str, needed: Sequence[str] = ("run",)
+) -> dict[str, str]:
+    """The values by key; each key is one of keys, given once and not empty; those needed are there."""
     arguments: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
@@ -106,6 +103,9 @@ def keyword_arguments(words: Sequence[str], keys: Sequence[str], module: str) ->
         if key in arguments:
             raise InputError(f"argument {key} must be given once, got {word!r} too; leave one out")
         arguments[key] = str(home(value)) if value.startswith("~") else value
+    if lacking := [key for key in needed if key not in arguments]:
+        key = lacking[0]
+        raise InputError(f"argument {key} must be given, got none; write {key}=multirun_outputs/<...>")
     return arguments
 
 

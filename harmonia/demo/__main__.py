@@ -21,7 +21,7 @@ A page in your browser: one image, two networks, what the map keeps, and what an
 Only this machine can open it. Needs pip install 'harmonia[demo]'. Ctrl-C ends it.
 """
 
-PAGE = Path(__file__).with_name("page.py")
+SCRIPT = Path(__file__).with_name("page.py")
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -39,7 +39,7 @@ def _serve(words: dict[str, str]) -> int:
             "harmonia demo needs Streamlit, which is not installed; pip install 'harmonia[demo]'"
         ) from error
 
-    importlib.import_module("harmonia.demo.answers")  # torch is here before the first visitor
+    importlib.import_module("harmonia.demo.verdicts")  # torch is here before the first visitor
 
     options = {
         "server.address": "127.0.0.1",
@@ -52,7 +52,7 @@ def _serve(words: dict[str, str]) -> int:
     }
     bootstrap.load_config_options(options)
     print(f"harmonia demo: http://127.0.0.1:{port}", flush=True)
-    bootstrap.run(str(PAGE), False, [], options)
+    bootstrap.run(str(SCRIPT), False, [], options)
     return 0
 
 

@@ -12,14 +12,14 @@ from harmonia.data.decode import IMAGE_SUFFIXES
 from harmonia.data.imagenet import readable
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.samples import samples
-from harmonia.demo.answers import Answer, Answers, ask
+from harmonia.demo.verdicts import Verdict, Verdicts, ask
 from harmonia.errors import InputError, home
 from harmonia.models.classifier import Classifier
 from harmonia.models.load import load
 
 EMBEDDED = {"lite0": "EfficientNet-Lite0", "lite1": "EfficientNet-Lite1", "lite2": "EfficientNet-Lite2"}
 OWN = "a checkpoint of your own"
-METHODS = {"gc": "Grad-CAM", "ss": "Soundness Saliency, about a minute"}
+OFFERED = {"gc": "Grad-CAM", "ss": "Soundness Saliency, about a minute"}
 
 
 @st.cache_resource(max_entries=6, show_spinner="Loading a network")
@@ -60,21 +60,21 @@ def title_of(sample: ImageRecord) -> str:
     return f"{readable(sample.class_name or '')} ({sample.image_id})"
 
 
-def show_answer(answer: Answer, title: str) -> None:
+def show_answer(answer: Verdict, title: str) -> None:
     st.image(answer.picture, width="stretch")
     st.text(title)
-    st.metric(title, percent(answer.p_explained), label_visibility="collapsed")
-    st.text("\n".join(f"{percent(probability)} {name}" for name, probability in answer.top))
+    st.metric(title, in_percent(answer.p_explained), label_visibility="collapsed")
+    st.text("\n".join(f"{in_percent(probability)} {name}" for name, probability in answer.top))
 
 
-def percent(share: float) -> str:
+def in_percent(share: float) -> str:
     return "unknown class" if isnan(share) else f"{100 * share:.0f} %"
 
 
-def show(answers: Answers, source: str, target: str, area: float) -> None:
+def show(answers: Verdicts, source: str, target: str, area: float) -> None:
     """source, target: names of the networks."""
     st.text(
-        f"{source} sees {answers.explained} ({percent(answers.p_source)}). "
+        f"{source} sees {answers.explained} ({in_percent(answers.p_source)}). "
         f"So much of {answers.explained} does {target} see in each picture, and its five first guesses:"
     )
     columns = st.columns(5)
@@ -83,9 +83,9 @@ def show(answers: Answers, source: str, target: str, area: float) -> None:
         st.text(f"the map of {source}")
     shown = {
         "the whole image": answers.image,
-        f"top {percent(area)} of the map": answers.feature,
-        f"random blobs, {percent(area)}": answers.blobs,
-        f"a centre box, {percent(area)}": answers.centre,
+        f"top {in_percent(area)} of the map": answers.feature,
+        f"random blobs, {in_percent(area)}": answers.blobs,
+        f"a centre box, {in_percent(area)}": answers.centre,
     }
     for column, (title, answer) in zip([columns[0], *columns[2:]], shown.items(), strict=True):
         with column:
@@ -109,8 +109,8 @@ def main() -> None:
     try:
         with in_one_line():
             source, target = chosen_network("The network that is explained", 0), chosen_network("The network asked", 1)
-            method = st.sidebar.selectbox("Method", list(METHODS), format_func=METHODS.__getitem__)
-            area = st.sidebar.select_slider("Share of the image kept", [0.1, 0.2, 0.3, 0.5], 0.3, percent)
+            method = st.sidebar.selectbox("Method", list(OFFERED), format_func=OFFERED.__getitem__)
+            area = st.sidebar.select_slider("Share of the image kept", [0.1, 0.2, 0.3, 0.5], 0.3, in_percent)
             image = chosen_image()
             if source is None or target is None:
                 st.info("Give the architecture and the weights of your checkpoint.")

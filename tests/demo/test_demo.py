@@ -13,9 +13,9 @@ from PIL import Image
 
 import harmonia
 from harmonia.demo import __main__ as demo
-from harmonia.demo.answers import ask
+from harmonia.demo.verdicts import ask
 
-PAGE = str(demo.PAGE)
+SCRIPT = str(demo.SCRIPT)
 
 
 def test_a_port_is_a_number_and_a_missing_extra_is_named(monkeypatch, capsys):
@@ -73,7 +73,7 @@ def test_the_answers_are_the_rows_of_a_job(tmp_path):
 def test_the_page_asks_anew_for_each_change_and_refuses_in_one_line(tmp_path, monkeypatch):
     testing = pytest.importorskip("streamlit.testing.v1", reason="streamlit is not installed (the demo extra)")
     monkeypatch.setenv("HARMONIA_CACHE", str(tmp_path))
-    page = testing.AppTest.from_file(PAGE).run(timeout=300)
+    page = testing.AppTest.from_file(SCRIPT).run(timeout=300)
     assert not page.exception
     assert len(page.metric) == 6
     before = [metric.value for metric in page.metric]

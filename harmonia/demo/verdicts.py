@@ -28,7 +28,7 @@ _ONE_AT_A_TIME = threading.Lock()  # Hydra's configuration and torch's random nu
 
 
 @dataclass(frozen=True)
-class Answer:
+class Verdict:
     """What the other network says of one picture."""
 
     picture: Image.Image  # as it sees it
@@ -37,18 +37,18 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Verdicts:
     """Of one map; a picture each of what it keeps and of what controls keep, as the other network sees them."""
 
     explained: str
     p_source: float  # what the source gives it, on the whole image
     heat: Image.Image
-    image: Answer
-    feature: Answer  # the top of the map, all or nothing
-    blobs: Answer  # random blobs of that area
-    centre: Answer  # a box of that area in the middle
-    soft: Answer  # image ⊙ map
-    dim: Answer  # the whole image, dimmed to the soft map's mean: it knows nothing of the map but that
+    image: Verdict
+    feature: Verdict  # the top of the map, all or nothing
+    blobs: Verdict  # random blobs of that area
+    centre: Verdict  # a box of that area in the middle
+    soft: Verdict  # image ⊙ map
+    dim: Verdict  # the whole image, dimmed to the soft map's mean: it knows nothing of the map but that
 
 
 def ask(
@@ -60,7 +60,7 @@ def ask(
     cache: Path | None = None,
     show: Callable[[str], None] | None = None,
     options: Sequence[str] = (),
-) -> Answers:
+) -> Verdicts:
     """Explains the source's prediction of the image, and asks the target about what the map keeps on black.
 
     show: is given a progress bar in HTML, again and again. Replacement images of Soundness Saliency are the samples.
@@ -96,8 +96,8 @@ def ask(
         places = of_classes.topk(min(MOST, len(of_classes))).indices.tolist()
         top = [(readable(target.classes[place]), float(of_classes[place])) for place in places]
         p_explained = float("nan") if index is None else float(of_classes[index])
-        answers[name] = Answer(picture_of(pixels), top, p_explained)
-    return Answers(
+        answers[name] = Verdict(picture_of(pixels), top, p_explained)
+    return Verdicts(
         explained=readable(each.explained),
         p_source=each.probability,
         heat=each.heat(),
