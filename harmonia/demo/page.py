@@ -125,4 +125,5 @@ def main() -> None:
         st.text(str(error))
 
 
-main()
+if __name__ == "__main__":  # as Streamlit runs it
+    main()
