@@ -38,6 +38,6 @@ def answer_figures(answer: Answer) -> Iterator[CaptionedFigure]:
     yield CaptionedFigure(
         ANSWER,
         "What is carried.",
-        f"{answer.table.columns[1]} of the maps beside their controls; lines are 95 % intervals; {answer.setting}.",
+        f"{answer.table.columns[1]} of the maps beside their controls; lines are 95 % intervals.",
         figure,
     )
