@@ -1,12 +1,15 @@
 """The one exception for what a user can mend, ranges of numbers, and words for both."""
 
 import difflib
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # a write that fails so names no file
 
 
 class InputError(ValueError):

@@ -18,8 +18,9 @@ from collections.abc import Sequence
 import hydra
 from omegaconf import DictConfig
 
-from harmonia.cli.entry import Refused, conf_folder, exit_code, hydra_words
-from harmonia.cli.refusal import checked_hydra, refusal
+from harmonia.cli.entry import Parser, Refused, conf_folder, exit_code, hydra_words
+from harmonia.cli.hydra_node import checked_hydra
+from harmonia.cli.refusal import refusal
 from harmonia.errors import InputError
 from harmonia.media import terminal
 
@@ -83,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
             raise argparse.ArgumentTypeError(f"must be a number of images from 0 to 999999, got {text}")
         return int(text)
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m harmonia.plan", description="What a run or a sweep would still compute.", allow_abbrev=False
     )
     parser.add_argument(

@@ -10,13 +10,12 @@ import sys
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from harmonia.cli.entry import Refused, conf_folder, exit_code, hydra_words
-from harmonia.cli.refusal import checked_hydra, refusal
+from harmonia.cli.entry import conf_folder, exit_code, hydra_words
+from harmonia.cli.hydra_node import checked_hydra
+from harmonia.cli.refusal import refusal
 from harmonia.job.ray_launcher import RayLauncher
 from harmonia.report.after_sweep import report_sweep
 
@@ -27,13 +26,7 @@ def job(config: DictConfig) -> None:
     from harmonia.job import pipeline
     from harmonia.job.settings import settings_of
 
-    try:
-        pipeline.run(settings_of(config))
-    except Exception as error:
-        if HydraConfig.get().mode is RunMode.RUN and refusal(error, conf_folder()) is not None:
-            # out of Hydra's hands, which would print a line of its own first; in a sweep it must go on with the rest
-            raise Refused from error
-        raise
+    pipeline.run(settings_of(config))
 
 
 def main() -> int:
@@ -61,7 +54,7 @@ def _jobs_and_report() -> int:
     try:
         with checked_hydra(_refuse_foreign):
             job()
-    except (Exception, Refused):
+    except Exception:
         report_sweep()  # of the jobs that did not fail; one that is interrupted waits for no report
         raise
     return report_sweep()

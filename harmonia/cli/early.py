@@ -1,13 +1,19 @@
-"""Ctrl-C and SIGTERM while a command imports its modules, which takes seconds: one line, exit code 130."""
+"""Ctrl-C, SIGTERM and SIGHUP while a command imports its modules, which takes seconds: one line, exit code 130."""
 
 import os
 import signal
 from types import FrameType
 
 
+def ending_signals() -> list[int]:
+    """SIGHUP, too: a terminal that closes; where nohup has it ignored, it stays so."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM] + [signal.SIGHUP] * (not ignored)
+
+
 def answer_signals() -> None:
     """From now on, until the command itself answers them; for a process that has nothing to lose yet."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         signal.signal(number, _end)
 
 

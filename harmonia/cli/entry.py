@@ -1,5 +1,7 @@
 """What the command lines share: exit codes, one line of refusal, signals, conf/, and words that Hydra would misread."""
 
+import argparse
+import io
 import logging
 import os
 import re
@@ -7,12 +9,15 @@ import select
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
-from harmonia.errors import InputError, did_you_mean, home, one_line
+from harmonia.cli.early import ending_signals
+from harmonia.errors import FULL, InputError, did_you_mean, home, one_line
 from harmonia.media import LogLine, visible
 
 
@@ -28,40 +33,75 @@ class Refused(BaseException):
 
 
 class Interrupted(BaseException):
-    """Ctrl-C or SIGTERM. Lightning ends the process on a KeyboardInterrupt and ignores SIGTERM; this passes through."""
+    """Ctrl-C, SIGTERM or SIGHUP. Lightning ends the process on a KeyboardInterrupt and ignores SIGTERM; this passes through."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, with a refusal of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"the words of the command line must be as in its help, got {message}; see --help")
 
 
 def exit_code(
     work: Callable[[], int], refusal: Callable[[BaseException], str | None], interrupted: str = "interrupted"
 ) -> int:
-    """What a command line ends with: the work's own code, 2: refused in one line, 130: interrupted.
+    """What a command line ends with: the work's own code, 2: refused in one line, also by an output that
+    takes no more, 130: interrupted.
 
     141: nobody reads the output any more, as after `| head`. refusal: the line for what the user can mend, None for
     anything else, which is raised.
     """
-    if logging.lastResort is not None:  # where nobody has configured logging, harmonia's lines go through it
-        logging.lastResort.setFormatter(LogLine())
+    _prepare_output()
     try:
         with interruptible():
             code = work()
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        poll = select.poll()
-        poll.register(sys.stdout.fileno(), 0)
-        if not poll.poll(0):  # the output has its reader: another pipe has broken, a defect
-            raise
-        # Python would complain once more when it closes the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except (KeyboardInterrupt, Interrupted):
         line, code = interrupted, 130
     except (Exception, Refused) as error:
         line, code = refusal(error), 2
+        if isinstance(error, OSError) and (unwritten := _unwritten(error, line is None)):
+            if isinstance(unwritten, BrokenPipeError):
+                return 141
+            line = f"what is printed must have a place, got {unwritten.strerror}; free space, or send it elsewhere"
         if line is None:
             raise
-    print(visible(f"harmonia: {line}"), file=sys.stderr)
+    with suppress(OSError):  # nobody is told
+        print(visible(f"harmonia: {line}"), file=sys.stderr)
     return code
+
+
+def _prepare_output() -> None:
+    """Whatever the output is, nothing that is written there ends a command by itself."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed, as by >&-
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # of an alphabet that lacks a name's letters
+    logging.raiseExceptions = False  # a line that cannot be written has no traceback
+    if logging.lastResort is not None:  # where nobody has configured logging, harmonia's lines go through it
+        logging.lastResort.setFormatter(LogLine())
+    warnings.formatwarning = lambda message, *_, **__: f"harmonia: {visible(one_line(message))}\n"
+
+
+def _unwritten(error: OSError, unexplained: bool) -> OSError | None:
+    """Why the output takes no more, where it is that which has failed; what still waits for it is dropped."""
+    try:
+        sys.stdout.flush()
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        gone = isinstance(error, BrokenPipeError) and poll.poll(0)
+        if not gone and not (unexplained and error.filename is None and error.errno in FULL):
+            return None  # the output is sound
+    except io.UnsupportedOperation:  # no file, as in a notebook
+        return None
+    except OSError as unwritten:
+        error = unwritten
+    # Python would complain once more when it ends
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return error
 
 
 def input_error(error: BaseException) -> str | None:
@@ -111,12 +151,12 @@ def keyword_arguments(
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Both signals raise Interrupted in the main thread; the handlers found are put back."""
+    """Its signals raise Interrupted in the main thread; the handlers found are put back."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise Interrupted
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, interrupt) for number in ending_signals()}
     try:
         yield
     finally:
@@ -138,11 +178,9 @@ def hydra_words(words: Iterable[str]) -> list[str]:
     """Words as Hydra must see them.
 
     ``KEY=~/FOLDER`` with the home folder's path: a shell leaves it as it is, and Hydra's grammar has no ~ there.
-    ``label=true`` quoted: bare, it is a boolean, which is no option's name. -m before the overrides: between two of
-    them argparse would take the second for a mistake.
+    ``label=true`` quoted: bare, it is a boolean, which is no option's name.
     """
     home = os.path.expanduser("~").replace("\\", "\\\\")
     words = [re.sub(r"(?<=[=,\[])~(?=[/,\]]|$)", home, word) for word in words]
     true = re.compile(r"(?<=[=,\[])true(?=[,\]]|$)")
-    words = [true.sub("'true'", word) if word.startswith("label=") else word for word in words]
-    return sorted(words, key=lambda word: word not in ("-m", "--multirun"))
+    return [true.sub("'true'", word) if word.startswith("label=") else word for word in words]

@@ -18,6 +18,7 @@ _NULL = type(None)
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a file or folder path"}
 _PLURALS = {int: "whole numbers", float: "numbers", str: "texts", bool: "true or false", Path: "file or folder paths"}
 _FORMS = {int: "NUMBER", float: "NUMBER", str: "TEXT", bool: "true", Path: "PATH", _NULL: "null"}  # on the command line
+_PLAIN = (str, bytes, bool, _NULL)  # classes, but what _target_ builds is none of them
 _LISTS = (list, tuple, Sequence)
 _SOME = Within(-(2**63), 2**64 - 1)  # where the annotation says no range
 
@@ -202,7 +203,7 @@ def _fits_one(annotation: Any, value: Any) -> bool:
     if annotation is Path:
         return isinstance(value, str | Path)
     if _is_class(annotation):
-        return isinstance(value, annotation) or _is_object(value)
+        return isinstance(value, annotation) or (_is_object(value) and annotation not in _PLAIN)
     return True
 
 

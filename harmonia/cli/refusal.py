@@ -1,24 +1,17 @@
 """From an exception to the one line that tells a user what to mend."""
 
 import difflib
-import errno
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harmonia.errors import InputError, Within, one_line
-
-_FULL = (errno.ENOSPC, errno.EDQUOT)  # a write that fails so names no file
+from harmonia.cli.hydra_node import Unbegun
+from harmonia.errors import FULL, InputError, one_line
 
 # ValueErrors of Hydra's; the first names neither the group nor the value
 _NO_OPTION = "Config group override must be a string"
@@ -55,78 +48,13 @@ _READINGS = (
 )
 
 
-# keys of Hydra's own node that import -> what they may name
-_IMPORTED = (
-    (
-        r".*\._target_",
-        r"harmonia\.report\.after_sweep\.ReportAfterSweep|hydra_plugins\.(harmonia|hydra_\w+_launcher\.\w+)\.\w+Launcher|"
-        r"hydra\._internal\.core_plugins\.basic_\w+\.Basic(Launcher|Sweeper)|hydra\.experimental\.callbacks\.\w+Callback",
-    ),
-    (
-        r"hydra\.\w+_logging\..*\.(class|\(\)|factory)",
-        r"logging\.(handlers\.)?(\w+FileHandler|\w+mHandler|NullHandler|FileHandler|Formatter)|harmonia\.media\.LogLine",
-    ),
-    (r"hydra\.\w+_logging\..*", r"(?!ext:)(?s:.*)|ext://sys\.std(out|err)"),
-)
-
-# its numbers, most of which other libraries take
-_RANGES = (
-    (r"hydra\.launcher\.(n_jobs|remote\.max_retries)", Within(-1, 10**6)),
-    (r"hydra\.launcher\..*", Within(0, 10**6)),
-    (r"hydra\.sweeper\.max_batch_size", Within(1, 10**6)),
-)
-
-
-@contextmanager
-def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Iterator[None]:
-    """In the block, Hydra acts on no configuration of which its own node names foreign code, and writes to no folder of
-    a job that refuse refuses.
-    """
-    compose, validate = ConfigLoaderImpl.load_configuration, Sweeper.validate_batch_is_legal
-
-    def composed(*given: Any, **options: Any) -> DictConfig:
-        config = compose(*given, **options)
-        check_hydras_node(OmegaConf.to_container(config.hydra))
-        if config.hydra.mode is RunMode.RUN:
-            check(config, "hydra.run.dir")
-        return config
-
-    def validated(self: Any, batch: Sequence[Sequence[str]]) -> None:
-        first = sum(map(len, self.overrides[: self.batch_index - 1]))
-        for number, overrides in enumerate(batch, first):
-            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-            with open_dict(config):
-                config.hydra.job.id = config.hydra.job.num = number  # as launchers do
-            check(config, "hydra.sweep.dir", "hydra.sweep.subdir")
-
-    def check(config: DictConfig, *keys: str) -> None:
-        with suppress(OmegaConfBaseException):  # a path that is known only in the job
-            refuse(Path(*(str(OmegaConf.select(config, key)) for key in keys)))
-
-    ConfigLoaderImpl.load_configuration, Sweeper.validate_batch_is_legal = composed, validated
-    try:
-        yield
-    finally:
-        ConfigLoaderImpl.load_configuration, Sweeper.validate_batch_is_legal = compose, validate
-
-
-def check_hydras_node(node: Any, key: str = "hydra") -> None:
-    """Its code, as whatever a `_target_` or a class of logging names is imported and called, and ranges of numbers."""
-    if isinstance(node, dict | list):
-        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
-            check_hydras_node(value, f"{key}.{name}")
-    elif not re.fullmatch(next((own for at, own in _IMPORTED if re.fullmatch(at, key)), "(?s:.*)"), str(node)):
-        raise InputError(f"{key} must be harmonia's or Hydra's own, got {node!r}; leave it out")
-    elif limit := next((limit for at, limit in _RANGES if re.fullmatch(at, key)), None):
-        limit.check(key, node)
-
-
 def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str | None:
     """One line (subject, rule, value, remedy) for what a user can mend; None for a defect of ours.
 
     words are the command line's, for the one error in which Hydra does not say which of them it means.
     """
     causes = list(_causes(error))
+    unbegun = _unbegun(causes[1]) if isinstance(error, Unbegun) else None
     for cause in causes:
         if isinstance(cause, InputError):
             return one_line(cause)
@@ -138,7 +66,7 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str 
             if isinstance(cause, RuntimeError | ValueError) and re.match(pattern, str(cause)):
                 return line
     if any(isinstance(cause, InstantiationException) for cause in causes):
-        return None
+        return unbegun
     for cause in causes:
         if isinstance(cause, MissingConfigException) and "/" in str(cause.missing_cfg_file):
             group, _, option = str(cause.missing_cfg_file).rpartition("/")
@@ -155,8 +83,14 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str 
             named = _no_option(words, conf) if str(cause).startswith(_NO_OPTION) else None
             return named or one_line(cause)
     if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in causes):
-        return _composition(causes, conf)
-    return None
+        return _composition([cause for cause in causes if cause is not error or not unbegun], conf)
+    return unbegun
+
+
+def _unbegun(error: BaseException) -> str:
+    """Of anything that Hydra raises before a job, whatever it is."""
+    got = f"{type(error).__name__}: {one_line(error)}"
+    return f"the command line and the yamls must be what Hydra takes, got {got}; --cfg all prints them, --help the keys"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -170,7 +104,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _storage(error: OSError) -> str | None:
     named = isinstance(error.filename, str | bytes | os.PathLike)
-    if error.strerror is None or not (named or error.errno in _FULL):
+    if error.strerror is None or not (named or error.errno in FULL):
         return None
     subject = os.fsdecode(error.filename) if named else "the job's folder or the map store"
     return f"{subject}: {error.strerror}; choose another place with hydra.run.dir=, hydra.sweep.dir= or paths.cache="

@@ -116,7 +116,8 @@ def _box(path: Path, line: int, row: Mapping[str, str]) -> LabelledBox:
     texts = [row[name] for name in COLUMNS[2:]]
     left = top = right = bottom = math.nan
     with suppress(ValueError):
-        left, top, right, bottom = map(float, texts)
+        if all(text.isascii() and "_" not in text for text in texts):  # Python would take 1_0 for 10
+            left, top, right, bottom = map(float, texts)
     if not (math.isfinite(left + top + right + bottom) and left < right and top < bottom):
         raise InputError(
             f"data.boxes: {path} line {line} must have numbers with x0 < x1 and y0 < y1, got {','.join(texts)}; "

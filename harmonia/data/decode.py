@@ -6,7 +6,8 @@ PIL would clip it to white.
 
 A file of more than 512 MiB, a picture of more than 179 million pixels (PIL's limit) and one more than 100 times as long
 as it is wide count as unreadable: a strip would be resized to a hundred times what a network sees of it. So does one
-that a view would resize to too many pixels, and a JPEG of more than 100 scans, each of which goes over all pixels.
+that a view would resize to too many pixels, and a JPEG of more than 100 scans, each of which goes over all pixels,
+or of 2,000 million pixels in all of them, and PPM as text of more than 1 MiB.
 """
 
 import errno
@@ -38,6 +39,8 @@ AS_IT_LIES = "as it lies"  # in an image's info: whether its orientation could n
 MOST_IMAGE_BYTES = 2**29  # 8-bit RGB of as many pixels as PIL takes
 MOST_RATIO = 100
 _MOST_SCANS = 100  # a progressive file has about ten; of a JPEG in a TIFF libtiff takes as many
+_MOST_SCANNED = 2 * 10**9  # pixels of all scans: ten of a picture as large as PIL takes, some seconds
+_MOST_PLAIN = 2**20  # bytes of PPM as text, which PIL reads a letter at a time and its comments in quadratic time
 _MARKER = re.compile(rb"\xff+([\x02-\xcf\xd8-\xfe])")  # others stand within a scan and have no length
 
 # by EXIF orientation, from 2
@@ -70,11 +73,15 @@ def open_rgb(path: str | Path, digest: str = "", views: "tuple[View, ...]" = ())
             "data set is complete, what is stored stays valid"
         )
     try:
+        if content[:2] in (b"P1", b"P2", b"P3") and len(content) > _MOST_PLAIN:  # before its comments are read
+            raise ValueError(f"it is PPM as text of more than {_MOST_PLAIN} bytes")
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             if max(image.size) > MOST_RATIO * min(image.size):
                 raise ValueError(f"it is {image.width} x {image.height}, more than {MOST_RATIO} times as long as wide")
-            if image.format in ("JPEG", "MPO") and (scans := _scans(content)) > _MOST_SCANS:
-                raise ValueError(f"it has {scans} scans, more than {_MOST_SCANS}")
+            if image.format in ("JPEG", "MPO"):
+                scans, pixels = _scans(content), image.width * image.height
+                if scans > _MOST_SCANS or scans * pixels > _MOST_SCANNED:
+                    raise ValueError(f"it has {scans} scans of {pixels} pixels, more than {_MOST_SCANS}")
             image.load()
             orientation = _orientation(image)
             rgb = (eight_bit(image) if image.mode[0] in "IF" else image).convert("RGB")
@@ -93,6 +100,8 @@ def open_file(path: str | Path) -> io.BufferedReader:
     facts = os.stat(path)
     if not (stat.S_ISREG(facts.st_mode) or stat.S_ISDIR(facts.st_mode)):  # opening a folder says so itself
         raise OSError(errno.EINVAL, "it is no file")
+    if facts.st_size == 0 and stat.S_ISREG(facts.st_mode):  # reading it may wait, as of /proc/kmsg
+        raise OSError(errno.ENODATA, "it is empty")
     if facts.st_size > MOST_IMAGE_BYTES:
         raise OSError(errno.EFBIG, f"it has {facts.st_size} bytes, more than {MOST_IMAGE_BYTES}")
     return open(path, "rb")
@@ -109,7 +118,7 @@ def _scans(content: bytes) -> int:
 
 def _unreadable(path: str | Path, error: Exception) -> UnreadableImage:
     if isinstance(error, UnidentifiedImageError):
-        reason = "it is empty" if Path(path).stat().st_size == 0 else f"it is none of {', '.join(_FORMATS)}"
+        reason = f"it is none of {', '.join(_FORMATS)}"
     else:
         reason = getattr(error, "strerror", None) or one_line(error)
     return UnreadableImage(f"image {path} cannot be read: {reason}; replace the file or remove it")

@@ -64,7 +64,8 @@ def folder(
 def find_pool(pool: Path, root: Path, mapping: dict[str, str] | None = None) -> tuple[ImageRecord, ...]:
     """The replacement images in a folder; those inside root keep the ids they have there, and mapping may lack some."""
     if not os.path.isdir(pool):
-        raise InputError(f"pool folder {pool} does not exist; set data.pool=PATH to a folder of images")
+        lacks = "is no folder" if os.path.exists(pool) else "does not exist"
+        raise InputError(f"pool folder {pool} {lacks}; set data.pool=PATH to a folder of images")
     if not _own_class_folders(pool):
         pool = _find_split(pool, "train") or pool
     if manifest.subfolders(pool):

@@ -7,7 +7,7 @@ from harmonia.data.text import composed
 
 def class_name(text: str) -> str | None:
     """The WordNet id meant by a WordNet id or by an index 0-999, None when text is neither."""
-    if text.isascii() and text.isdigit() and int(text) < len(wnids()):
+    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) < len(wnids()):  # Python reads no 5,000
         return wnids()[int(text)]
     return text if text in wnids() else None
 

@@ -60,8 +60,13 @@ def read_rows(path: Path, columns: Sequence[str], option: str) -> Iterator[tuple
                 f"{option} must have the columns {','.join(columns)}, {path} lacks {', '.join(lacking)}; "
                 "add them to its first line"
             )
+        if twice := [name for name in columns if names.count(name) > 1]:
+            raise InputError(f"{option}: {path} must have each column once, got {twice[0]} twice; leave one out")
         reader.fieldnames = names
         for row in reader:
+            if more := [text for text in row.get(None, ()) if text.strip()]:  # pyright: ignore
+                rule = f"must have {len(names)} values, got {more[0]!r} too"
+                raise InputError(f"{option}: {path} line {reader.line_num} {rule}; quote a value that has a comma")
             texts = {name: (row[name] or "").strip() for name in columns}
             if empty := [name for name, text in texts.items() if not text]:
                 raise InputError(f"{option}: {path} line {reader.line_num} must have a value for {empty[0]}; add it")

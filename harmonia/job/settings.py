@@ -112,15 +112,20 @@ _BUILT_TOO = (
 
 def _refuse_foreign_targets(values: Any, packages: Sequence[str], key: str = "") -> None:
     """Refuses a configuration in which some _target_ is not of harmonia or of these packages, before it is imported.
+    Text with a NUL, which ends a path for the system, and keys that are no text are refused, too.
 
     Anything that Python can import may be called through a _target_: torch.load, which reads pickles, too.
     """
+    if isinstance(values, str) and "\0" in values:
+        raise InputError(f"{key} must be text without NUL, got {values!r}; leave it out")
     if isinstance(values, list | tuple):
-        values = dict(enumerate(values))
+        values = {str(place): value for place, value in enumerate(values)}
     if not isinstance(values, Mapping):
         return
     for name, value in values.items():
-        _refuse_foreign_targets(value, packages, dotted(key, str(name)))
+        if not isinstance(name, str):
+            raise InputError(f"{key or 'the configuration'} must have text as keys, got {name!r}; write \"'{name}'\"")
+        _refuse_foreign_targets(value, packages, dotted(key, name))
     path = values.get("_target_")
     if isinstance(path, str) and path not in _BUILT_TOO:
         package = path.partition(".")[0]

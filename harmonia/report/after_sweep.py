@@ -59,7 +59,8 @@ def _evaluations(config: DictConfig) -> Iterator[str]:
 
 
 def report_sweep() -> int:
-    """The report of the sweep or run that this process has done, if any; 1 if one failed: the jobs' rows are safe."""
+    """The report of the sweep or run that this process has done, if any; 1 if one failed, when the jobs' rows are
+    safe, or found no job."""
     code = 0
     while _due:
         folder, arm, evaluations = _due.pop()
@@ -76,7 +77,7 @@ def report_sweep() -> int:
             sections = [evaluation.section for evaluation in own if hasattr(evaluation, "section")]
             report = write_report(folder, arm=arm, sections=sections)
             print_report(report)
-            code = max(code, not report.complete)
+            code = max(code, not report.complete or not (report.jobs or report.left_out))
             if logged_to_wandb(report.jobs):
                 track_report(report)
         except BrokenPipeError:

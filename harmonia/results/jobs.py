@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from harmonia.errors import InputError, did_you_mean
+from harmonia.errors import InputError, did_you_mean, one_line
 from harmonia.results.localisation import AGGATT, LOCALISATION, MOSAICS
 from harmonia.results.maps import MAPS
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, REPRESENTATIONS, ROWS, SUMMARY, read_summary
@@ -156,8 +156,9 @@ def _read_job(folder: Path) -> JobFolder:
         if lacking := [name for name in (CONFIG, rows_file, SUMMARY) if not (folder / name).is_file()]:
             return JobFolder(folder, config, error=f"unfinished: no {', '.join(lacking)}")
         return JobFolder(folder, config, read_summary(folder), environment, rows_file)
-    except InputError as error:
-        return JobFolder(folder, config, error=str(error))
+    # damage may show as anything, such as a name that the system does not take
+    except Exception as error:
+        return JobFolder(folder, config, error=one_line(error))
 
 
 def _rows_file(folder: Path, environment: Mapping[str, Any]) -> str:

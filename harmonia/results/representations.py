@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from harmonia.results.rows import REPRESENTATIONS
+from harmonia.store.files import utf8
 from harmonia.store.guarded import is_there
 from harmonia.store.parquet import reading, texts, write_table
 
@@ -25,7 +26,7 @@ def write_representations(
     for name, values in representations.items():
         scale = np.abs(values).max(initial=0) or 1
         flat = pa.array((values / scale).astype(np.float16).ravel())
-        columns[_COLUMN + name] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+        columns[_COLUMN + utf8(name)] = pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
     write_table(Path(job_folder) / REPRESENTATIONS, pa.table(columns), use_dictionary=False)
 
 

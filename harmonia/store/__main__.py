@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from harmonia.cli.entry import exit_code, input_error
+from harmonia.cli.entry import Parser, exit_code, input_error
 from harmonia.errors import InputError, home
 from harmonia.media import say, visible
 from harmonia.store import claims
@@ -240,7 +240,7 @@ def _label(part: object) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m harmonia.store", description="Look after the map store.")
+    parser = Parser(prog="python -m harmonia.store", description="Look after the map store.")
     commands = parser.add_subparsers(required=True, metavar="list|verify|prune")
     for name, run in (("list", list_sets), ("verify", verify), ("prune", prune)):
         command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)

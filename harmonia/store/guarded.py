@@ -13,15 +13,11 @@ import yaml
 from safetensors.numpy import load_file
 
 from harmonia.errors import InputError, refused
+from harmonia.plain_yaml import LOADER, MOST_TEXT, check_yaml
 
-MOST_TEXT = 1 << 20  # bytes of a YAML file: a thousandth of it is usual, and it may take a second
 MOST_JSON = 1 << 26
 MOST_ARRAYS = 1 << 34  # of Parquet and safetensors
-DEEPEST = 50  # lists and mappings inside one another
-MOST_COLONS = 1000  # 1:1:1 ... is a number to base 60, and takes minutes
 SHOWN_BYTES = 4096  # of error.txt
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def is_there(folder: Path, name: str) -> bool:
@@ -45,14 +41,9 @@ def regular_file(folder: Path, name: str, most: int, remedy: str = "run the job 
 def read_yaml(folder: Path, name: str) -> dict[str, Any]:
     """What a YAML file holds, {} if that is no mapping. Aliases are refused: a few lines of them unfold without end."""
     with _reading(folder, name, MOST_TEXT, "YAML") as file:
-        text, depth = file.read(MOST_TEXT).decode(), 0
-        for event in yaml.parse(text, _LOADER):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if isinstance(event, yaml.AliasEvent) or depth > DEEPEST:
-                raise yaml.YAMLError(f"an alias, or more than {DEEPEST} lists and mappings in one another")
-            if isinstance(event, yaml.ScalarEvent) and event.value.count(":") > MOST_COLONS:
-                raise yaml.YAMLError(f"more than {MOST_COLONS} colons in a value")
-        content = yaml.load(text, _LOADER)
+        text = file.read(MOST_TEXT).decode()
+        check_yaml(text)
+        content = yaml.load(text, LOADER)
         json.dumps(content, default=str)  # TypeError: a key that sorts beside no text, as a date
     return content if isinstance(content, dict) else {}
 

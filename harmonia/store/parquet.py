@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,8 +23,10 @@ _WIDTHS = {"BOOLEAN": 1, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # of physical ty
 @contextmanager
 def writing(path: Path, schema: pa.Schema, compression: str = "zstd", **options: Any) -> Iterator[pq.ParquetWriter]:
     """A writer; what it wrote is visible under the name only when the block ends without an exception."""
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression=compression, **options) as file:
-        yield file
+    # opened here: Arrow takes no path that is not UTF-8
+    with replacing(path) as temporary, open(temporary, "wb") as sink:
+        with pq.ParquetWriter(sink, schema, compression=compression, **options) as file:
+            yield file
 
 
 def write_table(path: Path, table: pa.Table, **options: Any) -> None:
@@ -38,7 +40,8 @@ def reading(path: Path, schema: pa.Schema | None = None) -> Iterator[pq.ParquetF
     """The file, which must have all columns of the schema; what fails while it is read is one line."""
     try:
         # not read_table: it takes a folder called source=e7 for a column
-        with _Bounded(path, regular_file(path.parent, path.name, MOST_ARRAYS).stat().st_size) as file:
+        size = regular_file(path.parent, path.name, MOST_ARRAYS).stat().st_size
+        with open(path, "rb") as source, _Bounded(path, source, size) as file:
             if schema is not None:
                 _check_columns(path, file.stored, schema)
             yield file
@@ -58,17 +61,16 @@ def texts(values: Iterable[str | None]) -> pa.Array:
 class _Bounded(pq.ParquetFile):
     """A file that takes no memory out of proportion: a few bytes may stand for a thousand million equal values."""
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path, source: BinaryIO, size: int) -> None:
         self._path, self._most = path, max(_UNFOLDED_BYTES, MOST_UNFOLDED * size)
-        with pq.ParquetFile(path) as plain:
-            self.stored = plain.schema_arrow
-            columns = [plain.schema.column(number) for number in range(len(plain.schema))]
-            metadata = plain.metadata
+        plain = pq.ParquetFile(source)
+        self.stored = plain.schema_arrow
+        columns = [plain.schema.column(number) for number in range(len(plain.schema))]
         in_lists = [column.max_repetition_level > 0 for column in columns]
         # each text comes once, and is counted before it unfolds; those of lists end at 2 GB, which Arrow does not pass
         flat = [column for column, listed in zip(columns, in_lists, strict=True) if not listed]
         texts = [column.path for column in flat if column.physical_type == "BYTE_ARRAY"]
-        super().__init__(path, metadata=metadata, read_dictionary=texts)
+        super().__init__(source, metadata=plain.metadata, read_dictionary=texts)
         self._check_stated(in_lists)
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:

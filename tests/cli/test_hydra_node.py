@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from harmonia import run
 from harmonia.cli.entry import conf_folder
-from harmonia.cli.refusal import check_hydras_node, checked_hydra
+from harmonia.cli.hydra_node import check_hydras_node
 from harmonia.errors import InputError
 
 EVIL = "planted_evil.call"
@@ -29,6 +29,16 @@ EVIL = "planted_evil.call"
         "hydra.job_logging.handlers.console.class=logging.os.system",
         f"hydra.hydra_logging.formatters.short.class={EVIL}",
         f"hydra.job_logging.handlers.console.stream=ext://{EVIL}",
+        "hydra.job_logging.handlers.file.filename=thesis.tex",
+        "hydra.job_logging.handlers.file.filename=${hydra.runtime.output_dir}/../run.log",
+        "hydra.job.name=../../x",
+        "hydra.output_subdir=..",
+        "hydra.output_subdir=other",
+        "hydra.launcher=null",
+        "hydra.sweeper=5",
+        "hydra.verbose=5",
+        "hydra.verbose={a:b}",
+        "hydra.job_logging.root.level=loud",
     ],
 )
 def test_foreign_code_in_hydras_node_is_refused_in_one_line(monkeypatch, capsys, tmp_path, word):
@@ -108,6 +118,7 @@ def test_a_foreign_folder_is_refused_before_hydra_writes_there(monkeypatch, caps
 @pytest.mark.parametrize("subdir", ["${hydra.job.num}_${source.name}_${method.name}", "${hydra.job.id}_x_gc", "1_x_gc"])
 def test_a_foreign_folder_of_a_sweeps_job_is_refused_before_any_job_begins(monkeypatch, capsys, tmp_path, subdir):
     monkeypatch.setattr("harmonia.job.pipeline.run", lambda settings: pytest.fail("a job has begun"))
+    monkeypatch.setattr("harmonia.run.report_sweep", lambda: 0)
     (tmp_path / "1_x_gc").mkdir()
     (tmp_path / "1_x_gc" / "thesis.tex").write_text("mine")
     words = ["source=timm", "source.arch=x", "method=gc", "seed=0,1", f"hydra.sweep.subdir={subdir}"]
@@ -118,34 +129,103 @@ def test_a_foreign_folder_of_a_sweeps_job_is_refused_before_any_job_begins(monke
         assert error.startswith(f"harmonia: {tmp_path / '1_x_gc'} must be a new folder, an empty one or a job's")
         assert error.count("\n") == 1
         assert [path.name for path in (tmp_path / "1_x_gc").iterdir()] == ["thesis.tex"]
-        assert {path.name for path in tmp_path.iterdir()} <= {"1_x_gc", "multirun.yaml", "report", ".report.lock"}
+        assert {path.name for path in tmp_path.iterdir()} <= {"1_x_gc", "multirun.yaml"}
 
 
-def test_the_jobs_of_a_later_batch_have_numbers_of_their_own(monkeypatch, tmp_path):
-    monkeypatch.setattr("harmonia.job.pipeline.run", lambda settings: None)
-    (tmp_path / "1_x_gc").mkdir()
-    (tmp_path / "1_x_gc" / "thesis.tex").write_text("mine")
-    words = ["source=timm", "source.arch=x", "method=gc", "seed=0,1", "hydra.sweeper.max_batch_size=1"]
-    monkeypatch.setattr(sys, "argv", ["harmonia.run", "-m", *words, f"hydra.sweep.dir={tmp_path}"])
+def refused(monkeypatch, capsys, *words):
+    """The one line of a command that begins no job."""
+    monkeypatch.setattr("harmonia.job.pipeline.run", lambda settings: pytest.fail("a job has begun"))
+    monkeypatch.setattr("harmonia.run.report_sweep", lambda: 0)
+    monkeypatch.setattr(sys, "argv", ["harmonia.run", "source=timm", "source.arch=x", *words])
     assert run.main() == 2
-    assert (tmp_path / "0_x_gc" / "run.log").exists()
-    assert [path.name for path in (tmp_path / "1_x_gc").iterdir()] == ["thesis.tex"]
+    out, err = capsys.readouterr()
+    assert err.startswith("harmonia: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in out
+    return err
 
 
-def test_a_sweep_may_be_repeated_where_a_single_run_would_lie_too(monkeypatch, tmp_path):
-    """One job or several by one configuration: both folders have one name."""
-    monkeypatch.setattr("harmonia.job.pipeline.run", lambda settings: None)
-    words = ["source=timm", "source.arch=x", "~hydra.callbacks.report", f"hydra.run.dir={tmp_path / 'same'}"]
-    for _ in range(2):
-        monkeypatch.setattr(sys, "argv", ["harmonia.run", "-m", *words, f"hydra.sweep.dir={tmp_path / 'same'}"])
-        assert run.main() == 0
-    assert (tmp_path / "same" / "multirun.yaml").is_file()
+@pytest.mark.parametrize("batch", [[], ["hydra.sweeper.max_batch_size=1"]])
+def test_two_jobs_of_a_sweep_in_one_folder_are_refused_before_any_begins(monkeypatch, capsys, tmp_path, batch):
+    words = ["-m", "seed=0,1", *batch, f"hydra.sweep.dir={tmp_path}", "hydra.sweep.subdir=x"]
+    assert f"a folder of its own, got {tmp_path / 'x'} twice" in refused(monkeypatch, capsys, *words)
 
 
-def test_the_check_ends_with_its_block():
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"), checked_hydra():
-        words = [f"hydra.sweeper._target_={EVIL}"]
-        with pytest.raises(InputError):
-            compose("config", words)
-    with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-        compose("config", [f"hydra.sweeper._target_={EVIL}"])
+@pytest.mark.parametrize(
+    ("words", "got"),
+    [
+        (["method=glob(nope*)"], "none by method=glob(nope*)"),
+        (["seed=range(0,100000000)"], "more by seed=range(0,100000000)"),
+        (["seed=range(0,1e9,0.1)"], "more by seed=range(0,1e9,0.1)"),
+        (["seed=range(0,101)", "smooth.k=range(0,100)"], "more by smooth.k=range(0,100)"),
+    ],
+)
+def test_a_sweep_of_no_job_or_of_too_many_is_refused_without_a_list_of_them(monkeypatch, capsys, tmp_path, words, got):
+    line = refused(monkeypatch, capsys, "-m", *words, f"hydra.sweep.dir={tmp_path}")
+    assert f"a sweep must be of 1 to 10000 jobs, got {got}" in line
+
+
+@pytest.mark.parametrize(
+    "form", [["--experimental-rerun", "x.pickle"], ["--experimental-rerun=x.pickle"], ["--ex=x.pickle"]]
+)
+def test_a_pickled_job_is_never_opened(monkeypatch, capsys, form):
+    monkeypatch.setattr("pickle.load", lambda file: pytest.fail("a pickle was read"))
+    assert "--experimental-rerun must not be used" in refused(monkeypatch, capsys, *form)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--resolve"],
+        ["--\x1b[31mred"],
+        ["--cfg", "junk"],
+        ["hydra.job_logging.version=2"],
+        ["hydra.job_logging.root.handlers=[nope]"],
+        ["hydra.job_logging.root.level=LOUD"],
+        ["hydra.job.env_copy=[NOPE]"],
+        ["hydra.searchpath=[foo://bar]"],
+        ["hydra.callbacks=5"],
+        ["evaluation.areas=" + "[" * 900 + "]" * 900],
+        ["-m", "+hydra.sweeper.params.nope='1,2'"],
+    ],
+)
+def test_whatever_hydra_raises_before_a_job_is_one_line(monkeypatch, capsys, tmp_path, words):
+    line = refused(monkeypatch, capsys, *words, f"hydra.run.dir={tmp_path}", f"hydra.sweep.dir={tmp_path}")
+    assert "\x1b" not in line
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a: [\n\tb: {{{",
+        b"a: \xff\xfe",
+        b"a: " + b"[" * 3000,
+        b"a: 5\ndefaults: 5",
+        b"a: !!python/object/apply:os.system [exit]",
+        b"# @package _global_\nmethod: {1: 2}",
+        b'# @package _global_\ndata: {split: "a\\0b"}',
+        b"x: &x [1, 2]\n"
+        + b"".join(b"%c: &%c [%s]\n" % (n, n, b",".join([b"*%c" % o] * 9)) for o, n in zip(b"xabcdef", b"abcdefg")),
+        b"a: &a [*a]",
+        b"a: " + b"1:" * 2000 + b"1",
+    ],
+)
+def test_a_broken_yaml_of_one_s_own_is_one_line(monkeypatch, capsys, tmp_path, content):
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "e.yaml").write_bytes(content)
+    words = [f"--config-dir={tmp_path}", "+exp=e", "data=folder", "data.root=x", f"hydra.run.dir={tmp_path / 'job'}"]
+    line = refused(monkeypatch, capsys, *words)
+    assert "e.yaml" in line or "exp/e" in line or "method" in line or "data.split" in line
+
+
+def test_aliases_that_stand_for_little_and_flags_between_overrides_are_taken(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        "harmonia.job.pipeline.run", lambda settings: taken.append(settings.evaluation.options["areas"])
+    )
+    taken = []
+    (tmp_path / "exp").mkdir()
+    (tmp_path / "exp" / "e.yaml").write_text("# @package evaluation\nareas: [&a 0.3, *a]\n")
+    words = ["source=timm", f"--config-dir={tmp_path}", "source.arch=x", "+exp=e", "~hydra.callbacks.report"]
+    monkeypatch.setattr(sys, "argv", ["harmonia.run", *words, f"hydra.run.dir={tmp_path / 'job'}"])
+    assert run.main() == 0
+    assert taken == [[0.3, 0.3]]

@@ -422,3 +422,10 @@ def test_a_package_that_the_user_names_is_built():
     own = Method.__module__.partition(".")[0]  # where it is written, not where it is found
     settings = settings_of(composed(f"packages=[planted,{own}]", "method._target_=planted.Method"))
     assert settings.method.options["_target_"] == "planted.Method"
+
+
+@pytest.mark.parametrize("name", ["objective", "fast", "limit", "root", "old", "mean", "size", "mode"])
+def test_an_object_is_no_text_and_no_null(name):
+    """What a _target_ builds would be called for a word: its errors are its own."""
+    with pytest.raises(InputError, match=rf"^m\.{name} must be "):
+        Group("m", "m", {"_target_": "planted.Method", name: {"_target_": "planted.Start"}}).build()

@@ -8,7 +8,7 @@ from hydra.errors import ConfigCompositionException, HydraException, Instantiati
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harmonia.cli.entry import Refused, conf_folder, hydra_words
+from harmonia.cli.entry import Refused, conf_folder
 from harmonia.cli.refusal import refusal
 from harmonia.errors import InputError
 
@@ -199,12 +199,6 @@ def test_any_other_text_of_hydra_is_one_line():
     )
     text = "Only one of --run, --multirun, --cfg, --info and --shell_completion can be specified"
     assert line(ValueError(text)) == text
-
-
-@pytest.mark.parametrize("flag", ["-m", "--multirun"])
-def test_a_sweep_s_flag_may_stand_between_overrides(flag):
-    assert hydra_words(["source=e7", flag, "method=gc,ss"]) == [flag, "source=e7", "method=gc,ss"]
-    assert hydra_words(["source=e7", "--cfg", "job"]) == ["source=e7", "--cfg", "job"]
 
 
 @pytest.mark.parametrize(

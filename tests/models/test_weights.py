@@ -2,6 +2,7 @@
 
 import copy
 import importlib.util
+import os
 import pickle
 import threading
 import time
@@ -173,8 +174,20 @@ def test_a_suffix_that_nothing_reads_is_refused(tmp_path):
     assert ".safetensors, .pth, .pt" in refusal(weights.find_weights, str(tmp_path / "x.h5"), "m", ARCH)
 
 
-def test_a_package_that_is_not_installed_is_named():
-    assert "pip install no_such_package_x" in refusal(weights.find_weights, "package:no_such_package_x", "m", ARCH)
+@pytest.mark.parametrize("name", ["no_such_package_x", "planted_evil.sub", "..x", ".", "", "__main__", "a\0b"])
+def test_a_package_that_is_none_is_named_and_nothing_is_imported(tmp_path, monkeypatch, name):
+    (tmp_path / "planted_evil" / "sub").mkdir(parents=True)
+    (tmp_path / "planted_evil" / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert f"must name an installed package, got {name!r}" in refusal(
+        weights.find_weights, f"package:{name}", "m", ARCH
+    )
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink(os.devnull, path)])
+def test_weights_that_are_no_file_are_said_to_be_none(tmp_path, make):
+    make(tmp_path / "w.pth")
+    assert "w.pth is no file" in refusal(weights.find_weights, str(tmp_path / "w.pth"), "m", ARCH)
 
 
 def test_a_package_gives_its_one_file(tmp_path, monkeypatch):

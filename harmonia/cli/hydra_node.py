@@ -1,0 +1,185 @@
+"""What Hydra may do: its own node names no foreign code and no foreign file, and nothing it reads is without end."""
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import RangeSweep
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from harmonia.cli.entry import Parser, conf_folder
+from harmonia.errors import InputError, Within, refused
+from harmonia.plain_yaml import MOST_TEXT, check_yaml
+
+MOST_JOBS = 10_000  # of a sweep, each of which Hydra composes before the first begins
+MOST_ALIASED = 10_000  # values that the aliases of a YAML file stand for
+
+# keys of Hydra's own node -> what they may be, as text: code that is imported, files that are written, kinds of values
+_ALLOWED = (
+    (
+        r".*\._target_",
+        r"harmonia\.report\.after_sweep\.ReportAfterSweep|hydra_plugins\.(harmonia|hydra_\w+_launcher\.\w+)\.\w+Launcher|"
+        r"hydra\._internal\.core_plugins\.basic_\w+\.Basic(Launcher|Sweeper)|hydra\.experimental\.callbacks\.\w+Callback",
+    ),
+    (
+        r"hydra\.\w+_logging\..*\.(class|\(\)|factory)",
+        r"logging\.(handlers\.)?(\w+FileHandler|\w+mHandler|NullHandler|FileHandler|Formatter)|harmonia\.media\.LogLine",
+    ),
+    (r"hydra\.\w+_logging\..*\.filename", r"\$\{hydra\.runtime\.output_dir\}/(\$\{hydra\.job\.name\}|\w[\w-]*)\.log"),
+    (r"hydra\.\w+_logging\..*\.level", r"[A-Z]+|\d{1,3}"),
+    (r"hydra\.\w+_logging\..*", r"(?!ext:)(?s:.*)|ext://sys\.std(out|err)"),
+    (r"hydra\.job\.name", r"\w[\w-]*"),
+    (r"hydra\.output_subdir", r"\.hydra|None"),  # where the report looks, too
+    (r"hydra\.verbose(\.\d+)?", r"True|False|[A-Za-z_][\w.]*"),
+    (r"hydra\.verbose\..*|hydra\.(launcher|sweeper)", r"(?!)"),
+)
+
+# its numbers, most of which other libraries take
+_RANGES = (
+    (r"hydra\.launcher\.(n_jobs|remote\.max_retries)", Within(-1, 10**6)),
+    (r"hydra\.launcher\..*", Within(0, 10**6)),
+    (r"hydra\.sweeper\.max_batch_size", Within(1, 10**6)),
+)
+
+
+class Unbegun(Exception):
+    """Its cause was raised before any job: it lies in what was given to Hydra."""
+
+
+class _HydraParser(Parser):
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:  # pyright: ignore
+        options = self.parse_intermixed_args(args, namespace)  # flags between overrides, too
+        if options.experimental_rerun is not None:
+            raise InputError(
+                "--experimental-rerun must not be used, as a pickle runs code when it is read, got "
+                f"{options.experimental_rerun!r}; give the job's words again"
+            )
+        return options
+
+
+@contextmanager
+def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Iterator[None]:
+    """In the block, Hydra acts on no configuration of which its own node names foreign code, writes to no folder of
+    a job that refuse refuses, and to none twice. What it raises before a job begins is the cause of an Unbegun.
+    """
+    Plugins.instance()  # registers what reads files, a class that Hydra has made anew
+    files = SourcesRegistry.instance().resolve("file")
+    compose, load = ConfigLoaderImpl.load_configuration, files.load_config
+    failures: list[BaseException] = []
+
+    def composed(loader: Any, *given: Any, **options: Any) -> DictConfig:
+        config = compose(loader, *given, **options)
+        check_hydras_node(OmegaConf.to_container(config.hydra))
+        if options.get("run_mode") is RunMode.MULTIRUN:
+            _check_sweep(loader, config)
+        if config.hydra.mode is RunMode.RUN:
+            refuse_folder(config, "hydra.run.dir")
+        return config
+
+    def loaded(source: Any, config_path: str) -> ConfigResult:
+        path = Path(os.path.realpath(Path(source.path, source._normalize_file_name(config_path))))
+        if path.is_file() and not path.is_relative_to(conf_folder()):
+            with refused(f"{path} must be readable YAML, got", "mend it"):
+                if (size := path.stat().st_size) > MOST_TEXT:
+                    raise ValueError(f"{size:,} bytes, more than {MOST_TEXT:,}")
+                check_yaml(path.read_bytes().decode(), MOST_ALIASED)
+        return load(source, config_path)
+
+    def validated(sweeper: Any, batch: Sequence[Sequence[str]]) -> None:
+        folders: set[Path] = set()
+        # all before the first begins
+        for number, overrides in enumerate(chain(*sweeper.overrides) if sweeper.batch_index == 1 else ()):
+            config = sweeper.hydra_context.config_loader.load_sweep_config(sweeper.config, list(overrides))
+            with open_dict(config):
+                config.hydra.job.id = config.hydra.job.num = number  # as launchers do
+            if folder := refuse_folder(config, "hydra.sweep.dir", "hydra.sweep.subdir"):
+                if folder in folders:
+                    remedy = "name what is swept in hydra.sweep.subdir"
+                    raise InputError(
+                        f"every job of a sweep must have a folder of its own, got {folder} twice; {remedy}"
+                    )
+                folders.add(folder)
+
+    def refuse_folder(config: DictConfig, *keys: str) -> Path | None:
+        with suppress(OmegaConfBaseException):  # a path that is known only in the job
+            folder = Path(os.path.abspath(Path(*(str(OmegaConf.select(config, key)) for key in keys))))
+            refuse(folder)
+            return folder
+
+    def returned(job: Any) -> Any:
+        if job.status is JobStatus.COMPLETED:
+            return job._return_value
+        failures.append(job._return_value)
+        raise job._return_value  # Hydra would print a line of its own first
+
+    replaced: list[tuple[Any, str, Any]] = [
+        (sys.modules[hydra.main.__module__], "get_args_parser", _parser),
+        (ConfigLoaderImpl, "load_configuration", composed),
+        (files, "load_config", loaded),
+        (Sweeper, "validate_batch_is_legal", validated),
+        (JobReturn, "return_value", property(returned, JobReturn.return_value.fset)),
+    ]
+    before = [(owner, name, vars(owner)[name]) for owner, name, _ in replaced]
+    try:
+        for owner, name, own in replaced:
+            setattr(owner, name, own)
+        yield
+    except Exception as error:
+        if isinstance(error, InputError) or any(error is failure for failure in failures):
+            raise
+        raise Unbegun from error
+    finally:
+        for owner, name, own in before:
+            setattr(owner, name, own)
+
+
+def _parser() -> argparse.ArgumentParser:
+    return _HydraParser(parents=[get_args_parser()], add_help=False)
+
+
+def _check_sweep(loader: Any, config: DictConfig) -> None:
+    """The number of its jobs, without a list of them."""
+    params: Any = OmegaConf.select(config, "hydra.sweeper.params")
+    params = params if isinstance(params, Mapping) else {}
+    words = [f"{key}={values}" for key, values in params.items()]
+    jobs = 1
+    for override in OverridesParser.create(loader).parse_overrides([*words, *config.hydra.overrides.task]):
+        if override.is_discrete_sweep():
+            swept = override.value()
+            values = swept.range() if isinstance(swept, RangeSweep) else override.sweep_iterator()
+            jobs *= sum(1 for _ in islice(values, MOST_JOBS + 1))
+            if not 1 <= jobs <= MOST_JOBS:
+                got = "none" if jobs < 1 else "more"
+                raise InputError(
+                    f"a sweep must be of 1 to {MOST_JOBS} jobs, got {got} by {override.input_line}; give other values"
+                )
+
+
+def check_hydras_node(node: Any, key: str = "hydra") -> None:
+    """Its code, as whatever a `_target_` or a class of logging names is imported and called, files and numbers."""
+    if isinstance(node, dict | list):
+        for name, value in node.items() if isinstance(node, dict) else enumerate(node):
+            check_hydras_node(value, f"{key}.{name}")
+    elif "\0" in str(node) or not re.fullmatch(
+        next((own for at, own in _ALLOWED if re.fullmatch(at, key)), "(?s:.*)"), str(node)
+    ):
+        raise InputError(f"{key} must be harmonia's or Hydra's own, got {node!r}; leave it out")
+    elif limit := next((limit for at, limit in _RANGES if re.fullmatch(at, key)), None):
+        limit.check(key, node)
