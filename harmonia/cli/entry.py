@@ -33,7 +33,9 @@ class Refused(BaseException):
 
 
 class Interrupted(BaseException):
-    """Ctrl-C, SIGTERM or SIGHUP. Lightning ends the process on a KeyboardInterrupt and ignores SIGTERM; this passes through."""
+    """Ctrl-C, SIGTERM or SIGHUP. It passes through Lightning, which ends the process on a KeyboardInterrupt and ignores
+    SIGTERM.
+    """
 
 
 class Parser(argparse.ArgumentParser):

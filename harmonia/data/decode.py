@@ -81,7 +81,7 @@ def open_rgb(path: str | Path, digest: str = "", views: "tuple[View, ...]" = ())
             if image.format in ("JPEG", "MPO"):
                 scans, pixels = _scans(content), image.width * image.height
                 if scans > _MOST_SCANS or scans * pixels > _MOST_SCANNED:
-                    raise ValueError(f"it has {scans} scans of {pixels} pixels, more than {_MOST_SCANS}")
+                    raise ValueError(f"it has {scans} scans of {pixels:,} pixels; at most {_MOST_SCANS} are read")
             image.load()
             orientation = _orientation(image)
             rgb = (eight_bit(image) if image.mode[0] in "IF" else image).convert("RGB")

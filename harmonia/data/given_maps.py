@@ -30,6 +30,7 @@ from harmonia.data.view import MOST_SIDE_PX, WHOLE_IMAGE
 from harmonia.errors import InputError, refused
 from harmonia.features.resample import resample
 from harmonia.shapes import Maps, Size, fits, sides
+from harmonia.store.files import walk
 from harmonia.store.guarded import MOST_ARRAYS, regular_file
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,7 @@ def _list_folder(folder: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     def fail(error: OSError) -> None:
         raise error
 
-    for parent, folders, files in os.walk(folder, onerror=fail):
+    for parent, folders, files in walk(folder, fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for file in sorted(name for name in files if not name.startswith(".")):
             place = PurePosixPath(Path(parent, file).relative_to(folder).as_posix())

@@ -20,7 +20,7 @@ from harmonia.data.imagenet import own_class_name
 from harmonia.data.text import composed
 from harmonia.draws import counter_hash, image_key
 from harmonia.errors import InputError, Within
-from harmonia.store.files import utf8
+from harmonia.store.files import utf8, walk
 
 UNLABELLED = ""  # the class of images whose class nobody asks for
 Place = str | Path | None  # of a file or a folder
@@ -234,7 +234,7 @@ def _record(path: Path, folder: Path, prefix: str, given: str | None) -> ImageRe
 def _image_files(folder: Path, unreadable: list[str], links: list[str], others: list[str]) -> list[Path]:
     """Of the folder and those in it; folders that are not looked into and other files are added to the lists."""
     paths = []
-    for parent, folders, names in os.walk(folder, onerror=lambda error: unreadable.append(error.filename)):
+    for parent, folders, names in walk(folder, lambda error: unreadable.append(error.filename)):
         folders[:] = [name for name in folders if not name.startswith(".")]
         links += [path for name in folders if os.path.islink(path := os.path.join(parent, name))]
         for path in (Path(parent, name) for name in names if not name.startswith(".")):

@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import errno
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -30,6 +31,8 @@ def read_text(path: Path, subject: str, option: str) -> str:
         with open_file(path) as file:
             content = file.read()
     except OSError as error:
+        if error.errno == errno.ENODATA:  # it is empty
+            return ""
         raise InputError(f"{subject} {path} cannot be read: {error.strerror or error}; set {option}=FILE") from error
     with suppress(UnicodeDecodeError):
         if b"\0" not in content:

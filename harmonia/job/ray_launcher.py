@@ -17,6 +17,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from harmonia.cli.early import ending_signals
 from harmonia.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class RayLauncher(Launcher):
         setup_globals()
         configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         Path(str(config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in ending_signals()}
         ray.init(**self._init, log_to_driver=True, logging_level=logging.WARNING)
         # Ray has put handlers of its own, and what a handler raises inside ray.get is lost unless it is this
         for number in handlers:

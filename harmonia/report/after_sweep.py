@@ -77,7 +77,7 @@ def report_sweep() -> int:
             sections = [evaluation.section for evaluation in own if hasattr(evaluation, "section")]
             report = write_report(folder, arm=arm, sections=sections)
             print_report(report)
-            code = max(code, not report.complete or not (report.jobs or report.left_out))
+            code = max(code, int(not report.complete or not (report.jobs or report.left_out)))
             if logged_to_wandb(report.jobs):
                 track_report(report)
         except BrokenPipeError:

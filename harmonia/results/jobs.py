@@ -17,6 +17,7 @@ from harmonia.results.localisation import AGGATT, LOCALISATION, MOSAICS
 from harmonia.results.maps import MAPS
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, REPRESENTATIONS, ROWS, SUMMARY, read_summary
 from harmonia.results.scores import SCORES
+from harmonia.store.files import walk
 from harmonia.store.guarded import MOST_JSON, is_there, read_first_line, read_json, read_yaml, regular_file
 
 # what jobs left before they recorded their files: rows of one of these names, and what stood beside them
@@ -128,7 +129,7 @@ def job_folders(folder: str | Path) -> Iterator[Path]:
     """Of all of them, and folders that cannot be read and may be some, in no order."""
     unreadable: list[OSError] = []
     links: list[str] = []
-    for path, folders, files in os.walk(folder, onerror=unreadable.append):
+    for path, folders, files in walk(folder, unreadable.append):
         if CONFIG in files or is_there(Path(path), _HYDRAS):
             yield Path(path)
             folders.clear()  # W&B keeps a config.yaml of its own inside a job

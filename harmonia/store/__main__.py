@@ -10,6 +10,7 @@ import math
 import os
 import re
 import shlex
+import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from harmonia.cli.entry import Parser, exit_code, input_error
 from harmonia.errors import InputError, home
 from harmonia.media import say, visible
 from harmonia.store import claims
-from harmonia.store.files import TEMPORARY, disk_errors
+from harmonia.store.files import TEMPORARY, disk_errors, walk
 from harmonia.store.manifest import FILE, SCHEMA_VERSION, Manifest, sealed
 from harmonia.store.mark import OWNER, SET_FOLDER, SIGNATURE, TAG, is_marked
 from harmonia.store.sets import INDEX, ShardSet, default_cache, is_index
@@ -53,7 +54,7 @@ def list_sets(options: argparse.Namespace) -> int:
     """One row for each set; a shard counts as done when its file is there."""
     table = [["kind", "name", "key", "items", "shards", "size", "created", "source", "method"]]
     for folder in _set_folders(options.cache):
-        size = decimal(sum(stat.st_size for _, stat in _files(folder)))
+        size = decimal(sum(facts.st_size for _, facts in _files(folder)))
         stored, damage, _ = _stored(folder)
         if stored is None:
             table.append([folder.parent.name, folder.name[:-17], folder.name[-16:], "?", "?", size, damage, "", ""])
@@ -183,7 +184,7 @@ def _unwanted(folder: Path, options: argparse.Namespace) -> str:
 
 def _idle_s(folder: Path) -> float:
     """Seconds since anything but a lock was written."""
-    newest = max((stat.st_mtime for name, stat in _files(folder) if not name.endswith(".lock")), default=0)
+    newest = max((facts.st_mtime for name, facts in _files(folder) if not name.endswith(".lock")), default=0)
     return time.time() - newest
 
 
@@ -202,13 +203,12 @@ def _shards_on_disk(stored: ShardSet) -> list[int]:
 
 def _files(folder: Path | str) -> Iterator[tuple[str, os.stat_result]]:
     """Names and facts of those in the folder and in the folders in it; what is behind a link is not."""
-    with suppress(OSError):  # an unreadable one holds nothing that can be counted
-        for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files(entry.path)
-            elif entry.is_file(follow_symlinks=False):
-                with suppress(FileNotFoundError):  # a temporary file that has just become a shard
-                    yield entry.name, entry.stat(follow_symlinks=False)
+    for path, _, names in walk(folder, lambda error: None):  # an unreadable one holds nothing that can be counted
+        for name in names:
+            with suppress(FileNotFoundError):  # a temporary file that has just become a shard
+                facts = os.lstat(os.path.join(path, name))
+                if stat.S_ISREG(facts.st_mode):
+                    yield name, facts
 
 
 def _names(folder: Path) -> tuple[str, str]:

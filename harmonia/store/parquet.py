@@ -24,9 +24,12 @@ _WIDTHS = {"BOOLEAN": 1, "INT64": 8, "DOUBLE": 8, "INT96": 12}  # of physical ty
 def writing(path: Path, schema: pa.Schema, compression: str = "zstd", **options: Any) -> Iterator[pq.ParquetWriter]:
     """A writer; what it wrote is visible under the name only when the block ends without an exception."""
     # opened here: Arrow takes no path that is not UTF-8
-    with replacing(path) as temporary, open(temporary, "wb") as sink:
-        with pq.ParquetWriter(sink, schema, compression=compression, **options) as file:
-            yield file
+    with (
+        replacing(path) as temporary,
+        open(temporary, "wb") as sink,
+        pq.ParquetWriter(sink, schema, compression=compression, **options) as file,
+    ):
+        yield file
 
 
 def write_table(path: Path, table: pa.Table, **options: Any) -> None:

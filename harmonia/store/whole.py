@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from harmonia.errors import InputError
-from harmonia.store.files import TEMPORARY, Disk, disk_errors, locked, move_into_place, write_text
+from harmonia.store.files import DEEPEST, TEMPORARY, Disk, disk_errors, locked, move_into_place, write_text
 from harmonia.store.guarded import read_json
 
 _move = partial(move_into_place, lasting=False)
@@ -104,7 +104,7 @@ class Kind:
         if own is None:  # it is empty
             _move(new, folder)
             return
-        for name in _foreign(folder, own):
+        for name in _foreign(folder, own | {self.mark}):
             if os.path.lexists(new / name):
                 taken = f"got a foreign {name!r} in {folder}"
                 raise InputError(f"out must leave the {self.name} its names, {taken}; move it away")
@@ -114,7 +114,7 @@ class Kind:
 
     def _carry(self, old: Path, folder: Path) -> None:
         """What others put into the old folder moves into the new one, and the old one goes."""
-        for name in list(_foreign(old, self.own_names(old) or {self.mark})):
+        for name in list(_foreign(old, {self.mark, *(self.own_names(old) or ())})):
             if os.path.lexists(place := folder / name):
                 raise InputError(f"{place} must make place for {old / name}, which is not harmonia's; move one away")
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ def _foreign(folder: Path, own: set[str], below: str = "") -> Iterator[str]:
     """What is not the command's own: files, links, and folders as a whole."""
     for entry in os.scandir(folder / below):
         name = below + entry.name
-        if name in own and entry.is_dir(follow_symlinks=False):
+        if name in own and entry.is_dir(follow_symlinks=False) and name.count("/") < DEEPEST:
             yield from _foreign(folder, own, f"{name}/")
         elif not (name in own and entry.is_file(follow_symlinks=False)):
             yield name

@@ -101,6 +101,11 @@ def test_a_box_beyond_its_image_is_refused_since_it_was_measured_on_another_file
         (HEADER + "a.png,0,3,0,1,1\n", "x0 < x1"),
         (HEADER + "a.png,0,0,0,inf,1\n", "line 2 must have numbers"),
         (HEADER + 'a.png,0,0,0,1,"1\n', "readable CSV"),
+        ("path,path,class_index,x0,y0,x1,y1\na.png,b.png,0,0,0,1,1\n", "each column once, got path twice"),
+        (HEADER + "a.png,0,0,0,1,1,\na.png,0,0,0,1,1,b.png\n", "line 3 must have 6 values, got 'b.png' too"),
+        (HEADER + "a.png,0,0,0,1_0,1\n", "line 2 must have numbers"),
+        (HEADER + "a.png,0,0,0,٣,1\n", "line 2 must have numbers"),
+        (HEADER + f"a.png,{'9' * 5000},0,0,inf,1\n", "line 2 must have numbers"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_in_one_line(tmp_path, text, part):

@@ -170,6 +170,10 @@ def strip(path: Path) -> None:
     Image.new("L", (25_000, 1)).save(path)
 
 
+def ppm_of_comments(path: Path) -> None:
+    path.write_bytes(b"P3\n4 4\n255\n" + b"#\n" * 2**20)
+
+
 def sparse(path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(10 * 2**30)
@@ -190,8 +194,12 @@ def test_a_jpeg_of_many_scans_is_not_decoded(tmp_path, monkeypatch):
     path.write_bytes(scans(100)[:2] + comment + scans(100)[2:] + after)  # other bytes look alike
     assert open_rgb(path).size == (40, 30)
     monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    monkeypatch.setattr("harmonia.data.decode._MOST_SCANNED", 100_000)
+    path.write_bytes(scans(90))
+    with pytest.raises(UnreadableImage, match="it has 90 scans of 1,200 pixels"):
+        open_rgb(path)
     path.write_bytes(scans(101))
-    with pytest.raises(UnreadableImage, match="it has 101 scans, more than 100; replace"):
+    with pytest.raises(UnreadableImage, match="it has 101 scans of 1,200 pixels; at most 100"):
         open_rgb(path)
 
 
@@ -202,6 +210,8 @@ def test_a_jpeg_of_many_scans_is_not_decoded(tmp_path, monkeypatch):
         (sparse, "it has 10737418240 bytes, more than 536870912"),
         (os.mkfifo, "it is no file"),
         (lambda path: path.symlink_to("/dev/zero"), "it is no file"),
+        (lambda path: path.symlink_to("/proc/kmsg"), "it is empty"),
+        (ppm_of_comments, "it is PPM as text of more than 1048576 bytes"),
     ],
 )
 def test_what_would_take_all_memory_or_time_is_unreadable(tmp_path, make, reason):
@@ -209,7 +219,7 @@ def test_what_would_take_all_memory_or_time_is_unreadable(tmp_path, make, reason
     with pytest.raises(UnreadableImage, match=f"x.png cannot be read: {reason}; replace the file or remove it"):
         open_rgb(tmp_path / "x.png")
     (record,) = add_digests([ImageRecord("x", tmp_path / "x.png", "a", "")])
-    assert bool(record.digest) == (make is strip)
+    assert bool(record.digest) == (make in (strip, ppm_of_comments))
 
 
 def test_a_picture_just_long_enough_is_read(tmp_path):

@@ -1,6 +1,7 @@
 """Laws of checkpoints: whatever a training program wraps around a network, its logits are those of the network."""
 
 import datetime
+import zipfile
 from argparse import Namespace
 from collections import OrderedDict, defaultdict
 from functools import cache, partial
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from harmonia.errors import InputError
 from harmonia.models import checkpoint, weights
 from harmonia.models.load import load
+from harmonia.models.pickled import check_tuples
 from harmonia.models.spec import ModelSpec
 
 ARCH = "test_efficientnet"
@@ -379,3 +381,18 @@ def test_every_kind_of_network_takes_a_training_programs_checkpoint(tmp_path, ki
     images = torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     network = network.eval().to(memory_format=torch.channels_last)
     assert torch.equal(built(images), network(images))
+
+
+@pytest.mark.parametrize("pair", [b"h%c\x86", b"h%c\x85\x86", b"(h%ct"])
+def test_a_key_of_nested_pairs_is_refused_before_it_is_hashed(tmp_path, pair):
+    """Forty of them would be hashed for days: two to the power of forty times."""
+    content = b"\x80\x02}K\x01" + b"".join(b"q%c" % n + (pair % n) for n in range(40)) + b"K\x02s."
+    (tmp_path / "old.pth").write_bytes(content)
+    with zipfile.ZipFile(tmp_path / "new.pth", "w") as archive:
+        archive.writestr("new/data.pkl", content)
+        archive.writestr("new/version", "3\n")
+    for name in ("old.pth", "new.pth"):
+        with pytest.raises(ValueError, match="more than 20 tuples in one another"):
+            check_tuples(tmp_path / name)
+        with pytest.raises(InputError, match="not a readable weights file"):
+            checkpoint.read(tmp_path / name, "m")

@@ -13,8 +13,11 @@ import pytest
 from paths import REPOSITORY
 
 from harmonia.errors import InputError
+from harmonia.results.jobs import find_jobs
 from harmonia.store import files
-from harmonia.store.files import JOBS, TEMPORARY, disk_errors, locked, replacing, write_text
+from harmonia.store.__main__ import _files
+from harmonia.store.files import JOBS, TEMPORARY, disk_errors, locked, replacing, walk, write_text
+from harmonia.store.whole import _foreign
 
 
 @pytest.mark.parametrize("lasting", [True, False])
@@ -127,3 +130,21 @@ def test_whole_files_locks_and_parquet_have_one_owner(calls, owners):
     package = REPOSITORY / "harmonia"
     users = [str(path.relative_to(package)) for path in package.rglob("*.py") if re.search(calls, path.read_text())]
     assert set(users) == set(owners.split())
+
+
+def test_a_walk_calls_itself_for_no_more_than_fifty_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1100):
+        os.mkdir("a")
+        os.chdir("a")
+    os.chdir(tmp_path)
+    try:
+        failed = []
+        assert len(list(walk(tmp_path, failed.append))) == 51
+        assert [error.filename for error in failed] == [str(tmp_path / "/".join("a" * 51))]
+        own = {"/".join("a" * depth) for depth in range(1, 1101)}
+        assert list(_foreign(tmp_path, own)) == ["/".join("a" * 51)]
+        assert list(_files(tmp_path)) == []
+        assert [job.folder for job in find_jobs(tmp_path)] == [tmp_path / "/".join("a" * 51)]
+    finally:  # pytest's own removal would call itself, too
+        subprocess.run(["rm", "-rf", tmp_path / "a"], check=True)

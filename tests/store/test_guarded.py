@@ -116,6 +116,7 @@ BAD = {
     "a pipe for the environment": (pipe("environment.json"), "regular file"),
     "zeros for the environment": (link("environment.json", "/dev/zero"), "regular file"),
     "a file out of the job": (outside, "regular file in that folder"),
+    "a name too long": (text("environment.json", json.dumps({"files": ["a" * 300]})), "File name too long"),
     "NUL in a name": (text("environment.json", json.dumps({"files": ["rows\0.parquet"]})), "unfinished: no rows"),
     "an error of 200 MB": (large("error.txt", 200_000_000), ""),
     "a pipe for an error": (pipe("error.txt"), "regular file"),
