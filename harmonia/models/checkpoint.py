@@ -102,3 +102,72 @@ def _content(path: Path, name: str) -> Any:
         check_tuples(path)
         unread = [(_Unread, name) for name in _PASSED_OVER]
         with torch.serialization.safe_globals([Namespace, (_plain, "collections.defaultdict"), *unread]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    # weights_only refuses anything but tensors and plain containers, without running it; broken bytes raise
+    # nearly anything: UnpicklingError, SafetensorError, EOFError, RuntimeError, IndexError
+    except Exception as error:
+        reason, remedy = "", "save the state dict as .safetensors"
+        if blocked := re.search(r"GLOBAL ([\w.]+)", str(error)):
+            reason = f": it holds {blocked[1]}, which could run code"
+            remedy = (
+                "where you trust the file, open it by torch.load(FILE, weights_only=False) and save the state dict "
+                "in it alone: torch.save(STATE_DICT, NEW)"
+            )
+        elif "TorchScript" in str(error):
+            reason, remedy = ": it is a TorchScript archive", "save the state dict of the network in it"
+        raise InputError(f"{name}: {path} is not a readable weights file of plain tensors{reason}; {remedy}") from error
+
+
+def _is_state(content: Any) -> bool:
+    return (
+        isinstance(content, dict)
+        and bool(content)
+        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
+    )
+
+
+def _state(content: Any, path: Path, name: str, depth: int = _DEPTH) -> dict[str, Tensor] | None:
+    """The one state dict in a checkpoint: itself, averaged, raw, or the only one under another name."""
+    if _is_state(content):
+        return content
+    if not isinstance(content, dict) or not depth:
+        return None
+    for key in _AVERAGED:
+        inner = content.get(key)
+        if (state := _state(inner, path, name, depth - 1)) is not None:
+            return state
+        if isinstance(inner, dict) and any(map(_has_tensors, inner.values())):
+            raise InputError(f"{name}: {path} has averaged weights ({key}) without names; save the state dict you mean")
+    for key in _RAW:
+        if (state := _state(content.get(key), path, name, depth - 1)) is not None:
+            return state
+    others = {key: value for key, value in content.items() if _is_state(value)}
+    if len(others) > 1:
+        which = listed(map(str, others))
+        raise InputError(f"{name}: {path} has {len(others)} state dicts ({which}); save the one you mean alone")
+    return next(iter(others.values()), None)
+
+
+def _has_tensors(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, list | tuple) and any(isinstance(v, Tensor) for v in value))
+
+
+def _kinds(content: Any) -> str:
+    if not isinstance(content, dict):
+        return f", got {type(content).__name__}"
+    kinds = {key: type(value).__name__ for key, value in content.items() if not isinstance(value, Tensor)}
+    odd = [f"{key} ({kind.replace(_Unread.__name__, 'no tensor')})" for key, kind in kinds.items()]
+    return f", got {listed(odd)}" if odd else ""
+
+
+def _class_names(content: Any) -> tuple[str, ...] | None:
+    """The first class names in a checkpoint or among the options it keeps."""
+    if not isinstance(content, dict):
+        return None
+    for place in (content, *map(content.get, _OPTIONS)):
+        entries = vars(place) if isinstance(place, Namespace) else place
+        if isinstance(entries, dict):
+            for key in _CLASSES:
+                if names := names_in_order(entries.get(key)):
+                    return names
+    return None
