@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from harmonia.cli.entry import keyword_command
 from harmonia.errors import InputError
 
-MODULE = "harmonia.export"
+EXPORT_MODULE = "harmonia.export"
 USAGE = """\
 Finished jobs as a dataset to share: rows and small maps as Parquet, and a dataset card. No image is copied.
 
@@ -30,7 +30,7 @@ ARGUMENTS = ("run", "out", "license")
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    return keyword_command(_export, words, USAGE, ARGUMENTS, MODULE)
+    return keyword_command(_export, words, USAGE, ARGUMENTS, EXPORT_MODULE)
 
 
 def _export(words: dict[str, str]) -> int:

@@ -21,7 +21,7 @@ TABLES = {
 }
 _OF_JOB = ["files", "job", "source", "method", "data", "targets", "images", "harmonia", "when"]
 _CLASS = "WordNet id, or the data set's own name"
-COLUMNS = {  # unit or range, and meaning
+DESCRIBED = {  # unit or range, and meaning
     "job": ("text", "the job, as in the table above"),
     "data": ("text", "the data set"),
     "image_id": ("text", "the image, the same in all tables"),
@@ -135,7 +135,7 @@ def _job(number: int, name: str, job: JobFolder) -> list[str]:
 
 def _columns(name: str, folder: Path, files: str, line: str) -> str:
     schema = pq.read_schema(min(folder.glob(files)))
-    described = [[column.name, *COLUMNS[column.name]] for column in schema]
+    described = [[column.name, *DESCRIBED[column.name]] for column in schema]
     return f"`{name}`, a line for {line}:\n\n{_table(['column', 'unit or range', 'meaning'], described)}"
 
 

@@ -32,7 +32,7 @@ from harmonia.store.guarded import MOST_ARRAYS, is_there, regular_file
 from harmonia.store.parquet import texts, write_table, writing
 from harmonia.store.whole import EXPORT
 
-ROWS_FILES = {file.name: file for file in (rows.FILE, scores.FILE, localisation.FILE)}
+ROWS_FILES = {file.name: file for file in (rows.ROWS_FILE, scores.SCORES_FILE, localisation.LOCALISATION_FILE)}
 _BESIDE = (rows.REPRESENTATIONS, localisation.AGGATT, localisation.MOSAICS)  # what a report reads, too
 _OF_THE_PLACE = {"command", "host", "visible_devices"}  # of environment.json
 _NO_NUMBERS = {"logger", "tracking", "store", "trainer", "paths"}  # groups of config.yaml, but for what follows

@@ -60,7 +60,7 @@ class Answer:
         return typeset.table(pd.DataFrame({"Map": self.lines["who"]} | numbers), f"{caption}; {self.setting}.", 1)
 
 
-def to_markdown(question: str, of_settings: Sequence["Answer"]) -> str:
+def answer_markdown(question: str, of_settings: Sequence["Answer"]) -> str:
     """The answers as a document beside their picture."""
     parts = [f"# {markdown(question)}"]
     for answer in of_settings:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from harmonia.arms import SOFT_ARM
 from harmonia.errors import InputError, one_line
-from harmonia.report.answer import ANSWER, to_markdown
+from harmonia.report.answer import ANSWER, answer_markdown
 from harmonia.report.contract import INDEX_PAGE, ReadJob, Section, find_sections
 from harmonia.report.figures.style import save_figure, style
 from harmonia.report.page.write import PAGE, write_pages
@@ -120,7 +120,7 @@ def _write_files(section: Section, folder: Path) -> None:
             continue
         section.leave_out(table)
     if section.answers:
-        write_text(folder / f"{_unused(folder, ANSWER, 'md')}.md", to_markdown(section.question, section.answers))
+        write_text(folder / f"{_unused(folder, ANSWER, 'md')}.md", answer_markdown(section.question, section.answers))
     for stem, numbers in section.data.items():
         write_text(folder / f"{_unused(folder, stem, 'csv')}.csv", to_csv(numbers))
     with _left_out(section.left_out, f"{section.heading}: other figures", InputError, OSError), style():

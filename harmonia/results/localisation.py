@@ -45,8 +45,8 @@ class LocalisationRows(Frame):
     mass: Double  # positive attribution inside
 
 
-FILE = RowsFile(LOCALISATION, LocalisationRows)
-write_localisation, read_localisation = FILE.write, FILE.read
+LOCALISATION_FILE = RowsFile(LOCALISATION, LocalisationRows)
+write_localisation, read_localisation = LOCALISATION_FILE.write, LOCALISATION_FILE.read
 
 
 def summarise_localisation(rows: LocalisationRows) -> dict[str, float | int | None]:

@@ -53,8 +53,8 @@ class TransferRows(Frame):
     flag: Text  # the map's: "", "zero", "constant", "non-finite"
 
 
-FILE = RowsFile(ROWS, TransferRows, "snappy")
-row_writer, read_tables, read_pieces = FILE.writing, FILE.read_tables, FILE.read_pieces
+ROWS_FILE = RowsFile(ROWS, TransferRows, "snappy")
+row_writer, read_tables, read_pieces = ROWS_FILE.writing, ROWS_FILE.read_tables, ROWS_FILE.read_pieces
 
 
 def with_categories(pieces: Iterable[pd.DataFrame], together: Mapping[str, str] | None = None) -> pd.DataFrame:

@@ -28,8 +28,8 @@ class ScoreRows(Frame):
     reason: Name  # why it is undefined: the map's flag (zero, constant, non-finite) or the metric's own
 
 
-FILE = RowsFile(SCORES, ScoreRows)
-write_scores, read_scores = FILE.write, FILE.read
+SCORES_FILE = RowsFile(SCORES, ScoreRows)
+write_scores, read_scores = SCORES_FILE.write, SCORES_FILE.read
 
 
 def summarise_scores(rows: ScoreRows) -> dict[str, float | int | None]:

@@ -23,7 +23,7 @@ _move = partial(move_into_place, lasting=False)
 
 
 @dataclass(frozen=True)
-class Kind:
+class WholeFolder:
     """What one command writes, by its name; the folders of any other are foreign to it."""
 
     name: str
@@ -135,7 +135,7 @@ class Kind:
         return is_file(path) and bool(re.fullmatch(rf"{name}|{TEMPORARY.format(name)}", path.name))
 
 
-REPORT, EXPORT = Kind("report"), Kind("export")
+REPORT, EXPORT = WholeFolder("report"), WholeFolder("export")
 
 
 def _foreign(folder: Path, own: set[str], below: str = "") -> Iterator[str]:

@@ -14,6 +14,7 @@ ROOT = Path(harmonia.__file__).parent
 
 # a text that has been composed elsewhere -> why it has a remedy
 COMPOSED = {
+    "export/write.py: job.error": "the text of an InputError that reading the job has raised",
     "report/write.py: job.error": "the text of an InputError that reading the job has raised",
     "api/asked.py: refused": "the line that a command would print",
 }

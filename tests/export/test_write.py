@@ -13,11 +13,11 @@ from planted_jobs import plant_scores, plant_transfer
 
 from harmonia.errors import InputError
 from harmonia.export.__main__ import main
-from harmonia.export.card import COLUMNS
+from harmonia.export.card import DESCRIBED
 from harmonia.export.write import ROWS_FILES, write_export
 from harmonia.results.jobs import find_jobs
 from harmonia.results.maps import REGION_SIDE, SmallMaps, write_small_maps
-from harmonia.results.rows import FILE
+from harmonia.results.rows import ROWS_FILE
 
 EDGES = ["left", "top", "right", "bottom"]
 RIGHT = {"image": [True, True], "area30": [True, False], "blobs30": [False, False]}
@@ -47,7 +47,7 @@ def run(tmp_path):
 
 
 def frame(folder):
-    return FILE.read(folder).astype(object)
+    return ROWS_FILE.read(folder).astype(object)
 
 
 def test_the_rows_and_maps_are_the_jobs_bit_for_bit_and_a_report_reads_them(run, tmp_path):
@@ -67,8 +67,8 @@ def test_the_rows_and_maps_are_the_jobs_bit_for_bit_and_a_report_reads_them(run,
 
 
 def test_nothing_tells_where_the_jobs_ran_and_paths_start_at_the_data(run, tmp_path, monkeypatch):
-    renamed = FILE.read(run / "a|b").assign(path="/home/alice/woof/n02086240/x.jpg")
-    FILE.write(run / "a|b", [renamed.to_dict("list")])
+    renamed = ROWS_FILE.read(run / "a|b").assign(path="/home/alice/woof/n02086240/x.jpg")
+    ROWS_FILE.write(run / "a|b", [renamed.to_dict("list")])
     write_export(run, tmp_path / "out")
     for path in (tmp_path / "out").rglob("*.*"):
         assert b"alice" not in (path.read_bytes() if path.is_file() else b""), path
@@ -81,7 +81,7 @@ def test_nothing_tells_where_the_jobs_ran_and_paths_start_at_the_data(run, tmp_p
 
 
 def test_the_card_describes_every_column_that_a_job_may_leave_and_escapes_names(run, tmp_path):
-    assert {name for file in ROWS_FILES.values() for name in file.schema.names} <= set(COLUMNS)
+    assert {name for file in ROWS_FILES.values() for name in file.schema.names} <= set(DESCRIBED)
     write_export(run, tmp_path / "out", license="cc-by-4.0")
     _, head, text = (tmp_path / "out/README.md").read_text().split("---\n", 2)
     facts = yaml.safe_load(head)

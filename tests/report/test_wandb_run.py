@@ -50,15 +50,15 @@ def test_a_reports_run_holds_its_tables_figures_and_headline(
     with Image.open(kept) as copy, Image.open(report / "transfer_matrix.png") as drawn:
         assert copy.tobytes() == drawn.tobytes()
 
-    found = records(report)
-    (run,) = (record.run for record in found if record.HasField("run"))
+    logged = records(report)
+    (run,) = (record.run for record in logged if record.HasField("run"))
     assert (run.project, run.run_group, run.job_type, list(run.tags)) == (
         "harmonia",
         "sweep",
         "report",
         ["e7", "ss", "woof"],
     )
-    (tables,) = (record.artifact for record in found if record.artifact.name == "report-tables")
+    (tables,) = (record.artifact for record in logged if record.artifact.name == "report-tables")
     files = {path.name for kind in ("csv", "md", "tex") for path in report.glob(f"*.{kind}")}
     assert {entry.path for entry in tables.manifest.contents} == files - {"README.md"}
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
@@ -102,9 +102,9 @@ def test_a_job_of_a_wandb_sweep_runs_as_the_agent_types_it_and_logs_what_the_swe
     (block,) = re.findall(r"^```yaml\n(program.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     sweep = yaml.safe_load(block)
     first = {name: {"value": values["values"][0]} for name, values in sweep["parameters"].items()}
-    made = {name: words for name, words in create_sweep_command_args({"args": first}).items() if name != "args_dict"}
-    made |= {"env": [], "interpreter": ["python"], "program": [sweep["program"]]}
-    words = [word for part in sweep["command"] for word in made.get(part[2:-1], [part])]
+    agents = {name: words for name, words in create_sweep_command_args({"args": first}).items() if name != "args_dict"}
+    agents |= {"env": [], "interpreter": ["python"], "program": [sweep["program"]]}
+    words = [word for part in sweep["command"] for word in agents.get(part[2:-1], [part])]
     assert words[:3] == ["python", "-m", "harmonia.run"]
     save_config_file_from_dict(str(tmp_path / "sweep.yaml"), first)  # as the agent does, and its environment
     for name, value in {
