@@ -128,7 +128,7 @@ def main() -> None:
         networks.append(load(spec_of(name, file)))
     source, target = load(spec_of("lite0", None)), load(spec_of("lite2", None))
     save(question(source, target, options.asked), options.out / "question.jpg", 130)
-    save(gallery(networks, options.image), options.out / "gallery.jpg", 100)
+    save(gallery(networks, options.image), options.out / "gallery.jpg", 85)
 
 
 if __name__ == "__main__":
