@@ -12,6 +12,8 @@ NAMES = r"soft|dim|blobs|centre|area|same_class|other_class|complement|silhouett
 # what else these words are: columns of small maps and their page's, an optimiser's fact, a way to resize
 OTHER_MEANINGS = {
     ("results/maps.py", "soft"),
+    ("export/card.py", "soft"),
+    ("export/write.py", "soft"),
     ("report/page/data.py", "soft"),
     ("attribution/soundness.py", "area"),
     ("evaluation/mosaics/aggatt.py", "area"),

@@ -1,5 +1,6 @@
 """What each tracker is given of a job beside its numbers and configuration: tables, histograms, pictures, curves."""
 
+import json
 import logging
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from harmonia.media import visible
 
@@ -80,9 +80,8 @@ def wandb_table(frame: pd.DataFrame) -> Any:
 
 def _to_tensorboard(logger: "TensorBoardLogger", media: Media) -> None:
     board: Any = logger.experiment
-    board.add_text(
-        "config", textwrap.indent(yaml.safe_dump(dict(cast(dict, logger.hparams))), "    ")
-    )  # it reads Markdown
+    config = json.dumps(dict(cast(dict, logger.hparams)), indent=1, default=str)
+    board.add_text("config", textwrap.indent(config, "    "))  # it reads Markdown
     _log_curves(logger, media)
     for name, (counts, edges) in media.histograms.items():
         centres = (edges[1:] + edges[:-1]) / 2

@@ -61,7 +61,7 @@ def test_tensorboard_has_numbers_config_histograms_and_pictures_in_the_jobs_fold
     curve = [(point.step, point.value) for point in board.Scalars("curves/e6/accuracy")]
     assert curve == [(10, np.float32(0.05)), (30, np.float32(0.15))]
     assert board.Histograms("histograms/e6/soft/p_label")[0].histogram_value.bucket == [2, 1]
-    assert "name: e7" in str(board.Tensors("config/text_summary")[0].tensor_proto.string_val)
+    assert '"name": "e7"' in str(board.Tensors("config/text_summary")[0].tensor_proto.string_val)
     (picture,) = board.Images(f"samples/{VISIBLE}")
     assert (picture.width, picture.height) == (4, 4)
     assert "e6/soft/retention" not in board.Tags()["scalars"]
