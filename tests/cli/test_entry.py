@@ -1,5 +1,6 @@
 """Laws of every command line: exit codes, one line for what the user can mend, no traceback for a closed pipe."""
 
+import io
 import os
 import signal
 import subprocess
@@ -55,10 +56,38 @@ def test_what_a_user_did_is_one_line(capsys, error, code, line):
     assert capsys.readouterr() == ("", line)
 
 
-def test_a_termination_is_an_interruption_and_the_handlers_are_put_back(capsys):
-    before = signal.getsignal(signal.SIGTERM)
-    assert exit_code(lambda: signal.raise_signal(signal.SIGTERM) or 0, input_error) == 130
-    assert signal.getsignal(signal.SIGTERM) == before
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_an_interruption_and_the_handlers_are_put_back(capsys, number):
+    before = signal.getsignal(number)
+    assert exit_code(lambda: signal.raise_signal(number) or 0, input_error) == 130
+    assert signal.getsignal(number) == before
+
+
+def test_a_closed_terminal_ends_nothing_that_nohup_keeps():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert exit_code(lambda: signal.raise_signal(signal.SIGHUP) or 0, input_error) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("work", [lambda: print("x") or 0, lambda: print("x" * 100_000, flush=True) or 0])
+def test_an_output_that_is_full_is_one_line(monkeypatch, capsys, work, unbuffered):
+    full = io.TextIOWrapper(open("/dev/full", "wb", 0 if unbuffered else -1), write_through=unbuffered)  # noqa: SIM115
+    monkeypatch.setattr(sys, "stdout", full)
+    assert exit_code(work, input_error) == 2
+    assert capsys.readouterr().err == (
+        "harmonia: what is printed must have a place, got No space left on device; free space, or send it elsewhere\n"
+    )
+
+
+def test_a_closed_output_and_an_alphabet_without_the_letter_end_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert exit_code(lambda: print("x") or 0, input_error) == 0
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(file := io.BytesIO(), "ascii"))
+    assert exit_code(lambda: print("│") or 0, input_error) == 0
+    assert file.getvalue() == b"\\u2502\n"
 
 
 def test_a_defect_of_ours_keeps_its_traceback():

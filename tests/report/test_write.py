@@ -430,6 +430,11 @@ def test_a_failing_report_is_a_logged_error_and_a_defect_has_a_traceback(tmp_pat
     assert len(caplog.records) == 1
 
 
+def test_a_sweep_that_has_left_no_job_where_it_is_looked_for_has_failed(tmp_path):
+    ReportAfterSweep().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    assert report_sweep() == 1
+
+
 def end_by(monkeypatch, work):
     """The report's pages are written by this work instead."""
     monkeypatch.setattr("harmonia.report.write.write_pages", lambda *given: work())

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harmonia.errors import InputError
+from harmonia.results.representations import read_representations, write_representations
 from harmonia.store.parquet import reading
 
 TABLE = pa.table(
@@ -22,6 +23,14 @@ TABLE = pa.table(
         "nothing": pa.nulls(5),
     }
 ).replace_schema_metadata({"harmonia": "1"})
+
+
+def test_a_folder_and_a_network_may_have_names_of_any_bytes(tmp_path):
+    folder = tmp_path / "j\udcff"
+    folder.mkdir()
+    write_representations(folder, ["a\udcff"], {"n\udcff": np.ones((1, 2), np.float32)})
+    ids, representations = read_representations(folder)
+    assert (ids, list(representations)) == (["a\\udcff"], ["n\\udcff"])
 
 
 @pytest.mark.parametrize("rows", [5, 2, 0])
