@@ -5,7 +5,7 @@ import signal
 from types import FrameType
 
 
-def ending_signals() -> list[int]:
+def ending_signals() -> list[signal.Signals]:
     """SIGHUP, too: a terminal that closes; where nohup has it ignored, it stays so."""
     ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     return [signal.SIGINT, signal.SIGTERM] + [signal.SIGHUP] * (not ignored)

@@ -85,7 +85,7 @@ def _prepare_output() -> None:
     logging.raiseExceptions = False  # a line that cannot be written has no traceback
     if logging.lastResort is not None:  # where nobody has configured logging, harmonia's lines go through it
         logging.lastResort.setFormatter(LogLine())
-    warnings.formatwarning = lambda message, *_, **__: f"harmonia: {visible(one_line(message))}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"harmonia: {visible(' '.join(str(message).split()))}\n"
 
 
 def _unwritten(error: OSError, unexplained: bool) -> OSError | None:
