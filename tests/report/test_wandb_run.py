@@ -113,8 +113,10 @@ def test_a_job_of_a_wandb_sweep_runs_as_the_agent_types_it_and_logs_what_the_swe
         "SWEEP_PARAM_PATH": str(tmp_path / "sweep.yaml"),
     }.items():
         monkeypatch.setenv(f"WANDB_{name}", value)
+    wandb.teardown()  # it reads the environment once a process
     small = ["data.limit=3", "source.input_size=96", "target.lite1.input_size=192", "hydra.run.dir=job"]
     code, _, err = cli(*words[3:], *small)
+    wandb.teardown()
     assert code == 0, err
     assert sweep["metric"]["name"] in history(tmp_path / "job")
     (run,) = (record.run for record in records(tmp_path / "job") if record.HasField("run"))
