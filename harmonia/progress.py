@@ -26,7 +26,7 @@ def progress_of(*columns: ProgressColumn) -> Progress:
 
 
 @contextmanager
-def shown_by(show: Callable[[str], None]) -> Iterator[None]:
+def shown_by(show: Callable[[str], Any]) -> Iterator[None]:
     """In the block, bars of this thread are given to a function, as HTML; without a bar it is empty."""
 
     class Page:

@@ -35,8 +35,12 @@ def uploads() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="harmonia-demo-")
 
 
+def title_of_network(name: str) -> str:
+    return EMBEDDED.get(name, name)
+
+
 def chosen_network(role: str, index: int) -> Classifier | None:
-    name = st.sidebar.selectbox(role, [*EMBEDDED, OWN], index=index, format_func=lambda key: EMBEDDED.get(key, key))
+    name = st.sidebar.selectbox(role, [*EMBEDDED, OWN], index=index, format_func=title_of_network)
     if name != OWN:
         return network(name, "", role)
     arch = st.sidebar.text_input("timm's name of its architecture", key=f"arch {role}", placeholder="resnet18")
@@ -119,7 +123,7 @@ def main() -> None:
             answers = ask(
                 source, target, image, method, area, show=lambda html: bar.html(html) if html else bar.empty()
             )
-            show(answers, *(EMBEDDED.get(model.name, model.name) for model in (source, target)), area)
+            show(answers, title_of_network(source.name), title_of_network(target.name), area)
     except InputError as error:
         st.error("This cannot be asked:")
         st.text(str(error))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -58,7 +59,7 @@ def ask(
     method: str = "gc",
     area: float = 0.3,
     cache: Path | None = None,
-    show: Callable[[str], None] | None = None,
+    show: Callable[[str], Any] | None = None,
     options: Sequence[str] = (),
 ) -> Verdicts:
     """Explains the source's prediction of the image, and asks the target about what the map keeps on black.

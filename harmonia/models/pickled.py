@@ -10,12 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-DEEPEST = 20  # tuples inside one another: of tensors they are three
+DEEPEST_TUPLE = 20  # tuples inside one another: of tensors they are three
 _PICKLES = 5  # before the numbers, in torch's format of before 1.6
 
 
 def check_tuples(path: Path) -> None:
-    """ValueError where a checkpoint of torch's, a zip archive or an earlier one, holds deeper tuples than DEEPEST."""
+    """ValueError where a checkpoint of torch's, zip or earlier, has tuples deeper than DEEPEST_TUPLE."""
     stack: list[int | None] = []  # how deep tuples go in what the unpickler would have on its own; None: a mark
     memo: dict[int, int] = {}
     for code, argument in _codes(path):
@@ -33,8 +33,8 @@ def check_tuples(path: Path) -> None:
             memo[len(memo) if argument is None else int(argument)] = (stack[-1] if stack else 0) or 0
         elif code.name == "STOP":
             stack, memo = [], {}
-        if depth > DEEPEST:
-            raise ValueError(f"it has more than {DEEPEST} tuples in one another")
+        if depth > DEEPEST_TUPLE:
+            raise ValueError(f"it has more than {DEEPEST_TUPLE} tuples in one another")
         stack += [None if kind is pickletools.markobject else depth for kind in code.stack_after]
 
 

@@ -19,7 +19,7 @@ from harmonia.errors import InputError
 TEMPORARY = r"\.({})\.\d+-[0-9a-f]{{8}}\.tmp"  # what a killed process leaves of `replacing`: format and re
 PATIENCE_S = 1.0  # most locks are held for an instant: who waits for longer says so
 SAY_AGAIN_S = 30.0
-DEEPEST = 50  # folders inside one another
+DEEPEST_FOLDER = 50  # folders inside one another
 _SIGNATURE = re.compile(r"process (\d{1,10}) on ([\w.-]{1,64}) since [\d:T+-]{1,32}", re.ASCII)
 
 log = logging.getLogger(__name__)
@@ -71,12 +71,16 @@ def write_stored(path: Path, content: bytes) -> None:
 
 
 def walk(folder: Path | str, fail: Callable[[OSError], object]) -> Iterator[tuple[str, list[str], list[str]]]:
-    """os.walk, which calls itself for every level: folders below DEEPEST ones fail as those that cannot be read."""
+    """os.walk, which calls itself for every level: below DEEPEST_FOLDER a folder fails as one that cannot be read."""
     top = os.fspath(folder).rstrip(os.sep).count(os.sep)
     for path, folders, names in os.walk(folder, onerror=fail):
-        if path.count(os.sep) - top >= DEEPEST:
+        if path.count(os.sep) - top >= DEEPEST_FOLDER:
             for name in folders:
-                fail(OSError(errno.ELOOP, f"more than {DEEPEST} folders inside one another", os.path.join(path, name)))
+                fail(
+                    OSError(
+                        errno.ELOOP, f"more than {DEEPEST_FOLDER} folders inside one another", os.path.join(path, name)
+                    )
+                )
             folders.clear()
         yield path, folders, names
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from harmonia.errors import InputError
-from harmonia.store.files import DEEPEST, TEMPORARY, Disk, disk_errors, locked, move_into_place, write_text
+from harmonia.store.files import DEEPEST_FOLDER, TEMPORARY, Disk, disk_errors, locked, move_into_place, write_text
 from harmonia.store.guarded import read_json
 
 _move = partial(move_into_place, lasting=False)
@@ -142,7 +142,7 @@ def _foreign(folder: Path, own: set[str], below: str = "") -> Iterator[str]:
     """What is not the command's own: files, links, and folders as a whole."""
     for entry in os.scandir(folder / below):
         name = below + entry.name
-        if name in own and entry.is_dir(follow_symlinks=False) and name.count("/") < DEEPEST:
+        if name in own and entry.is_dir(follow_symlinks=False) and name.count("/") < DEEPEST_FOLDER:
             yield from _foreign(folder, own, f"{name}/")
         elif not (name in own and entry.is_file(follow_symlinks=False)):
             yield name
