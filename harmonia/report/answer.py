@@ -205,7 +205,7 @@ def _cautions(comparison: Comparison, lines: Any, arm: str, images: int) -> Iter
             of = "" if len(alone) == len(lines) else f" ({'; '.join(alone)})"
             yield f"Not run, so not known: what {name} would carry{of}."
     if 0 in [relation(line, above) for line in lines.to_dict("records") for _, above in _CONTROLS]:
-        yield "No clear difference is no proof that there is none: the interval holds zero."
+        yield "No clear difference is no proof that there is none."
 
 
 def _soft_caution(line: dict[str, Any]) -> str:
