@@ -142,7 +142,7 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
             setattr(owner, name, own)
         yield
     except Exception as error:
-        if isinstance(error, InputError) or any(error is failure for failure in failures):
+        if isinstance(error, InputError | BrokenPipeError) or any(error is failure for failure in failures):
             raise
         raise Unbegun from error
     finally:

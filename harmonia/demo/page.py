@@ -16,6 +16,7 @@ from harmonia.demo.verdicts import Verdict, Verdicts, ask
 from harmonia.errors import InputError, home
 from harmonia.models.classifier import Classifier
 from harmonia.models.load import load
+from harmonia.store.files import write_stored
 
 EMBEDDED = {"lite0": "EfficientNet-Lite0", "lite1": "EfficientNet-Lite1", "lite2": "EfficientNet-Lite2"}
 OWN = "a checkpoint of your own"
@@ -52,7 +53,7 @@ def chosen_image() -> Path:
     given = st.sidebar.file_uploader("An image of yours", sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
     if given is not None:
         path = Path(uploads().name) / f"{hashlib.sha256(given.getvalue()).hexdigest()}{Path(given.name).suffix.lower()}"
-        path.write_bytes(given.getvalue())
+        write_stored(path, given.getvalue())
         return path
     listed = samples().records
     return listed[

@@ -88,7 +88,9 @@ def test_the_command_prints_code_that_shows_what_the_report_has(tmp_path, logged
     keys = {
         key for section in workspace.sections for panel in section.panels for key in getattr(panel, "media_keys", [])
     }
-    assert {f"figures/{path.stem}" for path in (tmp_path / "report").glob("*.png")} | {"samples"} == keys
+    assert {f"figures/{path.stem}" for path in (tmp_path / "report").glob("*.png")} | {"samples"} == keys | {
+        "figures/answer"
+    }
     shown = {panel.table_name for one in workspace.sections for panel in one.panels if hasattr(panel, "table_name")}
     assert shown == {f"tables/{path.stem}" for path in (tmp_path / "report").glob("*.csv")} | {"images"}
     bars = [panel.metrics for panel in panels(workspace, "Transfer matrix") if hasattr(panel, "metrics")]
