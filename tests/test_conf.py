@@ -140,4 +140,4 @@ def test_every_launcher_composes_says_what_to_install_and_names_our_target_or_a_
     launcher = composed(f"hydra/launcher={path.stem}").hydra.launcher
     assert launcher._target_.startswith("hydra_plugins.")
     assert path.read_text().startswith("#")
-    assert "pip install 'harmonia[" in path.read_text()
+    assert "pip install '.[" in path.read_text()

@@ -14,8 +14,8 @@ CANONICAL = re.compile(r"<link[^>]*rel=[\"']?(?:canonical|generator)[^>]*>")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    pytest.importorskip("material", reason="the documents need pip install 'harmonia[docs]'")
-    pytest.importorskip("mkdocstrings", reason="the documents need pip install 'harmonia[docs]'")
+    pytest.importorskip("material", reason="the documents need pip install '.[docs]'")
+    pytest.importorskip("mkdocstrings", reason="the documents need pip install '.[docs]'")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}

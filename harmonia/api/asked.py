@@ -19,7 +19,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
 from harmonia.cli.entry import as_interrupt, conf_folder, hydra_words
-from harmonia.cli.refusal import refusal
+from harmonia.cli.refusal import no_such_option, refusal
 from harmonia.data.given import given_images
 from harmonia.data.manifest import subfolders
 from harmonia.errors import InputError, home
@@ -122,7 +122,7 @@ def _yamls(group: str) -> list[str]:
 def choice(group: str, name: str) -> str:
     """The word that takes a yaml of a group of conf/."""
     if name not in (known := _yamls(group)):
-        raise InputError(f"{group} must be one of {', '.join(known)}, got {name!r}; choose one")
+        raise InputError(no_such_option(group, str(name), known, conf_folder()))
     return f"{group}={name}"
 
 

@@ -94,12 +94,7 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
         return config
 
     def loaded(source: Any, config_path: str) -> ConfigResult:
-        path = Path(os.path.realpath(Path(source.path, source._normalize_file_name(config_path))))
-        if path.is_file() and not path.is_relative_to(conf_folder()):
-            with refused(f"{path} must be readable YAML, got", "mend it"):
-                if (size := path.stat().st_size) > MOST_TEXT:
-                    raise ValueError(f"{size:,} bytes, more than {MOST_TEXT:,}")
-                check_yaml(path.read_bytes().decode(), MOST_ALIASED)
+        _check_file(Path(os.path.realpath(Path(source.path, source._normalize_file_name(config_path)))))
         return load(source, config_path)
 
     def validated(sweeper: Any, batch: Sequence[Sequence[str]]) -> None:
@@ -136,18 +131,35 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
         (Sweeper, "validate_batch_is_legal", validated),
         (JobReturn, "return_value", property(returned, JobReturn.return_value.fset)),
     ]
-    before = [(owner, name, vars(owner)[name]) for owner, name, _ in replaced]
     try:
-        for owner, name, own in replaced:
-            setattr(owner, name, own)
-        yield
+        with _replaced(replaced):
+            yield
     except Exception as error:
         if isinstance(error, InputError | BrokenPipeError) or any(error is failure for failure in failures):
             raise
         raise Unbegun from error
+
+
+@contextmanager
+def _replaced(attributes: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Attributes (owner, name, value) have these values in the block."""
+    before = [(owner, name, vars(owner)[name]) for owner, name, _ in attributes]
+    try:
+        for owner, name, own in attributes:
+            setattr(owner, name, own)
+        yield
     finally:
         for owner, name, own in before:
             setattr(owner, name, own)
+
+
+def _check_file(path: Path) -> None:
+    """A user's own YAML, before Hydra builds it."""
+    if path.is_file() and not path.is_relative_to(conf_folder()):
+        with refused(f"{path} must be readable YAML, got", "mend it"):
+            if (size := path.stat().st_size) > MOST_TEXT:
+                raise ValueError(f"{size:,} bytes, more than {MOST_TEXT:,}")
+            check_yaml(path.read_bytes().decode(), MOST_ALIASED)
 
 
 def _parser() -> argparse.ArgumentParser:

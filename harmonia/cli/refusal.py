@@ -20,8 +20,8 @@ _MISUSED = (_NO_OPTION, "Config group override deletion value", "Only one of --r
 # what a launcher says that cannot work -> subject, rule, value, remedy
 _PLUGIN = r"Unknown plugin class : 'hydra_plugins\.hydra_"
 _NO_ENGINE = (
-    (f"{_PLUGIN}joblib", "hydra/launcher=cores needs joblib; pip install 'harmonia[joblib]'"),
-    (f"{_PLUGIN}submitit", "hydra/launcher=slurm needs submitit; pip install 'harmonia[slurm]'"),
+    (f"{_PLUGIN}joblib", "hydra/launcher=cores needs joblib; pip install '.[joblib]'"),
+    (f"{_PLUGIN}submitit", "hydra/launcher=slurm needs submitit; pip install '.[slurm]'"),
     ("n_jobs == 0", "hydra.launcher.n_jobs must be a number of jobs or -1, got 0; write hydra.launcher.n_jobs=2"),
     (
         r"Could not detect .?srun",
@@ -72,7 +72,7 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str 
             group, _, option = str(cause.missing_cfg_file).rpartition("/")
             # Hydra lists the options of a group that takes one, not of one that takes several (target)
             options = sorted(set(cause.options or _option_names(group, conf)))
-            return _must_be_one_of(group, options, repr(option), _close(option, options))
+            return no_such_option(group, option, options, conf)
         if isinstance(cause, OverrideParseException):
             reason = str(cause.message).splitlines()[0]
             rule = "must follow Hydra's grammar, KEY=VALUE or GROUP=OPTION, lists as [a,b]"
@@ -175,6 +175,24 @@ def _unknown_target_key(rest: str, conf: Path) -> str:
     if name not in options:
         return _must_be_one_of("target", options, repr(name), _close(name, options))
     return f"target.{name}: {name} is not among the chosen targets; add it as in target=[self,{name}]"
+
+
+def no_such_option(group: str, option: str, options: Sequence[str], conf: Path) -> str:
+    """The line for an option that a group lacks; the remedy is that of such a title, as Grad-CAM, or near spelling."""
+    titled = [name for name in options if _letters(_title(conf / group / f"{name}.yaml")) == _letters(option)]
+    return _must_be_one_of(
+        group, options, repr(option), f"; did you mean {titled[0]}?" if titled else _close(option, options)
+    )
+
+
+def _title(path: Path) -> str:
+    """What the first line of an option's yaml begins with."""
+    first = path.read_text(encoding="utf-8").partition("\n")[0] if path.is_file() else ""
+    return re.split("[,:.(]", first)[0]
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]", "", text.casefold())
 
 
 def _must_be_one_of(group: str, options: Sequence[str], got: str, hint: str = "") -> str:

@@ -18,7 +18,7 @@ A page in your browser: one image, two networks, what the map keeps, and what an
 
     harmonia demo [port=8501]
 
-Only this machine can open it. Needs pip install 'harmonia[demo]'. Ctrl-C ends it.
+Only this machine can open it. Needs pip install '.[demo]'. Ctrl-C ends it.
 """
 
 SCRIPT = Path(__file__).with_name("page.py")
@@ -35,9 +35,7 @@ def _serve(words: dict[str, str]) -> int:
     try:
         from streamlit.web import bootstrap
     except ModuleNotFoundError as error:
-        raise InputError(
-            "harmonia demo needs Streamlit, which is not installed; pip install 'harmonia[demo]'"
-        ) from error
+        raise InputError("harmonia demo needs Streamlit, which is not installed; pip install '.[demo]'") from error
 
     importlib.import_module("harmonia.demo.verdicts")  # torch is here before the first visitor
 

@@ -65,42 +65,43 @@ def title_of(sample: ImageRecord) -> str:
     return f"{readable(sample.class_name or '')} ({sample.image_id})"
 
 
-def show_answer(answer: Verdict, title: str) -> None:
-    st.image(answer.picture, width="stretch")
+def show_verdict(verdict: Verdict, title: str) -> None:
+    st.image(verdict.picture, width="stretch")
     st.text(title)
-    st.metric(title, in_percent(answer.p_explained), label_visibility="collapsed")
-    st.text("\n".join(f"{in_percent(probability)} {name}" for name, probability in answer.top))
+    st.metric(title, in_percent(verdict.p_explained), label_visibility="collapsed")
+    st.text("\n".join(f"{in_percent(probability)} {name}" for name, probability in verdict.top))
 
 
 def in_percent(share: float) -> str:
     return "unknown class" if isnan(share) else f"{100 * share:.0f} %"
 
 
-def show(answers: Verdicts, source: str, target: str, area: float) -> None:
+def show(verdicts: Verdicts, source: str, target: str, area: float) -> None:
     """source, target: names of the networks."""
     st.text(
-        f"{source} sees {answers.explained} ({in_percent(answers.p_source)}). "
-        f"So much of {answers.explained} does {target} see in each picture, and its five first guesses:"
+        f"{source} sees {verdicts.explained} ({in_percent(verdicts.p_source)}). "
+        f"The large numbers say how probable {target} finds {verdicts.explained} in each picture. "
+        "Below them are its five first guesses."
     )
     columns = st.columns(5)
     with columns[1]:
-        st.image(answers.heat, width="stretch")
+        st.image(verdicts.heat, width="stretch")
         st.text(f"the map of {source}")
     shown = {
-        "the whole image": answers.image,
-        f"top {in_percent(area)} of the map": answers.feature,
-        f"random blobs, {in_percent(area)}": answers.blobs,
-        f"a centre box, {in_percent(area)}": answers.centre,
+        "the whole image": verdicts.image,
+        f"top {in_percent(area)} of the map": verdicts.feature,
+        f"random blobs, {in_percent(area)}": verdicts.blobs,
+        f"a centre box, {in_percent(area)}": verdicts.centre,
     }
-    for column, (title, answer) in zip([columns[0], *columns[2:]], shown.items(), strict=True):
+    for column, (title, verdict) in zip([columns[0], *columns[2:]], shown.items(), strict=True):
         with column:
-            show_answer(answer, title)
+            show_verdict(verdict, title)
     st.subheader("Why a soft mask proves nothing")
     first, second, text = st.columns([1, 1, 3])
     with first:
-        show_answer(answers.soft, "image ⊙ map")
+        show_verdict(verdicts.soft, "image ⊙ map")
     with second:
-        show_answer(answers.dim, "dimmed evenly")
+        show_verdict(verdicts.dim, "dimmed evenly")
     text.text(
         "Image ⊙ map multiplies the image with the whole map. Most of it still shines through, only darker. "
         "Beside it, the image is dimmed evenly to the same mean: that knows nothing of the map. "
@@ -121,10 +122,10 @@ def main() -> None:
                 st.info("Give the architecture and the weights of your checkpoint.")
                 return
             bar = st.empty()
-            answers = ask(
+            verdicts = ask(
                 source, target, image, method, area, show=lambda html: bar.html(html) if html else bar.empty()
             )
-            show(answers, title_of_network(source.name), title_of_network(target.name), area)
+            show(verdicts, title_of_network(source.name), title_of_network(target.name), area)
     except InputError as error:
         st.error("This cannot be asked:")
         st.text(str(error))

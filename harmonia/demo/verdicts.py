@@ -92,20 +92,20 @@ def ask(
         with torch.no_grad():
             probabilities = target(torch.stack(list(shown.values()))).softmax(1)
     index = target.class_index(each.explained)
-    answers = {}
+    verdicts = {}
     for (name, pixels), of_classes in zip(shown.items(), probabilities, strict=True):
         places = of_classes.topk(min(MOST, len(of_classes))).indices.tolist()
         top = [(readable(target.classes[place]), float(of_classes[place])) for place in places]
         p_explained = float("nan") if index is None else float(of_classes[index])
-        answers[name] = Verdict(picture_of(pixels), top, p_explained)
+        verdicts[name] = Verdict(picture_of(pixels), top, p_explained)
     return Verdicts(
         explained=readable(each.explained),
         p_source=each.probability,
         heat=each.heat(),
-        image=answers["image"],
-        feature=answers[arm_of(AREA, area)],
-        blobs=answers[arm_of(BLOBS, area)],
-        centre=answers[arm_of(CENTRE, area)],
-        soft=answers[SOFT_ARM],
-        dim=answers[DIM_ARM],
+        image=verdicts["image"],
+        feature=verdicts[arm_of(AREA, area)],
+        blobs=verdicts[arm_of(BLOBS, area)],
+        centre=verdicts[arm_of(CENTRE, area)],
+        soft=verdicts[SOFT_ARM],
+        dim=verdicts[DIM_ARM],
     )

@@ -117,5 +117,5 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise InputError("hydra/launcher=ray needs Ray, which is not installed; pip install 'harmonia[ray]'") from error
+        raise InputError("hydra/launcher=ray needs Ray, which is not installed; pip install '.[ray]'") from error
     return ray

@@ -17,9 +17,7 @@ def build(spec: ModelSpec, seed: int) -> Built:
     try:
         from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
     except ImportError as error:
-        raise InputError(
-            f"{spec.name}: kind huggingface needs transformers; pip install 'harmonia[huggingface]'"
-        ) from error
+        raise InputError(f"{spec.name}: kind huggingface needs transformers; pip install '.[huggingface]'") from error
     # a folder needs no hub; code that lies beside weights is never run
     where = home(spec.arch) if "~" in spec.arch else Path(spec.arch)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are many lines, the outcome is one

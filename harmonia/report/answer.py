@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harmonia.arms import AREA, SOFT_ARM, area_of, is_equal_area, percent
+from harmonia.arms import AREA, IMAGE_ARM, SOFT_ARM, area_of, is_equal_area, percent
 from harmonia.media import markdown
 from harmonia.report.glossary import full_names
 from harmonia.report.tables import typeset
@@ -19,6 +19,7 @@ from harmonia.report.tables.columns import RANDOM_WEIGHTS, bounded, method_label
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.contrasts import ALL_SOURCES, MeanTransfer
+from harmonia.statistics.inference import estimates
 
 QUESTION = (
     "Do the image regions that explain one network's prediction carry it in another network, beyond what any mask "
@@ -193,6 +194,7 @@ def relation(line: Any, difference: str) -> int | None:
 def _cautions(comparison: Comparison, lines: Any, arm: str, images: int) -> Iterator[str]:
     if lines.empty:
         yield "No other network was asked: whether the regions carry over is not known."
+    yield from _guessing(comparison)
     if images < FEW_IMAGES:
         yield f"Only {_counted(images, 'image')}: small differences cannot be seen, and intervals are rough."
     trained = comparison.cells[~comparison.cells["random_weights"]]
@@ -206,6 +208,19 @@ def _cautions(comparison: Comparison, lines: Any, arm: str, images: int) -> Iter
             yield f"Not run, so not known: what {name} would carry{of}."
     if 0 in [relation(line, above) for line in lines.to_dict("records") for _, above in _CONTROLS]:
         yield "No clear difference is no proof that there is none."
+
+
+def _guessing(comparison: Comparison) -> Iterator[str]:
+    """Networks asked that are not shown to name whole images better than a guess: what they say tells nothing."""
+    cells, classes = comparison.cells, len({*comparison.labels[comparison.labels >= 0].tolist()})
+    whole = (cells["arm"] == IMAGE_ARM) & (cells["target"] != cells["source"])
+    accuracy, low, _ = estimates(accuracy=comparison.accuracy).values()
+    for first, target in cells[whole].drop_duplicates("target")["target"].items():
+        if classes > 1 and low[first] <= 1 / classes:
+            yield (
+                f"{target} names {100 * accuracy[first]:.0f} % of the whole images rightly; a guess among their "
+                f"{classes} classes names {100 / classes:.0f} %. Check its weights, classes and transform."
+            )
 
 
 def _soft_caution(line: dict[str, Any]) -> str:

@@ -47,7 +47,7 @@ def make_workspace(
         from wandb.errors import UsageError
     except ImportError as error:
         raise InputError(
-            f"the extra dashboard must be installed, got no module {error.name}; pip install 'harmonia[dashboard]'"
+            f"the extra dashboard must be installed, got no module {error.name}; pip install '.[dashboard]'"
         ) from error
     try:
         wandb.Settings(project=project)

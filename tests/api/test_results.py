@@ -32,6 +32,7 @@ def test_a_result_has_the_reports_tables_figures_and_pages(result, tmp_path, few
     assert set(table["method"]) == {"gc", "grad"}
     assert {"above_control", "above_control_low"} <= set(table.columns)
     assert "Above control (points)" in table._repr_html_()
+    assert "Above control (points)" in str(table)
     assert type(table[table["arm"] == "soft"]) is pd.DataFrame  # whose lines the printed table would not be
     assert repr(result).startswith("TransferResult of gc, grad: first to first, second, 6 images")
     assert list(result.table("matrix")["method"]) == ["gc", "grad"]

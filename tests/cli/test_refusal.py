@@ -43,6 +43,11 @@ def refused(*overrides):
     return message
 
 
+@pytest.mark.parametrize("word", ["gradcam", "Grad-CAM", "grad_cam"])
+def test_a_method_may_be_meant_by_its_title(word):
+    assert refused(f"method={word}").endswith("; did you mean gc?")
+
+
 @pytest.mark.parametrize("wrap", [RuntimeError, InstantiationException, ConfigCompositionException, Refused])
 def test_an_input_error_is_its_message_on_one_line_whatever_wraps_it(wrap):
     error = InputError("seed must be\n   a number")
@@ -206,9 +211,9 @@ def test_any_other_text_of_hydra_is_one_line():
     [
         (
             "Unknown plugin class : 'hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher'",
-            "harmonia[joblib]",
+            ".[joblib]",
         ),
-        ("Unknown plugin class : 'hydra_plugins.hydra_submitit_launcher.x.SlurmLauncher'", "harmonia[slurm]"),
+        ("Unknown plugin class : 'hydra_plugins.hydra_submitit_launcher.x.SlurmLauncher'", ".[slurm]"),
         ('Could not detect "srun", are you indeed on a slurm cluster?', "hydra/launcher=ray"),
     ],
 )

@@ -24,7 +24,7 @@ def test_a_port_is_a_number_and_a_missing_extra_is_named(monkeypatch, capsys):
         assert "port must be a whole number from 1024 to 65535" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "streamlit.web", None)
     assert demo.main([]) == 2
-    assert "pip install 'harmonia[demo]'" in capsys.readouterr().err
+    assert "pip install '.[demo]'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

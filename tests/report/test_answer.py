@@ -108,6 +108,20 @@ def test_the_answer_is_at_the_reports_area_and_of_a_dimmer_at_the_usual_one(answ
     assert [answered(hits, arm=arm).arm for arm in ("soft", "area50")] == ["area20", "area50"]
 
 
+def test_a_network_that_may_be_guessing_is_named(gathered_cell):
+    def cautions(right):
+        cells = [
+            gathered_cell("1" * hits + "0" * (60 - hits), arm=arm, target="vit")
+            for arm, hits in {"image": right, "area30": 9}.items()
+        ]
+        comparisons = compare(as_gathered(*cells))
+        return " ".join(answers(comparisons, [mean_transfer(each) for each in comparisons], [], "soft")[0].cautions)
+
+    guess = "a guess among their 2 classes names 50 %. Check its weights, classes and transform."
+    assert f"vit names 37 % of the whole images rightly; {guess}" in cautions(22)
+    assert guess not in cautions(50)
+
+
 def test_two_lists_of_areas_that_show_the_same_maps_are_one_line(gathered_cell):
     cells = [
         gathered_cell("1" * hits + "0" * (60 - hits), arm=arm, variant=variant, target="vit")

@@ -137,7 +137,7 @@ def test_a_missing_extra_is_named(tmp_path, logged_job, capsys, monkeypatch):
     write_report(tmp_path)
     monkeypatch.setitem(sys.modules, "wandb_workspaces.workspaces", None)
     assert main([f"run={tmp_path}"]) == 2
-    assert "pip install 'harmonia[dashboard]'" in capsys.readouterr().err
+    assert "pip install '.[dashboard]'" in capsys.readouterr().err
 
 
 def test_a_project_that_wandb_does_not_know_is_named(tmp_path, logged_job, capsys, monkeypatch):

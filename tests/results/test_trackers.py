@@ -51,7 +51,7 @@ def logged(tmp_path, monkeypatch, caplog):
 @pytest.mark.slow
 def test_tensorboard_has_numbers_config_histograms_and_pictures_in_the_jobs_folder(logged, tmp_path):
     events = pytest.importorskip(
-        "tensorboard.backend.event_processing.event_accumulator", reason="pip install 'harmonia[tensorboard]'"
+        "tensorboard.backend.event_processing.event_accumulator", reason="pip install '.[tensorboard]'"
     )
     assert logged("tensorboard") == []
     folder = tmp_path / "job" / "tensorboard"
@@ -69,7 +69,7 @@ def test_tensorboard_has_numbers_config_histograms_and_pictures_in_the_jobs_fold
 
 @pytest.mark.slow
 def test_mlflow_has_numbers_config_tables_and_figures_in_a_data_base_of_the_folder(logged, tmp_path, monkeypatch):
-    mlflow = pytest.importorskip("mlflow", reason="pip install 'harmonia[mlflow]'")
+    mlflow = pytest.importorskip("mlflow", reason="pip install '.[mlflow]'")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert logged("mlflow") == []
     client = mlflow.MlflowClient("sqlite:///mlflow.db")
@@ -88,7 +88,7 @@ def test_mlflow_has_numbers_config_tables_and_figures_in_a_data_base_of_the_fold
 @pytest.mark.slow
 def test_trackio_has_numbers_config_histograms_and_pictures_and_prints_nothing(logged, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    trackio = pytest.importorskip("trackio", reason="pip install 'harmonia[trackio]'")
+    trackio = pytest.importorskip("trackio", reason="pip install '.[trackio]'")
     capsys.readouterr()
     assert logged("trackio") == []
     assert capsys.readouterr().out == ""
@@ -118,6 +118,6 @@ def test_a_tracker_that_is_not_installed_is_one_warning(logged, monkeypatch, nam
 
 @pytest.mark.slow
 def test_an_mlflow_server_that_is_not_there_is_one_warning(logged, monkeypatch):
-    pytest.importorskip("mlflow", reason="pip install 'harmonia[mlflow]'")
+    pytest.importorskip("mlflow", reason="pip install '.[mlflow]'")
     (warning,) = logged("mlflow", tracking_uri="http://127.0.0.1:9")
     assert "MLFlowLogger did not take all" in warning

@@ -61,7 +61,7 @@ def to_html(table: pd.DataFrame) -> str:
 
 
 class Typeset(pd.DataFrame):
-    """Numbers that a notebook shows as the report prints them; what is made of them is a plain frame."""
+    """Numbers that show themselves as the report prints them; what is made of them is a plain frame."""
 
     _metadata: ClassVar = ["printed"]
     printed: pd.DataFrame
@@ -75,6 +75,9 @@ class Typeset(pd.DataFrame):
     @property
     def _constructor(self) -> Any:
         return pd.DataFrame
+
+    def __repr__(self) -> str:
+        return f"{whole_caption(self.printed)}\n\n{self.printed.map(media.visible).to_string(index=False)}"
 
     def _repr_html_(self) -> str:
         names = ", ".join(map(str, self.columns))
