@@ -17,6 +17,7 @@ COMPOSED = {
     "export/write.py: job.error": "the text of an InputError that reading the job has raised",
     "report/write.py: job.error": "the text of an InputError that reading the job has raised",
     "api/asked.py: refused": "the line that a command would print",
+    "api/asked.py: no_such_option(group, str(name), known, conf_folder())": "the line that a command would print",
 }
 
 
