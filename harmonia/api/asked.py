@@ -4,9 +4,10 @@ import hashlib
 import logging
 import random
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from numbers import Integral
 from pathlib import Path
@@ -29,6 +30,7 @@ from harmonia.models.classifier import Classifier
 from harmonia.models.spec import ModelSpec
 
 KINDS = ("timm", "torchvision", "huggingface")
+_ONE_AT_A_TIME = threading.RLock()
 NamedModel = Classifier | str  # a name is that of a yaml in conf/source (lite0, vit), or KIND:ARCH (timm:convnext_tiny)
 
 
@@ -158,13 +160,14 @@ def spec_of_name(name: str, /, **options: Any) -> ModelSpec:
 
 def _composed(words: Sequence[str]) -> DictConfig:
     """conf/ with these words; a Hydra that the caller has set up stays as it is."""
-    running, state = GlobalHydra.instance().hydra, GlobalHydra.instance()
-    state.hydra = None
-    try:
-        with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-            return compose("config", hydra_words(words))
-    finally:
-        state.hydra = running
+    with _ONE_AT_A_TIME:
+        running, state = GlobalHydra.instance().hydra, GlobalHydra.instance()
+        state.hydra = None
+        try:
+            with initialize_config_dir(str(conf_folder()), version_base="1.3"):
+                return compose("config", hydra_words(words))
+        finally:
+            state.hydra = running
 
 
 @contextmanager
@@ -182,16 +185,29 @@ def in_one_line(words: Sequence[str] = ()) -> Iterator[None]:
 
 @contextmanager
 def as_before() -> Iterator[None]:
-    """Warnings, ranks, loggers, random numbers are the caller's; an interrupt comes through Lightning as one."""
-    rank, drawn = getattr(rank_zero_only, "rank", None), random.getstate()
-    loggers = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
-    levels = [(logger, logger.level) for logger in loggers]
-    try:
+    """Warnings, ranks, loggers, random numbers are the caller's; an interrupt comes through Lightning as one.
+
+    All of these, and Hydra, are one a process: threads take turns. The caller's autocast, default type and default
+    device change no number inside.
+    """
+    with _ONE_AT_A_TIME, ExitStack() as stack:
+        rank, drawn, dtype = getattr(rank_zero_only, "rank", None), random.getstate(), torch.get_default_dtype()
+        loggers = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
+        levels = [(logger, logger.level) for logger in loggers]
         # a loader draws a seed
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.inference_mode(False), as_interrupt():
+        for own in (warnings.catch_warnings(), torch.random.fork_rng(devices=[]), torch.inference_mode(False)):
+            stack.enter_context(own)
+        for device in ("cpu", "cuda"):
+            stack.enter_context(torch.autocast(device, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        stack.enter_context(as_interrupt())
+        torch.set_default_dtype(torch.float32)
+        try:
             yield
-    finally:
-        rank_zero_only.rank = rank
-        random.setstate(drawn)
-        for logger, level in levels:
-            logger.setLevel(level)
+        finally:
+            torch.set_default_dtype(dtype)
+            rank_zero_only.rank = rank
+            random.setstate(drawn)
+            for logger, level in levels:
+                logger.setLevel(level)

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from harmonia.api.asked import as_before
 from harmonia.data.imagenet import readable
 from harmonia.errors import InputError, home
 from harmonia.features.arms import Explanations, KeepArms
@@ -165,9 +166,11 @@ class ImageMaps(Sequence[ImageMap]):
         write_text(folder / "maps.csv", to_csv(self.to_pandas()))
         return folder
 
+    @as_before()
     def _views(self, positions: list[int]) -> Images:
         return self._job.viewed.batch(positions, self._job.source.view).pixels.float() / 255
 
+    @as_before()
     def _filled(self, positions: list[int], images: Images, keep: Keep) -> Images:
         explained = [self._facts[position]["explained"] for position in positions]
 
@@ -191,6 +194,7 @@ def _of_unreadable(fact: dict) -> dict:
     return fact | {"explained": "", "predicted": "", "p_source": float("nan"), "passes": 0}
 
 
+@as_before()
 def _keep(arms: KeepArms, raw: np.ndarray, flags: Sequence[str], size: Size, area: float | None) -> Keep:
     """(B, H, W): the soft reading of raw maps in their own view, or the equal-area one."""
     maps, boxes = torch.from_numpy(raw), _ANY_BOX.expand(len(raw), -1)

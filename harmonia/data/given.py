@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import IterableDataset, Subset
 from torchvision.datasets import DatasetFolder
 
@@ -138,14 +139,15 @@ def _as_file(image: Any, cache: Path, number: int) -> Path:
 
 
 def _picture(image: Any, number: int) -> Image.Image:
-    if hasattr(image, "detach"):
+    if isinstance(image, Tensor):
         image = image.detach().cpu()
         image = image.float() if image.dtype == torch.bfloat16 else image  # which numpy does not know
     values = np.asarray(image)
     values = values.transpose(1, 2, 0) if values.ndim == 3 and values.shape[0] in (1, 3) else values
     values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
     if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3) or 0 in values.shape:
-        raise InputError(f"images: number {number} must be (H, W), (H, W, 3) or (3, H, W), got {values.shape}; turn it")
+        got = values.shape or f"a {type(image).__name__}"
+        raise InputError(f"images: number {number} must be (H, W), (H, W, 3) or (3, H, W), got {got}; turn it")
     if values.dtype != np.uint8:
         if not np.issubdtype(values.dtype, np.floating) or not (values.min() >= 0 and values.max() <= 1):
             raise InputError(

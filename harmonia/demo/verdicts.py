@@ -1,7 +1,6 @@
 """One image, its map, and what another network says of what the map keeps and of what any mask keeps."""
 
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -25,7 +24,6 @@ from harmonia.job.stages import map_stage
 from harmonia.models.classifier import Classifier
 
 MOST = 5  # classes that a network is asked for
-_ONE_AT_A_TIME = threading.Lock()  # Hydra's configuration and torch's random numbers are the process's
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ def ask(
     show: is given a progress bar in HTML, again and again. Replacement images of Soundness Saliency are the samples.
     """
     words = [choice("method", method), "target=[self]", *options]
-    with _ONE_AT_A_TIME, in_one_line(words), as_before(), tempfile.TemporaryDirectory() as folder:
+    with in_one_line(words), as_before(), tempfile.TemporaryDirectory() as folder:
         asked = Asked([source, target], [image], None, None, 0, cache)
         config = asked.config(words)
         images = asked.in_memory.images

@@ -153,7 +153,7 @@ class Classifier(nn.Module):
         if not name or name not in modules:
             near = difflib.get_close_matches(name, modules, n=3) or list(modules)[1:4]
             raise InputError(f"layer {name!r} is not a module of {self.spec.arch}; close: {', '.join(near)}")
-        return modules[name]
+        return self.structure.layer(name)
 
     def layer_name(self, place: str) -> str:
         """The module that a place in the network stands for; another name is taken as it is.

@@ -129,6 +129,14 @@ class Structure:
         """Of so many patches those in the order of the image, row by row; None where they stand so."""
         return None
 
+    def layer(self, name: str) -> Any:
+        """A module by its dotted name, or what stands for it where its output is hooked."""
+        return self.network.get_submodule(name)
+
+    def map_in(self, output: Any) -> Any:
+        """Of what a module gives that which may be a feature map."""
+        return output
+
     def check_place(self, layer: str) -> None:
         """InputError where a layer's map does not lie as the image does, as far as the kind can tell."""
 
@@ -154,6 +162,9 @@ class Structure:
         if logits.ndim != 2 or len(logits) != 2:
             rule = "a classifier must give logits (images, classes)"
             raise InputError(f"{self.arch}: {rule}, got {tuple(logits.shape)} for two images; mend its forward")
+        if (logits[0] - logits[1]).abs().max() > 1e-4 * logits.abs().max():  # rounding leaves 1e-6; NaN are found later
+            rule = "a classifier in evaluation mode must answer one image one way, got two answers"
+            raise InputError(f"{self.arch}: {rule}; take out what draws at random, as F.dropout without training=")
         return logits.shape[1]
 
     def probe(self) -> Images:

@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from harmonia.errors import InputError
 from harmonia.models.contract import MIDDLE_STRIDE
 from harmonia.models.probed import FeatureMap, ProbedStructure
 from harmonia.shapes import Images, Logits, Size
 
+FOUND = 2  # raised whenever another layer is found: part of keys
 Reshape = Callable[[Tensor], Tensor]  # a layer's activations -> (B, C, h, w)
 
 
@@ -32,7 +34,7 @@ class FoundStructure(ProbedStructure):
 
     def features(self, images: Images) -> Tensor:
         outputs: list[Tensor] = []
-        with self._at_final(lambda output: outputs.append(output)):
+        with self._at(self.final, lambda output: outputs.append(output)):
             self.logits(images)
         return outputs[-1]
 
@@ -40,21 +42,22 @@ class FoundStructure(ProbedStructure):
         """The network on black images with the features in the place of its own."""
         if features.ndim != 4:
             raise InputError(f"{self.arch}: its head over tokens is not known; use evaluation=gridpg or difull")
-        if not self._final_is_all:
-            remedy = "use evaluation=gridpg or difull"
-            raise InputError(f"{self.arch}: its logits must depend on layer {self.final!r} alone; {remedy}")
-        return self._behind_final(features)
-
-    def _behind_final(self, features: Tensor) -> Logits:
         black = torch.zeros(len(features), self.channels, self.height, self.width, device=features.device)
-        with self._at_final(lambda output: features):
+        with self._at(self.final, lambda output: features):
             return self.logits(black)
 
-    @cached_property
-    def _final_is_all(self) -> bool:
-        """Whether nothing of an image reaches the logits beside the final layer."""
+    def _is_all(self, layer: str) -> bool:
+        """Whether nothing of an image reaches the class beside this layer: behind it a black one answers as the probe.
+
+        A branch whose output is added to what passes by is not.
+        """
+        outputs: list[Tensor] = []
         with torch.no_grad():
-            return torch.allclose(self._behind_final(self.features(self.probe())), self.logits(self.probe()))
+            with self._at(layer, lambda output: outputs.append(output.clone())):
+                answers = self.represent(self.probe())
+            with self._at(layer, lambda output: outputs[-1].clone()):
+                black = self.represent(torch.zeros_like(self.probe()))
+        return all(torch.allclose(*pair, equal_nan=True) for pair in zip(answers, black, strict=True))
 
     def represent(self, images: Images) -> tuple[Logits, Tensor]:
         read: list[Tensor] = []
@@ -82,28 +85,30 @@ class FoundStructure(ProbedStructure):
 
     @cached_property
     def final(self) -> str:
-        """The last feature map that the class depends on: of a chain of equal blocks the last such block's.
+        """The last feature map through which all goes that the class depends on, of the size of the last one read.
 
-        So of a ViT with a class token the last block but one: behind the last block nobody reads the patches.
+        Of a chain of equal blocks the last such block's. So of a ViT with a class token the last block but one: behind
+        the last block nobody reads the patches.
         """
-        maps = self.feature_maps
-        chain = [each for each in maps if each.name in self._blocks]
-        read = [each for each in chain or maps if each.is_read]
-        if not read:
-            raise self.nothing_found()
-        if len(read[-1].shape) == 3:
-            self.check_place(read[-1].name)
-        return read[-1].name
+        read = self._read
+        last, chain = read[-1], [each for each in read if each.name in self._blocks]
+        maps = [each for each in read if each.rows == last.rows or each in chain]
+        maps += chain if chain and chain[-1].rows == last.rows else []
+        whole = next((each for each in reversed(maps) if self._is_all(each.name)), None)
+        if whole is None:
+            beside = f"its class reads other feature maps beside {last.name!r}, the last"
+            raise InputError(f"{self.arch}: {beside}, and none that holds all; give layer=NAME")
+        if len(whole.shape) == 3:
+            self.check_place(whole.name)
+        return whole.name
 
     @cached_property
     def middle(self) -> str:
         """Of the maps nearest to an eighth of the image's size the outermost module's, the last of them."""
-        maps = [each for each in self.feature_maps if each.is_read]
+        maps = self._read
         blocks = [each for each in maps if each.name in self._blocks]
-        if blocks:  # one resolution: the output of the first half
-            return blocks[(len(blocks) - 1) // 2].name
-        if not maps:
-            raise self.nothing_found()
+        if blocks and len({each.rows for each in maps if len(each.shape) == 3}) == 1:
+            return blocks[(len(blocks) - 1) // 2].name  # one resolution: the output of the first half
 
         def order(each: FeatureMap) -> tuple[float, int]:
             return abs(each.rows - self.height / MIDDLE_STRIDE), each.name.count(".")
@@ -144,23 +149,72 @@ class FoundStructure(ProbedStructure):
         return "; ".join([*parts, f"representation in front of {self.last_layer}"])
 
     @cached_property
+    def _read(self) -> list[FeatureMap]:
+        """The feature maps that the class depends on."""
+        maps = [each for each in self.feature_maps if each.is_read]
+        if not maps:
+            raise self.nothing_found()
+        return maps
+
+    @cached_property
     def _blocks(self) -> set[str]:
-        """Names of the longest chain of modules of one class in a list whose feature maps are tokens of one shape."""
-        chains: dict[tuple, list[str]] = {}
+        """Names of a chain of modules of one class in a list whose feature maps are tokens of one shape: of the
+        coarsest such chains the longest.
+        """
+        chains: dict[tuple, list[FeatureMap]] = {}
         for each in self.feature_maps:
             parent = each.name.rpartition(".")[0]
             if len(each.shape) == 3 and isinstance(self.module(parent), nn.Sequential | nn.ModuleList):
-                chains.setdefault((parent, type(self.module(each.name)), each.shape), []).append(each.name)
-        longest = max(chains.values(), key=len, default=[])
-        return set(longest) if len(longest) > 1 else set()
+                chains.setdefault((parent, type(self.module(each.name)), each.shape), []).append(each)
+        longer = [chain for chain in chains.values() if len(chain) > 1]
+        return {each.name for each in max(longer, key=lambda chain: (-chain[0].rows, len(chain)), default=[])}
+
+    def map_in(self, output: Any) -> Any:
+        return output[0] if _is_several(output) else output
+
+    def layer(self, name: str) -> Any:
+        return FirstOfSeveral(self.module(name)) if name in self._several else self.module(name)
+
+    @cached_property
+    def _several(self) -> set[str]:
+        """Modules that give a tuple which begins with a tensor, as blocks do that give their attention beside it."""
+        names: set[str] = set()
+
+        def note(name: str, module: nn.Module, args: tuple, output: Any) -> None:
+            if _is_several(output):
+                names.add(name)
+
+        with torch.no_grad(), ExitStack() as hooks:
+            for name, module in self.network.named_modules():
+                hooks.enter_context(module.register_forward_hook(partial(note, name)))
+            self.logits(self.probe())
+        return names
 
     @contextmanager
-    def _at_final(self, replaced: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
+    def _at(self, layer: str, replaced: Callable[[Tensor], Tensor | None]) -> Iterator[None]:
         def act(module: nn.Module, args: tuple, output: Tensor) -> Tensor | None:
             return replaced(output)
 
-        with self.module(self.final).register_forward_hook(act):
+        with self.layer(layer).register_forward_hook(act):
             yield
+
+
+class FirstOfSeveral:
+    """A module that gives a tuple, for hooks: they see its first tensor and may put another there."""
+
+    def __init__(self, module: nn.Module):
+        self._module = module
+
+    def register_forward_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
+        def on_first(module: nn.Module, args: tuple, outputs: tuple) -> tuple | None:
+            first = hook(module, args, outputs[0])
+            return None if first is None else (first, *outputs[1:])
+
+        return self._module.register_forward_hook(on_first)
+
+
+def _is_several(output: Any) -> bool:
+    return isinstance(output, tuple) and len(output) > 0 and isinstance(output[0], Tensor)
 
 
 def logits_of(output: Any, arch: str) -> Logits:

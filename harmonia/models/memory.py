@@ -16,7 +16,7 @@ from harmonia.errors import InputError, one_line
 from harmonia.models import timm as of_timm
 from harmonia.models.contract import Built, Structure
 from harmonia.models.facts import facts_of
-from harmonia.models.found import FoundStructure, Reshape
+from harmonia.models.found import FOUND, FoundStructure, Reshape
 from harmonia.models.spec import ModelSpec
 
 _USUAL = {"crop_pct": 1.0, "crop_mode": "center", "interpolation": "bilinear"}
@@ -33,7 +33,11 @@ def copy_of(network: nn.Module) -> nn.Module:
     name = type(network).__name__
     if isinstance(network, torch.jit.ScriptModule):
         raise InputError(f"{name}: the network must be Python's, got TorchScript; give the one it was made of")
-    away = next((key for key, tensor in network.state_dict().items() if tensor.is_meta), None)
+    state = network.state_dict()
+    packed = next((key for key, value in state.items() if not isinstance(value, Tensor) or value.is_quantized), None)
+    if packed is not None:
+        raise InputError(f"{name}: the network must have gradients, {packed} is quantised; give the one it was made of")
+    away = next((key for key, tensor in state.items() if tensor.is_meta), None)
     if away is not None:
         raise InputError(f"{name}: the network must have numbers, got {away} on the meta device; load its weights")
     memo: dict[int, Any] = {}
@@ -77,7 +81,7 @@ def in_memory(
         transform=view,
         num_classes=count,
         classes=_classes_of(network),
-        facts=facts_of(network, reshape=reshape),
+        facts={**facts_of(network, reshape=reshape), "found": FOUND},
     )
 
 

@@ -57,7 +57,7 @@ class ProbedStructure(Structure):
         for image, (rows, columns) in zip(images[1:], product(*halves), strict=True):
             image[:, rows, columns] = image[:, rows, columns].flip(1, 2)
         outputs: list[Any] = []
-        with torch.no_grad(), self.module(layer).register_forward_hook(lambda *call: outputs.append(call[2])):
+        with torch.no_grad(), self.layer(layer).register_forward_hook(lambda *call: outputs.append(call[2])):
             self.logits(images)
         tokens = outputs and isinstance(outputs[-1], Tensor) and outputs[-1].ndim == 3 and not outputs[-1].is_meta
         maps = self._maps_of(outputs[-1], len(images)) if tokens else None
@@ -97,15 +97,16 @@ class ProbedStructure(Structure):
         outputs: dict[str, Tensor] = {}
 
         def keep(name: str, module: nn.Module, args: tuple, output: Any) -> None:
+            output = self.map_in(output)
             if isinstance(output, Tensor) and output.requires_grad:
                 outputs.pop(name, None)  # the last call counts
                 outputs[name] = output
 
         with ExitStack() as hooks, torch.enable_grad():
             for name, module in self.network.named_modules():
-                if name and not re.search("Pool|Dropout|Identity", type(module).__name__):
+                if name and not re.search("Pool(?!Former)|Dropout|Identity", type(module).__name__):
                     hooks.enter_context(module.register_forward_hook(partial(keep, name)))
-            representation = self.represent(self.probe().requires_grad_())[1]
+            representation = self.represent(self.probe().requires_grad_().clone())[1]  # it may work in place
             weights = torch.randn(representation.shape[1], generator=torch.Generator().manual_seed(1))
             score = (representation @ weights.to(representation)).sum()
         gradients = torch.autograd.grad(score, list(outputs.values()), allow_unused=True) if outputs else ()

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -135,9 +136,13 @@ def test_the_model_and_the_process_are_left_as_they_were(networks, folder, tmp_p
     filters, threads, hydra = list(warnings.filters), torch.get_num_threads(), GlobalHydra.instance().hydra
     random_state, drawn = torch.random.get_rng_state(), random.getstate()
     levels = {name: logging.getLogger(name).level for name in list(logging.root.manager.loggerDict)}
-    drawing = nn.Sequential(network, nn.Dropout(0.5))
-    drawing[1].eval = lambda: drawing[1].train()  # draws numbers in every pass
-    harmonia.classifier(drawing, classes=CLASSES, transform=TRANSFORM)
+
+    class Drawing(nn.Sequential):
+        def forward(self, images):
+            return nn.functional.dropout(super().forward(images))  # also in evaluation mode
+
+    with pytest.raises(InputError, match="must answer one image one way, got two"):
+        harmonia.classifier(Drawing(*network), classes=CLASSES, transform=TRANSFORM)
     model = harmonia.classifier(network, classes=CLASSES, transform=TRANSFORM)
     with torch.inference_mode():
         explain(model, folder, tmp_path / "cache")
@@ -152,6 +157,27 @@ def test_the_model_and_the_process_are_left_as_they_were(networks, folder, tmp_p
     assert torch.equal(torch.random.get_rng_state(), random_state)
     nn.init.zeros_(network[0].weight)  # the classifier has numbers of its own
     assert not model.network[0].weight.eq(0).all()
+
+
+def test_settings_of_the_process_change_no_number_and_threads_take_turns(first, networks, folder, tmp_path):
+    expected = [explain(first, folder, tmp_path / "cache").raw, explain(first, folder, tmp_path / "cache").keep(0.3)]
+
+    def check(cache: str) -> None:
+        maps = explain(first, folder, tmp_path / cache)
+        assert np.array_equal(maps.raw, expected[0])
+        assert np.array_equal(maps.keep(0.3), expected[1])
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        check("of autocast")
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")  # as others say cuda
+        check("of other defaults")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(check, ["a", "a", "b"]))
 
 
 def test_importing_harmonia_imports_no_torch():

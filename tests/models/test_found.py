@@ -78,6 +78,51 @@ def test_a_layout_of_tokens_is_checked_by_place():
         scrambled.layer_name("final")
 
 
+class Block(nn.Module):
+    """Gives a tuple, as blocks do that give their attention too; inside stands a branch beside what passes on."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.mlp = nn.Linear(width, width)
+
+    def forward(self, tokens):
+        return tokens + self.mlp(tokens), None
+
+
+class Pyramid(nn.Module):
+    """Two stages of tokens, 8 x 8 and 4 x 4, the first of more blocks."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.merge = nn.Conv2d(3, 16, 4, stride=4), nn.Conv2d(16, 16, 2, stride=2)
+        self.stages = nn.ModuleList(nn.ModuleList(Block(16) for _ in range(many)) for many in (4, 2))
+        self.head = nn.Linear(16, 5)
+
+    def tokens(self, images):
+        tokens = self.embed(images).flatten(2).mT
+        for number, stage in enumerate(self.stages):
+            if number:
+                tokens = self.merge(tokens.mT.unflatten(2, (8, 8))).flatten(2).mT
+            for block in stage:
+                tokens, _ = block(tokens)
+        return tokens
+
+    def forward(self, images):
+        return self.head(self.tokens(images).mean(1))
+
+
+def test_stages_of_tokens_end_in_the_last_one_at_what_passes_on_not_at_its_branch():
+    network = Pyramid()
+    classifier = in_memory(network)
+    assert (classifier.layer_name("final"), classifier.layer_name("middle")) == ("stages.1.1", "merge")
+    pixels = noise(2, 32)
+    tokens = network.tokens((pixels / 255 - 0.5) / 0.25)
+    weights = network.head.weight[network.head(tokens.mean(1)).argmax(1)] / 16  # the mean of 4 x 4 tokens
+    expected = torch.einsum("btc,bc->bt", tokens, weights).unflatten(1, (4, 4)).detach()
+    torch.testing.assert_close(explain(classifier, pixels).maps, expected)
+
+
 def test_a_reshape_puts_tokens_where_they_belong(monkeypatch):
     order = torch.randperm(64, generator=torch.Generator().manual_seed(3))
     back = order.argsort()
@@ -145,15 +190,18 @@ def test_the_head_over_a_feature_map_gives_the_logits():
         in_memory(Tokens()).head(torch.zeros(1, 65, 16))
 
 
-def test_a_head_that_reads_more_than_the_last_feature_map_is_refused():
+def test_where_no_map_holds_all_that_the_class_reads_none_is_the_final():
     class Skips(Cnn):
         def forward(self, images):
             early = self.conv1(images).relu()
             late = self.conv2(early).relu().mean((2, 3))
             return self.fc(late + early.mean((2, 3)).repeat(1, 2))
 
-    with pytest.raises(InputError, match="its logits must depend on layer 'conv2' alone"):
-        in_memory(Skips()).head(torch.zeros(1, 16, 8, 8))
+    classifier = in_memory(Skips())
+    assert "reads other feature maps beside 'conv2', the last, and none that holds all" in repr(classifier)
+    with pytest.raises(InputError, match="give layer=NAME"):
+        classifier.head(torch.zeros(1, 16, 8, 8))
+    assert explain(classifier, noise(2, 32), layer="conv2").maps.shape == (2, 8, 8)
 
 
 def test_a_grey_network_sees_the_luma():
