@@ -14,6 +14,8 @@ import re
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig
@@ -42,16 +44,21 @@ def _plan(argv: Sequence[str]) -> int:
             f"harmonia.plan takes --images, --devices, -m and overrides, got {flags[0]}; Hydra's own flags are "
             "for python -m harmonia.run"
         )
-    # torch takes seconds to import: --help must not pay for it
-    from harmonia.job.plan import Plan, duration
-    from harmonia.job.settings import settings_of
 
-    plan = Plan(options.images)
+    @cache
+    def plan() -> Any:
+        # torch takes seconds to import: --help and a wrong word must not pay for it
+        from harmonia.job.plan import Plan
+
+        return Plan(options.images)
 
     @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
     def look(config: DictConfig) -> None:
         try:
-            plan.add(settings_of(config))
+            from harmonia.job.settings import settings_of
+
+            settings = settings_of(config)
+            plan().add(settings)
         except Exception as error:
             raise Refused from error  # out of Hydra's hands, which would print lines of its own first
 
@@ -66,10 +73,12 @@ def _plan(argv: Sequence[str]) -> int:
                 look()
         finally:
             sys.argv = before
+    from harmonia.job.plan import duration
+
     console = terminal(160)
-    console.print(plan.table())
+    console.print(plan().table())
     for devices in options.devices:
-        console.print(f"on {devices} devices like this one: at most {duration(plan.bound_s(devices))}")
+        console.print(f"on {devices} devices like this one: at most {duration(plan().bound_s(devices))}")
     return 0
 
 

@@ -22,11 +22,13 @@ from harmonia.report.after_sweep import report_sweep
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
 def job(config: DictConfig) -> None:
-    # torch takes seconds to import: --help and --cfg must not pay for it
-    from harmonia.job import pipeline
+    # torch takes seconds to import: --help, --cfg and a wrong setting must not pay for it
     from harmonia.job.settings import settings_of
 
-    pipeline.run(settings_of(config))
+    settings = settings_of(config)
+    from harmonia.job import pipeline
+
+    pipeline.run(settings)
 
 
 def main() -> int:

@@ -90,16 +90,24 @@ def test_a_failed_cell_does_not_stop_the_sweep_and_is_named(cli, needs_samples):
 
 
 @pytest.mark.slow
-def test_help_and_cfg_need_no_torch():
-    for flags in (["--help"], ["--cfg", "job"]):
-        script = (
-            f"import runpy, sys; sys.argv = ['harmonia.run', *{flags!r}]\n"
-            "try: runpy.run_module('harmonia.run', run_name='__main__')\n"
-            "except SystemExit as end: assert not end.code, end.code\n"
-            "assert 'torch' not in sys.modules, 'torch was imported'\n"
-            "assert 'timm' not in sys.modules"
-        )
-        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+@pytest.mark.parametrize(
+    ("module", "words", "code"),
+    [
+        ("run", ["--help"], 0),
+        ("run", ["--cfg", "job"], 0),
+        ("run", ["seed=abc"], 2),
+        ("run", ["source.crop_mode=abc"], 2),
+        ("plan", ["method=abc"], 2),
+    ],
+)
+def test_help_and_a_wrong_word_need_no_torch(module, words, code, tmp_path):
+    script = (
+        f"import runpy, sys; sys.argv = ['harmonia.{module}', *{words!r}]\n"
+        f"try: runpy.run_module('harmonia.{module}', run_name='__main__')\n"
+        f"except SystemExit as end: assert (end.code or 0) == {code}, end.code\n"
+        "assert not {'torch', 'timm', 'pandas'} & set(sys.modules), 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=tmp_path)
 
 
 @pytest.mark.slow

@@ -6,13 +6,14 @@ Coordinates are relative to the stored image: (0, 0) is its top left corner, (1,
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from PIL import Image
 from timm.data.transforms_factory import transforms_imagenet_eval
 from torch import Tensor
 
+from harmonia.data.choices import CropMode, Interpolation
 from harmonia.errors import InputError
 from harmonia.shapes import Size, sides, size_of
 
@@ -26,8 +27,6 @@ class Box(NamedTuple):
     bottom: float
 
 
-Interpolation = Literal["nearest", "bilinear", "bicubic", "box", "hamming", "lanczos"]
-CropMode = Literal["center", "squash", "border"]
 MOST_SIDE_PX = 4096
 _MOST_PIXELS = 2**26  # of an image while it is resized: 256 MiB, as PIL keeps them
 WHOLE_IMAGE = Box(0.0, 0.0, 1.0, 1.0)

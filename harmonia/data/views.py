@@ -9,13 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from harmonia.data.choices import Unreadable
 from harmonia.data.decode import AS_IT_LIES, UnreadableImage, open_rgb
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.view import WHOLE_IMAGE, View
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 _NO_SPOOL = "no spool for decoded images (%s); they are decoded again where needed"
 
 _DIM = 16  # of 255: what 12 bits are in 16
-
-Unreadable = Literal["skip", "fail"]
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """What a job is asked to do: every key of conf/config.yaml, typed once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
 from harmonia.cli.options import Group, dotted, import_target, read_settings
-from harmonia.data.views import Unreadable
+from harmonia.data.choices import Unreadable
 from harmonia.errors import InputError, Seed, Within
 from harmonia.models.spec import CropPct, ModelSpec
 
@@ -87,9 +88,14 @@ def settings_of(config: DictConfig) -> Settings:
     groups = ("source", "target", "method", "data", "label", "fill", "evaluation", "trainer")
     packages = values.get("packages")
     packages = [name for name in packages if isinstance(name, str)] if isinstance(packages, list) else []
-    _refuse_foreign_targets(values, ("harmonia", *packages))
+    targets = list(_targets(values))
+    for key, options in targets:
+        _refuse_foreign(key, options, _package, ("harmonia", *packages))
     _check_logger(values.get("logger"))
-    return read_settings(Settings, {**dict.fromkeys(groups), **values, "resolved": values})
+    settings = read_settings(Settings, {**dict.fromkeys(groups), **values, "resolved": values})
+    for key, options in targets:  # only now, as it imports torch, for which a wrong number need not wait
+        _refuse_foreign(key, options, partial(_defined_in, key), ("harmonia", *packages))
+    return settings
 
 
 def _check_logger(options: Any, key: str = "logger") -> None:
@@ -110,11 +116,9 @@ _BUILT_TOO = (
 )
 
 
-def _refuse_foreign_targets(values: Any, packages: Sequence[str], key: str = "") -> None:
-    """Refuses a configuration in which some _target_ is not of harmonia or of these packages, before it is imported.
-    Text with a NUL, which ends a path for the system, and keys that are no text are refused, too.
-
-    Anything that Python can import may be called through a _target_: torch.load, which reads pickles, too.
+def _targets(values: Any, key: str = "") -> Iterator[tuple[str, Mapping]]:
+    """What has a _target_, by its key. Text with a NUL, which ends a path for the system, and keys that are no text
+    are refused.
     """
     if isinstance(values, str) and "\0" in values:
         raise InputError(f"{key} must be text without NUL, got {values!r}; leave it out")
@@ -125,15 +129,27 @@ def _refuse_foreign_targets(values: Any, packages: Sequence[str], key: str = "")
     for name, value in values.items():
         if not isinstance(name, str):
             raise InputError(f"{key or 'the configuration'} must have text as keys, got {name!r}; write \"'{name}'\"")
-        _refuse_foreign_targets(value, packages, dotted(key, name))
-    path = values.get("_target_")
-    if isinstance(path, str) and path not in _BUILT_TOO:
-        package = path.partition(".")[0]
-        if package in packages:
-            # what a module of the package has merely imported is not the package's
-            package = str(getattr(import_target(key, values), "__module__", "")).partition(".")[0]
-        if package not in packages:
-            raise InputError(
-                f"{key}._target_ must lie in {' or '.join(packages)}, got {path!r}; "
-                "code of your own runs by packages=[NAME]"
-            )
+        yield from _targets(value, dotted(key, name))
+    if isinstance(values.get("_target_"), str):
+        yield key, values
+
+
+def _refuse_foreign(key: str, options: Mapping, package_of: Callable[[Mapping], str], packages: Sequence[str]) -> None:
+    """Refuses a _target_ that is not of harmonia or of these packages, before it is imported and before it is called.
+
+    Anything that Python can import may be called through a _target_: torch.load, which reads pickles, too.
+    """
+    if options["_target_"] not in _BUILT_TOO and package_of(options) not in packages:
+        raise InputError(
+            f"{key}._target_ must lie in {' or '.join(packages)}, got {options['_target_']!r}; "
+            "code of your own runs by packages=[NAME]"
+        )
+
+
+def _package(options: Mapping) -> str:
+    return options["_target_"].partition(".")[0]
+
+
+def _defined_in(key: str, options: Mapping) -> str:
+    """What a module of a package has merely imported is not the package's."""
+    return str(getattr(import_target(key, options), "__module__", "")).partition(".")[0]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from harmonia.data.view import CropMode, Interpolation
+from harmonia.data.choices import CropMode, Interpolation
 from harmonia.errors import Within
 
 CropPct = Annotated[float | None, Within(0.01, 1)]  # 1 sees the whole shorter side
