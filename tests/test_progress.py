@@ -8,6 +8,7 @@ import pytest
 from rich.progress import BarColumn, TextColumn
 
 from harmonia import progress
+from harmonia.job import completion
 
 
 class Cell:
@@ -34,6 +35,14 @@ def test_a_notebook_shows_a_bar_and_keeps_nothing_of_it(monkeypatch):
         bar.advance(task, 3)
     assert cell.shown[0] == cell.shown[-1] == ""
     assert '<progress value="3" max="4"></progress> gc maps of &lt;b&gt; 3/4' in cell.shown
+
+
+def test_a_log_without_a_bar_tells_how_far_a_stage_is(monkeypatch, caplog):
+    monkeypatch.setattr(completion, "_SAID_EVERY_S", -1)
+    caplog.set_level("INFO")
+    with completion.progress_bar("gc maps", 4) as advance:
+        advance(1.5)
+    assert "gc maps: 1 of 4 images after 0 s" in caplog.messages
 
 
 @pytest.mark.parametrize("shell", [None, SimpleNamespace(kernel=None), SimpleNamespace()])

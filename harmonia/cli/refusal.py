@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str 
         if isinstance(cause, OverrideParseException):
             reason = str(cause.message).splitlines()[0]
             rule = "must follow Hydra's grammar, KEY=VALUE or GROUP=OPTION, lists as [a,b]"
-            return f"""{cause.override!r} {rule}: {reason}; quote the rest: KEY="'VALUE'\""""
+            return f"{cause.override!r} {rule}: {reason}; {_quoted(str(cause.override))}"
         if isinstance(cause, ValueError) and "integer string conversion" in str(cause):
             return "a number on the command line must have at most 4300 digits, got more; write a smaller one"
         if isinstance(cause, ValueError) and str(cause).startswith(_MISUSED):
@@ -85,6 +86,15 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str 
     if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in causes):
         return _composition([cause for cause in causes if cause is not error or not unbegun], conf)
     return unbegun
+
+
+def _quoted(word: str) -> str:
+    """What to type in a shell in place of a word that Hydra's grammar does not take."""
+    key, equals, value = word.partition("=")
+    if not equals or value.startswith(("[", "{", '"', "'")):
+        return "write KEY=VALUE; quote a value with spaces, brackets or commas: 'KEY=\"VALUE\"'"
+    escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + found[2].replace('"', '\\"'), value)
+    return "write " + shlex.quote(f'{key}="{escaped}"')
 
 
 def _unbegun(error: BaseException) -> str:

@@ -102,7 +102,7 @@ def _check_classes(images: ImageSet, model: Classifier, asked: bool) -> None:
         raise InputError(
             f"data: {model.name} knows no class of {images.name}; the data set has {_few(given)}, "
             f"{model.name} {_few(model.classes)}; name the classes by WordNet id or ImageNet index, give "
-            f"data.class_map=FILE, or name {model.name}'s classes=FILE"
+            f"data.class_map=FILE, or name those of {model.name} by source.classes=FILE or target.NAME.classes=FILE"
         )
     if unknown:
         log.warning("%s lacks %d classes of %s, first %r", model.name, len(unknown), images.name, unknown[0])

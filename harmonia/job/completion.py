@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -24,6 +23,7 @@ from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
 
+_SAID_EVERY_S = 30  # where a log file shows no bar
 Advance = Callable[[float], None]  # a stage's progress, by so many images; fractions are fine
 
 
@@ -35,7 +35,7 @@ class Rate(ProgressColumn):
 
 @contextmanager
 def progress_bar(title: str, images: int) -> Iterator[Advance]:
-    """A progress bar over so many images, by what advances it, and a line in the log at the end."""
+    """A progress bar over so many images, by what advances it; where none is shown, a line now and then in the log."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -43,11 +43,20 @@ def progress_bar(title: str, images: int) -> Iterator[Advance]:
         Rate(),
         TimeRemainingColumn(),
     )
-    started = time.monotonic()
+    started = said = time.monotonic()
+    done = 0.0
+
+    def advance(more: float) -> None:
+        nonlocal done, said
+        done += more
+        progress.advance(bar, more)
+        if progress.disable and time.monotonic() - said > _SAID_EVERY_S:
+            said = time.monotonic()
+            log.info("%s: %d of %d images after %.0f s", title, done, images, said - started)
+
     with progress_of(*columns) as progress:
-        yield partial(progress.advance, progress.add_task(visible(title), total=images))
-    seconds = time.monotonic() - started
-    log.info("%s: %d images in %.1f s (%.1f images/s)", title, images, seconds, images / max(seconds, 1e-9))
+        bar = progress.add_task(visible(title), total=images)
+        yield advance
 
 
 class Items(Protocol):
@@ -135,7 +144,10 @@ def complete(
         module = make_module(advance)
         trainer = make_trainer(callbacks=[ShardWriter(shards)])
         loader = viewed.loader(claimed(), len(missing), view)
+        started = time.monotonic()
         trainer.predict(module, loader, return_predictions=False)
+    seconds = time.monotonic() - started
     shards.finish()
-    log.info("%s: %d of %d images computed here, kept in %s", title, computed, shards.count, shards.folder)
+    line = "%s: %d of %d images computed here in %.1f s (%.1f images/s), kept in %s"
+    log.info(line, title, computed, shards.count, seconds, computed / max(seconds, 1e-9), shards.folder)
     return Completed(computed, module.passes)

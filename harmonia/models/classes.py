@@ -23,8 +23,8 @@ def class_names(spec: ModelSpec, built: Built) -> tuple[str, ...]:
         if count == 1000:
             return wnids()
         raise InputError(
-            f"{spec.name}: its {count} classes need names; give classes=FILE with one class name a line, or "
-            "classes=[A,B], in the order of the model's outputs"
+            f"{spec.name}: its {count} classes need names; give source.classes=FILE or target.NAME.classes=FILE, one "
+            "class name a line in the order of the model's outputs (in Python classes=NAMES)"
         )
     if (got := len(names)) != count:
         named = spec.classes if isinstance(spec.classes, str | Path) else "classes"

@@ -52,9 +52,9 @@ def _report(words: dict[str, str]) -> int:
     from harmonia.report.written import print_report
 
     report = write_report(**arguments)
-    print_report(report)
     if logger == "wandb":
-        track_report(report)
+        track_report(report)  # first: the terminal ends with the answer
+    print_report(report)
     return 0 if report.jobs and report.complete else 1
 
 

@@ -76,10 +76,10 @@ def report_sweep() -> int:
             own = map(get_class, evaluations)
             sections = [evaluation.section for evaluation in own if hasattr(evaluation, "section")]
             report = write_report(folder, arm=arm, sections=sections)
+            if logged_to_wandb(report.jobs):
+                track_report(report)  # first: the terminal ends with the answer
             print_report(report)
             code = max(code, int(not report.complete or not (report.jobs or report.left_out)))
-            if logged_to_wandb(report.jobs):
-                track_report(report)
         except BrokenPipeError:
             raise  # the report is written, but nobody reads what is printed
         except Exception as error:

@@ -57,7 +57,8 @@ class Answer:
         shares = {_names(self.arm)[0]: "retention"} | {_heading(name): columns[0] for columns, name in controls}
         columns = shares | {f"Above {name.removeprefix('a ')}": columns[1] for columns, name in controls}
         numbers = {name: bounded(self.lines, column, "{:z.0f}") for name, column in columns.items()}
-        caption = "Accuracy carried into other networks (%), and by how much it is above (points), with 95 % intervals"
+        caption = "Accuracy carried into other networks (%), and by how much it is above (points)"
+        caption += ", with 95 % intervals" if has_intervals(self.lines) else ""
         return typeset.table(pd.DataFrame({"Map": self.lines["who"]} | numbers), f"{caption}; {self.setting}.", 1)
 
 
@@ -96,6 +97,8 @@ def _answer(comparison: Comparison, transfers: Any, jobs: Sequence[JobFolder], a
     cautions = list(_cautions(comparison, lines, arm, images))
     cautions += [] if arm == SOFT_ARM else [_soft_caution(line) for line in soft.to_dict("records")]
     cautions += [f"One fill, {setting['fill']}: under another the answer may differ."] if one_fill else []
+    unbounded = "No number has an interval: every resample of the images gives the same."
+    brackets = "Brackets are 95 % intervals over the images." if has_intervals(lines) else unbounded
     return Answer(
         setting=f"fill {setting['fill']}, label policy {setting['label_policy']}, data {comparison.setting['data']}",
         arm=arm,
@@ -105,7 +108,8 @@ def _answer(comparison: Comparison, transfers: Any, jobs: Sequence[JobFolder], a
             f"Measured on {_counted(images, 'image')} of {comparison.setting['data']} with "
             f"{_counted(len({*cells['source'], *cells['target']}), 'network')}. What is dropped is filled with "
             f"{_FILLS.get(comparison.setting['fill'], setting['fill'])}; the explained class is the "
-            f"{setting['label_policy']} one. Brackets are 95 % intervals over the images."
+            f"{setting['label_policy']} one. Kept is what a network is shown; carried (retention) is its accuracy on "
+            f"that over its accuracy on the whole image. {brackets}"
         ),
         cautions=cautions + _unconverged(jobs, names),
     )
@@ -152,6 +156,11 @@ def _names(arm: str) -> tuple[str, str, str]:
 def control_names(arm: str) -> list[tuple[str, str]]:
     """Of each of the arm's controls the column of its share, and its name."""
     return [(share, name) for (share, _), name in zip(_CONTROLS, _names(arm)[1:], strict=True) if name]
+
+
+def has_intervals(lines: Any) -> bool:
+    shown = ["retention", *(column for columns in _CONTROLS for column in columns)]
+    return any((lines[f"{name}_low"] < lines[f"{name}_high"]).any() for name in shown)
 
 
 def _finding(line: dict[str, Any], arm: str) -> tuple[str, str]:

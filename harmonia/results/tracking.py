@@ -43,13 +43,18 @@ def make_logger(config: Mapping[str, Any] | None) -> "Logger | None":
     """The logger of the config group `logger`; None for `none` and for one that cannot be made."""
     if not config:
         return None
-    # before wandb reads its settings: else it warns, in every job, of an option that Lightning passes
+    # read by wandb.setup, before the run: else wandb warns, in every job, of an option that Lightning passes
     os.environ.setdefault("WANDB_SILENT", "true")
     # MLflow would try a server that is not there for four minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # s
     with only_warns("the logger could not be made"):
-        return instantiate(config, _convert_="all")
+        logger = instantiate(config, _convert_="all")
+        if str(config.get("_target_")).endswith("WandbLogger"):
+            import wandb
+
+            wandb.setup()
+        return logger
     return None  # it has warned
 
 

@@ -1,10 +1,17 @@
 """One line for what a user can mend, none for a defect."""
 
 import errno
+import shlex
 
 import pytest
 from hydra import compose, initialize_config_dir
-from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    OverrideParseException,
+)
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -194,6 +201,15 @@ def test_several_values_need_a_sweep(word, expected):
     )
     assert line(ConfigCompositionException(text)) == expected
     assert values in expected
+
+
+@pytest.mark.parametrize("value", ["/my photos (1)", 'a "b" c', "a,b)", "back\\slash :x("])
+def test_a_word_that_hydra_does_not_take_is_said_as_a_shell_must_have_it(value):
+    with pytest.raises(OverrideParseException) as error:
+        OverridesParser.create().parse_overrides([f"data.root={value}"])
+    said = line(error.value) or ""
+    (word,) = shlex.split(said.rpartition("; write ")[2])
+    assert OverridesParser.create().parse_override(word).value() == value
 
 
 def test_any_other_text_of_hydra_is_one_line():

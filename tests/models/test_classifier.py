@@ -243,7 +243,7 @@ def test_a_head_of_ten_classes_takes_its_names_from_a_file(tmp_path):
 
 
 def test_a_head_of_ten_classes_without_names_is_refused(tmp_path):
-    with pytest.raises(InputError, match="its 10 classes need names; give classes=FILE"):
+    with pytest.raises(InputError, match="its 10 classes need names; give source"):
         load.load(dataclasses.replace(SMALL, weights=str(saved(tmp_path, 10))))
 
 

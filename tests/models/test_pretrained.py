@@ -285,5 +285,5 @@ def test_the_classes_of_the_checkpoint_name_the_outputs(tmp_path):
 
 def test_as_many_classes_as_outputs_are_believed(tmp_path):
     content = {"state_dict": fresh("test_resnet", num_classes=3).state_dict(), "classes": ["a", "b"]}
-    with pytest.raises(InputError, match="its 3 classes need names; give classes=FILE"):
+    with pytest.raises(InputError, match="its 3 classes need names; give source"):
         load(spec("test_resnet", saved(content, tmp_path)))

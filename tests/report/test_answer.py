@@ -46,7 +46,8 @@ def test_planted_rows_give_the_sentences_word_for_word(answered):
     ]
     assert answer.basis == (
         "Measured on 60 images of woof with 3 networks. What is dropped is filled with black; the explained class is "
-        "the predicted one. Brackets are 95 % intervals over the images."
+        "the predicted one. Kept is what a network is shown; carried (retention) is its accuracy on that over its "
+        "accuracy on the whole image. Brackets are 95 % intervals over the images."
     )
     assert answer.cautions == [
         "No clear difference is no proof that there is none.",
@@ -101,6 +102,16 @@ def test_every_weakness_has_its_caution(answered, hits, options, caution):
 )
 def test_more_and_less_are_said_where_the_interval_leaves_out_zero_alone(answered, hits, verdict):
     assert answered(hits).findings[0][0] == f"Grad-CAM of e7: {verdict}"
+
+
+def test_brackets_and_intervals_are_spoken_of_where_there_are_some_alone(answered):
+    alike, mixed = answered({"area30": 0, "blobs30": 0}), answered({"area30": 30, "blobs30": 0})
+    assert "Brackets" not in alike.basis
+    assert "intervals" not in alike.table.attrs["caption"]
+    assert "Brackets" in mixed.basis
+    for answer in (alike, mixed):  # of both some number has none
+        (note,) = answer.table.attrs["footnotes"]
+        assert note.startswith("[–]: no interval")
 
 
 def test_the_answer_is_at_the_reports_area_and_of_a_dimmer_at_the_usual_one(answered):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from harmonia.report.answer import ANSWER, Answer, control_names
+from harmonia.report.answer import ANSWER, Answer, control_names, has_intervals
 from harmonia.report.figures import style
 from harmonia.report.figures.style import CaptionedFigure, grid, short
 
@@ -35,9 +35,6 @@ def answer_figures(answer: Answer) -> Iterator[CaptionedFigure]:
     panel.set(xlim=(0, 1.12 * max(100, panel.get_xlim()[1])), ylim=(len(bars) - 0.5, -0.5))
     panel.set_xticks(range(0, 101, 25))
     figure.supxlabel("accuracy carried into other networks (%)", fontsize=8)
-    yield CaptionedFigure(
-        ANSWER,
-        "What is carried.",
-        f"{answer.table.columns[1]} of the maps beside their controls; lines are 95 % intervals.",
-        figure,
-    )
+    lines_are = "; lines are 95 % intervals" if has_intervals(answer.lines) else ""
+    caption = f"{answer.table.columns[1]} of the maps beside their controls{lines_are}."
+    yield CaptionedFigure(ANSWER, "What is carried.", caption, figure)

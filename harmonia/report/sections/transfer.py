@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from harmonia.arms import IMAGE_ARM, SOFT_ARM, is_control, is_equal_area
+from harmonia.arms import IMAGE_ARM, SOFT_ARM, area_of, is_control, is_equal_area, kind_of
 from harmonia.errors import InputError, did_you_mean
 from harmonia.report.answer import QUESTION, answers
 from harmonia.report.contract import Panels, Section
@@ -124,7 +124,10 @@ class TransferSection(Section):
 def _check_arm(arm: str, arms: Sequence[str]) -> None:
     if arm not in arms:
         choice = ", ".join(arms) or "(none)"
-        raise InputError(f"arm must be one of {choice}, got {arm!r}; {did_you_mean(arm, arms, 'harmonia.report')}")
+        # the nearest spelling of area35 is area50
+        not_run = area_of(arm) is not None and kind_of(arm) in map(kind_of, arms)
+        remedy = "take one of these areas" if not_run else did_you_mean(arm, arms, "harmonia.report")
+        raise InputError(f"arm must be one of {choice}, got {arm!r}; {remedy}")
 
 
 def _above_control(numbers: pd.DataFrame) -> Iterator[tuple[str, float]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from harmonia.media import visible
-from harmonia.report.tables.typeset import MISSING, table
+from harmonia.report.tables.typeset import MISSING, NO_INTERVAL, table
 from harmonia.results.frames import Frame
 from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import Comparison
@@ -94,7 +94,7 @@ def bounded(frame: pd.DataFrame, column: str, form: str = "{:.1f}", factor: floa
 
 def bounds(low: float, high: float, form: str) -> str:
     """An interval; one without width is none, for the bootstrap saw no image that could differ."""
-    return f"[{form.format(low)}, {form.format(high)}]" if low < high else f"[{MISSING}]"
+    return f"[{form.format(low)}, {form.format(high)}]" if low < high else NO_INTERVAL
 
 
 def _heading(column: str) -> str:
@@ -117,7 +117,7 @@ def intervals_in_words(comparison: Comparison) -> str:
     together = ", classes of one image together (which leaves none of F1, macro)" if alone else ""
     return (
         f"{100 * LEVEL:.0f} % intervals: percentile bootstrap, {NUM_RESAMPLES:,} resamples of the images "
-        f"within their class{together}; networks and maps are held fixed. [{MISSING}]: no "
+        f"within their class{together}; networks and maps are held fixed. {NO_INTERVAL}: no "
         "interval, for within every class all images are alike."
     )
 

@@ -19,6 +19,7 @@ from harmonia import media
 from harmonia.store.files import write_text
 
 MISSING = "\N{EN DASH}"  # as printed tables have it
+NO_INTERVAL = f"[{MISSING}]"
 DAGGER, DOUBLE_DAGGER = "\N{DAGGER}", "\N{DOUBLE DAGGER}"
 ROWS_A_PAGE = 40  # of a LaTeX float
 
@@ -33,7 +34,10 @@ def table(
 ) -> pd.DataFrame:
     """The frame with what its printed forms need."""
     printed = cells.copy()
-    printed.attrs = {"caption": caption, "text_columns": text_columns, "footnotes": list(footnotes)}
+    footnotes = list(footnotes)
+    if NO_INTERVAL not in intervals and cells.map(lambda cell: NO_INTERVAL in cell).to_numpy().any():
+        footnotes.append(f"{NO_INTERVAL}: no interval, for every resample of the images gives the same.")
+    printed.attrs = {"caption": caption, "text_columns": text_columns, "footnotes": footnotes}
     printed.attrs |= {"intervals": intervals, "views": dict(views or {})}
     return printed
 
