@@ -35,6 +35,7 @@ def classifier(
     transform: Any = None,
     name: str | None = None,
     reshape: Reshape | None = None,
+    weights: str | Path | None = None,
 ) -> Classifier:
     """A network that returns logits, as a source or a target.
 
@@ -44,6 +45,7 @@ def classifier(
     transform: its evaluation transform: torchvision's or timm's (resize, centre crop, normalise), a transformers image
     processor, or {"size": 224, "mean": (...), "std": (...)}; timm's networks bring theirs. name: in tables.
     reshape: from a layer's activations to (B, C, h, w), where their layout cannot be found.
+    weights: of a name, a file of them or a folder of files named after architectures.
 
     >>> import harmonia
     >>> from torch.nn import AdaptiveAvgPool2d, Conv2d, Flatten, Linear, ReLU, Sequential
@@ -59,10 +61,17 @@ def classifier(
                 raise InputError(
                     f"transform and reshape are of a network in memory, got them for {network!r}; leave out"
                 )
-            options = {"classes": named, "name": name}
+            files = (
+                {}
+                if weights is None
+                else {"weights_folder" if home(weights).is_dir() else "weights": str(home(weights))}
+            )
+            options = {"classes": named, "name": name, **files}
             return load(spec_of_name(network, **{key: value for key, value in options.items() if value is not None}))
         if not isinstance(network, nn.Module):
             raise InputError(f"a network must be a name or a torch.nn.Module, got a {type(network).__name__}; give one")
+        if weights is not None:
+            raise InputError(f"weights are of a network by name, got {weights} for a module; load them into it")
         own = memory.copy_of(network)
         arch = type(own).__name__
         of_timm: Any = getattr(own, "pretrained_cfg", None) or {}
@@ -92,7 +101,7 @@ def explain(
     name or by index in the network's, for label="true"; class folders and datasets have their own. method, label: names
     of yamls in conf/method (gc, ss, ig, ...) and conf/label. layer: input, middle, final, normalised, or a module's
     name. limit: the first so many images. cache: the map store's folder. options:
-    further words of the command line, "method.steps=20".
+    further words of the command line, "method.steps=20", "data.pool=FOLDER".
 
     >>> import harmonia
     >>> maps = harmonia.explain("lite0", "samples", limit=2)
@@ -100,8 +109,8 @@ def explain(
     (7, 7)
     """
     words = [choice("method", method), choice("label", label), f"layer={layer}", "target=[self]"]
-    asked = Asked([model], images, labels, limit, seed, cache)
     words += checked_options(options)
+    asked = Asked([model], images, labels, limit, seed, cache, options)
     with in_one_line(words), as_before(), tempfile.TemporaryDirectory() as folder:
         settings = asked.settings(asked.config(words), Path(folder))
         job = prepare(settings, Path(folder), in_memory=asked.in_memory)
@@ -142,7 +151,7 @@ def transfer(
     targets = [targets] if isinstance(targets, str | nn.Module) else targets
     if not isinstance(targets, Sequence):
         raise InputError(f"targets must be a list of models, got a {type(targets).__name__}; give [...]")
-    asked = Asked([source, *targets], images, labels, limit, seed, cache)
+    asked = Asked([source, *targets], images, labels, limit, seed, cache, options)
     configs = {}
     for method, own in _by_method(methods).items():
         of_method = [choice("method", method), *words, *own]

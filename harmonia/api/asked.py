@@ -29,6 +29,8 @@ from harmonia.job.settings import Settings, settings_of
 from harmonia.models.classifier import Classifier
 from harmonia.models.spec import ModelSpec
 
+_OF_ARGUMENTS = ("data", "data.limit", "method", "label", "evaluation", "paths.job")
+_OF_COMMANDS = ("source", "target", "experiment", "logger", "tracking", "hydra")
 KINDS = ("timm", "torchvision", "huggingface")
 _ONE_AT_A_TIME = threading.RLock()
 NamedModel = Classifier | str  # a name is that of a yaml in conf/source (lite0, vit), or KIND:ARCH (timm:convnext_tiny)
@@ -45,14 +47,18 @@ class Asked:
         limit: int | None,
         seed: int,
         cache: str | Path | None,
+        options: Sequence[str] = (),
     ):
-        """models: the source first."""
+        """models: the source first. options: words of the command line, of which some are about networks by name."""
         for name, value, least in (("limit", limit, 1), ("seed", seed, 0)):
             if not (isinstance(value, Integral) and value >= least) and (name, value) != ("limit", None):
                 raise InputError(f"{name} must be a whole number from {least}, got {value!r}; write {name}={least}")
         self._images, self._labels, self._limit, self._seed, self._cache = images, labels, limit, seed, cache
-        with in_one_line():
-            self._specs = [_spec_of(model) for model in models]
+        of_names = [word for word in options if _key(word) in ("crop_pct", "paths.weights")]
+        if any(_key(word) == "crop_pct" for word in of_names) and any(isinstance(each, Classifier) for each in models):
+            raise InputError("options: crop_pct is of networks by name, got a classifier; say it in its transform=")
+        with in_one_line(of_names):
+            self._specs = [_spec_of(model, of_names) for model in models]
         self._in_memory = {model.name: model for model in models if isinstance(model, Classifier)}
         for spec, model in zip(self._specs, models, strict=True):
             first = self._specs[[spec.name for spec in self._specs].index(spec.name)]
@@ -77,12 +83,15 @@ class Asked:
         if of_data is not None:
             config.data = OmegaConf.merge(config.data, of_data, {"limit": self._limit})
             return config
-        config.data = {"_target_": "harmonia.data.folder.folder", "name": "images", "limit": None}
+        if other := [word for word in words if _key(word)[:5] == "data." and not _key(word).startswith("data.pool")]:
+            raise InputError(f"options: of images in memory data.pool and data.pool_size alone count, got {other[0]!r}")
+        pool = {key: config.data[key] for key in ("pool", "pool_size")}
+        config.data = {"_target_": "harmonia.data.folder.folder", "name": "images", "limit": None, **pool}
         if self.in_memory.images is None:
             classes = self._in_memory[source].classes if source in self._in_memory else ()
             seed = config.seed if isinstance(config.seed, int) else self._seed  # else refused with the other settings
             images = self._images, self._labels, classes, home(config.paths.cache), self._limit, seed
-            listed, self.order = given_images(*images)
+            listed, self.order = given_images(*images, **pool)
             self.in_memory = InMemory(images=listed, classifiers=self._in_memory)
         return config
 
@@ -131,26 +140,34 @@ def choice(group: str, name: str) -> str:
 def checked_options(words: Any) -> list[str]:
     if isinstance(words, str) or not all(isinstance(word, str) and re.search("=|^~", word) for word in words):
         raise InputError(f'options must be a list of words KEY=VALUE, got {words!r}; give ["trainer=cpu"]')
+    for word in words:
+        if _key(word) in _OF_ARGUMENTS or _key(word).partition(".")[0] in _OF_COMMANDS:
+            rule = "options must be words that no argument of the call says"
+            raise InputError(f"{rule}, nor belong to the command line alone, got {word!r}; leave it out")
     return list(words)
 
 
-def _spec_of(model: Any) -> ModelSpec:
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0].partition("@")[0]
+
+
+def _spec_of(model: Any, words: Sequence[str]) -> ModelSpec:
     if isinstance(model, Classifier):
         return model.spec
     if not isinstance(model, str):
         got = type(model).__name__
         raise InputError(f"a model must be a name or harmonia.classifier(network, ...), got a {got}; wrap it")
-    return spec_of_name(model)
+    return spec_of_name(model, words)
 
 
-def spec_of_name(name: str, /, **options: Any) -> ModelSpec:
-    """Of a yaml in conf/source or KIND:ARCH, with other options."""
+def spec_of_name(name: str, words: Sequence[str] = (), /, **options: Any) -> ModelSpec:
+    """Of a yaml in conf/source or KIND:ARCH, composed with words, with other options."""
     kind, colon, arch = name.partition(":")
     if colon and kind not in KINDS:
         raise InputError(f"a model's kind must be one of {', '.join(KINDS)}, got {kind!r}; write timm:{arch}")
     if not colon and name not in (own := _yamls("source")):
         raise InputError(f"source must be one of {', '.join(own)}, got {name!r}; timm's is 'timm:{name}'")
-    composed = _composed(["target=[self]", f"source={kind}"]).source
+    composed = _composed(["target=[self]", f"source={kind}", *words]).source
     if colon:
         composed.arch = arch
     config: Any = OmegaConf.to_container(composed, resolve=True)

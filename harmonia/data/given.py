@@ -17,6 +17,7 @@ from torch.utils.data import IterableDataset, Subset
 from torchvision.datasets import DatasetFolder
 
 from harmonia.data.decode import eight_bit
+from harmonia.data.folder import absolute, find_pool
 from harmonia.data.manifest import UNLABELLED, ImageRecord, ImageSet, entries, image_set, is_image_file
 from harmonia.errors import InputError, home, one_line, refused
 from harmonia.store.files import write_stored
@@ -25,13 +26,20 @@ _OF_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 def given_images(
-    images: Any, labels: Sequence[Any] | None, classes: Sequence[str], cache: Path, limit: int | None, seed: int
+    images: Any,
+    labels: Sequence[Any] | None,
+    classes: Sequence[str],
+    cache: Path,
+    limit: int | None,
+    seed: int,
+    pool: str | Path | None = None,
+    pool_size: int = 200,
 ) -> tuple[ImageSet, list[str]]:
     """A data set of images of any kind, and their ids in the order given.
 
     images: paths; PIL images; uint8 arrays or tensors (H, W), (H, W, 3) or (3, H, W), of floats in [0, 1]; one of them;
     a batch (B, 3, H, W); or a torchvision dataset of images with labels. labels: names of classes, or indices of the
-    network's classes; without any, the images have none.
+    network's classes; without any, the images have none. pool: a folder of replacement images, else the images are it.
     """
     listed = list(_records(images, labels, classes, cache, limit))
     if not listed:
@@ -39,7 +47,8 @@ def given_images(
     if len({record.image_id for record in listed}) < len(listed):
         raise InputError("images must differ in their paths, got one twice; leave one out")
     ids = [record.image_id for record in listed]
-    return image_set("images", listed, listed, None, None, 200, seed, None), ids
+    candidates = listed if pool is None else find_pool(absolute(pool), cache / "given")
+    return image_set("images", listed, candidates, None, None, pool_size, seed, None), ids
 
 
 def _records(

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from api_calls import CLASSES, ONLY, TRANSFORM, explain
 from hydra.core.global_hydra import GlobalHydra
@@ -244,6 +245,20 @@ def test_importing_harmonia_imports_no_torch():
             "labels must be given for transfer",
         ),
         (lambda first, folder: harmonia.transfer(first, [], folder, areas=[2]), "must be fractions between 0 and 1"),
+        (
+            lambda first, folder: harmonia.explain(first, folder, options=["source.crop_pct=1"]),
+            "no argument of the call",
+        ),
+        (
+            lambda first, folder: harmonia.explain(first, folder, options=["evaluation=gridpg"]),
+            "no argument of the call",
+        ),
+        (lambda first, folder: harmonia.explain(first, folder, options=["crop_pct=1"]), "say it in its transform="),
+        (
+            lambda first, folder: harmonia.explain("vit", folder, options=["paths.weights=none"]),
+            "weights folder .*none",
+        ),
+        (lambda first, folder: harmonia.classifier(nn.Linear(2, 2), weights="a.pth"), "load them into it"),
         (lambda first, folder: harmonia.explain(first, folder, options=["seed=x"]), "seed must be a whole number"),
     ],
 )
@@ -294,6 +309,14 @@ def test_a_network_by_its_name_takes_classes_too():
     assert (mine.classes, mine.name) == (tuple(names), "mine")
     with pytest.raises(InputError, match="must name the weights' 1000 classes, got 1"):
         harmonia.classifier("lite0", classes=["a"])
+
+
+def test_a_network_by_its_name_takes_weights_of_a_file_or_a_folder(tmp_path):
+    network = timm.create_model("test_resnet", num_classes=3)
+    torch.save(network.state_dict(), tmp_path / "test_resnet.pth")
+    for weights in (tmp_path / "test_resnet.pth", tmp_path):
+        named = harmonia.classifier("timm:test_resnet", classes=CLASSES, weights=weights)
+        assert named.identity() == harmonia.classifier(network, classes=CLASSES).identity()
 
 
 @pytest.mark.slow

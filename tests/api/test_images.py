@@ -9,6 +9,7 @@ from api_calls import explain
 from PIL import Image
 from torch.utils.data import Subset
 
+import harmonia
 from harmonia.errors import InputError
 
 
@@ -56,6 +57,16 @@ def test_other_images_are_refused_in_one_line(first, tmp_path, images, line):
     with pytest.raises(ValueError, match=line) as caught:
         explain(first, images, tmp_path / "cache")
     assert "\n" not in str(caught.value)
+
+
+def test_one_image_has_a_pool_by_its_option(first, folder, tmp_path):
+    path, words = next(folder.rglob("*.png")), ["trainer=cpu", "num_threads=1", "method.steps=2"]
+    with pytest.raises(InputError, match=r"of 1 in the pool 0 are neither itself .* give data\.pool=FOLDER"):
+        harmonia.explain(first, path, "ss", cache=tmp_path / "cache", options=words)
+    (each,) = harmonia.explain(first, path, "ss", cache=tmp_path / "cache", options=[*words, f"data.pool={folder}"])
+    assert each.flag == ""
+    with pytest.raises(InputError, match=r"data\.pool and data\.pool_size alone count, got 'data\.per_class=1'"):
+        harmonia.explain(first, path, options=["data.per_class=1"])
 
 
 def test_true_classes_may_be_names_or_indices(first, folder, tmp_path):
