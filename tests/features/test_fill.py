@@ -146,7 +146,7 @@ def test_imputation_agrees_with_a_dense_re_write(share):
     filled = NoisyLinear(noise=0)(images, keep, never)
     for image, mask, result in zip(images, keep, filled, strict=True):
         expected = slow_imputation(image.double().numpy(), mask[0].numpy() < 0.5)
-        np.testing.assert_allclose(result.numpy(), expected, atol=1e-6)
+        np.testing.assert_allclose(result.numpy(), expected, atol=1e-4)
 
 
 def test_one_dropped_pixel_is_the_weighted_mean_of_its_eight_neighbours():

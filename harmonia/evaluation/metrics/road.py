@@ -27,7 +27,7 @@ class ROAD:
     the share kept. road = (road_lerf - road_morf) / 2, in [-1, 1].
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2  # 1 imputed by elimination
     better: ClassVar[Mapping[str, str]] = {"road": "higher", "road_morf": "lower", "road_lerf": "higher"}
 
     percentiles: tuple[float, ...] = (10, 20, 30, 40, 50, 60, 70, 80, 90)
