@@ -91,7 +91,7 @@ def _worth(residual: np.ndarray, levels: list[Level], inverse: np.ndarray) -> np
 
 
 def _neighbours(grid: np.ndarray) -> np.ndarray:
-    """Twice each neighbour along the axes and once along the diagonals: twelve times their mean; 0 beyond the border."""
+    """Twelve times the weighted mean of the eight neighbours; beyond the border is 0."""
     rows = grid + grid
     rows[..., 1:] += grid[..., :-1]
     rows[..., :-1] += grid[..., 1:]
