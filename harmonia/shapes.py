@@ -11,12 +11,25 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-Images: TypeAlias = Tensor  # B 3 H W, float, intensities in [0, 1], before any normalisation
+Images: TypeAlias = (
+    Tensor  # B C H W, float, C = 3 unless networks read other channels, intensities in [0, 1], before any normalisation
+)
 Logits: TypeAlias = Tensor  # B K, float, before softmax
 Labels: TypeAlias = Tensor  # B, int64, class indices of the model at hand
 Maps: TypeAlias = Tensor  # B h w, float, raw and signed: larger means more relevant
 Keep: TypeAlias = Tensor  # B H W or B A H W, float in [0, 1]: 1 keeps the pixel, 0 drops it
 Size: TypeAlias = int | tuple[int, int]  # pixels or cells: the side of a square, or height and width
+
+
+def in_rgb(images: Images) -> Images:
+    """For the eye: of images of other channels the first three or, of two, the first."""
+    return (
+        images
+        if images.shape[-3] == 3
+        else images[..., :3, :, :]
+        if images.shape[-3] > 3
+        else images[..., [0] * 3, :, :]
+    )
 
 
 def sides(size: Size) -> tuple[int, int]:

@@ -88,10 +88,11 @@ class Asked:
         pool = {key: config.data[key] for key in ("pool", "pool_size")}
         config.data = {"_target_": "harmonia.data.folder.folder", "name": "images", "limit": None, **pool}
         if self.in_memory.images is None:
-            classes = self._in_memory[source].classes if source in self._in_memory else ()
+            known = self._in_memory.get(source)
+            classes, channels = (known.classes, known.view.channels) if known else ((), 3)
             seed = config.seed if isinstance(config.seed, int) else self._seed  # else refused with the other settings
             images = self._images, self._labels, classes, home(config.paths.cache), self._limit, seed
-            listed, self.order = given_images(*images, **pool)
+            listed, self.order = given_images(*images, **pool, channels=channels)
             self.in_memory = InMemory(images=listed, classifiers=self._in_memory)
         return config
 

@@ -27,7 +27,7 @@ from harmonia.job.contract import Job
 from harmonia.media import visible
 from harmonia.report.figures.style import shown, style
 from harmonia.report.tables.typeset import to_csv
-from harmonia.shapes import Images, Keep, Maps, Size
+from harmonia.shapes import Images, Keep, Maps, Size, in_rgb
 from harmonia.store.files import write_text
 
 THUMBNAIL_PX = 160
@@ -45,7 +45,7 @@ class ImageMap:
     probability: float  # of the explained class, on the whole image
     raw: np.ndarray  # (h, w), float32, signed, at the resolution that the method has
     flag: str  # why there is nothing to see: zero, constant, ...; "" of a sound map
-    view: Images  # (3, H, W), in 0..1: what the source sees
+    view: Images  # (C, H, W), in 0..1: what the source sees
     _arms: KeepArms
     _fill: Any
 
@@ -138,7 +138,7 @@ class ImageMaps(Sequence[ImageMap]):
         return _keep(self._arms, self.raw, flags, self._job.source.view.size, area).numpy()
 
     def feature(self, area: float | None = None) -> Tensor:
-        """Image ⊙ map, (B, 3, H, W), in 0..1, in the source's view."""
+        """Image ⊙ map, (B, C, H, W), in 0..1, in the source's view."""
         images, keep = self._views(self._positions), torch.from_numpy(self.keep(area))[:, None]
         return compose(images, keep, self._filled(self._positions, images, keep))
 
@@ -228,8 +228,8 @@ def _drawn(maps: Sequence[ImageMap], area: float) -> Figure:
 
 
 def picture_of(image: Tensor) -> Image.Image:
-    """(3, H, W), in 0..1."""
-    return Image.fromarray(image.permute(1, 2, 0).mul(255).round().byte().numpy())
+    """(C, H, W), in 0..1."""
+    return Image.fromarray(in_rgb(image).permute(1, 2, 0).mul(255).round().byte().numpy())
 
 
 def _grey(keep: np.ndarray) -> Image.Image:

@@ -57,7 +57,15 @@ class UnreadableImage(InputError):
 
 
 def open_rgb(path: str | Path, digest: str = "", views: "tuple[View, ...]" = ()) -> Image.Image:
-    """The picture upright, in RGB, fully loaded, of a size that the views can take.
+    """The picture upright, in RGB, fully loaded, of a size that the views can take; as of open_channels."""
+    return open_channels(path, digest, views)[0]
+
+
+def open_channels(
+    path: str | Path, digest: str = "", views: "tuple[View, ...]" = (), count: int = 3
+) -> list[Image.Image]:
+    """The picture upright, fully loaded, of a size that the views can take: one in RGB, or of another count of channels
+    one in grey for each. These are the channels of the file (RGBA, CMYK, LA) or its pages (a TIFF of grey ones).
 
     digest: the SHA-256 that its bytes must still have, where they had one when the data set was listed. Otherwise
     InputError, also where unreadable images are skipped: maps are kept under digests, and would be of another picture.
@@ -84,15 +92,35 @@ def open_rgb(path: str | Path, digest: str = "", views: "tuple[View, ...]" = ())
                     raise ValueError(f"it has {scans} scans of {pixels:,} pixels; at most {_MOST_SCANS} are read")
             image.load()
             orientation = _orientation(image)
-            rgb = (eight_bit(image) if image.mode[0] in "IF" else image).convert("RGB")
-        rgb = rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
-        rgb.info[AS_IT_LIES] = orientation is None
+            if count == 3:
+                channels = [(eight_bit(image) if image.mode[0] in "IF" else image).convert("RGB")]
+            else:
+                channels = _channels(image, count)
+        channels = [each.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else each for each in channels]
+        channels[0].info[AS_IT_LIES] = orientation is None
         for view in views:
-            view.check_size(*rgb.size)
+            view.check_size(*channels[0].size)
     # PIL's readers raise nearly anything on broken bytes: OSError, SyntaxError, struct.error, IndexError
     except Exception as error:
         raise _unreadable(path, error) from error
-    return rgb
+    return channels
+
+
+def _channels(image: Image.Image, count: int) -> list[Image.Image]:
+    if len(image.getbands()) == count:
+        return list(image.split())
+    pages = getattr(image, "n_frames", 1)
+    if pages != count:
+        raise ValueError(
+            f"it has {len(image.getbands())} channels and {pages} pages, and the network reads {count} channels"
+        )
+    channels, size = [], image.size
+    for number in range(count):
+        image.seek(number)
+        if image.size != size or image.mode not in ("L", "I;16"):
+            raise ValueError(f"its pages must be grey, of 8 or 16 bits and one size, page {number + 1} is not")
+        channels.append(eight_bit(image) if image.mode == "I;16" else image.copy())
+    return channels
 
 
 def open_file(path: str | Path) -> io.BufferedReader:

@@ -34,14 +34,16 @@ def given_images(
     seed: int,
     pool: str | Path | None = None,
     pool_size: int = 200,
+    channels: int = 3,
 ) -> tuple[ImageSet, list[str]]:
     """A data set of images of any kind, and their ids in the order given.
 
     images: paths; PIL images; uint8 arrays or tensors (H, W), (H, W, 3) or (3, H, W), of floats in [0, 1]; one of them;
     a batch (B, 3, H, W); or a torchvision dataset of images with labels. labels: names of classes, or indices of the
     network's classes; without any, the images have none. pool: a folder of replacement images, else the images are it.
+    channels: of arrays for a network that reads others than RGB.
     """
-    listed = list(_records(images, labels, classes, cache, limit))
+    listed = list(_records(images, labels, classes, cache, limit, channels))
     if not listed:
         raise InputError("images must be at least one, got none; give paths, PIL images, tensors or a dataset")
     if len({record.image_id for record in listed}) < len(listed):
@@ -52,7 +54,7 @@ def given_images(
 
 
 def _records(
-    images: Any, labels: Sequence[Any] | None, classes: Sequence[str], cache: Path, limit: int | None
+    images: Any, labels: Sequence[Any] | None, classes: Sequence[str], cache: Path, limit: int | None, channels: int
 ) -> Iterator[ImageRecord]:
     items, of_dataset = _items(images, limit)
     count = len(items) if limit is None else min(limit, len(items))
@@ -70,7 +72,8 @@ def _records(
         if (path := _path(item)) is not None:
             yield ImageRecord(path.relative_to(above).as_posix(), path, name, digest="")
         else:
-            yield ImageRecord(f"{number:06d}.png", _as_file(image, cache, number), name, digest="")
+            file = _as_file(image, cache, number, channels)
+            yield ImageRecord(f"{number:06d}{file.suffix}", file, name, digest="")
 
 
 def _items(images: Any, limit: int | None) -> tuple[Any, Sequence[str]]:
@@ -132,31 +135,37 @@ def _class_name(label: Any, names: Sequence[str], number: int) -> str:
     return str(names[index])
 
 
-def _as_file(image: Any, cache: Path, number: int) -> Path:
+def _as_file(image: Any, cache: Path, number: int, channels: int) -> Path:
     """Its pixels in a lossless file, under their digest."""
     with io.BytesIO() as file, refused(f"images: number {number} must be a picture that can be kept", "give others"):
-        picture = image if isinstance(image, Image.Image) else _picture(image, number)
+        picture, *others = [image] if isinstance(image, Image.Image) else _pictures(image, number, channels)
         if picture.mode not in _OF_PNG:
             picture = eight_bit(picture) if picture.mode[0] in "IF" else picture.convert("RGB")
-        picture.save(file, "PNG")
+        if others:  # a page a channel
+            picture.save(file, "TIFF", save_all=True, append_images=others)
+        else:
+            picture.save(file, "PNG")
         content = file.getvalue()
-    path = cache / "given" / f"{hashlib.sha256(content).hexdigest()}.png"
+    path = cache / "given" / f"{hashlib.sha256(content).hexdigest()}.{'tif' if others else 'png'}"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_stored(path, content)
     return path
 
 
-def _picture(image: Any, number: int) -> Image.Image:
+def _pictures(image: Any, number: int, channels: int) -> list[Image.Image]:
+    """One in RGB or grey, or of another number of channels a grey one for each."""
     if isinstance(image, Tensor):
         image = image.detach().cpu()
         image = image.float() if image.dtype == torch.bfloat16 else image  # which numpy does not know
     values = np.asarray(image)
-    values = values.transpose(1, 2, 0) if values.ndim == 3 and values.shape[0] in (1, 3) else values
+    values = values.transpose(1, 2, 0) if values.ndim == 3 and values.shape[0] in (1, channels) else values
     values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
-    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != 3) or 0 in values.shape:
+    if values.ndim not in (2, 3) or (values.ndim == 3 and values.shape[2] != channels) or 0 in values.shape:
         got = values.shape or f"a {type(image).__name__}"
-        raise InputError(f"images: number {number} must be (H, W), (H, W, 3) or (3, H, W), got {got}; turn it")
+        raise InputError(
+            f"images: number {number} must be (H, W), (H, W, {channels}) or ({channels}, H, W), got {got}; turn it"
+        )
     if values.dtype != np.uint8:
         if not np.issubdtype(values.dtype, np.floating) or not (values.min() >= 0 and values.max() <= 1):
             raise InputError(
@@ -164,4 +173,6 @@ def _picture(image: Any, number: int) -> Image.Image:
                 f"{values.min():g}..{values.max():g}; give the image itself"
             )
         values = np.rint(values * 255).astype(np.uint8)
-    return Image.fromarray(values)
+    if values.ndim == 3 and channels != 3:
+        return [Image.fromarray(np.ascontiguousarray(values[..., channel])) for channel in range(channels)]
+    return [Image.fromarray(values)]

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2 as transforms
 
-from harmonia.data.decode import UnreadableImage, open_rgb
+from harmonia.data.decode import UnreadableImage, open_channels
 from harmonia.data.manifest import ImageRecord, ImageSet, add_digests
 from harmonia.data.view import View
 from harmonia.draws import Purpose, counter_hash, image_key
@@ -32,8 +32,8 @@ class Replacements:
         looks, records = [], []
         for record in pool:
             try:
-                image = open_rgb(record.path, record.digest, () if random_crops else (view,))
-                looks.append(_random_crop(image, record, view, seed) if random_crops else view.look(image))
+                channels = open_channels(record.path, record.digest, () if random_crops else (view,), view.channels)
+                looks.append(_random_crop(channels, record, view, seed) if random_crops else view.look_at(channels))
                 records.append(record)
             except UnreadableImage as error:
                 if add_digests([record])[0].digest != record.digest:
@@ -45,7 +45,7 @@ class Replacements:
                 log.warning("left out of the replacement images: %s", error)
         if not records:
             raise InputError("the pool of replacement images is empty; give data.pool=FOLDER of images")
-        self.pixels = torch.stack(looks)  # P 3 H W, uint8
+        self.pixels = torch.stack(looks)  # P C H W, uint8
         self._classes = np.array([record.class_name or "" for record in records])
         self._digests = np.array([record.digest for record in records])
         self._seed = seed
@@ -101,9 +101,10 @@ class Replacements:
         return parts
 
 
-def _random_crop(image: Image.Image, record: ImageRecord, view: View, seed: int) -> Tensor:
-    """A random part at a random aspect, half of them mirrored: torchvision's training crop, uint8 (3, H, W)."""
+def _random_crop(channels: list[Image.Image], record: ImageRecord, view: View, seed: int) -> Tensor:
+    """A random part at a random aspect, half of them mirrored: torchvision's training crop, uint8 (C, H, W)."""
     crop, mirror = transforms.RandomResizedCrop(view.size, antialias=True), transforms.RandomHorizontalFlip()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(counter_hash(seed, image_key(record.image_id), Purpose.POOL_CROP)))
-        return transforms.functional.pil_to_tensor(mirror(crop(image)))
+        cropped = mirror(crop(channels))  # all of them alike
+        return torch.cat([transforms.functional.pil_to_tensor(each) for each in cropped])

@@ -4,6 +4,7 @@ Coordinates are relative to the stored image: (0, 0) is its top left corner, (1,
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -40,16 +41,25 @@ class View:
     crop_pct: float  # share of the resized sides that survives the crop
     crop_mode: CropMode  # as timm names them
     interpolation: Interpolation
-    mean: tuple[float, ...]  # of each channel that the network receives: three, or one of a grey network
+    mean: tuple[float, ...]  # of each channel that the network receives: one of a grey network, else the image's
     std: tuple[float, ...]
 
     def __post_init__(self):
         object.__setattr__(self, "size", size_of(*sides(self.size)))
+        if self.channels != 3 and self.crop_mode == "border":
+            raise InputError(
+                f"crop_mode=border must be of RGB or grey images, got {self.channels} channels; use center"
+            )
         if max(self.scale) > MOST_SIDE_PX:
             raise InputError(
                 f"input_size / crop_pct must be at most {MOST_SIDE_PX} pixels, to which images are resized, got "
                 f"{self.size} / {self.crop_pct}; write crop_pct=1"
             )
+
+    @property
+    def channels(self) -> int:
+        """Of the images as they are shown: RGB to a grey network too, which sees their luma."""
+        return 3 if len(self.mean) == 1 else len(self.mean)
 
     @property
     def height(self) -> int:
@@ -64,7 +74,7 @@ class View:
     @cached_property
     def _transform(self):
         options = {name: getattr(self, name) for name in ("crop_pct", "crop_mode", "interpolation")}
-        mean = self.mean * 3 if len(self.mean) == 1 else self.mean  # the colour of a border
+        mean = self.mean if len(self.mean) == 3 else self.mean[:1] * 3  # the colour of a border
         # use_prefetcher: timm stops at uint8 and leaves scaling and normalising to the device
         return transforms_imagenet_eval(img_size=self.size, use_prefetcher=True, mean=mean, **options)
 
@@ -74,8 +84,13 @@ class View:
         if across * max(down, height) > _MOST_PIXELS:
             raise ValueError(f"it is {width} x {height}, and to resize it takes more than {_MOST_PIXELS:,} pixels")
 
+    def look_at(self, channels: Sequence[Image.Image]) -> Tensor:
+        """uint8 (C, height, width), of one picture in RGB or of a grey one for each channel."""
+        looks = [self.look(each) for each in channels]
+        return looks[0] if len(looks) == 1 else torch.cat(looks)
+
     def look(self, image: Image.Image) -> Tensor:
-        """uint8 (3, height, width)."""
+        """uint8 (3, height, width); of a grey picture (1, height, width)."""
         if self.crop_mode == "border" and 0 in self._with_border(*image.size):
             # timm would resize it to no pixels; this thick, it becomes a line
             thick = math.ceil(self._longest(*image.size))

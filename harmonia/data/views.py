@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from harmonia.data.choices import Unreadable
-from harmonia.data.decode import AS_IT_LIES, UnreadableImage, open_rgb
+from harmonia.data.decode import AS_IT_LIES, UnreadableImage, open_channels
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.view import WHOLE_IMAGE, View
+from harmonia.errors import InputError
 from harmonia.shapes import sides
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class ViewBatch:
     """Some images of a data set through one view. An unreadable image is black and marked; it shifts no other."""
 
     indices: Tensor  # B, positions in the data set
-    pixels: Tensor  # B 3 H W, uint8
+    pixels: Tensor  # B C H W, uint8: RGB, unless the networks read other channels
     boxes: Tensor  # B 4, the view's left, top, right, bottom in each image
     sizes: Tensor  # B 2, width and height of the decoded image, pixels
     readable: Tensor  # B, bool
@@ -57,8 +58,13 @@ class ViewedImages:
     ):
         self.records = records
         self.views = tuple(dict.fromkeys(views))
+        counts = {view.channels for view in self.views}
+        if len(counts) > 1:
+            got = " and ".join(map(str, sorted(counts)))
+            raise InputError(f"networks of a job must read images of the same channels, got {got}; take others")
+        self._channels = counts.pop() if counts else 3
         self._fatal = unreadable == "fail"
-        self._offsets = np.cumsum([0, *(3 * view.height * view.width for view in self.views)]).tolist()
+        self._offsets = np.cumsum([0, *(self._channels * view.height * view.width for view in self.views)]).tolist()
         self._sizes = torch.zeros(len(records), 2, dtype=torch.long)
         self._seen = np.zeros(len(records), bool)
         self._readable = np.ones(len(records), bool)
@@ -120,21 +126,21 @@ class ViewedImages:
             data = os.pread(spool.fileno(), end - start, index * self._offsets[-1] + start)
             return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(self._shape(which)), False
         try:
-            image = open_rgb(self.records[index].path, self.records[index].digest, self.views)
+            channels = open_channels(self.records[index].path, self.records[index].digest, self.views, self._channels)
         except UnreadableImage as error:
             if self._fatal:
                 raise
             log.warning("left out: %s", error)
             self._readable[index] = False
             return self._black(which), False
-        self._sizes[index] = torch.tensor(image.size)
+        self._sizes[index] = torch.tensor(channels[0].size)
         if not self._bright:
-            self._bright = int(np.asarray(image).max()) > _DIM
+            self._bright = max(int(np.asarray(each).max()) for each in channels) > _DIM
             self.dim = not self._bright
-        self._as_it_lies[index] = image.info[AS_IT_LIES]
+        self._as_it_lies[index] = channels[0].info[AS_IT_LIES]
         if spool is None:
-            return self.views[which].look(image), True
-        looks = [view.look(image) for view in self.views]
+            return self.views[which].look_at(channels), True
+        looks = [view.look_at(channels) for view in self.views]
         self._keep(spool, index, looks)
         return looks[which], True
 
@@ -154,7 +160,7 @@ class ViewedImages:
         return torch.zeros(self._shape(which), dtype=torch.uint8)
 
     def _shape(self, which: int) -> tuple[int, int, int]:
-        return 3, *sides(self.views[which].size)
+        return self._channels, *sides(self.views[which].size)
 
 
 def _temporary_file(folder: Path) -> IO[bytes] | None:

@@ -14,7 +14,7 @@ from harmonia.features.resample import enlarged
 from harmonia.job.contract import Job
 from harmonia.results.maps import REGION_SIDE, SIDE, SmallMaps
 from harmonia.results.tracking import evenly_spaced
-from harmonia.shapes import Images
+from harmonia.shapes import Images, in_rgb
 
 
 def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.ndarray]]:
@@ -37,7 +37,9 @@ def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.nda
 
     features = compose(images, soft, job.fill(images, soft, another))
     heat = torch.from_numpy(colormaps["viridis"](soft[:, 0].numpy())[..., :3]).permute(0, 3, 1, 2).float()
-    pictures = torch.cat([images, heat, features], 3).permute(0, 2, 3, 1).mul(255).round().byte().numpy()
+    pictures = (
+        torch.cat([in_rgb(images), heat, in_rgb(features)], 3).permute(0, 2, 3, 1).mul(255).round().byte().numpy()
+    )
     titles = [f"{fact['image_id']}: {readable(fact['explained'])} ({fact['p_source']:.2f})" for fact in facts]
     return list(zip(titles, pictures, strict=True))
 

@@ -27,7 +27,7 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green, blue, as PIL has it (ITU-R BT.601
 class Classifier(nn.Module):
     """A frozen network behind its own normalisation, channels last: convolutions are up to three times as fast.
 
-    Takes intensities in [0, 1], (B, 3, H, W), at the size of its view; returns logits (B, K), float32 whatever the
+    Takes intensities in [0, 1], (B, C, H, W), at the size of its view; returns logits (B, K), float32 whatever the
     precision inside.
     """
 

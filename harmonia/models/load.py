@@ -47,8 +47,6 @@ def classifier_of(built: Built, spec: ModelSpec, precision: str = "32-true") -> 
 
 def _check_channels(name: str, view: View, built: Built) -> None:
     channels = built.channels or len(view.mean)
-    if channels not in (1, 3):
-        raise InputError(f"{name}: the network must see RGB or grey images, got {channels} channels; take another")
     if not len(view.mean) == len(view.std) == channels:
         raise InputError(
             f"{name}: mean and std must have as many numbers as the network's images have channels, {channels}, got "

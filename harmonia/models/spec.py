@@ -31,8 +31,8 @@ class ModelSpec:
     crop_pct: CropPct = None
     crop_mode: CropMode | None = None
     interpolation: Interpolation | None = None
-    mean: Annotated[tuple[float, float, float] | tuple[float] | None, Within(-1000, 1000)] = None
-    std: Annotated[tuple[float, float, float] | tuple[float] | None, Within(1e-6, 1000)] = None
+    mean: Annotated[tuple[float, ...] | None, Within(-1000, 1000)] = None  # a number a channel
+    std: Annotated[tuple[float, ...] | None, Within(1e-6, 1000)] = None
 
     def overrides(self) -> dict:
         names = ("crop_pct", "crop_mode", "interpolation", "mean", "std")

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
-from api_calls import explain
+from api_calls import CLASSES, explain
 from PIL import Image
+from torch import nn
 from torch.utils.data import Subset
 
 import harmonia
@@ -67,6 +68,30 @@ def test_one_image_has_a_pool_by_its_option(first, folder, tmp_path):
     assert each.flag == ""
     with pytest.raises(InputError, match=r"data\.pool and data\.pool_size alone count, got 'data\.per_class=1'"):
         harmonia.explain(first, path, options=["data.per_class=1"])
+
+
+def test_networks_of_other_channels_see_arrays_and_pages_a_channel_each(first, tmp_path):
+    network = nn.Sequential(nn.Conv2d(5, 6, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
+    transform = {"size": 32, "mean": (0.1, 0.2, 0.3, 0.4, 0.5), "std": (0.25,) * 5}
+    model = harmonia.classifier(network, classes=CLASSES, transform=transform)
+    pixels = torch.randint(0, 256, (2, 5, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    maps = explain(model, pixels, tmp_path / "cache")
+    assert torch.equal(maps[1].view, pixels[1] / 255)
+    logits = network((pixels / 255 - torch.tensor(transform["mean"]).view(5, 1, 1)) / 0.25)
+    expected = logits.softmax(1).amax(1).tolist()
+    assert [each.probability for each in maps] == pytest.approx(expected, abs=1e-6)
+    assert torch.equal(maps.feature(0.3), pixels / 255 * torch.from_numpy(maps.keep(0.3))[:, None])
+    assert maps[0].feature(0.3).size == (32, 32)  # a picture of the first three
+    (tmp_path / "cat").mkdir()
+    for number, image in enumerate(pixels):
+        page, *others = map(Image.fromarray, image.numpy())
+        page.save(tmp_path / "cat" / f"{number}.tif", save_all=True, append_images=others)
+    assert np.array_equal(explain(model, sorted(tmp_path.glob("cat/*")), tmp_path / "cache").raw, maps.raw)
+    Image.new("RGB", (32, 32)).save(tmp_path / "cat" / "0.tif")
+    told = explain(model, tmp_path / "cat", tmp_path / "cache").to_pandas()["flag"]
+    assert list(told) == ["unreadable", ""]
+    with pytest.raises(InputError, match="must read images of the same channels, got 3 and 5"):
+        harmonia.transfer(model, [first], pixels, labels=["cat", "dog"], cache=tmp_path / "cache")
 
 
 def test_true_classes_may_be_names_or_indices(first, folder, tmp_path):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from harmonia.data import views
-from harmonia.data.decode import UnreadableImage, open_rgb
+from harmonia.data.decode import UnreadableImage, open_channels, open_rgb
 from harmonia.data.manifest import ImageRecord, add_digests
 from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
@@ -47,9 +47,9 @@ def opened(monkeypatch) -> list[str]:
 
     def counting(path, *rest):
         names.append(Path(path).name)
-        return open_rgb(path, *rest)
+        return open_channels(path, *rest)
 
-    monkeypatch.setattr(views, "open_rgb", counting)
+    monkeypatch.setattr(views, "open_channels", counting)
     return names
 
 
@@ -197,11 +197,11 @@ def test_a_disk_that_fills_while_several_threads_decode_stops_none(records, tmp_
     together = threading.Barrier(2)
 
     def late(*given):
-        image = open_rgb(*given)
+        image = open_channels(*given)
         together.wait(timeout=10)  # both are past the question whether there is a spool
         return image
 
-    monkeypatch.setattr(views, "open_rgb", late)
+    monkeypatch.setattr(views, "open_channels", late)
     monkeypatch.setattr(os, "pwrite", refusing)
     assert torch.equal(viewed.batch([0, 1], SMALL).pixels, fresh(records, [0, 1], SMALL))
 

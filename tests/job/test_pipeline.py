@@ -345,12 +345,12 @@ def test_an_image_that_can_be_read_again_is_computed_again(cli, tmp_path, monkey
     words = [*FAST, "target=self", "method=gc", "store.shard_size=2", NO_AREAS]
     with monkeypatch.context() as passing:
 
-        def disk_error(path, digest, of_views, read=views.open_rgb):
+        def disk_error(path, *rest, read=views.open_channels):
             if path.name.startswith("imagenet_01"):
                 raise UnreadableImage(f"{path}: too many open files")
             return read(path)
 
-        passing.setattr(views, "open_rgb", disk_error)
+        passing.setattr(views, "open_channels", disk_error)
         assert cli(*words)[0] == 0
     first = read_summary(tmp_path / "job")
     assert (first["images"], first["images_unreadable"], first["lite0/image/images"]) == (3, 1, 3)

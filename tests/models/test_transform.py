@@ -124,7 +124,7 @@ def test_an_image_processor_is_believed_where_a_view_shows_what_it_shows(name, o
         ({"sise": 32}, "must have the keys size, crop_pct, .* got 'sise'"),
         ({"size": "32"}, "input_size must be a whole number"),
         ({"size": 32.7}, "input_size must be a whole number"),
-        ({"mean": 0.5}, "mean must be a list of 3 numbers"),
+        ({"mean": 0.5}, "mean must be a list of numbers"),
         ({"std": (-0.5,) * 3}, "std must be at least"),
         ({"crop_pct": 0}, "crop_pct must be at least"),
         ({"crop_mode": "middle"}, "crop_mode must be one of center, squash, border"),

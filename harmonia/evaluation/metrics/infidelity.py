@@ -62,7 +62,7 @@ class Noise(Perturbation):
     sigma: Annotated[float, Within(1e-6, 1000)] = 0.1  # in units of the normalised image
 
     def of(self, explained: ExplainedImages, seed: int) -> Perturb:
-        _, std = mean_and_std(explained.model, explained.device)
+        _, std = mean_and_std(explained)
 
         def perturb(image: Tensor, phi: Tensor, key: int, draw: int) -> tuple[Tensor, Tensor]:
             numbers = self.sigma * normal(seed, key, Purpose.INFIDELITY + draw, np.arange(phi.numel()))

@@ -10,7 +10,6 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from harmonia.attribution.contract import Model
 from harmonia.attribution.head import features_of
 from harmonia.attribution.passes import in_passes
 from harmonia.evaluation.metrics.contract import ExplainedImages
@@ -96,25 +95,26 @@ def drops(
     return words, of_images[:, :1] - of_images[:, 1:], of_images
 
 
-def mean_and_std(model: Model, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Of a model's own normalisation of intensities, each (3, 1, 1).
+def mean_and_std(explained: ExplainedImages) -> tuple[Tensor, Tensor]:
+    """Of the model's own normalisation of intensities, each (C, 1, 1).
 
     Read off what becomes of black and of white; the network does not run.
     """
-    levels = torch.tensor([0.0, 1.0], device=device)[:, None, None, None].expand(2, 3, 1, 1)
-    black, white = features_of(model, "input", levels)
+    levels = torch.tensor([0.0, 1.0], device=explained.device)[:, None, None, None]
+    levels = levels.expand(2, explained.pixels.shape[1], 1, 1)
+    black, white = features_of(explained.model, "input", levels)
     std = 1 / (white - black)
     return -black * std, std
 
 
 def baseline_of(name: Baseline, explained: ExplainedImages) -> Callable[[Tensor], Tensor]:
     """From an image (3, H, W) in [0, 1] to its baseline of the same shape."""
-    neutral, _ = mean_and_std(explained.model, explained.device)
+    neutral, _ = mean_and_std(explained)
 
     def blur(image: Tensor) -> Tensor:
         """RISE's: 11 x 11 pixels of 224 (the shorter side), sigma 5, beyond the border the neutral colour."""
-        kernel = rise_kernel(min(image.shape[-2:])).to(image).expand(3, 1, -1, -1)
-        return conv2d((image - neutral)[None], kernel, padding=kernel.shape[-1] // 2, groups=3)[0] + neutral
+        kernel = rise_kernel(min(image.shape[-2:])).to(image).expand(len(image), 1, -1, -1)
+        return conv2d((image - neutral)[None], kernel, padding=kernel.shape[-1] // 2, groups=len(image))[0] + neutral
 
     return {
         "zero": neutral.expand_as,

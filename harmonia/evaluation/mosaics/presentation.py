@@ -123,7 +123,7 @@ def on_mosaics(classifier: Classifier, n: int, positions: Positions) -> Presenta
     height, width = (n * side for side in sides(classifier.view.size))
     try:
         with torch.no_grad():
-            enlarged(torch.zeros(1, 3, height, width, device=classifier.mean.device))
+            enlarged(torch.zeros(1, classifier.view.channels, height, width, device=classifier.mean.device))
     except (AssertionError, IndexError, RuntimeError, ValueError) as error:
         raise InputError(
             f"evaluation: {classifier.spec.arch} must take a mosaic of {height} x {width}, got: {one_line(error)}; use "

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import metric_batch
 import pytest
 import torch
@@ -112,7 +114,8 @@ def test_the_normalisation_is_read_off_the_model_without_running_it():
     model.mean.copy_(torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
     model.std.copy_(torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
     model.network.forward = lambda images: pytest.fail("the network ran")
-    mean, std = mean_and_std(model, torch.device("cpu"))
+    explained = SimpleNamespace(model=model, device=torch.device("cpu"), pixels=torch.zeros(1, 3, 8, 8))
+    mean, std = mean_and_std(explained)
     torch.testing.assert_close(mean, model.mean[0])
     torch.testing.assert_close(std, model.std[0])
 
