@@ -14,8 +14,9 @@ from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from harmonia.cli.entry import conf_folder, exit_code, hydra_words
-from harmonia.cli.hydra_node import checked_hydra
+from harmonia.cli.hydra_node import checked_hydra, remove_unbegun
 from harmonia.cli.refusal import refusal
+from harmonia.errors import InputError
 from harmonia.job.ray_launcher import RayLauncher
 from harmonia.report.after_sweep import report_sweep
 
@@ -25,10 +26,14 @@ def job(config: DictConfig) -> None:
     # torch takes seconds to import: --help, --cfg and a wrong setting must not pay for it
     from harmonia.job.settings import settings_of
 
-    settings = settings_of(config)
-    from harmonia.job import pipeline
+    try:
+        settings = settings_of(config)
+        from harmonia.job import pipeline
 
-    pipeline.run(settings)
+        pipeline.run(settings)
+    except InputError:
+        remove_unbegun()
+        raise
 
 
 def main() -> int:

@@ -5,7 +5,6 @@ import io
 import logging
 import os
 import re
-import select
 import signal
 import sys
 import threading
@@ -17,7 +16,7 @@ from types import FrameType
 from typing import NoReturn
 
 from harmonia.cli.early import ending_signals
-from harmonia.errors import FULL, InputError, did_you_mean, home, one_line
+from harmonia.errors import InputError, did_you_mean, home, one_line
 from harmonia.media import LogLine, visible
 
 
@@ -55,54 +54,80 @@ def exit_code(
     anything else, which is raised.
     """
     _prepare_output()
+    line = None
     try:
         with interruptible():
             code = work()
-        sys.stdout.flush()
-        return code
     except (KeyboardInterrupt, Interrupted):
         line, code = interrupted, 130
     except (Exception, Refused) as error:
         line, code = refusal(error), 2
-        if isinstance(error, OSError) and (unwritten := _unwritten(error, line is None)):
-            if isinstance(unwritten, BrokenPipeError):
-                return 141
-            line = f"what is printed must have a place, got {unwritten.strerror}; free space, or send it elsewhere"
         if line is None:
+            _unwritten()
             raise
-    with suppress(OSError):  # nobody is told
-        print(visible(f"harmonia: {line}"), file=sys.stderr)
+    if unwritten := _unwritten():
+        if isinstance(unwritten, BrokenPipeError):
+            code = code or 141
+        elif line is None:
+            line = f"what is printed must have a place, got {unwritten.strerror}; free space, or send it elsewhere"
+            code = code or 2
+    if line is not None:
+        with suppress(OSError):  # nobody is told
+            print(visible(f"harmonia: {line}"), file=sys.stderr)
     return code
+
+
+class _Output(io.TextIOWrapper):
+    """An output that lets the work go on when it takes no more, and keeps the reason."""
+
+    unwritten: OSError | None = None
+    replaced: io.TextIOWrapper | None = None
+
+    def write(self, text: str, /) -> int:
+        with self._kept():
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._kept():
+            super().flush()
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.unwritten = self.unwritten or error
 
 
 def _prepare_output() -> None:
     """Whatever the output is, nothing that is written there ends a command by itself."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed, as by >&-
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # of an alphabet that lacks a name's letters
+    while (hole := os.open(os.devnull, os.O_RDONLY)) <= 2:  # closed, as by >&-: no file of ours may take its number
+        pass
+    os.close(hole)
+    if sys.stdout is None:
+        sys.stdout = _Output(os.fdopen(os.open(os.devnull, os.O_RDONLY), "wb"), "utf-8")  # whoever prints is told
+    elif type(found := sys.stdout) is io.TextIOWrapper:  # no notebook's
+        sys.stdout = _Output(found.buffer, found.encoding, "backslashreplace", None, found.line_buffering)
+        sys.stdout.replaced = found  # which would close the buffer when it goes
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    elif isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")  # of an alphabet that lacks a name's letters
     logging.raiseExceptions = False  # a line that cannot be written has no traceback
     if logging.lastResort is not None:  # where nobody has configured logging, harmonia's lines go through it
         logging.lastResort.setFormatter(LogLine())
     warnings.formatwarning = lambda message, *_, **__: f"harmonia: {visible(' '.join(str(message).split()))}\n"
 
 
-def _unwritten(error: OSError, unexplained: bool) -> OSError | None:
-    """Why the output takes no more, where it is that which has failed; what still waits for it is dropped."""
-    try:
-        sys.stdout.flush()
-        poll = select.poll()
-        poll.register(sys.stdout.fileno(), 0)
-        gone = isinstance(error, BrokenPipeError) and poll.poll(0)
-        if not gone and not (unexplained and error.filename is None and error.errno in FULL):
-            return None  # the output is sound
-    except io.UnsupportedOperation:  # no file, as in a notebook
+def _unwritten() -> OSError | None:
+    """Why the output has taken no more; what still waits for it is dropped."""
+    sys.stdout.flush()
+    if not isinstance(sys.stdout, _Output) or (error := sys.stdout.unwritten) is None:
         return None
-    except OSError as unwritten:
-        error = unwritten
     # Python would complain once more when it ends
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.stdout.unwritten = None
     return error
 
 

@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import RangeSweep
 from hydra.core.plugins import Plugins
@@ -30,6 +32,8 @@ from harmonia.plain_yaml import MOST_TEXT, check_yaml
 
 MOST_JOBS = 10_000  # of a sweep, each of which Hydra composes before the first begins
 MOST_ALIASED = 10_000  # values that the aliases of a YAML file stand for
+
+HYDRAS, HYDRAS_FILES = ".hydra", ("config.yaml", "hydra.yaml", "overrides.yaml")  # what it leaves of a job, and where
 
 # keys of Hydra's own node -> what they may be, as text: code that is imported, files that are written, kinds of values
 _ALLOWED = (
@@ -48,7 +52,7 @@ _ALLOWED = (
     (r"hydra\.job\.name", r"\w[\w-]*"),
     (r"hydra\.output_subdir", r"\.hydra|None"),  # where the report looks, too
     (r"hydra\.verbose(\.\d+)?", r"True|False|[A-Za-z_][\w.]*"),
-    (r"hydra\.verbose\..*|hydra\.(launcher|sweeper)", r"(?!)"),
+    (r"hydra\.verbose\..*|hydra\.(launcher|sweeper|callbacks(\.\w+)?)", r"(?!)"),
 )
 
 # its numbers, most of which other libraries take
@@ -89,6 +93,7 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
         check_hydras_node(OmegaConf.to_container(config.hydra))
         if options.get("run_mode") is RunMode.MULTIRUN:
             _check_sweep(loader, config)
+            _check_sweeps_file(config)
         if config.hydra.mode is RunMode.RUN:
             refuse_folder(config, "hydra.run.dir")
         return config
@@ -135,9 +140,19 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
         with _replaced(replaced):
             yield
     except Exception as error:
-        if isinstance(error, InputError | BrokenPipeError) or any(error is failure for failure in failures):
+        if isinstance(error, InputError) or any(error is failure for failure in failures):
             raise
         raise Unbegun from error
+
+
+def remove_unbegun() -> None:
+    """The folder of a single job that was refused before it left its first file, unless the user has named it."""
+    known = HydraConfig.get()
+    if known.mode is RunMode.RUN and not any(word.startswith("hydra.run.dir") for word in known.overrides.hydra):
+        folder = Path(known.runtime.output_dir)
+        own = {HYDRAS, "run.log", ".lock", "error.txt"}  # the last two of the job
+        if set(os.listdir(folder)) <= own and set(os.listdir(folder / HYDRAS)) <= {*HYDRAS_FILES}:
+            shutil.rmtree(folder)
 
 
 @contextmanager
@@ -184,6 +199,17 @@ def _check_sweep(loader: Any, config: DictConfig) -> None:
                 )
 
 
+def _check_sweeps_file(config: DictConfig) -> None:
+    """Refuses a multirun.yaml of another program, or a link: Hydra would replace it."""
+    with suppress(OmegaConfBaseException, OSError):
+        path = Path(str(OmegaConf.select(config, "hydra.sweep.dir")), "multirun.yaml")
+        text = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        if os.path.lexists(path) and not {b"hydra:", b"source:", b"method:"} <= set(text.splitlines()):
+            raise InputError(
+                f"{path} must be an earlier sweep's, got another; name another folder with hydra.sweep.dir="
+            )
+
+
 def check_hydras_node(node: Any, key: str = "hydra") -> None:
     """Its code, as whatever a `_target_` or a class of logging names is imported and called, files and numbers."""
     if isinstance(node, dict | list):
@@ -192,6 +218,7 @@ def check_hydras_node(node: Any, key: str = "hydra") -> None:
     elif "\0" in str(node) or not re.fullmatch(
         next((own for at, own in _ALLOWED if re.fullmatch(at, key)), "(?s:.*)"), str(node)
     ):
-        raise InputError(f"{key} must be harmonia's or Hydra's own, got {node!r}; leave it out")
+        remedy = "leave it out" + f", or write ~{key}" * key.startswith("hydra.callbacks")
+        raise InputError(f"{key} must be harmonia's or Hydra's own, got {node!r}; {remedy}")
     elif limit := next((limit for at, limit in _RANGES if re.fullmatch(at, key)), None):
         limit.check(key, node)

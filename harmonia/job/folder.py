@@ -1,5 +1,6 @@
 """What a job leaves in its folder besides rows and summary: config.yaml, environment.json, error.txt."""
 
+import fnmatch
 import hashlib
 import json
 import os
@@ -19,27 +20,36 @@ from typing import Any
 import torch
 import yaml
 
+from harmonia.cli.hydra_node import HYDRAS, HYDRAS_FILES
 from harmonia.errors import InputError
 from harmonia.media import visible
 from harmonia.results.jobs import EARLY_FILES, flat_options, read_environment
 from harmonia.results.rows import CONFIG, ENVIRONMENT, ERROR, SUMMARY
 from harmonia.store.files import JOBS, TEMPORARY, locked, signature, write_text
-from harmonia.store.guarded import MOST_ARRAYS, read_yaml, regular_file
+from harmonia.store.guarded import MOST_ARRAYS, is_there, read_yaml, regular_file
 from harmonia.store.manifest import version_of
 
 LOCK = ".lock"
 HELPER = ".helper-"
-_BEFORE = {".hydra", "run.log", ".report.lock", LOCK}  # what is there before a job leaves its first file
+_BEFORE = {HYDRAS, "run.log", ".report.lock", LOCK}  # what is there before a job leaves its first file
 _HELPERS_LOCK = re.compile(r"\.helper-[0-9a-f]{16}\.lock")
 PACKAGES = ("torch", "torchvision", "timm", "pytorch-lightning", "torchmetrics", "hydra-core", "numpy", "pillow")
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Refuses a folder in which is something and no job: a job would replace files there."""
+    """Refuses a folder in which is something and no job: a job would replace files there, or write through a link."""
     names = set(os.listdir(folder)) if folder.is_dir() else set()
-    if foreign := sorted(names - _BEFORE) or (LOCK in names and (folder / LOCK).stat().st_size and [LOCK]):
+    written = [*(f"{HYDRAS}/{name}" for name in HYDRAS_FILES), HYDRAS, LOCK, *fnmatch.filter(names, "*.log")]
+    if links := [name for name in written if (folder / name).is_symlink()]:
+        raise InputError(f"{folder}: a job's files must lie in its folder, got the link {links[0]!r}; remove it")
+    foreign, own = sorted(names - _BEFORE), CONFIG
+    if not foreign and LOCK in names and (folder / LOCK).stat().st_size:
+        foreign = [LOCK]
+    elif not foreign and is_there(folder, config := f"{HYDRAS}/{CONFIG}") and (folder / config).stat().st_size:
+        foreign, own = [HYDRAS], config  # any program's that uses Hydra
+    if foreign:
         with suppress(InputError):
-            if signature(folder / LOCK) or {"source", "method", "data"} <= set(read_yaml(folder, CONFIG)):
+            if signature(folder / LOCK) or {"source", "method", "data"} <= set(read_yaml(folder, own)):
                 return
         raise InputError(
             f"{folder} must be a new folder, an empty one or a job's, got {foreign[0]!r} in it; name another with "

@@ -80,8 +80,6 @@ def report_sweep() -> int:
                 track_report(report)  # first: the terminal ends with the answer
             print_report(report)
             code = max(code, int(not report.complete or not (report.jobs or report.left_out)))
-        except BrokenPipeError:
-            raise  # the report is written, but nobody reads what is printed
         except Exception as error:
             code = 1
             known = isinstance(error, InputError | OSError | MemoryError)

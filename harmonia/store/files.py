@@ -106,6 +106,8 @@ def disk_errors(path: Path, disk: Disk = STORE) -> Iterator[None]:
 @contextmanager
 def locked(path: Path, disk: Disk = STORE, wait: bool = False) -> Iterator[bool]:
     """Whether this process holds the lock during the block; wait: until it does, saying for whom every half minute."""
+    if path.is_symlink():
+        raise InputError(f"{path}: a lock must be no link, got one; remove it and rerun")
     # thread_local=False: a generator may be closed by another thread than the one that ran it
     lock = FileLock(path, thread_local=False, fallback_to_soft=False, on_acquired=_sign)
     try:

@@ -14,9 +14,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from harmonia.errors import InputError
-from harmonia.store.files import DEEPEST_FOLDER, TEMPORARY, Disk, disk_errors, locked, move_into_place, write_text
+from harmonia.store.files import DEEPEST_FOLDER, TEMPORARY, Disk, disk_errors, locked, move_into_place, walk, write_text
 from harmonia.store.guarded import read_json
 
 _move = partial(move_into_place, lasting=False)
@@ -122,6 +123,8 @@ class WholeFolder:
         self._remove(old)
 
     def _remove(self, folder: Path) -> None:
+        for _ in walk(folder, _refuse_unwalkable):
+            pass
         # the mark goes last: what a kill leaves is still known to be harmonia's
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name == self.mark):
             shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
@@ -133,6 +136,11 @@ class WholeFolder:
     def _is_mark(self, path: Path) -> bool:
         name = re.escape(self.mark)
         return is_file(path) and bool(re.fullmatch(rf"{name}|{TEMPORARY.format(name)}", path.name))
+
+
+def _refuse_unwalkable(error: OSError) -> NoReturn:
+    """A deep folder that others have put there: to remove it would take a call for every level."""
+    raise InputError(f"{error.filename} must be readable, got {error.strerror}; move it away")
 
 
 REPORT, EXPORT = WholeFolder("report"), WholeFolder("export")

@@ -1,9 +1,11 @@
 """Laws of Hydra's own node: it names no code but harmonia's and Hydra's, and says so before any is imported."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from harmonia import run
@@ -45,6 +47,7 @@ def _no_report(monkeypatch):
         "hydra.verbose=5",
         "hydra.verbose={a:b}",
         "hydra.job_logging.root.level=loud",
+        "hydra.callbacks.report=null",
     ],
 )
 def test_foreign_code_in_hydras_node_is_refused_in_one_line(monkeypatch, capsys, tmp_path, word):
@@ -54,7 +57,7 @@ def test_foreign_code_in_hydras_node_is_refused_in_one_line(monkeypatch, capsys,
     assert run.main() == 2
     out, err = capsys.readouterr()
     assert err.startswith(f"harmonia: {word.lstrip('+').partition('=')[0]}")
-    assert err.endswith("; leave it out\n")
+    assert "; leave it out" in err
     assert err.count("\n") == 1
     assert not out
     assert not (tmp_path / "job").exists()
@@ -137,6 +140,17 @@ def test_a_foreign_folder_of_a_sweeps_job_is_refused_before_any_job_begins(monke
         assert {path.name for path in tmp_path.iterdir()} <= {"1_x_gc", "multirun.yaml"}
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_sweeps_file_of_another_program_stays(monkeypatch, capsys, tmp_path, link):
+    (foreign := tmp_path / "mine").write_text("hydra:\n  x: 1\ndb: mysql\n" + "source:\nmethod:\n" * link)
+    foreign.rename(tmp_path / "multirun.yaml") if not link else (tmp_path / "multirun.yaml").symlink_to(foreign)
+    before = (tmp_path / "multirun.yaml").read_text()
+    assert "multirun.yaml must be an earlier sweep's" in refused(
+        monkeypatch, capsys, "-m", f"hydra.sweep.dir={tmp_path}"
+    )
+    assert (tmp_path / "multirun.yaml").read_text() == before
+
+
 def refused(monkeypatch, capsys, *words):
     """The one line of a command that begins no job."""
     monkeypatch.setattr("harmonia.job.pipeline.run", lambda settings: pytest.fail("a job has begun"))
@@ -147,6 +161,33 @@ def refused(monkeypatch, capsys, *words):
     assert err.count("\n") == 1
     assert "Traceback" not in out
     return err
+
+
+@pytest.mark.parametrize(
+    ("words", "beside", "stays"),
+    [
+        ([], "", False),
+        ([], "thesis.tex", True),
+        ([], ".hydra/thesis.tex", True),
+        ([], "config.yaml", True),
+        (["hydra.run.dir=mine"], "", True),
+        (["-m", "hydra.sweep.dir=mine"], "", True),
+    ],
+)
+def test_a_refused_runs_folder_goes_unless_it_was_named_or_holds_something(
+    monkeypatch, tmp_path, capsys, words, beside, stays
+):
+    def refuse(config):
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        for name in filter(None, (".lock", "error.txt", beside)):
+            (folder / name).touch()
+        raise InputError("no")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("harmonia.job.settings.settings_of", refuse)
+    monkeypatch.setattr(sys, "argv", ["harmonia.run", "source=timm", "source.arch=x", *words])
+    assert run.main() == 2
+    assert any(path.name == "error.txt" for path in tmp_path.rglob("*")) == stays
 
 
 @pytest.mark.parametrize("batch", [[], ["hydra.sweeper.max_batch_size=1"]])

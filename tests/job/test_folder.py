@@ -128,6 +128,34 @@ def test_a_record_takes_no_file_that_it_does_not_know(finished, digests):
     assert {path.name for path in finished.iterdir()} >= {"a", "pipe"}
 
 
+@pytest.mark.parametrize(
+    "name", [".hydra", ".hydra/config.yaml", ".hydra/overrides.yaml", "run.log", "own.log", ".lock"]
+)
+def test_a_link_through_which_a_job_would_write_is_refused(finished, tmp_path_factory, name):
+    outside = tmp_path_factory.mktemp("outside") / "it"
+    outside.mkdir() if name == ".hydra" else outside.write_text("mine")
+    (finished / name).parent.mkdir(exist_ok=True)
+    (finished / name).symlink_to(outside)
+    with pytest.raises(InputError, match=f"a job's files must lie in its folder, got the link '{name}'; remove it"):
+        refuse_foreign(finished)
+
+
+def test_a_lock_that_is_a_link_is_said_to_be_one(tmp_path):
+    (tmp_path / ".lock").symlink_to("elsewhere")
+    with pytest.raises(InputError, match=r"\.lock: a lock must be no link, got one"), sole_writer(tmp_path):
+        pass
+
+
+def test_what_hydra_leaves_of_another_program_is_foreign_and_of_a_job_that_was_killed_early_is_not(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / "run.log").touch()
+    (tmp_path / ".hydra" / CONFIG).write_text("db: mysql")
+    with pytest.raises(InputError, match=r"got '\.hydra' in it"):
+        refuse_foreign(tmp_path)
+    (tmp_path / ".hydra" / CONFIG).write_text("source: {}\nmethod: {}\ndata: {}")
+    refuse_foreign(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["thesis.tex", CONFIG, ENVIRONMENT, SUMMARY, "error.txt", ".lock"])
 def test_a_folder_that_is_no_jobs_is_refused_and_left_as_it_is(tmp_path, name):
     (tmp_path / ".hydra").mkdir()  # Hydra has just made it

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from contextlib import nullcontext
@@ -161,6 +162,22 @@ def test_what_others_put_into_a_new_report_before_a_kill_moves_on(report):
     (report.with_name(".report.new") / "note.txt").write_text("mine")
     write(report, "new")
     assert contents(report) == whole("new") | {"note.txt": "mine"}
+
+
+def test_a_half_written_report_deeper_than_a_call_for_every_level_is_named_and_stays(report):
+    write(report.with_name("whole"), "half")
+    os.rename(report.with_name("whole"), report.with_name(".report.new"))
+    (report.with_name(".report.new") / MARK).write_text('{"names": []}')
+    place = os.getcwd()
+    os.chdir(report.with_name(".report.new"))
+    for _ in range(1100):
+        os.mkdir("a")
+        os.chdir("a")
+    os.chdir(place)
+    with pytest.raises(InputError, match=r"must be readable, got more than 50 folders inside one another; move it"):
+        write(report, "new")
+    assert contents(report) == whole("old", "fig1.png")
+    subprocess.run(["rm", "-r", report.with_name(".report.new")], check=True)  # which pytest could not
 
 
 def test_beside_what_is_refused_no_lock_stays(tmp_path):
