@@ -63,6 +63,18 @@ def refused(rule: str, remedy: str) -> Iterator[None]:
         raise InputError(f"{rule}: {reason}; {remedy}") from error
 
 
+@contextmanager
+def left_out(reasons: dict[str, str], what: str, *ending: type[Exception]) -> Iterator[None]:
+    """Damage, even what nobody thought of, costs no more than what the block makes; errors that end it are given."""
+    try:
+        yield
+    except ending:
+        raise
+    except Exception as error:
+        line = f"unreadable: {type(error).__name__}: {one_line(error)}; run the job again"
+        reasons[what] = str(error) if isinstance(error, InputError) else line
+
+
 def one_line(error: BaseException) -> str:
     """What another library's error says, in one line; its name where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__

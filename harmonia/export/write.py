@@ -21,19 +21,24 @@ import pyarrow as pa
 import yaml
 from PIL import Image
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, left_out
 from harmonia.export.card import card
 from harmonia.results import localisation, rows, scores
 from harmonia.results.jobs import JobFolder, check_run, find_jobs
 from harmonia.results.maps import MAPS, SmallMaps, read_small_maps
 from harmonia.results.parquet import RowsFile
-from harmonia.store.files import write_text
-from harmonia.store.guarded import MOST_ARRAYS, is_there, regular_file
+from harmonia.results.representations import read_representations
+from harmonia.store.files import utf8, write_text
+from harmonia.store.guarded import MOST_ARRAYS, is_there, read_json, regular_file
 from harmonia.store.parquet import texts, write_table, writing
 from harmonia.store.whole import EXPORT
 
 ROWS_FILES = {file.name: file for file in (rows.ROWS_FILE, scores.SCORES_FILE, localisation.LOCALISATION_FILE)}
-_BESIDE = (rows.REPRESENTATIONS, localisation.AGGATT, localisation.MOSAICS)  # what a report reads, too
+_BESIDE: dict[str, Callable[[Path], Any]] = {  # what a report reads, too, and how
+    rows.REPRESENTATIONS: read_representations,
+    localisation.AGGATT: localisation.read_aggatt,
+    localisation.MOSAICS: lambda folder: read_json(folder, localisation.MOSAICS),
+}
 _OF_THE_PLACE = {"command", "host", "visible_devices"}  # of environment.json
 _NO_NUMBERS = {"logger", "tracking", "store", "trainer", "paths"}  # groups of config.yaml, but for what follows
 _PATH_KEYS, _TRAINER_KEYS = {"weights"}, {"name", "precision"}
@@ -62,13 +67,12 @@ def write_export(run: str | Path, out: str | Path, license: str = "unknown") -> 
     with EXPORT.in_place_of(out) as new:
         export = Export(out)
         for job in find_jobs(run):
-            name = run.resolve().name if job.folder == run else job.folder.relative_to(run).as_posix()
+            name = utf8(run.resolve().name if job.folder == run else job.folder.relative_to(run).as_posix())
             number = f"{len(export.jobs):04}"
-            try:
+            with left_out(export.left_out, name, OSError):
                 _write_job(job, name, new, number)
                 export.jobs[name] = job
-            except InputError as error:
-                export.left_out[name] = str(error)
+            if name in export.left_out:
                 shutil.rmtree(new / "jobs" / number, ignore_errors=True)
         if not export.jobs:
             reasons = "".join(f": {reason}" for reason in list(export.left_out.values())[:1])
@@ -86,8 +90,9 @@ def _write_job(job: JobFolder, name: str, new: Path, number: str) -> None:
     folder.mkdir(parents=True)
     facts = {"job": name, "data": job.data_name}
     _write_rows(job, ROWS_FILES[job.rows_file], facts, folder)
-    for beside in _BESIDE:
+    for beside, read in _BESIDE.items():
         if is_there(job.folder, beside):
+            read(job.folder)  # what cannot be read is not handed on
             shutil.copyfile(regular_file(job.folder, beside, MOST_ARRAYS), folder / beside)
     config = {key: value for key, value in job.config.items() if key not in _NO_NUMBERS}
     config["paths"] = {key: value for key, value in job.group("paths").items() if key in _PATH_KEYS}

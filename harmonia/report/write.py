@@ -1,8 +1,7 @@
 """Tables, figures and pages from the rows that finished jobs left on disk; nothing is computed by a model again."""
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harmonia.arms import SOFT_ARM
-from harmonia.errors import InputError, one_line
+from harmonia.errors import InputError, left_out
 from harmonia.report.answer import ANSWER, answer_markdown
 from harmonia.report.contract import INDEX_PAGE, ReadJob, Section, find_sections
 from harmonia.report.figures.style import save_figure, style
@@ -18,7 +17,7 @@ from harmonia.report.page.write import PAGE, write_pages
 from harmonia.report.tables.typeset import print_table, table_files, to_csv
 from harmonia.report.written import Report
 from harmonia.results.jobs import JobFolder, check_run, find_jobs, job_folders
-from harmonia.store.files import write_text
+from harmonia.store.files import utf8, write_text
 from harmonia.store.whole import REPORT
 
 THUMBNAILS = 5000  # about 10 kB each
@@ -48,7 +47,7 @@ def write_report(
         report.folder = folder
         for section in report.sections:
             _write_files(section, new)
-        with _left_out(report.unread, "images to browse", InputError, OSError):
+        with left_out(report.unread, "images to browse", InputError, OSError):
             write_pages(report, new, thumbnails)
             return report
         for section in report.sections:
@@ -58,37 +57,25 @@ def write_report(
     return report
 
 
-@contextmanager
-def _left_out(reasons: dict[str, str], what: str, *ending: type[Exception]) -> Iterator[None]:
-    """Damage, even what nobody thought of, costs the report what the block makes; errors that end it are given."""
-    try:
-        yield
-    except ending:
-        raise
-    except Exception as error:
-        line = f"unreadable: {type(error).__name__}: {one_line(error)}; run the job again"
-        reasons[what] = str(error) if isinstance(error, InputError) else line
-
-
 def _gather(run: Path, kinds: Sequence[type[Section]], arm: str, images: Sequence[str]) -> Report:
     report = Report(run, arm)
     by_file = {section.rows_file: section for section in kinds}
     read_jobs: dict[type[Section], list[ReadJob]] = {section: [] for section in kinds}
     for job in (jobs_of_run := find_jobs(run)):
-        name = run.resolve().name if job.folder == run else str(job.folder.relative_to(run))
-        with _left_out(report.unread, name):
+        name = utf8(run.resolve().name if job.folder == run else str(job.folder.relative_to(run)))
+        with left_out(report.unread, name):
             section = _section_of(job, by_file)
             read_jobs[section].append(ReadJob(name, job, section.read(job)))
     for section, jobs in read_jobs.items():
         make = partial(section, arm=arm, images=images, earlier=tuple(report.sections))
         failed: dict[str, str] = {}
-        with _left_out(failed, section.heading, InputError, OSError):
+        with left_out(failed, section.heading, InputError, OSError):
             report.sections += [make(jobs)] if jobs else []
         if failed:  # without the jobs of which alone none can be made
             for job in jobs:
-                with _left_out(report.unread, job.name):
+                with left_out(report.unread, job.name):
                     make([job])
-            with _left_out(report.unread, section.heading):
+            with left_out(report.unread, section.heading):
                 rest = [job for job in jobs if job.name not in report.unread]
                 report.sections += [make(rest)] if rest else []
     shown = {job.job.folder for section in report.sections for job in section.jobs}
@@ -111,7 +98,7 @@ def _section_of(job: JobFolder, by_file: dict[str, type[Section]]) -> type[Secti
 def _write_files(section: Section, folder: Path) -> None:
     for table in section.tables:
         stem = _unused(folder, table.stem, "md", "csv", "tex")
-        with _left_out(section.left_out, f"{section.heading}: table {stem}", InputError, OSError):
+        with left_out(section.left_out, f"{section.heading}: table {stem}", InputError, OSError):
             if table not in section.details:
                 print_table(
                     table.printed, Console(file=StringIO(), force_jupyter=False)
@@ -123,7 +110,7 @@ def _write_files(section: Section, folder: Path) -> None:
         write_text(folder / f"{_unused(folder, ANSWER, 'md')}.md", answer_markdown(section.question, section.answers))
     for stem, numbers in section.data.items():
         write_text(folder / f"{_unused(folder, stem, 'csv')}.csv", to_csv(numbers))
-    with _left_out(section.left_out, f"{section.heading}: other figures", InputError, OSError), style():
+    with left_out(section.left_out, f"{section.heading}: other figures", InputError, OSError), style():
         for figure in section.make_figures():
             save_figure(figure.drawn, folder, _unused(folder, figure.stem, "png", "pdf"))
             figure.drawn.clear()  # its data may be large, and its size is all that the pages need

@@ -123,3 +123,22 @@ def test_a_run_without_a_finished_job_leaves_an_earlier_export(run, tmp_path, ca
     with pytest.raises(InputError, match=r"must hold a finished job, got none in .*: out of luck"):
         write_export(run / "failed", tmp_path / "out")
     assert (tmp_path / "out/jobs/0001/scores.parquet").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("environment.json", '{"a":' * 900 + "1" + "}" * 900),
+        ("summary.json", '{"\\ud800": 1}'),
+        *((name, "a diary") for name in ("representations.parquet", "aggatt.safetensors", "mosaics.json")),
+    ],
+)
+def test_damage_costs_its_job_alone_and_nothing_unread_is_handed_on(run, tmp_path, name, content):
+    (run / "a|b" / name).write_text(content)
+    (run / "a|b").rename(run / "\udcff")  # bytes that are not UTF-8
+    (run / "scored").rename(run / "s\udcff")
+    export = write_export(run, tmp_path / "out")
+    assert list(export.jobs) == ["s\\udcff"]
+    assert list(export.left_out) == ["failed", "\\udcff"]
+    assert [path.name for path in (tmp_path / "out" / "jobs").iterdir()] == ["0000"]
+    assert not list((tmp_path / "out").rglob(name)) or name in ("environment.json", "summary.json")
