@@ -3,11 +3,14 @@
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+
+from harmonia.media import visible
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # a write that fails so names no file
 
@@ -16,8 +19,11 @@ class InputError(ValueError):
     """A bad configuration, image, label, weights file, map store or results folder.
 
     The message is one line naming the subject, the rule, the value and the remedy. The command
-    line prints it without a traceback and exits with code 2.
+    line prints it without a traceback and exits with code 2. What it names acts on no terminal, notebook or log.
     """
+
+    def __init__(self, message: str):
+        super().__init__(visible(re.sub(r"\s*\n\s*", " ", message)))
 
 
 def did_you_mean(given: str, known: Sequence[str], module: str) -> str:
@@ -46,6 +52,8 @@ Seed = Annotated[int, Within(0, 2**64 - 1)]
 
 def home(path: str | Path) -> Path:
     """With the home folder in place of a first ~ or ~NAME."""
+    if "\0" in str(path):
+        raise InputError(f"{path}: a path must be one of files, got a NUL in it; write another")
     if str(expanded := Path(os.path.expanduser(path))).startswith("~"):
         raise InputError(f"{path}: ~ must be a user's home folder, got none of that name; write the whole path")
     return expanded

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from paths import REPOSITORY
 
+from harmonia.errors import InputError, home
 from harmonia.job.completion import progress_bar
 from harmonia.media import LogLine, csv, html, latex, markdown, say, terminal, visible
 from harmonia.report.tables.typeset import to_csv
@@ -144,3 +145,9 @@ def test_every_log_is_written_so(kind):
     for name, handler in settings["handlers"].items():
         assert settings["formatters"][handler["formatter"]]["class"] == "harmonia.media.LogLine", name
     logging.config.DictConfigurator(settings).configure_formatter(settings["formatters"]["short"])
+
+
+def test_an_error_acts_on_no_terminal_whoever_prints_it():
+    assert str(InputError("a\x1b[31m \u202e\udcff\n  b")) == r"a\x1b[31m \u202e\udcff b"
+    with pytest.raises(InputError, match=r"^a\\x00b: a path must be one of files, got a NUL in it; write another$"):
+        home("a\0b")

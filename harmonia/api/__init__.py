@@ -74,7 +74,8 @@ def classifier(
             raise InputError(f"weights are of a network by name, got {weights} for a module; load them into it")
         own = memory.copy_of(network)
         arch = type(own).__name__
-        of_timm: Any = getattr(own, "pretrained_cfg", None) or {}
+        of_timm: Any = getattr(own, "pretrained_cfg", None)
+        of_timm = of_timm if isinstance(of_timm, Mapping) else {}
         known = name or of_timm.get("architecture") or arch.lower()
         spec = ModelSpec(name=known, arch=arch, family=known, kind="python", weights="memory", classes=named)
         view = {} if transform is None else view_options(transform, known)

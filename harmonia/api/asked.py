@@ -139,7 +139,9 @@ def choice(group: str, name: str) -> str:
 
 
 def checked_options(words: Any) -> list[str]:
-    if isinstance(words, str) or not all(isinstance(word, str) and re.search("=|^~", word) for word in words):
+    if not isinstance(words, list | tuple) or not all(
+        isinstance(word, str) and re.search("=|^~", word) for word in words
+    ):
         raise InputError(f'options must be a list of words KEY=VALUE, got {words!r}; give ["trainer=cpu"]')
     for word in words:
         if _key(word) in _OF_ARGUMENTS or _key(word).partition(".")[0] in _OF_COMMANDS:

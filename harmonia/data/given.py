@@ -22,6 +22,7 @@ from harmonia.data.manifest import UNLABELLED, ImageRecord, ImageSet, entries, i
 from harmonia.errors import InputError, home, one_line, refused
 from harmonia.store.files import write_stored
 
+MOST_UNCOUNTED = 10_000  # images of an iterator, which may be without end
 _OF_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
@@ -58,8 +59,12 @@ def _records(
 ) -> Iterator[ImageRecord]:
     items, of_dataset = _items(images, limit)
     count = len(items) if limit is None else min(limit, len(items))
-    if labels is not None and (isinstance(labels, str | Mapping) or len(labels := list(labels)) != count):
-        raise InputError(f"labels must be one an image, got {len(labels)} for {count} images; give a list")
+    if labels is not None:
+        many = hasattr(labels, "__iter__") and not isinstance(labels, str | Mapping)
+        labels = list(islice(labels, count + 1)) if many else []
+        if len(labels) != count:
+            got = "more" if len(labels) > count else len(labels)
+            raise InputError(f"labels must be one an image, got {got} for {count} images; give a list")
     listed = items[:count] if isinstance(items, list | tuple) else ()  # a dataset's images are made one by one
     above = _common_folder([path for path in map(_path, listed) if path is not None])
     for number in range(count):
@@ -86,13 +91,21 @@ def _items(images: Any, limit: int | None) -> tuple[Any, Sequence[str]]:
         if not hasattr(images, "__next__") and not isinstance(images, IterableDataset):
             kinds = "paths, PIL images, arrays, tensors, a folder or a dataset"
             raise InputError(f"images must be {kinds}, got a {type(images).__name__}; give a list")
-        return list(islice(images, limit)), getattr(images, "classes", ())
+        listed = list(islice(images, MOST_UNCOUNTED + 1 if limit is None else limit))
+        if limit is None and len(listed) > MOST_UNCOUNTED:
+            raise InputError(f"images without a length must be at most {MOST_UNCOUNTED}, got more; give limit=NUMBER")
+        return listed, _classes(images)
     dataset, places = images, range(len(images))
     while isinstance(dataset, Subset):
         dataset, places = dataset.dataset, [dataset.indices[place] for place in places]
     if isinstance(dataset, DatasetFolder):  # its files: its transform need not run
         return [dataset.samples[place] for place in places], dataset.classes
-    return images, getattr(dataset, "classes", ())
+    return images, _classes(dataset)
+
+
+def _classes(dataset: Any) -> Sequence[str]:
+    names = getattr(dataset, "classes", ())
+    return names if isinstance(names, list | tuple) else ()
 
 
 def _pair(item: Any, number: int) -> tuple[Any, Any]:

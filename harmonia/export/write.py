@@ -21,7 +21,7 @@ import pyarrow as pa
 import yaml
 from PIL import Image
 
-from harmonia.errors import InputError, left_out
+from harmonia.errors import InputError, home, left_out
 from harmonia.export.card import card
 from harmonia.results import localisation, rows, scores
 from harmonia.results.jobs import JobFolder, check_run, find_jobs
@@ -59,9 +59,9 @@ def write_export(run: str | Path, out: str | Path, license: str = "unknown") -> 
 
         write_export("multirun_outputs/FOLDER", "my-results", license="cc-by-4.0")
     """
-    run, out = Path(run), Path(out)
+    run, out = home(run), home(out)
     check_run(run, "harmonia.export")
-    places = [str(run.resolve()), str(out.resolve())]
+    places = [os.path.realpath(run), os.path.realpath(out)]
     if os.path.commonpath(places) in places:  # a later report would take the copies for jobs
         raise InputError(f"out and run must lie outside of one another, got {str(out)!r}; name another with out=FOLDER")
     with EXPORT.in_place_of(out) as new:

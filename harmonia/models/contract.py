@@ -162,6 +162,10 @@ class Structure:
         if logits.ndim != 2 or len(logits) != 2:
             rule = "a classifier must give logits (images, classes)"
             raise InputError(f"{self.arch}: {rule}, got {tuple(logits.shape)} for two images; mend its forward")
+        if logits.layout != torch.strided or logits.is_complex():
+            raise InputError(
+                f"{self.arch}: logits must be plain real numbers, got {logits.layout}, {logits.dtype}; mend it"
+            )
         if (logits[0] - logits[1]).abs().max() > 1e-4 * logits.abs().max():  # rounding leaves 1e-6; NaN are found later
             rule = "a classifier in evaluation mode must answer one image one way, got two answers"
             raise InputError(f"{self.arch}: {rule}; take out what draws at random, as F.dropout without training=")

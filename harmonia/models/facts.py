@@ -23,6 +23,8 @@ from timm.layers.drop import DropPath
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from harmonia.errors import refused
+
 # of a configuration: what names the file, the library and the classes
 _NOT_THE_NETWORK = {"transformers_version", "_name_or_path", "architectures", "id2label", "label2id", "dtype"}
 _NOT_THE_NETWORK |= {"torch_dtype"}
@@ -38,13 +40,15 @@ _STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
 
 def facts_of(network: nn.Module, reshape: Callable | None = None) -> dict[str, Any]:
     """Of a network and the function that lays out its activations; JSON-able."""
-    describe = _Told()
-    facts = {"modules": describe.of_modules(network)}
-    config: Any = getattr(network, "config", None)
-    if hasattr(config, "to_dict"):  # of Hugging Face
-        entries = {key: value for key, value in config.to_dict().items() if key not in _NOT_THE_NETWORK}
-        facts["config"] = json.loads(json.dumps(entries, sort_keys=True, default=str))
-    return facts if reshape is None else {**facts, "reshape": describe(reshape)}
+    rule = f"{type(network).__name__}: the network's settings must be plain enough to tell it from others, got"
+    with refused(rule, "take out of it what is no part of it"):
+        describe = _Told()
+        facts = {"modules": describe.of_modules(network)}
+        config: Any = getattr(network, "config", None)
+        if hasattr(config, "to_dict"):  # of Hugging Face
+            entries = {key: value for key, value in config.to_dict().items() if key not in _NOT_THE_NETWORK}
+            facts["config"] = json.loads(json.dumps(entries, sort_keys=True, default=str))
+        return facts if reshape is None else {**facts, "reshape": describe(reshape)}
 
 
 class _Told:
@@ -132,6 +136,9 @@ class _Told:
 
 
 def _of_array(value: Tensor | np.ndarray) -> list[Any]:
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":  # texts and dates
+        return [str(value.dtype), list(value.shape), hashlib.sha256(value.tobytes()).hexdigest()[:16]]
+    value = value.to_dense() if isinstance(value, Tensor) and value.layout != torch.strided else value
     tensor = torch.as_tensor(value).detach().cpu().contiguous()
     numbers = hashlib.sha256(tensor.flatten().view(torch.uint8).numpy().tobytes()).hexdigest()
     return [str(tensor.dtype), list(tensor.shape), numbers[:16]]

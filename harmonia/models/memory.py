@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harmonia.data.view import View
-from harmonia.errors import InputError, one_line
+from harmonia.errors import InputError, refused
 from harmonia.models import timm as of_timm
 from harmonia.models.contract import Built, Structure
 from harmonia.models.facts import facts_of
@@ -26,10 +26,19 @@ _PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 def copy_of(network: nn.Module) -> nn.Module:
     """A caller's network on the CPU, float32, out of what compiles and shares it, without hooks of the caller's."""
-    inner: Any = network
-    while inner is not None:
-        network = inner
-        inner = network.module if isinstance(network, _PARALLEL) else getattr(network, "_orig_mod", None)
+    kind, remedy = (
+        type(network).__name__,
+        "take out of it what cannot be copied, as locks and activations kept in lists",
+    )
+    with refused(f"{kind}: the network must be one that copy.deepcopy copies, got", remedy):
+        inner: Any = network
+        while inner is not None:
+            network = inner
+            inner = network.module if isinstance(network, _PARALLEL) else getattr(network, "_orig_mod", None)
+        return _copied(network).float().cpu().eval()
+
+
+def _copied(network: nn.Module) -> nn.Module:
     name = type(network).__name__
     if isinstance(network, torch.jit.ScriptModule):
         raise InputError(f"{name}: the network must be Python's, got TorchScript; give the one it was made of")
@@ -37,9 +46,11 @@ def copy_of(network: nn.Module) -> nn.Module:
     packed = next((key for key, value in state.items() if not isinstance(value, Tensor) or value.is_quantized), None)
     if packed is not None:
         raise InputError(f"{name}: the network must have gradients, {packed} is quantised; give the one it was made of")
-    away = next((key for key, tensor in state.items() if tensor.is_meta), None)
-    if away is not None:
-        raise InputError(f"{name}: the network must have numbers, got {away} on the meta device; load its weights")
+    for key, tensor in state.items():
+        if tensor.is_meta:
+            raise InputError(f"{name}: the network must have numbers, got {key} on the meta device; load its weights")
+        if tensor.is_complex():
+            raise InputError(f"{name}: the network must be of real numbers, got complex ones in {key}; give another")
     memo: dict[int, Any] = {}
     for module in network.modules():
         for hooks in (getattr(module, each) for each in _HOOKS):
@@ -47,13 +58,7 @@ def copy_of(network: nn.Module) -> nn.Module:
             kept = ((key, hook) for key, hook in hooks.items() if type(hook).__module__.startswith("torch."))
             memo[id(hooks)] = OrderedDict(copy.deepcopy(list(kept)))
         memo |= {id(value): None for value in vars(module).values() if isinstance(value, Tensor) and not value.is_leaf}
-    try:
-        return copy.deepcopy(network, memo).float().cpu().eval()
-    except Exception as error:  # whatever an attribute says of being copied
-        raise InputError(
-            f"{name}: the network must be one that copy.deepcopy copies, got: {one_line(error)[:200]}; take out of it "
-            "what cannot be copied, as locks and activations kept in lists"
-        ) from error
+    return copy.deepcopy(network, memo)
 
 
 def in_memory(

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harmonia.arms import SOFT_ARM
-from harmonia.errors import InputError, left_out
+from harmonia.errors import InputError, home, left_out
 from harmonia.report.answer import ANSWER, answer_markdown
 from harmonia.report.contract import INDEX_PAGE, ReadJob, Section, find_sections
 from harmonia.report.figures.style import save_figure, style
@@ -36,12 +36,12 @@ def write_report(
     images: ids for Fig. 1. thumbnails: of how many images at most, None for all. sections: modules of sections beside
     those of harmonia.report.sections.
     """
-    run = Path(run)
+    run = home(run)
     check_run(run, "harmonia.report")
     kinds = find_sections(sections)
     if not any(job_folders(run)):
         return Report(run, arm)
-    folder = Path(out) if out is not None else run / "report"
+    folder = home(out) if out is not None else run / "report"
     with REPORT.in_place_of(folder) as new:  # jobs are read under its lock: of several reports the last knows the most
         report = _gather(run, kinds, arm, images)
         report.folder = folder

@@ -56,6 +56,11 @@ class JobFolder:
         """Configurations of the networks asked, by key."""
         return {key: entry for key, entry in self.group("target").items() if isinstance(entry, dict)}
 
+    @cached_property
+    def models(self) -> dict[str, dict[str, Any]]:
+        """Configurations of the source and of the networks asked, by name."""
+        return {str(entry.get("name")): entry for entry in (self.group("source"), *self.targets.values())}
+
     @property
     def data_name(self) -> str:
         data = self.group("data")

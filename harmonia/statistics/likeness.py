@@ -107,7 +107,7 @@ class _Likeness:
         return self._known[key]
 
     def _representation(self, job: JobFolder, name: str) -> pd.DataFrame | None:
-        if name not in _models(job):
+        if name not in job.models:
             return None
         with_model = self._with_target.get(_identity(job, name), [])
         for candidate in sorted(with_model, key=lambda candidate: candidate.folder != job.folder):
@@ -124,14 +124,9 @@ def _representations(folder: Path) -> tuple[list[str], dict[str, np.ndarray]]:
         return [], {}  # a torn file costs a job its likeness, and the report nothing
 
 
-def _models(job: JobFolder) -> dict[str, dict[str, Any]]:
-    """The configurations of a job's models by name."""
-    return {str(entry.get("name")): entry for entry in (job.group("source"), *job.targets.values())}
-
-
 def _identity(job: JobFolder, name: str) -> str:
     """What two jobs share exactly when their models of this name give the same numbers on the same images."""
-    model = _models(job)[name]
+    model = job.models[name]
     seed = job.config.get("seed") if model.get("weights") == "random" else None
     images = flat_options(job.group("data"))
     facts = json.dumps([model, seed, job.group("trainer").get("precision"), images], default=str)

@@ -114,6 +114,8 @@ def locked(path: Path, disk: Disk = STORE, wait: bool = False) -> Iterator[bool]
         with suppress(Timeout):
             lock.acquire(timeout=PATIENCE_S if wait else 0)
         while wait and not lock.is_locked:
+            if not path.exists():  # as in /proc: it can never be made
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
             log.warning("waiting for %s, which holds %s", holder(path), path)  # outside of Hydra, no info is heard
             with suppress(Timeout):
                 lock.acquire(timeout=SAY_AGAIN_S)

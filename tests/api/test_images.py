@@ -1,5 +1,7 @@
 """Images of every kind that Python has are the same images; labels are names or indices."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,6 +53,10 @@ def test_images_may_be_files_pictures_arrays_tensors_or_a_dataset(first, folder,
         ([(torch.zeros(3, 8, 8), 0)], "must be a name, or the dataset must have `classes`, got 0; give labels="),
         ([Image.new("F", (8, 8), -1.0)], "number 0 must be a picture that can be kept: its gray values lie in -1"),
         ([torch.zeros(2, 8, 8)], r"must be \(H, W\), \(H, W, 3\) or \(3, H, W\), got \(2, 8, 8\)"),
+        (
+            itertools.repeat(torch.zeros(3, 8, 8)),
+            "images without a length must be at most 10000, got more; give limit=",
+        ),
         ("no_such_data", "images must be files or one of"),
     ],
 )
@@ -101,6 +107,9 @@ def test_true_classes_may_be_names_or_indices(first, folder, tmp_path):
     assert [each.explained for each in names] == [each.explained for each in indices] == ["cat", "dog"] * 3
     with pytest.raises(InputError, match="labels must be one an image, got 2 for 6 images"):
         explain(first, pictures, tmp_path / "cache", labels=["cat", "dog"])
+    for labels, got in ((itertools.repeat(1), "more"), (5, "0"), ("catdog", "0")):
+        with pytest.raises(InputError, match=f"labels must be one an image, got {got} for 6 images"):
+            explain(first, pictures, tmp_path / "cache", labels=labels)
     for labels in ([7] * 6, [None] * 6, [[0, 1]] * 6, torch.eye(6)):
         with pytest.raises(InputError, match="label of number 0 must be a name or an index of 3 classes, got"):
             explain(first, pictures, tmp_path / "cache", labels=labels)

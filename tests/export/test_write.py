@@ -106,14 +106,15 @@ def test_hugging_faces_datasets_reads_it(run, tmp_path, monkeypatch):
     assert np.array_equal([np.asarray(line["soft"]) for line in read["maps"]], MAPS.soft)
 
 
-@pytest.mark.parametrize("out", ["run/export", "run", ".", "thesis"])
+@pytest.mark.parametrize("out", ["run/export", "run", ".", "thesis", "loop"])
 def test_another_folder_is_refused_and_left_as_it_is(run, tmp_path, out, capsys):
+    (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "README.md").write_text("mine")
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if not path.name.endswith(".lock")}
+    before = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*") if not path.name.endswith(".lock")}
     assert main([f"run={run}", f"out={tmp_path / out}"]) == 2
     assert "name another" in capsys.readouterr().err
-    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if not path.name.endswith(".lock")}
+    after = {path: path.lstat().st_mtime_ns for path in tmp_path.rglob("*") if not path.name.endswith(".lock")}
     assert after.items() - {(tmp_path, after.get(tmp_path))} <= before.items()
 
 

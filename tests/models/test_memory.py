@@ -2,13 +2,15 @@
 
 import threading
 from functools import partial
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import timm
 import torch
 import torchvision
 from timm.data import create_transform, resolve_model_data_config
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 import harmonia
@@ -249,6 +251,19 @@ def test_what_compiles_or_shares_a_network_is_taken_off():
         assert (ours.name, ours.identity()) == ("net", classifier(Net()).identity())
 
 
+LIST: list = []
+LIST.append(LIST)
+
+
+class Ends(Net):
+    def __init__(self, end):
+        super().__init__()
+        self.end = end
+
+    def forward(self, images):
+        return self.end(super().forward(images))
+
+
 class OneRow(Net):
     def forward(self, images):
         return super().forward(images)[:1]
@@ -260,6 +275,15 @@ class OneRow(Net):
         (lambda: Net().to("meta"), "must have numbers, got conv.weight on the meta device; load"),
         (lambda: _with(Net(), lock=threading.Lock()), "must be one that copy.deepcopy copies, got: cannot pickle"),
         (lambda: torch.jit.trace(Net(), torch.rand(1, 3, 32, 32)), "must be Python's, got TorchScript; give"),
+        (lambda: Net().to(torch.complex64), "must be of real numbers, got complex ones in conv.weight"),
+        (lambda: _with(Net(), _orig_mod=LIST), r"got: .* has no attribute 'state_dict'; take out"),
+        (lambda: _with(Net(), own=LIST), "must be plain enough to tell it from others, got: maximum recursion"),
+        (
+            lambda: _with(Net(), config=Mock(**{"to_dict.side_effect": KeyError("\x1b[31m")})),
+            r"others, got: '\\x1b\[31m'",
+        ),
+        (partial(Ends, lambda logits: logits.to(torch.complex64)), "must be plain real numbers, got torch.strided"),
+        (partial(Ends, Tensor.to_sparse), "must be plain real numbers, got torch.sparse_coo"),
         (OneRow, r"must give logits \(images, classes\), got \(1, 3\) for two images"),
     ],
 )
@@ -267,4 +291,12 @@ class OneRow(Net):
 def test_a_network_that_cannot_be_copied_or_asked_is_refused_in_one_line(network, line):
     with pytest.raises(InputError, match=line) as caught:
         classifier(network())
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "value", [np.array(["a", "b"]), np.array(["2020-01-01", "2021-01-01"], "M8[D]"), np.zeros(2, "f4,U5")]
+)
+def test_whatever_an_array_holds_is_in_the_key(value):
+    keys = [str(classifier(_with(Net(), own=own)).identity()) for own in (value, value[:1], value)]
+    assert keys[0] == keys[2] != keys[1]

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -148,3 +149,10 @@ def test_a_walk_calls_itself_for_no_more_than_fifty_folders(tmp_path, monkeypatc
         assert [job.folder for job in find_jobs(tmp_path)] == [tmp_path / "/".join("a" * 51)]
     finally:  # pytest's own removal would call itself, too
         subprocess.run(["rm", "-rf", tmp_path / "a"], check=True)
+
+
+def test_a_lock_that_can_never_be_made_is_refused_and_not_waited_for(monkeypatch):
+    monkeypatch.setattr(files, "PATIENCE_S", 0.01)
+    rule = r"/proc/x.lock: the map store needs a writable disk with file locks, got No such file"
+    with pytest.raises(InputError, match=rule), locked(Path("/proc/x.lock"), wait=True):
+        pass
