@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from harmonia import arms
 from harmonia.report.tables.columns import method_label
+from harmonia.report.tables.typeset import NO_INTERVAL
 from harmonia.results.jobs import JobFolder
 
 # by class; a method that is not here goes by its class's own name
@@ -53,6 +54,7 @@ _COLUMNS = {
     "ECE (I) (%)": "expected calibration error on the image: how far confidence is from accuracy",
     "ECE (F) (%)": "expected calibration error on the feature",
     "CKA": "likeness of two networks' features, 1 for equal ones",
+    NO_INTERVAL: "no interval, for every resample of the images gives the same",
     "p": "McNemar's exact test of one pair of cells",
     "p, Holm": "McNemar's exact test, corrected by Holm for the number of tests",
 }

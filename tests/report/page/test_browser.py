@@ -78,9 +78,9 @@ def test_the_ranking_page_shows_its_tables_and_a_figure_that_loads(open_page, ho
     assert page.get_by_role("region", name="Methods by metrics").is_visible()
     assert page.get_by_text("without deletion").is_visible()
     assert page.locator("table").count() == 3
-    picture = page.locator("figure > img")
+    picture = page.locator("figure img")
     picture.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('figure > img').naturalWidth > 0")
+    page.wait_for_function("document.querySelector('figure img').naturalWidth > 0")
     assert picture.count() == 1  # two images agree on nothing
 
 
@@ -90,8 +90,8 @@ def test_the_report_shows_tables_and_figures_that_load(open_page, hostile):
     assert page.get_by_text("Not run (").is_visible()
     page.evaluate("document.querySelectorAll('details').forEach(folded => { folded.open = true; })")
     assert all(made.is_visible() for made in page.locator("table").all())
-    assert page.locator("figure > img").count() == 6
-    for picture in page.locator("figure > img").all():
+    assert page.locator("figure img").count() == 6
+    for picture in page.locator("figure img").all():
         picture.scroll_into_view_if_needed()  # lazy: loaded when it is near
         assert picture.evaluate("picture => picture.decode().then(() => picture.naturalWidth)") > 100
     assert hostile.split("\u2028")[0] in page.locator("main").inner_text()

@@ -123,7 +123,7 @@
     const image = Number.parseInt(asked.image, 10);
     document.getElementById("back").href = `browse.html#${asked.back ?? ""}`;
     if (!(image >= 0 && image < index.ids.length)) {
-      summary.textContent = `There is no image number ${asked.image ?? "(none)"} here.`;
+      summary.textContent = asked.image ? `There is no image number ${asked.image} here.` : "Choose an image among all images.";
       body.replaceChildren();
       return;
     }
