@@ -67,8 +67,9 @@ coverage: .venv/dev  ## the fast tests, and which lines of harmonia/ they leave 
 	@touch $@
 
 docs: .venv/docs  ## the documents as a site, build/site/index.html; a warning is an error
-	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
-	@echo 'Open build/site/index.html; to search it: $(PY) -m mkdocs serve'
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --site-dir \
+	  build/site/$$($(PY) -c 'from importlib.metadata import version; print(version("harmonia"))')
+	@echo 'Open build/site/index.html; with search and versions: $(PY) -m http.server --directory build/site --bind 127.0.0.1'
 
 format: .venv/dev  ## ruff format and its safe fixes
 	@$(PY) -m ruff format .

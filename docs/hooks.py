@@ -34,6 +34,19 @@ def on_page_markdown(markdown, **_):
     return re.sub(r"`(harmonia\.[\w.]+)`", r'<autoref optional identifier="\1"><code>\1</code></autoref>', markdown)
 
 
+def on_post_build(config):
+    """Beside the version that make docs has built: the list of all, for the selector, and the way to the newest."""
+    site = Path(config.site_dir).parent
+    if site != ROOT / "build" / "site":
+        return
+    versions = [page.parent.name for page in site.glob("*/index.html") if page.parent.name[0].isdigit()]
+    versions.sort(key=lambda name: [int(number) for number in re.findall(r"\d+", name)], reverse=True)
+    lines = [{"version": version, "title": version, "aliases": []} for version in versions]
+    (site / "versions.json").write_text(json.dumps(lines), "utf-8")
+    newest = f'<meta http-equiv="refresh" content="0; url={versions[0]}/index.html">'
+    (site / "index.html").write_text(f"<!doctype html><title>harmonia</title>{newest}", "utf-8")
+
+
 def of_notebook(notebook, name):
     """The notebook as a page, and its pictures by the names of their files."""
     text, pictures = [], {}

@@ -1,9 +1,12 @@
 """The documents build as a site, every warning an error, and the site's pages fetch nothing from the network."""
 
+import importlib
+import json
 import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from paths import REPOSITORY
@@ -22,6 +25,23 @@ def site(tmp_path_factory):
     built = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     return folder
+
+
+def test_the_selector_has_every_version_newest_first(tmp_path, monkeypatch):
+    pytest.importorskip("griffe", reason="the documents need pip install '.[docs]'")
+    pytest.importorskip("mkdocs", reason="the documents need pip install '.[docs]'")
+    monkeypatch.syspath_prepend(REPOSITORY / "docs")
+    hooks = importlib.import_module("hooks")
+    monkeypatch.setattr(hooks, "ROOT", tmp_path)
+    site = tmp_path / "build" / "site"
+    for version in ("0.9.0", "0.10.0", "0.2.1"):
+        (site / version).mkdir(parents=True)
+        (site / version / "index.html").touch()
+    (site / "assets").mkdir()
+    hooks.on_post_build(SimpleNamespace(site_dir=str(site / "0.2.1")))
+    listed = [line["version"] for line in json.loads((site / "versions.json").read_text())]
+    assert listed == ["0.10.0", "0.9.0", "0.2.1"]
+    assert "url=0.10.0/index.html" in (site / "index.html").read_text()
 
 
 @pytest.mark.slow
