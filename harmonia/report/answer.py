@@ -106,7 +106,7 @@ def _answer(comparison: Comparison, transfers: Any, jobs: Sequence[JobFolder], a
         findings=[_finding(line, arm) for line in lines.to_dict("records")],
         basis=(
             f"Measured on {_counted(images, 'image')} of {comparison.setting['data']} with "
-            f"{_counted(len({*cells['source'], *cells['target']}), 'network')}. What is dropped is filled with "
+            f"{_networks([*cells['source'], *cells['target']])}. What is dropped is filled with "
             f"{_FILLS.get(comparison.setting['fill'], setting['fill'])}; the explained class is the "
             f"{setting['label_policy']} one. Kept is what a network is shown; carried (retention) is its accuracy on "
             f"that over its accuracy on the whole image. {brackets}"
@@ -275,6 +275,12 @@ def _bounded(line: Any, name: str, form: str, unit: str) -> str:
 
 def _heading(name: str) -> str:
     return name.removeprefix("a ").capitalize()
+
+
+def _networks(names: Sequence[str]) -> str:
+    """How many, and which, where a sentence can hold them."""
+    different = list(dict.fromkeys(names))
+    return _counted(len(different), "network") + (f" ({', '.join(different)})" if len(different) <= 6 else "")
 
 
 def _others(number: int) -> str:
