@@ -2,12 +2,15 @@
 
 import difflib
 import re
+from collections import OrderedDict
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
 from torch import nn
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from harmonia.errors import InputError, one_line
 from harmonia.models import checkpoint
@@ -32,23 +35,34 @@ def build(spec: ModelSpec, seed: int) -> Built:
     published = torchvision.models.get_model_weights(name)
     if tag and tag not in published.__members__:
         raise InputError(f"{spec.name}: {name} has no weights {tag!r}; known: {', '.join(published.__members__)}")
-    chosen: Any = published[tag] if tag else next(iter(published.__members__.values()))
+    chosen: Any = published[tag or "DEFAULT"]
     classes = None
     options: dict[str, Any] = {"init_weights": False, "aux_logits": True} if name in _WITH_SIDE_HEADS else {}
+    if name.startswith("vit_"):  # of fixed size, that of the weights without another
+        options["image_size"] = spec.input_size or chosen.transforms().crop_size[0]
     if spec.weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             count = len(given_classes(spec)) if spec.classes else 1000
-            network = torchvision.models.get_model(name, weights=None, num_classes=count, **options)
+            network = _made(spec, name, count, options)
     elif spec.weights == "hub":
-        if options:
+        if name in _WITH_SIDE_HEADS:
             options["transform_input"] = True  # as these weights need it
-        network = torchvision.models.get_model(name, weights=None, num_classes=1000, **options)
-        network.load_state_dict(_published(spec, chosen))
+        network = _made(spec, name, 1000, options)
+        state = _at_size(network, _published(spec, chosen))
+        weights_file.load_strictly(network, state, spec.name, Path(chosen.url.rpartition("/")[2]))
     else:
         network, classes = _from_file(spec, name, options)
     built = in_memory(network, view_options(chosen.transforms(), spec.name), spec)
     return replace(built, classes=classes)
+
+
+def _made(spec: ModelSpec, name: str, count: int, options: dict[str, Any]) -> Any:
+    try:
+        return torchvision.models.get_model(name, weights=None, num_classes=count, **options)
+    except (AssertionError, TypeError) as error:  # of a ViT that its patches do not fill, or that is no square
+        rule = f"input_size must suit {name}, got {spec.input_size} ({one_line(error)[:200]})"
+        raise InputError(f"{spec.name}: {rule}; give a multiple of its patches") from error
 
 
 def _published(spec: ModelSpec, chosen: Any) -> dict[str, torch.Tensor]:
@@ -66,14 +80,25 @@ def _from_file(spec: ModelSpec, name: str, options: dict[str, Any]) -> tuple[nn.
     """The network with a file's weights and a head of their size, and the classes that the file names."""
     path = weights_file.find_weights(str(spec.weights), spec.name, name)
     content = checkpoint.read(path, spec.name)
-    if options:
+    if name in _WITH_SIDE_HEADS:
         options["aux_logits"] = any(re.search(r"(^|\.)(aux[12]|AuxLogits)\.", key) for key in content.state)
-    network = torchvision.models.get_model(name, weights=None, num_classes=1000, **options)
+    network = _made(spec, name, 1000, options)
     state = weights_file.under_names_of(network.state_dict(), content.state, spec.name, path)
     if (count := _outputs(state)) != 1000:
-        network = torchvision.models.get_model(name, weights=None, num_classes=count, **options)
-    weights_file.load_strictly(network, state, spec.name, path)
+        network = _made(spec, name, count, options)
+    weights_file.load_strictly(network, _at_size(network, state), spec.name, path)
     return network, content.classes
+
+
+def _at_size(network: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A ViT's positions resampled, by torchvision's own function, where they are of another input size."""
+    at, positions = "encoder.pos_embedding", getattr(getattr(network, "encoder", None), "pos_embedding", None)
+    if positions is None or at not in state or state[at].shape == positions.shape:
+        return state
+    try:
+        return dict(interpolate_embeddings(network.image_size, network.patch_size, OrderedDict(state)))
+    except (ValueError, IndexError, RuntimeError):  # of no square: named with what does not fit
+        return state
 
 
 def _outputs(state: dict[str, torch.Tensor]) -> int:

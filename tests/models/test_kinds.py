@@ -7,8 +7,10 @@ import torch
 import torchvision
 from networks import explain, noise
 from torch import nn
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from harmonia.errors import InputError
+from harmonia.models import torchvision as of_tv
 from harmonia.models.classifier import Classifier
 from harmonia.models.load import load
 from harmonia.models.spec import ModelSpec
@@ -71,6 +73,31 @@ def test_weights_of_torchvision_come_from_a_file_with_a_head_of_any_size(tmp_pat
     images = torch.rand(2, 3, 224, 224)
     torch.testing.assert_close(classifier(images), network.eval()((images - classifier.mean) / classifier.std))
     assert classifier.classes == ("a", "b", "c")
+
+
+@pytest.mark.slow
+def test_a_vit_of_torchvision_is_built_for_a_size_and_its_positions_are_resampled(tmp_path):
+    torch.manual_seed(3)
+    torch.save(torchvision.models.vit_b_32(num_classes=3).state_dict(), tmp_path / "w.pth")
+    options = {"weights": tmp_path / "w.pth", "classes": ("a", "b", "c")}
+    classifier = of_torchvision("vit_b_32", **options, input_size=384)
+    expected = torchvision.models.vit_b_32(num_classes=3, image_size=384)
+    expected.load_state_dict(interpolate_embeddings(384, 32, torch.load(tmp_path / "w.pth")))
+    images = torch.rand(1, 3, 384, 384)
+    torch.testing.assert_close(classifier(images), expected.eval()((images - classifier.mean) / classifier.std))
+    for size in (200, (224, 256)):
+        with pytest.raises(InputError, match="input_size must suit vit_b_32, got"):
+            of_torchvision("vit_b_32", **options, input_size=size)
+
+
+def test_without_a_name_of_weights_torchvisions_default_ones_are_taken(monkeypatch):
+    asked = []
+    monkeypatch.setattr(of_tv, "_published", lambda spec, chosen: asked.append(chosen) or {})
+    with pytest.raises(
+        InputError, match=r"mobilenet_v2-7ebf99e0\.pth does not fit the architecture: 314 tensors missing"
+    ):
+        of_torchvision("mobilenet_v2", weights="hub")
+    assert asked == [torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V2]
 
 
 @pytest.mark.parametrize(
