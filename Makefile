@@ -59,8 +59,10 @@ check: .venv/dev  ## ruff, import rules, pyright and the fast tests
 	  $(PYTEST) -m 'not slow' $(PYTEST_FLAGS); tests=$$?; \
 	  wait $$pyright; types=$$?; cat .venv/pyright.log; test $$tests$$types = 00
 
-coverage: .venv/dev  ## the fast tests, and which lines of harmonia/ they leave out
-	@$(PYTEST) -m 'not slow' --cov=harmonia --cov-report=term-missing:skip-covered $(PYTEST_FLAGS)
+coverage: .venv/dev  ## the fast tests, which lines of harmonia/ they leave out, and a table of its rooms
+	@$(PYTEST) -m 'not slow' --cov=harmonia --cov-report=term-missing:skip-covered \
+	  --cov-report=json:build/coverage.json $(PYTEST_FLAGS); tests=$$?; \
+	  $(PY) benchmarks/rooms_covered.py build/coverage.json && exit $$tests
 
 .venv/docs: .venv/quickstart
 	@$(PIP) --editable '.[docs]'
