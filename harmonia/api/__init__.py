@@ -54,6 +54,8 @@ def classifier(
     >>> harmonia.classifier(network, classes=["cat", "dog"], transform=transform).layer_name("final")
     '1'
     """
+    if name is not None and (not name.strip() or visible(name) != name):
+        raise InputError(f"name must be words in one line, got {name!r}; leave it out")
     named = classes if isinstance(classes, str | Path | None) else _in_order(classes)
     with in_one_line(), as_before(), torch.inference_mode(False):  # numbers made in it have no gradients
         if isinstance(network, str):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.models import WeightsEnum
 from torchvision.transforms.functional import pil_to_tensor
 
 from harmonia.cli.options import read_settings
@@ -36,11 +37,12 @@ class _Stated(NamedTuple):
 def view_options(transform: Any, name: str) -> dict[str, Any]:
     """Options of the view that shows what a transform shows; refused where pictures show that it shows something else.
 
-    transform: a preset or a Compose of torchvision (or timm) of Resize, CenterCrop, a conversion to tensors and
-    Normalize; an image processor of transformers; or a mapping of the view's own options.
+    transform: a preset of torchvision or weights that have one; a Compose of torchvision or timm of Resize, CenterCrop,
+    a conversion to tensors and Normalize; an image processor of transformers; or a mapping of the view's own options.
     """
     if isinstance(transform, Mapping):
         return _of_mapping(transform, name)
+    transform = transform.transforms() if isinstance(transform, WeightsEnum) else transform
     rule = f"{name}: the transform must be a resize, a centre crop of its aspect and a normalisation"
     remedy = 'give what your network sees as transform={"size": 224, "crop_pct": 0.875, "interpolation": "bilinear", '
     remedy += '"mean": (...), "std": (...)}'

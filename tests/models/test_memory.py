@@ -63,7 +63,7 @@ def of_timm_at_another_size(tmp_path):
 
 def of_torchvision(tmp_path):
     network = torchvision.models.squeezenet1_1(num_classes=3)
-    transform = torchvision.models.SqueezeNet1_1_Weights.DEFAULT.transforms()
+    transform = torchvision.models.SqueezeNet1_1_Weights.DEFAULT  # or its transforms()
     return saved(network, "squeezenet1_1", "torchvision", tmp_path), classifier(network, transform=transform)
 
 
