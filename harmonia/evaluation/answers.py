@@ -74,7 +74,7 @@ def rows(
         "method": constant(job.method_name),
         "label_policy": constant(job.settings.label.name),
         "arm": np.array(arms, dtype=object)[arm_R],
-        "fill": constant(job.settings.fill.name),
+        "fill": constant(job.fill_of(target)[0]),
         "target": constant(target.name),
         "label": per_image([record.class_name for record in records]),
         "predicted": names[of_row["top"][:, 0]],

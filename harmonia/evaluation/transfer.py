@@ -98,7 +98,7 @@ class Transfer(Evaluation):
     def _feature_stage(self, job: Job, target: Classifier) -> Stage:
         """A target's answers on features; of maps that are not all there, it lacks every one."""
         reading = self._reading(job)
-        answered_by = (as_text(target.identity()), as_text(reading), as_text(fingerprint(job.fill)))
+        answered_by = (as_text(target.identity()), as_text(reading), as_text(fingerprint(job.fill_of(target)[1])))
         title = f"{job.method_name} of {job.source.name} on {target.name}"
         priced_by = ("features", *explained_by(job), *answered_by)
         if not job.maps.missing():

@@ -63,6 +63,17 @@ class AnotherImage:
 
 
 @dataclass(frozen=True)
+class DropTokens:
+    """Nothing: patches of which less than half is kept never enter a token network (harmonia.models.tokens).
+
+    A network that needs all of its patches is shown black instead, and so are pictures.
+    """
+
+    def __call__(self, images: Images, keep: Keep, another: Callable[[], Images]) -> Images:
+        return torch.zeros_like(images)
+
+
+@dataclass(frozen=True)
 class NoisyLinear:
     """Noisy linear imputation (ROAD; Rong, Leemann, Borisov, Kasneci, Kasneci 2022, section 4).
 

@@ -1,5 +1,6 @@
 """What a job is and which sets it has; what an evaluation says of itself: stages, files, its part of the report."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,15 +17,19 @@ from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
 from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
-from harmonia.features.fill import Fill
+from harmonia.errors import InputError
+from harmonia.features.fill import Black, DropTokens, Fill
 from harmonia.features.maps import UNREADABLE
 from harmonia.job.completion import Completed
 from harmonia.job.settings import Settings
 from harmonia.models.classifier import Classifier
 from harmonia.models.labels import LabelPolicy
+from harmonia.models.tokens import Tokens, tokens_of
 from harmonia.results import tracking
 from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
+
+log = logging.getLogger(__name__)
 
 # Raised whenever views, labels, replacement draws or the reading of images change stored numbers: part of every key.
 ARITHMETIC = 2
@@ -65,7 +70,7 @@ class Keys:
             "maps": self.job.maps.key,
             "model": target.identity(),
             "reading": dict(reading),
-            "fill": fingerprint(self.job.fill),
+            "fill": fingerprint(self.job.fill_of(target)[1]),
             "pool": self.job.images.pool_digest,
             "seed": self.job.settings.seed,
             # maps of other images are controls: what stands in for which depends on the images that could be read
@@ -124,6 +129,18 @@ class Job:
     def maps(self) -> ShardSet:
         return self.keys.maps()
 
+    def fill_of(self, target: Classifier) -> tuple[str, Fill]:
+        """What a target is shown where an image is dropped, with its name: black where it needs the patches to drop."""
+        if isinstance(self.fill, DropTokens) and self.tokens[target.name] is None:
+            return "black", Black()
+        return self.settings.fill.name, self.fill
+
+    @cached_property
+    def tokens(self) -> dict[str, Tokens | None]:
+        """By target's name where its patches enter, of a fill that leaves them out; None of one that needs them all."""
+        drops = isinstance(self.fill, DropTokens)
+        return {name: _tokens_of(target) if drops else None for name, target in self.targets.items()}
+
     @property
     def method_name(self) -> str:
         return self.settings.method.name
@@ -133,6 +150,14 @@ class Job:
         """Where in the source the method looks; "" of one that looks at no layer."""
         describe = getattr(unsmoothed(self.method), "layer_of", None)
         return describe(self.source) if describe else ""
+
+
+def _tokens_of(target: Classifier) -> Tokens | None:
+    try:
+        return tokens_of(target)
+    except InputError as error:
+        log.info("%s is shown black where patches are dropped: %s", target.name, error)
+        return None
 
 
 def _too_early() -> Completed:

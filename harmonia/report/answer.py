@@ -30,7 +30,12 @@ USUAL_AREA = 0.3  # of the answer, where the report is about no area
 FEW_IMAGES = 50
 # columns of a control's share and of the difference to it, in the order of _names
 _CONTROLS = (("control_retention", "above_control"), ("centre_retention", "above_centre"))
-_FILLS = {"mean": "the mean colour", "blur": "a blurred image", "noisy_linear": "noisy linear imputation"}
+_FILLS = {
+    "mean": "the mean colour",
+    "blur": "a blurred image",
+    "noisy_linear": "noisy linear imputation",
+    "drop_tokens": "nothing (dropped patches never enter the network)",
+}
 _RELATIONS = {1: "more than {}", -1: "less than {}", 0: "no clear difference to {}", None: "not compared with {}"}
 
 

@@ -96,7 +96,8 @@ def features(
 ) -> FeatureTarget:
     view = view or view_of(16)
     source = SimpleNamespace(view=source_view or view)
-    job: Any = SimpleNamespace(source=source, images=images, batch_size=batch_size, fill=fill or Black())
+    job: Any = SimpleNamespace(source=source, images=images, batch_size=batch_size)
+    job.fill_of, job.tokens = lambda target: ("fill", fill or Black()), {"colours": None}
     job.pool = lambda view, random_crops: pool
     return FeatureTarget(job, classifier_of(view), arms, lambda indices: explanations(images, maps, indices), Silence())
 
