@@ -187,7 +187,7 @@ def _by_method(methods: Any) -> dict[str, list[str]]:
     """Words for each method alone."""
     if isinstance(methods, Mapping):
         return {method: checked_options(words) for method, words in methods.items()}
-    listed = [methods] if isinstance(methods, str) else list(methods)
-    if not listed or len(set(listed)) < len(listed):
+    listed = [methods] if isinstance(methods, str) else methods
+    if not isinstance(listed, list | tuple) or not listed or len(set(map(str, listed))) < len(listed):
         raise InputError(f'methods must be at least one, each once, got {listed}; give methods=["gc"]')
     return {method: [] for method in listed}

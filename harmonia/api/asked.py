@@ -4,6 +4,7 @@ import hashlib
 import logging
 import random
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,9 +51,10 @@ class Asked:
         options: Sequence[str] = (),
     ):
         """models: the source first. options: words of the command line, of which some are about networks by name."""
-        for name, value, least in (("limit", limit, 1), ("seed", seed, 0)):
-            if not (isinstance(value, Integral) and value >= least) and (name, value) != ("limit", None):
-                raise InputError(f"{name} must be a whole number from {least}, got {value!r}; write {name}={least}")
+        for name, value, least, most in (("limit", limit, 1, sys.maxsize), ("seed", seed, 0, 2**64 - 1)):
+            if not (isinstance(value, Integral) and least <= value <= most) and (name, value) != ("limit", None):
+                rule = f"a whole number from {least} to {most}"
+                raise InputError(f"{name} must be {rule}, got {value!r}; write {name}={least}")
         self._images, self._labels, self._limit, self._seed, self._cache = images, labels, limit, seed, cache
         of_names = [word for word in options if _key(word) in ("crop_pct", "paths.weights")]
         if any(_key(word) == "crop_pct" for word in of_names) and any(isinstance(each, Classifier) for each in models):

@@ -64,7 +64,7 @@ def ask(
 
     show: is given a progress bar in HTML, again and again. Replacement images of Soundness Saliency are the samples.
     """
-    words = [choice("method", method), "target=[self]", *options]
+    words = [choice("method", method), "target=[self]", "unreadable=fail", *options]
     with in_one_line(words), as_before(), tempfile.TemporaryDirectory() as folder:
         asked = Asked([source, target], [image], None, None, 0, cache)
         config = asked.config(words)

@@ -38,7 +38,9 @@ def build(spec: ModelSpec, seed: int) -> Built:
                 str(where), **local, config=config, output_loading_info=True
             )
             _refuse_partial(spec, loaded)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # whatever a folder's files make of it
         raise InputError(
             f"{spec.name}: transformers cannot load it ({one_line(error)[:300]}); give arch=FOLDER with "
             "config.json, preprocessor_config.json and model.safetensors, as save_pretrained writes them"

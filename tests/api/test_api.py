@@ -208,11 +208,11 @@ def test_importing_harmonia_imports_no_torch():
         (lambda first, folder: harmonia.explain(first, "none.png"), "images must be files or one of clean500, .* got"),
         (
             lambda first, folder: harmonia.explain(first, folder, limit=2.5),
-            "limit must be a whole number from 1, got",
+            "limit must be a whole number from 1 to",
         ),
         (
             lambda first, folder: harmonia.explain(first, folder, seed=None),
-            "seed must be a whole number from 0, got",
+            "seed must be a whole number from 0 to",
         ),
         (
             lambda first, folder: harmonia.explain(first, folder, options="trainer=cpu"),

@@ -1,6 +1,8 @@
 """Kinds of network beside timm's: torchvision, functions of one's own, transformers; logits are the library's own."""
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -209,3 +211,24 @@ def test_a_checkpoint_of_transformers_without_a_head_is_refused(transformers, tm
     transformers.ViTImageProcessor().save_pretrained(tmp_path)
     with pytest.raises(InputError, match="must have all of the network's tensors, it lacks"):
         load(spec_of("huggingface", str(tmp_path), weights="hub"))
+
+
+@pytest.mark.slow
+def test_a_damaged_folder_of_transformers_is_one_line_and_its_pickle_is_not_run(transformers, tmp_path):
+    config = transformers.ResNetConfig(hidden_sizes=[16] * 4, depths=[1] * 4, embedding_size=16, num_labels=2)
+    of_folder(transformers, config, tmp_path, {"height": 64, "width": 64})
+    good = json.loads((tmp_path / "config.json").read_text())
+    torch.save(Path(tmp_path).touch, tmp_path / "pytorch_model.bin")  # names a function
+    damage = [good | {"hidden_sizes": [-4]}, good | {"depths": None}, good | {"id2label": ["a"]}, [1]]
+    for text in (*map(json.dumps, damage), "[" * 10**5):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(InputError, match="transformers cannot load it"):
+            load(spec_of("huggingface", str(tmp_path), weights="random"))
+    (tmp_path / "config.json").write_text(json.dumps(good))
+    for weights in (b"\xff" * 100, None):
+        (tmp_path / "model.safetensors").unlink() if weights is None else (tmp_path / "model.safetensors").write_bytes(
+            weights
+        )
+        with pytest.raises(InputError, match="transformers cannot load it"):
+            load(spec_of("huggingface", str(tmp_path), weights="hub"))
+        weights.unlink(missing_ok=True)  # now the pickle's turn
