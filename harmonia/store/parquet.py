@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from harmonia.errors import InputError
 from harmonia.store.files import replacing, utf8
+from harmonia.store.footer import stated_values
 from harmonia.store.guarded import MOST_ARRAYS, regular_file
 
 MOST_ROWS = 50_000_000  # ImageNet's validation images, 31 arms and 30 targets
@@ -95,9 +96,8 @@ class _Bounded(pq.ParquetFile):
         rows = [group.num_rows for group in groups]
         self._refuse_beyond(MOST_ROWS, "rows", rows)
         self._refuse_beyond(MOST_ARRAYS, "bytes", encoded)
-        # of lists alone: Arrow ends the process where a damaged file's part of a column is looked at
-        lists = [number for number, listed in enumerate(in_lists) if listed]
-        values = [group.column(number).num_values for group in groups for number in lists]
+        stated = stated_values(self._path) if any(in_lists) else []
+        values = [number for of_group in stated for number, listed in zip(of_group, in_lists, strict=True) if listed]
         self._refuse_beyond(MOST_VALUES, "values in lists", values)
         widths = [_WIDTHS.get(self.schema.column(number).physical_type, 4) for number in range(len(in_lists))]
         flat = [

@@ -1,12 +1,19 @@
 """Laws of Parquet files that somebody may have sent: read as they are stored, or refused before they fill memory."""
 
+import subprocess
+import sys
+import textwrap
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from paths import REPOSITORY
 
 from harmonia.errors import InputError
 from harmonia.results.representations import read_representations, write_representations
+from harmonia.results.rows import REPRESENTATIONS
+from harmonia.store.footer import stated_values
 from harmonia.store.parquet import reading
 
 TABLE = pa.table(
@@ -91,3 +98,38 @@ def test_values_of_every_kind_count(tmp_path, monkeypatch, kind):
 def read(path):
     with reading(path) as file:
         file.read()
+
+
+@pytest.mark.parametrize("rows", [5, 2, 0])
+def test_the_footer_states_what_arrow_reads_in_it(tmp_path, rows):
+    pq.write_table(TABLE if rows else TABLE.slice(0, 0), path := tmp_path / "a.parquet", row_group_size=rows or None)
+    facts = pq.read_metadata(path)
+    groups = [facts.row_group(number) for number in range(facts.num_row_groups)]
+    columns = range(facts.num_columns)
+    assert stated_values(path) == [[group.column(number).num_values for number in columns] for group in groups]
+
+
+@pytest.mark.slow
+def test_no_bit_of_a_footer_ends_the_process(tmp_path):
+    """In a process of its own, which Arrow ended where a list column's histograms were hit."""
+    write_representations(tmp_path, ["a", "b"], {"n": np.ones((2, 3), np.float32)})
+    script = """
+    good = path.read_bytes()
+    length = int.from_bytes(good[-8:-4], "little")
+    lines = 0
+    for place in range(len(good) - 8 - length, len(good) - 4):
+        for bit in (1, 16):
+            path.write_bytes(good[:place] + bytes([good[place] ^ bit]) + good[place + 1 :])
+            try:
+                read_representations(path.parent)
+            except InputError:
+                lines += 1
+    print(lines)
+    """
+    head = "from pathlib import Path\nfrom harmonia.errors import InputError\n"
+    head += "from harmonia.results.representations import read_representations\n"
+    head += f"path = Path({str(tmp_path / REPRESENTATIONS)!r})\n"
+    code = head + textwrap.dedent(script)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) > 100
