@@ -22,8 +22,8 @@ class InputError(ValueError):
     line prints it without a traceback and exits with code 2. What it names acts on no terminal, notebook or log.
     """
 
-    def __init__(self, message: str):
-        super().__init__(visible(re.sub(r"\s*\n\s*", " ", message)))
+    def __str__(self) -> str:
+        return visible(re.sub(r"\s*\n\s*", " ", super().__str__()))
 
 
 def did_you_mean(given: str, known: Sequence[str], module: str) -> str:
