@@ -69,7 +69,7 @@ def predicted(logits: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     return logits.argmax(1)
 
 
-def explain(model, pixels: torch.Tensor, labels=predicted, layer="auto", batch_size=8, positions=None):
+def explain(model, pixels: torch.Tensor, labels=predicted, layer="auto", batch_size=8, positions=None, method=None):
     """labels: a policy, or a class for each position."""
     if isinstance(labels, torch.Tensor):
         table = labels
@@ -88,7 +88,7 @@ def explain(model, pixels: torch.Tensor, labels=predicted, layer="auto", batch_s
         image_keys=np.arange(len(pixels), dtype=np.uint64),
         on_progress=lambda images: None,
     )
-    return GradCAM(layer=layer)(request)
+    return (method or GradCAM(layer=layer))(request)
 
 
 @cache

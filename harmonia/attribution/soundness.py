@@ -104,7 +104,11 @@ class Optimisation:
         """First mask logits, the model on the whole images and the classes to explain: one pass."""
         method, model = self.method, request.model
         if method.start is not None:
-            at_layer = class_gradient(request, method.start.layer_of(model))
+            try:
+                layer = method.start.layer_of(model)
+            except InputError as error:
+                raise InputError(f"{error}, here method.start.layer=NAME, or method.start=null") from error
+            at_layer = class_gradient(request, layer)
             cells = scaled_to_grid(method.start.maps(at_layer), method.grid)
             return method.start_spread * cells, at_layer.logits, at_layer.labels
         with torch.no_grad():

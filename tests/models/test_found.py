@@ -8,6 +8,8 @@ import torch
 from networks import explain, noise
 from torch import nn
 
+from harmonia.attribution.cam import GradCAM
+from harmonia.attribution.soundness import SoundnessSaliency
 from harmonia.errors import InputError
 from harmonia.models import memory
 from harmonia.models.classifier import Classifier
@@ -201,7 +203,10 @@ def test_where_no_map_holds_all_that_the_class_reads_none_is_the_final():
     assert "reads other feature maps beside 'conv2', the last, and none that holds all" in repr(classifier)
     with pytest.raises(InputError, match="give layer=NAME"):
         classifier.head(torch.zeros(1, 16, 8, 8))
-    assert explain(classifier, noise(2, 32), layer="conv2").maps.shape == (2, 8, 8)
+    pixels = noise(2, 32)
+    assert explain(classifier, pixels, layer="conv2").maps.shape == (2, 8, 8)
+    with pytest.raises(InputError, match=r"give layer=NAME, here method\.start\.layer=NAME, or method\.start=null"):
+        explain(classifier, pixels, method=SoundnessSaliency(start=GradCAM()))
 
 
 def test_a_grey_network_sees_the_luma():
