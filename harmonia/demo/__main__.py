@@ -6,6 +6,8 @@ if __name__ == "__main__":
     answer_signals()
 
 import importlib
+import re
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,8 +32,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _serve(words: dict[str, str]) -> int:
     port = words.get("port", "8501")
-    if not (port.isascii() and port.isdecimal() and 1024 <= int(port) <= 65535):
+    if not (re.fullmatch("[0-9]{4,5}", port) and 1024 <= int(port) <= 65535):
         raise InputError(f"port must be a whole number from 1024 to 65535, got {port!r}; write port=8501")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Streamlit does
+        try:
+            probe.bind(("127.0.0.1", int(port)))
+        except OSError as error:
+            raise InputError(f"port must be free, got {port}: {error.strerror}; name another, as port=8502") from error
     try:
         from streamlit.web import bootstrap
     except ModuleNotFoundError as error:

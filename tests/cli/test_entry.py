@@ -34,7 +34,7 @@ def test_a_reader_who_has_gone_leaves_no_traceback(words):
     finally:
         os.close(writing)
     assert ran.stderr == ""
-    assert ran.returncode == 141
+    assert ran.returncode in (0, 141)  # argparse and Hydra end the process themselves after their help
 
 
 def raising(error):

@@ -19,11 +19,17 @@ SCRIPT = str(demo.SCRIPT)
 
 
 def test_a_port_is_a_number_and_a_missing_extra_is_named(monkeypatch, capsys):
-    for word in ("port=80", "port=x", "port=70000"):
+    for word in ("port=80", "port=x", "port=70000", "port=" + "9" * 5000, "port=٨٥٠١"):
         assert demo.main([word]) == 2
         assert "port must be a whole number from 1024 to 65535" in capsys.readouterr().err
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        word = f"port={taken.getsockname()[1]}"
+        assert demo.main([word]) == 2
+        assert "port must be free, got" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "streamlit.web", None)
-    assert demo.main([]) == 2
+    assert demo.main([word]) == 2
     assert "pip install '.[demo]'" in capsys.readouterr().err
 
 
