@@ -120,7 +120,9 @@ def test_numbers_inside_a_network_in_memory_are_those_that_the_job_asks_for(firs
 def test_images_in_memory_are_listed_once_for_all_methods(first, tmp_path, monkeypatch):
     calls = []
     list_images = asked.given_images
-    monkeypatch.setattr(asked, "given_images", lambda *arguments: calls.append(1) or list_images(*arguments))
+    monkeypatch.setattr(
+        asked, "given_images", lambda *args, **options: calls.append(1) or list_images(*args, **options)
+    )
     images = list(torch.rand(4, 3, 40, 40, generator=torch.Generator().manual_seed(0)))
     labels, cache = ["cat", "dog"] * 2, tmp_path / "cache"
     result = harmonia.transfer(first, [], images, ["gc", "grad"], labels=labels, cache=cache, options=ONLY)

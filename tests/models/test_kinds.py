@@ -225,10 +225,8 @@ def test_a_damaged_folder_of_transformers_is_one_line_and_its_pickle_is_not_run(
         with pytest.raises(InputError, match="transformers cannot load it"):
             load(spec_of("huggingface", str(tmp_path), weights="random"))
     (tmp_path / "config.json").write_text(json.dumps(good))
-    for weights in (b"\xff" * 100, None):
-        (tmp_path / "model.safetensors").unlink() if weights is None else (tmp_path / "model.safetensors").write_bytes(
-            weights
-        )
+    (tmp_path / "model.safetensors").write_bytes(b"\xff" * 100)
+    for _ in range(2):
         with pytest.raises(InputError, match="transformers cannot load it"):
             load(spec_of("huggingface", str(tmp_path), weights="hub"))
-        weights.unlink(missing_ok=True)  # now the pickle's turn
+        (tmp_path / "model.safetensors").unlink(missing_ok=True)  # now the pickle's turn
