@@ -43,12 +43,19 @@ _RELATIONS = {1: "more than {}", -1: "less than {}", 0: "no clear difference to 
 class Answer:
     """What the jobs of one setting say of the question."""
 
-    setting: str  # in words
+    fill: str
+    beside: str  # the setting without its fill, in words
+    cells: frozenset[tuple]  # source, method and target of what it is about
     arm: str  # soft, or one of equal area
     lines: Any  # a frame of transfer above control, one a method; `who` and `method_name` in words
     findings: list[tuple[str, str]]  # a verdict and its numbers, one a line
     basis: str  # images, networks, fill, intervals
     cautions: list[str]  # what may not be concluded
+
+    @property
+    def setting(self) -> str:
+        """In words."""
+        return f"fill {self.fill}, {self.beside}"
 
     @property
     def sentences(self) -> list[str]:
@@ -57,10 +64,9 @@ class Answer:
     @property
     def table(self) -> pd.DataFrame:
         """The same numbers, short."""
-        controls = [(columns, name) for columns, name in zip(_CONTROLS, _names(self.arm)[1:], strict=True) if name]
-        controls = [(columns, name) for columns, name in controls if self.lines[columns[0]].notna().any()]
-        shares = {_names(self.arm)[0]: "retention"} | {_heading(name): columns[0] for columns, name in controls}
-        columns = shares | {f"Above {name.removeprefix('a ')}": columns[1] for columns, name in controls}
+        controls = [control for control in controls_of(self.arm) if self.lines[control[0]].notna().any()]
+        shares = {_names(self.arm)[0]: "retention"} | {_heading(name): share for share, _, name in controls}
+        columns = shares | {f"Above {name.removeprefix('a ')}": above for _, above, name in controls}
         numbers = {name: bounded(self.lines, column, "{:z.0f}") for name, column in columns.items()}
         caption = "Accuracy carried into other networks (%), and by how much it is above (points)"
         caption += ", with 95 % intervals" if has_intervals(self.lines) else ""
@@ -83,14 +89,10 @@ def answers(
     comparisons: Sequence[Comparison], transfers: Sequence[MeanTransfer], jobs: Sequence[JobFolder], arm: str
 ) -> list[Answer]:
     """One a setting. arm: the report's; of a control, and of soft where areas ran, the answer is at the usual area."""
-    fills = {comparison.setting["fill"] for comparison in comparisons}
-    return [
-        _answer(comparison, of_setting, jobs, arm, len(fills) == 1)
-        for comparison, of_setting in zip(comparisons, transfers, strict=True)
-    ]
+    return [_answer(*of_setting, jobs, arm) for of_setting in zip(comparisons, transfers, strict=True)]
 
 
-def _answer(comparison: Comparison, transfers: Any, jobs: Sequence[JobFolder], arm: str, one_fill: bool) -> Answer:
+def _answer(comparison: Comparison, transfers: Any, jobs: Sequence[JobFolder], arm: str) -> Answer:
     shown = set(comparison.cells["job"])
     jobs = [job for job in jobs if str(job.folder) in shown]
     names = full_names(jobs)
@@ -101,11 +103,12 @@ def _answer(comparison: Comparison, transfers: Any, jobs: Sequence[JobFolder], a
     images = int(lines["images"].max()) if len(lines) else len(comparison.labels)
     cautions = list(_cautions(comparison, lines, arm, images))
     cautions += [] if arm == SOFT_ARM else [_soft_caution(line) for line in soft.to_dict("records")]
-    cautions += [f"One fill, {setting['fill']}: under another the answer may differ."] if one_fill else []
     unbounded = "No number has an interval: every resample of the images gives the same."
     brackets = "Brackets are 95 % intervals over the images." if has_intervals(lines) else unbounded
     return Answer(
-        setting=f"fill {setting['fill']}, label policy {setting['label_policy']}, data {comparison.setting['data']}",
+        fill=setting["fill"],
+        beside=f"label policy {setting['label_policy']}, data {comparison.setting['data']}",
+        cells=frozenset(cells[["source", "method", "target"]].itertuples(index=False, name=None)),
         arm=arm,
         lines=lines,
         findings=[_finding(line, arm) for line in lines.to_dict("records")],
@@ -158,9 +161,9 @@ def _names(arm: str) -> tuple[str, str, str]:
     return f"Top {percent(area_of(arm) or 0)} %", "random blobs", "a centred box"
 
 
-def control_names(arm: str) -> list[tuple[str, str]]:
-    """Of each of the arm's controls the column of its share, and its name."""
-    return [(share, name) for (share, _), name in zip(_CONTROLS, _names(arm)[1:], strict=True) if name]
+def controls_of(arm: str) -> list[tuple[str, str, str]]:
+    """Of each of the arm's controls the column of its share, that of the difference to it, and its name."""
+    return [(*columns, name) for columns, name in zip(_CONTROLS, _names(arm)[1:], strict=True) if name]
 
 
 def has_intervals(lines: Any) -> bool:
@@ -181,7 +184,11 @@ def _finding(line: dict[str, Any], arm: str) -> tuple[str, str]:
         if arm == SOFT_ARM
         else f"At {arm.removeprefix(AREA)} % of the pixels"
     )
-    into = f"other networks ({line['cells']} pairs)" if line["source"] == ALL_SOURCES else _others(line["cells"])
+    into = (
+        f"other networks ({line['cells']} pairs)"
+        if line["source"] == ALL_SOURCES
+        else _counted(line["cells"], "other network")
+    )
     numbers = f"{kept}, what {line['who']} keeps carries {_share(line, 'retention')} of the accuracy into {into}."
     if compared:
         shares = [f"{name} {_share(line, share)}" for share, _, name in compared]
@@ -215,9 +222,9 @@ def _cautions(comparison: Comparison, lines: Any, arm: str, images: int) -> Iter
     families = {*trained["family"], *trained["target_family"]}
     if len(families) == 1 and "" not in families:
         yield f"All networks are of one family, {families.pop()}: nothing is said of other families."
-    for (_, above), name in zip(_CONTROLS, _names(arm)[1:], strict=True):
+    for _, above, name in controls_of(arm):
         alone = lines[lines[above].isna() & lines["retention"].notna()]["who"]
-        if name and len(alone):
+        if len(alone):
             of = "" if len(alone) == len(lines) else f" ({'; '.join(alone)})"
             yield f"Not run, so not known: what {name} would carry{of}."
     if 0 in [relation(line, above) for line in lines.to_dict("records") for _, above in _CONTROLS]:
@@ -286,10 +293,6 @@ def _networks(names: Sequence[str]) -> str:
     """How many, and which, where a sentence can hold them."""
     different = list(dict.fromkeys(names))
     return _counted(len(different), "network") + (f" ({', '.join(different)})" if len(different) <= 6 else "")
-
-
-def _others(number: int) -> str:
-    return f"{number} other network{'' if number == 1 else 's'}"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -174,17 +174,25 @@ def job_rows(job: JobFolder) -> Rows:
         "data_options": job.data_options,
         "images": len(image_ids),
         "started": job.started,
-        "options": json.dumps(job.options, sort_keys=True),
         "variant": "",
         "image_set": "",
     }
     of_target = {
+        "options": [json.dumps(_options_under(fill, job.options), sort_keys=True) for fill in cells["fill"]],
         "target_options": [json.dumps(job.target_options.get(name, {}), sort_keys=True) for name in cells["target"]],
         "target_family": [families.get(name, "") for name in cells["target"]],
         "target_parameters": [job.parameters(name) for name in cells["target"]],
     }
     cells = Cells.checked(cells.assign(**of_job, **of_target))
     return Rows(cells, {of_job["job"]: image_ids}, partial(_read_cells, job, cells))
+
+
+def _options_under(fill: str, options: dict[str, str]) -> dict[str, str]:
+    """The job's options; of a target that was shown black instead of its fill those of a job with that fill."""
+    if fill != "black" or options.get("fill.name", fill) == fill:
+        return options
+    others = {key: value for key, value in options.items() if not key.startswith("fill.")}
+    return others | {"fill._target_": "Black", "fill.name": fill}
 
 
 def _cells_and_images(job: JobFolder) -> tuple[pd.DataFrame, list[str]]:

@@ -6,6 +6,7 @@ import pytest
 from rows_in_memory import as_gathered
 
 from harmonia.report.answer import Answer, answers
+from harmonia.report.fills import with_ranges
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.contrasts import mean_transfer
@@ -31,7 +32,7 @@ def answered(gathered_cell):
         ]  # fmt: skip
         comparisons = compare(as_gathered(*cells))
         jobs = [JobFolder(Path("0"), GRAD_CAM, summary or {})]
-        return answers(comparisons, [mean_transfer(each) for each in comparisons], jobs, arm)[0]
+        return with_ranges(answers(comparisons, [mean_transfer(each) for each in comparisons], jobs, arm))[0]
 
     return make
 

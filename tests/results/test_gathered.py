@@ -237,6 +237,14 @@ def test_what_changes_no_number_is_no_variant(tmp_path, changes):
     assert table.loc[0, "e6 (F)"] == "60.00"
 
 
+def test_a_target_shown_black_instead_of_its_fill_makes_no_variant_of_black(tmp_path):
+    for name, target in (("drop_tokens.DropTokens", "e6"), ("black.Black", "e6")):
+        fill = {"name": name.partition(".")[0], "_target_": f"harmonia.features.fill.{name.partition('.')[2]}"}
+        plant(tmp_path / fill["name"], transfer({target: (9, 8)}), **BASE | {"fill": fill})
+    (table,) = tables_of(gathered(tmp_path))
+    assert table["Method"].unique().tolist() == ["SS"]
+
+
 def test_a_targets_own_options_make_variants_of_its_cells_alone(tmp_path):
     for number, (weights, hits) in enumerate((("hub", 8), ("mine.pth", 7))):
         source, e6 = {"name": "e7", "family": "efficientnet"}, {"name": "e6", "weights": weights, "crop_pct": None}

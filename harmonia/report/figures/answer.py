@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from harmonia.report.answer import ANSWER, Answer, control_names, has_intervals
+from harmonia.report.answer import ANSWER, Answer, controls_of, has_intervals
 from harmonia.report.figures import style
 from harmonia.report.figures.style import CaptionedFigure, grid, short
 
@@ -16,7 +16,7 @@ def answer_figures(answer: Answer) -> Iterator[CaptionedFigure]:
     lines = answer.lines.to_dict("records")
     named = "who" if answer.lines["source"].nunique() > 1 else "method_name"
     bars = [(line[named], line, "retention", style.PALETTE[at % 6]) for at, line in enumerate(lines)]
-    for column, control in control_names(answer.arm):
+    for column, _, control in controls_of(answer.arm):
         name = control.removeprefix("a ")
         distinct: dict[tuple, str] = {}  # maps on the same images have the same controls
         for line in lines:

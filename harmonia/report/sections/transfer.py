@@ -15,6 +15,7 @@ from harmonia.report.figures.answer import answer_figures
 from harmonia.report.figures.examples import example_figures
 from harmonia.report.figures.style import CaptionedFigure, of_setting
 from harmonia.report.figures.transfer import OF_ROWS, DrawnRows, likeness_figures, transfer_figures
+from harmonia.report.fills import fills_table, with_ranges
 from harmonia.report.page.collection import collect
 from harmonia.report.tables.columns import RANDOM, StatisticTable
 from harmonia.report.tables.contrasts import HEADLINE, LIKENESS, likeness_table, statistic_tables
@@ -58,7 +59,7 @@ class TransferSection(Section):
         self.details += [likeness] if likeness else []
         self.question = QUESTION
         transfers = [mean_transfer(comparison) for comparison in self.comparisons]
-        self.answers = answers(self.comparisons, transfers, jobs, self.arm)
+        self.answers = with_ranges(answers(self.comparisons, transfers, jobs, self.arm))
         answered = self.answers[0].arm
         if self.arm == SOFT_ARM != answered:
             self.note = "Tables and figures below show the soft map, as the paper does. Those of the answer's arm:"
@@ -66,6 +67,8 @@ class TransferSection(Section):
         self.missing = [line for comparison in self.comparisons for line in missing(comparison)]
         self.data[MATRIX] = transfer_matrix(self.comparisons)
         self.metrics = {name: value for table in self.headlines for name, value in _above_control(table.numbers)}
+        of_fills = fills_table(self.comparisons, answered)
+        self.headlines += [of_fills] if of_fills else []
         self.collection = collect(self.rows)
 
     def terminal_tables(self) -> list[pd.DataFrame]:

@@ -139,7 +139,7 @@ def statistic_table(statistic: Statistic, comparisons: Sequence[Comparison], arm
     if frame.empty:
         return StatisticTable(statistic.stem, pd.DataFrame(), frame)
     shown = frame[frame[statistic.printed_of_arm] == arm] if statistic.printed_of_arm else frame
-    part = _labelled(shown)
+    part = labelled(shown)
     texts = [*(name for name in SETTING if frame[name].nunique() > 1), *statistic.texts.split()]
     columns = {_heading(name): text(part, name) for name in texts}
     for name in statistic.numbers.split():
@@ -178,7 +178,7 @@ def browse_view(line: Mapping[str, Any]) -> dict[str, str]:
     return {name: visible(str(value)) for name, value in facts.items() if value and value != "others"}
 
 
-def _labelled(frame: Any) -> pd.DataFrame:
+def labelled(frame: Any) -> pd.DataFrame:
     """With printed names of methods, and of the two cells of a test."""
     frame = frame.copy()
     for side in ("", "first_", "second_"):

@@ -1,0 +1,52 @@
+"""One cell under every fill: whether what is above the controls hangs on what stands where the image is dropped."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harmonia import arms
+from harmonia.results.gathered import CELL, CellNames
+from harmonia.statistics.comparison import Comparison
+from harmonia.statistics.inference import at_positions, estimates
+
+SAME = ["label_policy", "data", *CELL]  # what a cell under another fill shares
+
+
+class FillEffects(
+    CellNames,
+    text="label_policy data fill",
+    estimates="retention control_retention above_control above_centre",
+):
+    """Lines of one cell stand together, a line a fill."""
+
+    random_weights: bool
+    kept_area: float
+
+
+def fill_effects(comparisons: Sequence[Comparison]) -> FillEffects:
+    """Features in other networks that have run under two fills or more."""
+    frames = [_of_setting(comparison) for comparison in comparisons]
+    lines: Any = pd.concat(frames, ignore_index=True) if frames else FillEffects.of_lines()
+    several = lines.groupby(SAME, sort=False)["fill"].transform("nunique") > 1
+    lines = lines[several].reset_index(drop=True)
+    together = lines.groupby(SAME, sort=False).ngroup().sort_values(kind="stable").index
+    return FillEffects.checked(lines.loc[together].reset_index(drop=True))
+
+
+def _of_setting(comparison: Comparison) -> pd.DataFrame:
+    cells = comparison.cells
+    chosen = np.flatnonzero((cells["target"] != cells["source"]) & cells["arm"].map(arms.is_feature))
+    centres = [arms.same_area(arm, arms.CENTRE) if arms.is_equal_area(arm) else None for arm in cells["arm"]]
+    of_centre = at_positions(comparison.retention, comparison.positions(cells.assign(arm=centres)))
+    of_control = at_positions(comparison.retention, comparison.control_position)
+    columns = {
+        "retention": comparison.retention,
+        "control_retention": of_control,
+        "above_control": comparison.above_control,
+        "above_centre": comparison.retention - of_centre,
+    }
+    numbers = estimates(**{name: values[:, chosen] for name, values in columns.items()})
+    facts = cells.iloc[chosen][[*CELL, "random_weights", "kept_area"]].reset_index(drop=True)
+    return facts.assign(**comparison.setting, **numbers)
