@@ -85,10 +85,9 @@ class Asked:
         if of_data is not None:
             config.data = OmegaConf.merge(config.data, of_data, {"limit": self._limit})
             return config
-        if other := [word for word in words if _key(word)[:5] == "data." and not _key(word).startswith("data.pool")]:
-            raise InputError(
-                f"options: of images in memory data.pool and data.pool_size alone count, got {other[0]!r}; leave it out"
-            )
+        if ignored := [word for word in words if _key(word)[:5] == "data." and not _key(word).startswith("data.pool")]:
+            rule = "of images in memory data.pool and data.pool_size alone count"
+            raise InputError(f"options: {rule}, got {ignored[0]!r}; leave it out")
         pool = {key: config.data[key] for key in ("pool", "pool_size")}
         config.data = {"_target_": "harmonia.data.folder.folder", "name": "images", "limit": None, **pool}
         if self.in_memory.images is None:

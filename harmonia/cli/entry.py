@@ -107,9 +107,9 @@ def _prepare_output() -> None:
     os.close(hole)
     if sys.stdout is None:
         sys.stdout = _Output(os.fdopen(os.open(os.devnull, os.O_RDONLY), "wb"), "utf-8")  # whoever prints is told
-    elif type(found := sys.stdout) is io.TextIOWrapper:  # no notebook's
-        sys.stdout = _Output(found.buffer, found.encoding, "backslashreplace", None, found.line_buffering)
-        sys.stdout.replaced = found  # which would close the buffer when it goes
+    elif type(output := sys.stdout) is io.TextIOWrapper:  # no notebook's
+        sys.stdout = _Output(output.buffer, output.encoding, "backslashreplace", None, output.line_buffering)
+        sys.stdout.replaced = output  # which would close the buffer when it goes
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     elif isinstance(sys.stderr, io.TextIOWrapper):

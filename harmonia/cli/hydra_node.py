@@ -94,8 +94,8 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
         if options.get("run_mode") is RunMode.MULTIRUN:
             _check_sweep(loader, config)
             _check_sweeps_file(config)
-        if config.hydra.mode is RunMode.RUN:
-            refuse_folder(config, "hydra.run.dir")
+        if config.hydra.mode is RunMode.RUN and (folder := _folder(config, "hydra.run.dir")):
+            refuse(folder)
         return config
 
     def loaded(source: Any, config_path: str) -> ConfigResult:
@@ -109,19 +109,14 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
             config = sweeper.hydra_context.config_loader.load_sweep_config(sweeper.config, list(overrides))
             with open_dict(config):
                 config.hydra.job.id = config.hydra.job.num = number  # as launchers do
-            if folder := refuse_folder(config, "hydra.sweep.dir", "hydra.sweep.subdir"):
+            if folder := _folder(config, "hydra.sweep.dir", "hydra.sweep.subdir"):
+                refuse(folder)
                 if folder in folders:
                     remedy = "name what is swept in hydra.sweep.subdir"
                     raise InputError(
                         f"every job of a sweep must have a folder of its own, got {folder} twice; {remedy}"
                     )
                 folders.add(folder)
-
-    def refuse_folder(config: DictConfig, *keys: str) -> Path | None:
-        with suppress(OmegaConfBaseException):  # a path that is known only in the job
-            folder = Path(os.path.abspath(Path(*(str(OmegaConf.select(config, key)) for key in keys))))
-            refuse(folder)
-            return folder
 
     def returned(job: Any) -> Any:
         if job.status is JobStatus.COMPLETED:
@@ -143,6 +138,12 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
         if isinstance(error, InputError) or any(error is failure for failure in failures):
             raise
         raise Unbegun from error
+
+
+def _folder(config: DictConfig, *keys: str) -> Path | None:
+    """None of a path that is known only in the job."""
+    with suppress(OmegaConfBaseException):
+        return Path(os.path.abspath(Path(*(str(OmegaConf.select(config, key)) for key in keys))))
 
 
 def remove_unbegun() -> None:

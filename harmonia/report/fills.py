@@ -12,7 +12,6 @@ from harmonia.report.tables.typeset import table
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.fills import SAME, fill_effects
 
-FILLS = "fills"
 TURNS = " ±"  # behind a difference whose sign hangs on the fill
 _CAPTION = (
     "What a feature of arm {arm} is above its controls, by what stands where the image is dropped; lines of one cell "
@@ -43,7 +42,7 @@ def fills_table(comparisons: Sequence[Comparison], arm: str) -> StatisticTable |
     views = {(at, len(texts) - 1): browse_view(line) for at, line in enumerate(shown.to_dict("records"))}
     intervals = " ".join(dict.fromkeys(map(intervals_in_words, comparisons)))
     printed = table(pd.DataFrame(columns, dtype=str), _CAPTION.format(arm=arm), len(texts), (), intervals, views)
-    return StatisticTable(FILLS, printed, numbers, reading=_READING)
+    return StatisticTable("fills", printed, numbers, reading=_READING)
 
 
 def changes_sign(lines: Any, difference: str) -> bool:

@@ -60,11 +60,11 @@ def test_no_table_of_an_arm_that_has_not_run(compared):
 
 def test_every_answer_says_the_range_and_which_sign_hangs_on_the_fill(compared):
     both = answered(compared({("black", "e6"): BLACK, ("mean", "e6"): MEAN}))
-    said = (
+    caution = (
         "Over the fills black, mean the difference of GC of e7 is +17 to +33 points to random blobs; -30 to +17 points "
         "to a centred box, and its sign hangs on the fill."
     )
-    assert [answer.cautions[-1] for answer in both] == [said, said]
+    assert [answer.cautions[-1] for answer in both] == [caution, caution]
 
 
 def test_means_over_other_networks_are_not_compared(compared):
