@@ -74,6 +74,16 @@ class DropTokens:
 
 
 @dataclass(frozen=True)
+class LayerMasking:
+    """Nothing: no layer of a convolutional network sees a place of which less than half is kept
+    (harmonia.models.layer_mask). A network that cannot be masked so is shown black instead, and so are pictures.
+    """
+
+    def __call__(self, images: Images, keep: Keep, another: Callable[[], Images]) -> Images:
+        return torch.zeros_like(images)
+
+
+@dataclass(frozen=True)
 class NoisyLinear:
     """Noisy linear imputation (ROAD; Rong, Leemann, Borisov, Kasneci, Kasneci 2022, section 4).
 

@@ -18,18 +18,22 @@ from harmonia.data.replacements import Replacements
 from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError
-from harmonia.features.fill import Black, DropTokens, Fill
+from harmonia.features.fill import Black, DropTokens, Fill, LayerMasking
 from harmonia.features.maps import UNREADABLE
 from harmonia.job.completion import Completed
 from harmonia.job.settings import Settings
 from harmonia.models.classifier import Classifier
 from harmonia.models.labels import LabelPolicy
+from harmonia.models.layer_mask import LayerMask, layer_mask_of
 from harmonia.models.tokens import Tokens, tokens_of
 from harmonia.results import tracking
 from harmonia.store.identity import fingerprint
 from harmonia.store.sets import ShardSet
 
 log = logging.getLogger(__name__)
+
+Removal = Tokens | LayerMask
+REMOVALS = {DropTokens: tokens_of, LayerMasking: layer_mask_of}  # by fill, what looks at a network
 
 # Raised whenever views, labels, replacement draws or the reading of images change stored numbers: part of every key.
 ARITHMETIC = 2
@@ -130,16 +134,15 @@ class Job:
         return self.keys.maps()
 
     def fill_of(self, target: Classifier) -> tuple[str, Fill]:
-        """What a target is shown where an image is dropped, with its name: black where it needs the patches to drop."""
-        if isinstance(self.fill, DropTokens) and self.tokens[target.name] is None:
+        """What a target is shown where an image is dropped, with its name: black where it needs what is to go."""
+        if type(self.fill) in REMOVALS and self.removals[target.name] is None:
             return "black", Black()
         return self.settings.fill.name, self.fill
 
     @cached_property
-    def tokens(self) -> dict[str, Tokens | None]:
-        """By target's name where its patches enter, of a fill that leaves them out; None of one that needs them all."""
-        drops = isinstance(self.fill, DropTokens)
-        return {name: _tokens_of(target) if drops else None for name, target in self.targets.items()}
+    def removals(self) -> dict[str, Removal | None]:
+        """By target's name how it does without what is dropped, of a fill that puts nothing there; else None."""
+        return {name: _removal_of(target, self.fill) for name, target in self.targets.items()}
 
     @property
     def method_name(self) -> str:
@@ -152,11 +155,13 @@ class Job:
         return describe(self.source) if describe else ""
 
 
-def _tokens_of(target: Classifier) -> Tokens | None:
+def _removal_of(target: Classifier, fill: Fill) -> Removal | None:
+    if type(fill) not in REMOVALS:
+        return None
     try:
-        return tokens_of(target)
+        return REMOVALS[type(fill)](target)
     except InputError as error:
-        log.info("%s is shown black where patches are dropped: %s", target.name, error)
+        log.info("%s is shown black where an image is dropped: %s", target.name, error)
         return None
 
 

@@ -15,9 +15,8 @@ from harmonia.features.arms import Explanations, KeepArms
 from harmonia.features.fill import compose
 from harmonia.features.maps import UNREADABLE, pack
 from harmonia.job.completion import Advance, CountingModule
-from harmonia.job.contract import Job
+from harmonia.job.contract import Job, Removal
 from harmonia.models.classifier import Classifier, refuse_non_finite
-from harmonia.models.tokens import Tokens
 from harmonia.shapes import Images, Keep, Logits
 
 
@@ -95,7 +94,7 @@ class FeatureTarget(Target):
     ):
         super().__init__(classifier, job.batch_size, advance)
         self.job, self._arms, self._explanations = job, arms, explanations
-        self._fill, self._tokens = job.fill_of(classifier)[1], job.tokens[classifier.name]
+        self._fill, self._removal = job.fill_of(classifier)[1], job.removals[classifier.name]
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[Logits, Tensor]:
         """Logits (B, A, K), kept area (B, A); both are NaN where an image cannot be read or lacks an arm."""
@@ -116,9 +115,9 @@ class FeatureTarget(Target):
         explanations = self._explanations(indices)
         boxes = batch.boxes[part].to(device)
         keep_BAHW = self._arms.weights(explanations.to(device), source_boxes, boxes, source_view.size, view.size)
-        if self._tokens:
-            keep_BAHW = self._tokens.whole_patches(keep_BAHW)
-            # one weight for all patches drops all or none of them: no control
+        if self._removal:
+            keep_BAHW = self._removal.whole(keep_BAHW)
+            # one weight for all places drops all or none of them: no control
             keep_BAHW[:, [name == DIM_ARM for name in self._arms.names]] = torch.nan
         areas_BA = keep_BAHW.mean((2, 3)).cpu()  # the share of the image's light that is let through
         logits_BAK = torch.full((*areas_BA.shape, len(self.classifier.classes)), torch.nan)
@@ -137,19 +136,21 @@ class FeatureTarget(Target):
             if not present.any():
                 continue
             there = present.to(device)
-            if self._tokens and shows_image:
-                logits_PK = self._without_tokens(self._tokens, images_B3HW[there], keep_B1HW[there])
+            if self._removal and shows_image:
+                logits_PK = self._without(self._removal, images_B3HW[there], keep_B1HW[there])
             else:
                 (logits_PK,) = self.show(lambda shown: (self.classifier(shown),), features[there])
             logits_BAK[present, arm] = self.count(logits_PK)
         return logits_BAK, areas_BA
 
-    def _without_tokens(self, tokens: Tokens, images: Images, keep: Keep) -> Logits:
-        """One image after the other, as each has its own number of patches; whole ones as they are without a fill."""
+    def _without(self, removal: Removal, images: Images, keep: Keep) -> Logits:
+        """Whole images as they are without a fill, bit for bit."""
         whole = (keep == 1).flatten(1).all(1)
         logits = torch.zeros(len(images), len(self.classifier.classes), device=images.device)
         if whole.any():
             (logits[whole],) = self.show(lambda shown: (self.classifier(shown),), images[whole])
-        for row in (~whole).nonzero()[:, 0].tolist():
-            logits[row] = tokens.logits(self.classifier, images[[row]], keep[[row]])[0]
+        if not whole.all():
+            both = torch.cat([images, keep], 1)[~whole]  # a pass holds images with their weights
+            answer = lambda shown: (removal.logits(self.classifier, shown[:, :-1], shown[:, -1:]),)  # noqa: E731
+            (logits[~whole],) = self.show(answer, both)
         return logits

@@ -29,7 +29,7 @@ class Tokens:
     grid: tuple[int, int]  # rows and columns of patches
     answers_nothing: bool = True  # whether it has logits where no patch is left, as with a class token
 
-    def whole_patches(self, keep: Keep) -> Keep:
+    def whole(self, keep: Keep) -> Keep:
         """Weights (B, A, H, W), 1 in patches whose mean weight is at least one half, else 0.
 
         NaN stays, and comes where no patch is left for a network that needs one.
@@ -42,9 +42,17 @@ class Tokens:
         rows, columns = self.grid
         return kept.repeat_interleave(height // rows, -2).repeat_interleave(width // columns, -1)
 
-    def logits(self, classifier: Classifier, image: Images, keep: Keep) -> Logits:
-        """Of one image (1, 3, H, W) without the patches that keep (1, 1, H, W), of whole patches, drops; (1, K)."""
-        kept = adaptive_avg_pool2d(keep, self.grid).flatten() >= 0.5
+    def logits(self, classifier: Classifier, images: Images, keep: Keep) -> Logits:
+        """Of images (B, C, H, W), each without the patches that keep (B, 1, H, W), of whole patches, drops; (B, K).
+
+        One after the other: each has its own number of patches.
+        """
+        kept = adaptive_avg_pool2d(keep, self.grid).flatten(1) >= 0.5
+        return torch.cat(
+            [self._one(classifier, image[None], tokens) for image, tokens in zip(images, kept, strict=True)]
+        )
+
+    def _one(self, classifier: Classifier, image: Images, kept: Tensor) -> Logits:
         with classifier.network.get_submodule(self.module).register_forward_pre_hook(partial(self._enter, kept)):
             return classifier(image)
 
@@ -61,10 +69,11 @@ def tokens_of(classifier: Classifier) -> Tokens:
     """
     structure = classifier.structure
     tokens = _entrance(structure)
+    channels = max(3, classifier.mean.shape[1])  # a grey network takes colours
     generator = torch.Generator().manual_seed(0)
     cells = (torch.rand(1, 1, *tokens.grid, generator=generator) < 0.4).float()
     keep = nn.functional.interpolate(cells, (structure.height, structure.width)).to(classifier.mean)
-    image = torch.rand(1, 3, structure.height, structure.width, generator=generator).to(keep)
+    image = torch.rand(1, channels, structure.height, structure.width, generator=generator).to(keep)
     try:
         with torch.no_grad():
             shown, without = (tokens.logits(classifier, changed, keep) for changed in (image, image * keep))

@@ -35,6 +35,7 @@ _FILLS = {
     "blur": "a blurred image",
     "noisy_linear": "noisy linear imputation",
     "drop_tokens": "nothing (dropped patches never enter the network)",
+    "layer_mask": "nothing (no layer sees what is dropped)",
 }
 _RELATIONS = {1: "more than {}", -1: "less than {}", 0: "no clear difference to {}", None: "not compared with {}"}
 

@@ -97,7 +97,7 @@ def features(
     view = view or view_of(16)
     source = SimpleNamespace(view=source_view or view)
     job: Any = SimpleNamespace(source=source, images=images, batch_size=batch_size)
-    job.fill_of, job.tokens = lambda target: ("fill", fill or Black()), {"colours": None}
+    job.fill_of, job.removals = lambda target: ("fill", fill or Black()), {"colours": None}
     job.pool = lambda view, random_crops: pool
     return FeatureTarget(job, classifier_of(view), arms, lambda indices: explanations(images, maps, indices), Silence())
 

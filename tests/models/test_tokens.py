@@ -60,7 +60,7 @@ def test_patches_of_which_half_is_kept_stay_whole_and_absent_arms_stay_absent():
     keep[0, 0, 16:23, :16] = 1  # less than half of that below it
     keep[0, 1] = torch.nan
     keep[0, 2] = 0.5
-    whole = tokens.whole_patches(keep)
+    whole = tokens.whole(keep)
     assert whole[0, 0, :16, :16].all()
     assert whole[0, 0].sum() == 16 * 16
     assert whole[0, 1].isnan().all()
@@ -73,7 +73,7 @@ def test_a_network_that_pools_its_patches_has_no_answer_to_nothing():
     assert not tokens.answers_nothing
     keep = torch.zeros(1, 2, 160, 160)
     keep[0, 1, :16, :16] = 1
-    whole = tokens.whole_patches(keep)
+    whole = tokens.whole(keep)
     assert whole[0, 0].isnan().all()
     assert whole[0, 1].sum() == 256
     with torch.no_grad():

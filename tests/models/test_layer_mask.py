@@ -1,0 +1,117 @@
+"""What becomes of a convolutional network's answers when no layer sees a dropped place: known answers, and who can."""
+
+import pytest
+import torch
+import torchvision
+from networks import classifier_of, random_classifier, real_images
+from torch import nn
+
+import harmonia
+from harmonia.errors import InputError
+from harmonia.models.layer_mask import layer_mask_of
+
+CAN = ["test_resnet", "test_convnext2", "resnet18"]
+CANNOT = {
+    "mobilenetv3_small_050": "its Conv2d works on all places at once",  # squeeze and excitation
+    "test_vit": "its Linear works on all places at once",
+    "convnextv2_atto": "its GlobalResponseNorm works on all places at once",
+}
+
+
+def planted(*layers: nn.Module, size: int = 24):
+    network = nn.Sequential(*layers)
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            nn.init.normal_(module.weight, std=0.3)
+    transform = {"size": size, "mean": (0.4, 0.5, 0.6), "std": (0.2,) * 3}
+    return harmonia.classifier(network, classes=["a", "b", "c", "d"], transform=transform)
+
+
+def left_half(size: int, count: int = 1) -> torch.Tensor:
+    keep = torch.zeros(count, 1, size, size)
+    keep[..., : size // 2] = 1
+    return keep
+
+
+@pytest.mark.parametrize("arch", CAN)
+def test_dropped_pixels_count_for_nothing_and_whole_images_stay_bit_for_bit(arch):
+    classifier = random_classifier(arch)
+    mask, size = layer_mask_of(classifier), classifier.view.size
+    images, keep = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1)), left_half(size, 2)
+    with torch.no_grad():
+        assert torch.equal(mask.logits(classifier, images, torch.ones_like(keep)), classifier(images))
+        answer = mask.logits(classifier, images, keep)
+        assert torch.equal(answer, mask.logits(classifier, images * keep + 0.9 * (1 - keep), keep))
+        assert not torch.equal(answer, mask.logits(classifier, images * keep + 0.9 * keep, keep))
+        alone = torch.cat([mask.logits(classifier, images[[row]], keep[[row]]) for row in range(2)])
+        torch.testing.assert_close(answer, alone, atol=1e-5, rtol=1e-5)
+        assert not any(module._forward_pre_hooks or module._forward_hooks for module in classifier.network.modules())
+
+
+def test_a_network_that_looks_at_single_pixels_answers_with_the_mean_of_those_that_are_left():
+    classifier = planted(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    image, keep = torch.rand(1, 3, 24, 24), (torch.rand(1, 1, 24, 24) < 0.3).float()
+    with torch.no_grad():
+        kept = image[..., keep[0, 0] == 1][..., None]  # the same pixels in a column: an image of none but these
+        by_hand = classifier(kept)
+        torch.testing.assert_close(layer_mask_of(classifier).logits(classifier, image, keep), by_hand)
+
+
+def test_of_one_colour_a_part_is_as_good_as_the_whole():
+    """Neighbour padding goes on with the colour, every layer finds the same everywhere, and the mean is that of all."""
+    layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 5, stride=2), nn.ReLU(), nn.AvgPool2d(2)]
+    classifier = planted(*layers, nn.Conv2d(8, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4), size=48)
+    image = torch.tensor([0.1, 0.7, 0.3])[None, :, None, None].expand(1, 3, 48, 48).contiguous()
+    keep = torch.zeros(1, 1, 48, 48)
+    keep[..., 13:29, 9:30] = 1
+    with torch.no_grad():
+        answer = layer_mask_of(classifier).logits(classifier, image, keep)
+        torch.testing.assert_close(answer, classifier(image), atol=1e-5, rtol=1e-4)
+        on_black = classifier(image * keep)
+    assert (on_black - answer).abs().max() > 0.01
+
+
+def test_only_what_is_kept_by_half_is_left_and_nothing_has_no_answer():
+    keep = torch.full((1, 4, 4, 4), 0.6)
+    keep[0, 0, 0, 0], keep[0, 1], keep[0, 2] = 0.4, torch.nan, 0.2
+    whole = layer_mask_of(random_classifier("test_resnet")).whole(keep)
+    assert whole[0, 0].sum() == 15
+    assert whole[0, [1, 2]].isnan().all()
+    assert whole[0, 3].all()
+
+
+@pytest.mark.parametrize(("arch", "why"), CANNOT.items())
+def test_networks_that_cannot_be_masked_say_so_in_one_line(arch, why):
+    with pytest.raises(InputError, match=f"{why}; use fill=black"):
+        layer_mask_of(random_classifier(arch))
+
+
+def test_a_head_that_does_more_than_average_is_refused():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 11 * 11, 4))
+    transform = {"size": 24, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+    with pytest.raises(InputError, match="use fill=black"):
+        layer_mask_of(harmonia.classifier(network, classes=["a", "b", "c", "d"], transform=transform))
+
+
+def test_networks_of_torchvision_are_masked_the_same():
+    names = [f"class {index}" for index in range(5)]
+    transform = {"size": 64, "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    classifier = harmonia.classifier(
+        torchvision.models.resnet18(num_classes=5).eval(), classes=names, transform=transform
+    )
+    keep = left_half(64)
+    with torch.no_grad():
+        image = torch.rand(1, 3, 64, 64)
+        answers = [layer_mask_of(classifier).logits(classifier, shown, keep) for shown in (image, image * keep)]
+    assert torch.equal(*answers)
+
+
+def test_on_real_weights_half_an_image_is_still_named():
+    classifier = classifier_of("lite0")
+    images = real_images(classifier.view).float() / 255
+    keep = torch.zeros(len(images), 1, 224, 224)
+    keep[..., 32:192, 32:192] = 1
+    with torch.no_grad():
+        masked = layer_mask_of(classifier).logits(classifier, images, keep).argmax(1)
+        assert (masked == classifier(images).argmax(1)).float().mean() >= 0.75
