@@ -9,7 +9,11 @@ import enum
 import hashlib
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 from scipy.special import ndtri
+
+BLOB_CELLS = 64  # of each side of smooth noise
+BLOB_SIGMA = 0.1  # of each side; ours: about the grain of a 7x7 map
 
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -41,6 +45,7 @@ class Purpose(enum.IntEnum):
     MAX_SENSITIVITY = 2**44
     SMOOTH_GRAD = 2**45
     RANDOM_LABEL = 2**46
+    MAP_AGREEMENT = 2**47  # blobs that maps of two networks are held against
 
 
 def image_key(image_id: str) -> int:
@@ -70,3 +75,9 @@ def uniform(*words: int | np.ndarray) -> np.ndarray:
 def normal(*words: int | np.ndarray) -> np.ndarray:
     """Standard normal float64 numbers, one for each combination of the broadcast integer words."""
     return ndtri(uniform(*words))
+
+
+def smooth_noise(seed: int, key: int, purpose: Purpose) -> np.ndarray:
+    """White noise behind a Gaussian that wraps around, so that no part is preferred: (BLOB_CELLS, BLOB_CELLS)."""
+    white = counter_hash(seed, key, purpose, np.arange(BLOB_CELLS**2)) / 2.0**64
+    return gaussian_filter(white.reshape(BLOB_CELLS, BLOB_CELLS), BLOB_SIGMA * BLOB_CELLS, mode="wrap")

@@ -11,17 +11,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 
 from harmonia.arms import BLOBS, CENTRE, COMPLEMENT, DIM_ARM, OTHER_CLASS, SAME_CLASS, SILHOUETTE, arm_of
-from harmonia.draws import Purpose, counter_hash
+from harmonia.draws import Purpose, counter_hash, smooth_noise
 from harmonia.errors import Seed
 from harmonia.features.areas import check_areas
 from harmonia.features.arms import Control, Projection
 from harmonia.shapes import Keep, sides
-
-BLOB_CELLS = 64  # of each side of a noise field: a tenth of it is drawn smoothly
-BLOB_SIGMA = 0.1  # of each side; ours: about the grain of a 7x7 map
 
 
 def dim(view: Projection, areas: Sequence[float]) -> Keep:
@@ -31,14 +27,8 @@ def dim(view: Projection, areas: Sequence[float]) -> Keep:
 
 def blobs(view: Projection, areas: Sequence[float], *, seed: int) -> Keep:
     """Random smooth blobs, each image its own; the smaller areas lie in the larger, as those of a map do."""
-    fields = np.stack([_smooth_noise(seed, key) for key in view.explanations.image_keys.tolist()])
+    fields = np.stack([smooth_noise(seed, key, Purpose.BLOBS) for key in view.explanations.image_keys.tolist()])
     return view.top(torch.from_numpy(fields).to(view.inside.device), areas)
-
-
-def _smooth_noise(seed: int, key: int) -> np.ndarray:
-    """White noise behind a Gaussian that wraps around, so that no part of the view is preferred."""
-    white = counter_hash(seed, key, Purpose.BLOBS, np.arange(BLOB_CELLS**2)) / 2.0**64
-    return gaussian_filter(white.reshape(BLOB_CELLS, BLOB_CELLS), BLOB_SIGMA * BLOB_CELLS, mode="wrap")
 
 
 def centre(view: Projection, areas: Sequence[float]) -> Keep:

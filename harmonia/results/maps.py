@@ -38,6 +38,50 @@ class SmallMaps:
         area = percent(area_of(arm) or 0)
         return self.smallest_areas[row] <= area if is_equal_area(arm) and area in self.areas else None
 
+    def soft_in(self, boxes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Soft maps in these boxes of their images, read bilinearly at SIDE x SIDE places: (n, SIDE, SIDE), 0..255.
+
+        boxes (n, 4) as the maps' own, and within these.
+        """
+        height, width = self.soft.shape[1:]
+        y, x = (at - 0.5 for at in self._places(boxes, rows, SIDE, (height, width)))
+        y, x = y.clip(0, height - 1), x.clip(0, width - 1)
+        above, left = y.astype(int), x.astype(int)
+        lines, columns = (above, np.minimum(above + 1, height - 1)), (left, np.minimum(left + 1, width - 1))
+        down, across = (y - above)[:, :, None], (x - left)[:, None]
+        upper, lower = (
+            self._at(self.soft, rows, line, columns[0]) * (1 - across)
+            + self._at(self.soft, rows, line, columns[1]) * across
+            for line in lines
+        )
+        # rounded: equal cells must stay equal, or rounding ranks a plateau
+        return (upper * (1 - down) + lower * down).round(4)
+
+    def region_in(self, boxes: np.ndarray, rows: np.ndarray, arm: str) -> np.ndarray | None:
+        """What the arm keeps in these boxes, at REGION_SIDE x REGION_SIDE places, bool; None as region says."""
+        if not len(rows) or self.region(0, arm) is None:
+            return None
+        y, x = (
+            at.astype(int).clip(0, REGION_SIDE - 1)
+            for at in self._places(boxes, rows, REGION_SIDE, (REGION_SIDE, REGION_SIDE))
+        )
+        return self._at(self.smallest_areas, rows, y, x) <= percent(area_of(arm) or 0)
+
+    def _places(
+        self, boxes: np.ndarray, rows: np.ndarray, count: int, cells: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where the middles of count places a side lie in the maps, in cells: down and across, (n, count)."""
+        own, middles = self.boxes[rows].astype(float), (np.arange(count) + 0.5) / count
+        start, extent = own[:, :2], own[:, 2:] - own[:, :2]
+        low, high = boxes[:, :2], boxes[:, 2:]
+        places = (low[..., None] + middles * (high - low)[..., None] - start[..., None]) / extent[..., None]
+        # rounded: the rounding of the boxes must not mix a neighbour into a cell met exactly
+        return (places[:, 1] * cells[0]).round(6), (places[:, 0] * cells[1]).round(6)
+
+    @staticmethod
+    def _at(maps: np.ndarray, rows: np.ndarray, lines: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        return maps[rows[:, None, None], lines[:, :, None], columns[:, None]]
+
 
 def write_small_maps(job_folder: str | Path, maps: SmallMaps) -> None:
     """The job's maps.parquet, whole or not at all."""

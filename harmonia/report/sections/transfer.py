@@ -13,12 +13,15 @@ from harmonia.report.answer import QUESTION, answers
 from harmonia.report.contract import Panels, Section
 from harmonia.report.figures.answer import answer_figures
 from harmonia.report.figures.examples import example_figures
+from harmonia.report.figures.map_agreement import map_agreement_figures
 from harmonia.report.figures.style import CaptionedFigure, of_setting
 from harmonia.report.figures.transfer import OF_ROWS, DrawnRows, likeness_figures, transfer_figures
 from harmonia.report.fills import fills_table, with_ranges
 from harmonia.report.page.collection import collect
 from harmonia.report.tables.columns import RANDOM, StatisticTable
 from harmonia.report.tables.contrasts import HEADLINE, LIKENESS, likeness_table, statistic_tables
+from harmonia.report.tables.map_agreement import STEM as MAP_AGREEMENT
+from harmonia.report.tables.map_agreement import map_agreement_table
 from harmonia.report.tables.transfer import MATRIX, transfer_matrix, transfer_tables
 from harmonia.results.gathered import CELL, SETTING, gather, job_rows
 from harmonia.results.jobs import JobFolder
@@ -70,6 +73,9 @@ class TransferSection(Section):
         of_fills = fills_table(self.comparisons, answered)
         self.headlines += [of_fills] if of_fills else []
         self.collection = collect(self.rows)
+        of_maps = map_agreement_table(self.comparisons, self.collection, [answer.arm for answer in self.answers])
+        self._map_agreement = of_maps.numbers if of_maps else None
+        self.details += [of_maps] if of_maps else []
 
     def terminal_tables(self) -> list[pd.DataFrame]:
         return [table.printed for table in self.main]
@@ -91,6 +97,8 @@ class TransferSection(Section):
             ]
             if self._pairs is not None:
                 figures.append(likeness_figures(_lines_of(self._pairs, setting), self.arm))
+            if self._map_agreement is not None:
+                figures.append(map_agreement_figures(_lines_of(self._map_agreement, setting)))
             yield from of_setting(chain(*figures), number, where)
 
     @staticmethod
@@ -120,7 +128,7 @@ class TransferSection(Section):
             "Accuracy against area": curves + panels.figures("accuracy_by_area"),
             "Class probability": panels.figures("fig2"),
             "Images": [*panels.figures("fig1"), panels.pictures(SAMPLES), panels.logged_table(IMAGES)],
-            "Areas and likeness": panels.figures("area_distributions", LIKENESS),
+            "Areas and likeness": panels.figures("area_distributions", LIKENESS, MAP_AGREEMENT),
         }
 
 

@@ -32,7 +32,12 @@ HEADINGS |= {"above_centre": "Above centre box (points)"}
 HEADINGS |= {"difference": "Difference (points)", "above_difference": "Difference above control"}
 HEADINGS |= {"area_to_larger": "Kept area, to larger (%)", "area_to_smaller": "to smaller (%)"}
 HEADINGS |= {"on_image": "On the image (%)", "on_feature": "On the feature (%)"}
+HEADINGS |= {"rho": "Rank correlation", "rho_another": "of another image", "rho_centre": "with the centre"}
+HEADINGS |= {"rho_above_another": "Above another image's", "rho_named": "Naming"}
+HEADINGS |= {"iou": "IoU (%)", "iou_another": "IoU of another image (%)", "iou_centre": "IoU with the centre (%)"}
+HEADINGS |= {"iou_blobs": "IoU with blobs (%)", "iou_above_another": "IoU above another image's (points)"}
 HEADINGS |= {"ece_image": "ECE (I) (%)", "ece_feature": "ECE (F) (%)"}
+_COUNTS = ("cells", "images", "within_cells", "between_cells", "only_first", "only_second", "other_class")
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +107,11 @@ def _heading(column: str) -> str:
 
 
 def _number(frame: pd.DataFrame, column: str) -> tuple[str, list[str]]:
-    if column in ("cells", "images", "within_cells", "between_cells", "only_first", "only_second"):
+    if column in _COUNTS:
         return _heading(column), [f"{value:,.0f}" for value in frame[column]]
     if column in ("p", "p_holm"):
         return HEADINGS.get(column, column), p_value(frame, column)
-    if column == "cka":
+    if column == "cka" or column.startswith("rho"):
         return _heading(column), bounded(frame, column, "{:.2f}", 1)
     return HEADINGS.get(column, f"{_heading(column.removesuffix('_retention'))} (%)"), bounded(frame, column)
 
@@ -190,6 +195,6 @@ def labelled(frame: Any) -> pd.DataFrame:
         frame["label"] = _class_names(frame["label"])
     if "source_was" in frame:  # resamples of few images may have no whole image that the target names
         frame["retention"] = frame["retention"].where(frame["retention_low"].notna())
-    if "random_weights" in frame:
+    if {"random_weights", "source"} <= set(frame):
         frame["source"] = frame["source"].where(~frame["random_weights"], frame["source"] + RANDOM_WEIGHTS)
     return frame

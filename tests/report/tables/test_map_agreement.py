@@ -1,0 +1,36 @@
+"""Laws of the table of agreement of maps: it is made from jobs' folders alone, and says what does not count."""
+
+import numpy as np
+import pytest
+from planted_jobs import plant_transfer
+
+from harmonia.report.contract import ReadJob
+from harmonia.report.figures.map_agreement import map_agreement_figures
+from harmonia.report.sections.transfer import TransferSection
+from harmonia.results.jobs import find_jobs
+from harmonia.results.maps import SmallMaps, write_small_maps
+
+
+@pytest.mark.usefixtures("few_resamples")
+def test_maps_of_several_networks_are_compared_from_the_jobs_folders_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("harmonia.statistics.ranks.IMAGE_RESAMPLES", 50)
+    monkeypatch.setattr("harmonia.report.sections.transfer.statistic_tables", lambda *given: [])
+    hits = {"image": 12, "area30": 8, "blobs30": 2}
+    right = {arm: [number < count for number in range(12)] for arm, count in hits.items()}
+    shown = {arm: np.linspace(0, count / 12, 12) for arm, count in hits.items()}
+    noise = np.random.default_rng(0).integers(0, 256, (2, 12, 7, 7), np.uint8)
+    for source, soft in zip(("lite0", "lite1", "lite2"), (noise[0], noise[0], noise[1]), strict=True):
+        smallest = np.where(np.kron(soft > 180, np.ones((16, 16), bool)), 30, 255).astype(np.uint8)
+        boxes = np.tile(np.array([[0, 0, 1, 1]], np.float32), (12, 1))
+        maps = SmallMaps([f"n{number}" for number in range(12)], soft, smallest, (30,), boxes)
+        write_small_maps(plant_transfer(tmp_path / source, source, "gc", right, shown), maps)
+    jobs = [ReadJob(job.folder.name, job, TransferSection.read(job)) for job in find_jobs(tmp_path)]
+    (table,) = TransferSection(jobs, "area30", (), ()).details
+    lines = table.numbers.set_index(["first", "second"])
+    assert (table.stem, lines["kind"].tolist()) == ("map_agreement", ["networks"] * 3 + ["families"])
+    assert lines.loc[("lite0", "lite1"), ["rho", "iou", "images"]].tolist() == pytest.approx([1, 1, 12])
+    assert (lines.loc[[("lite0", "lite2"), ("lite1", "lite2")], "rho"].abs() < 0.2).all()
+    assert lines["above_control"].tolist() == pytest.approx([6 / 12] * 4)
+    assert "Of 36 pairs of maps 0 explain different classes" in table.printed.attrs["footnotes"][-1]
+    (figure,) = map_agreement_figures(table.numbers)
+    assert [text.get_text() for text in figure.drawn.axes[0].texts][0] == "lite0, lite1"
