@@ -59,11 +59,11 @@ _COLUMNS = {
     "of another image": "the same of the one's map and the other's maps of other images",
     "with the centre": "the same of a map and nearness to the middle",
     "Above another image's": "rank correlation less that with the other's maps of other images",
+    "Above the centre's": "rank correlation less that with nearness to the middle",
     "IoU (%)": "what both networks' regions share, over what either holds; regions of one area",
     "IoU of another image (%)": "the same of the one's region and the other's regions of other images",
     "IoU with the centre (%)": "the same of a region and a centred box of that area",
     "IoU with blobs (%)": "the same of a region and random blobs of that area",
-    "IoU above another image's (points)": "IoU less that with the other's regions of other images",
     "Naming": "over images: does the other network name the class on the feature where the rank correlation is higher? "
     "1 always, 0 no more often, -1 where it is lower",
     NO_INTERVAL: "no interval, for every resample of the images gives the same",

@@ -80,8 +80,8 @@ class _Pair:
     unranked: int
 
     @property
-    def directions(self) -> list[tuple[SourceMaps, SourceMaps]]:
-        return [(self.first, self.second), (self.second, self.first)]
+    def directions(self) -> tuple[tuple[SourceMaps, SourceMaps], ...]:
+        return (self.first, self.second), (self.second, self.first)
 
     def foretelling(self) -> Iterator[np.ndarray]:
         """Of each direction rho, iou and the target's answers, (n, 4)."""
@@ -109,9 +109,8 @@ def map_agreement(comparison: Comparison, sources: Sequence[SourceMaps], labels:
     above = at_positions(comparison.above_control, _cells(comparison, pairs, arm))
     lines, groups = _lines(pairs, arm)
     both_ways = [np.concatenate([2 * group, 2 * group + 1]) for group in groups]
-    rho, rho_another, rho_centre, rho_blobs, iou, iou_another, iou_centre, iou_blobs = (
-        group_means(draws[..., at], groups)[0] for at in range(len(NUMBERS))
-    )
+    means = [group_means(draws[..., at], groups)[0] for at in range(len(NUMBERS))]
+    rho, rho_another, rho_centre, _, iou, iou_another, iou_centre, _ = means
     columns = estimates(
         rho=rho,
         rho_above_another=rho - rho_another,
@@ -121,12 +120,9 @@ def map_agreement(comparison: Comparison, sources: Sequence[SourceMaps], labels:
         iou_above_centre=iou - iou_centre,
         above_control=group_means(above, both_ways)[0],
     )
-    floors = {"rho_another": rho_another, "rho_centre": rho_centre, "rho_blobs": rho_blobs}
-    floors |= {"iou_another": iou_another, "iou_centre": iou_centre, "iou_blobs": iou_blobs}
-    columns |= {name: of_lines[0] for name, of_lines in floors.items()}
-    for measure, answer in np.ndindex(2, 2):
-        name = f"{('rho', 'iou')[measure]}_{('named', 'shown')[answer]}"
-        bounds = [mean_over_cells(foretold[:, group, measure, answer])[:3] for group in both_ways]
+    columns |= {name: of_lines[0] for name, of_lines in zip(NUMBERS, means, strict=True) if "_" in name}
+    for at, name in enumerate(("rho_named", "rho_shown", "iou_named", "iou_shown")):
+        bounds = [mean_over_cells(foretold[:, group, at // 2, at % 2])[:3] for group in both_ways]
         columns |= dict(zip((name, f"{name}_low", f"{name}_high"), np.array(bounds).T, strict=True))
     return MapAgreement.checked(pd.DataFrame(lines).assign(**columns))
 
@@ -224,7 +220,7 @@ def _pair(first: SourceMaps, second: SourceMaps, arm: str) -> _Pair:
 def _beside_floors(
     first: np.ndarray, second: np.ndarray, likeness: Likeness, centre: np.ndarray, blobs: np.ndarray
 ) -> np.ndarray:
-    """Of each image how alike its two maps (n, places) are, and each of them with each floor, in the mean: (n, 4)."""
+    """Of each image how alike its two maps (n, places) are, and what each floor comes to, the mean of both: (n, 4)."""
     others = np.array(evenly_spaced(len(first), MOST_OTHERS))
     blocks = []
     for start in range(0, len(first), _IMAGES_AT_ONCE):

@@ -33,9 +33,10 @@ HEADINGS |= {"difference": "Difference (points)", "above_difference": "Differenc
 HEADINGS |= {"area_to_larger": "Kept area, to larger (%)", "area_to_smaller": "to smaller (%)"}
 HEADINGS |= {"on_image": "On the image (%)", "on_feature": "On the feature (%)"}
 HEADINGS |= {"rho": "Rank correlation", "rho_another": "of another image", "rho_centre": "with the centre"}
-HEADINGS |= {"rho_above_another": "Above another image's", "rho_named": "Naming"}
+HEADINGS |= {"rho_above_another": "Above another image's", "rho_above_centre": "Above the centre's"}
+HEADINGS |= {"rho_named": "Naming"}
 HEADINGS |= {"iou": "IoU (%)", "iou_another": "IoU of another image (%)", "iou_centre": "IoU with the centre (%)"}
-HEADINGS |= {"iou_blobs": "IoU with blobs (%)", "iou_above_another": "IoU above another image's (points)"}
+HEADINGS |= {"iou_blobs": "IoU with blobs (%)"}
 HEADINGS |= {"ece_image": "ECE (I) (%)", "ece_feature": "ECE (F) (%)"}
 _COUNTS = ("cells", "images", "within_cells", "between_cells", "only_first", "only_second", "other_class")
 
