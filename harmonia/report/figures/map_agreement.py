@@ -22,8 +22,8 @@ def map_agreement_figures(lines: MapAgreement) -> Iterator[CaptionedFigure]:
             STEM,
             "Transfer against agreement of maps.",
             f"Every two sources: retention of arm {arm} above its control, both ways in the mean, against the rank "
-            "correlation of their maps of the same image and class; 95 % intervals over images. Grey ticks below: what "
-            "the same maps share with maps of other images.",
+            "correlation of their maps of the same image and class; 95 % intervals over images. Ticks below: grey, of "
+            "the same maps with maps of other images; black, with the centre.",
             transfer_against_agreement(pairs),
         )
 
@@ -49,8 +49,9 @@ def transfer_against_agreement(pairs: pd.DataFrame) -> Figure:
             at = (line.rho, 100 * line.above_control)
             name = f"{short(line.first, 14)}, {short(line.second, 14)}"
             panel.annotate(name, at, (3, 3), textcoords="offset points", fontsize=5.5)
-        ticks = part["rho_another"].to_numpy(float)
-        panel.plot(ticks, np.zeros(len(part)), "|", color=style.GREY, transform=panel.get_xaxis_transform(), ms=9)
+        for floor, colour in (("rho_another", style.GREY), ("rho_centre", style.PALETTE[-1])):
+            at_bottom = {"transform": panel.get_xaxis_transform(), "linestyle": "none", "marker": "|", "markersize": 9}
+            panel.plot(part[floor].to_numpy(float), np.zeros(len(part)), color=colour, **at_bottom)
         panel.axvline(0, color=style.GREY, linewidth=0.5)
         panel.set_title(two_lines(*names))
         panel.set(xlabel="Spearman's ρ of the two networks' maps", ylabel="retention above control (points)")
