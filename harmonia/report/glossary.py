@@ -54,7 +54,6 @@ _COLUMNS = {
     "ECE (I) (%)": "expected calibration error on the image: how far confidence is from accuracy",
     "ECE (F) (%)": "expected calibration error on the feature",
     "CKA": "likeness of two networks' features, 1 for equal ones",
-    "Other class": "images whose two sources explained different classes; they do not count",
     "Rank correlation": "Spearman's rho of two networks' maps of one image: 1 the same order of places, 0 no relation",
     "of another image": "the same of the one's map and the other's maps of other images",
     "with the centre": "the same of a map and nearness to the middle",

@@ -38,7 +38,7 @@ HEADINGS |= {"rho_named": "Naming"}
 HEADINGS |= {"iou": "IoU (%)", "iou_another": "IoU of another image (%)", "iou_centre": "IoU with the centre (%)"}
 HEADINGS |= {"iou_blobs": "IoU with blobs (%)"}
 HEADINGS |= {"ece_image": "ECE (I) (%)", "ece_feature": "ECE (F) (%)"}
-_COUNTS = ("cells", "images", "within_cells", "between_cells", "only_first", "only_second", "other_class")
+_COUNTS = ("cells", "images", "within_cells", "between_cells", "only_first", "only_second")
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,7 +50,7 @@ def map_agreement_table(
         _CAPTION.format(arm=" or ".join(dict.fromkeys(arms))),
         frame_of,
         "method_label first second",
-        "images other_class rho rho_another rho_centre rho_above_another rho_above_centre "
+        "images rho rho_another rho_centre rho_above_another rho_above_centre "
         "iou iou_another iou_centre iou_blobs rho_named above_control",
         reading="Above another image's, above the centre's: what two networks share beyond the usual place of maps.",
     )
