@@ -28,7 +28,7 @@ from harmonia.statistics.ranks import MIN_SIGNIFICANT, image_correlations, mean_
 MOST_OTHERS = 100  # maps of other images, and random blobs, that a map is held against
 NUMBERS = ("rho", "rho_another", "rho_centre", "rho_blobs", "iou", "iou_another", "iou_centre", "iou_blobs")
 _IMAGES_AT_ONCE = 256
-Likeness = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # of sums of products, of first, of second
+Likeness = Callable[..., np.ndarray]  # of sums of products, of first, of second
 
 
 class MapAgreement(
@@ -151,7 +151,9 @@ def _lines(pairs: Sequence[_Pair], arm: str) -> tuple[list[dict[str, Any]], list
         families = sorted([pair.first.family, pair.second.family])
         if all(families) and not (pair.first.random_weights or pair.second.random_weights):
             of_families.setdefault((pair.first.method, pair.first.variant, *families), []).append(at)
-    named = [("networks", p.first.method, p.first.variant, p.first.source, p.second.source) for p in pairs]
+    named: list[tuple[str, ...]] = [
+        ("networks", p.first.method, p.first.variant, p.first.source, p.second.source) for p in pairs
+    ]
     groups = [[at] for at in range(len(pairs))]
     for key, group in of_families.items():
         if len(group) > 1:
@@ -209,7 +211,7 @@ def _pair(first: SourceMaps, second: SourceMaps, arm: str) -> _Pair:
     ranked = ~np.isnan(ranks).any((0, 2))
     at, common, ranks = at[ranked], common[ranked], [of[ranked] for of in ranks]
     if len(at):
-        numbers[at, :4] = _beside_floors(*ranks, _of_ranks, *_floor_ranks())
+        numbers[at, :4] = _beside_floors(ranks[0], ranks[1], _of_ranks, *_floor_ranks())
         regions = [each.maps.region_in(common, each.map_of[at], arm) for each in (first, second)]
         if regions[0] is not None and regions[1] is not None:
             floors = _floor_regions(area_of(arm) or 0)

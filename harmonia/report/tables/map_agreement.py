@@ -58,7 +58,8 @@ def map_agreement_table(
     if not len(table.printed):
         return None
     lines: list[str] = []
-    for setting, part in table.numbers.groupby(SETTING, sort=False):
+    numbers: Any = table.numbers
+    for setting, part in numbers.groupby(SETTING, sort=False):
         lines += [_in_words(line, setting) for line in correlations(part).to_dict("records")]
         lines += _not_counted(part)
     table.printed.attrs["footnotes"] = [*table.printed.attrs["footnotes"], *dict.fromkeys(lines)]
@@ -103,7 +104,7 @@ def _in_words(line: Mapping[str, Any], setting: Sequence[str]) -> str:
     )
 
 
-def _not_counted(part: pd.DataFrame) -> list[str]:
+def _not_counted(part: Any) -> list[str]:
     pairs = part[part["kind"] == "networks"]
     counted, other, unranked = (int(pairs[name].sum()) for name in ("images", "other_class", "unranked"))
     return [
