@@ -20,7 +20,7 @@ PYTEST := OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(FAST) $(PY) -m pytest --nump
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test torture check coverage docs format reproduce-tables reproduce-results reproduce-protocols reproduce-metrics
+.PHONY: help setup quickstart test torture check coverage docs bench format reproduce-tables reproduce-results reproduce-protocols reproduce-metrics
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' Makefile | sed 's/:.*  ## /\t/' | expand -t 20
@@ -32,11 +32,15 @@ help:  ## this list
 	@$(PIP) --editable '.[quickstart]'
 	@touch $@
 
-.venv/dev: .venv/quickstart
+.venv/bench: .venv/quickstart
+	@$(PIP) --editable '.[bench]'
+# without its own list: that puts an OpenCV which needs a screen's libraries over grad-cam's
+	@$(PIP) --no-deps 'quantus>=0.6,<0.7' || echo 'Quantus cannot be installed: what compares with it is left out.'
+	@touch $@
+
+.venv/dev: .venv/bench
 	@echo "Installing what the tests need ..."
 	@$(PIP) --editable '.[dev]'
-# an oracle, without its own list: that puts an OpenCV which needs a screen's libraries over grad-cam's
-	@$(PIP) --no-deps 'quantus>=0.6,<0.7' || echo 'Quantus cannot be installed: tests against it are skipped.'
 	@touch $@
 
 setup: .venv/dev  ## virtual environment with everything, .venv
@@ -72,6 +76,9 @@ docs: .venv/docs  ## the documents as a site, build/site/index.html; a warning i
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --site-dir \
 	  build/site/$$($(PY) -c 'from importlib.metadata import version; print(version("harmonia"))')
 	@echo 'Open build/site/index.html; with search and versions: $(PY) -m http.server --directory build/site --bind 127.0.0.1'
+
+bench: .venv/bench  ## rewrite the tables of docs/benchmarks.md, ten minutes: WEIGHTS=FOLDER of DeiT-Tiny
+	@OMP_NUM_THREADS=1 $(PY) benchmarks/run.py $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
 format: .venv/dev  ## ruff format and its safe fixes
 	@$(PY) -m ruff format .

@@ -9,12 +9,16 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from operator import truediv
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from harmonia.attribution.passes import CPU_PASS
+from harmonia.models.classifier import Classifier
 from harmonia.models.spec import ModelSpec
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -29,7 +33,7 @@ def header(options: argparse.Namespace) -> None:
     print(f"torch {torch.__version__}, load over the last minute {os.getloadavg()[0]:.1f}")
 
 
-def spec_of(model: str, weights: str | None, size: int | None = None) -> ModelSpec:
+def spec_of(model: str, weights: str | None) -> ModelSpec:
     """Of a yaml of conf/source, or of a timm name."""
     if (CONF / "source" / f"{model}.yaml").is_file():
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -39,29 +43,47 @@ def spec_of(model: str, weights: str | None, size: int | None = None) -> ModelSp
         settings = {"name": model, "arch": model, "family": "any", "weights": "random"}
     if weights:
         settings |= {"weights": weights}
-    if size:
-        settings |= {"input_size": size}
     return ModelSpec(**settings)
 
 
-def alternate(
-    programs: dict[str, Callable[[], object]], repeats: int, clock: Callable[[], float] = time.perf_counter
-) -> dict[str, list[float]]:
-    """Seconds of every program in every turn; one turn before counts for nothing."""
-    seconds: dict[str, list[float]] = {name: [] for name in programs}
-    for turn in range(-1, repeats):
+class Seconds(NamedTuple):
+    cpu: float  # of this process, all its threads
+    wall: float
+
+
+def alternate(programs: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[Seconds]]:
+    """Seconds of every program in every turn; one turn before counts for nothing, unless one is all."""
+    seconds: dict[str, list[Seconds]] = {name: [] for name in programs}
+    for turn in range(-1 if repeats > 1 else 0, repeats):
         # whoever follows the largest user of memory pays for it: everyone in turn
         names = list(programs)
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            started = clock()
+            worked, started = time.process_time(), time.perf_counter()
             programs[name]()
             if turn >= 0:
-                seconds[name].append(clock() - started)
+                seconds[name].append(Seconds(time.process_time() - worked, time.perf_counter() - started))
     return seconds
 
 
-def ratio(ours: list[float], theirs: list[float]) -> float:
-    return statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
+def bare(classifier: Classifier, count: int) -> None:
+    """As many inputs that are there already, in passes of as many as a job has."""
+    images = torch.rand(CPU_PASS, 3, classifier.view.size, classifier.view.size)
+    with torch.no_grad():
+        for _ in range(-(-count // CPU_PASS)):
+            classifier(images)
+
+
+def ratio(ours: list[Seconds], theirs: list[Seconds]) -> Seconds:
+    """Medians of the turns' ratios."""
+    return median([Seconds(*map(truediv, mine, other)) for mine, other in zip(ours, theirs, strict=True)])
+
+
+def median(turns: list[Seconds]) -> Seconds:
+    return Seconds(*map(statistics.median, zip(*turns, strict=True)))
+
+
+def both(seconds: Seconds | None) -> str:
+    return f"{seconds.cpu:.2f} ({seconds.wall:.2f})" if seconds else "–"
 
 
 def cpu() -> str:

@@ -9,13 +9,12 @@ images.
 """
 
 import argparse
-import statistics
 
 import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from side_by_side import CONF, alternate, header, ratio, spec_of
+from side_by_side import CONF, alternate, header, median, ratio, spec_of
 from torch import Tensor
 
 from harmonia.attribution.contract import Request
@@ -48,10 +47,8 @@ def main() -> None:
             options.repeats,
         )
         for name, turns in seconds.items():
-            print(
-                f"{spec.name} {precision:10} {name}: {1000 * statistics.median(turns) / options.batch:6.1f} ms an image"
-            )
-        print(f"{spec.name} {precision:10} step / bare: {ratio(seconds['step'], seconds['bare']):.2f}")
+            print(f"{spec.name} {precision:10} {name}: {1000 * median(turns).wall / options.batch:6.1f} ms an image")
+        print(f"{spec.name} {precision:10} step / bare: {ratio(seconds['step'], seconds['bare']).wall:.2f}")
     if options.maps:
         compare(method, classifiers, options.maps)
 

@@ -1,0 +1,127 @@
+"""Grad-CAM, Layer-CAM and integrated gradients of harmonia and of its peers: seconds over a forward, equal maps."""
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients as CaptumIG
+from captum.attr import LayerGradCam
+from side_by_side import alternate, both, median, ratio
+from torch import Tensor
+
+from harmonia.attribution.cam import GradCAM, LayerCAM
+from harmonia.attribution.captum_methods import IntegratedGradients
+from harmonia.attribution.contract import Request
+from harmonia.attribution.passes import BatchSize
+from harmonia.models.classifier import Classifier
+
+PEERS = ("harmonia", "Captum", "torch-cam", "pytorch-grad-cam")
+FORWARD = "forward"
+MOST_APART = 1e-4  # of the greatest value of a map; sums in another order
+
+Explain = Callable[[], Tensor]  # maps (B, h, w), raw
+
+
+def rows(classifier: Classifier, images: int, steps: int, repeats: int) -> Iterator[list[str]]:
+    """Network, method, the forward, then of each library its ratio to it, and how far maps are apart."""
+    side, generator = classifier.view.size, torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (images, 3, side, side), dtype=torch.uint8, generator=generator)
+    labels = torch.arange(images) % len(classifier.classes)
+    few = pixels[:4]
+    for method, shown, turns, explain in (
+        ("Grad-CAM", pixels, repeats, cams(classifier, pixels, labels, "GradCAM")),
+        ("Layer-CAM", pixels, repeats, cams(classifier, pixels, labels, "LayerCAM")),
+        ("integrated gradients", few, repeats // 2 or 1, gradients(classifier, few, labels[:4], steps)),
+    ):
+        apart = difference(explain)
+        if apart > MOST_APART:
+            raise SystemExit(f"{method} of {classifier.name}: maps must be equal to {MOST_APART}, got {apart:.1e}")
+        seconds = alternate({FORWARD: lambda images=shown: forward(classifier, images), **explain}, turns)
+        bare = 1000 / len(shown) * median(seconds[FORWARD]).cpu
+        times = [ratio(seconds[peer], seconds[FORWARD]) if peer in seconds else None for peer in PEERS]
+        yield [classifier.name, method, f"{bare:.1f} ms", *map(both, times), f"{apart:.0e}"]
+
+
+def forward(classifier: Classifier, pixels: Tensor) -> Tensor:
+    with torch.no_grad():
+        return classifier(pixels.float() / 255)
+
+
+def asked(pixels: Tensor) -> Tensor:
+    """On frozen weights the others need a gradient of the images."""
+    return (pixels.float() / 255).requires_grad_()
+
+
+def cams(classifier: Classifier, pixels: Tensor, labels: Tensor, kind: str) -> dict[str, Explain]:
+    """By library; those that have the method, can lay out the network's tokens and are installed."""
+    method = {"GradCAM": GradCAM, "LayerCAM": LayerCAM}[kind]
+    name = method().layer_of(classifier)
+    layer, of_tokens = classifier.layer(name), hasattr(classifier.network, "num_prefix_tokens")
+    lay_out, listed = classifier.spatial if of_tokens else None, labels.tolist()
+    # the layer by name: "auto" costs the pass of one more image for each call, a shard in a real run
+    explain: dict[str, Explain] = {"harmonia": lambda: method(layer=name)(request_of(classifier, pixels, labels)).maps}
+    if kind == "GradCAM" and not of_tokens:
+        captum = LayerGradCam(classifier, layer)
+        explain["Captum"] = lambda: captum.attribute(asked(pixels), target=labels).detach()[:, 0]
+    if find_spec("torchcam"):
+        import torchcam.methods
+
+        def torch_cam() -> Tensor:
+            with getattr(torchcam.methods, kind)(classifier, layer, reshape_transform=lay_out) as extractor:
+                return extractor(listed, classifier(asked(pixels)), normalized=False)[0]
+
+        explain["torch-cam"] = torch_cam
+    if find_spec("pytorch_grad_cam"):
+        import pytorch_grad_cam
+        from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+        class Raw(getattr(pytorch_grad_cam, kind)):
+            """Keeps its maps from before ReLU, scaling and resizing."""
+
+            def get_cam_image(self, *args, **kwargs) -> np.ndarray:
+                self.raw = super().get_cam_image(*args, **kwargs)
+                return self.raw
+
+        def grad_cam() -> Tensor:
+            with Raw(classifier, [layer], lay_out) as extractor:
+                extractor(asked(pixels), [ClassifierOutputTarget(label) for label in listed])
+                return torch.as_tensor(extractor.raw)
+
+        explain["pytorch-grad-cam"] = grad_cam
+    return explain
+
+
+def gradients(classifier: Classifier, pixels: Tensor, labels: Tensor, steps: int) -> dict[str, Explain]:
+    """Captum's on the bare network, from the normalised image to 0, one step of all images at a time."""
+    mean, std = classifier.mean, classifier.std
+    captum = CaptumIG(classifier.network)
+
+    def alone() -> Tensor:
+        images = (pixels.float() / 255 - mean) / std
+        settings = {"n_steps": steps, "method": "gausslegendre", "internal_batch_size": len(pixels)}
+        return captum.attribute(images, baselines=0, target=labels, **settings).detach().sum(1)
+
+    ours = IntegratedGradients(steps=steps)
+    return {"harmonia": lambda: ours(request_of(classifier, pixels, labels)).maps, "Captum": alone}
+
+
+def request_of(classifier: Classifier, pixels: Tensor, labels: Tensor) -> Request:
+    return Request(
+        model=classifier,
+        pixels=pixels,
+        choose_labels=lambda logits, positions: labels[positions],
+        replacements=lambda *_: pixels,
+        device=torch.device("cpu"),
+        batch_size=BatchSize(len(pixels)),
+        positions=torch.arange(len(pixels)),
+        image_keys=np.arange(len(pixels), dtype=np.uint64),
+        on_progress=lambda images: None,
+    )
+
+
+def difference(explain: dict[str, Explain]) -> float:
+    """The greatest between ours and another's, over the greatest of ours; behind the ReLU that some apply."""
+    maps = {library: run().relu() for library, run in explain.items()}
+    ours = maps["harmonia"]
+    return max(float((theirs - ours).abs().max() / ours.max()) for theirs in maps.values())

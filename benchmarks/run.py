@@ -1,0 +1,180 @@
+"""Harmonia beside its peers and beside bare networks: rewrites the tables of docs/benchmarks.md from one run.
+
+    python benchmarks/run.py                     make bench does this
+    python benchmarks/run.py --weights FOLDER    DeiT-Tiny's file lies there; else its weights are random
+    python benchmarks/run.py --quick --page FILE
+
+Everything runs in this process with one thread of torch, in turns. Peers that are not installed are left out by name.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import textwrap
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import growth
+import peer_maps
+import store_files
+import torch
+from side_by_side import cpu, spec_of
+
+from harmonia.models.load import load
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- written by benchmarks/run.py -->", "<!-- end -->"
+PEERS = ("captum", "torchcam", "grad-cam", "quantus")
+DEIT = "deit_tiny_patch16_224.safetensors"
+GOAL = 1.05  # forwards that a Grad-CAM may cost
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Rewrite the tables of the page of benchmarks")
+    parser.add_argument("--quick", action="store_true", help="little of everything: the form, not the figures")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--weights", type=Path, default=Path("weights"), help=f"a folder with {DEIT}")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    before, marked, rest = options.page.read_text().partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not (marked and ended):
+        parser.error(f"{options.page} must hold {BEGIN!r} and {END!r}, where the tables go")
+    load_before = os.getloadavg()[0]
+    tables = [*maps(options), *metrics(options), *store(options), *grown(options)]
+    written = "\n\n".join(map(filled, [BEGIN, ran(load_before), versions(), *tables, END]))
+    options.page.write_text(before + written + after)
+
+
+def maps(options: argparse.Namespace) -> Iterator[str]:
+    images, steps, repeats = (4, 1, 1) if options.quick else (8, 5, 5)
+    file = options.weights / DEIT
+    specs = {"lite0": None, "resnet18": "random", "deit_tiny": str(file.resolve()) if file.is_file() else "random"}
+    lines = []
+    for spec in map(spec_of, specs, specs.values()):
+        lines += peer_maps.rows(load(spec), images, steps, repeats)
+        note(lines[-1])
+    yield "## Maps beside other libraries"
+    yield (
+        "CPU seconds over those of a forward without gradients, in brackets the wall clock's. "
+        f"{images} images of random pixels, turns: {repeats}, of which the medians. "
+        f"Integrated gradients take {steps} steps and four images. All libraries get the same loaded network; "
+        f"weights are random of {' and '.join(name for name, weights in specs.items() if weights == 'random')}. "
+        "`–`: the library lacks the method, or cannot lay out a ViT's tokens. "
+        "`apart` compares the raw maps: the greatest difference over the greatest value. From 1e-4 on the run fails. "
+        "pytorch-grad-cam also scales and enlarges its maps. "
+        "Ours also give the prediction, for which integrated gradients take a forward more."
+    )
+    yield table(["network", "method", "a forward, an image", *peer_maps.PEERS, "apart"], lines)
+    yield verdict_of_maps(lines)
+
+
+def verdict_of_maps(lines: list[list[str]]) -> str:
+    grad_cam = {line[0]: number(line[3]) for line in lines if line[1] == "Grad-CAM"}
+    over = [f"{name} ({times:.2f})" for name, times in grad_cam.items() if times > GOAL]
+    slower = [
+        f"{line[1]} on {line[0]} beside {peer}"
+        for line in lines
+        for peer, cell in zip(peer_maps.PEERS[1:], line[4:], strict=False)
+        if cell != "–" and number(cell) < number(line[3])
+    ]
+    return (
+        f"Goal: Grad-CAM within {GOAL} forwards. {'Missed on ' + ', '.join(over) if over else 'Reached'}. "
+        f"Goal: faster than every peer. {'Missed: ' + '; '.join(slower) if slower else 'Reached'}."
+    )
+
+
+def metrics(options: argparse.Namespace) -> Iterator[str]:
+    yield "## Metrics by perturbation"
+    if not installed("quantus"):
+        yield "Quantus is not installed: left out."
+        return
+    import peer_metrics
+
+    images, steps, shares = (1, 4, (50,)) if options.quick else (4, 14, (10, 50, 90))
+    lines = list(peer_metrics.rows(load(spec_of("lite0", None)), images, steps, shares))
+    note(lines[-1])
+    yield (
+        "CPU seconds over those of as many bare forwards as ours take, in passes of four. "
+        "In brackets the wall clock's. "
+        f"Lite0; images: {images}, in one batch of Quantus'; steps: {steps}; percentiles of ROAD: {shares}. "
+        "Scores of deletion and insertion are equal, Quantus' with the point that it omits. ROAD is defined otherwise. "
+        "Quantus counts right answers, and fails on coloured images. So it is given whole pixels, in both orders, "
+        "and `apart` is of the imputed pixels."
+    )
+    yield table(["metric", "forwards an image", "their seconds", "harmonia", "Quantus", "apart"], lines)
+    slower = [line[0] for line in lines if number(line[4]) < number(line[3])]
+    yield f"Goal: no metric slower than Quantus. {'Missed: ' + ', '.join(slower) if slower else 'Reached'}."
+
+
+def store(options: argparse.Namespace) -> Iterator[str]:
+    lines = list(store_files.rows(2 if options.quick else 50))
+    note(lines[-1])
+    yield "## The store beside .npy"
+    yield (
+        "A shard of float16 maps, milliseconds of CPU, in brackets of the wall clock. "
+        "The store also keeps facts of each image, flushes to the disk, and checks a digest whenever it reads."
+    )
+    yield table(["what", "store", ".npy", "ratio"], lines)
+
+
+def grown(options: argparse.Namespace) -> Iterator[str]:
+    lines = list(growth.rows(*((1, 2) if options.quick else (4, 3))))
+    note(lines[-1])
+    yield "## What one more costs"
+    yield (
+        "Whole jobs, Grad-CAM of Lite0 on itself, in CPU seconds over those of a bare forward beside them. Each has an "
+        "empty cache; neither the start of the process nor a report counts. `bend`: the greatest distance from the "
+        "straight line, of its rise. A target's slope includes loading it, an area's the blobs of that area."
+    )
+    head = ["what grows", "there are", "a job costs", "bend", "one more costs", "its forwards", "ratio"]
+    yield table(head, lines)
+    costly = [f"{line[0]} ({line[-1]})" for line in lines if float(line[-1]) > 1.08]
+    yield f"Goal: one more within 1.08 of its forwards. {'Missed: ' + ', '.join(costly) if costly else 'Reached'}."
+
+
+def ran(load_before: float) -> str:
+    return (
+        f"`python benchmarks/run.py` wrote this part on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {cpu()}, "
+        f"{os.cpu_count()} cores, one thread, "
+        f"load {load_before:.1f} at the start, {os.getloadavg()[0]:.1f} at the end. "
+        "On a busy machine differences below 0.1 are noise."
+    )
+
+
+def versions() -> str:
+    there = [f"{name} {version(name)}" for name in ("torch", "timm", "numpy", *filter(installed, PEERS))]
+    absent = [name for name in PEERS if not installed(name)]
+    left_out = f"\nNot installed, so left out: {', '.join(absent)}." if absent else ""
+    return f"Python {platform.python_version()}, {', '.join(there)}.{left_out}"
+
+
+def installed(package: str) -> bool:
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines))
+
+
+def filled(text: str) -> str:
+    """A paragraph in lines of at most 120 columns; a table as it is."""
+    return text if text.startswith("|") else textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def number(cell: str) -> float:
+    return float(cell.split()[0])
+
+
+def note(line: list[str]) -> None:
+    print(f"{datetime.now():%H:%M:%S} {' | '.join(line)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
