@@ -35,7 +35,7 @@ def rows(classifier: Classifier, images: int, steps: int, repeats: int) -> Itera
         ("integrated gradients", few, repeats // 2 or 1, gradients(classifier, few, labels[:4], steps)),
     ):
         apart = difference(explain)
-        if apart > MOST_APART:
+        if not apart <= MOST_APART:  # nor NaN
             raise SystemExit(f"{method} of {classifier.name}: maps must be equal to {MOST_APART}, got {apart:.1e}")
         seconds = alternate({FORWARD: lambda images=shown: forward(classifier, images), **explain}, turns)
         bare = 1000 / len(shown) * median(seconds[FORWARD]).cpu
@@ -124,4 +124,4 @@ def difference(explain: dict[str, Explain]) -> float:
     """The greatest between ours and another's, over the greatest of ours; behind the ReLU that some apply."""
     maps = {library: run().relu() for library, run in explain.items()}
     ours = maps["harmonia"]
-    return max(float((theirs - ours).abs().max() / ours.max()) for theirs in maps.values())
+    return float(torch.stack([(theirs - ours).abs().max() / ours.max() for theirs in maps.values()]).max())

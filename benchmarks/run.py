@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def maps(options: argparse.Namespace) -> Iterator[str]:
-    images, steps, repeats = (4, 1, 1) if options.quick else (8, 5, 5)
+    images, steps, repeats = (4, 1, 1) if options.quick else (8, 5, 3)
     file = options.weights / DEIT
     specs = {"lite0": None, "resnet18": "random", "deit_tiny": str(file.resolve()) if file.is_file() else "random"}
     lines = []
@@ -122,7 +122,7 @@ def store(options: argparse.Namespace) -> Iterator[str]:
 
 
 def grown(options: argparse.Namespace) -> Iterator[str]:
-    lines = list(growth.rows(*((1, 2) if options.quick else (4, 3))))
+    lines = list(growth.rows(*((1, 2) if options.quick else (3, 3))))
     note(lines[-1])
     yield "## What one more costs"
     yield (
