@@ -127,7 +127,7 @@ def map_agreement(comparison: Comparison, sources: Sequence[SourceMaps], labels:
     return MapAgreement.checked(pd.DataFrame(lines).assign(**columns))
 
 
-def correlations(agreement: MapAgreement) -> MapCorrelations:
+def transfer_correlations(agreement: MapAgreement) -> MapCorrelations:
     """How transfer between two networks goes with the agreement of their maps; of MIN_SIGNIFICANT pairs or more.
 
     Networks of random weights are left out: they would decide rho alone.

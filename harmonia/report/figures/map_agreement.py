@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from harmonia.report.figures import style
 from harmonia.report.figures.style import CaptionedFigure, grid, legend_above, short, two_lines
-from harmonia.report.tables.map_agreement import STEM
+from harmonia.report.tables.map_agreement import MAP_AGREEMENT
 from harmonia.statistics.map_agreement import MapAgreement
 
 
@@ -19,7 +19,7 @@ def map_agreement_figures(lines: MapAgreement) -> Iterator[CaptionedFigure]:
     if len(pairs):
         arm = pairs["arm"].iloc[0]
         yield CaptionedFigure(
-            STEM,
+            MAP_AGREEMENT,
             "Transfer against agreement of maps.",
             f"Every two sources: retention of arm {arm} above its control, both ways in the mean, against the rank "
             "correlation of their maps of the same image and class; 95 % intervals over images. Ticks below: grey, of "

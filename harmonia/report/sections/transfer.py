@@ -20,8 +20,7 @@ from harmonia.report.fills import fills_table, with_ranges
 from harmonia.report.page.collection import collect
 from harmonia.report.tables.columns import RANDOM, StatisticTable
 from harmonia.report.tables.contrasts import HEADLINE, LIKENESS, likeness_table, statistic_tables
-from harmonia.report.tables.map_agreement import STEM as MAP_AGREEMENT
-from harmonia.report.tables.map_agreement import map_agreement_table
+from harmonia.report.tables.map_agreement import MAP_AGREEMENT, map_agreement_table
 from harmonia.report.tables.transfer import MATRIX, transfer_matrix, transfer_tables
 from harmonia.results.gathered import CELL, SETTING, gather, job_rows
 from harmonia.results.jobs import JobFolder

@@ -12,10 +12,10 @@ from harmonia.report.tables.columns import Statistic, StatisticTable, method_lab
 from harmonia.report.tables.typeset import MISSING
 from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import Comparison
-from harmonia.statistics.map_agreement import MapAgreement, SourceMaps, correlations, map_agreement
+from harmonia.statistics.map_agreement import MapAgreement, SourceMaps, map_agreement, transfer_correlations
 
-STEM = "map_agreement"
-MEASURES = {"rho": "rank correlation of maps", "iou": "IoU of regions"}
+MAP_AGREEMENT = "map_agreement"
+AGREEMENTS = {"rho": "rank correlation of maps", "iou": "IoU of regions"}
 
 _CAPTION = (
     "Do networks look at the same places? Maps of two sources for the same image, method and explained class, in the "
@@ -46,7 +46,7 @@ def map_agreement_table(
         return map_agreement(comparison, with_maps, labels, arm)
 
     statistic = Statistic(
-        STEM,
+        MAP_AGREEMENT,
         _CAPTION.format(arm=" or ".join(dict.fromkeys(arms))),
         frame_of,
         "method_label first second",
@@ -60,7 +60,7 @@ def map_agreement_table(
     lines: list[str] = []
     numbers: Any = table.numbers
     for setting, part in numbers.groupby(SETTING, sort=False):
-        lines += [_in_words(line, setting) for line in correlations(part).to_dict("records")]
+        lines += [_in_words(line, setting) for line in transfer_correlations(part).to_dict("records")]
         lines += _not_counted(part)
     table.printed.attrs["footnotes"] = [*table.printed.attrs["footnotes"], *dict.fromkeys(lines)]
     return table
@@ -98,7 +98,7 @@ def _in_words(line: Mapping[str, Any], setting: Sequence[str]) -> str:
     rho, low, high = (MISSING if pd.isna(line[name]) else f"{line[name]:.2f}" for name in ("rho", "low", "high"))
     p = "undefined" if pd.isna(line["p"]) else f"{line['p']:.3f}"
     return (
-        f"{method_label(line['method'], line['variant'])}, {MEASURES[line['measure']]} and what is left above control: "
+        f"{method_label(line['method'], line['variant'])}, {AGREEMENTS[line['measure']]} and what is left above control: "
         f"Spearman's rho {rho} [{low}, {high}], p {p}, over {line['pairs']} pairs of {line['models']} networks, both "
         f"ways of a pair in the mean ({', '.join(setting)}). Networks are the units, as in the table of likeness."
     )
@@ -106,8 +106,8 @@ def _in_words(line: Mapping[str, Any], setting: Sequence[str]) -> str:
 
 def _not_counted(part: Any) -> list[str]:
     pairs = part[part["kind"] == "networks"]
-    counted, other, unranked = (int(pairs[name].sum()) for name in ("images", "other_class", "unranked"))
+    counted, apart, unranked = (int(pairs[name].sum()) for name in ("images", "other_class", "unranked"))
     return [
-        f"Of {counted + other + unranked:,} pairs of maps {other:,} explain different classes and do not count, nor do "
+        f"Of {counted + apart + unranked:,} pairs of maps {apart:,} explain different classes and do not count, nor do "
         f"{unranked:,} of which one ranks nothing."
     ]

@@ -35,7 +35,8 @@ def table(
     """The frame with what its printed forms need."""
     printed = cells.copy()
     footnotes = list(footnotes)
-    if NO_INTERVAL not in intervals and cells.map(lambda cell: NO_INTERVAL in cell).to_numpy().any():
+    lacking = cells.map(lambda cell: isinstance(cell, str) and NO_INTERVAL in cell).to_numpy().any()
+    if lacking and NO_INTERVAL not in intervals:
         footnotes.append(f"{NO_INTERVAL}: no interval, for every resample of the images gives the same.")
     printed.attrs = {"caption": caption, "text_columns": text_columns, "footnotes": footnotes}
     printed.attrs |= {"intervals": intervals, "views": dict(views or {})}
