@@ -97,8 +97,9 @@ def _answers(explainer: Explainer, block: Block, arm: str) -> np.ndarray:
 def _in_words(line: Mapping[str, Any], setting: Sequence[str]) -> str:
     rho, low, high = (MISSING if pd.isna(line[name]) else f"{line[name]:.2f}" for name in ("rho", "low", "high"))
     p = "undefined" if pd.isna(line["p"]) else f"{line['p']:.3f}"
+    method = method_label(line["method"], line["variant"])
     return (
-        f"{method_label(line['method'], line['variant'])}, {AGREEMENTS[line['measure']]} and what is left above control: "
+        f"{method}, {AGREEMENTS[line['measure']]} and what is left above control: "
         f"Spearman's rho {rho} [{low}, {high}], p {p}, over {line['pairs']} pairs of {line['models']} networks, both "
         f"ways of a pair in the mean ({', '.join(setting)}). Networks are the units, as in the table of likeness."
     )
