@@ -10,6 +10,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -47,10 +48,14 @@ def refuse_foreign(folder: Path) -> None:
         foreign = [LOCK]
     elif not foreign and is_there(folder, config := f"{HYDRAS}/{CONFIG}") and (folder / config).stat().st_size:
         foreign, own = [HYDRAS], config  # any program's that uses Hydra
-    if foreign:
+    for waited in range(20 if foreign else 0):
         with suppress(InputError):
             if signature(folder / LOCK) or {"source", "method", "data"} <= set(read_yaml(folder, own)):
                 return
+        if own == CONFIG or waited == 19 or is_there(folder, f"{HYDRAS}/{HYDRAS_FILES[-1]}"):
+            break
+        time.sleep(0.05)  # a process that begins in the same folder may be writing Hydra's files
+    if foreign:
         raise InputError(
             f"{folder} must be a new folder, an empty one or a job's, got {foreign[0]!r} in it; name another with "
             "hydra.run.dir= or hydra.sweep.dir="

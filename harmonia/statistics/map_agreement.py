@@ -34,14 +34,14 @@ Likeness = Callable[..., np.ndarray]  # of sums of products, of first, of second
 class MapAgreement(
     Frame,
     text="kind method variant first second arm",
-    counts="pairs images other_class unranked",
+    counts="pairs images unlike_class unranked",
     numbers="rho_another rho_centre rho_blobs iou_another iou_centre iou_blobs",
     estimates="rho rho_above_another rho_above_centre iou iou_above_another iou_above_centre "
     "rho_named iou_named rho_shown iou_shown above_control",
 ):
     """A line per pair of sources (kind networks), and the mean over the pairs of two families (kind families).
 
-    other_class: images whose sources explained different classes; unranked: those of which a map ranks nothing. NAME_
+    unlike_class: images whose sources explained different classes; unranked: those of which a map ranks nothing. NAME_
     named, NAME_shown: over images, the rank correlation of agreement with naming the class on the feature, and with its
     probability there above the control's.
     """
@@ -76,7 +76,7 @@ class _Pair:
     first: SourceMaps
     second: SourceMaps
     numbers: np.ndarray  # n 8, NUMBERS of each image, NaN where it does not count
-    other_class: int
+    unlike_class: int
     unranked: int
 
     @property
@@ -169,7 +169,7 @@ def _lines(pairs: Sequence[_Pair], arm: str) -> tuple[list[dict[str, Any]], list
                 "arm": arm,
                 "pairs": len(group),
                 "images": sum(int((~np.isnan(pair.numbers[:, 0])).sum()) for pair in members),
-                "other_class": sum(pair.other_class for pair in members),
+                "unlike_class": sum(pair.unlike_class for pair in members),
                 "unranked": sum(pair.unranked for pair in members),
                 "random_weights": first.random_weights or second.random_weights,
                 "within_family": first.family == second.family != "",

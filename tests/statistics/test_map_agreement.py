@@ -169,11 +169,11 @@ def test_images_of_which_two_classes_are_explained_or_a_map_ranks_nothing_do_not
     b = source("b", flat, explained=explained)
     b = replace(b, flagged=np.arange(6) == 2, map_of=np.array([0, 1, 2, 3, 4, -1]))
     of = line(source("a", scene), b)
-    assert of[["images", "other_class", "unranked"]].tolist() == [2, 1, 2]
+    assert of[["images", "unlike_class", "unranked"]].tolist() == [2, 1, 2]
     assert of["rho"] == pytest.approx(1)
     assert np.isnan(of["rho_named"])
     none = line(source("a", scene), source("b", scene, explained=explained + 5))
-    assert none[["images", "other_class"]].tolist() == [0, 6]
+    assert none[["images", "unlike_class"]].tolist() == [0, 6]
     assert np.isnan(none["rho"])
 
 

@@ -107,7 +107,7 @@ def _in_words(line: Mapping[str, Any], setting: Sequence[str]) -> str:
 
 def _not_counted(part: Any) -> list[str]:
     pairs = part[part["kind"] == "networks"]
-    counted, apart, unranked = (int(pairs[name].sum()) for name in ("images", "other_class", "unranked"))
+    counted, apart, unranked = (int(pairs[name].sum()) for name in ("images", "unlike_class", "unranked"))
     return [
         f"Of {counted + apart + unranked:,} pairs of maps {apart:,} explain different classes and do not count, nor do "
         f"{unranked:,} of which one ranks nothing."
