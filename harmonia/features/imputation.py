@@ -7,7 +7,7 @@ preconditioned conjugate gradient method", 1993). Intensities are those of elimi
 
 import numpy as np
 
-_LAST_STEP = 1e-4  # of intensities; what is left is less
+_LAST_STEP = 2e-5  # of intensities; what is left is less than five of it
 _COARSEST = 8  # pixels of a side: a grid so small is solved by a matrix
 _TINY = np.float32(1e-30)  # a channel may have no residual left
 
@@ -43,7 +43,7 @@ def impute(image: np.ndarray, dropped: np.ndarray) -> np.ndarray:
         length = gain / (np.einsum("cyx,cyx->c", direction, change)[:, None, None] + _TINY)
         step = length * direction
         solution = solution + step
-        if np.abs(step).max() < _LAST_STEP:
+        if not np.abs(step).max() >= _LAST_STEP:  # NaN, too, ends it
             break
         residual -= length * change
         gain_before = gain

@@ -54,14 +54,13 @@ def changes_sign(lines: Any, difference: str) -> bool:
 
 def with_ranges(answers: Sequence[Answer]) -> list[Answer]:
     """The answers, each with the range over all fills of its cells, labels and images, or a caution: there is one."""
-    if len({answer.fill for answer in answers}) == 1:
-        return [replace(each, cautions=[*each.cautions, _ONE_FILL.format(each.fill)]) for each in answers]
     ranged = []
     for answer in answers:
         same = (answer.beside, answer.arm, answer.cells)
         alike = [other for other in answers if (other.beside, other.arm, other.cells) == same]
-        ranges = [line for who in answer.lines["who"] for line in _ranges(who, alike)] if len(alike) > 1 else []
-        ranged.append(replace(answer, cautions=[*answer.cautions, *ranges]))
+        ranges = [line for who in answer.lines["who"] for line in _ranges(who, alike)]
+        fills = ranges if len(alike) > 1 else [_ONE_FILL.format(answer.fill)]
+        ranged.append(replace(answer, cautions=[*answer.cautions, *fills]))
     return ranged
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harmonia.arms import IMAGE_ARM, matched_control
+from harmonia.arms import CENTRE, IMAGE_ARM, is_equal_area, matched_control, same_area
 from harmonia.results.gathered import CELL, CELL_COLUMN, SETTING, CellFacts, Rows
 from harmonia.results.rows import codes_of
 from harmonia.results.summary import calibration_error
@@ -102,6 +102,12 @@ class Comparison:
     def control_position(self) -> np.ndarray:
         """Each cell's matched control, -1 for none."""
         return self.positions(self.cells.assign(arm=self.cells["arm"].map(matched_control)))
+
+    @cached_property
+    def centre_position(self) -> np.ndarray:
+        """Each cell's centred box of the same area, -1 for none."""
+        centres = [same_area(arm, CENTRE) if is_equal_area(arm) else None for arm in self.cells["arm"]]
+        return self.positions(self.cells.assign(arm=centres))
 
     def positions(self, keys: pd.DataFrame) -> np.ndarray:
         """Where the cells of these CELL columns stand, -1 for none."""

@@ -50,8 +50,7 @@ def mean_transfer(comparison: Comparison) -> MeanTransfer:
     positions = [group[controlled[group]] if controlled[group].any() else group for group in groups]
     retention, counts = group_means(comparison.retention, positions)
     of_control = at_positions(comparison.retention, comparison.control_position)
-    centres = [arms.same_area(arm, arms.CENTRE) if arms.is_equal_area(arm) else None for arm in cells["arm"]]
-    of_centre = at_positions(comparison.retention, comparison.positions(cells.assign(arm=centres)))
+    of_centre = at_positions(comparison.retention, comparison.centre_position)
     columns = estimates(
         retention=retention,
         control_retention=group_means(of_control, positions)[0],

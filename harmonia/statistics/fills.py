@@ -38,8 +38,7 @@ def fill_effects(comparisons: Sequence[Comparison]) -> FillEffects:
 def _of_setting(comparison: Comparison) -> pd.DataFrame:
     cells = comparison.cells
     chosen = np.flatnonzero((cells["target"] != cells["source"]) & cells["arm"].map(arms.is_feature))
-    centres = [arms.same_area(arm, arms.CENTRE) if arms.is_equal_area(arm) else None for arm in cells["arm"]]
-    of_centre = at_positions(comparison.retention, comparison.positions(cells.assign(arm=centres)))
+    of_centre = at_positions(comparison.retention, comparison.centre_position)
     of_control = at_positions(comparison.retention, comparison.control_position)
     columns = {
         "retention": comparison.retention,

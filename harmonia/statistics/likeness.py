@@ -22,7 +22,7 @@ from harmonia.results.jobs import JobFolder, flat_options
 from harmonia.results.representations import read_representations
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.inference import at_positions, estimates
-from harmonia.statistics.ranks import MIN_SIGNIFICANT, rank_correlation
+from harmonia.statistics.ranks import transfer_correlations
 
 MEASURES = {"agreement": "agreement of predictions", "cka": "linear CKA"}
 
@@ -49,12 +49,7 @@ def correlations(pairs: ModelPairs, arm: str) -> Correlations:
     shown = pairs[(pairs["arm"] == arm) & ~pairs["random_weights"].astype(bool)]
     lines = []
     for names, part in shown.groupby([*SETTING, "method", "variant"], sort=False):
-        for measure in MEASURES:
-            known = part[["source", "target", measure, "above_control"]].dropna()
-            if len(known) >= MIN_SIGNIFICANT:
-                ends = list(zip(known["source"], known["target"], strict=True))
-                alike, above = (dict(zip(ends, known[name], strict=True)) for name in (measure, "above_control"))
-                lines.append((*names, measure, *rank_correlation(alike, above)))
+        lines += [(*names, *line) for line in transfer_correlations(part, ("source", "target"), MEASURES)]
     return Correlations.of_lines(lines)
 
 

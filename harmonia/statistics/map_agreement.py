@@ -23,7 +23,7 @@ from harmonia.results.tracking import evenly_spaced
 from harmonia.statistics import inference
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.inference import Resampled, at_positions, estimates, group_means, ratio, resamples, strata
-from harmonia.statistics.ranks import MIN_SIGNIFICANT, image_correlations, mean_over_cells, mean_ranks, rank_correlation
+from harmonia.statistics.ranks import image_correlations, mean_over_cells, mean_ranks, transfer_correlations
 
 MOST_OTHERS = 100  # maps of other images, and random blobs, that a map is held against
 NUMBERS = ("rho", "rho_another", "rho_centre", "rho_blobs", "iou", "iou_another", "iou_centre", "iou_blobs")
@@ -127,7 +127,7 @@ def map_agreement(comparison: Comparison, sources: Sequence[SourceMaps], labels:
     return MapAgreement.checked(pd.DataFrame(lines).assign(**columns))
 
 
-def transfer_correlations(agreement: MapAgreement) -> MapCorrelations:
+def agreement_correlations(agreement: MapAgreement) -> MapCorrelations:
     """How transfer between two networks goes with the agreement of their maps; of MIN_SIGNIFICANT pairs or more.
 
     Networks of random weights are left out: they would decide rho alone.
@@ -135,12 +135,7 @@ def transfer_correlations(agreement: MapAgreement) -> MapCorrelations:
     pairs: Any = agreement[(agreement["kind"] == "networks") & ~agreement["random_weights"]]
     lines = []
     for names, part in pairs.groupby(["method", "variant"], sort=False):
-        for measure in ("rho", "iou"):
-            known = part[["first", "second", measure, "above_control"]].dropna()
-            if len(known) >= MIN_SIGNIFICANT:
-                ends = list(zip(known["first"], known["second"], strict=True))
-                agreed, above = (dict(zip(ends, known[name], strict=True)) for name in (measure, "above_control"))
-                lines.append((*names, measure, *rank_correlation(agreed, above)))
+        lines += [(*names, *line) for line in transfer_correlations(part, ("first", "second"), ("rho", "iou"))]
     return MapCorrelations.of_lines(lines)
 
 

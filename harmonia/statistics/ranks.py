@@ -1,9 +1,9 @@
 """Rank correlation, the one place of it: of lines of numbers, of pairs of models, of images; its interval and its p."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, combinations, permutations, product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata, t
@@ -75,6 +75,21 @@ class RankCorrelation(NamedTuple):
     p: float
     pairs: int
     models: int
+
+
+def transfer_correlations(
+    pairs: Any, ends: tuple[str, str], measures: Iterable[str]
+) -> Iterator[tuple[str | float, ...]]:
+    """Each measure with MIN_SIGNIFICANT pairs of models or more, and its rank_correlation with transfer above control.
+
+    pairs: a frame with the columns ends, the measures and above_control.
+    """
+    for measure in measures:
+        known = pairs[[*ends, measure, "above_control"]].dropna()
+        if len(known) >= MIN_SIGNIFICANT:
+            models = list(zip(known[ends[0]], known[ends[1]], strict=True))
+            alike, above = (dict(zip(models, known[name], strict=True)) for name in (measure, "above_control"))
+            yield measure, *rank_correlation(alike, above)
 
 
 def rank_correlation(x: Mapping[tuple[str, str], float], y: Mapping[tuple[str, str], float]) -> RankCorrelation:

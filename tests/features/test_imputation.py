@@ -45,6 +45,7 @@ HOLES = {
     "grains": np.random.default_rng(0).random((90, 97)) < 0.5,
     "few are known": np.random.default_rng(1).random((96, 64)) < 0.98,
     "stripes": np.broadcast_to((np.arange(80) % 5 > 0)[:, None], (80, 70)),
+    "two thirds of a wide image": np.broadcast_to(np.arange(300) > 100, (150, 300)),
     "two, far apart": disc(64, 128, 10, 10, 6) | disc(64, 128, 50, 120, 12),
 }
 

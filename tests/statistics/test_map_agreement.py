@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from harmonia.draws import Purpose, smooth_noise
 from harmonia.results.maps import REGION_SIDE, SIDE, SmallMaps
-from harmonia.statistics.map_agreement import SourceMaps, map_agreement, transfer_correlations
+from harmonia.statistics.map_agreement import SourceMaps, agreement_correlations, map_agreement
 
 pytestmark = pytest.mark.usefixtures("few_resamples", "few_image_resamples")
 
@@ -192,5 +192,5 @@ def test_agreement_foretells_naming_where_it_decides_it_and_transfer_where_pairs
     above = {pair: rhos[pair] for pair in combinations("abcd", 2)} | {(b, a): rho for (a, b), rho in rhos.items()}
     with_transfer = agreement(*mixed, above=above)
     assert with_transfer["above_control"].tolist() == pytest.approx(plain["rho"].tolist())
-    found = transfer_correlations(with_transfer).set_index("measure").loc["rho"]
+    found = agreement_correlations(with_transfer).set_index("measure").loc["rho"]
     assert (found["rho"], found["pairs"], found["models"]) == (pytest.approx(1), 6, 4)

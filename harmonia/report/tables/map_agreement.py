@@ -12,7 +12,7 @@ from harmonia.report.tables.columns import Statistic, StatisticTable, method_lab
 from harmonia.report.tables.typeset import MISSING
 from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import Comparison
-from harmonia.statistics.map_agreement import MapAgreement, SourceMaps, map_agreement, transfer_correlations
+from harmonia.statistics.map_agreement import MapAgreement, SourceMaps, agreement_correlations, map_agreement
 
 MAP_AGREEMENT = "map_agreement"
 AGREEMENTS = {"rho": "rank correlation of maps", "iou": "IoU of regions"}
@@ -60,7 +60,7 @@ def map_agreement_table(
     lines: list[str] = []
     numbers: Any = table.numbers
     for setting, part in numbers.groupby(SETTING, sort=False):
-        lines += [_in_words(line, setting) for line in transfer_correlations(part).to_dict("records")]
+        lines += [_in_words(line, setting) for line in agreement_correlations(part).to_dict("records")]
         lines += _not_counted(part)
     table.printed.attrs["footnotes"] = [*table.printed.attrs["footnotes"], *dict.fromkeys(lines)]
     return table
