@@ -242,6 +242,8 @@ the input size is the architecture's own. Weights are random; attention with bia
 (EfficientFormer, EfficientViT, LeViT, TinyViT) has them fall with the distance, since at timm's zeros all tokens of
 LeViT are the same and no layer of it lies in place. Layers that timm begins at 0 are drawn too: maps of 0 are right
 anywhere. BatchNorm in ConvMixer has the statistics of noise, without which its last map does not depend on the image.
+LeViT with `weights=random` keeps these zeros and is therefore refused (`does not change where the image does`); trained
+weights are taken.
 {left_out}
 
 - **Grad-CAM, HiResCAM** are right where the map of the default layer equals plain autograd's through the whole network

@@ -100,11 +100,11 @@ def explain(
     """Maps of images: which regions explain what the network predicts. Stored maps are not computed again.
 
     images: paths, PIL images, uint8 arrays or tensors, floats in 0..1, one of them or many; a folder of images or of
-    class folders; a torchvision dataset; or the name of a yaml in conf/data (samples). labels: their true classes, by
-    name or by index in the network's, for label="true"; class folders and datasets have their own. method, label: names
-    of yamls in conf/method (gc, ss, ig, ...) and conf/label. layer: input, middle, final, normalised, or a module's
-    name. limit: the first so many images. cache: the map store's folder. options:
-    further words of the command line, "method.steps=20", "data.pool=FOLDER".
+    class folders; a dataset of torchvision or Hugging Face; or the name of a yaml in conf/data (samples). labels: their
+    true classes, by name or by index in the network's, for label="true"; class folders and datasets have their own.
+    method, label: names of yamls in conf/method (gc, ss, ig, ...) and conf/label. layer: input, middle, final,
+    normalised, or a module's name. limit: the first so many images. cache: the map store's folder. options: further
+    words of the command line, "method.steps=20", "data.pool=FOLDER".
 
     >>> import harmonia
     >>> maps = harmonia.explain("lite0", "samples", limit=2)

@@ -30,6 +30,9 @@ from harmonia.cli.entry import Parser, conf_folder
 from harmonia.errors import InputError, Within, refused
 from harmonia.plain_yaml import MOST_TEXT, check_yaml
 
+# for yamls: what a folder, or a name on a hub, is called
+OmegaConf.register_new_resolver("last_name", lambda path: os.path.basename(os.path.abspath(str(path))), replace=True)
+
 MOST_JOBS = 10_000  # of a sweep, each of which Hydra composes before the first begins
 MOST_ALIASED = 10_000  # values that the aliases of a YAML file stand for
 

@@ -20,9 +20,11 @@ from harmonia.data.decode import eight_bit
 from harmonia.data.folder import absolute, find_pool
 from harmonia.data.manifest import UNLABELLED, ImageRecord, ImageSet, entries, image_set, is_image_file
 from harmonia.errors import InputError, home, one_line, refused
+from harmonia.media import visible
 from harmonia.store.files import write_stored
 
 MOST_UNCOUNTED = 10_000  # images of an iterator, which may be without end
+_IMAGES, _LABELS = ("image", "img"), ("label", "labels")  # columns of datasets
 _OF_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
@@ -40,9 +42,9 @@ def given_images(
     """A data set of images of any kind, and their ids in the order given.
 
     images: paths; PIL images; uint8 arrays or tensors (H, W), (H, W, 3) or (3, H, W), of floats in [0, 1]; one of them;
-    a batch (B, 3, H, W); or a torchvision dataset of images with labels. labels: names of classes, or indices of the
-    network's classes; without any, the images have none. pool: a folder of replacement images, else the images are it.
-    channels: of arrays for a network that reads others than RGB.
+    a batch (B, 3, H, W); or a dataset of images with labels, torchvision's or Hugging Face's. labels: names of classes,
+    or indices of the network's classes; without any, the images have none. pool: a folder of replacement images, else
+    the images are it. channels: of arrays for a network that reads others than RGB.
     """
     listed = list(_records(images, labels, classes, cache, limit, channels))
     if not listed:
@@ -65,16 +67,15 @@ def _records(
         if len(labels) != count:
             got = "more" if len(labels) > count else len(labels)
             raise InputError(f"labels must be one an image, got {got} for {count} images; give a list")
-    listed = items[:count] if isinstance(items, list | tuple) else ()  # a dataset's images are made one by one
-    above = _common_folder([path for path in map(_path, listed) if path is not None])
-    for number in range(count):
-        item = items[number]
-        image, label = _pair(item, number)
+    pairs: Any = (_pair(items[number], number) for number in range(count))  # a dataset's images are made one by one
+    pairs = list(pairs) if isinstance(items, list | tuple) else pairs
+    above = _common_folder([path for image, _ in pairs if (path := _path(image))] if isinstance(pairs, list) else [])
+    for number, (image, label) in enumerate(pairs):
         if labels is not None:
             name = _class_name(labels[number], classes, number)
         else:
             name = UNLABELLED if label is None else _class_name(label, of_dataset, number)
-        if (path := _path(item)) is not None:
+        if (path := _path(image)) is not None:
             yield ImageRecord(path.relative_to(above).as_posix(), path, name, digest="")
         else:
             file = _as_file(image, cache, number, channels)
@@ -105,11 +106,24 @@ def _items(images: Any, limit: int | None) -> tuple[Any, Sequence[str]]:
 
 def _classes(dataset: Any) -> Sequence[str]:
     names = getattr(dataset, "classes", ())
+    columns = getattr(dataset, "features", None)  # of Hugging Face
+    if isinstance(columns, Mapping):
+        names = getattr(_column(columns, _LABELS), "names", ())
     return names if isinstance(names, list | tuple) else ()
+
+
+def _column(row: Mapping, names: Sequence[str]) -> Any:
+    return next((row[name] for name in names if name in row), None)
 
 
 def _pair(item: Any, number: int) -> tuple[Any, Any]:
     """An image and its label, None without one."""
+    if isinstance(item, Mapping):
+        image, label = _column(item, _IMAGES), _column(item, _LABELS)
+        if image is None:
+            got = visible(", ".join(map(str, item))[:100])
+            raise InputError(f"images: number {number} must have the column image, got {got}; rename its column")
+        return image, label
     if not isinstance(item, tuple | list):
         return item, None
     if len(item) != 2:
@@ -118,8 +132,7 @@ def _pair(item: Any, number: int) -> tuple[Any, Any]:
     return item[0], item[1]
 
 
-def _path(item: Any) -> Path | None:
-    image = item[0] if isinstance(item, tuple | list) and item else item
+def _path(image: Any) -> Path | None:
     return Path(os.path.abspath(home(image))) if isinstance(image, str | Path) else None
 
 

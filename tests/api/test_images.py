@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import Subset
 
 import harmonia
+from harmonia.data.given import given_images
 from harmonia.errors import InputError
 
 
@@ -155,3 +156,20 @@ def test_an_image_that_cannot_be_read_keeps_its_place_and_says_nothing(first, fo
     assert [each.path for each in maps[1:3]] == paths[1:3]
     assert isinstance(maps[1:3].keep(0.3), np.ndarray)
     assert list(maps.to_pandas()["explained"] == "") == [False, True, False, False, False, False]
+
+
+@pytest.mark.parametrize(("image", "label"), [("image", "label"), ("img", "labels")])
+def test_a_dataset_of_hugging_face_is_its_columns(folder, tmp_path, image, label):
+    datasets = pytest.importorskip("datasets")
+    paths = sorted(folder.rglob("*.png"))
+    truth, names = [path.parent.name for path in paths], CLASSES[::-1]  # in another order than the network's
+    columns = {image: list(map(Image.open, paths)), label: [names.index(name) for name in truth]}
+    kinds = {image: datasets.Image(), label: datasets.ClassLabel(names=names)}
+    table = datasets.Dataset.from_dict(columns, features=datasets.Features(kinds))
+    (listed, _), (expected, _) = (
+        given_images(images, labels, (), tmp_path, None, 0)
+        for images, labels in ((table.with_format("torch"), None), (columns[image], truth))
+    )
+    assert listed == expected
+    with pytest.raises(InputError, match=r"must have the column image, got picture, .*; rename its column"):
+        given_images(table.rename_column(image, "picture"), None, (), tmp_path, None, 0)

@@ -73,9 +73,11 @@ def of_transformers(tmp_path):
     config = transformers.ViTConfig(image_size=32, patch_size=8, num_labels=5, **shape)
     network = transformers.ViTForImageClassification(config)
     processor = transformers.ViTImageProcessor(size={"height": 32, "width": 32})
-    network.save_pretrained(tmp_path)
-    processor.save_pretrained(tmp_path)
-    return harmonia.classifier(f"huggingface:{tmp_path}"), harmonia.classifier(network, transform=processor)
+    network.save_pretrained(tmp_path / "a vit")
+    processor.save_pretrained(tmp_path / "a vit")
+    by_kind = harmonia.classifier(f"huggingface:{tmp_path}/a vit/")
+    assert (by_kind.name, by_kind.spec.family) == ("a vit", "a vit")
+    return by_kind, harmonia.classifier(network, transform=processor)
 
 
 @pytest.mark.parametrize(
