@@ -11,6 +11,7 @@ from harmonia.errors import InputError
 
 COMMANDS = {
     "run": "harmonia.run",
+    "fit": "harmonia.fit",
     "plan": "harmonia.plan",
     "report": "harmonia.report.__main__",
     "store": "harmonia.store.__main__",
@@ -20,6 +21,7 @@ COMMANDS = {
 }
 USAGE = """\
 harmonia run        maps, features and scores of a job or, with -m, of a sweep
+harmonia fit        a network trained on a folder of classes, or a sweep of them
 harmonia plan       what a run would still compute, and how long
 harmonia report     tables, figures and pages of finished jobs
 harmonia store      what is kept: list, verify, prune

@@ -46,6 +46,11 @@ class Purpose(enum.IntEnum):
     SMOOTH_GRAD = 2**45
     RANDOM_LABEL = 2**46
     MAP_AGREEMENT = 2**47  # blobs that maps of two networks are held against
+    HELD_OUT_IMAGES = 2**48  # of a folder to train on, that judge the network
+    SHUFFLED_LABELS = 2**48 + 1
+    TRAINING_ORDER = 2**49  # of images, in each epoch
+    TRAINING_CROPS = 2**50
+    TRAINING_DROPS = 2**51  # what a network itself draws: dropout, depths
 
 
 def image_key(image_id: str) -> int:

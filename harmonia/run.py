@@ -10,14 +10,13 @@ import sys
 from pathlib import Path
 
 import hydra
-from hydra.core.plugins import Plugins
 from omegaconf import DictConfig
 
 from harmonia.cli.entry import conf_folder, exit_code, hydra_words
 from harmonia.cli.hydra_node import checked_hydra, remove_unbegun
 from harmonia.cli.refusal import refusal
 from harmonia.errors import InputError
-from harmonia.job.ray_launcher import RayLauncher
+from harmonia.job.ray_launcher import register
 from harmonia.report.after_sweep import report_sweep
 
 
@@ -39,8 +38,7 @@ def job(config: DictConfig) -> None:
 def main() -> int:
     # Hydra would print its own errors in several lines and end with 1; so they come here
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Hydra builds launchers of the package hydra_plugins alone: the name that conf/hydra/launcher/ray.yaml gives ours
-    Plugins.instance().class_name_to_class["hydra_plugins.harmonia.RayLauncher"] = RayLauncher
+    register()
     program, *words = sys.argv
     sys.argv = [program, *hydra_words(words)]
     return exit_code(

@@ -154,8 +154,9 @@ def remove_unbegun() -> None:
     known = HydraConfig.get()
     if known.mode is RunMode.RUN and not any(word.startswith("hydra.run.dir") for word in known.overrides.hydra):
         folder = Path(known.runtime.output_dir)
-        own = {HYDRAS, "run.log", ".lock", "error.txt"}  # the last two of the job
-        if set(os.listdir(folder)) <= own and set(os.listdir(folder / HYDRAS)) <= {*HYDRAS_FILES}:
+        own = {HYDRAS, f"{known.job.name}.log", ".lock", "error.txt"}  # the last two of the job
+        hydras = os.listdir(folder / HYDRAS) if (folder / HYDRAS).is_dir() else ()
+        if set(os.listdir(folder)) <= own and set(hydras) <= {*HYDRAS_FILES}:
             shutil.rmtree(folder)
 
 
@@ -208,7 +209,7 @@ def _check_sweeps_file(config: DictConfig) -> None:
     with suppress(OmegaConfBaseException, OSError):
         path = Path(str(OmegaConf.select(config, "hydra.sweep.dir")), "multirun.yaml")
         text = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-        if os.path.lexists(path) and not {b"hydra:", b"source:", b"method:"} <= set(text.splitlines()):
+        if os.path.lexists(path) and not {b"hydra:", b"source:", b"data:"} <= set(text.splitlines()):
             raise InputError(
                 f"{path} must be an earlier sweep's, got another; name another folder with hydra.sweep.dir="
             )

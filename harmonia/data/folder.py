@@ -44,11 +44,11 @@ def folder(
         raise InputError(f"data={name} needs a folder of class folders, got none; set data.root=PATH")
     root = absolute(root or absolute(labels or "").parent)
     mapping = {} if class_map is None else read_class_map(absolute(class_map))
-    class_names = str if class_map is None else _strict(mapping, class_map)
+    class_names = str if class_map is None else strict_class_names(mapping, class_map)
     if labels is None:
         images = _split_folder(root, split)
-        listed = manifest.find_images(images, class_names, _prefix(images, root))
-        if pool is None and images.parent == root and (train := _find_split(root, "train")) != images:
+        listed = manifest.find_images(images, class_names, prefix_of(images, root))
+        if pool is None and images.parent == root and (train := find_split(root, "train")) != images:
             pool = train
     elif split is None:
         images = absolute(labels)
@@ -67,11 +67,11 @@ def find_pool(pool: Path, root: Path, mapping: dict[str, str] | None = None) -> 
         lacks = "is no folder" if os.path.exists(pool) else "does not exist"
         raise InputError(f"pool folder {pool} {lacks}; set data.pool=PATH to a folder of images")
     if not _own_class_folders(pool):
-        pool = _find_split(pool, "train") or pool
+        pool = find_split(pool, "train") or pool
     if manifest.subfolders(pool):
         known = mapping or {}
-        return manifest.find_images(pool, lambda name: known.get(name, name), _prefix(pool, root))
-    flat = manifest.find_flat_images(pool, _prefix(pool, root))
+        return manifest.find_images(pool, lambda name: known.get(name, name), prefix_of(pool, root))
+    flat = manifest.find_flat_images(pool, prefix_of(pool, root))
     if not flat:
         raise InputError(f"pool folder {pool} holds no image; set data.pool=PATH to a folder of images")
     return flat
@@ -128,7 +128,7 @@ def absolute(path: str | Path) -> Path:
     return Path(os.path.abspath(home(path)))
 
 
-def _strict(mapping: dict[str, str], class_map: str | Path) -> Callable[[str], str]:
+def strict_class_names(mapping: dict[str, str], class_map: str | Path) -> Callable[[str], str]:
     def class_names(folder_name: str) -> str:
         if folder_name not in mapping:
             raise InputError(
@@ -143,17 +143,17 @@ def _strict(mapping: dict[str, str], class_map: str | Path) -> Callable[[str], s
 def _split_folder(root: Path, split: str | None) -> Path:
     """The folder that holds the class folders."""
     if split is not None:
-        if images := _find_split(root, split):
+        if images := find_split(root, split):
             return images
         raise InputError(f"split folder {root / split} must hold class folders, got none; set data.split or data.root")
     if _own_class_folders(root):
         return root
-    if images := _find_split(root, "val"):
+    if images := find_split(root, "val"):
         return images
-    if images := _find_split(root, "test"):
+    if images := find_split(root, "test"):
         logger.info("%s has no val split with class folders; taken is %s", root, images.name)
         return images
-    if train := _find_split(root, "train"):
+    if train := find_split(root, "train"):
         raise InputError(
             f"image folder {root} has a train split and no val split with class folders; "
             f"set data.split={train.name} or sort the val images into class folders"
@@ -161,7 +161,7 @@ def _split_folder(root: Path, split: str | None) -> Path:
     return root
 
 
-def _find_split(root: Path, split: str) -> Path | None:
+def find_split(root: Path, split: str) -> Path | None:
     """The folder of class folders that has the split's name, or another word for it; of several the exact name."""
     words = next((words for words in _SPLITS if split.lower() in words), (split.lower(),))
     alike = [child for child in manifest.subfolders(root) if child.name.lower() in words and manifest.subfolders(child)]
@@ -182,7 +182,7 @@ def _own_class_folders(root: Path) -> bool:
     return any(manifest.is_image_file(path) for child in candidates for path in manifest.entries(child))
 
 
-def _prefix(images: Path, root: Path) -> str:
+def prefix_of(images: Path, root: Path) -> str:
     """What leads an image_id: the path from root, or a mark no folder below root can be taken for."""
     if not images.is_relative_to(root):
         return "pool:"

@@ -35,7 +35,7 @@ def run(settings: Settings, in_memory: InMemory | None = None) -> Summary:
         if alone:
             return _run(settings, folder, in_memory)
     log.info("another process runs this job in %s: helping it", folder)
-    with job_folder.helper_folder(folder) as own, _threads(settings.num_threads):
+    with job_folder.helper_folder(folder) as own, threads_of_torch(settings.num_threads):
         _compute(settings, own, in_memory)  # for the store: the rows are the other's to write
     with job_folder.sole_writer(folder, wait=True):
         if job_folder.holds_finished_job(folder, settings.resolved):
@@ -51,7 +51,7 @@ def run(settings: Settings, in_memory: InMemory | None = None) -> Summary:
 def _run(settings: Settings, folder: Path, in_memory: InMemory | None) -> Summary:
     """The job in a folder that no other process writes."""
     try:
-        with _threads(settings.num_threads):
+        with threads_of_torch(settings.num_threads):
             job, summary = _compute(settings, folder, in_memory)
         job_folder.seal_files(folder, job.evaluation.files)
         rows.write_summary(folder, summary)
@@ -63,7 +63,7 @@ def _run(settings: Settings, folder: Path, in_memory: InMemory | None) -> Summar
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
+def threads_of_torch(number: int | None) -> Iterator[None]:
     """So many CPU threads of torch for this job; the next one of a sweep has as many as there were before."""
     before = torch.get_num_threads()
     torch.set_num_threads(number or before)

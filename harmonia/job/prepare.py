@@ -52,12 +52,12 @@ def prepare(
     open_set: ShardSet.peek where nothing may be written.
     """
     in_memory = in_memory or InMemory()
-    _quiet_lightning()
+    quiet_lightning()
     # classifiers take their precision from the settings: Lightning's would reach the masks and keep weights too
     trainer = settings.trainer.with_options(precision="32-true")
     # Lightning would take the tasks of `srun` for ranks of one job
     make_trainer = partial(trainer.build, plugins=[LightningEnvironment()])
-    device = _device(make_trainer, trainer.options.get("devices", "auto"))
+    device = device_of(make_trainer, trainer.options.get("devices", "auto"))
     method = _method(settings)
     evaluation = _evaluation(settings)
     stored = _stored(method, evaluation)
@@ -110,7 +110,7 @@ def _viewed(settings: Settings, images: ImageSet, views: Sequence[View]) -> View
     )
 
 
-def _device(make_trainer: Callable[..., Trainer], devices: Any) -> torch.device:
+def device_of(make_trainer: Callable[..., Trainer], devices: Any) -> torch.device:
     """Where the job computes; one device, a CPU or a CUDA GPU."""
     few = min(int(devices), 2) if str(devices).isdecimal() else devices  # Lightning makes a list of them
     try:
@@ -157,10 +157,10 @@ def _stored(method: Attribution, evaluation: Evaluation) -> Stored | None:
     return method
 
 
-def _quiet_lightning() -> None:
+def quiet_lightning() -> None:
     """Lightning's hints are about training; harmonia's own lines say what its user needs."""
     rank_zero_only.rank = 0  # every process is a job of its own: `srun` numbers its tasks, and only the first would log
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    hints = "does not have many workers|IterableDataset|infer the batch indices|LeafSpec|GPU available but"
+    hints = "does not have many workers|IterableDataset|infer the batch indices|LeafSpec|GPU available but|in eval mode at the start of training|exists and is not empty"
     warnings.filterwarnings("ignore", f".*({hints}|The `srun` command is available)")

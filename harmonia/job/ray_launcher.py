@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -28,6 +29,11 @@ _HANDED_ON = ("HARMONIA_CACHE", "WANDB_MODE")
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def register() -> None:
+    """Hydra builds launchers of the package hydra_plugins alone: the name that conf/hydra/launcher/ray.yaml gives ours."""
+    Plugins.instance().class_name_to_class["hydra_plugins.harmonia.RayLauncher"] = RayLauncher
 
 
 class RayLauncher(Launcher):

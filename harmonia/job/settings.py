@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,6 +12,8 @@ from harmonia.cli.options import Group, dotted, import_target, read_settings
 from harmonia.data.choices import Unreadable
 from harmonia.errors import InputError, Seed, Within
 from harmonia.models.spec import CropPct, ModelSpec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,20 @@ class Settings:
 
 def settings_of(config: DictConfig) -> Settings:
     """A composed configuration, resolved; what does not fit is refused in one line."""
-    values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     groups = ("source", "target", "method", "data", "label", "fill", "evaluation", "trainer")
+    return read_configuration(config, Settings, groups)
+
+
+def read_configuration(config: DictConfig, settings_type: type[T], groups: Sequence[str]) -> T:
+    """The same for any dataclass of settings, whose field resolved takes all of it."""
+    values: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     packages = values.get("packages")
     packages = [name for name in packages if isinstance(name, str)] if isinstance(packages, list) else []
     targets = list(_targets(values))
     for key, options in targets:
         _refuse_foreign(key, options, _package, ("harmonia", *packages))
     _check_logger(values.get("logger"))
-    settings = read_settings(Settings, {**dict.fromkeys(groups), **values, "resolved": values})
+    settings = read_settings(settings_type, {**dict.fromkeys(groups), **values, "resolved": values})
     for key, options in targets:  # only now, as it imports torch, for which a wrong number need not wait
         _refuse_foreign(key, options, partial(_defined_in, key), ("harmonia", *packages))
     return settings

@@ -8,6 +8,7 @@ from typing import Any
 
 from harmonia.data.view import View
 from harmonia.errors import InputError
+from harmonia.models import fitted
 from harmonia.models import weights as weights_file
 from harmonia.models.classes import class_names
 from harmonia.models.classifier import Classifier
@@ -19,8 +20,14 @@ log = logging.getLogger(__name__)
 
 def load(spec: ModelSpec, seed: int = 0, precision: str = "32-true") -> Classifier:
     """The classifier of a spec, frozen, in evaluation mode, on the CPU."""
+    spec = fitted.complete(spec)
+    return classifier_of(build(spec, seed), spec, precision)
+
+
+def build(spec: ModelSpec, seed: int) -> Built:
+    """The network of a spec, by its kind's module."""
     kind: Any = import_module(f"harmonia.models.{spec.kind}")
-    return classifier_of(kind.build(spec, seed), spec, precision)
+    return kind.build(spec, seed)
 
 
 def classifier_of(built: Built, spec: ModelSpec, precision: str = "32-true") -> Classifier:

@@ -8,7 +8,7 @@ from harmonia.data.choices import CropMode, Interpolation
 from harmonia.errors import Within
 
 CropPct = Annotated[float | None, Within(0.01, 1)]  # 1 sees the whole shorter side
-Kind = Literal["timm", "torchvision", "huggingface", "python"]
+Kind = Literal["timm", "torchvision", "huggingface", "python", "fitted"]
 
 
 @dataclass(frozen=True, kw_only=True)

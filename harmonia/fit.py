@@ -1,0 +1,67 @@
+"""The command line: python -m harmonia.fit [-m] source.arch=... data.root=... (see conf/fit.yaml for every key).
+
+harmonia.fit in Python is the function, whoever has imported this module (harmonia/__init__.py).
+"""
+
+if __name__ == "__main__":
+    from harmonia.cli.early import answer_signals
+
+    answer_signals()
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from harmonia.cli.entry import conf_folder, exit_code, hydra_words
+from harmonia.cli.hydra_node import checked_hydra, remove_unbegun
+from harmonia.cli.refusal import refusal
+from harmonia.errors import InputError
+from harmonia.job.ray_launcher import register
+
+
+@hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="fit")
+def job(config: DictConfig) -> None:
+    # torch takes seconds to import: --help, --cfg and a wrong setting must not pay for it
+    from harmonia.training.settings import fit_settings_of
+
+    try:
+        settings = fit_settings_of(config)
+        from harmonia.training import fit
+
+        fit.run(settings)
+    except InputError:
+        remove_unbegun()
+        raise
+
+
+def main() -> int:
+    # Hydra would print its own errors in several lines and end with 1; so they come here
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    register()
+    program, *words = sys.argv
+    sys.argv = [program, *hydra_words(words)]
+    return exit_code(
+        _jobs,
+        lambda error: refusal(error, conf_folder(), words),
+        "interrupted; the same command with this folder (hydra.run.dir= or hydra.sweep.dir=) goes on where it was",
+    )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.is_dir():
+        from harmonia.training.folder import refuse_foreign
+
+        refuse_foreign(folder)
+
+
+def _jobs() -> int:
+    with checked_hydra(_refuse_foreign):
+        job()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Networks that harmonia.fit has trained: source=fitted source.weights=FILE_OR_FOLDER.
+
+One safetensors file holds the numbers, and what builds their network is JSON in its metadata. Nothing of it is run:
+a function that makes a network is named by the user again, unless it is harmonia's own.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel, ConfigDict
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from harmonia.cli.options import read_settings
+from harmonia.errors import InputError, home, refused
+from harmonia.models.classes import names_in_order
+from harmonia.models.spec import ModelSpec
+from harmonia.plain_yaml import MOST_TEXT
+from harmonia.store.files import replacing
+
+FILE = "model.safetensors"
+_KEY = "harmonia"  # of the metadata
+
+
+class Facts(BaseModel):
+    """What the metadata say, beside the numbers; values are held against ModelSpec's types where they are used."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str
+    kind: str
+    arch: str
+    factory: str | None
+    classes: list[str]
+    input_size: int | list[int]
+    crop_pct: float
+    crop_mode: str
+    interpolation: str
+    mean: list[float]
+    std: list[float]
+
+
+def write(path: Path, state: Mapping[str, Tensor], facts: Facts) -> None:
+    """The numbers and what builds their network, whole or not at all; tensors that share memory are copied."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    with replacing(path) as temporary:
+        save_file(plain, temporary, {_KEY: facts.model_dump_json()})
+
+
+def read(path: Path, name: str) -> Facts:
+    """What a file's metadata say; InputError, in one line, where harmonia.fit has not written it."""
+    remedy = "give model.safetensors of python -m harmonia.fit, or source=timm for other weights"
+    with refused(f"{name}: {path} must be a network that harmonia.fit left, got", remedy):
+        with cast(Any, safe_open)(path, "pt") as file:
+            text = (file.metadata() or {}).get(_KEY)
+        if text is None:
+            raise ValueError("no description of its network")
+        if len(text) > MOST_TEXT:
+            raise ValueError(f"a description of {len(text):,} letters, more than {MOST_TEXT:,}")
+        facts = Facts.model_validate(json.loads(text))
+        if names_in_order(facts.classes) is None:
+            raise ValueError("class names that are not different words")
+        return facts
+
+
+def complete(spec: ModelSpec) -> ModelSpec:
+    """Of a spec of kind fitted the spec that builds its network; what it says itself goes before the file."""
+    if spec.kind != "fitted":
+        return spec
+    path = file_of(str(spec.weights), spec.name)
+    facts = read(path, spec.name)
+    own = facts.factory is not None and facts.factory.startswith("harmonia.")
+    if facts.kind == "python" and not (spec.factory or own):
+        raise InputError(
+            f"{spec.name}: {path} has numbers of a network of your own, whose code must be named, got none; add "
+            f"source.factory={facts.factory} or target.NAME.factory={facts.factory} where you trust it"
+        )
+    values = facts.model_dump(exclude={"name"}) | {"weights": str(path), "family": spec.family, "name": spec.name}
+    given = {
+        key: value
+        for key in (*spec.overrides(), "factory", "classes", "input_size")
+        if (value := getattr(spec, key, None)) is not None
+    }
+    lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+    if facts.kind == "fitted":
+        raise InputError(f"{spec.name}: {path} must name the kind of its network, got 'fitted'; fit it again")
+    return replace(read_settings(ModelSpec, values | lists, spec.name), reshape=spec.reshape, **given)
+
+
+def file_of(weights: str, name: str) -> Path:
+    """The file that source.weights means, by itself or by its folder."""
+    if weights in ("hub", "random"):
+        remedy = "add source.weights=FILE_OR_FOLDER or target.NAME.weights=FILE_OR_FOLDER, as harmonia.fit has left it"
+        raise InputError(f"{name}: a fitted network must have a file, got weights={weights}; {remedy}")
+    path = home(weights).absolute()
+    return path / FILE if path.is_dir() else path
