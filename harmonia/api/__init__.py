@@ -11,15 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from harmonia.api.asked import Asked, NamedModel, as_before, checked_options, choice, in_one_line, spec_of_name
+from harmonia.api.asked import Asked, NamedModel, as_before, checked_options, choice, in_one_line, spec_of_name, yamls
 from harmonia.api.maps import ImageMaps
 from harmonia.api.result import TransferResult
+from harmonia.api.training import fit as fit
 from harmonia.errors import InputError, home
 from harmonia.job import pipeline
 from harmonia.job.prepare import prepare
 from harmonia.job.stages import map_stage
 from harmonia.media import visible
-from harmonia.models import memory
+from harmonia.models import fitted, memory
 from harmonia.models.classes import names_in_order
 from harmonia.models.classifier import Classifier
 from harmonia.models.found import Reshape
@@ -29,7 +30,7 @@ from harmonia.models.transform import view_options
 
 
 def classifier(
-    network: nn.Module | str,
+    network: nn.Module | str | Path,
     *,
     classes: Sequence[str] | Mapping[Any, Any] | str | Path | None = None,
     transform: Any = None,
@@ -39,7 +40,8 @@ def classifier(
 ) -> Classifier:
     """A network that returns logits, as a source or a target.
 
-    network: an nn.Module in memory, of which a frozen copy is taken; or a name, of a yaml in conf/source or KIND:ARCH.
+    network: an nn.Module in memory, of which a frozen copy is taken; a name, of a yaml in conf/source or KIND:ARCH; or
+    the file or folder of a network that harmonia.fit has trained.
     classes: names in the order of the logits, a text file of them, or a mapping between names and 0, 1, ...; None: the
     network's own, or ImageNet's 1,000.
     transform: its evaluation transform: torchvision's or timm's (resize, centre crop, normalise), a transformers image
@@ -58,7 +60,7 @@ def classifier(
         raise InputError(f"name must be words in one line, got {name!r}; leave it out")
     named = classes if isinstance(classes, str | Path | None) else _in_order(classes)
     with in_one_line(), as_before(), torch.inference_mode(False):  # numbers made in it have no gradients
-        if isinstance(network, str):
+        if isinstance(network, str | Path):
             if transform is not None or reshape is not None:
                 raise InputError(
                     f"transform and reshape are of a network in memory, got them for {network!r}; leave out"
@@ -68,6 +70,13 @@ def classifier(
                 if weights is None
                 else {"weights_folder" if home(weights).is_dir() else "weights": str(home(weights))}
             )
+            if isinstance(network, Path) or (network not in yamls("source") and home(network).exists()):
+                file = fitted.file_of(str(network), name or "fitted")
+                name, network, files = (
+                    name or visible(fitted.read(file, "fitted").name),
+                    "fitted",
+                    {"weights": str(file)},
+                )
             options = {"classes": named, "name": name, **files}
             return load(spec_of_name(network, **{key: value for key, value in options.items() if value is not None}))
         if not isinstance(network, nn.Module):

@@ -73,7 +73,7 @@ class Asked:
     def config(self, words: Sequence[str]) -> DictConfig:
         """conf/ with these words, models and images; what is in memory is known afterwards."""
         data, of_data = self._data()
-        config = _composed([f"data={data}", f"seed={self._seed}", *words])
+        config = composed([f"data={data}", f"seed={self._seed}", *words])
         config.tracking.group = config.logger = None
         if self._cache is not None:
             config.paths.cache = str(self._cache)
@@ -119,7 +119,7 @@ class Asked:
         if path.is_dir() and subfolders(path):
             named = "folder", {"root": str(path)}
         elif isinstance(self._images, str) and not path.exists():
-            if self._images not in (known := _yamls("data")):
+            if self._images not in (known := yamls("data")):
                 names = ", ".join(known)
                 raise InputError(f"images must be files or one of {names}, got {self._images!r}; look at the path")
             named = self._images, {}
@@ -130,24 +130,27 @@ class Asked:
         return named
 
 
-def _yamls(group: str) -> list[str]:
+def yamls(group: str) -> list[str]:
     return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
 
 
 def choice(group: str, name: str) -> str:
     """The word that takes a yaml of a group of conf/."""
-    if name not in (known := _yamls(group)):
+    if name not in (known := yamls(group)):
         raise InputError(no_such_option(group, str(name), known, conf_folder()))
     return f"{group}={name}"
 
 
-def checked_options(words: Any) -> list[str]:
+def checked_options(
+    words: Any, of_arguments: Sequence[str] = _OF_ARGUMENTS, of_commands: Sequence[str] = _OF_COMMANDS
+) -> list[str]:
+    """Further words of the command line; none that an argument says (keys), or that is no call's (groups)."""
     if not isinstance(words, list | tuple) or not all(
         isinstance(word, str) and re.search("=|^~", word) for word in words
     ):
         raise InputError(f'options must be a list of words KEY=VALUE, got {words!r}; give ["trainer=cpu"]')
     for word in words:
-        if _key(word) in _OF_ARGUMENTS or _key(word).partition(".")[0] in _OF_COMMANDS:
+        if _key(word) in of_arguments or _key(word).partition(".")[0] in of_commands:
             rule = "options must be words that no argument of the call says"
             raise InputError(f"{rule}, nor belong to the command line alone, got {word!r}; leave it out")
     return list(words)
@@ -168,27 +171,31 @@ def _spec_of(model: Any, words: Sequence[str]) -> ModelSpec:
 
 def spec_of_name(name: str, words: Sequence[str] = (), /, **options: Any) -> ModelSpec:
     """Of a yaml in conf/source or KIND:ARCH, composed with words, with other options."""
-    kind, colon, arch = name.partition(":")
-    if colon and kind not in KINDS:
-        raise InputError(f"a model's kind must be one of {', '.join(KINDS)}, got {kind!r}; write timm:{arch}")
-    if not colon and name not in (own := _yamls("source")):
-        raise InputError(f"source must be one of {', '.join(own)}, got {name!r}; timm's is 'timm:{name}'")
-    composed = _composed(["target=[self]", f"source={kind}", *words]).source
-    if colon:
-        composed.arch = arch
-    config: Any = OmegaConf.to_container(composed, resolve=True)
+    source = composed(["target=[self]", *source_words(name), *words]).source
+    config: Any = OmegaConf.to_container(source, resolve=True)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     return ModelSpec(**{**values, **options})
 
 
-def _composed(words: Sequence[str]) -> DictConfig:
-    """conf/ with these words; a Hydra that the caller has set up stays as it is."""
+def source_words(name: str) -> list[str]:
+    """Those that choose a yaml of conf/source, or KIND:ARCH."""
+    kind, colon, arch = name.partition(":")
+    if colon and kind not in KINDS:
+        raise InputError(f"a model's kind must be one of {', '.join(KINDS)}, got {kind!r}; write timm:{arch}")
+    if not colon and name not in (own := yamls("source")):
+        raise InputError(f"source must be one of {', '.join(own)}, got {name!r}; timm's is 'timm:{name}'")
+    escaped = arch.replace("\\", "\\\\").replace('"', '\\"')
+    return [f"source={kind}", *([f'source.arch="{escaped}"'] if colon else [])]
+
+
+def composed(words: Sequence[str], name: str = "config") -> DictConfig:
+    """A file of conf/ with these words; a Hydra that the caller has set up stays as it is."""
     with _ONE_AT_A_TIME:
         running, state = GlobalHydra.instance().hydra, GlobalHydra.instance()
         state.hydra = None
         try:
             with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-                return compose("config", hydra_words(words))
+                return compose(name, hydra_words(words))
         finally:
             state.hydra = running
 

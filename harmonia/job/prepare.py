@@ -162,5 +162,6 @@ def quiet_lightning() -> None:
     rank_zero_only.rank = 0  # every process is a job of its own: `srun` numbers its tasks, and only the first would log
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning.accelerators"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    hints = "does not have many workers|IterableDataset|infer the batch indices|LeafSpec|GPU available but|in eval mode at the start of training|exists and is not empty"
+    hints = "does not have many workers|IterableDataset|infer the batch indices|LeafSpec|GPU available but"
+    hints += "|in eval mode at the start of training|exists and is not empty"
     warnings.filterwarnings("ignore", f".*({hints}|The `srun` command is available)")

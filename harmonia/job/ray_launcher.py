@@ -32,7 +32,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def register() -> None:
-    """Hydra builds launchers of the package hydra_plugins alone: the name that conf/hydra/launcher/ray.yaml gives ours."""
+    """Under the name that conf/hydra/launcher/ray.yaml gives it: Hydra builds those of hydra_plugins alone."""
     Plugins.instance().class_name_to_class["hydra_plugins.harmonia.RayLauncher"] = RayLauncher
 
 

@@ -24,6 +24,7 @@ from harmonia.store.files import replacing
 
 FILE = "model.safetensors"
 _KEY = "harmonia"  # of the metadata
+_OWN = ("harmonia.models.plain_vgg:plain_vgg",)  # factories that a file may name
 
 
 class Facts(BaseModel):
@@ -73,18 +74,14 @@ def complete(spec: ModelSpec) -> ModelSpec:
         return spec
     path = file_of(str(spec.weights), spec.name)
     facts = read(path, spec.name)
-    own = facts.factory is not None and facts.factory.startswith("harmonia.")
-    if facts.kind == "python" and not (spec.factory or own):
+    if facts.kind == "python" and spec.factory is None and facts.factory not in _OWN:
         raise InputError(
             f"{spec.name}: {path} has numbers of a network of your own, whose code must be named, got none; add "
             f"source.factory={facts.factory} or target.NAME.factory={facts.factory} where you trust it"
         )
     values = facts.model_dump(exclude={"name"}) | {"weights": str(path), "family": spec.family, "name": spec.name}
-    given = {
-        key: value
-        for key in (*spec.overrides(), "factory", "classes", "input_size")
-        if (value := getattr(spec, key, None)) is not None
-    }
+    said = {**spec.overrides(), "input_size": spec.input_size, "factory": spec.factory, "classes": spec.classes}
+    given = {key: value for key, value in said.items() if key != "size" and value is not None}
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
     if facts.kind == "fitted":
         raise InputError(f"{spec.name}: {path} must name the kind of its network, got 'fitted'; fit it again")

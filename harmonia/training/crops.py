@@ -1,6 +1,6 @@
 """Random resized crops and flips (Szegedy et al. 2014), another of each image of a batch, on the device.
 
-torchvision.transforms.v2 draws one crop for a whole batch: here roi_align, which is torchvision's too, takes one an image.
+torchvision.transforms.v2 draws one crop for a whole batch; its library's roi_align takes one an image.
 """
 
 import math

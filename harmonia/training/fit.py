@@ -1,7 +1,6 @@
 """One fit: images and network, Lightning's training, one file that source=fitted takes."""
 
 import logging
-import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any

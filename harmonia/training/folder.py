@@ -53,8 +53,8 @@ def begin(folder: Path, settings: Mapping[str, Any]) -> bool:
         if changed := [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]:
             key = changed[0]
             raise InputError(
-                f"{folder} must hold one fit, got another with {key}={before.get(key)} for {now.get(key)}; name another "
-                "folder with hydra.run.dir= or hydra.sweep.dir=, or remove that one"
+                f"{folder} must hold one fit, got another with {key}={before.get(key)} for {now.get(key)}; name "
+                "another folder with hydra.run.dir= or hydra.sweep.dir=, or remove that one"
             )
     finished = is_there(folder, SUMMARY) and is_there(folder, FILE)
     if finished:
