@@ -23,7 +23,7 @@ from harmonia.job.ray_launcher import register
 
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="fit")
-def job(config: DictConfig) -> None:
+def fit_one(config: DictConfig) -> None:
     # torch takes seconds to import: --help, --cfg and a wrong setting must not pay for it
     from harmonia.training.settings import fit_settings_of
 
@@ -31,7 +31,7 @@ def job(config: DictConfig) -> None:
         settings = fit_settings_of(config)
         from harmonia.training import fit
 
-        fit.run(settings)
+        fit.fit_network(settings)
     except InputError:
         remove_unbegun()
         raise
@@ -52,14 +52,14 @@ def main() -> int:
 
 def _refuse_foreign(folder: Path) -> None:
     if folder.is_dir():
-        from harmonia.training.folder import refuse_foreign
+        from harmonia.training.folder import refuse_others
 
-        refuse_foreign(folder)
+        refuse_others(folder)
 
 
 def _jobs() -> int:
     with checked_hydra(_refuse_foreign):
-        job()
+        fit_one()
     return 0
 
 

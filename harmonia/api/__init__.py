@@ -73,7 +73,7 @@ def classifier(
             if isinstance(network, Path) or (network not in yamls("source") and home(network).exists()):
                 file = fitted.file_of(str(network), name or "fitted")
                 name, network, files = (
-                    name or visible(fitted.read(file, "fitted").name),
+                    name or visible(fitted.read_facts(file, "fitted").name),
                     "fitted",
                     {"weights": str(file)},
                 )

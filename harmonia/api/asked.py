@@ -73,7 +73,7 @@ class Asked:
     def config(self, words: Sequence[str]) -> DictConfig:
         """conf/ with these words, models and images; what is in memory is known afterwards."""
         data, of_data = self._data()
-        config = composed([f"data={data}", f"seed={self._seed}", *words])
+        config = composed_conf([f"data={data}", f"seed={self._seed}", *words])
         config.tracking.group = config.logger = None
         if self._cache is not None:
             config.paths.cache = str(self._cache)
@@ -171,7 +171,7 @@ def _spec_of(model: Any, words: Sequence[str]) -> ModelSpec:
 
 def spec_of_name(name: str, words: Sequence[str] = (), /, **options: Any) -> ModelSpec:
     """Of a yaml in conf/source or KIND:ARCH, composed with words, with other options."""
-    source = composed(["target=[self]", *source_words(name), *words]).source
+    source = composed_conf(["target=[self]", *source_words(name), *words]).source
     config: Any = OmegaConf.to_container(source, resolve=True)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     return ModelSpec(**{**values, **options})
@@ -188,7 +188,7 @@ def source_words(name: str) -> list[str]:
     return [f"source={kind}", *([f'source.arch="{escaped}"'] if colon else [])]
 
 
-def composed(words: Sequence[str], name: str = "config") -> DictConfig:
+def composed_conf(words: Sequence[str], name: str = "config") -> DictConfig:
     """A file of conf/ with these words; a Hydra that the caller has set up stays as it is."""
     with _ONE_AT_A_TIME:
         running, state = GlobalHydra.instance().hydra, GlobalHydra.instance()

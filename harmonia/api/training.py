@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harmonia.api.asked import as_before, checked_options, composed, in_one_line, source_words
+from harmonia.api.asked import as_before, checked_options, composed_conf, in_one_line, source_words
 from harmonia.errors import home
-from harmonia.models.fitted import FILE
+from harmonia.models.fitted import NETWORK
 from harmonia.training import fit as training
 from harmonia.training.settings import fit_settings_of
 
@@ -25,7 +25,7 @@ class Fitted:
     @property
     def file(self) -> Path:
         """What harmonia.classifier and source=fitted source.weights= take."""
-        return self.folder / FILE
+        return self.folder / NETWORK
 
 
 def fit(
@@ -49,7 +49,7 @@ def fit(
         *checked_options(options, _OF_ARGUMENTS, _OF_COMMANDS),
     ]
     with in_one_line(words), as_before():
-        config = composed(words, "fit")
+        config = composed_conf(words, "fit")
         config.data.root, config.paths.job, config.tracking.group = str(data), str(home(folder)), None
-        summary = training.run(fit_settings_of(config))
+        summary = training.fit_network(fit_settings_of(config))
     return None if summary is None else Fitted(home(folder), summary)

@@ -22,12 +22,12 @@ from harmonia.models.spec import ModelSpec
 from harmonia.plain_yaml import MOST_TEXT
 from harmonia.store.files import replacing
 
-FILE = "model.safetensors"
+NETWORK = "model.safetensors"
 _KEY = "harmonia"  # of the metadata
 _OWN = ("harmonia.models.plain_vgg:plain_vgg",)  # factories that a file may name
 
 
-class Facts(BaseModel):
+class NetworkFacts(BaseModel):
     """What the metadata say, beside the numbers; values are held against ModelSpec's types where they are used."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -45,14 +45,14 @@ class Facts(BaseModel):
     std: list[float]
 
 
-def write(path: Path, state: Mapping[str, Tensor], facts: Facts) -> None:
+def write(path: Path, state: Mapping[str, Tensor], facts: NetworkFacts) -> None:
     """The numbers and what builds their network, whole or not at all; tensors that share memory are copied."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     with replacing(path) as temporary:
         save_file(plain, temporary, {_KEY: facts.model_dump_json()})
 
 
-def read(path: Path, name: str) -> Facts:
+def read_facts(path: Path, name: str) -> NetworkFacts:
     """What a file's metadata say; InputError, in one line, where harmonia.fit has not written it."""
     remedy = "give model.safetensors of python -m harmonia.fit, or source=timm for other weights"
     with refused(f"{name}: {path} must be a network that harmonia.fit left, got", remedy):
@@ -62,18 +62,18 @@ def read(path: Path, name: str) -> Facts:
             raise ValueError("no description of its network")
         if len(text) > MOST_TEXT:
             raise ValueError(f"a description of {len(text):,} letters, more than {MOST_TEXT:,}")
-        facts = Facts.model_validate(json.loads(text))
+        facts = NetworkFacts.model_validate(json.loads(text))
         if names_in_order(facts.classes) is None:
             raise ValueError("class names that are not different words")
         return facts
 
 
-def complete(spec: ModelSpec) -> ModelSpec:
+def described(spec: ModelSpec) -> ModelSpec:
     """Of a spec of kind fitted the spec that builds its network; what it says itself goes before the file."""
     if spec.kind != "fitted":
         return spec
     path = file_of(str(spec.weights), spec.name)
-    facts = read(path, spec.name)
+    facts = read_facts(path, spec.name)
     if facts.kind == "python" and spec.factory is None and facts.factory not in _OWN:
         raise InputError(
             f"{spec.name}: {path} has numbers of a network of your own, whose code must be named, got none; add "
@@ -94,4 +94,4 @@ def file_of(weights: str, name: str) -> Path:
         remedy = "add source.weights=FILE_OR_FOLDER or target.NAME.weights=FILE_OR_FOLDER, as harmonia.fit has left it"
         raise InputError(f"{name}: a fitted network must have a file, got weights={weights}; {remedy}")
     path = home(weights).absolute()
-    return path / FILE if path.is_dir() else path
+    return path / NETWORK if path.is_dir() else path

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 def load(spec: ModelSpec, seed: int = 0, precision: str = "32-true") -> Classifier:
     """The classifier of a spec, frozen, in evaluation mode, on the CPU."""
-    spec = fitted.complete(spec)
+    spec = fitted.described(spec)
     return classifier_of(build(spec, seed), spec, precision)
 
 

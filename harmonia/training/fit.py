@@ -10,7 +10,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
-from harmonia.job.folder import write_environment
+from harmonia.job.folder import LOCK, write_environment
 from harmonia.job.pipeline import threads_of_torch
 from harmonia.job.prepare import device_of, quiet_lightning
 from harmonia.models import fitted
@@ -29,13 +29,13 @@ log = logging.getLogger(__name__)
 BFLOAT_FROM = 5_000_000  # parameters: below, a GPU waits for its launches, and casts are more of them
 
 
-def run(settings: FitSettings) -> dict[str, Any] | None:
+def fit_network(settings: FitSettings) -> dict[str, Any] | None:
     """Trains, or goes on where it was stopped; the summary, which is also on disk. None: another process is at it."""
     folder = Path(settings.paths.job)
     with disk_errors(folder, JOBS):
         folder.mkdir(parents=True, exist_ok=True)
-    fits.refuse_foreign(folder)
-    with locked(folder / fits.LOCK, JOBS) as alone:
+    fits.refuse_others(folder)
+    with locked(folder / LOCK, JOBS) as alone:
         if not alone:
             log.info("another process trains in %s: left to it", folder)
             return None
@@ -44,7 +44,7 @@ def run(settings: FitSettings) -> dict[str, Any] | None:
             settings.trainer.with_options(precision="32-true").build, plugins=[LightningEnvironment()]
         )
         device = device_of(make_trainer, settings.trainer.options.get("devices", "auto"))
-        if fits.begin(folder, settings.resolved):
+        if fits.begin_fit(folder, settings.resolved):
             log.info("%s has its network already", folder)
             return fits.finished_summary(folder)
         with threads_of_torch(settings.num_threads):
@@ -66,7 +66,7 @@ def _trained(settings: FitSettings, folder: Path, make_trainer: Any, device: tor
         device,
         classifier.precision,
     )
-    files = (fitted.FILE, fits.METRICS)
+    files = (fitted.NETWORK, fits.METRICS)
     write_environment(folder, device, {classifier.name: classifier.size_facts()}, files)
     logger = tracking.make_logger(settings.logger)
     try:
@@ -83,7 +83,9 @@ def _trained(settings: FitSettings, folder: Path, make_trainer: Any, device: tor
         tracking.finish(logger)
     summary = _leave(module, settings, folder)
     fits.remove_checkpoints(folder)
-    log.info("%s: %.1f %% of the images that judge, %s", classifier.name, 100 * summary[ACCURACY], folder / fitted.FILE)
+    log.info(
+        "%s: %.1f %% of the images that judge, %s", classifier.name, 100 * summary[ACCURACY], folder / fitted.NETWORK
+    )
     return summary
 
 
@@ -135,7 +137,7 @@ def _tell(folder: Path, logger: Any, epochs: int, rows: list[Row]) -> None:
 def _leave(module: Fit, settings: FitSettings, folder: Path) -> dict[str, Any]:
     judge, rows = module.judge, module.history
     view, spec = judge.view, judge.spec
-    facts = fitted.Facts(
+    facts = fitted.NetworkFacts(
         name=settings.source.name,
         kind=spec.kind,
         arch=spec.arch,
@@ -148,8 +150,8 @@ def _leave(module: Fit, settings: FitSettings, folder: Path) -> dict[str, Any]:
         mean=list(view.mean),
         std=list(view.std),
     )
-    with disk_errors(folder / fitted.FILE, JOBS):
-        fitted.write(folder / fitted.FILE, judge.network.state_dict(), facts)
+    with disk_errors(folder / fitted.NETWORK, JOBS):
+        fitted.write(folder / fitted.NETWORK, judge.network.state_dict(), facts)
     best = max(rows, key=lambda row: (row[ACCURACY], -row["val_loss"]))
     counts = {"epochs": len(rows), "images": len(module.learned), "images_that_judge": len(module.judged)}
     summary = {

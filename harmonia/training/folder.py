@@ -11,15 +11,15 @@ from typing import Any
 import yaml
 
 from harmonia.errors import InputError
-from harmonia.models.fitted import FILE
+from harmonia.job.folder import LOCK
+from harmonia.models.fitted import NETWORK
 from harmonia.results.jobs import flat_options
 from harmonia.results.rows import ENVIRONMENT, SUMMARY, read_summary
 from harmonia.store.files import JOBS, disk_errors, signature, write_text
 from harmonia.store.guarded import is_there, read_yaml
 
-CONFIG = "fit.yaml"
+FIT = "fit.yaml"
 METRICS = "metrics.csv"
-LOCK = ".lock"
 CHECKPOINTS = "checkpoints"  # while it trains
 LAST, BEST = "last", "best"
 _LOG = "fit.log"
@@ -28,16 +28,16 @@ _BEFORE = {_LOG, LOCK}
 _NO_NUMBERS = ("logger", "tracking", "paths", "num_threads", "trainer", "packages")
 
 
-def refuse_foreign(folder: Path) -> None:
+def refuse_others(folder: Path) -> None:
     """Refuses a folder in which is something and no fit: its files would be replaced, or a link written through."""
     names = set(os.listdir(folder)) if folder.is_dir() else set()
-    own = (LOCK, _LOG, CONFIG, METRICS, SUMMARY, ENVIRONMENT, FILE, CHECKPOINTS)
+    own = (LOCK, _LOG, FIT, METRICS, SUMMARY, ENVIRONMENT, NETWORK, CHECKPOINTS)
     if links := [name for name in own if (folder / name).is_symlink()]:
         raise InputError(f"{folder}: a fit's files must lie in its folder, got the link {links[0]!r}; remove it")
     foreign = sorted(names - _BEFORE)
     if LOCK in names and (folder / LOCK).stat().st_size and not signature(folder / LOCK):
         foreign = [LOCK]
-    elif CONFIG in names and {"source", "epochs", "data"} <= set(read_yaml(folder, CONFIG)):
+    elif FIT in names and {"source", "epochs", "data"} <= set(read_yaml(folder, FIT)):
         return
     if foreign:
         raise InputError(
@@ -46,22 +46,22 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
-def begin(folder: Path, settings: Mapping[str, Any]) -> bool:
+def begin_fit(folder: Path, settings: Mapping[str, Any]) -> bool:
     """Whether the fit of these settings is finished; of others, even one that has not ended, it is refused."""
-    if is_there(folder, CONFIG):
-        before, now = (_numbers(each) for each in (read_yaml(folder, CONFIG), settings))
+    if is_there(folder, FIT):
+        before, now = (_numbers(each) for each in (read_yaml(folder, FIT), settings))
         if changed := [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]:
             key = changed[0]
             raise InputError(
                 f"{folder} must hold one fit, got another with {key}={before.get(key)} for {now.get(key)}; name "
                 "another folder with hydra.run.dir= or hydra.sweep.dir=, or remove that one"
             )
-    finished = is_there(folder, SUMMARY) and is_there(folder, FILE)
+    finished = is_there(folder, SUMMARY) and is_there(folder, NETWORK)
     if finished:
         remove_checkpoints(folder)
     else:
         with disk_errors(folder, JOBS):
-            write_text(folder / CONFIG, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
+            write_text(folder / FIT, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
     return finished
 
 

@@ -16,7 +16,7 @@ from harmonia.models.spec import ModelSpec
 
 def trainable(spec: ModelSpec, classes: tuple[str, ...], seed: int) -> Classifier:
     """The classifier, its parameters taking gradients as their network has them by itself."""
-    of_classes = replace(fitted.complete(spec), classes=classes)
+    of_classes = replace(fitted.described(spec), classes=classes)
     built = _with_head(build(of_classes, seed), of_classes, seed)
     learned = [parameter for parameter in built.network.parameters() if parameter.requires_grad]
     if not learned:
