@@ -1,5 +1,6 @@
 """Rows that no job has left on disk, and those that one has left."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,26 @@ def read_rows(job_folder: str | Path) -> pd.DataFrame:
     """A job's rows; names are plain strings."""
     rows: Any = RowsFile(ROWS, TransferRows).read(job_folder)
     return rows.astype(dict.fromkeys(rows.select_dtypes("category"), "str"))
+
+
+# by name family and parameters
+NETWORKS = {"a0": ("fa", 1.0), "a1": ("fa", 1.0), "b0": ("fa", 2.0), "c0": ("fc", 3.0), "d0": ("", np.nan)}
+
+
+def square(gathered_cell, called=None, sources=(), lacking=(), networks=NETWORKS):
+    """Cells of networks, all shown what all keep, and of further sources that guess; what is carried is drawn."""
+    generator = np.random.default_rng(0)
+    called, whole, parts = called or {}, gathered_cell("1" * 10), []
+    for source, target in product([*networks, *sources], networks):
+        family, size = networks.get(source, ("fx", 1.0))
+        given = {"source": called.get(source, source), "target": called.get(target, target), "job": source}
+        given |= {"family": called.get(family, family), "source_parameters": size}
+        if source in sources:
+            given["source_predicted"] = "cat"
+        hits = {"image": 10, "area30": generator.integers(4, 10)}
+        hits |= {arm: generator.integers(0, 4) for arm in ("blobs30", "centre30")}
+        if (source, target) not in lacking:
+            for arm, right in hits.items():
+                predicted = np.where(np.arange(10) < right, whole["label"], "owl")
+                parts.append(whole.assign(predicted=predicted, arm=arm, **given))
+    return parts

@@ -194,7 +194,7 @@ def _finding(line: dict[str, Any], arm: str) -> tuple[str, str]:
     if compared:
         shares = [f"{name} {_share(line, share)}" for share, _, name in compared]
         numbers += f" Beside it: {', '.join(shares)}."
-        differences = [f"{_points(line, above)} to {name}" for _, above, name in compared]
+        differences = [f"{points(line, above)} to {name}" for _, above, name in compared]
         numbers += f" The difference: {', '.join(differences)}."
     return f"{line['who']}: {verdict}.", numbers
 
@@ -274,7 +274,7 @@ def _share(line: Any, name: str) -> str:
     return _bounded(line, name, "{:z.0f}", " %")
 
 
-def _points(line: Any, name: str) -> str:
+def points(line: Any, name: str) -> str:
     near_zero = min(abs(line[f"{name}_low"]), abs(line[f"{name}_high"])) < 0.005  # so that 0.3 is not printed as 0
     return _bounded(line, name, "{:+z.1f}" if near_zero else "{:+z.0f}", " points")
 

@@ -67,6 +67,8 @@ _COLUMNS = {
     "1 always, 0 no more often, -1 where it is lower",
     NO_INTERVAL: "no interval, for every resample of the images gives the same",
     "p": "McNemar's exact test of one pair of cells",
+    "p, orders": "share of the orders of networks (of sizes: architectures) that make the difference as large",
+    "p, orders within": "the same of orders within an architecture or a family alone",
     "p, Holm": "McNemar's exact test, corrected by Holm for the number of tests",
 }
 

@@ -66,6 +66,22 @@ def share_as_far_from_0(rhos: np.ndarray, rho: float) -> float:
     return float((np.abs(rhos) >= abs(rho) - 1e-9).mean())
 
 
+def relabelling_p(left: np.ndarray, x: np.ndarray, groups: np.ndarray, columns_alone: bool = False) -> float:
+    """Two-sided: how many orders of n units bring the sum of left * x, (n, n), as far from its mean as their own.
+
+    Rows and columns of x change places at once, or its columns alone; units only with those of their group (n,). NaN
+    where all orders have one sum.
+    """
+    moved = orders(groups, math.factorial(8))
+    sums = []
+    for part in np.array_split(moved, -(-len(moved) // 1_000)):
+        rows = np.arange(len(x))[None] if columns_alone else part
+        sums.append(np.einsum("oij,ij->o", x[rows[:, :, None], part[:, None, :]], left))
+    apart = np.concatenate(sums)
+    apart -= apart.mean()
+    return share_as_far_from_0(apart, apart[0]) if np.abs(apart).max() > 1e-9 else math.nan
+
+
 class RankCorrelation(NamedTuple):
     """Spearman's rho over so many pairs of so many models; NaN where a number is undefined."""
 

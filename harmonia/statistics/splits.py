@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
-from harmonia.arms import is_feature
+from harmonia.arms import IMAGE_ARM, is_feature
 from harmonia.results.frames import Frame
 from harmonia.results.gathered import CELL, EXPLAINER, CellNames, Explainers
 from harmonia.statistics.comparison import Comparison
-from harmonia.statistics.inference import LEVEL, estimates, ratio
+from harmonia.statistics.inference import LEVEL, estimates, interval, ratio
 
 
 class Accuracies(Frame, counts="images", estimates="accuracy_image accuracy_feature"): ...
@@ -95,3 +95,15 @@ def agreement(comparison: Comparison) -> SameAnswers:
     ece_image = np.where(image[shown] >= 0, comparison.calibration_errors(used)[at], np.nan)
     ece_feature = comparison.calibration_errors(shown)
     return SameAnswers.checked(frame.assign(ece_image=ece_image, ece_feature=ece_feature, **columns))
+
+
+def guessing_sources(comparison: Comparison) -> set[str]:
+    """Sources of random weights, and those not shown to name whole images better than a guess among their classes."""
+    cells, labels = comparison.cells, comparison.labels
+    guess = 1 / max(1, len(np.unique(labels[labels >= 0])))
+    whole = cells[cells["arm"] == IMAGE_ARM].drop_duplicates("source")
+    judged = comparison.judged[:, whole.index]
+    right = judged & (comparison.source_predicted[:, whole.index] == labels[:, None])
+    hits, images = comparison.sums(right, judged)
+    low = interval(ratio(hits, images))[:, 1]
+    return {*whole["source"][(low <= guess) | whole["random_weights"]]}

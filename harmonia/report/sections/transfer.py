@@ -14,6 +14,7 @@ from harmonia.report.contract import Panels, Section
 from harmonia.report.figures.answer import answer_figures
 from harmonia.report.figures.examples import example_figures
 from harmonia.report.figures.map_agreement import map_agreement_figures
+from harmonia.report.figures.networks import networks_figures
 from harmonia.report.figures.style import CaptionedFigure, of_setting
 from harmonia.report.figures.transfer import OF_ROWS, DrawnRows, likeness_figures, transfer_figures
 from harmonia.report.fills import fills_table, with_ranges
@@ -21,6 +22,7 @@ from harmonia.report.page.collection import collect
 from harmonia.report.tables.columns import RANDOM, StatisticTable
 from harmonia.report.tables.contrasts import HEADLINE, LIKENESS, likeness_table, statistic_tables
 from harmonia.report.tables.map_agreement import MAP_AGREEMENT, map_agreement_table
+from harmonia.report.tables.networks import NETWORKS, networks_table, with_networks
 from harmonia.report.tables.transfer import MATRIX, transfer_matrix, transfer_tables
 from harmonia.results.gathered import CELL, SETTING, gather, job_rows
 from harmonia.results.jobs import JobFolder
@@ -29,6 +31,7 @@ from harmonia.results.trackers import CURVE_AXIS, CURVES
 from harmonia.results.tracking import IMAGES, SAMPLES
 from harmonia.statistics.comparison import compare, missing
 from harmonia.statistics.contrasts import mean_transfer
+from harmonia.statistics.networks import kin_pairs
 
 _READING = "(F) near (I) of the same target: the feature carries. Without its controls that says nothing of the map."
 
@@ -75,6 +78,11 @@ class TransferSection(Section):
         of_maps = map_agreement_table(self.comparisons, self.collection, [answer.arm for answer in self.answers])
         self._map_agreement = of_maps.numbers if of_maps else None
         self.details += [of_maps] if of_maps else []
+        of_networks = networks_table(self.comparisons, answered, self._pairs, self._map_agreement)
+        self._networks = of_networks.numbers if of_networks else None
+        if of_networks:
+            self.details.append(of_networks)
+            self.answers = with_networks(self.comparisons, self.answers, of_networks.numbers)
 
     def terminal_tables(self) -> list[pd.DataFrame]:
         return [table.printed for table in self.main]
@@ -96,6 +104,10 @@ class TransferSection(Section):
             ]
             if self._pairs is not None:
                 figures.append(likeness_figures(_lines_of(self._pairs, setting), self.arm))
+            if self._networks is not None:
+                (comparison,) = (each for each in self.comparisons if tuple(each.setting.values()) == tuple(setting))
+                arm = answered[setting].arm
+                figures.append(networks_figures(kin_pairs(comparison, arm), _lines_of(self._networks, setting), arm))
             if self._map_agreement is not None:
                 figures.append(map_agreement_figures(_lines_of(self._map_agreement, setting)))
             yield from of_setting(chain(*figures), number, where)
@@ -127,7 +139,7 @@ class TransferSection(Section):
             "Accuracy against area": curves + panels.figures("accuracy_by_area"),
             "Class probability": panels.figures("fig2"),
             "Images": [*panels.figures("fig1"), panels.pictures(SAMPLES), panels.logged_table(IMAGES)],
-            "Areas and likeness": panels.figures("area_distributions", LIKENESS, MAP_AGREEMENT),
+            "Areas and likeness": panels.figures("area_distributions", LIKENESS, MAP_AGREEMENT, NETWORKS),
         }
 
 

@@ -37,8 +37,9 @@ HEADINGS |= {"rho_above_another": "Above another image's", "rho_above_centre": "
 HEADINGS |= {"rho_named": "Naming"}
 HEADINGS |= {"iou": "IoU (%)", "iou_another": "IoU of another image (%)", "iou_centre": "IoU with the centre (%)"}
 HEADINGS |= {"iou_blobs": "IoU with blobs (%)"}
+HEADINGS |= {"to": "From a network to", "p_orders": "p, orders", "p_within": "p, orders within"}
 HEADINGS |= {"ece_image": "ECE (I) (%)", "ece_feature": "ECE (F) (%)"}
-_COUNTS = ("cells", "images", "within_cells", "between_cells", "only_first", "only_second")
+_COUNTS = ("cells", "images", "within_cells", "between_cells", "only_first", "only_second", "pairs", "networks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +111,7 @@ def _heading(column: str) -> str:
 def _number(frame: pd.DataFrame, column: str) -> tuple[str, list[str]]:
     if column in _COUNTS:
         return _heading(column), [f"{value:,.0f}" for value in frame[column]]
-    if column in ("p", "p_holm"):
+    if column.split("_")[0] == "p":
         return HEADINGS.get(column, column), p_value(frame, column)
     if column == "cka" or column.startswith("rho"):
         return _heading(column), bounded(frame, column, "{:.2f}", 1)
