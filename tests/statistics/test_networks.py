@@ -35,8 +35,8 @@ def planted(seed, effects=(0, 0, 0), upward=0.0, architecture=ARCHITECTURES, fam
 
 
 def lines(grid, alike=None):
-    found = [*_kinships(grid), *_capacity(grid), *_likeness(grid, alike or {})]
-    return {(line["kind"], line["what"]): line for line in found}
+    numbers = [*_kinships(grid), *_capacity(grid), *_likeness(grid, alike or {})]
+    return {(line["kind"], line["what"]): line for line in numbers}
 
 
 def test_planted_kinship_is_found_and_each_kinship_for_itself():
@@ -85,7 +85,7 @@ def test_where_nothing_is_planted_p_is_uniform(layout, monkeypatch):
     for seed in range(150):
         for line in _kinships(planted(seed, architecture=layout[0], family=layout[1], draws=0)):
             ps.setdefault(line["what"], []).append((line["p_orders"], line["p_within"]))
-    for what, (p_orders, p_within) in {what: np.transpose(found) for what, found in ps.items()}.items():
+    for what, (p_orders, p_within) in {what: np.transpose(numbers) for what, numbers in ps.items()}.items():
         many = what != "size" or layout[0].max() == 8  # few orders of four architectures differ
         assert not many or what == "family" or kstest(p_orders, "uniform").pvalue > 0.01
         assert (p_orders <= 0.05).mean() < 0.1
@@ -167,29 +167,29 @@ def of_cells(parts):
 
 @pytest.mark.usefixtures("few")
 def test_names_of_networks_and_the_order_of_jobs_change_nothing(gathered_cell):
-    found, comparison = of_cells(square(gathered_cell))
+    numbers, comparison = of_cells(square(gathered_cell))
     called = dict(zip(NETWORKS, ["z", "y", "x", "w", "v"], strict=True)) | {"fa": "zz", "fc": "aa"}
     others, _ = of_cells(square(gathered_cell, called)[::-1])
-    pd.testing.assert_frame_equal(found, others)
+    pd.testing.assert_frame_equal(numbers, others)
     counts = {
-        line.what: (line.kind, line.pairs, line.networks) for line in found.itertuples() if line.kind == "kinship"
+        line.what: (line.kind, line.pairs, line.networks) for line in numbers.itertuples() if line.kind == "kinship"
     }
     assert counts == {
         "itself": ("kinship", 5, 5), "seed": ("kinship", 2, 2), "size": ("kinship", 4, 3), "family": ("kinship", 14, 5)
     }  # fmt: skip
     pairs = kin_pairs(comparison, "area30")
     means = pairs.groupby("kinship")["above_control"].mean()
-    assert means[found.loc[:3, "what"]].tolist() == pytest.approx(found.loc[:3, "above_control"].tolist())
-    assert not (found["kind"] == "likeness").any()  # of most pairs it is not known
+    assert means[numbers.loc[:3, "what"]].tolist() == pytest.approx(numbers.loc[:3, "above_control"].tolist())
+    assert not (numbers["kind"] == "likeness").any()  # of most pairs it is not known
 
 
 @pytest.mark.usefixtures("few")
 def test_a_source_that_guesses_stands_beside_the_others_and_a_network_without_all_pairs_is_left_out(gathered_cell):
-    found, comparison = of_cells(square(gathered_cell, sources=["guess"], lacking=[("c0", "a0"), ("b0", "c0")]))
-    assert found.loc[
-        (found["kind"] == "kinship") & (found["what"] == "family"), ["pairs", "networks"]
+    numbers, comparison = of_cells(square(gathered_cell, sources=["guess"], lacking=[("c0", "a0"), ("b0", "c0")]))
+    assert numbers.loc[
+        (numbers["kind"] == "kinship") & (numbers["what"] == "family"), ["pairs", "networks"]
     ].to_numpy().tolist() == [[6, 4]]
-    (line,) = found[found["kind"] == "untrained"].to_dict("records")
+    (line,) = numbers[numbers["kind"] == "untrained"].to_dict("records")
     assert (line["what"], line["pairs"]) == ("guess", 4)
     cells_of = comparison.cells
     shown = (cells_of["source"] == "guess") & (cells_of["arm"] == "area30") & (cells_of["target"] != "c0")

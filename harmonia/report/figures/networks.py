@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from harmonia.report.figures import style
 from harmonia.report.figures.style import CaptionedFigure, grid, legend_above, short, two_lines
-from harmonia.report.tables.networks import KINSHIPS, NETWORKS
+from harmonia.report.tables.networks import KIN_WORDS, NETWORKS
 from harmonia.statistics.networks import KinPairs, NetworkLines
 
 
@@ -30,7 +30,7 @@ def transfer_by_kinship(pairs: KinPairs, means: pd.DataFrame) -> Figure:
     """A panel per method, a column of dots per kinship."""
     methods: Any = list(pairs.groupby(["method", "variant"], sort=False))
     families = sorted(pairs["family"].unique())
-    shown = [kinship for kinship in KINSHIPS if (pairs["kinship"] == kinship).any()]
+    shown = [kinship for kinship in KIN_WORDS if (pairs["kinship"] == kinship).any()]
     figure, axes = grid(len(methods), 2, style.TEXT_WIDTH / min(2, len(methods)), 3.0)
     for panel, (names, part) in zip(axes, methods, strict=True):
         for number, family in enumerate(families):
@@ -48,7 +48,7 @@ def transfer_by_kinship(pairs: KinPairs, means: pd.DataFrame) -> Figure:
             range(len(shown)), value, ends, fmt="_", color="black", ms=14, mew=1.6, lw=1.2, capsize=3, zorder=4
         )
         panel.axhline(0, color=style.GREY, lw=0.5)
-        panel.set_xticks(range(len(shown)), [KINSHIPS[kinship].replace(" of ", "\nof ") for kinship in shown])
+        panel.set_xticks(range(len(shown)), [KIN_WORDS[kinship].replace(" of ", "\nof ") for kinship in shown])
         panel.set_title(two_lines(*names))
     axes[0].set_ylabel("retention above control (points)")
     legend_above(figure, axes)

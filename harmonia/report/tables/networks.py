@@ -15,14 +15,14 @@ from harmonia.statistics.likeness import MEASURES
 from harmonia.statistics.networks import networks
 
 NETWORKS = "networks"
-KINSHIPS = {
+KIN_WORDS = {
     "itself": "itself",
     "seed": "another training of it",
     "size": "another size of its family",
     "family": "another family",
 }
 _TO = {
-    "kinship": KINSHIPS,
+    "kinship": KIN_WORDS,
     "capacity": {"family": "a larger one of its family", "any": "a larger one of any family"},
     "likeness": {name: f"all others, by {words}" for name, words in (MEASURES | AGREEMENTS).items()},
 }
@@ -65,7 +65,7 @@ def networks_table(
 def with_networks(comparisons: Sequence[Comparison], answers: Sequence[Answer], numbers: Any) -> list[Answer]:
     """The answers, one a comparison, each with a sentence on kinship of every method that has ENOUGH networks."""
     kinships = numbers[numbers["kind"] == "kinship"]
-    said = []
+    of_answers = []
     for comparison, answer in zip(comparisons, answers, strict=True):
         of_setting = (kinships[SETTING] == [comparison.setting[name] for name in SETTING]).all(axis=1)
         chosen = kinships[of_setting & (kinships["arm"] == answer.arm)]
@@ -75,8 +75,8 @@ def with_networks(comparisons: Sequence[Comparison], answers: Sequence[Answer], 
             for key, lines in chosen.groupby(["method", "variant"], sort=False)
             if lines["networks"].max() >= ENOUGH
         ]
-        said.append(replace(answer, findings=[*answer.findings, *findings]))
-    return said
+        of_answers.append(replace(answer, findings=[*answer.findings, *findings]))
+    return of_answers
 
 
 def _measures(setting: Mapping[str, str], likeness: Any, agreement: Any) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _finding(name: str, lines: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     who = f"{name}, {max(line['networks'] for line in lines)} networks as units"
     verdicts, numbers = [], []
     for line in lines:
-        words = KINSHIPS[line["what"]]
+        words = KIN_WORDS[line["what"]]
         numbers.append(f"{words} {points(line, 'above_control')}")
         if not pd.isna(line["p_orders"]) and line["what"] != "itself":
             sure = line["p_orders"] < 0.05 and relation(line, "difference")
