@@ -7,7 +7,7 @@ What training loops write beside weights, numpy's numbers, dates, paths, is pass
 
 import re
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from harmonia.media import visible
 from harmonia.models.classes import names_in_order
 from harmonia.models.pickled import check_tuples
 
-# where training programs keep the network in a checkpoint; averaged weights (EMA) go before the raw ones
-_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "params_ema", "ema")
+# where training programs keep the network in a checkpoint; averaged weights (EMA, SWA) go before the raw ones
+AVERAGED = re.compile(r"(^|[._])(ema|swa|averaged?)([._]|$)", re.IGNORECASE)
 _RAW = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "params", "weights")
 _DEPTH = 4  # wrappers in wrappers
 _CLASSES = (
@@ -132,12 +132,16 @@ def _state(content: Any, path: Path, name: str, depth: int = _DEPTH) -> dict[str
         return content
     if not isinstance(content, dict) or not depth:
         return None
-    for key in _AVERAGED:
-        inner = content.get(key)
+    averaged: dict[str, dict[str, Tensor]] = {}
+    for key, inner in _kept_averages(content):
         if (state := _state(inner, path, name, depth - 1)) is not None:
-            return state
-        if isinstance(inner, dict) and any(map(_has_tensors, inner.values())):
+            averaged[key] = state
+        elif isinstance(inner, dict) and any(map(_has_tensors, inner.values())):
             raise InputError(f"{name}: {path} has averaged weights ({key}) without names; save the state dict you mean")
+    if len(averaged) > 1:
+        raise InputError(f"{name}: {path} has several averages ({listed(averaged)}); save the one you mean alone")
+    if averaged:
+        return averaged.popitem()[1]
     for key in _RAW:
         if (state := _state(content.get(key), path, name, depth - 1)) is not None:
             return state
@@ -146,6 +150,15 @@ def _state(content: Any, path: Path, name: str, depth: int = _DEPTH) -> dict[str
         which = listed(map(str, others))
         raise InputError(f"{name}: {path} has {len(others)} state dicts ({which}); save the one you mean alone")
     return next(iter(others.values()), None)
+
+
+def _kept_averages(content: dict) -> Iterator[tuple[str, Any]]:
+    """In a checkpoint, or in what Lightning's callbacks keep in it."""
+    callbacks = content.get("callbacks")
+    for place in (content, *(callbacks.values() if isinstance(callbacks, dict) else ())):
+        for key, inner in place.items() if isinstance(place, dict) else ():
+            if isinstance(key, str) and AVERAGED.search(key):
+                yield key, inner
 
 
 def _has_tensors(value: Any) -> bool:

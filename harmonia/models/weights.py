@@ -14,7 +14,6 @@ import importlib.util
 import json
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -35,8 +34,7 @@ _PACKAGED = (".safetensors", ".pth", ".pt")
 WEIGHTS_SUFFIXES = (*_PACKAGED, ".bin", ".ckpt", ".pth.tar")
 # words that parallel, sharded and compiled modules put into names; tensors that torch's averaging and thop add
 _WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-_COUNTS = ("n_averaged", "total_ops", "total_params")
-_AVERAGE = re.compile(r"(^|[._])(ema|swa|averaged?)[._]")
+_COUNTS = ("n_averaged", "decay", "num_updates", "total_ops", "total_params")
 _DEEPEST = 30  # words of a name
 
 
@@ -157,7 +155,7 @@ def _prefix(state: Iterable[str], expected: Collection[str], name: str, path: Pa
                 fitting["".join(f"{word}." for word in words[:start])] += 1
     likely = {prefix: count for prefix, count in fitting.items() if 2 * count >= len(expected)}
     # averaged weights that lack a tensor are refused later, by its name, rather than passed over for the raw ones
-    best = [prefix for prefix in likely if _AVERAGE.search(prefix)]
+    best = [prefix for prefix in likely if checkpoint.AVERAGED.search(prefix)]
     best = best or [prefix for prefix, count in likely.items() if count == max(likely.values())]
     if not best or "" in best:
         return ""

@@ -190,18 +190,24 @@ def test_batch_normalisation_without_counts_of_batches_loads(tmp_path):
 # --- which of several ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", ["ema", "ema_state_dict", "state_dict_ema", "model_ema", "ema_model", "params_ema"])
+@pytest.mark.parametrize(
+    "key", ["EMA", "ema_state_dict", "state_dict_ema", "params_ema", "swa_model", "averaged_model"]
+)
 def test_averaged_weights_go_before_the_raw_ones(tmp_path, key):
     raw = state(0.5)
     assert_same_logits(loaded(saved({"state_dict": raw, "model": raw, key: state()}, tmp_path)))
     assert_same_logits(loaded(saved({"model": raw, key: {"decay": 0.9, "module": under("module.")}}, tmp_path)))
+    of_lightning = {"state_dict": raw, "callbacks": {"Averages": {key: under("model.")}, "Best": {"score": 1.0}}}
+    assert_same_logits(loaded(saved(of_lightning, tmp_path)))
+    path = saved({"model": raw, key: state(), "ema": state()}, tmp_path)
+    assert f"several averages ({key}, ema); save the one you mean alone" in refusal(loaded, path)
 
 
 @pytest.mark.parametrize(
     "prefix", ["ema_model.", "ema.module.", "net_ema.", "averaged_model.module.", "model_ema.module."]
 )
 def test_averaged_weights_within_lightnings_go_before_the_raw_ones(tmp_path, prefix):
-    tensors = under("model.", state(0.5)) | under(prefix)
+    tensors = under("model.", state(0.5)) | under(prefix) | {f"{prefix}decay": torch.tensor(0.99)}
     assert_same_logits(loaded(saved({"state_dict": tensors}, tmp_path)))
 
 
