@@ -64,8 +64,8 @@ class Request:
         image_keys = self.image_keys[rows.numpy()]
         return replace(self, pixels=self.pixels[rows], positions=self.positions[rows], image_keys=image_keys)
 
-    def pass_size(self, size: int) -> int:
-        return self.batch_size.pass_size(size, self.device, self.images_per_input)
+    def pass_size(self, size: int, count: int) -> int:
+        return self.batch_size.pass_size(size, self.device, self.images_per_input, count)
 
     def whole_passes(self, size: int) -> int:
         return self.batch_size.whole_passes(size, self.device, self.images_per_input)
@@ -73,14 +73,14 @@ class Request:
     def in_batches(self, compute: Callable[["Request"], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """Tensors with one entry an image, computed in micro-batches and joined.
 
-        All micro-batches have the size of a pass, the last one filled up: a result is the same bit for bit wherever
-        its image stands, and on a CPU whatever the batch size.
+        On a CPU all micro-batches have the size of a pass, the last one filled up: a result is the same bit for bit
+        wherever its image stands, and whatever the batch size.
         """
         parts: list[tuple[Tensor, ...]] = []
         count, first = len(self.pixels), 0
 
         def attempt(size: int) -> tuple[Tensor, ...]:
-            slots = self.pass_size(size)
+            slots = self.pass_size(size, count - first)
             rows = torch.arange(first, min(first + slots, count))
             return in_passes(lambda filled: compute(self.take(filled)), rows, slots)
 

@@ -240,7 +240,7 @@ class Optimisation:
     def _logits(self, composites_BR3HW: Tensor, size: int) -> Tensor:
         """The model on every composite, (B, R, K), in graphs of at most ``size``, rounded up to whole passes."""
         inputs, model = composites_BR3HW.flatten(0, 1), self.request.model
-        slots, size = self.request.pass_size(size), self.request.whole_passes(size)
+        slots, size = self.request.pass_size(size, len(inputs)), self.request.whole_passes(size)
         # one image's draws may not fit: parts are computed again for the gradient, so that one graph lives at a time
         through = model if len(inputs) <= size else partial(checkpoint, model, use_reentrant=False)
         (logits,) = in_passes(lambda filled: (through(filled),), inputs, slots)

@@ -19,6 +19,7 @@ from harmonia.errors import InputError
 log = logging.getLogger(__name__)
 
 ONE_IN = 5  # of the images allowed are held out
+_ON_A_GPU = 2**31  # bytes of a pool that are kept there
 
 
 class Replacements:
@@ -46,6 +47,7 @@ class Replacements:
         if not records:
             raise InputError("the pool of replacement images is empty; give data.pool=FOLDER of images")
         self.pixels = torch.stack(looks)  # P C H W, uint8
+        self._there: Tensor | None = None  # the same on a GPU: every step of a mask takes from them
         self._classes = np.array([record.class_name or "" for record in records])
         self._digests = np.array([record.digest for record in records])
         self._seed = seed
@@ -81,7 +83,11 @@ class Replacements:
 
     def take(self, positions: Tensor, device: torch.device) -> Tensor:
         """The images at pool positions as intensities in [0, 1], (..., 3, H, W)."""
-        return self.pixels[positions].to(device).float() / 255
+        if device.type == "cpu" or self.pixels.nbytes > _ON_A_GPU:
+            return self.pixels[positions].to(device).float() / 255
+        if self._there is None or self._there.device != device:
+            self._there = self.pixels.to(device)
+        return self._there[positions.to(device)].float() / 255
 
     def _allowed_for(self, image: ImageRecord, class_name: str | None) -> tuple[np.ndarray, np.ndarray]:
         """Positions for steps, and those held out: the first fifth by a hash of the images."""

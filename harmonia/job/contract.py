@@ -11,6 +11,7 @@ import torch
 from pytorch_lightning import Trainer
 
 from harmonia.attribution.contract import Attribution
+from harmonia.attribution.passes import BatchSize
 from harmonia.attribution.smoothing import unsmoothed
 from harmonia.data.given_maps import GivenMaps
 from harmonia.data.manifest import ImageSet
@@ -21,6 +22,7 @@ from harmonia.errors import InputError
 from harmonia.features.fill import Black, DropTokens, Fill, LayerMasking
 from harmonia.features.maps import UNREADABLE
 from harmonia.job.completion import Completed
+from harmonia.job.device import fastest_of
 from harmonia.job.settings import Settings
 from harmonia.models.classifier import Classifier
 from harmonia.models.labels import LabelPolicy
@@ -75,6 +77,7 @@ class Keys:
             "model": target.identity(),
             "reading": dict(reading),
             "fill": fingerprint(self.job.fill_of(target)[1]),
+            **({"compiled": True} if self.job.settings.compile else {}),
             "pool": self.job.images.pool_digest,
             "seed": self.job.settings.seed,
             # maps of other images are controls: what stands in for which depends on the images that could be read
@@ -123,7 +126,6 @@ class Job:
     given: GivenMaps | None  # maps from elsewhere, where the method has such
     make_trainer: Callable[..., Trainer]
     device: torch.device
-    batch_size: int
 
     @property
     def keys(self) -> Keys:
@@ -143,6 +145,14 @@ class Job:
     def removals(self) -> dict[str, Removal | None]:
         """By target's name how it does without what is dropped, of a fill that puts nothing there; else None."""
         return {name: _removal_of(target, self.fill) for name, target in self.targets.items()}
+
+    def batch_size(self, model: Classifier, gradients: bool, images_per_input: int = 1) -> BatchSize:
+        """How many inputs go through the model at once, forward or with gradients of the inputs."""
+        asked = self.settings.batch_size
+        if asked == "auto" and self.device.type != "cpu":
+            return BatchSize(lambda: max(1, fastest_of(model, gradients) // images_per_input))
+        # beyond 8, a CPU's activations leave the cache and every pass pays for fresh memory
+        return BatchSize(max(1, (8 if asked == "auto" else asked) // images_per_input))
 
     @property
     def method_name(self) -> str:

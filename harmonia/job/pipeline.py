@@ -6,17 +6,14 @@ images, models  ->  stages (sets of the store)  ->  rows in the job's folder  ->
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from harmonia.errors import InputError
 from harmonia.job import folder as job_folder
 from harmonia.job.contract import Job
+from harmonia.job.device import arithmetic
 from harmonia.job.prepare import InMemory, prepare
 from harmonia.job.settings import Settings
 from harmonia.results import rows, tracking
@@ -35,7 +32,7 @@ def run(settings: Settings, in_memory: InMemory | None = None) -> Summary:
         if alone:
             return _run(settings, folder, in_memory)
     log.info("another process runs this job in %s: helping it", folder)
-    with job_folder.helper_folder(folder) as own, threads_of_torch(settings.num_threads):
+    with job_folder.helper_folder(folder) as own, arithmetic(settings.num_threads, settings.precision):
         _compute(settings, own, in_memory)  # for the store: the rows are the other's to write
     with job_folder.sole_writer(folder, wait=True):
         if job_folder.holds_finished_job(folder, settings.resolved):
@@ -51,7 +48,7 @@ def run(settings: Settings, in_memory: InMemory | None = None) -> Summary:
 def _run(settings: Settings, folder: Path, in_memory: InMemory | None) -> Summary:
     """The job in a folder that no other process writes."""
     try:
-        with threads_of_torch(settings.num_threads):
+        with arithmetic(settings.num_threads, settings.precision):
             job, summary = _compute(settings, folder, in_memory)
         job_folder.seal_files(folder, job.evaluation.files)
         rows.write_summary(folder, summary)
@@ -60,17 +57,6 @@ def _run(settings: Settings, folder: Path, in_memory: InMemory | None) -> Summar
         raise
     _track(job, summary)
     return summary
-
-
-@contextmanager
-def threads_of_torch(number: int | None) -> Iterator[None]:
-    """So many CPU threads of torch for this job; the next one of a sweep has as many as there were before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _compute(settings: Settings, folder: Path, in_memory: InMemory | None) -> tuple[Job, Summary]:

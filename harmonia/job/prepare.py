@@ -95,8 +95,6 @@ def prepare(
         given=given,
         make_trainer=make_trainer,
         device=device,
-        # beyond 8, a CPU's activations leave the cache and every pass pays for fresh memory; 16 fits B7 on a large GPU
-        batch_size=(8 if device.type == "cpu" else 16) if settings.batch_size == "auto" else settings.batch_size,
     )
 
 

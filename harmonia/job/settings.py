@@ -53,6 +53,7 @@ class Settings:
     packages: list[str]  # whose classes are built beside harmonia's
     seed: Seed
     batch_size: Annotated[Literal["auto"] | int, Within(1, 2**16)]
+    compile: bool
     num_threads: Annotated[int | None, Within(1, 1024)]  # OpenMP crashes for many more
     unreadable: Unreadable
     crop_pct: CropPct

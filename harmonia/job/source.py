@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from harmonia.attribution.contract import ChooseLabels, Explanation, Request
-from harmonia.attribution.passes import BatchSize
 from harmonia.data.manifest import ImageRecord
 from harmonia.data.views import ViewBatch
 from harmonia.features.maps import UNREADABLE, flag_of, pack
@@ -28,7 +27,7 @@ class Explaining(CountingModule):
         super().__init__()
         self.classifier = job.source
         # one for all shards: what memory allowed once, it allows again
-        self.batch_size = BatchSize(max(1, job.batch_size // images_per_input))
+        self.batch_size = job.batch_size(job.source, True, images_per_input)
         self._job, self._advance = job, advance
 
     def request(

@@ -60,11 +60,11 @@ def image_stage(job: Job, model: Classifier) -> Stage:
     predictions = job.keys.predictions(model)
 
     def compute() -> Completed:
-        module = partial(ImageTarget, model, job.batch_size)
+        module = partial(ImageTarget, model, job.batch_size(model, False))
         title = f"images on {model.name}"
         return counted(model, complete(predictions, job.viewed, model.view, module, job.make_trainer, title))
 
-    priced_by = ("images", as_text(model.identity()), job.batch_size)
+    priced_by = ("images", as_text(model.identity()), job.settings.batch_size)
     return stored_stage("images", f"on {model.name}", predictions, priced_by, compute)
 
 
@@ -95,7 +95,7 @@ def counted(model: Classifier, completed: Completed, **counts: int) -> Completed
 
 def explained_by(job: Job) -> tuple:
     """What the cost of a map goes by."""
-    return as_text(job.source.identity()), as_text(fingerprint(job.method)), job.batch_size
+    return as_text(job.source.identity()), as_text(fingerprint(job.method)), job.settings.batch_size
 
 
 def as_text(facts: Mapping[str, Any] | Any) -> str:

@@ -16,6 +16,7 @@ from harmonia.features.fill import compose
 from harmonia.features.maps import UNREADABLE, pack
 from harmonia.job.completion import Advance, CountingModule
 from harmonia.job.contract import Job, Removal
+from harmonia.job.device import compiled
 from harmonia.models.classifier import Classifier, refuse_non_finite
 from harmonia.shapes import Images, Keep, Logits
 
@@ -23,10 +24,10 @@ from harmonia.shapes import Images, Keep, Logits
 class Target(CountingModule):
     """A classifier that counts what goes through it."""
 
-    def __init__(self, classifier: Classifier, batch_size: int, advance: Advance):
+    def __init__(self, classifier: Classifier, batch_size: BatchSize, advance: Advance):
         super().__init__()
         self.classifier = classifier
-        self.batch_size = BatchSize(batch_size)
+        self.batch_size = batch_size
         self._advance = advance
 
     def parts(self, rows: Tensor, compute: Callable[[Tensor], Any]) -> Iterator[tuple[Tensor, Any]]:
@@ -92,9 +93,10 @@ class FeatureTarget(Target):
         explanations: Callable[[list[int]], Explanations],
         advance: Advance,
     ):
-        super().__init__(classifier, job.batch_size, advance)
+        super().__init__(classifier, job.batch_size(classifier, False), advance)
         self.job, self._arms, self._explanations = job, arms, explanations
         self._fill, self._removal = job.fill_of(classifier)[1], job.removals[classifier.name]
+        self._answer = compiled(classifier) if job.settings.compile else classifier
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[Logits, Tensor]:
         """Logits (B, A, K), kept area (B, A); both are NaN where an image cannot be read or lacks an arm."""
@@ -139,7 +141,7 @@ class FeatureTarget(Target):
             if self._removal and shows_image:
                 logits_PK = self._without(self._removal, images_B3HW[there], keep_B1HW[there])
             else:
-                (logits_PK,) = self.show(lambda shown: (self.classifier(shown),), features[there])
+                (logits_PK,) = self.show(lambda shown: (self._answer(shown),), features[there])
             logits_BAK[present, arm] = self.count(logits_PK)
         return logits_BAK, areas_BA
 

@@ -18,7 +18,13 @@ from harmonia.models.timm import TimmStructure
 from harmonia.shapes import Images, Logits, Size
 
 # Numbers inside the network; everything around it (keep weights, masks, objectives) stays float32.
-PRECISIONS: dict[str, torch.dtype | None] = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+# tf32 is float32 whose products round on a GPU (harmonia.job.device).
+PRECISIONS: dict[str, torch.dtype | None] = {
+    "32-true": None,
+    "tf32": None,
+    "bf16-mixed": torch.bfloat16,
+    "16-mixed": torch.float16,
+}
 
 INPUT = "input"
 LUMA = (0.299, 0.587, 0.114)  # of red, green, blue, as PIL has it (ITU-R BT.601)

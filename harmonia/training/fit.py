@@ -10,8 +10,8 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
+from harmonia.job.device import arithmetic
 from harmonia.job.folder import LOCK, write_environment
-from harmonia.job.pipeline import threads_of_torch
 from harmonia.job.prepare import device_of, quiet_lightning
 from harmonia.models import fitted
 from harmonia.models.classifier import Classifier
@@ -47,7 +47,7 @@ def fit_network(settings: FitSettings) -> dict[str, Any] | None:
         if fits.begin_fit(folder, settings.resolved):
             log.info("%s has its network already", folder)
             return fits.finished_summary(folder)
-        with threads_of_torch(settings.num_threads):
+        with arithmetic(settings.num_threads, settings.precision):
             return _trained(settings, folder, make_trainer, device)
 
 

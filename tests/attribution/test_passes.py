@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import harmonia
-from harmonia.attribution.passes import CPU_PASS, BatchSize, in_passes
+from harmonia.attribution.passes import CPU_PASS, BatchSize, fastest, in_passes
 from harmonia.errors import InputError
 
 # as torch words them
@@ -109,3 +109,40 @@ def test_a_pass_on_a_cpu_has_a_size_of_its_own_until_memory_has_run_out():
     assert batch_size.whole_passes(5, torch.device("cpu")) == 8
     batch_size.halved = True
     assert batch_size.pass_size(16, torch.device("cpu")) == batch_size.whole_passes(16, torch.device("cpu")) == 16
+
+
+@pytest.mark.parametrize(("count", "slots"), [(1, 1), (20, 20), (64, 64), (65, 33), (130, 44), (None, 64)])
+def test_on_a_gpu_a_pass_is_not_filled_up_but_inputs_are_divided_evenly(count, slots):
+    assert BatchSize(64).pass_size(64, torch.device("cuda"), count=count) == slots
+    assert BatchSize(64).pass_size(64, torch.device("cpu"), count=count) == CPU_PASS
+
+
+@pytest.mark.parametrize(
+    ("saturated_at", "fits", "size"),
+    [(64, 512, 64), (8, 512, 8), (4, 512, 8), (10**6, 512, 512), (256, 32, 32), (64, 4, 8)],
+)
+def test_the_batch_is_doubled_until_an_input_is_no_faster_or_does_not_fit(saturated_at, fits, size):
+    asked = []
+
+    def seconds_of(inputs: int) -> float:
+        asked.append(inputs)
+        if inputs > fits:
+            raise RuntimeError(ON_A_GPU)
+        return max(inputs, saturated_at) / 1000
+
+    assert fastest(seconds_of) == size
+    assert asked == [8 * 2**step for step in range(len(asked))]
+    assert asked[-1] <= 512
+
+
+def test_an_error_that_is_none_of_memory_ends_the_search_for_a_batch():
+    with pytest.raises(RuntimeError, match="assert"):
+        fastest(lambda size: (_ for _ in ()).throw(RuntimeError("device-side assert")))
+
+
+def test_a_batch_that_has_to_be_found_is_found_once_at_the_first_pass():
+    found = []
+    batch_size = BatchSize(lambda: found.append(1) or 6)
+    assert found == []
+    assert batch_size.fit(lambda size: size) == batch_size.size == 6
+    assert found == [1]

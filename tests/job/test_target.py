@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from harmonia.attribution.passes import BatchSize
 from harmonia.data.manifest import ImageRecord, ImageSet, add_digests
 from harmonia.data.replacements import Replacements
 from harmonia.data.view import View
@@ -92,11 +93,21 @@ def explanations(images: ImageSet, maps: torch.Tensor, indices: list[int], anoth
 
 
 def features(
-    images: ImageSet, maps, *, view=None, source_view=None, batch_size=32, fill=None, pool=None, arms=ARMS
+    images: ImageSet,
+    maps,
+    *,
+    view=None,
+    source_view=None,
+    batch_size=32,
+    fill=None,
+    pool=None,
+    arms=ARMS,
+    compile=False,
 ) -> FeatureTarget:
     view = view or view_of(16)
     source = SimpleNamespace(view=source_view or view)
-    job: Any = SimpleNamespace(source=source, images=images, batch_size=batch_size)
+    settings, size = SimpleNamespace(compile=compile), BatchSize(batch_size)
+    job: Any = SimpleNamespace(source=source, images=images, batch_size=lambda *_: size, settings=settings)
     job.fill_of, job.removals = lambda target: ("fill", fill or Black()), {"colours": None}
     job.pool = lambda view, random_crops: pool
     return FeatureTarget(job, classifier_of(view), arms, lambda indices: explanations(images, maps, indices), Silence())
@@ -107,7 +118,7 @@ def features(
 
 def test_an_image_has_the_logits_that_it_has_alone_and_an_unreadable_one_has_none(images):
     view = view_of(16)
-    module = ImageTarget(classifier_of(view), 4, Silence())
+    module = ImageTarget(classifier_of(view), BatchSize(4), Silence())
     batch = batch_of(images, view)
     arrays, facts = module.predict_step(batch, 0)
     expected = 10 * (batch.pixels.float() / 255).mean((2, 3)).numpy()
@@ -139,7 +150,7 @@ class Cramped(Colours):
 def test_a_batch_that_does_not_fit_is_halved_and_changes_no_number(images):
     view, maps = view_of(16), torch.rand(7, 4, 4)
     batch = batch_of(images, view)
-    roomy, cramped = ImageTarget(classifier_of(view), 8, Silence()), ImageTarget(classifier_of(view), 8, Silence())
+    roomy, cramped = (ImageTarget(classifier_of(view), BatchSize(8), Silence()) for _ in range(2))
     cramped.classifier.structure.network = Cramped()
     expected, found = roomy.predict_step(batch, 0)[0], cramped.predict_step(batch, 0)[0]
     np.testing.assert_allclose(found["logits"], expected["logits"], rtol=1e-6)
@@ -230,7 +241,7 @@ def test_a_feature_has_the_logits_worked_by_hand_whatever_the_batch(images):
 def test_under_a_map_of_ones_the_soft_feature_is_the_image(images):
     view = view_of(16)
     batch = batch_of(images, view)
-    whole, _ = ImageTarget(classifier_of(view), 32, Silence()).predict_step(batch, 0)
+    whole, _ = ImageTarget(classifier_of(view), BatchSize(32), Silence()).predict_step(batch, 0)
     positions, logits, areas = readable_of(features(images, torch.ones(7, 7, 7)), batch)
     torch.testing.assert_close(logits[:, 0], torch.from_numpy(whole["logits"][positions]), atol=1e-5, rtol=0)
     torch.testing.assert_close(areas[:, 0], torch.ones(6))
@@ -280,7 +291,7 @@ def test_a_batch_without_a_readable_image_gives_nothing(images):
 
 
 def test_images_that_are_all_unreadable_reach_no_network(images):
-    module = ImageTarget(classifier_of(view_of(16)), 4, Silence())
+    module = ImageTarget(classifier_of(view_of(16)), BatchSize(4), Silence())
     arrays, _ = module.predict_step(batch_of(images, view_of(16), [BROKEN]), 0)
     assert np.isnan(arrays["logits"]).all()
     assert module.classifier.network.calls == []
@@ -289,7 +300,7 @@ def test_images_that_are_all_unreadable_reach_no_network(images):
 
 def test_logits_that_are_not_finite_are_refused_rather_than_scored(images):
     view = view_of(16)
-    module = ImageTarget(classifier_of(view), 4, Silence())
+    module = ImageTarget(classifier_of(view), BatchSize(4), Silence())
     module.classifier.network.forward_features = lambda pixels: torch.full_like(pixels, torch.nan)
     with pytest.raises(InputError, match="colours: its logits must be finite"):
         module.predict_step(batch_of(images, view), 0)

@@ -53,6 +53,7 @@ def read_answers(
             return torch.zeros(0)
         images = torch.stack([shown for _, shown in part])
         with torch.no_grad():
+            slots = explained.batch_size.pass_size(size, explained.device, count=len(images))
             (logits,) = in_passes(lambda filled: (explained.model(filled),), images, slots)
         return read(logits.double().cpu(), explained.labels[[row for row, _ in part]])
 
