@@ -21,11 +21,16 @@ def flags():
 
 @pytest.mark.parametrize(("precision", "inside"), [("32-true", ("highest", False)), ("tf32", ("high", True))])
 def test_products_round_only_where_that_is_asked_and_are_given_back_after_an_error(precision, inside):
-    before = flags()
-    with pytest.raises(ValueError, match="stop"), device.arithmetic(None, precision):
-        assert flags() == inside
-        raise ValueError("stop")
-    assert flags() == before
+    before, seen = flags(), []
+
+    def fail():
+        with device.arithmetic(None, precision):
+            seen.append(flags())
+            raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        fail()
+    assert (seen, flags()) == ([inside], before)
 
 
 def test_a_network_is_tried_once_for_each_card_and_use(model, monkeypatch):
