@@ -45,7 +45,7 @@ def main() -> int:
     sys.argv = [program, *hydra_words(words)]
     return exit_code(
         _jobs,
-        lambda error: refusal(error, conf_folder(), words),
+        lambda error: refusal(error, conf_folder(), words, "fit"),
         "interrupted; the same command with this folder (hydra.run.dir= or hydra.sweep.dir=) goes on where it was",
     )
 

@@ -152,3 +152,14 @@ def output_of(classifier: Classifier, layer: str, images: torch.Tensor) -> torch
         classifier(images)
     hook.remove()
     return outputs[0]
+
+
+def tiny() -> nn.Module:
+    """A network to train in no time; it draws while it trains, and its batch normalisation counts."""
+    layers = nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.1)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+
+
+def headless() -> nn.Module:
+    """Five answers that no layer gives: the convolution's ten, in pairs."""
+    return nn.Sequential(nn.Conv2d(3, 10, 3), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.MaxPool1d(2))

@@ -201,14 +201,14 @@ def composed_conf(words: Sequence[str], name: str = "config") -> DictConfig:
 
 
 @contextmanager
-def in_one_line(words: Sequence[str] = ()) -> Iterator[None]:
+def in_one_line(words: Sequence[str] = (), main: str = "config") -> Iterator[None]:
     """What the caller can mend is a ValueError in one line, whichever library has found it."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        if (refused := refusal(error, conf_folder(), words)) is None:
+        if (refused := refusal(error, conf_folder(), words, main)) is None:
             raise
         raise InputError(refused) from error
 

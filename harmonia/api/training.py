@@ -48,7 +48,7 @@ def fit(
         "logger=none",
         *checked_options(options, _OF_ARGUMENTS, _OF_COMMANDS),
     ]
-    with in_one_line(words), as_before():
+    with in_one_line(words, "fit"), as_before():
         config = composed_conf(words, "fit")
         config.data.root, config.paths.job, config.tracking.group = str(data), str(home(folder)), None
         summary = training.fit_network(fit_settings_of(config))

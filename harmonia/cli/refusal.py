@@ -49,10 +49,11 @@ _READINGS = (
 )
 
 
-def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str | None:
+def refusal(error: BaseException, conf: Path, words: Sequence[str] = (), main: str = "config") -> str | None:
     """One line (subject, rule, value, remedy) for what a user can mend; None for a defect of ours.
 
-    words are the command line's, for the one error in which Hydra does not say which of them it means.
+    words are the command line's, for the one error in which Hydra does not say which of them it means. main: the yaml
+    of conf/ that the command composes.
     """
     causes = list(_causes(error))
     unbegun = _unbegun(causes[1]) if isinstance(error, Unbegun) else None
@@ -84,7 +85,7 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = ()) -> str 
             named = _no_option(words, conf) if str(cause).startswith(_NO_OPTION) else None
             return named or one_line(cause)
     if any(isinstance(cause, HydraException | OmegaConfBaseException) for cause in causes):
-        return _composition([cause for cause in causes if cause is not error or not unbegun], conf)
+        return _composition([cause for cause in causes if cause is not error or not unbegun], conf, main)
     return unbegun
 
 
@@ -132,12 +133,12 @@ def _no_option(words: Sequence[str], conf: Path) -> str | None:
     return None
 
 
-def _composition(causes: Sequence[BaseException], conf: Path) -> str:
+def _composition(causes: Sequence[BaseException], conf: Path, main: str) -> str:
     lines = [line.strip() for cause in causes for line in str(cause).splitlines() if line.strip()]
     text = " ".join(dict.fromkeys(lines))
     for unknown in (r"Key '[^']+' is not in struct\s+full_key: (\S+)", r"Could not override '([^']+)'"):
         if match := re.search(unknown, text):
-            return _unknown_key(match[1], conf)
+            return _unknown_key(match[1], conf, main)
     if match := re.search(r"Ambiguous value for argument '([^'=]+)=(.+?)' 1\.", text):
         return _several_values(match[1], match[2], conf)
     match = re.search(r"Interpolation key '([^'.]+)\.[^']*' not found", text)
@@ -158,7 +159,7 @@ def _several_values(key: str, values: str, conf: Path) -> str:
     return f"{key}: several values need -m (a sweep), got {values!r}; add -m{brackets}"
 
 
-def _unknown_key(key: str, conf: Path) -> str:
+def _unknown_key(key: str, conf: Path, main: str) -> str:
     group, _, rest = key.partition(".")
     if group == "target":
         return _unknown_target_key(rest, conf)
@@ -167,7 +168,7 @@ def _unknown_key(key: str, conf: Path) -> str:
         have = "has" if len(holders) == 1 else "have"
         return f"{key} is no option of the chosen {group}; {', '.join(holders)} {have} it"
     flag = "hydra" if group == "hydra" else "job"
-    return f"the configuration has no key {key!r}{_close(key, _known_keys(conf))}; --cfg {flag} prints every key"
+    return f"the configuration has no key {key!r}{_close(key, _known_keys(conf, main))}; --cfg {flag} prints every key"
 
 
 def _unknown_target_key(rest: str, conf: Path) -> str:
@@ -220,11 +221,12 @@ def _option_keys(group: str, name: str, conf: Path) -> set[str]:
     return {f"{group}.{key}" for key in _dotted(_loaded(group, name, conf))}
 
 
-def _known_keys(conf: Path) -> list[str]:
-    """Dotted keys of config.yaml and of every group's options."""
-    groups = {folder.name for folder in conf.iterdir() if folder.is_dir() and folder.name != "hydra"}
-    keys = set(_dotted(OmegaConf.to_container(OmegaConf.load(conf / "config.yaml"))))
-    for group in groups - {"experiment", "target"}:
+def _known_keys(conf: Path, main: str) -> list[str]:
+    """Dotted keys of the command's yaml and of every group's options, of groups that it has."""
+    own: dict = OmegaConf.to_container(OmegaConf.load(conf / f"{main}.yaml"))  # pyright: ignore
+    groups = {name for entry in own["defaults"] if isinstance(entry, dict) for name in entry if name.isalpha()}
+    keys = set(_dotted(own))
+    for group in groups - {"experiment", "study", "target"}:
         keys = keys.union(*(_option_keys(group, name, conf) for name in _option_names(group, conf)))
     return sorted(keys | groups)
 

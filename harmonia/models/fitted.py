@@ -5,7 +5,6 @@ a function that makes a network is named by the user again, unless it is harmoni
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,11 +12,11 @@ from typing import Any, cast
 from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from harmonia.cli.options import read_settings
 from harmonia.errors import InputError, home, refused
 from harmonia.models.classes import names_in_order
+from harmonia.models.classifier import Classifier
 from harmonia.models.spec import ModelSpec
 from harmonia.plain_yaml import MOST_TEXT
 from harmonia.store.files import replacing
@@ -45,9 +44,24 @@ class NetworkFacts(BaseModel):
     std: list[float]
 
 
-def write(path: Path, state: Mapping[str, Tensor], facts: NetworkFacts) -> None:
-    """The numbers and what builds their network, whole or not at all; tensors that share memory are copied."""
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+def write(path: Path, classifier: Classifier, name: str) -> None:
+    """A classifier's numbers and what builds its network, whole or not at all; tensors that share memory are copied."""
+    view, spec = classifier.view, classifier.spec
+    facts = NetworkFacts(
+        name=name,
+        kind=spec.kind,
+        arch=spec.arch,
+        factory=spec.factory,
+        classes=list(classifier.classes),
+        input_size=view.size if isinstance(view.size, int) else list(view.size),
+        crop_pct=view.crop_pct,
+        crop_mode=view.crop_mode,
+        interpolation=view.interpolation,
+        mean=list(view.mean),
+        std=list(view.std),
+    )
+    state = classifier.network.state_dict().items()
+    plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state}
     with replacing(path) as temporary:
         save_file(plain, temporary, {_KEY: facts.model_dump_json()})
 

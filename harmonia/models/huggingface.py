@@ -7,6 +7,9 @@ from typing import Any
 import torch
 
 from harmonia.errors import InputError, home, one_line
+from harmonia.models import checkpoint
+from harmonia.models import weights as weights_file
+from harmonia.models.classes import given_classes
 from harmonia.models.contract import Built
 from harmonia.models.memory import in_memory
 from harmonia.models.spec import ModelSpec
@@ -22,14 +25,14 @@ def build(spec: ModelSpec, seed: int) -> Built:
     where = home(spec.arch) if "~" in spec.arch else Path(spec.arch)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are many lines, the outcome is one
     local = {"local_files_only": where.is_dir(), "trust_remote_code": False}
-    if spec.weights not in ("hub", "random"):
-        raise InputError(
-            f"{spec.name}: weights must be hub or random, got {spec.weights}; give the folder as arch=FOLDER"
-        )
     try:
         config = AutoConfig.from_pretrained(str(where), **local)
-        processor = AutoImageProcessor.from_pretrained(str(where), **local)
-        if spec.weights == "random":
+        given = spec.overrides()
+        known = {"size", "mean", "std"} <= given.keys()
+        processor = None if known else AutoImageProcessor.from_pretrained(str(where), **local)
+        if spec.weights != "hub":
+            if spec.classes is not None:
+                config.num_labels = len(given_classes(spec))
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 network: Any = AutoModelForImageClassification.from_config(config)
@@ -45,8 +48,10 @@ def build(spec: ModelSpec, seed: int) -> Built:
             f"{spec.name}: transformers cannot load it ({one_line(error)[:300]}); give arch=FOLDER with "
             "config.json, preprocessor_config.json and model.safetensors, as save_pretrained writes them"
         ) from error
-    given = spec.overrides()
-    view = {} if {"size", "mean", "std"} <= given.keys() else view_options(processor, spec.name)
+    if spec.weights not in ("hub", "random"):
+        path = weights_file.find_weights(str(spec.weights), spec.name, spec.arch)
+        weights_file.load_strictly(network, checkpoint.read(path, spec.name).state, spec.name, path)
+    view = {} if known else view_options(processor, spec.name)
     return in_memory(network.float(), view, spec)
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from harmonia.errors import InputError, one_line
 from harmonia.models import checkpoint
 from harmonia.models import weights as weights_file
 from harmonia.models.contract import Built
+from harmonia.models.head import last_layer, with_head
 from harmonia.models.memory import in_memory
 from harmonia.models.spec import ModelSpec
 
@@ -35,7 +37,13 @@ def build(spec: ModelSpec, seed: int) -> Built:
         return in_memory(network, {}, spec, reshape)
     path = weights_file.find_weights(str(spec.weights), spec.name, spec.arch)
     content = checkpoint.read(path, spec.name)
-    weights_file.load_strictly(network, content.state, spec.name, path)
+    state = weights_file.under_names_of(network.state_dict(), content.state, spec.name, path)
+    with suppress(ValueError):  # no one last layer: what does not fit is named below
+        drawn = in_memory(network, {}, spec, reshape)
+        head = state.get(f"{last_layer(drawn)}.weight")
+        if head is not None and head.ndim:
+            with_head(drawn, len(head), spec.name, seed)
+    weights_file.load_strictly(network, state, spec.name, path)
     known = in_memory(network, {}, spec, reshape)
     return replace(known, classes=known.classes or content.classes)
 

@@ -136,22 +136,8 @@ def _tell(folder: Path, logger: Any, epochs: int, rows: list[Row]) -> None:
 
 def _leave(module: Fit, settings: FitSettings, folder: Path) -> dict[str, Any]:
     judge, rows = module.judge, module.history
-    view, spec = judge.view, judge.spec
-    facts = fitted.NetworkFacts(
-        name=settings.source.name,
-        kind=spec.kind,
-        arch=spec.arch,
-        factory=spec.factory,
-        classes=list(judge.classes),
-        input_size=view.size if isinstance(view.size, int) else list(view.size),
-        crop_pct=view.crop_pct,
-        crop_mode=view.crop_mode,
-        interpolation=view.interpolation,
-        mean=list(view.mean),
-        std=list(view.std),
-    )
     with disk_errors(folder / fitted.NETWORK, JOBS):
-        fitted.write(folder / fitted.NETWORK, judge.network.state_dict(), facts)
+        fitted.write(folder / fitted.NETWORK, judge, settings.source.name)
     best = max(rows, key=lambda row: (row[ACCURACY], -row["val_loss"]))
     counts = {"epochs": len(rows), "images": len(module.learned), "images_that_judge": len(module.judged)}
     summary = {
