@@ -45,7 +45,10 @@ class View:
     std: tuple[float, ...]
 
     def __post_init__(self):
-        object.__setattr__(self, "size", size_of(*sides(self.size)))
+        # one view, one key: a command line's crop_pct=1 is 1.0
+        same = {"size": size_of(*sides(self.size)), "crop_pct": float(self.crop_pct)}
+        for name, value in (same | {name: tuple(map(float, getattr(self, name))) for name in ("mean", "std")}).items():
+            object.__setattr__(self, name, value)
         if self.channels != 3 and self.crop_mode == "border":
             raise InputError(
                 f"crop_mode=border must be of RGB or grey images, got {self.channels} channels; use center"

@@ -47,7 +47,7 @@ def test_python_and_the_command_line_give_the_same_rows_and_find_each_others_map
     (tmp_path / "classes.txt").write_text("\n".join(CLASSES))
     own = [
         "input_size=32",
-        "crop_pct=1.0",
+        "crop_pct=1",
         "mean=[0.5,0.5,0.5]",
         "std=[0.25,0.25,0.25]",
         f"classes={tmp_path}/classes.txt",
@@ -57,7 +57,8 @@ def test_python_and_the_command_line_give_the_same_rows_and_find_each_others_map
     run = ["source=python", "target=[self,python]", "data=folder", f"data.root={folder}", "method=gc", "logger=none"]
     code, out, err = cli(*run, *words, *ONLY, f"paths.cache={tmp_path}/cache", "hydra.run.dir=job")
     assert code == 0, err
-    assert "all 6 images are in the store" in out + err  # the command line found Python's maps
+    assert "all 6 images are in the store" in out + err
+    assert "computed here" not in out + err  # the command line found all that Python had computed
     ours, theirs = result.rows(), pd.read_parquet(next(tmp_path.rglob(f"job/{ROWS}")))
     pd.testing.assert_frame_equal(ours, theirs, check_exact=True)
 

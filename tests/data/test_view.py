@@ -35,6 +35,12 @@ def boxes(*rows) -> torch.Tensor:
     return torch.tensor([tuple(row) for row in rows])
 
 
+def test_a_whole_number_is_the_fraction_that_a_key_holds():
+    ints = View(size=8, crop_pct=1, crop_mode="center", interpolation="bicubic", mean=(0, 0, 0), std=(1, 1, 1))
+    floats = View(size=8, crop_pct=1.0, crop_mode="center", interpolation="bicubic", mean=(0.0,) * 3, std=(1.0,) * 3)
+    assert repr(ints) == repr(floats)
+
+
 # --- what a view shows --------------------------------------------------------------------------
 
 
