@@ -1,7 +1,5 @@
 """What only a CUDA GPU shows; skipped without one. Networks have random weights: no file is needed."""
 
-import logging
-
 import numpy as np
 import pytest
 import torch
@@ -58,9 +56,8 @@ def test_full_float32_is_the_cpus_within_its_rounding_and_tf32_is_not(arch):
 
 @pytest.mark.parametrize("method", ["gc", "ss"])
 def test_a_job_says_on_a_gpu_what_it_says_on_a_cpu(folder, tmp_path, method):
-    few = ["evaluation.controls.blobs.draws=[0]"] if method == "ss" else []
     rows = [
-        transfer(folder, tmp_path / accelerator, "resnet18", *few, method=method, accelerator=accelerator).rows()
+        transfer(folder, tmp_path / accelerator, "resnet18", method=method, accelerator=accelerator).rows()
         for accelerator in ("cpu", "gpu")
     ]
     assert len(rows[0]) == len(rows[1]) > 0
@@ -70,13 +67,12 @@ def test_a_job_says_on_a_gpu_what_it_says_on_a_cpu(folder, tmp_path, method):
         assert np.abs(rows[0]["p_explained"].to_numpy() - rows[1]["p_explained"].to_numpy()).max() < 1e-2
 
 
-def test_the_batch_is_found_on_the_card_and_said(caplog):
+def test_the_batch_is_found_on_the_card_and_kept_for_it():
     model = model_of("resnet18").cuda()
-    with caplog.at_level(logging.INFO):
-        sizes = [device.fastest_of(model, gradients) for gradients in (False, True, False)]
+    sizes = [device.fastest_of(model, gradients) for gradients in (False, True, False)]
     assert sizes[0] == sizes[2]
     assert all(size in [8 * 2**step for step in range(7)] for size in sizes)
-    assert torch.cuda.get_device_name() in caplog.text
+    assert {card for _, card, _ in device._sizes} == {torch.cuda.get_device_name()}
 
 
 def test_a_card_that_is_full_halves_the_batch_and_goes_on():
