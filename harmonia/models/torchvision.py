@@ -84,7 +84,7 @@ def _from_file(spec: ModelSpec, name: str, options: dict[str, Any]) -> tuple[nn.
         options["aux_logits"] = any(re.search(r"(^|\.)(aux[12]|AuxLogits)\.", key) for key in content.state)
     network = _made(spec, name, 1000, options)
     state = weights_file.under_names_of(network.state_dict(), content.state, spec.name, path)
-    if (count := _outputs(state)) != 1000:
+    if (count := _outputs(state, network)) != 1000:
         network = _made(spec, name, count, options)
     weights_file.load_strictly(network, _at_size(network, state), spec.name, path)
     return network, content.classes
@@ -101,7 +101,10 @@ def _at_size(network: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Te
         return state
 
 
-def _outputs(state: dict[str, torch.Tensor]) -> int:
-    """Of the last layer: torchvision lists layers in the order of the network, side heads before the last."""
-    weights = [value for key, value in state.items() if key.endswith("weight") and value.ndim in (2, 4)]
+def _outputs(state: dict[str, torch.Tensor], network: nn.Module) -> int:
+    """Of the last layer: torchvision lists layers in the order of the network, side heads before the last; a file of
+    safetensors by their names.
+    """
+    known = (state[key] for key in network.state_dict() if key.endswith("weight") and key in state)
+    weights = [value for value in known if value.ndim in (2, 4)]
     return len(weights[-1]) if weights else 1000
