@@ -21,7 +21,7 @@ from harmonia.evaluation.metrics.mprt import EfficientMprt
 from harmonia.evaluation.mosaics.localisation import Localisation
 from harmonia.features.controls import Controls
 from harmonia.features.fill import Blur
-from harmonia.job.prepare import _device
+from harmonia.job.prepare import device_of
 from harmonia.job.settings import Settings
 from harmonia.models.spec import ModelSpec
 
@@ -99,7 +99,7 @@ def attempt(group, options):
     options = {name: value for name, value in options.items() if name != "name"}
     chosen = Group(group, "m", options)
     if group == "trainer":
-        return _device(partial(chosen.build), options["devices"])
+        return device_of(partial(chosen.build), options["devices"])
     if group == "label":
         return chosen.function()
     return check("data", options) if group == "data" else chosen.build()

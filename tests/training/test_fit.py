@@ -89,23 +89,23 @@ def test_the_file_gives_the_logits_of_the_module_that_was_trained(colours, setti
 
 
 def test_the_average_is_that_of_its_formula(module, monkeypatch):
-    one = module("ema=0.3")
-    weights = one.classifier.network[0].weight
+    averaging = module("ema=0.3")
+    weights = averaging.classifier.network[0].weight
     average = weights.detach().clone()
     for step, decay in ((1, 0), (2, 1 - (1 + 1 / 4) ** (-2 / 3)), (3, 1 - (1 + 2 / 4) ** (-2 / 3)), (4, 0.3)):
         with torch.no_grad():
             weights += step
         monkeypatch.setattr(Fit, "global_step", step)
-        one.on_train_batch_end()
+        averaging.on_train_batch_end()
         average = min(decay, 0.3) * average + (1 - min(decay, 0.3)) * weights
-        torch.testing.assert_close(one.judge.network[0].weight, average)
+        torch.testing.assert_close(averaging.judge.network[0].weight, average)
 
 
 def test_a_loss_that_is_no_number_ends_the_fit_in_one_line(module):
-    one = module("lr=0.5")
-    one.sums[0] = float("nan")
+    diverged = module("lr=0.5")
+    diverged.sums[0] = float("nan")
     with pytest.raises(InputError, match=r"tiny: the loss must be finite, got nan in epoch 1; write lr=0\.05"):
-        one.on_validation_epoch_end()
+        diverged.on_validation_epoch_end()
 
 
 def test_shuffled_labels_are_the_training_labels_in_another_order(module):
@@ -136,11 +136,11 @@ def test_a_fit_begins_from_another_with_a_new_head(colours, settings, tmp_path):
     fit_network(settings(colours, tmp_path / "first", "epochs=1"))
     words = "source=fitted", f"source.weights={tmp_path / 'first'}", "source.factory=networks:tiny"
     same = trainable(settings(colours, tmp_path, *words).source, ("blue", "green", "red"), 0)
-    other = trainable(settings(colours, tmp_path, *words).source, ("cat", "dog"), 0)
+    resized = trainable(settings(colours, tmp_path, *words).source, ("cat", "dog"), 0)
     first = load(fitted_at(tmp_path / "first")).network
     assert torch.equal(same.network[-1].weight, first[-1].weight)
-    assert torch.equal(other.network[0].weight, first[0].weight)
-    assert other.network[-1].weight.shape == (2, 8)
+    assert torch.equal(resized.network[0].weight, first[0].weight)
+    assert resized.network[-1].weight.shape == (2, 8)
 
 
 def test_harmonia_fit_is_the_function_whoever_imports_its_command():
