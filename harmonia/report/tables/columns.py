@@ -38,8 +38,11 @@ HEADINGS |= {"rho_named": "Naming"}
 HEADINGS |= {"iou": "IoU (%)", "iou_another": "IoU of another image (%)", "iou_centre": "IoU with the centre (%)"}
 HEADINGS |= {"iou_blobs": "IoU with blobs (%)"}
 HEADINGS |= {"to": "From a network to", "p_orders": "p, orders", "p_within": "p, orders within"}
+HEADINGS |= {"insertion_above_blobs": "Above blobs (points)", "insertion_above_centre": "Above centre (points)"}
+HEADINGS |= {"deletion_beyond_blobs": "Beyond blobs (points)"}
 HEADINGS |= {"ece_image": "ECE (I) (%)", "ece_feature": "ECE (F) (%)"}
 _COUNTS = ("cells", "images", "within_cells", "between_cells", "only_first", "only_second", "pairs", "networks")
+_COUNTS += ("areas_inserted", "areas_deleted")
 
 
 @dataclass(frozen=True, eq=False)

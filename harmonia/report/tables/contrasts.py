@@ -14,6 +14,7 @@ from harmonia.report.tables.typeset import MISSING
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics import contrasts, splits
 from harmonia.statistics.comparison import Comparison
+from harmonia.statistics.cross_curves import cross_curves
 from harmonia.statistics.likeness import MEASURES, ModelPairs, correlations, model_pairs
 
 HEADLINE, LIKENESS = "transfer_above_control", "likeness"
@@ -36,6 +37,16 @@ STATISTICS = (
         "source method_label target arm",
         "accuracy_feature retention control_retention above_control *_retention kept_area",
         reading="Compare Retention with the controls on its right: one as high explains it as well.",
+    ),
+    Statistic(
+        "cross_curves",
+        "Insertion and deletion in the target, in the order of the source's map: the mean of retention over the areas "
+        "shown, and over those removed. Blobs: random regions as large as what is shown, or as what deletion leaves.",
+        cross_curves,
+        "source method_label target",
+        "areas_inserted areas_deleted insertion insertion_above_blobs insertion_above_centre deletion "
+        "deletion_beyond_blobs",
+        reading="The order matters where insertion is above blobs and deletion goes beyond them, intervals too.",
     ),
     Statistic(
         "matrix",
