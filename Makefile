@@ -20,7 +20,7 @@ PYTEST := OMP_NUM_THREADS=1 RAY_worker_niceness=0 $(FAST) $(PY) -m pytest --nump
 PIP := $(PY) -m pip --disable-pip-version-check --quiet install $(PIP_FLAGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test torture check coverage docs bench format reproduce-tables reproduce-results reproduce-protocols reproduce-metrics
+.PHONY: help setup quickstart test torture check coverage docs bench format reproduce-tables reproduce-results reproduce-protocols reproduce-metrics reproduce-networks
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*  ## ' Makefile | sed 's/:.*  ## /\t/' | expand -t 20
@@ -118,3 +118,19 @@ reproduce-metrics: .venv/quickstart  ## docs/metrics.md: DATA=BOXED BOXES=FILE W
 	@$(METRICS) method=gc,grad,ig,ss,random,centre evaluation=$(COSTLY) data.per_class=2
 	@$(METRICS) method=occ method.window=32 method.stride=16 evaluation=$(COSTLY) data.per_class=2
 	@$(METRICS) method=gc,grad,ig,random,centre evaluation=max_sensitivity,mprt,efficient_mprt data.per_class=2
+
+NETWORKS ?= multirun_outputs/networks
+FIT = $(PY) -m harmonia.fit 'data.root="$(DATA)"' 'hydra.sweep.dir="$(NETWORKS)"' $(OPTIONS)
+# one report at the end, not one a sweep
+KIN = $(PY) -m harmonia.run experiment=networks 'paths.weights="$(NETWORKS)"' 'data.root="$(DATA)/val"' '~hydra.callbacks.report' $(OPTIONS)
+reproduce-networks: .venv/quickstart  ## docs/networks-as-units.md, hours without a GPU: DATA=IMAGENETTE; repeat to resume
+	@$(FIT) study=networks
+	@$(FIT) study=plain_vgg
+	@$(FIT) study=networks seed=1,2 source.arch=test_resnet,mobilenetv3_small_050,test_convnext2,test_vit3
+	@$(FIT) study=shuffled
+	@for method in gc ss_cpu; do \
+	  $(KIN) method=$$method && \
+	  $(KIN) method=$$method source.name=test_resnet_shuffled_0,test_vit3_shuffled_0 && \
+	  $(KIN) method=$$method source=timm source.arch=test_resnet,test_vit3 'source.name=$${source.arch}_untrained' \
+	    source.weights=random source.input_size=128 source.crop_pct=1 || exit; done
+	@$(PY) -m harmonia.report run=multirun_outputs/networks_transfer arm=area30

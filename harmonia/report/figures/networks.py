@@ -38,7 +38,10 @@ def transfer_by_kinship(pairs: KinPairs, means: pd.DataFrame) -> Figure:
             column = of_family["kinship"].map(shown.index).to_numpy(float)
             # families side by side, so that dots hide few others
             x = column + 0.6 * ((number + 0.5) / len(families) - 0.5)
-            look = {"color": style.PALETTE[number % 6], "marker": style.MARKERS[number % len(style.MARKERS)]}
+            look: dict[str, Any] = {
+                "color": style.PALETTE[number % 6],
+                "marker": style.MARKERS[number % len(style.MARKERS)],
+            }
             panel.scatter(x, 100 * of_family["above_control"], s=9, alpha=0.7, lw=0, label=short(family or "–"), **look)
         of_method = means[(means["method"] == names[0]) & (means["variant"] == names[1])].set_index("what")
         of_method = of_method.reindex(shown)

@@ -107,8 +107,8 @@ def _finding(name: str, lines: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
         words = KIN_WORDS[line["what"]]
         numbers.append(f"{words} {points(line, 'above_control')}")
         if not pd.isna(line["p_orders"]) and line["what"] != "itself":
-            sure = line["p_orders"] < 0.05 and relation(line, "difference")
-            says = {1: "carries more", -1: "carries less"}.get(sure, "carries no clearly more")
+            claim = (relation(line, "difference") or 0) if line["p_orders"] < 0.05 else 0
+            says = {1: "carries more", 0: "carries not clearly more", -1: "carries less"}[claim]
             (p,) = p_value(pd.DataFrame([line]), "p_orders")
             verdicts.append(f"{words} {says} than less related networks (p {p.replace('<', 'below ')})")
     verdict = "; ".join(verdicts) or "no kinship to compare"
