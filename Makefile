@@ -131,6 +131,7 @@ reproduce-networks: .venv/quickstart  ## docs/networks-as-units.md, hours withou
 	@for method in gc ss_cpu; do \
 	  $(KIN) method=$$method && \
 	  $(KIN) method=$$method source.name=test_resnet_shuffled_0,test_vit3_shuffled_0 && \
-	  $(KIN) method=$$method source=timm source.arch=test_resnet,test_vit3 'source.name=$${source.arch}_untrained' \
-	    source.weights=random source.input_size=128 source.crop_pct=1 || exit; done
+	  for arch in test_resnet test_vit3; do \
+	    $(KIN) method=$$method source=timm source.arch=$$arch source.name=$${arch}_untrained source.weights=random \
+	      source.input_size=128 source.crop_pct=1 || exit; done || exit; done
 	@$(PY) -m harmonia.report run=multirun_outputs/networks_transfer arm=area30
