@@ -161,14 +161,17 @@ def _several_values(key: str, values: str, conf: Path) -> str:
 
 def _unknown_key(key: str, conf: Path, main: str) -> str:
     group, _, rest = key.partition(".")
-    if group == "target":
+    if group == "target" and main == "config":
         return _unknown_target_key(rest, conf)
     holders = [name for name in _option_names(group, conf) if key in _option_keys(group, name, conf)]
     if holders and rest:
         have = "has" if len(holders) == 1 else "have"
         return f"{key} is no option of the chosen {group}; {', '.join(holders)} {have} it"
-    flag = "hydra" if group == "hydra" else "job"
-    return f"the configuration has no key {key!r}{_close(key, _known_keys(conf, main))}; --cfg {flag} prints every key"
+    flag, known = "hydra" if group == "hydra" else "job", _known_keys(conf, main)
+    if inner := [name for name in known if name.startswith(f"{key}.")]:
+        remedy = f"write {min(inner, key=len)}=VALUE, --cfg {flag} prints every key"
+        return f"{key} is no choice but has keys of its own; {remedy}"
+    return f"the configuration has no key {key!r}{_close(key, known)}; --cfg {flag} prints every key"
 
 
 def _unknown_target_key(rest: str, conf: Path) -> str:

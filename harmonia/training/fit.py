@@ -44,7 +44,8 @@ def fit_network(settings: FitSettings) -> dict[str, Any] | None:
             settings.trainer.with_options(precision="32-true").build, plugins=[LightningEnvironment()]
         )
         device = device_of(make_trainer, settings.trainer.options.get("devices", "auto"))
-        if fits.begin_fit(folder, settings.resolved):
+        if fits.is_finished(folder, settings.resolved):
+            fits.remove_checkpoints(folder)
             log.info("%s has its network already", folder)
             return fits.finished_summary(folder)
         with arithmetic(settings.num_threads, settings.precision):
@@ -66,6 +67,8 @@ def _trained(settings: FitSettings, folder: Path, make_trainer: Any, device: tor
         device,
         classifier.precision,
     )
+    # only now: a fit that is refused leaves no settings for the next to differ from
+    fits.write_settings(folder, settings.resolved)
     files = (fitted.NETWORK, fits.METRICS)
     write_environment(folder, device, {classifier.name: classifier.size_facts()}, files)
     logger = tracking.make_logger(settings.logger)

@@ -46,9 +46,10 @@ def refuse_others(folder: Path) -> None:
         )
 
 
-def begin_fit(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether the fit of these settings is finished; of others, even one that has not ended, it is refused."""
-    if is_there(folder, FIT):
+def is_finished(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether the fit of these settings is; where another has learned anything in the folder, this one is refused."""
+    learned = is_there(folder, NETWORK) or is_there(folder, f"{CHECKPOINTS}/{LAST}.ckpt")
+    if learned and is_there(folder, FIT):
         before, now = (_numbers(each) for each in (read_yaml(folder, FIT), settings))
         if changed := [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]:
             key = changed[0]
@@ -56,13 +57,12 @@ def begin_fit(folder: Path, settings: Mapping[str, Any]) -> bool:
                 f"{folder} must hold one fit, got another with {key}={before.get(key)} for {now.get(key)}; name "
                 "another folder with hydra.run.dir= or hydra.sweep.dir=, or remove that one"
             )
-    finished = is_there(folder, SUMMARY) and is_there(folder, NETWORK)
-    if finished:
-        remove_checkpoints(folder)
-    else:
-        with disk_errors(folder, JOBS):
-            write_text(folder / FIT, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
-    return finished
+    return is_there(folder, SUMMARY) and is_there(folder, NETWORK)
+
+
+def write_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    with disk_errors(folder, JOBS):
+        write_text(folder / FIT, yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
 
 
 def _numbers(settings: Mapping[str, Any]) -> dict[str, str]:

@@ -7,9 +7,6 @@ from PIL import Image
 from harmonia.api.asked import composed_conf
 from harmonia.training.settings import fit_settings_of
 
-SMALL = ["source=python", "source.factory=networks:tiny", "source.name=tiny", "source.input_size=16"]
-SMALL += ["source.mean=[0.5,0.5,0.5]", "source.std=[0.5,0.5,0.5]", "batch_size=8", "logger=none", "trainer=cpu"]
-
 
 @pytest.fixture(scope="session")
 def colours(tmp_path_factory):
@@ -26,11 +23,19 @@ def colours(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def settings():
-    """Of a fit with these words beside SMALL's, in a folder."""
+def small_words():
+    """A tiny network, and no more than it needs."""
+    source = ["source=python", "source.factory=networks:tiny", "source.name=tiny", "source.input_size=16"]
+    view = ["source.mean=[0.5,0.5,0.5]", "source.std=[0.5,0.5,0.5]"]
+    return [*source, *view, "batch_size=8", "logger=none", "trainer=cpu"]
+
+
+@pytest.fixture(scope="session")
+def settings(small_words):
+    """Of a fit with these words beside the small ones, in a folder."""
 
     def make(root, folder, *words):
-        config = composed_conf([*SMALL, *words], "fit")
+        config = composed_conf([*small_words, *words], "fit")
         config.data.root, config.paths.job, config.tracking.group = str(root), str(folder), None
         return fit_settings_of(config)
 

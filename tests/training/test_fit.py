@@ -4,9 +4,15 @@ import csv
 import importlib
 import json
 import logging
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
+from paths import REPOSITORY
 
 import harmonia
 from harmonia.cli.entry import Interrupted
@@ -43,23 +49,23 @@ def module(colours, settings, tmp_path):
 
 
 def test_colours_are_learned_and_what_is_left_says_so(colours, settings, tmp_path):
-    summary = fit_network(settings(colours, tmp_path, "epochs=12", "lr=0.03"))
+    summary = fit_network(settings(colours, tmp_path, "epochs=8", "lr=0.03"))
     assert (summary["accuracy"], summary["images"], summary["images_that_judge"]) == (1.0, 36, 12)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     left = {".lock", "fit.yaml", "environment.json", "metrics.csv", "model.safetensors", "summary.json"}
     assert {path.name for path in tmp_path.iterdir()} == left
-    assert len(losses(tmp_path)) == 12
+    assert len(losses(tmp_path)) == 8
 
 
 def test_a_fit_that_is_stopped_goes_on_as_if_it_had_not_been(colours, settings, tmp_path, monkeypatch):
-    words = "epochs=4", "lr=0.01"
+    words = "epochs=3", "lr=0.01"
     fit_network(settings(colours, tmp_path / "whole", *words))
     tell = fits._tell
 
     def stopped(folder, logger, epochs, rows):
         tell(folder, logger, epochs, rows)
-        if len(rows) == 3:
-            raise Interrupted  # before this epoch's checkpoint: the second's is what there is
+        if len(rows) == 2:
+            raise Interrupted  # before this epoch's checkpoint: the first's is what there is
 
     monkeypatch.setattr(fits, "_tell", stopped)
     with pytest.raises(Interrupted):
@@ -69,8 +75,35 @@ def test_a_fit_that_is_stopped_goes_on_as_if_it_had_not_been(colours, settings, 
     fit_network(settings(colours, tmp_path / "stopped", *words))
     whole, stopped_and_resumed = (tmp_path / name for name in ("whole", "stopped"))
     assert losses(stopped_and_resumed) == losses(whole)
-    assert losses(whole)[3]["accuracy"] > losses(whole)[0]["accuracy"]
+    assert losses(whole)[2]["accuracy"] > losses(whole)[0]["accuracy"]
     files = [(folder / "model.safetensors").read_bytes() for folder in (whole, stopped_and_resumed)]
+    assert files[0] == files[1]
+
+
+@pytest.mark.slow
+def test_a_fit_that_is_killed_goes_on_too(colours, settings, small_words, tmp_path):
+    words = "epochs=25", "lr=0.01"
+    command = [
+        sys.executable,
+        "-m",
+        "harmonia.fit",
+        *small_words,
+        *words,
+        f"data.root={colours}",
+        "hydra.run.dir=killed",
+    ]
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests'}"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment)
+    checkpoint = tmp_path / "killed" / "checkpoints" / "last.ckpt"
+    while not checkpoint.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    for folder in ("whole", "killed"):
+        fit_network(settings(colours, tmp_path / folder, *words))
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+    files = [(tmp_path / folder / "model.safetensors").read_bytes() for folder in ("whole", "killed")]
     assert files[0] == files[1]
 
 
