@@ -48,7 +48,8 @@ def fit_network(settings: FitSettings) -> dict[str, Any] | None:
             fits.remove_checkpoints(folder)
             log.info("%s has its network already", folder)
             return fits.finished_summary(folder)
-        with arithmetic(settings.num_threads, settings.precision):
+        rounded = settings.precision == "auto" and device.type == "cuda"
+        with arithmetic(settings.num_threads, "tf32" if rounded else settings.precision):
             return _trained(settings, folder, make_trainer, device)
 
 
@@ -95,8 +96,10 @@ def _trained(settings: FitSettings, folder: Path, make_trainer: Any, device: tor
 def _precision(settings: FitSettings, classifier: Classifier, device: torch.device) -> str:
     if settings.precision != "auto":
         return settings.precision
+    if device.type != "cuda":
+        return "32-true"
     large = int(classifier.size_facts()["parameters"]) >= BFLOAT_FROM  # pyright: ignore
-    return "bf16-mixed" if device.type == "cuda" and large and torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if large and torch.cuda.is_bf16_supported() else "tf32"
 
 
 def _train(module: Fit, settings: FitSettings, folder: Path, make_trainer: Any) -> None:

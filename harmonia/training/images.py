@@ -44,9 +44,7 @@ class Listed:
 class Pixels(Dataset):
     """Images in one size, uint8; an item is a batch: positions (B,) and pixels (B, C, H, W)."""
 
-    def __init__(
-        self, records: Sequence[ImageRecord], ratios: Tensor, look: Callable[..., Tensor], kept: Tensor | None
-    ):
+    def __init__(self, records: Sequence[ImageRecord], ratios: Tensor, look: Callable[..., Any], kept: Tensor | None):
         """ratios: width by height of the files' images. look: from a record. kept: N C H W, None: look again."""
         self.records, self.ratios, self.look, self.kept = records, ratios, look, kept
 
@@ -195,7 +193,8 @@ def _stacked(pictures: list[Any]) -> Tensor:
     for place, picture in zip(stack, pictures, strict=True):
         if picture.shape != place.shape:
             bands = [
-                Image.fromarray(band).resize((width, height), Image.Resampling.BILINEAR) for band in picture.numpy()
+                np.asarray(Image.fromarray(band).resize((width, height), Image.Resampling.BILINEAR))
+                for band in picture.numpy()
             ]
             picture = torch.from_numpy(np.stack(bands))
         place.copy_(picture)

@@ -10,8 +10,8 @@ import numpy as np
 import pytorch_lightning as lightning
 import torch
 import torch.nn.functional as F
-from timm.optim import param_groups_weight_decay
-from timm.utils import ModelEmaV3
+from timm.optim import param_groups_weight_decay  # pyright: ignore[reportPrivateImportUsage]
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
@@ -54,6 +54,11 @@ class Fit(lightning.LightningModule):
             ModelEmaV3(classifier, settings.ema, use_warmup=True, warmup_gamma=EMA_GAMMA) if settings.ema else None
         )
         self.history: list[Row] = []
+        self.labels: Tensor
+        self.ratios: Tensor
+        self.true: Tensor
+        self.draws: Tensor
+        self.sums: Tensor
         labels = labels_of(learned, classifier)
         labels = shuffled(labels, learned, settings.seed) if settings.shuffled_labels else labels
         for name, values in (

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from omegaconf import DictConfig
 
@@ -60,7 +60,7 @@ class FitSettings:
             raise InputError(
                 f"crop_scale must rise, got {list(self.crop_scale)}; write crop_scale=[{self.crop_scale[1]},1]"
             )
-        if self.precision not in (known := ("auto", "32-true", "bf16-mixed", "16-mixed")):
+        if self.precision not in (known := ("auto", "32-true", "tf32", "bf16-mixed", "16-mixed")):
             raise InputError(f"trainer.precision must be one of {', '.join(known)}, got {self.precision!r}; write auto")
         if self.precision == "16-mixed":
             raise InputError(
@@ -69,7 +69,7 @@ class FitSettings:
             )
 
     @property
-    def precision(self) -> Literal["auto", "32-true", "bf16-mixed"] | Any:
+    def precision(self) -> Any:
         return self.trainer.options.get("precision", "auto")
 
 
