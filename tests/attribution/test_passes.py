@@ -141,8 +141,8 @@ def test_an_error_that_is_none_of_memory_ends_the_search_for_a_batch():
 
 
 def test_a_batch_that_has_to_be_found_is_found_once_at_the_first_pass():
-    found = []
-    batch_size = BatchSize(lambda: found.append(1) or 6)
-    assert found == []
+    searches = []
+    batch_size = BatchSize(lambda: searches.append(1) or 6)
+    assert searches == []
     assert batch_size.fit(lambda size: size) == batch_size.size == 6
-    assert found == [1]
+    assert searches == [1]
