@@ -54,6 +54,6 @@ def _replace_head(built: Built, count: int) -> None:
         raise ValueError(f"{name}, which does not give its {built.num_classes} outputs")
     parent, _, child = name.rpartition(".")
     setattr(network.get_submodule(parent), child, head)
-    config = getattr(network, "config", None)
+    config: Any = getattr(network, "config", None)
     if hasattr(config, "num_labels"):  # of Hugging Face
         network.num_labels = config.num_labels = count
