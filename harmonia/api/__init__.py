@@ -125,7 +125,7 @@ def explain(
     asked = Asked([model], images, labels, limit, seed, cache, options)
     with in_one_line(words), as_before(), tempfile.TemporaryDirectory() as folder:
         settings = asked.settings(asked.config(words), Path(folder))
-        job = prepare(settings, Path(folder), in_memory=asked.in_memory)
+        job = prepare(settings, Path(folder), in_memory=asked.in_memory, maps_alone=True)
         map_stage(job).complete()
         return ImageMaps(job, asked.order)
 

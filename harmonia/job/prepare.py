@@ -46,10 +46,12 @@ def prepare(
     folder: Path,
     open_set: Callable[..., ShardSet] = ShardSet.open,
     in_memory: InMemory | None = None,
+    maps_alone: bool = False,
 ) -> Job:
     """Images, models and what is done with them; every stage is still to come.
 
-    open_set: ShardSet.peek where nothing may be written.
+    open_set: ShardSet.peek where nothing may be written. maps_alone: no target will be asked, so that none need know a
+    class of the images.
     """
     in_memory = in_memory or InMemory()
     quiet_lightning()
@@ -72,7 +74,8 @@ def prepare(
         settings.source, asked.values(), settings.seed, settings.precision, in_memory.classifiers
     )
     given = given_maps(stored.maps, stored.over, ids, source.view.size) if stored else None
-    images = settle_classes(images, source, targets.values())
+    answering = () if maps_alone else targets.values()
+    images = settle_classes(images, source, answering)
 
     @cache
     def pool(view: View, random_crops: bool) -> Replacements:

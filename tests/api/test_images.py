@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
-from api_calls import CLASSES, explain
+from api_calls import CLASSES, TRANSFORM, explain
 from PIL import Image
 from torch import nn
 from torch.utils.data import Subset
@@ -116,6 +116,16 @@ def test_true_classes_may_be_names_or_indices(first, folder, tmp_path):
             explain(first, pictures, tmp_path / "cache", labels=labels)
     with pytest.raises(InputError, match="class folders have theirs; leave out"):
         explain(first, folder, tmp_path / "cache", labels=["cat"] * 6)
+
+
+def test_class_folders_that_the_network_does_not_know_are_explained_all_the_same(networks, folder, tmp_path):
+    model = harmonia.classifier(networks.first(), classes=["a", "b", "c"], transform=TRANSFORM, name="first")
+    of_folders = explain(model, folder, tmp_path / "cache")
+    assert np.array_equal(of_folders.raw, explain(model, sorted(folder.rglob("*.png")), tmp_path / "cache").raw)
+    with pytest.raises(InputError, match="label=true needs every image's class"):
+        explain(model, folder, tmp_path / "cache", label="true")
+    with pytest.raises(InputError, match="knows no class"):
+        harmonia.transfer(model, [model], folder, cache=tmp_path / "cache")
 
 
 def test_labels_are_those_of_their_place(first, folder, tmp_path):
