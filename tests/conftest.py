@@ -234,6 +234,9 @@ def gathered_cell():
             "source_parameters": np.nan,
             "target_parameters": np.nan,
             "random_weights": False,
+            "voters": "",
+            "voted": False,
+            "passes": np.nan,
         }
         kept = [outcome != "-" for outcome in outcomes]
         return frame.assign(**constant | changes)[kept]

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from harmonia.api.asked import Asked, NamedModel, as_before, checked_options, choice, in_one_line, spec_of_name, yamls
+from harmonia.api.asked import Asked, NamedModel, as_before, checked_options, choice, in_one_line
 from harmonia.api.maps import ImageMaps
 from harmonia.api.result import TransferResult
 from harmonia.api.training import fit as fit
+from harmonia.cli.composed import yamls
+from harmonia.cli.hydra_node import joined
 from harmonia.errors import InputError, home
 from harmonia.job import pipeline
 from harmonia.job.prepare import prepare
@@ -24,13 +26,15 @@ from harmonia.models import fitted, memory
 from harmonia.models.classes import names_in_order
 from harmonia.models.classifier import Classifier
 from harmonia.models.found import Reshape
+from harmonia.models.joint import joint
 from harmonia.models.load import classifier_of, load
+from harmonia.models.named import spec_of_name
 from harmonia.models.spec import ModelSpec
 from harmonia.models.transform import view_options
 
 
 def classifier(
-    network: nn.Module | str | Path,
+    network: nn.Module | str | Path | Sequence[NamedModel],
     *,
     classes: Sequence[str] | Mapping[Any, Any] | str | Path | None = None,
     transform: Any = None,
@@ -40,8 +44,8 @@ def classifier(
 ) -> Classifier:
     """A network that returns logits, as a source or a target.
 
-    network: an nn.Module in memory, of which a frozen copy is taken; a name, of a yaml in conf/source or KIND:ARCH; or
-    the file or folder of a network that harmonia.fit has trained.
+    network: an nn.Module in memory, of which a frozen copy is taken; a name, of a yaml in conf/source or KIND:ARCH; the
+    file or folder of a network that harmonia.fit has trained; or a list of names and classifiers that explain together.
     classes: names in the order of the logits, a text file of them, or a mapping between names and 0, 1, ...; None: the
     network's own, or ImageNet's 1,000.
     transform: its evaluation transform: torchvision's or timm's (resize, centre crop, normalise), a transformers image
@@ -59,6 +63,10 @@ def classifier(
     if name is not None and (not name.strip() or visible(name) != name):
         raise InputError(f"name must be words in one line, got {name!r}; leave it out")
     named = classes if isinstance(classes, str | Path | None) else _in_order(classes)
+    if isinstance(network, list | tuple):
+        if (classes, transform, reshape) != (None, None, None):
+            raise InputError("classes, transform and reshape are each network's own, got them for several; leave out")
+        return _together(network, name, weights)
     with in_one_line(), as_before(), torch.inference_mode(False):  # numbers made in it have no gradients
         if isinstance(network, str | Path):
             if transform is not None or reshape is not None:
@@ -93,8 +101,22 @@ def classifier(
         return classifier_of(memory.in_memory(own, view, spec, reshape), spec)
 
 
+def _together(networks: Sequence[NamedModel], name: str | None, weights: str | Path | None) -> Classifier:
+    members = [each if isinstance(each, Classifier) else classifier(each, weights=weights) for each in networks]
+    names = tuple(member.name for member in members)
+    known = name or joined(names)
+    spec = ModelSpec(name=known, arch="joint", family="joint", kind="joint", networks=names, weights="memory")
+    with in_one_line(), as_before():
+        return joint(spec, [member.of_a_job(member.precision) for member in members])
+
+
+def _one(model: NamedModel | Sequence[NamedModel]) -> NamedModel:
+    """A model, or several as one."""
+    return classifier(model) if isinstance(model, list | tuple) else model
+
+
 def explain(
-    model: NamedModel,
+    model: NamedModel | Sequence[NamedModel],
     images: Any,
     method: str = "gc",
     *,
@@ -113,7 +135,8 @@ def explain(
     true classes, by name or by index in the network's, for label="true"; class folders and datasets have their own.
     method, label: names of yamls in conf/method (gc, ss, ig, ...) and conf/label. layer: input, middle, final,
     normalised, or a module's name. limit: the first so many images. cache: the map store's folder. options: further
-    words of the command line, "method.steps=20", "data.pool=FOLDER".
+    words of the command line, "method.steps=20", "data.pool=FOLDER". A list of models explains together: one map each
+    image.
 
     >>> import harmonia
     >>> maps = harmonia.explain("lite0", "samples", limit=2)
@@ -122,7 +145,7 @@ def explain(
     """
     words = [choice("method", method), choice("label", label), f"layer={layer}", "target=[self]"]
     words += checked_options(options)
-    asked = Asked([model], images, labels, limit, seed, cache, options)
+    asked = Asked([_one(model)], images, labels, limit, seed, cache, options)
     with in_one_line(words), as_before(), tempfile.TemporaryDirectory() as folder:
         settings = asked.settings(asked.config(words), Path(folder))
         job = prepare(settings, Path(folder), in_memory=asked.in_memory, maps_alone=True)
@@ -131,7 +154,7 @@ def explain(
 
 
 def transfer(
-    source: NamedModel,
+    source: NamedModel | Sequence[NamedModel],
     targets: Sequence[NamedModel] | NamedModel,
     images: Any,
     methods: Sequence[str] | Mapping[str, Sequence[str]] | str = ("gc",),
@@ -163,7 +186,7 @@ def transfer(
     targets = [targets] if isinstance(targets, str | nn.Module) else targets
     if not isinstance(targets, Sequence):
         raise InputError(f"targets must be a list of models, got a {type(targets).__name__}; give [...]")
-    asked = Asked([source, *targets], images, labels, limit, seed, cache, options)
+    asked = Asked([_one(source), *targets], images, labels, limit, seed, cache, options)
     configs = {}
     for method, own in _by_method(methods).items():
         of_method = [choice("method", method), *words, *own]

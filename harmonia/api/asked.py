@@ -5,7 +5,6 @@ import logging
 import random
 import re
 import sys
-import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 
-from harmonia.cli.entry import as_interrupt, conf_folder, hydra_words
+from harmonia.cli.composed import ONE_AT_A_TIME, composed_conf, yamls
+from harmonia.cli.entry import as_interrupt, conf_folder
 from harmonia.cli.refusal import no_such_option, refusal
 from harmonia.data.given import given_images
 from harmonia.data.manifest import subfolders
@@ -28,12 +26,11 @@ from harmonia.errors import InputError, home
 from harmonia.job.prepare import InMemory
 from harmonia.job.settings import Settings, settings_of
 from harmonia.models.classifier import Classifier
+from harmonia.models.named import spec_of_name
 from harmonia.models.spec import ModelSpec
 
 _OF_ARGUMENTS = ("data", "data.limit", "method", "label", "evaluation", "paths.job")
 _OF_COMMANDS = ("source", "target", "experiment", "logger", "tracking", "hydra")
-KINDS = ("timm", "torchvision", "huggingface")
-_ONE_AT_A_TIME = threading.RLock()
 NamedModel = Classifier | str  # a name is that of a yaml in conf/source (lite0, vit), or KIND:ARCH (timm:convnext_tiny)
 
 
@@ -78,6 +75,9 @@ class Asked:
         if self._cache is not None:
             config.paths.cache = str(self._cache)
         plain = {spec.name: {**asdict(spec), "weights": str(spec.weights)} for spec in self._specs}
+        for of_spec in plain.values():
+            if not of_spec["networks"]:
+                del of_spec["networks"]
         source = self._specs[0].name
         OmegaConf.set_struct(config, False)
         config.source = plain[source]
@@ -130,10 +130,6 @@ class Asked:
         return named
 
 
-def yamls(group: str) -> list[str]:
-    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))
-
-
 def choice(group: str, name: str) -> str:
     """The word that takes a yaml of a group of conf/."""
     if name not in (known := yamls(group)):
@@ -169,37 +165,6 @@ def _spec_of(model: Any, words: Sequence[str]) -> ModelSpec:
     return spec_of_name(model, words)
 
 
-def spec_of_name(name: str, words: Sequence[str] = (), /, **options: Any) -> ModelSpec:
-    """Of a yaml in conf/source or KIND:ARCH, composed with words, with other options."""
-    source = composed_conf(["target=[self]", *source_words(name), *words]).source
-    config: Any = OmegaConf.to_container(source, resolve=True)
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
-    return ModelSpec(**{**values, **options})
-
-
-def source_words(name: str) -> list[str]:
-    """Those that choose a yaml of conf/source, or KIND:ARCH."""
-    kind, colon, arch = name.partition(":")
-    if colon and kind not in KINDS:
-        raise InputError(f"a model's kind must be one of {', '.join(KINDS)}, got {kind!r}; write timm:{arch}")
-    if not colon and name not in (own := yamls("source")):
-        raise InputError(f"source must be one of {', '.join(own)}, got {name!r}; timm's is 'timm:{name}'")
-    escaped = arch.replace("\\", "\\\\").replace('"', '\\"')
-    return [f"source={kind}", *([f'source.arch="{escaped}"'] if colon else [])]
-
-
-def composed_conf(words: Sequence[str], name: str = "config") -> DictConfig:
-    """A file of conf/ with these words; a Hydra that the caller has set up stays as it is."""
-    with _ONE_AT_A_TIME:
-        running, state = GlobalHydra.instance().hydra, GlobalHydra.instance()
-        state.hydra = None
-        try:
-            with initialize_config_dir(str(conf_folder()), version_base="1.3"):
-                return compose(name, hydra_words(words))
-        finally:
-            state.hydra = running
-
-
 @contextmanager
 def in_one_line(words: Sequence[str] = (), main: str = "config") -> Iterator[None]:
     """What the caller can mend is a ValueError in one line, whichever library has found it."""
@@ -220,7 +185,7 @@ def as_before() -> Iterator[None]:
     All of these, and Hydra, are one a process: threads take turns. The caller's autocast, default type and default
     device change no number inside.
     """
-    with _ONE_AT_A_TIME, ExitStack() as stack:
+    with ONE_AT_A_TIME, ExitStack() as stack:
         rank, drawn, dtype = getattr(rank_zero_only, "rank", None), random.getstate(), torch.get_default_dtype()
         loggers = [logger for logger in logging.root.manager.loggerDict.values() if isinstance(logger, logging.Logger)]
         levels = [(logger, logger.level) for logger in loggers]

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harmonia.api.asked import as_before, checked_options, composed_conf, in_one_line, source_words
+from harmonia.api.asked import as_before, checked_options, in_one_line
+from harmonia.cli.composed import composed_conf
 from harmonia.errors import home
 from harmonia.models.fitted import NETWORK
+from harmonia.models.named import source_words
 from harmonia.training import fit as training
 from harmonia.training.settings import fit_settings_of
 

@@ -5,7 +5,7 @@ model and tensors, never configurations, files or names of architectures. Adding
 and a yaml in conf/method.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol
 
@@ -28,6 +28,16 @@ class Model(Protocol):
     def spatial(self, activations: Tensor) -> Tensor: ...
     def unspatial(self, maps: Tensor, like: Tensor) -> Tensor: ...  # the way back from spatial
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]: ...
+
+
+def voters_of(model: Model) -> "Sequence[Model]":
+    """The networks that a joint source is made of; another model is one by itself."""
+    return getattr(model, "voters", None) or (model,)
+
+
+def joint_logits(logits_BVK: Tensor) -> Logits:
+    """The prediction of V networks together, (B, K): the mean of their log-probabilities; of one its own logits."""
+    return logits_BVK[:, 0] if logits_BVK.shape[1] == 1 else logits_BVK.log_softmax(-1).mean(1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from harmonia.attribution.contract import Explanation, Model, PartByPart, Request
+from harmonia.attribution.contract import Explanation, Model, PartByPart, Request, voters_of
 from harmonia.attribution.layer import spatial_of
 from harmonia.errors import InputError
 from harmonia.shapes import Images, Labels, Logits, Maps
@@ -114,6 +114,8 @@ def attention(model: Model, replaced: Callable[[str, Tensor], Tensor] | None = N
 def attention_modules(model: Model) -> dict[str, Any]:
     """By name; InputError without one, and where one attends within windows."""
     modules: dict[str, Any] = {name: module for name, module in model.named_modules() if hasattr(module, "fused_attn")}
+    if voters_of(model) != (model,):
+        raise InputError("rollout: networks together have no chain of blocks; use method=ss, or method=vote")
     if not modules:
         raise InputError(
             "rollout: the network has no attention block of timm's whose matrix can be read; use method=gc or a plain "

@@ -8,15 +8,17 @@ Sonntag 2023 (https://arxiv.org/abs/2307.02150) give it. For every image, with m
     x_r = M * x + (1 - M) * b_r                                b_r: random real images
     minimise  loss(f(x_1), ..., f(x_R)) + area * mean(M) + tv * [sum (d_y M)^2 + sum (d_x M)^2]
 
-by Adam. Images share passes and nothing else: every image has its own optimiser state and its own count of steps,
-leaves when it has converged and makes room for the next; every random choice is a hash of (seed, image, step, draw).
+by Adam. Of several networks the loss is the mean of each one's own on the same composites: of their mean logits it
+would be another, as it normalises again. Images share passes and nothing else: every image has its own optimiser state
+and its own count of steps, leaves when it has converged and makes room for the next; every random choice is a hash of
+(seed, image, step, draw).
 The map is the polynomial-decay average of the steps' logits: O. Shamir, T. Zhang, "Stochastic Gradient Descent for
 Non-smooth Optimization", ICML 2013.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, ClassVar
 
@@ -25,8 +27,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from harmonia.attribution.cam import GradCAM
-from harmonia.attribution.contract import Backgrounds, Explanation, Request
-from harmonia.attribution.layer import class_gradient
+from harmonia.attribution.contract import Backgrounds, Explanation, Model, Request, joint_logits, voters_of
+from harmonia.attribution.layer import ClassGradient, class_gradient
 from harmonia.attribution.objectives import OBJECTIVES
 from harmonia.attribution.passes import in_passes
 from harmonia.errors import InputError, Within
@@ -84,37 +86,45 @@ class Optimisation:
     """One request under way. Tensors have one entry per image of the request, in its order."""
 
     def __init__(self, method: SoundnessSaliency, request: Request):
-        self.method, self.request = method, request
+        self.method, self.request, self.voters = method, request, voters_of(request.model)
         self.pixels = request.pixels.to(request.device)
         count, grid = len(request.pixels), method.grid
         sides = request.pixels.shape[-2:]
         self.up = [upsampling_matrix(grid, side).to(request.device, torch.float32) for side in sides]
         self.moments = torch.zeros(2, count, grid, grid, device=request.device)  # Adam's, first and second
         self.steps = torch.zeros(count, dtype=torch.long)
-        self.passes = torch.ones(count, dtype=torch.long)
+        voters, first_labels = len(self.voters), len(self.voters) > 1 and method.start is not None
+        self.passes = torch.full((count,), 2 * voters if first_labels else voters)
         self.unfinished = torch.ones(count, dtype=torch.bool)
         self.converged = torch.zeros(count, dtype=torch.bool)
         self.held_out_objective = torch.full((count,), math.inf)  # at the last judgement
         self.facts = {name: torch.full((count,), math.nan) for name in FACTS}
-        self.mask_logits, self.image_logits, self.labels = request.in_batches(self._begin)
+        self.mask_logits, self.image_logits_BVK, self.labels = request.in_batches(self._begin)
         self.average = self.mask_logits.clone()
-        self.p_image = self.image_logits.softmax(-1).gather(1, self.labels[:, None])[:, 0].cpu()
+        self.p_image = joint_logits(self.image_logits_BVK).softmax(-1).gather(1, self.labels[:, None])[:, 0].cpu()
 
     def _begin(self, request: Request) -> tuple[Maps, Logits, Labels]:
-        """First mask logits, the model on the whole images and the classes to explain: one pass."""
-        method, model = self.method, request.model
-        if method.start is not None:
-            try:
-                layer = method.start.layer_of(model)
-            except InputError as error:
-                raise InputError(f"{error}, here method.start.layer=NAME, or method.start=null") from error
-            at_layer = class_gradient(request, layer)
-            cells = scaled_to_grid(method.start.maps(at_layer), method.grid)
-            return method.start_spread * cells, at_layer.logits, at_layer.labels
-        with torch.no_grad():
-            logits = model(request.images())
-        labels = request.choose_labels(logits, request.positions)
-        return logits.new_zeros(len(logits), method.grid, method.grid), logits, labels
+        """First mask logits, each network on the whole images and the classes to explain."""
+        method, labels = self.method, None
+        if method.start is None or len(self.voters) > 1:
+            with torch.no_grad():
+                logits_BVK = logits_of_each(self.voters, request.images())
+            labels = request.choose_labels(joint_logits(logits_BVK), request.positions)
+            if method.start is None:
+                return logits_BVK.new_zeros(len(logits_BVK), method.grid, method.grid), logits_BVK, labels
+            request = replace(request, choose_labels=lambda *_: labels)
+        starts = [self._start(replace(request, model=voter), method.start) for voter in self.voters]
+        cells = torch.stack([scaled_to_grid(method.start.maps(at_layer), method.grid) for at_layer in starts])
+        logits_BVK = torch.stack([at_layer.logits for at_layer in starts], 1)
+        return method.start_spread * cells.mean(0), logits_BVK, starts[0].labels
+
+    @staticmethod
+    def _start(request: Request, start: GradCAM) -> ClassGradient:
+        try:
+            layer = start.layer_of(request.model)
+        except InputError as error:
+            raise InputError(f"{error}, here method.start.layer=NAME, or method.start=null") from error
+        return class_gradient(request, layer)
 
     def finish(self) -> Explanation:
         """Steps until every image has left."""
@@ -129,7 +139,7 @@ class Optimisation:
         return Explanation(
             maps=self._maps().cpu(),
             explained=self.labels.cpu(),
-            predicted=self.image_logits.argmax(1).cpu(),
+            predicted=joint_logits(self.image_logits_BVK).argmax(1).cpu(),
             p_explained=self.p_image,
             passes=self.passes,
             converged=self.converged,
@@ -158,7 +168,7 @@ class Optimisation:
         self.mask_logits[on_device], self.average[on_device] = stepped, average
         self.moments[0, on_device], self.moments[1, on_device] = first, second
         self.steps[rows] += 1
-        self.passes[rows] += method.draws
+        self.passes[rows] += method.draws * len(self.voters)
         return rows
 
     def _gradients(self, rows: Tensor, size: int) -> Maps:
@@ -166,12 +176,10 @@ class Optimisation:
         method, on_device = self.method, rows.to(self.pixels.device)
         replacements_BR3HW = self._replacements(rows, self.steps[rows], method.draws)
         mask_logits = self.mask_logits[on_device].requires_grad_()
-        labels, image_logits = self.labels[on_device], self.image_logits[on_device]
         with torch.enable_grad():
             mask_BHW = self._mask(mask_logits)
             composites = composite(self._images(on_device), mask_BHW, replacements_BR3HW)
-            logits_BRK = self._logits(composites, size)
-            objective = method.objective_per_image(logits_BRK, mask_BHW, labels, image_logits)
+            objective = self._objective(self._logits(composites, size), mask_BHW, on_device)
             # summed, not averaged: Adam's epsilon would tie a mask to the number of its neighbours
             return torch.autograd.grad(objective.sum(), mask_logits)[0]
 
@@ -203,7 +211,7 @@ class Optimisation:
 
         Without any, the image alone before black.
         """
-        method, shown = self.method, max(1, held_out)
+        shown = max(1, held_out)
         p, objectives = torch.empty(len(rows)), torch.empty(len(rows))
         first = 0
 
@@ -214,16 +222,22 @@ class Optimisation:
             images, labels = self._images(on_device), self.labels[on_device]
             mask_BHW = keep(self._mask(self._maps()[on_device]))
             behind = self._replacements(chosen, None, held_out) if held_out else torch.zeros_like(images)[:, None]
-            logits_BRK = self._logits(composite(images, mask_BHW, behind), size)
-            p[first:last] = logits_BRK.softmax(-1).mean(1).gather(1, labels[:, None])[:, 0].cpu()
-            objective = method.objective_per_image(logits_BRK, mask_BHW, labels, self.image_logits[on_device])
-            objectives[first:last] = objective.cpu()
+            logits_BRVK = self._logits(composite(images, mask_BHW, behind), size)
+            p_BRK = joint_logits(logits_BRVK.flatten(0, 1)).softmax(-1).unflatten(0, logits_BRVK.shape[:2])
+            p[first:last] = p_BRK.mean(1).gather(1, labels[:, None])[:, 0].cpu()
+            objectives[first:last] = self._objective(logits_BRVK, mask_BHW, on_device).cpu()
             return last
 
         while first < len(rows):
             first = self.request.batch_size.fit(attempt)
-        self.passes[rows] += shown
+        self.passes[rows] += shown * len(self.voters)
         return p, objectives
+
+    def _objective(self, logits_BRVK: Tensor, mask_BHW: Keep, rows: Tensor) -> Tensor:
+        """The mean over the networks of each one's whole objective, (rows,)."""
+        each = zip(logits_BRVK.unbind(2), self.image_logits_BVK[rows].unbind(1), strict=True)
+        of_one, labels = self.method.objective_per_image, self.labels[rows]
+        return torch.stack([of_one(logits, mask_BHW, labels, on_image) for logits, on_image in each]).mean(0)
 
     def _images(self, rows: Tensor) -> Images:
         return self.pixels[rows].float() / 255
@@ -238,13 +252,18 @@ class Optimisation:
         return resized(torch.stack([cells.sigmoid() for cells in mask_logits]), *self.up)
 
     def _logits(self, composites_BR3HW: Tensor, size: int) -> Tensor:
-        """The model on every composite, (B, R, K), in graphs of at most ``size``, rounded up to whole passes."""
-        inputs, model = composites_BR3HW.flatten(0, 1), self.request.model
+        """Each network on every composite, (B, R, V, K), in graphs of at most ``size``, rounded up to whole passes."""
+        inputs, model = composites_BR3HW.flatten(0, 1), partial(logits_of_each, self.voters)
         slots, size = self.request.pass_size(size, len(inputs)), self.request.whole_passes(size)
         # one image's draws may not fit: parts are computed again for the gradient, so that one graph lives at a time
         through = model if len(inputs) <= size else partial(checkpoint, model, use_reentrant=False)
         (logits,) = in_passes(lambda filled: (through(filled),), inputs, slots)
         return logits.float().unflatten(0, composites_BR3HW.shape[:2])
+
+
+def logits_of_each(voters: Sequence[Model], images: Images) -> Tensor:
+    """Logits (B, V, K) of several networks."""
+    return torch.stack([voter(images) for voter in voters], 1)
 
 
 def composite(images: Images, mask_BHW: Keep, replacements_BR3HW: Tensor) -> Tensor:

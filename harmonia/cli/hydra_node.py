@@ -30,8 +30,15 @@ from harmonia.cli.entry import Parser, conf_folder
 from harmonia.errors import InputError, Within, refused
 from harmonia.plain_yaml import MOST_TEXT, check_yaml
 
-# for yamls: what a folder, or a name on a hub, is called
+
+def joined(names: Sequence[str]) -> str:
+    """a+b, and joint a of one network, which has that name itself."""
+    return "+".join(map(str, names)) if len(names) > 1 else " ".join(["joint", *map(str, names)])
+
+
+# for yamls: what a folder, or a name on a hub, is called, and what several networks are together
 OmegaConf.register_new_resolver("last_name", lambda path: os.path.basename(os.path.abspath(str(path))), replace=True)
+OmegaConf.register_new_resolver("joined", joined, replace=True)
 
 MOST_JOBS = 10_000  # of a sweep, each of which Hydra composes before the first begins
 MOST_ALIASED = 10_000  # values that the aliases of a YAML file stand for

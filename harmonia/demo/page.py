@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from harmonia.api.asked import in_one_line, spec_of_name
+from harmonia.api.asked import in_one_line
 from harmonia.data.decode import IMAGE_SUFFIXES
 from harmonia.data.imagenet import readable
 from harmonia.data.manifest import ImageRecord
@@ -16,6 +16,7 @@ from harmonia.demo.verdicts import Verdict, Verdicts, ask
 from harmonia.errors import InputError, home
 from harmonia.models.classifier import Classifier
 from harmonia.models.load import load
+from harmonia.models.named import spec_of_name
 from harmonia.store.files import write_stored
 
 EMBEDDED = {"lite0": "EfficientNet-Lite0", "lite1": "EfficientNet-Lite1", "lite2": "EfficientNet-Lite2"}

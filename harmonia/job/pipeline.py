@@ -16,6 +16,7 @@ from harmonia.job.contract import Job
 from harmonia.job.device import arithmetic
 from harmonia.job.prepare import InMemory, prepare
 from harmonia.job.settings import Settings
+from harmonia.models.joint import Joint
 from harmonia.results import rows, tracking
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,14 @@ def _compute(settings: Settings, folder: Path, in_memory: InMemory | None) -> tu
     # only now: a configuration that is refused leaves an earlier result in the folder alone
     files = job.evaluation.files
     job_folder.begin(folder, settings.resolved, files)
-    networks = {model.name: model.size_facts() for model in (job.source, *job.targets.values())}
+    networks: dict[str, dict[str, Any]] = {
+        model.name: dict(model.size_facts()) for model in (job.source, *job.targets.values())
+    }
+    if isinstance(job.source, Joint):
+        networks[job.source.name]["voters"] = [member.name for member in job.source.members]
+        numbers = {member.digest for member in job.source.members}
+        for target in job.targets.values():
+            networks[target.name]["voted"] = target.digest in numbers  # whatever it is called here
     job_folder.write_environment(folder, job.device, networks, files)
     scores = evaluate(job)
     job.viewed.say_what_was_not_turned()

@@ -53,6 +53,9 @@ class CellFacts(CellNames):
     source_parameters: float  # how many; NaN where none is recorded
     target_parameters: float
     random_weights: bool  # the source's
+    voters: str  # JSON, names of the networks that the source is made of; "" of one network
+    voted: bool  # whether the target is one of them
+    passes: float  # of networks, an image's map; NaN where they are not counted
     unreadable: float  # images that the job could not read
 
 
@@ -164,11 +167,14 @@ def job_rows(job: JobFolder) -> Rows:
     cells, image_ids = _cells_and_images(job)
     source = job.group("source")
     families = {str(entry.get("name")): str(entry.get("family") or "") for entry in [*job.targets.values(), source]}
+    maps = (job.summary.get("maps_computed") or 0) + (job.summary.get("maps_cached") or 0)
     of_job = {
         "job": str(job.folder),
         "family": str(source.get("family") or ""),
         "source_parameters": job.parameters(str(source.get("name"))),
         "random_weights": job.random_weights,
+        "voters": json.dumps(job.voters) if job.voters else "",
+        "passes": (job.summary.get("network_passes/maps") or np.nan) / maps if maps else np.nan,
         "unreadable": float(job.summary.get("images_unreadable") or 0),
         "data": job.data_name,
         "data_options": job.data_options,
@@ -181,6 +187,7 @@ def job_rows(job: JobFolder) -> Rows:
         "options": [json.dumps(_options_under(fill, job.options), sort_keys=True) for fill in cells["fill"]],
         "target_options": [json.dumps(job.target_options.get(name, {}), sort_keys=True) for name in cells["target"]],
         "target_family": [families.get(name, "") for name in cells["target"]],
+        "voted": [job.known_of(name).get("voted") is True for name in cells["target"]],
         "target_parameters": [job.parameters(name) for name in cells["target"]],
     }
     cells = Cells.checked(cells.assign(**of_job, **of_target))

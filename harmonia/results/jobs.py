@@ -71,10 +71,20 @@ class JobFolder:
         """Whether the source knows nothing."""
         return self.group("source").get("weights") == "random"
 
+    def known_of(self, network: str) -> dict[str, Any]:
+        """What the job has recorded of a network."""
+        return _dict(_dict(self.environment.get("networks")).get(network))
+
     def parameters(self, network: str) -> float:
         """The number of a network's parameters; NaN where none is recorded."""
-        parameters = _dict(_dict(self.environment.get("networks")).get(network)).get("parameters")
+        parameters = self.known_of(network).get("parameters")
         return float(parameters) if isinstance(parameters, int | float) else float("nan")
+
+    @property
+    def voters(self) -> list[str]:
+        """Names of the networks that the source is made of; none of a source that is one network."""
+        voters = self.known_of(str(self.group("source").get("name"))).get("voters")
+        return [name for name in voters if isinstance(name, str)] if isinstance(voters, list) else []
 
     @cached_property
     def options(self) -> dict[str, str]:

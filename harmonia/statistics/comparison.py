@@ -206,6 +206,11 @@ class _ComparisonBuilder:
         )
 
 
+def judges(cells: ComparedCells) -> pd.Series:
+    """Whether a cell's target is no part of its source."""
+    return (cells["target"] != cells["source"]) & ~cells["voted"]
+
+
 def cell_estimates(comparison: Comparison) -> CellEstimates:
     """What each cell but those of the image arm comes to."""
     shown = np.flatnonzero(comparison.cells["arm"] != IMAGE_ARM)

@@ -13,7 +13,7 @@ import pandas as pd
 from harmonia import arms
 from harmonia.results.frames import Frame
 from harmonia.results.gathered import EXPLAINER, Explainers
-from harmonia.statistics.comparison import CellEstimates, Comparison, cell_estimates
+from harmonia.statistics.comparison import CellEstimates, Comparison, cell_estimates, judges
 from harmonia.statistics.inference import Resampled, at_positions, estimates, exact_mcnemar, group_means, holm, ratio
 
 ALL_SOURCES = "all"
@@ -33,11 +33,12 @@ class MeanTransfer(
 def mean_transfer(comparison: Comparison) -> MeanTransfer:
     """Retention, the control's and the difference, mean over the other targets: of all sources, and of each.
 
+    Networks that a source is made of are no other targets.
     Means over all sources are of trained ones, where there are two or more; sources of random weights have means of
     their own. A mean is over the cells that have a matched control, or over all where none has.
     """
     cells = comparison.cells
-    transfers = cells[(cells["target"] != cells["source"]) & cells["arm"].map(arms.is_feature)]
+    transfers = cells[judges(cells) & cells["arm"].map(arms.is_feature)]
     several = transfers.groupby("random_weights")["source"].transform("nunique") > 1
     key = [*EXPLAINER, "arm", "random_weights"]
     grouped = [
@@ -123,7 +124,7 @@ class MethodPairs(PairedCells, estimates="retention_difference"): ...
 def methods(comparison: Comparison) -> MethodPairs:
     """Method against method on the same source, target, arm and images: first less second, accuracy and retention.
 
-    Behind the single targets comes their mean, the source itself left out: target "others", no test.
+    Behind the single targets comes their mean, the source itself and its networks left out: target "others", no test.
     """
     cells = comparison.cells
     shown = cells[cells["arm"].map(arms.is_feature)]
@@ -136,7 +137,8 @@ def methods(comparison: Comparison) -> MethodPairs:
     first, second = np.array(pairs).T
     retention = _retention_differences(comparison, first, second)
     single = _paired(comparison, pairs).assign(**estimates(retention_difference=retention))
-    transfers = single[single["first_target"] != single["source"]].assign(first_target="others", second_target="others")
+    others = judges(cells).to_numpy()[first]
+    transfers = single[others].assign(first_target="others", second_target="others")
     key = [*EXPLAINER, "first_target", "second_target", "first_arm", "second_arm"]
     key += ["first_method", "first_variant", "second_method", "second_variant"]
     grouped = transfers.groupby(key, sort=False)
@@ -205,7 +207,7 @@ def families(comparison: Comparison) -> Families:
     not tell the three apart. Random-weight sources are left out.
     """
     cells = comparison.cells
-    shown = cells[cells["arm"].map(arms.is_feature) & ~cells["random_weights"]]
+    shown = cells[cells["arm"].map(arms.is_feature) & ~cells["random_weights"] & ~cells["voted"]]
     itself = shown["source"] == shown["target"]
     kin = (shown["family"] == shown["target_family"]) & (shown["family"] != "")
     key = ["method", "variant", "arm"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harmonia.api.asked import composed_conf
+from harmonia.cli.composed import composed_conf
 from harmonia.training.settings import fit_settings_of
 
 

@@ -19,6 +19,7 @@ from harmonia.statistics.inference import LEVEL, NUM_RESAMPLES
 
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 RANDOM_WEIGHTS, RANDOM = " (random weights)", " (random)"  # of a source; the short one in figures
+VOTER = " (voter)"  # of a target that is one of the source's networks
 # by the frame's column, where its name, with (%) behind what is neither text nor a count, is not enough
 HEADINGS = {"method_label": "Method", "label": "Class", "kind": "Question", "p_holm": "p, Holm", "cka": "CKA"}
 HEADINGS |= {"first_target": "Target", "first_arm": "Arm", "first_cell": "First", "second_cell": "Second"}
@@ -41,8 +42,9 @@ HEADINGS |= {"to": "From a network to", "p_orders": "p, orders", "p_within": "p,
 HEADINGS |= {"insertion_above_blobs": "Above blobs (points)", "insertion_above_centre": "Above centre (points)"}
 HEADINGS |= {"deletion_beyond_blobs": "Beyond blobs (points)"}
 HEADINGS |= {"ece_image": "ECE (I) (%)", "ece_feature": "ECE (F) (%)"}
+HEADINGS |= {"beside": "Held against", "beside_retention": "Its retention (%)", "beside_passes": "Its passes"}
 _COUNTS = ("cells", "images", "within_cells", "between_cells", "only_first", "only_second", "pairs", "networks")
-_COUNTS += ("areas_inserted", "areas_deleted")
+_COUNTS += ("areas_inserted", "areas_deleted", "voters", "targets", "passes", "beside_passes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,7 @@ def _heading(column: str) -> str:
 
 def _number(frame: pd.DataFrame, column: str) -> tuple[str, list[str]]:
     if column in _COUNTS:
-        return _heading(column), [f"{value:,.0f}" for value in frame[column]]
+        return _heading(column), [MISSING if pd.isna(value) else f"{value:,.0f}" for value in frame[column]]
     if column.split("_")[0] == "p":
         return HEADINGS.get(column, column), p_value(frame, column)
     if column == "cka" or column.startswith("rho"):
@@ -200,6 +202,8 @@ def labelled(frame: Any) -> pd.DataFrame:
         frame["label"] = _class_names(frame["label"])
     if "source_was" in frame:  # resamples of few images may have no whole image that the target names
         frame["retention"] = frame["retention"].where(frame["retention_low"].notna())
+    if {"voted", "target"} <= set(frame):
+        frame["target"] = frame["target"].where(~frame["voted"], frame["target"] + VOTER)
     if {"random_weights", "source"} <= set(frame):
         frame["source"] = frame["source"].where(~frame["random_weights"], frame["source"] + RANDOM_WEIGHTS)
     return frame

@@ -12,7 +12,7 @@ import pandas as pd
 from harmonia.report.tables.columns import Statistic, StatisticTable, method_label, statistic_table
 from harmonia.report.tables.typeset import MISSING
 from harmonia.results.jobs import JobFolder
-from harmonia.statistics import contrasts, splits
+from harmonia.statistics import contrasts, harmonised, splits
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.cross_curves import cross_curves
 from harmonia.statistics.likeness import MEASURES, ModelPairs, correlations, model_pairs
@@ -65,6 +65,16 @@ STATISTICS = (
         "*",
         reading="0 or less: no more than any mask of that area carries into that target.",
         of_arm=True,
+    ),
+    Statistic(
+        "harmonised",
+        "Does the map of several networks together carry more? Arm area NN, retention in networks that had no vote, "
+        "beside each of its networks alone, their mean, and the best of them, at equal passes too where that ran; then "
+        "the mean over all sources of as many networks.",
+        harmonised.harmonised,
+        "source method_label arm beside",
+        "voters targets images passes beside_passes retention beside_retention difference above_control",
+        reading="Difference above 0, interval too: together they carry more than what stands beside.",
     ),
     Statistic(
         "families",

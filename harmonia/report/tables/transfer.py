@@ -126,6 +126,8 @@ def _notes(comparison: Comparison, cells: ComparedCells, lines: Sequence[Sequenc
         notes.append("No image has a label: accuracy and F1 are undefined.")
     elif len(comparison.labels) < 2:
         notes.append("One image has no interval.")
+    if voters := dict.fromkeys(cells["target"][cells["voted"]]):
+        notes.append(f"{', '.join(voters)} had a vote in the maps: no mean over other networks counts them.")
     for target, lacking in cells.groupby("target", sort=False)["lacking"].max().items():
         if lacking:
             notes.append(f"{target} lacks the class of {lacking} images, which count as wrong.")

@@ -1,0 +1,31 @@
+"""Specs of networks by name: a yaml of conf/source, or KIND:ARCH."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from harmonia.cli.composed import composed_conf, yamls
+from harmonia.errors import InputError
+from harmonia.models.spec import ModelSpec
+
+KINDS = ("timm", "torchvision", "huggingface")
+
+
+def spec_of_name(name: str, words: Sequence[str] = (), /, **options: Any) -> ModelSpec:
+    """Of a yaml in conf/source or KIND:ARCH, composed with words, with other options."""
+    source = composed_conf(["target=[self]", *source_words(name), *words]).source
+    config: Any = OmegaConf.to_container(source, resolve=True)
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    return ModelSpec(**{**values, **options})
+
+
+def source_words(name: str) -> list[str]:
+    """Those that choose a yaml of conf/source, or KIND:ARCH."""
+    kind, colon, arch = name.partition(":")
+    if colon and kind not in KINDS:
+        raise InputError(f"a model's kind must be one of {', '.join(KINDS)}, got {kind!r}; write timm:{arch}")
+    if not colon and name not in (own := yamls("source")):
+        raise InputError(f"source must be one of {', '.join(own)}, got {name!r}; timm's is 'timm:{name}'")
+    escaped = arch.replace("\\", "\\\\").replace('"', '\\"')
+    return [f"source={kind}", *([f'source.arch="{escaped}"'] if colon else [])]
