@@ -29,7 +29,7 @@ from harmonia.models.found import Reshape
 from harmonia.models.joint import joint
 from harmonia.models.load import classifier_of, load
 from harmonia.models.named import spec_of_name
-from harmonia.models.spec import ModelSpec
+from harmonia.models.spec import Kind, ModelSpec
 from harmonia.models.transform import view_options
 
 
@@ -41,6 +41,7 @@ def classifier(
     name: str | None = None,
     reshape: Reshape | None = None,
     weights: str | Path | None = None,
+    vote: bool = False,
 ) -> Classifier:
     """A network that returns logits, as a source or a target.
 
@@ -51,7 +52,8 @@ def classifier(
     transform: its evaluation transform: torchvision's or timm's (resize, centre crop, normalise), a transformers image
     processor, or {"size": 224, "mean": (...), "std": (...)}; timm's networks bring theirs. name: in tables.
     reshape: from a layer's activations to (B, C, h, w), where their layout cannot be found.
-    weights: of a name, a file of them or a folder of files named after architectures.
+    weights: of a name, a file of them or a folder of files named after architectures. vote: of several networks, each
+    explains alone, and their map is the mean rank of each one's.
 
     >>> import harmonia
     >>> from torch.nn import AdaptiveAvgPool2d, Conv2d, Flatten, Linear, ReLU, Sequential
@@ -66,7 +68,7 @@ def classifier(
     if isinstance(network, list | tuple):
         if (classes, transform, reshape) != (None, None, None):
             raise InputError("classes, transform and reshape are each network's own, got them for several; leave out")
-        return _together(network, name, weights)
+        return _together(network, name, weights, "vote" if vote else "joint")
     with in_one_line(), as_before(), torch.inference_mode(False):  # numbers made in it have no gradients
         if isinstance(network, str | Path):
             if transform is not None or reshape is not None:
@@ -101,11 +103,11 @@ def classifier(
         return classifier_of(memory.in_memory(own, view, spec, reshape), spec)
 
 
-def _together(networks: Sequence[NamedModel], name: str | None, weights: str | Path | None) -> Classifier:
+def _together(networks: Sequence[NamedModel], name: str | None, weights: str | Path | None, kind: Kind) -> Classifier:
     members = [each if isinstance(each, Classifier) else classifier(each, weights=weights) for each in networks]
     names = tuple(member.name for member in members)
-    known = name or joined(names)
-    spec = ModelSpec(name=known, arch="joint", family="joint", kind="joint", networks=names, weights="memory")
+    known = name or ("vote " if kind == "vote" else "") + joined(names)
+    spec = ModelSpec(name=known, arch="joint", family="joint", kind=kind, networks=names, weights="memory")
     with in_one_line(), as_before():
         return joint(spec, [member.of_a_job(member.precision) for member in members])
 

@@ -115,7 +115,7 @@ def attention_modules(model: Model) -> dict[str, Any]:
     """By name; InputError without one, and where one attends within windows."""
     modules: dict[str, Any] = {name: module for name, module in model.named_modules() if hasattr(module, "fused_attn")}
     if voters_of(model) != (model,):
-        raise InputError("rollout: networks together have no chain of blocks; use method=ss, or method=vote")
+        raise InputError("rollout: networks together have no chain of blocks; use method=ss, or source=vote")
     if not modules:
         raise InputError(
             "rollout: the network has no attention block of timm's whose matrix can be read; use method=gc or a plain "

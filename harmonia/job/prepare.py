@@ -17,6 +17,7 @@ from pytorch_lightning import Trainer
 from harmonia.attribution.contract import Attribution
 from harmonia.attribution.smoothing import Smoothed, unsmoothed
 from harmonia.attribution.stored import Stored
+from harmonia.attribution.vote import Vote
 from harmonia.data.given_maps import given_maps
 from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
@@ -141,6 +142,7 @@ def _method(settings: Settings) -> Attribution:
     method: Attribution = settings.method.build()
     if settings.layer != "auto" and not hasattr(method, "layer_of"):
         raise InputError(f"layer: {settings.method.name} explains at no chosen layer, got {settings.layer!r}; use auto")
+    method = Vote(of=method) if settings.source.kind == "vote" else method
     smooth = settings.smooth
     return method if smooth.k is None else Smoothed(inner=method, k=smooth.k, padding=smooth.padding)
 

@@ -24,6 +24,7 @@ from harmonia.models.named import spec_of_name
 from harmonia.models.spec import ModelSpec
 from harmonia.shapes import Images, Logits
 
+TOGETHER = ("joint", "vote")  # kinds of such a source: with one mask, or with one map of theirs
 JOINT = 1  # raised whenever the arithmetic changes: part of keys
 
 
@@ -91,8 +92,8 @@ class JointStructure(Structure):
 
     def check_place(self, layer: str) -> NoReturn:
         raise InputError(
-            f"{self.arch}: networks together have no layer to look into, got {layer!r}; use method=ss, or method=vote "
-            "of maps of each network"
+            f"{self.arch}: networks together have no layer to look into, got {layer!r}; use method=ss, or source=vote "
+            "(in Python classifier([...], vote=True)) for the mean rank of each one's map"
         )
 
     @cached_property
@@ -127,12 +128,15 @@ class Joint(Classifier):
     """Networks that explain together; `voters` are they as a method sees them."""
 
     @property
-    def voters(self) -> tuple[Voter, ...]:
-        return tuple(self.network.voters)
+    def voters(self) -> tuple[Voter | Classifier, ...]:
+        """A network that needs no adapting is itself."""
+        return tuple(
+            voter if voter.sides or voter.classes is not None else voter.classifier for voter in self.network.voters
+        )
 
     @property
     def members(self) -> list[Classifier]:
-        return [voter.classifier for voter in self.voters]
+        return [voter.classifier for voter in self.network.voters]
 
     def of_a_job(self, precision: str) -> "Joint":
         return joint(self.spec, [member.of_a_job(precision) for member in self.members])
@@ -182,6 +186,6 @@ def specs_of_networks(spec: ModelSpec) -> Iterator[ModelSpec]:
     """Of the networks that a spec names, as targets of these names have them."""
     shared = {"weights_folder": spec.weights_folder, "crop_pct": spec.crop_pct}
     for name in spec.networks:
-        if name == "joint":
-            raise InputError(f"{spec.name}: networks must be single ones, got 'joint'; name its networks")
+        if name in TOGETHER:
+            raise InputError(f"{spec.name}: networks must be single ones, got {name!r}; name its networks")
         yield spec_of_name(name, **{key: value for key, value in shared.items() if value is not None})

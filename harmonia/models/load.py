@@ -13,7 +13,7 @@ from harmonia.models import weights as weights_file
 from harmonia.models.classes import class_names
 from harmonia.models.classifier import Classifier
 from harmonia.models.contract import Built
-from harmonia.models.joint import joint, specs_of_networks
+from harmonia.models.joint import TOGETHER, joint, specs_of_networks
 from harmonia.models.spec import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 def load(spec: ModelSpec, seed: int = 0, precision: str = "32-true") -> Classifier:
     """The classifier of a spec, frozen, in evaluation mode, on the CPU."""
-    if spec.kind == "joint":
+    if spec.kind in TOGETHER:
         return joint(spec, [load(each, seed, precision) for each in specs_of_networks(spec)])
     spec = fitted.described(spec)
     return classifier_of(build(spec, seed), spec, precision)
@@ -80,7 +80,7 @@ def load_job(
     def loaded(spec: ModelSpec) -> Classifier:
         if given and spec.name in given:
             return given[spec.name].of_a_job(precision)
-        if spec.kind == "joint":
+        if spec.kind in TOGETHER:
             return joint(spec, [loaded(each) for each in specs_of_networks(spec)])
         return load(spec, seed, precision)
 

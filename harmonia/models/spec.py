@@ -8,7 +8,7 @@ from harmonia.data.choices import CropMode, Interpolation
 from harmonia.errors import Within
 
 CropPct = Annotated[float | None, Within(0.01, 1)]  # 1 sees the whole shorter side
-Kind = Literal["timm", "torchvision", "huggingface", "python", "fitted", "joint"]
+Kind = Literal["timm", "torchvision", "huggingface", "python", "fitted", "joint", "vote"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class ModelSpec:
     kind: Kind = "timm"
     factory: str | None = None  # package.module:function that makes the network, of kind python
     reshape: str | None = None  # package.module:function, a layer's activations -> (B, C, h, w), of kind python
-    networks: tuple[str, ...] = ()  # of kind joint: those that explain together
+    networks: tuple[str, ...] = ()  # of kind joint or vote: those that explain together
     weights: str | Path = "hub"
     weights_folder: str | Path | None = None  # looked into before the hub
     names_in_order: bool = False  # the file holds timm's tensors in timm's order under other names

@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from planted_patterns import SIZE, MatchedFilters, explain, from_pool, inside, noise_pool, planted, upsampled
+from scipy.stats import rankdata
 from torch import nn
 
 import harmonia
@@ -12,6 +13,8 @@ from harmonia.attribution.cam import GradCAM
 from harmonia.attribution.contract import joint_logits
 from harmonia.attribution.objectives import OBJECTIVES
 from harmonia.attribution.soundness import SoundnessSaliency, total_variation
+from harmonia.attribution.stored import Stored
+from harmonia.attribution.vote import Vote
 from harmonia.errors import InputError
 from harmonia.models.load import load
 from harmonia.models.spec import ModelSpec
@@ -111,6 +114,25 @@ def test_one_network_alone_is_that_network_bit_for_bit():
     assert torch.equal(torch.stack(list(first.facts.values())), torch.stack(list(second.facts.values())))
 
 
+def test_a_vote_is_the_mean_rank_of_each_networks_own_map_of_the_class_they_predict():
+    joint = harmonia.classifier([network(1, "abcd"), network(2, "dxbay", side=48)], vote=True)
+    pixels = planted([{LEFT: 1}, {RIGHT: 2}, {}], seed=3)
+    voted = explain(Vote(of=GradCAM()), pixels, joint)
+    together = joint(pixels.float() / 255)
+    assert voted.explained.tolist() == voted.predicted.tolist() == together.argmax(1).tolist()
+    torch.testing.assert_close(voted.p_explained, together.softmax(1).amax(1))
+    expected = torch.zeros(3, 44, 44)
+    for voter in joint.voters:
+        maps = explain(GradCAM(), pixels, voter, labels=together.argmax(1)).maps
+        finest = F.interpolate(maps[:, None], (44, 44), mode="bilinear", align_corners=False)[:, 0]
+        finest = maps if maps.shape == expected.shape else finest
+        expected += torch.tensor(np.stack([rankdata(each).reshape(44, 44) for each in finest.numpy()])) / 2
+    torch.testing.assert_close(voted.maps, (expected - 0.5) / 44**2, atol=2e-3, rtol=0)
+    assert voted.passes.tolist() == [4] * 3
+    with pytest.raises(InputError, match="method=stored"):
+        Vote(of=Stored(maps="x"))
+
+
 def test_each_network_answers_at_its_own_size_and_scale_for_the_classes_in_common():
     first, second = network(1, "abcd"), network(2, "dxbay", side=48)
     joint = harmonia.classifier([first, second])
@@ -152,6 +174,6 @@ def test_what_cannot_explain_together_is_refused_in_one_line():
 @pytest.mark.parametrize("method", ["gc", "hirescam", "gcpp", "layercam", "ablcam", "rollout", "scorecam"])
 def test_methods_that_look_into_a_layer_refuse_several_networks(method):
     joint = harmonia.classifier([network(1, "ab"), network(2, "ab")])
-    with pytest.raises(InputError, match="method=vote") as refused:
+    with pytest.raises(InputError, match="source=vote") as refused:
         harmonia.explain(joint, np.zeros((1, SIZE, SIZE, 3), np.uint8), method)
     assert "\n" not in str(refused.value)
