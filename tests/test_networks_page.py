@@ -16,8 +16,8 @@ def test_every_number_with_an_interval_is_one_of_the_table():
         for line in table.to_dict("records")
         for name in ("above_control", "above_centre", "difference")
     }
-    said = re.findall(r"(-?\d+\.\d) \[(-?\d+\.\d), (-?\d+\.\d)\]", page)
-    assert len(said) > 10
-    assert [numbers for numbers in said if numbers not in bounded] == []
+    quoted = re.findall(r"(-?\d+\.\d) \[(-?\d+\.\d), (-?\d+\.\d)\]", page)
+    assert len(quoted) > 10
+    assert [numbers for numbers in quoted if numbers not in bounded] == []
     p_values = {f"{p:.4f}".lstrip("0") for name in ("p_orders", "p_within") for p in table[name].dropna()}
     assert {p for p in re.findall(r"\bp (\.\d{4})", page)} <= p_values
