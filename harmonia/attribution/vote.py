@@ -18,13 +18,16 @@ class Vote:
     """Each network explains the class that they predict together; maps meet at the finest one's resolution."""
 
     version: ClassVar[int] = 1
-    normalise: ClassVar[str] = "minmax"
 
     of: Attribution
 
     def __post_init__(self):
         if isinstance(self.of, Stored):
             raise InputError("source=vote must be of a method that explains, got method=stored; choose another method")
+
+    @property
+    def normalise(self) -> str:
+        return "minmax"
 
     @property
     def backgrounds(self) -> Backgrounds | None:
@@ -48,8 +51,8 @@ class Vote:
             on_progress=lambda images: request.on_progress(images / len(voters)),
         )
         each = [self.of(replace(asked, model=voter)) for voter in voters]
-        size = max(explanation.maps.shape[1:] for explanation in each)
-        ranked = [ranks(enlarged(explanation.maps.float(), tuple(size))) for explanation in each]
+        height, width = max(explanation.maps.shape[1:] for explanation in each)
+        ranked = [ranks(enlarged(explanation.maps.float(), (height, width))) for explanation in each]
         return Explanation(
             maps=torch.stack(ranked).mean(0),
             explained=labels,

@@ -20,6 +20,7 @@ from harmonia.statistics.inference import Resampled, estimates
 
 MEAN, BEST_ALONE, BEST_AS_MANY = "their mean", "the best of them", "the best of them, as many passes"
 AS_MANY = 1.25  # passes of which one is more than this times the other are not as many
+_KEY = ("source", "method", "variant", "arm")
 _GROUP = ("method", "variant", "arm", "voters", "beside")
 
 
@@ -75,11 +76,12 @@ def harmonised(comparison: Comparison) -> Harmonised:
 def _runs(comparison: Comparison) -> Iterator[_Run]:
     cells = comparison.cells
     counts = judges(cells) & cells["arm"].map(is_equal_area) & ~np.isnan(comparison.retention[0])
-    for key, group in cells[counts].groupby(["source", "method", "variant", "arm"], sort=False):
+    for (source, method, variant, arm), group in cells[counts].groupby(list(_KEY), sort=False):
         first = group.iloc[0]
         voters = json.loads(first["voters"] or "[]")
         cell_of = dict(zip(group["target"], group.index, strict=True))
-        yield _Run(*key, voters, first["passes"], int(group["images"].max()), cell_of)
+        images = int(group["images"].max())
+        yield _Run(source, method, variant, arm, voters, first["passes"], images, cell_of)
 
 
 def _lines(comparison: Comparison, run: _Run, runs: Sequence[_Run]) -> Iterator[tuple[dict[str, Any], Resampled]]:
@@ -99,7 +101,7 @@ def _lines(comparison: Comparison, run: _Run, runs: Sequence[_Run]) -> Iterator[
             cells = [[each.cell_of[target] for target in targets] for each in (run, *others)]
             own, *theirs = [comparison.retention[:, of_one].mean(1) for of_one in cells]
             both = np.mean(theirs, 0) if name == MEAN else np.max(theirs, 0)
-            facts = {field: getattr(run, field) for field in ("source", "method", "variant", "arm", "passes", "images")}
+            facts = {field: getattr(run, field) for field in (*_KEY, "passes", "images")}
             facts |= {"voters": len(run.voters), "beside": name, "targets": len(targets), "sources": 1}
             facts["beside_passes"] = float(np.mean([each.passes for each in others]))
             yield facts, np.stack([own, both, comparison.above_control[:, cells[0]].mean(1)], 1)
