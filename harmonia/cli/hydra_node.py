@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
@@ -211,15 +212,21 @@ def _check_sweep(loader: Any, config: DictConfig) -> None:
                 )
 
 
+_BEGINNING_S = 2  # how old a file is at most that somebody may still be writing
+
+
 def _check_sweeps_file(config: DictConfig) -> None:
     """Refuses a multirun.yaml of another program, or a link: Hydra would replace it."""
     with suppress(OmegaConfBaseException, OSError):
         path = Path(str(OmegaConf.select(config, "hydra.sweep.dir")), "multirun.yaml")
-        text = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-        if os.path.lexists(path) and not {b"hydra:", b"source:", b"data:"} <= set(text.splitlines()):
-            raise InputError(
-                f"{path} must be an earlier sweep's, got another; name another folder with hydra.sweep.dir="
-            )
+        for waited in range(20):
+            text = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+            if not os.path.lexists(path) or {b"hydra:", b"source:", b"data:"} <= set(text.splitlines()):
+                return
+            if waited == 19 or time.time() - path.lstat().st_mtime > _BEGINNING_S:
+                break
+            time.sleep(0.05)  # a sweep that begins in the same folder may be writing it
+        raise InputError(f"{path} must be an earlier sweep's, got another; name another folder with hydra.sweep.dir=")
 
 
 def check_hydras_node(node: Any, key: str = "hydra") -> None:

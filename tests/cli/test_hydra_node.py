@@ -1,6 +1,8 @@
 """Laws of Hydra's own node: it names no code but harmonia's and Hydra's, and says so before any is imported."""
 
+import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from omegaconf import OmegaConf
 
 from harmonia import run
 from harmonia.cli.entry import conf_folder
-from harmonia.cli.hydra_node import check_hydras_node
+from harmonia.cli.hydra_node import _check_sweeps_file, check_hydras_node
 from harmonia.errors import InputError
 
 EVIL = "planted_evil.call"
@@ -271,3 +273,16 @@ def test_aliases_that_stand_for_little_and_flags_between_overrides_are_taken(mon
     monkeypatch.setattr(sys, "argv", ["harmonia.run", *words, f"hydra.run.dir={tmp_path / 'job'}"])
     assert run.main() == 0
     assert taken == [[0.3, 0.3]]
+
+
+def test_a_sweeps_file_that_is_being_written_is_waited_for(tmp_path):
+    path, words = tmp_path / "multirun.yaml", "hydra:\n  x: 1\nsource:\n  y: 1\ndata:\n  z: 1\n"
+    path.write_text(words[:9])
+    writer = threading.Timer(0.2, path.write_text, [words])
+    writer.start()
+    _check_sweeps_file(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    writer.join()
+    path.write_text(words[:9])
+    os.utime(path, (1, 1))
+    with pytest.raises(InputError, match="must be an earlier sweep's"):
+        _check_sweeps_file(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
