@@ -110,7 +110,7 @@ class Fit(lightning.LightningModule):
         self.draws.copy_(torch.rand(self.draws.shape, generator=self._generator(Purpose.TRAINING_CROPS)))
 
     def training_step(self, batch: tuple[Tensor, Tensor], number: int) -> Tensor:
-        torch.manual_seed(self._word(Purpose.TRAINING_DROPS + self.global_step))
+        torch.manual_seed(self._word(Purpose.TRAINING_DROPS, self.global_step))
         positions, pixels = batch
         view, options = self.classifier.view, self.settings
         crop = self.draws[positions], self.ratios[positions], sides(view.size), options.crop_scale, options.flip
@@ -154,10 +154,10 @@ class Fit(lightning.LightningModule):
         self.history = list(checkpoint["history"])
 
     def _generator(self, purpose: Purpose) -> torch.Generator:
-        return torch.Generator().manual_seed(self._word(purpose + self.current_epoch))
+        return torch.Generator().manual_seed(self._word(purpose, self.current_epoch))
 
-    def _word(self, draw: int) -> int:
-        return int(counter_hash(self.settings.seed, draw)) >> 1
+    def _word(self, purpose: Purpose, number: int) -> int:
+        return int(counter_hash(self.settings.seed, Purpose(purpose) + number)) >> 1
 
 
 def labels_of(pixels: Pixels, classifier: Classifier) -> Tensor:

@@ -117,7 +117,7 @@ def job(tmp_path):
         named = {group: SimpleNamespace(name=group) for group in ("method", "evaluation")}
         named |= {"label": SimpleNamespace(name="predicted"), "fill": SimpleNamespace(name=fill[0])}
         return type("JobOfTheseSets", (Job,), {"keys": keys})(
-            settings=SimpleNamespace(**named),  # pyright: ignore
+            settings=SimpleNamespace(**named, batch_size=4, compile=False),  # pyright: ignore
             folder=tmp_path / folder,
             images=images,
             viewed=ViewedImages(images.records, [near.view]),
@@ -132,7 +132,6 @@ def job(tmp_path):
             given=None,
             make_trainer=lambda **more: instantiate(TRAINER, **more, _convert_="all"),
             device=torch.device("cpu"),
-            batch_size=4,
         )
 
     def stored(kind: str, target: Classifier, identity: dict) -> ShardSet:

@@ -11,7 +11,7 @@ from torch import nn
 from harmonia.attribution.cam import GradCAM, GradCAMPlusPlus, HiResCAM, LayerCAM
 from harmonia.attribution.captum_methods import IntegratedGradients
 from harmonia.attribution.gradient import Gradient, GuidedBackprop, InputXGradient
-from harmonia.attribution.passes import CPU_PASS
+from harmonia.attribution.passes import CPU_PASS, BatchSize
 from harmonia.data.view import View
 from harmonia.evaluation.mosaics.explain import GridSource
 from harmonia.evaluation.mosaics.grids import Grids, MosaicBatch
@@ -45,7 +45,7 @@ def test_in_top_holds_up_to_rank_n_squared_and_not_beyond():
     source = Classifier(Ranked(len(names)), ModelSpec(name="toy", arch="Ranked", family="toy"), view, names, "toy")
     records = [SimpleNamespace(image_id=name, path=f"{name}.png", class_name=name) for name in names]
     images = SimpleNamespace(records=records, image_keys=lambda positions: np.array(positions, np.uint64))
-    job = SimpleNamespace(source=source, images=images, batch_size=4)
+    job = SimpleNamespace(source=source, images=images, batch_size=lambda *_: BatchSize(4))
     # the scored cells show the classes of ranks 1 and 4, 4 and 1, 5 and 5
     shown = torch.tensor([[0, 1, 2, 3], [3, 1, 2, 0], [4, 1, 2, 4]]).numpy()
     grids = Grids(2, shown, (0, 3))
@@ -93,7 +93,7 @@ def images_a_pass(method, n: int, protocol: str, batch_size: int = 32, halved: b
     records = [SimpleNamespace(class_name="abcd"[index % 4], image_id=str(index), path="") for index in range(count)]
     job: Any = SimpleNamespace(
         source=model,
-        batch_size=batch_size,
+        batch_size=lambda model, gradients, images_per_input: BatchSize(max(1, batch_size // images_per_input)),
         images=SimpleNamespace(records=records, image_keys=lambda positions: np.array(positions, np.uint64)),
     )
     source = GridSource(
