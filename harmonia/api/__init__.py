@@ -114,7 +114,7 @@ def _together(networks: Sequence[NamedModel], name: str | None, weights: str | P
 
 def _one(model: NamedModel | Sequence[NamedModel]) -> NamedModel:
     """A model, or several as one."""
-    return classifier(model) if isinstance(model, list | tuple) else model
+    return classifier(model) if isinstance(model, list | tuple) else model  # pyright: ignore[reportReturnType]
 
 
 def explain(
