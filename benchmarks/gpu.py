@@ -127,16 +127,15 @@ def _noise(model: Classifier, count: int, device: torch.device) -> Tensor:
 
 def _rate(answer: Callable[[Tensor], Tensor], images: Tensor, at_least: float = 1.0) -> float:
     """Images a second, of passes that take a second together after two that choose kernels."""
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     for _ in range(2):
         answer(images)
-    if images.device.type == "cuda" or torch.cuda.is_available():
-        torch.cuda.synchronize()
+    wait()
     done, started = 0, time.perf_counter()
     while time.perf_counter() - started < at_least:
         for _ in range(3):
             answer(images)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        wait()
         done += 3 * len(images)
     return round(done / (time.perf_counter() - started), 1)
 

@@ -5,16 +5,15 @@ if __name__ == "__main__":
 
     answer_signals()
 
-import os
 import sys
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
-from harmonia.cli.entry import conf_folder, exit_code, hydra_words
+from harmonia.cli.entry import conf_folder
+from harmonia.cli.hydra_command import hydra_command
 from harmonia.cli.hydra_node import checked_hydra, remove_unbegun
-from harmonia.cli.refusal import refusal
 from harmonia.errors import InputError
 from harmonia.job.ray_launcher import register
 from harmonia.report.after_sweep import report_sweep
@@ -36,16 +35,8 @@ def job(config: DictConfig) -> None:
 
 
 def main() -> int:
-    # Hydra would print its own errors in several lines and end with 1; so they come here
-    os.environ["HYDRA_FULL_ERROR"] = "1"
     register()
-    program, *words = sys.argv
-    sys.argv = [program, *hydra_words(words)]
-    return exit_code(
-        _jobs_and_report,
-        lambda error: refusal(error, conf_folder(), words),
-        "interrupted; the same command resumes, finished shards are kept",
-    )
+    return hydra_command(_jobs_and_report, "interrupted; the same command resumes, finished shards are kept")
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -1,5 +1,7 @@
 """What only a CUDA GPU shows; skipped without one. Networks have random weights: no file is needed."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -97,10 +99,14 @@ def test_a_card_that_is_full_halves_the_batch_and_goes_on():
 
 def test_memory_on_the_card_does_not_grow_with_the_images(folder, tmp_path):
     peaks = []
-    for count in (1, 2):
+    for copies in (1, 3):
+        images = tmp_path / f"{copies}"
+        for path in folder.glob("*/*"):
+            for copy in range(copies):
+                (images / path.parent.name).mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, images / path.parent.name / f"{copy}_{path.name}")
         torch.cuda.reset_peak_memory_stats()
-        for _ in range(count):
-            transfer(folder, tmp_path / str(count), "resnet18", "store.shard_size=4")
+        transfer(images, tmp_path / f"cache{copies}", "resnet18", "store.shard_size=4")
         peaks.append(torch.cuda.max_memory_allocated())
     assert peaks[1] <= 1.02 * peaks[0]
 
@@ -108,3 +114,4 @@ def test_memory_on_the_card_does_not_grow_with_the_images(folder, tmp_path):
 def test_compiled_answers_have_a_key_of_their_own_and_are_near(folder, tmp_path):
     plain, compiled = (transfer(folder, tmp_path, "resnet18", f"compile={word}").rows() for word in ("false", "true"))
     assert np.abs(plain["p_explained"].to_numpy() - compiled["p_explained"].to_numpy()).max() < 1e-2
+    assert len(list((tmp_path / "features").iterdir())) == 2

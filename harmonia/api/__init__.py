@@ -75,20 +75,7 @@ def classifier(
                 raise InputError(
                     f"transform and reshape are of a network in memory, got them for {network!r}; leave out"
                 )
-            files = (
-                {}
-                if weights is None
-                else {"weights_folder" if home(weights).is_dir() else "weights": str(home(weights))}
-            )
-            if isinstance(network, Path) or (network not in yamls("source") and home(network).exists()):
-                file = fitted.file_of(str(network), name or "fitted")
-                name, network, files = (
-                    name or visible(fitted.read_facts(file, "fitted").name),
-                    "fitted",
-                    {"weights": str(file)},
-                )
-            options = {"classes": named, "name": name, **files}
-            return load(spec_of_name(network, **{key: value for key, value in options.items() if value is not None}))
+            return _by_name(network, named, name, weights)
         if not isinstance(network, nn.Module):
             raise InputError(f"a network must be a name or a torch.nn.Module, got a {type(network).__name__}; give one")
         if weights is not None:
@@ -101,6 +88,19 @@ def classifier(
         spec = ModelSpec(name=known, arch=arch, family=known, kind="python", weights="memory", classes=named)
         view = {} if transform is None else view_options(transform, known)
         return classifier_of(memory.in_memory(own, view, spec, reshape), spec)
+
+
+def _by_name(network: str | Path, classes: Any, name: str | None, weights: str | Path | None) -> Classifier:
+    """Of a yaml in conf/source, KIND:ARCH, or a file or folder that harmonia.fit has left."""
+    options: dict[str, Any] = {"classes": classes, "name": name}
+    if weights is not None:
+        options["weights_folder" if home(weights).is_dir() else "weights"] = str(home(weights))
+    if isinstance(network, Path) or (network not in yamls("source") and home(network).exists()):
+        file = fitted.file_of(str(network), name or "fitted")
+        options |= {"name": name or visible(fitted.read_facts(file, "fitted").name), "weights": str(file)}
+        options.pop("weights_folder", None)
+        network = "fitted"
+    return load(spec_of_name(network, **{key: value for key, value in options.items() if value is not None}))
 
 
 def _together(networks: Sequence[NamedModel], name: str | None, weights: str | Path | None, kind: Kind) -> Classifier:

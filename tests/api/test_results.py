@@ -1,8 +1,11 @@
 """What the Python interface gives back shows itself, and is the report's."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from api_calls import CLASSES, ONLY, TRANSFORM, explain
 from PIL import Image
 
@@ -95,3 +98,15 @@ def test_a_classifier_says_what_it_is_and_what_was_found(first):
         "  classes  3: cat, dog, owl",
         "  layers   final layer 2; middle layer 2; representation in front of 5",
     ]
+
+
+@pytest.mark.slow
+def test_compiled_answers_have_a_key_of_their_own_and_are_near(first, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    rows = [
+        harmonia.transfer(first, [first], folder, cache=tmp_path, options=[*ONLY, f"compile={word}"]).rows()
+        for word in ("false", "true", "false")
+    ]
+    assert np.allclose(rows[0]["p_explained"], rows[1]["p_explained"], atol=1e-5)
+    assert rows[0].equals(rows[2])
+    assert len(list((tmp_path / "features").iterdir())) == 2
