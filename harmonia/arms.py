@@ -3,7 +3,7 @@
 An arm is named by its kind and, where it keeps a given area, by that in percent: "soft", "area30", "blobs30".
 """
 
-IMAGE_ARM, SOFT_ARM, DIM_ARM = "image", "soft", "dim"
+IMAGE_ARM, SOFT_ARM, DIM_ARM, NOTHING_ARM = "image", "soft", "dim", "nothing"
 # kinds of arms that keep a given area
 AREA, BLOBS, CENTRE = "area", "blobs", "centre"
 SAME_CLASS, OTHER_CLASS, COMPLEMENT, SILHOUETTE = "same_class", "other_class", "complement", "silhouette"
@@ -31,8 +31,8 @@ def area_of(arm: str) -> float | None:
 
 
 def same_area(arm: str, kind: str) -> str:
-    """The arm of another kind that keeps as much: "centre30" beside "area30"."""
-    return kind + arm.removeprefix(kind_of(arm))
+    """The arm of another kind that keeps as much: "centre30" beside "area30"; "nothing" is beside every arm."""
+    return kind if kind == NOTHING_ARM else kind + arm.removeprefix(kind_of(arm))
 
 
 def is_equal_area(arm: str) -> bool:

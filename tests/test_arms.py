@@ -8,8 +8,8 @@ import pytest
 
 from harmonia import arms
 
-NAMES = r"soft|dim|blobs|centre|area|same_class|other_class|complement|silhouette"
-# what else these words are: columns of small maps and their page's, an optimiser's fact, a way to resize
+NAMES = r"soft|dim|nothing|blobs|centre|area|same_class|other_class|complement|silhouette"
+# what else these words are: columns of small maps and their page's, an optimiser's fact, a way to resize, a look
 OTHER_MEANINGS = {
     ("results/maps.py", "soft"),
     ("export/card.py", "soft"),
@@ -18,6 +18,8 @@ OTHER_MEANINGS = {
     ("attribution/soundness.py", "area"),
     ("evaluation/mosaics/aggatt.py", "area"),
     ("evaluation/mosaics/localisation.py", "area"),
+    ("report/page/assets/browse.js", "nothing"),
+    ("report/page/assets/image.js", "nothing"),
 }
 
 
@@ -31,6 +33,7 @@ OTHER_MEANINGS = {
         ("blobs30", False, None),
         ("complement30", False, None),
         ("silhouette10", False, None),
+        ("nothing", False, None),
     ],
 )
 def test_features_are_soft_and_area_arms_and_have_the_control_that_shows_as_much(arm, feature, control):
@@ -46,6 +49,7 @@ def test_what_a_name_is_made_of_is_read_from_it():
             assert (arms.kind_of(arm), arms.area_of(arm)) == (kind, area)
     assert (arms.arm_of("area", 0.3), arms.same_area("area30", "centre")) == ("area30", "centre30")
     assert (arms.kind_of("soft"), arms.area_of("soft"), arms.same_area("soft", "centre")) == ("soft", None, "centre")
+    assert arms.same_area("area30", arms.NOTHING_ARM) == "nothing"
     assert [arm for arm in ("soft", "area", "area5", "blobs5", "image") if arms.is_equal_area(arm)] == ["area5"]
 
 

@@ -6,13 +6,23 @@ neighbours and restarts have no say.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import torch
 
-from harmonia.arms import BLOBS, CENTRE, COMPLEMENT, DIM_ARM, OTHER_CLASS, SAME_CLASS, SILHOUETTE, arm_of
+from harmonia.arms import (
+    BLOBS,
+    CENTRE,
+    COMPLEMENT,
+    DIM_ARM,
+    NOTHING_ARM,
+    OTHER_CLASS,
+    SAME_CLASS,
+    SILHOUETTE,
+    arm_of,
+)
 from harmonia.draws import Purpose, counter_hash, smooth_noise
 from harmonia.errors import Seed
 from harmonia.features.areas import check_areas
@@ -50,6 +60,7 @@ class Controls:
     other_class: tuple[float, ...] = ()
     complement: tuple[float, ...] = ()
     silhouette: tuple[float, ...] = ()
+    nothing: bool = field(default=False, compare=False)  # keys know it by its arm's name, and those before it stay
     seed: Seed = 0  # of the blobs and of the choice of other images
 
     def arms(self) -> tuple[Control, ...]:
@@ -69,7 +80,8 @@ class Controls:
             _at(SILHOUETTE, self.silhouette, Projection.best, shows_image=False),
         ]
         dimmed = [Control((DIM_ARM,), partial(dim, areas=()))] if self.dim else []
-        return (*dimmed, *(control for control in of_areas if control.names))
+        nothing = [Control((NOTHING_ARM,), lambda view: torch.zeros_like(view.inside)[:, None])] if self.nothing else []
+        return (*dimmed, *(control for control in of_areas if control.names), *nothing)
 
 
 def _at(kind: str, areas: Sequence[float], weights: Callable[..., Keep], shows_image: bool = True) -> Control:

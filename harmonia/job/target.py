@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.arms import DIM_ARM
+from harmonia.arms import DIM_ARM, NOTHING_ARM
 from harmonia.attribution.passes import BatchSize, in_passes
 from harmonia.data.views import ViewBatch
 from harmonia.features.arms import Explanations, KeepArms
@@ -138,11 +138,15 @@ class FeatureTarget(Target):
             if not present.any():
                 continue
             there = present.to(device)
+            of_image = slice(None)
             if self._removal and shows_image:
                 logits_PK = self._without(self._removal, images_B3HW[there], keep_B1HW[there])
             else:
-                (logits_PK,) = self.show(lambda shown: (self._answer(shown),), features[there])
-            logits_BAK[present, arm] = self.count(logits_PK)
+                pictures = features[there]
+                if self._arms.names[arm] == NOTHING_ARM:  # often one picture of all images: on black
+                    pictures, of_image = pictures.unique(dim=0, return_inverse=True)
+                (logits_PK,) = self.show(lambda shown: (self._answer(shown),), pictures)
+            logits_BAK[present, arm] = self.count(logits_PK)[of_image]
         return logits_BAK, areas_BA
 
     def _without(self, removal: Removal, images: Images, keep: Keep) -> Logits:

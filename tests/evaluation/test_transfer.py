@@ -286,6 +286,27 @@ def test_a_silhouette_does_not_depend_on_the_fill(ranked):
         assert (arm == "silhouette25") == np.array_equal(one, other)
 
 
+def nothing_of(job) -> tuple[dict, dict]:
+    counts = passes(job, areas=(), controls=Controls(nothing=True))
+    rows = read_rows(job.folder)
+    return rows[rows.arm == "nothing"].set_index(["target", "image_id"]).p_predicted.to_dict(), counts
+
+
+def test_nothing_on_black_is_one_picture_for_all_images_and_one_pass(ranked):
+    p, counts = nothing_of(ranked("black"))
+    assert sorted({image for _, image in p}) == ["0.png", "1.png", "3.png"]
+    classes = {name: len(weights) for name, weights in WEIGHTS.items()}
+    assert list(p.values()) == pytest.approx([1 / classes[name] for name, _ in p])  # no light: all logits are 0
+    assert counts == {"network_passes/near": 3 + 3 + 2, "network_passes/far": 3 + 3 + 2}  # shards of 3 and 1 images
+
+
+def test_nothing_on_the_mean_colour_is_what_stands_there_for_each_image(ranked):
+    p, counts = nothing_of(ranked("mean", fill=("mean", Mean())))
+    for (name, image), found in p.items():
+        assert found == pytest.approx(by_hand(name, int(image[0]), 1).max(), abs=1e-3)
+    assert counts == {"network_passes/near": 9, "network_passes/far": 9}
+
+
 # --- representations ----------------------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """Laws of the controls: what each keeps, how much of it, and that nothing but image and seed draws it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from harmonia.features.areas import top_fractions
 from harmonia.features.arms import Explanations, KeepArms
 from harmonia.features.controls import Controls, Partners
 from harmonia.features.normalise import clamp, positive_minmax
+from harmonia.store.identity import fingerprint
 
 WHOLE = torch.tensor([WHOLE_IMAGE])
 AT_30 = {name: (0.3,) for name in ("centre", "same_class", "other_class", "complement", "silhouette")}
@@ -74,6 +77,22 @@ def test_the_mean_is_taken_over_the_sources_view_whatever_the_target_sees():
     middle = torch.tensor([[0.25, 0.25, 0.75, 0.75]])
     here, there = (arms(ALL, explained(maps_of(2)), target=box) for box in (WHOLE, middle))
     torch.testing.assert_close(here["dim"], there["dim"])
+
+
+# --- nothing ------------------------------------------------------------------------------------
+
+
+def test_nothing_keeps_nothing_of_any_view_and_stands_last():
+    middle = torch.tensor([[0.25, 0.25, 0.75, 0.75]])
+    for target in (WHOLE, middle):
+        weights = arms(replace(ALL, nothing=True), explained(maps_of(2)), target=target)
+        assert list(weights)[-1] == "nothing"
+        assert torch.equal(weights["nothing"], torch.zeros(2, SIZE, SIZE))
+
+
+def test_switching_nothing_on_leaves_the_keys_of_what_was_stored_without():
+    assert fingerprint(ALL) == fingerprint(replace(ALL, nothing=True))
+    assert "nothing" not in fingerprint(ALL)
 
 
 # --- blobs --------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from harmonia.report.fills import fills_table, with_ranges
 from harmonia.report.page.collection import collect
 from harmonia.report.tables.columns import RANDOM, StatisticTable
 from harmonia.report.tables.contrasts import HEADLINE, LIKENESS, likeness_table, statistic_tables
+from harmonia.report.tables.fill_reliability import fill_reliability_table
 from harmonia.report.tables.map_agreement import MAP_AGREEMENT, map_agreement_table
 from harmonia.report.tables.networks import NETWORKS, networks_table, with_networks
 from harmonia.report.tables.transfer import MATRIX, transfer_matrix, transfer_tables
@@ -72,8 +73,8 @@ class TransferSection(Section):
         self.missing = [line for comparison in self.comparisons for line in missing(comparison)]
         self.data[MATRIX] = transfer_matrix(self.comparisons)
         self.metrics = {name: value for table in self.headlines for name, value in _above_control(table.numbers)}
-        of_fills = fills_table(self.comparisons, answered)
-        self.headlines += [of_fills] if of_fills else []
+        of_fills = (make(self.comparisons, answered) for make in (fills_table, fill_reliability_table))
+        self.headlines += [made for made in of_fills if made]
         self.collection = collect(self.rows)
         of_maps = map_agreement_table(self.comparisons, self.collection, [answer.arm for answer in self.answers])
         self._map_agreement = of_maps.numbers if of_maps else None

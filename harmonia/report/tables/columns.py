@@ -134,7 +134,7 @@ def intervals_in_words(comparison: Comparison) -> str:
     )
 
 
-def _class_names(names: pd.Series) -> pd.Series:
+def classes_in_words(names: pd.Series) -> pd.Series:
     """Classes as people call them; two that are called alike keep their WordNet ids."""
     from harmonia.data.imagenet import readable
 
@@ -199,7 +199,7 @@ def labelled(frame: Any) -> pd.DataFrame:
         if side and f"{side}target" in frame:
             frame[f"{side}cell"] = frame[f"{side}target"] + "/" + frame[f"{side}arm"]
     if "label" in frame:
-        frame["label"] = _class_names(frame["label"])
+        frame["label"] = classes_in_words(frame["label"])
     if "source_was" in frame:  # resamples of few images may have no whole image that the target names
         frame["retention"] = frame["retention"].where(frame["retention_low"].notna())
     if {"voted", "target"} <= set(frame):
