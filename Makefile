@@ -90,7 +90,7 @@ reproduce-tables: .venv/quickstart  ## grid and report: EXPERIMENT=paper|lite DA
 	  $$(test -e '$(WEIGHTS)/deit_tiny_patch16_224.safetensors' && echo source=lite2,deit_tiny)) $(OPTIONS)
 
 RESULTS = $(PY) -m harmonia.run experiment=imagewoof 'data.root="$(DATA)"' 'paths.weights="$(WEIGHTS)"' $(OPTIONS)
-reproduce-results: .venv/quickstart  ## docs/results.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
+reproduce-results: .venv/quickstart  ## the jobs of docs/results.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
 	@$(RESULTS)
 	@$(RESULTS) method=ss data.per_class=30
 	@$(RESULTS) source=lite0 source.weights=random source.name=lite0_random data.per_class=30
