@@ -5,7 +5,8 @@ S. Khorram, L. Fuxin, 2022, https://arxiv.org/abs/2212.06872: the network asked 
 is of retention, over the areas that the arms keep or remove, and a number is the mean under it, by trapezoids.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.inference import Resampled, estimates
 
 FEWEST = 3  # areas of a curve
+INSERTION, DELETION = "insertion", "deletion"
 
 
 class CrossCurves(
@@ -29,16 +31,33 @@ class CrossCurves(
     """A line for each source, method and target that has both curves."""
 
 
+class CurvePoints(Explainers, text="target curve shown", numbers="area", estimates="retention"):
+    """A line for each point of a curve, by the area inserted or deleted; shown: the kind of arm."""
+
+    random_weights: bool
+
+
+def curve_points(comparison: Comparison) -> CurvePoints:
+    """Of the same curves: a map's, and those of blobs and the centred box (insertion alone) by what they show."""
+    lines, positions = [], []
+    for names, part, shown, removed in _with_both_curves(comparison):
+        at = dict(zip(part["arm"], part.index, strict=True))
+        points = [(INSERTION, kind, area, arm_of(kind, area)) for kind in (AREA, BLOBS, CENTRE) for area in shown]
+        points += [(DELETION, COMPLEMENT, area, arm_of(COMPLEMENT, area)) for area in removed]
+        points += [(DELETION, BLOBS, area, arm_of(BLOBS, 1 - area)) for area in removed]
+        lines += [[*names, *point, bool(part["random_weights"].iloc[0])] for *point, arm in points if arm in at]
+        positions += [at[arm] for *_, arm in points if arm in at]
+    if not lines:
+        return CurvePoints.of_lines()
+    frame = pd.DataFrame(lines, columns=[*EXPLAINER, "target", "curve", "shown", "area", "random_weights"])
+    return CurvePoints.checked(frame.assign(**estimates(retention=comparison.retention[:, positions])))
+
+
 def cross_curves(comparison: Comparison) -> CrossCurves:
     """Insertion beside blobs and the centred box of each area; deletion beside blobs as large as what it leaves."""
     lines, curves = [], []
-    for names, part in comparison.cells.groupby([*EXPLAINER, "target"], sort=False):
+    for names, part, shown, removed in _with_both_curves(comparison):
         at = dict(zip(part["arm"], part.index, strict=True))
-        areas = sorted({area for arm in at if (area := area_of(arm)) is not None})
-        shown = [area for area in areas if arm_of(AREA, area) in at and arm_of(BLOBS, area) in at]
-        removed = [area for area in areas if arm_of(COMPLEMENT, area) in at and arm_of(BLOBS, 1 - area) in at]
-        if min(len(shown), len(removed)) < FEWEST:
-            continue
 
         def mean_under(kind: str, areas: Sequence[float], rest: bool = False, at: dict[str, int] = at) -> Resampled:
             """rest: of the arms that keep as much as is removed. NaN where an arm has not run."""
@@ -67,3 +86,14 @@ def cross_curves(comparison: Comparison) -> CrossCurves:
     facts = zip(*lines, strict=True)
     names = (*EXPLAINER, "target", "areas_inserted", "areas_deleted", "images")
     return CrossCurves.checked(pd.DataFrame(dict(zip(names, facts, strict=True))).assign(**numbers))
+
+
+def _with_both_curves(comparison: Comparison) -> Iterator[tuple[Any, Any, list[float], list[float]]]:
+    """Source, method, variant and target; their cells; areas of insertion and of deletion."""
+    for names, part in comparison.cells.groupby([*EXPLAINER, "target"], sort=False):
+        has = set(part["arm"])
+        areas = sorted({area for arm in has if (area := area_of(arm)) is not None})
+        shown = [area for area in areas if {arm_of(AREA, area), arm_of(BLOBS, area)} <= has]
+        removed = [area for area in areas if {arm_of(COMPLEMENT, area), arm_of(BLOBS, 1 - area)} <= has]
+        if min(len(shown), len(removed)) >= FEWEST:
+            yield names, part, shown, removed

@@ -17,12 +17,8 @@ from harmonia.statistics.comparison import Comparison, judges
 from harmonia.statistics.inference import Resampled, at_positions, estimates, group_means, interval, ratio
 
 FEWEST_METHODS = 3  # methods of an order
-JUDGES, LEAKS, BLIND, ORDER_TURNS = (
-    "yes",
-    "leaks",
-    "blind",
-    "order turns",
-)  # verdicts; "": there is no row without the image
+# verdicts; "" where nothing has no rows
+JUDGES, LEAKS, BLIND, ORDER_TURNS = "yes", "leaks", "blind", "order turns"
 _SAME = ["label_policy", "data", "target", "arm"]  # what lines stand together by
 
 
@@ -70,13 +66,12 @@ def _of_setting(comparison: Comparison, comparisons: Sequence[Comparison]) -> pd
         of_nothing, of_line = without[target]
         control = at_positions(comparison.retention, comparison.control_position[part.index])
         (control,) = group_means(control, [np.arange(len(part))])[0].T
-        above = control - of_line["nothing_retention"]
-        draws.append(of_line | {"control_retention": control, "control_above_nothing": above})
-        draws[-1]["tau"] = _order_kept(comparison, part, others)
-        methods = int(part.groupby("source").size().max())
-        verdict = _verdict(of_nothing["leaks"], above, draws[-1]["tau"][0])
-        of_cell = {"target": target, "arm": arm, "methods": methods, "verdict": verdict}
-        facts.append(of_cell | {name: of_nothing[name] for name in ("answer", "entropy")} | comparison.setting)
+        above, tau = control - of_line["nothing_retention"], _order_kept(comparison, part, others)
+        draws.append(of_line | {"control_retention": control, "control_above_nothing": above, "tau": tau})
+        verdict = _verdict(of_nothing["leaks"], above, tau[0])
+        of_cell = {"target": target, "arm": arm, "methods": int(part.groupby("source").size().max())}
+        of_cell |= {"verdict": verdict, "answer": of_nothing["answer"], "entropy": of_nothing["entropy"]}
+        facts.append(of_cell | comparison.setting)
     if not facts:
         return FillReliability.of_lines()
     numbers = estimates(**{name: np.stack([line[name] for line in draws], 1) for name in draws[0]})

@@ -7,7 +7,7 @@ import pytest
 from rows_in_memory import as_gathered
 
 from harmonia.statistics.comparison import cell_estimates, compare
-from harmonia.statistics.cross_curves import cross_curves
+from harmonia.statistics.cross_curves import cross_curves, curve_points
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 AREAS = (10, 30, 70, 90)
@@ -70,3 +70,22 @@ def test_without_three_areas_of_both_curves_there_is_no_line(gathered_cell):
     (comparison,) = compare(as_gathered(*cells))
     assert cross_curves(comparison).empty
     assert list(cross_curves(comparison)) == list(cross_curves(compared(gathered_cell, lambda n: 5, lambda n: 50)))
+
+
+def test_points_are_the_cells_retention_by_area_shown_or_removed(gathered_cell):
+    comparison = compared(gathered_cell, lambda n: 5 + 25 * (n % 4), lambda n: 20 + 30 * (n % 3), lambda n: 40)
+    retention = cell_estimates(comparison).set_index("arm")["retention"]
+    points = curve_points(comparison)
+    expected = {("insertion", kind, area): f"{kind}{area}" for kind in ("area", "blobs", "centre") for area in AREAS}
+    expected |= {("deletion", "complement", area): f"complement{area}" for area in AREAS}
+    expected |= {("deletion", "blobs", area): f"blobs{100 - area}" for area in AREAS}
+    drawn = {(line.curve, line.shown, round(100 * line.area)): line.retention for line in points.itertuples()}
+    assert drawn == {place: retention[arm] for place, arm in expected.items()}
+
+
+def test_points_have_no_centre_where_it_has_not_run_and_none_without_both_curves(gathered_cell):
+    points = curve_points(compared(gathered_cell, lambda n: 5, lambda n: 50))
+    assert set(points["shown"]) == {"area", "blobs", "complement"}
+    (comparison,) = compare(as_gathered(*(gathered_cell("1111", arm=arm) for arm in ("image", "area30", "blobs30"))))
+    assert curve_points(comparison).empty
+    assert set(curve_points(comparison)) == set(points)

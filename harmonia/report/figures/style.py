@@ -90,6 +90,12 @@ def two_lines(method: str, variant: str) -> str:
     return method_label(method) + (f"\n({short(variant)})" if variant else "")
 
 
+def line_name(key: Sequence[str]) -> str:
+    """What a legend calls a source, a method and perhaps a variant."""
+    source, method, variant = key
+    return f"{short(source)} · {two_lines(method, variant)}"
+
+
 def style() -> AbstractContextManager[None]:
     """The settings under which figures are drawn and saved; earlier ones are put back."""
     return matplotlib.rc_context(_STYLE)

@@ -3,7 +3,7 @@
 Fig. 2 follows M. A. Kadir, G. Addluri, D. Sonntag 2023 (arXiv 2307.02150), the others go beyond it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,16 @@ from matplotlib.patches import Rectangle
 
 from harmonia.arms import AREA, BLOBS, DIM_ARM, IMAGE_ARM, SOFT_ARM, kind_of
 from harmonia.report.figures import style
-from harmonia.report.figures.style import CaptionedFigure, colour_bar, grid, heat_map, legend_above, short, two_lines
+from harmonia.report.figures.style import (
+    CaptionedFigure,
+    colour_bar,
+    grid,
+    heat_map,
+    legend_above,
+    line_name,
+    short,
+    two_lines,
+)
 from harmonia.report.tables.contrasts import LIKENESS
 from harmonia.report.tables.transfer import MATRIX, TransferMatrix
 from harmonia.results.gathered import EXPLAINER, CellNames, Setting
@@ -66,12 +75,6 @@ def transfer_figures(rows: DrawnRows, matrix: TransferMatrix, arm: str) -> Itera
         )
 
 
-def _line_name(key: Sequence[str]) -> str:
-    """What a legend calls a source, a method and perhaps a variant."""
-    source, method, variant = key
-    return f"{short(source)} · {two_lines(method, variant)}"
-
-
 def _models_of(rows: DrawnRows | TransferMatrix) -> tuple[list[str], list[str]]:
     """Sources in their order of appearance, and targets: the sources among them first, in the same order."""
     sources, targets = (list(dict.fromkeys(rows[end])) for end in ("source", "target"))
@@ -85,7 +88,7 @@ def class_probabilities(rows: DrawnRows, arm: str) -> list[Figure]:
     """
     column = "p_label" if rows["p_label"].notna().to_numpy().any() else "p_explained"
     shown: Any = rows[rows["arm"].isin([IMAGE_ARM, arm])]
-    lines = [(_line_name(key), part) for key, part in shown.groupby(EXPLAINER, sort=False, observed=True)]
+    lines = [(line_name(key), part) for key, part in shown.groupby(EXPLAINER, sort=False, observed=True)]
     targets = _models_of(rows)[1]
     starts = range(0, len(lines), LINES_A_FIGURE)
     return [_histograms(lines[start : start + LINES_A_FIGURE], targets, column, arm) for start in starts]
@@ -150,7 +153,7 @@ def accuracy_by_area(cells: TransferMatrix) -> Figure:
             look: dict[str, Any] = {"color": colour, "marker": style.MARKERS[method % len(style.MARKERS)]}
             line = part[part["kind"] == AREA].sort_values("kept")
             dashes = style.DASHES[method % len(style.DASHES)]
-            panel.plot(line["kept"], line["accuracy"], ls=dashes, label=_line_name(key), **look)
+            panel.plot(line["kept"], line["accuracy"], ls=dashes, label=line_name(key), **look)
             panel.fill_between(line["kept"], line["low"], line["high"], color=colour, alpha=alpha, lw=0)
             soft, dim = (part.loc[part["arm"] == arm, ["kept", "accuracy"]] for arm in (SOFT_ARM, DIM_ARM))
             if len(soft) and len(dim):
@@ -183,7 +186,7 @@ def area_distributions(rows: DrawnRows) -> Figure:
     lines = []
     for key, part in soft.groupby(EXPLAINER, sort=False, observed=True):
         target = key[0] if (part["target"] == key[0]).any() else part["target"].iloc[0]
-        lines.append((_line_name(key), 100 * part.loc[part["target"] == target, "kept_area"].dropna().to_numpy()))
+        lines.append((line_name(key), 100 * part.loc[part["target"] == target, "kept_area"].dropna().to_numpy()))
     figure, (panel,) = grid(1, 1, style.COLUMN_WIDTH, 0.75 + 0.33 * max(1, len(lines)))
     for height, (_, areas) in enumerate(lines):
         if len(areas) > 1 and np.ptp(areas) > 0:

@@ -12,6 +12,7 @@ from harmonia.errors import InputError, did_you_mean
 from harmonia.report.answer import QUESTION, answers
 from harmonia.report.contract import Panels, Section
 from harmonia.report.figures.answer import answer_figures
+from harmonia.report.figures.cross_curves import cross_curves_figures
 from harmonia.report.figures.examples import example_figures
 from harmonia.report.figures.map_agreement import map_agreement_figures
 from harmonia.report.figures.networks import networks_figures
@@ -20,7 +21,7 @@ from harmonia.report.figures.transfer import OF_ROWS, DrawnRows, likeness_figure
 from harmonia.report.fills import fills_table, with_ranges
 from harmonia.report.page.collection import collect
 from harmonia.report.tables.columns import RANDOM, StatisticTable
-from harmonia.report.tables.contrasts import HEADLINE, LIKENESS, likeness_table, statistic_tables
+from harmonia.report.tables.contrasts import CROSS_CURVES, HEADLINE, LIKENESS, likeness_table, statistic_tables
 from harmonia.report.tables.fill_reliability import fill_reliability_table
 from harmonia.report.tables.map_agreement import MAP_AGREEMENT, map_agreement_table
 from harmonia.report.tables.networks import NETWORKS, networks_table, with_networks
@@ -32,6 +33,7 @@ from harmonia.results.trackers import CURVE_AXIS, CURVES
 from harmonia.results.tracking import IMAGES, SAMPLES
 from harmonia.statistics.comparison import compare, missing
 from harmonia.statistics.contrasts import mean_transfer
+from harmonia.statistics.cross_curves import curve_points
 from harmonia.statistics.networks import kin_pairs
 
 _READING = "(F) near (I) of the same target: the feature carries. Without its controls that says nothing of the map."
@@ -95,20 +97,23 @@ class TransferSection(Section):
         shown_arms = rows.cells["arm"].isin([IMAGE_ARM, self.arm, SOFT_ARM]).to_numpy()
         drawn_rows = DrawnRows.checked(rows.frame(OF_ROWS, shown_arms, [*SETTING, *CELL]))
         settings = drawn_rows.groupby(SETTING, sort=False, observed=True)
-        answered = {tuple(each.setting.values()): of for each, of in zip(self.comparisons, self.answers, strict=True)}
+        compared = {tuple(each.setting.values()): each for each in self.comparisons}
+        answered = dict(zip(compared, self.answers, strict=True))
         for number, (setting, part) in enumerate(settings):
             where = "" if len(settings) == 1 else f" Label policy {setting[0]}, fill {setting[1]}, data {setting[2]}."
             figures = [
                 answer_figures(answered[setting]),
                 example_figures(self.collection, setting, self.arm, self.images),
                 transfer_figures(part, _lines_of(mark_random(self.data[MATRIX]), setting), self.arm),
+                cross_curves_figures(mark_random(curve_points(compared[setting]))),
             ]
             if self._pairs is not None:
                 figures.append(likeness_figures(_lines_of(self._pairs, setting), self.arm))
             if self._networks is not None:
-                (comparison,) = (each for each in self.comparisons if tuple(each.setting.values()) == tuple(setting))
                 arm = answered[setting].arm
-                figures.append(networks_figures(kin_pairs(comparison, arm), _lines_of(self._networks, setting), arm))
+                figures.append(
+                    networks_figures(kin_pairs(compared[setting], arm), _lines_of(self._networks, setting), arm)
+                )
             if self._map_agreement is not None:
                 figures.append(map_agreement_figures(_lines_of(self._map_agreement, setting)))
             yield from of_setting(chain(*figures), number, where)
@@ -137,7 +142,7 @@ class TransferSection(Section):
         return {
             "Transfer matrix": panels.figures(MATRIX) + panels.tables("matrix", HEADLINE) + bars("retention"),
             "Above control": [] if is_control(arm) else bars("above_control"),
-            "Accuracy against area": curves + panels.figures("accuracy_by_area"),
+            "Accuracy against area": curves + panels.figures("accuracy_by_area", CROSS_CURVES),
             "Class probability": panels.figures("fig2"),
             "Images": [*panels.figures("fig1"), panels.pictures(SAMPLES), panels.logged_table(IMAGES)],
             "Areas and likeness": panels.figures("area_distributions", LIKENESS, MAP_AGREEMENT, NETWORKS),

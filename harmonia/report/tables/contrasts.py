@@ -17,7 +17,7 @@ from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.cross_curves import cross_curves
 from harmonia.statistics.likeness import MEASURES, ModelPairs, correlations, model_pairs
 
-HEADLINE, LIKENESS = "transfer_above_control", "likeness"
+HEADLINE, LIKENESS, CROSS_CURVES = "transfer_above_control", "likeness", "cross_curves"
 
 STATISTICS = (
     Statistic(
@@ -39,7 +39,7 @@ STATISTICS = (
         reading="Compare Retention with the controls on its right: one as high explains it as well.",
     ),
     Statistic(
-        "cross_curves",
+        CROSS_CURVES,
         "Insertion and deletion in the target, in the order of the source's map: the mean of retention over the areas "
         "shown, and over those removed. Blobs: random regions as large as what is shown, or as what deletion leaves.",
         cross_curves,
