@@ -1,10 +1,13 @@
-"""Scores of maps that no job has left on disk, and jobs that have."""
+"""Scores of maps that no job has left on disk, and jobs that left scores, rows of transfer, or cells of mosaics."""
+
+import json
 
 import numpy as np
 import pandas as pd
 import yaml
 
 from harmonia.results.gathered_scores import ScoredMaps
+from harmonia.results.localisation import read_localisation, summarise_localisation, write_aggatt, write_localisation
 from harmonia.results.rows import row_writer, write_summary
 from harmonia.results.scores import write_scores
 
@@ -82,4 +85,30 @@ def plant_transfer(folder, source, method, right, p_explained, **more):
     made = config(source, method, "transfer", **more)
     (folder / "config.yaml").write_text(yaml.safe_dump(made))
     write_summary(folder, {})
+    return folder
+
+
+def plant_localisation(run, name, scores=(0.0, 0.2, 0.5, 1.0), k=None, options=None, **columns):
+    """A finished job's folder: a scored cell of each mosaic of 2 x 2, all but the first with its label in the top.
+
+    columns: of the rows, beside these; options: of the evaluation.
+    """
+    folder, count = run / name, len(scores)
+    folder.mkdir(parents=True)
+    constant = {"cells": 4, "cell": 0, "path": "a.png", "source": "lite0", "method": "grad", "protocol": "gridpg"}
+    constant |= {"layer": "input", "label": "dog", "predicted": "dog", "p_explained": 0.5, "mass": 1.0}
+    rows = {key: [value] * count for key, value in (constant | {"undefined": False}).items()}
+    rows |= {"grid": list(range(count)), "image_id": [f"n{number}" for number in range(count)]}
+    rows |= {"in_top": [number > 0 for number in range(count)], "localisation": list(scores)}
+    rows |= {key: value if isinstance(value, list) else [value] * count for key, value in columns.items()}
+    write_localisation(folder, [rows])
+    config = {"source": {"name": "lite0"}, "smooth": {"k": k, "padding": "reflect"}}
+    config |= {"evaluation": {"n": 2, **(options or {})}}
+    config |= {"logger": {"_target_": "pytorch_lightning.loggers.WandbLogger", "project": "harmonia"}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "summary.json").write_text(json.dumps(summarise_localisation(read_localisation(folder))))
+    means = np.stack([np.full((8, 8), value, np.float32) for value in (6, 5, 4, 3, 2, np.nan)])
+    examples, pictures = np.ones((2, 8, 8), np.float32), np.zeros((2, 3, 8, 8), np.uint8)
+    arrays = {"means": means, "examples": examples, "pictures": pictures, "bins": np.array([0, 2])}
+    write_aggatt(folder, arrays | {"scores": np.array([1.0, 0.5])})
     return folder

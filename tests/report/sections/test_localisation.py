@@ -1,84 +1,21 @@
-import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
+from planted_jobs import plant_localisation
 from safetensors.numpy import load_file, save_file
 
-from harmonia.report.figures.localisation import aggatt
 from harmonia.report.workspace import make_workspace
 from harmonia.report.write import write_report
-from harmonia.results.jobs import find_jobs
-from harmonia.results.localisation import read_localisation, summarise_localisation, write_aggatt, write_localisation
-from harmonia.statistics.localisation import mosaic_scores, without_repeats
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
-
-SCORES = [0.0, 0.2, 0.5, 1.0]
 
 
 @pytest.fixture
 def job(tmp_path):
     """job("0", scores, ...): a finished job's folder with these localisations."""
-
-    def make(name, scores=SCORES, protocol="gridpg", method="grad", layer="input", k=None, undefined=None):
-        folder = tmp_path / "run" / name
-        folder.mkdir(parents=True)
-        count = len(scores)
-        constant = {
-            "cells": 4,
-            "path": "a.png",
-            "source": "lite0",
-            "method": method,
-            "protocol": protocol,
-            "layer": layer,
-            "label": "dog",
-            "predicted": "dog",
-            "p_explained": 0.5,
-            "mass": 1.0,
-        }
-        columns = {key: [value] * count for key, value in constant.items()}
-        columns |= {
-            "grid": list(range(count)),
-            "cell": [0] * count,
-            "image_id": [f"n{number}" for number in range(count)],
-            "in_top": [number > 0 for number in range(count)],
-            "localisation": scores,
-            "undefined": undefined or [False] * count,
-        }
-        write_localisation(folder, [columns])
-        config = {"source": {"name": "lite0"}, "smooth": {"k": k, "padding": "reflect"}, "evaluation": {"n": 2}}
-        config |= {"logger": {"_target_": "pytorch_lightning.loggers.WandbLogger", "project": "harmonia"}}
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        (folder / "summary.json").write_text(json.dumps(summarise_localisation(read_localisation(folder))))
-        means = np.stack([np.full((8, 8), value, np.float32) for value in (6, 5, 4, 3, 2, np.nan)])
-        write_aggatt(
-            folder,
-            {
-                "means": means,
-                "examples": np.ones((2, 8, 8), np.float32),
-                "pictures": np.zeros((2, 3, 8, 8), np.uint8),
-                "bins": np.array([0, 2]),
-                "scores": np.array([1.0, 0.5]),
-            },
-        )
-        return folder
-
-    return make
-
-
-def test_the_summary_has_mean_quartiles_and_counts(job):
-    rows = read_localisation(job("0", undefined=[True, False, False, False]))
-    assert summarise_localisation(rows) == {
-        "lite0/gridpg/localisation": pytest.approx(0.425),
-        "lite0/gridpg/localisation_q25": pytest.approx(0.15),
-        "lite0/gridpg/localisation_median": pytest.approx(0.35),
-        "lite0/gridpg/localisation_q75": pytest.approx(0.625),
-        "lite0/gridpg/undefined": 1,
-        "lite0/gridpg/in_top": 0.75,
-        "lite0/gridpg/cells": 4,
-    }
+    return partial(plant_localisation, tmp_path / "run")
 
 
 def test_a_report_of_mosaics_alone_has_their_table_and_figures(job, tmp_path):
@@ -115,25 +52,9 @@ def test_an_earlier_reports_figures_of_mosaics_are_replaced(job, tmp_path):
     assert not (tmp_path / "run" / "report" / "aggatt_2.png").exists()
 
 
-def test_aggatt_has_one_scale_for_all_bins_and_leaves_an_empty_one_blank(job, tmp_path):
+def test_a_repeated_job_is_left_out_by_name(job, tmp_path):
     job("0")
-    (cells,) = map(mosaic_scores, find_jobs(tmp_path / "run"))
-    figure = aggatt(1, cells).drawn
-    top = [axes for axes in figure.axes[:6] if axes.images]
-    assert len(top) == 2
-    assert len({axes.images[0].get_clim() for axes in top}) == 1
-    assert top[0].images[0].get_clim()[1] == pytest.approx(6, rel=0.01)
-
-
-def test_jobs_of_one_name_are_told_apart_by_their_options_and_a_repeated_one_counts_once(job, tmp_path):
-    folders = [job(str(number)) for number in range(3)]
-    for folder, grids in zip(folders, (100, 25, 100), strict=True):
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        config["evaluation"]["grids"] = grids
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    cells = without_repeats([mosaic_scores(one) for one in find_jobs(tmp_path / "run")])
-    found = {one.name: one.job.folder.name for one in cells}
-    assert found == {"grad at input, evaluation.grids=100": "2", "grad at input, evaluation.grids=25": "1"}
+    job("1")
     assert write_report(tmp_path / "run").left_out == {"0": "replaced by a later job of the same cells"}
 
 

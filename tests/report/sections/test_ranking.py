@@ -4,9 +4,9 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from planted_jobs import plant_scores, plant_transfer, scored_maps
+from planted_jobs import plant_scores, plant_transfer
 
-from harmonia.report.figures.ranking import link_figures, transfer_scatter
+from harmonia.report.figures.ranking import link_figures
 from harmonia.report.tables.ranking import link_table
 from harmonia.report.tables.typeset import DOUBLE_DAGGER
 from harmonia.report.write import write_report
@@ -15,7 +15,7 @@ from harmonia.results.gathered_scores import gather_scores, job_scores
 from harmonia.results.jobs import find_jobs
 from harmonia.results.rows import ROWS
 from harmonia.statistics.comparison import compare
-from harmonia.statistics.metric_transfer import Transferred, metric_links, transferred
+from harmonia.statistics.metric_transfer import metric_links, transferred
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -146,45 +146,6 @@ def test_transfer_and_scores_share_a_report_and_have_pages_of_their_own(run):
     assert "transfer_matrix.png" not in page
     assert "metric_transfer" not in index
     assert "transfer_matrix.png" in index
-
-
-def test_marks_of_fourteen_methods_on_eight_sources_are_told_apart():
-    cells = [(f"s{source}", f"m{method}") for source in range(8) for method in range(14)]
-    points = pd.DataFrame(cells, columns=["source", "method_label"]).assign(metric="a", value=0.5, above=0.1)
-    figure = transfer_scatter(points, pd.DataFrame({"metric": ["a"], "better": ["higher"], "over_cells": [0.0]}))
-    marks = [
-        (line.get_color(), line.get_marker(), line.get_fillstyle())
-        for line in figure.axes[0].lines
-        if len(line.get_xdata()) == 1
-    ]
-    assert len(marks) == len(set(marks)) == len(cells)
-
-
-@pytest.mark.parametrize(
-    ("sources", "methods", "note"),
-    [
-        (1, 14, ""),
-        (1, 15, " Marks repeat: 15 methods share 14 colours and fillings."),
-        (9, 2, " Marks repeat: 9 sources share 8 shapes."),
-    ],
-)
-def test_where_marks_repeat_the_caption_says_so(sources, methods, note):
-    cells = [(f"s{source}", f"m{method}") for source in range(sources) for method in range(methods)]
-    above = np.arange(len(cells)) / 100
-    scores = scored_maps(above[None, :, None], {"insertion": "higher"}, cells)
-    part = Transferred(scores, "black", above, np.full((1, len(cells)), NAN))
-    captions = {made.stem: made.caption for made in link_figures(part, metric_links(part))}
-    assert captions["metric_transfer"].partition("is better.")[2] == note
-
-
-def test_too_few_methods_are_said_to_be_too_few():
-    above = np.arange(4) / 10
-    scores = scored_maps(np.tile(above[:, None], (IMAGES, 1, 1)), {"insertion": "higher"})
-    part = Transferred(scores, "black", above, np.full((IMAGES, 4), NAN))
-    table = link_table([scores], [(part, metric_links(part))])
-    assert table.printed.iloc[0].tolist() == ["insertion ↑", "–", "–", "0", "0", "0", "–", "0"]
-    (note,) = table.printed.attrs["footnotes"]
-    assert note.startswith("Too few cells: at most 4 methods of a source have both scores and transfer")
 
 
 def test_an_earlier_ranking_page_goes_with_its_scores(run):
