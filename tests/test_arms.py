@@ -8,7 +8,7 @@ import pytest
 
 from harmonia import arms
 
-NAMES = r"soft|dim|nothing|blobs|centre|area|same_class|other_class|complement|silhouette"
+NAMES = r"patch_|soft|dim|nothing|blobs|centre|area|same_class|other_class|complement|silhouette"
 # what else these words are: columns of small maps and their page's, an optimiser's fact, a way to resize, a look
 OTHER_MEANINGS = {
     ("results/maps.py", "soft"),
@@ -34,6 +34,8 @@ OTHER_MEANINGS = {
         ("complement30", False, None),
         ("silhouette10", False, None),
         ("nothing", False, None),
+        ("patch_area30", True, "patch_blobs30"),
+        ("patch_centre30", False, None),
     ],
 )
 def test_features_are_soft_and_area_arms_and_have_the_control_that_shows_as_much(arm, feature, control):
@@ -51,6 +53,16 @@ def test_what_a_name_is_made_of_is_read_from_it():
     assert (arms.kind_of("soft"), arms.area_of("soft"), arms.same_area("soft", "centre")) == ("soft", None, "centre")
     assert arms.same_area("area30", arms.NOTHING_ARM) == "nothing"
     assert [arm for arm in ("soft", "area", "area5", "blobs5", "image") if arms.is_equal_area(arm)] == ["area5"]
+
+
+def test_arms_in_whole_patches_stand_beside_arms_that_are_cut_alike():
+    names = ["soft", "area30", "blobs30", "centre30", "complement30", "silhouette30", "nothing"]
+    cut = [arms.in_patches(arm) for arm in names]
+    assert cut == [None, "patch_area30", "patch_blobs30", "patch_centre30", None, None, None]
+    assert [arms.by_pixel(arm or "soft") for arm in cut[:4]] == names[:4]
+    assert arms.area_of("patch_area30") == 0.3
+    assert not arms.is_equal_area("patch_area30")  # what reads regions from small maps has those by pixel
+    assert [arms.centred_box(arm) for arm in ("area30", "patch_area30", "soft")] == ["centre30", "patch_centre30", None]
 
 
 def words_of(path: Path) -> set[str]:

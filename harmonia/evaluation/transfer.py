@@ -49,6 +49,7 @@ class Transfer(Evaluation):
     areas: tuple[float, ...] = (0.1, 0.2, 0.3, 0.5)
     normalise: str = "auto"  # how a soft map comes into [0, 1]; auto: as its method declares
     controls: Controls | None = None
+    patch_borders: bool = False  # whether arms of a given area are shown in whole patches of each target, too
     # images whose penultimate representations are left in the job's folder
     representations: Annotated[int, Within(0, 10**9)] = 2000
 
@@ -93,7 +94,8 @@ class Transfer(Evaluation):
         return {"arms": arms.names, "normalise": arms.normalise.__name__, "controls": fingerprint(self.controls)}
 
     def _arms(self, normalise: str) -> KeepArms:
-        return KeepArms(normalisation(normalise), tuple(self.areas), (self.controls or Controls()).arms())
+        controls = (self.controls or Controls()).arms()
+        return KeepArms(normalisation(normalise), tuple(self.areas), controls, self.patch_borders)
 
     def _feature_stage(self, job: Job, target: Classifier) -> Stage:
         """A target's answers on features; of maps that are not all there, it lacks every one."""

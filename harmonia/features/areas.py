@@ -5,6 +5,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from harmonia.arms import percent
 from harmonia.errors import InputError
@@ -66,6 +67,18 @@ def whole_pixels(cover_BHW: Keep) -> Keep:
     if ((cover_BHW == 0) | (cover_BHW == 1)).all():  # the same view: spares the sort
         return cover_BHW
     return _highest(cover_BHW, cover_BHW.sum((1, 2))[:, None].round())[:, 0]
+
+
+def whole_patches(regions_BAHW: Keep, grid: tuple[int, int]) -> Keep:
+    """Regions as that many whole patches, those first of which they cover the most; NaN stays.
+
+    grid: rows and columns of patches, which divide the pixels. A region of whole patches stays as it is, another's area
+    changes by half a patch at most.
+    """
+    cover = adaptive_avg_pool2d(regions_BAHW, grid)
+    patches = whole_pixels(cover.nan_to_num().flatten(0, 1)).reshape(cover.shape).where(~cover.isnan(), torch.nan)
+    height, width = (pixels // cells for pixels, cells in zip(regions_BAHW.shape[-2:], grid, strict=True))
+    return patches.repeat_interleave(height, -2).repeat_interleave(width, -1)
 
 
 def _highest(maps_BHW: Maps, counts_BA: Tensor) -> Keep:

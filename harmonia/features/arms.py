@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmonia.arms import AREA, SOFT_ARM, arm_of
-from harmonia.features.areas import check_areas, in_view, top_fractions, whole_pixels
+from harmonia.arms import AREA, SOFT_ARM, arm_of, in_patches
+from harmonia.features.areas import check_areas, in_view, top_fractions, whole_patches, whole_pixels
 from harmonia.features.resample import enlarged, resample
 from harmonia.shapes import Keep, Maps, Size
 
@@ -103,12 +103,18 @@ class KeepArms:
     normalise: Callable[[Maps], Keep]
     areas: tuple[float, ...]
     controls: tuple[Control, ...] = ()
+    patch_borders: bool = False  # whether arms of a given area are shown in whole patches of the target, too
 
     def __post_init__(self):
         check_areas("evaluation.areas", self.areas)
 
     @property
     def names(self) -> list[str]:
+        cut = [in_patches(name) for name in self._by_pixel] if self.patch_borders else []
+        return self._by_pixel + [name for name in cut if name]
+
+    @property
+    def _by_pixel(self) -> list[str]:
         own = [SOFT_ARM, *(arm_of(AREA, area) for area in self.areas)]
         return own + [name for control in self.controls for name in control.names]
 
@@ -116,20 +122,34 @@ class KeepArms:
     def show_image(self) -> list[bool]:
         """Of each arm whether it shows anything of the image."""
         own = [True] * (1 + len(self.areas))
-        return own + [control.shows_image for control in self.controls for _ in control.names]
+        by_pixel = own + [control.shows_image for control in self.controls for _ in control.names]
+        return by_pixel + [True] * (len(self.names) - len(by_pixel))
 
     def soft(self, maps: Maps, source: Tensor, target: Tensor, size: Size) -> Keep:
         """Keep weights of the soft arm alone, (B, H, W) of the size."""
         return resample(self.normalise(finite(maps)), source, target, size)
 
     def weights(
-        self, explanations: Explanations, source: Tensor, target: Tensor, source_size: Size, size: Size
+        self,
+        explanations: Explanations,
+        source: Tensor,
+        target: Tensor,
+        source_size: Size,
+        size: Size,
+        patches: tuple[int, int] | None = None,
     ) -> Keep:
-        """Keep weights of every arm in the target's view, (B, A, H, W); NaN where an image lacks the arm."""
+        """Keep weights of every arm in the target's view, (B, A, H, W); NaN where an image lacks the arm.
+
+        patches: the target's, rows and columns; None of one that has none, and no arm in whole patches.
+        """
         maps = finite(explanations.maps)
         view = Projection(replace(explanations, maps=maps), self.normalise(maps), source, target, source_size, size)
         own = [view.soft[:, None], *([view.best(self.areas)] if self.areas else [])]
-        return torch.cat([*own, *(control.weights(view) for control in self.controls)], 1)
+        by_pixel = torch.cat([*own, *(control.weights(view) for control in self.controls)], 1)
+        if not self.patch_borders:
+            return by_pixel
+        regions = by_pixel[:, [in_patches(name) is not None for name in self._by_pixel]]
+        return torch.cat([by_pixel, whole_patches(regions, patches) if patches else regions * torch.nan], 1)
 
 
 def finite(maps: Maps) -> Maps:

@@ -18,6 +18,7 @@ from harmonia.job.completion import Advance, CountingModule
 from harmonia.job.contract import Job, Removal
 from harmonia.job.device import compiled
 from harmonia.models.classifier import Classifier, refuse_non_finite
+from harmonia.models.tokens import patch_grid
 from harmonia.shapes import Images, Keep, Logits
 
 
@@ -96,6 +97,7 @@ class FeatureTarget(Target):
         super().__init__(classifier, job.batch_size(classifier, False), advance)
         self.job, self._arms, self._explanations = job, arms, explanations
         self._fill, self._removal = job.fill_of(classifier)[1], job.removals[classifier.name]
+        self._patches = patch_grid(classifier) if arms.patch_borders else None
         self._answer = compiled(classifier) if job.settings.compile else classifier
 
     def predict_step(self, batch: ViewBatch, batch_index: int) -> tuple[Logits, Tensor]:
@@ -116,7 +118,8 @@ class FeatureTarget(Target):
         source_boxes = torch.tensor([source_view.box(*size) for size in batch.sizes[part].tolist()], device=device)
         explanations = self._explanations(indices)
         boxes = batch.boxes[part].to(device)
-        keep_BAHW = self._arms.weights(explanations.to(device), source_boxes, boxes, source_view.size, view.size)
+        views = (source_boxes, boxes, source_view.size, view.size)
+        keep_BAHW = self._arms.weights(explanations.to(device), *views, self._patches)
         if self._removal:
             keep_BAHW = self._removal.whole(keep_BAHW)
             # one weight for all places drops all or none of them: no control

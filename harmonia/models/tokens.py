@@ -88,6 +88,14 @@ def tokens_of(classifier: Classifier) -> Tokens:
     return replace(tokens, answers_nothing=bool(nothing.isfinite().all()))
 
 
+def patch_grid(classifier: Classifier) -> tuple[int, int] | None:
+    """Rows and columns of the patches that a network's blocks take; None of a network without."""
+    try:
+        return _entrance(classifier.structure).grid
+    except InputError:
+        return None
+
+
 def _entrance(structure: Structure) -> Tokens:
     """The first list of blocks, or block of one, that takes a grid of patches."""
     seen: list[tuple[str, Any]] = []

@@ -103,7 +103,9 @@ def full_names(jobs: Sequence[JobFolder]) -> dict[str, str]:
 
 
 def arm_in_words(arm: str) -> str:
-    return _ARMS.get(arms.kind_of(arm), "").format(arm.removeprefix(arms.kind_of(arm)))
+    by_pixel = arms.by_pixel(arm)
+    words = _ARMS.get(arms.kind_of(by_pixel), "").format(by_pixel.removeprefix(arms.kind_of(by_pixel)))
+    return words if by_pixel == arm else f"{words}, in whole patches of the target"
 
 
 def glossary(jobs: Sequence[JobFolder], arms_shown: Iterable[str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harmonia.arms import CENTRE, IMAGE_ARM, is_equal_area, matched_control, same_area
+from harmonia.arms import IMAGE_ARM, by_pixel, centred_box, matched_control
 from harmonia.results.gathered import CELL, CELL_COLUMN, SETTING, CellFacts, Rows
 from harmonia.results.rows import codes_of
 from harmonia.results.summary import calibration_error
@@ -106,8 +106,7 @@ class Comparison:
     @cached_property
     def centre_position(self) -> np.ndarray:
         """Each cell's centred box of the same area, -1 for none."""
-        centres = [same_area(arm, CENTRE) if is_equal_area(arm) else None for arm in self.cells["arm"]]
-        return self.positions(self.cells.assign(arm=centres))
+        return self.positions(self.cells.assign(arm=self.cells["arm"].map(centred_box)))
 
     def positions(self, keys: pd.DataFrame) -> np.ndarray:
         """Where the cells of these CELL columns stand, -1 for none."""
@@ -238,7 +237,8 @@ def cell_estimates(comparison: Comparison) -> CellEstimates:
 def missing(comparison: Comparison) -> list[str]:
     """What others of the grid have and a cell lacks, a line each: methods and targets of a source, arms of a method.
 
-    A target is missed where another source has it, unless that is itself the target: self is no target of others.
+    A target is missed where another source has it, unless that is itself the target: self is no target of others. A
+    target without patches lacks no arm in whole ones.
     """
     cells = comparison.cells
     lines = []
@@ -253,6 +253,8 @@ def missing(comparison: Comparison) -> list[str]:
             for target, of_target in part.groupby("target", sort=False):
                 has = set(of_target["arm"])
                 wanted = {control for arm in has if (control := matched_control(arm)) is not None}
-                if lacks := sorted((wanted | set(of_source["arm"])) - has):
+                has_patches = any(arm != by_pixel(arm) for arm in has)
+                wanted |= {arm for arm in of_source["arm"] if has_patches or arm == by_pixel(arm)}
+                if lacks := sorted(wanted - has):
                     lines.append(f"source {source}, method {method}, target {target}: no arms {', '.join(lacks)}")
     return lines

@@ -244,7 +244,7 @@ def controls(comparison: Comparison) -> ControlledCells:
     """Every feature arm beside the controls of its area."""
     lines = cell_estimates(comparison)
     features = lines[lines["arm"].map(arms.is_feature)].reset_index(drop=True)
-    others = dict.fromkeys(arms.kind_of(arm) for arm in lines["arm"] if arms.is_control(arm))
+    others = dict.fromkeys(arms.kind_of(arms.by_pixel(arm)) for arm in lines["arm"] if arms.is_control(arm))
     for kind in [kind for kind in others if kind not in (arms.DIM_ARM, arms.BLOBS)]:
         at = comparison.positions(features.assign(arm=[arms.same_area(arm, kind) for arm in features["arm"]]))
         features = features.assign(**estimates(**{f"{kind}_retention": at_positions(comparison.retention, at)}))

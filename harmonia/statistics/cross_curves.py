@@ -31,8 +31,8 @@ class CrossCurves(
     """A line for each source, method and target that has both curves."""
 
 
-class CurvePoints(Explainers, text="target curve shown", numbers="area", estimates="retention"):
-    """A line for each point of a curve, by the area inserted or deleted; shown: the kind of arm."""
+class CurvePoints(Explainers, text="target curve shown", numbers="share", estimates="retention"):
+    """A line for each point of a curve, by the share of the view inserted or deleted; shown: the kind of arm."""
 
     random_weights: bool
 
@@ -49,7 +49,7 @@ def curve_points(comparison: Comparison) -> CurvePoints:
         positions += [at[arm] for *_, arm in points if arm in at]
     if not lines:
         return CurvePoints.of_lines()
-    frame = pd.DataFrame(lines, columns=[*EXPLAINER, "target", "curve", "shown", "area", "random_weights"])
+    frame = pd.DataFrame(lines, columns=[*EXPLAINER, "target", "curve", "shown", "share", "random_weights"])
     return CurvePoints.checked(frame.assign(**estimates(retention=comparison.retention[:, positions])))
 
 

@@ -70,9 +70,9 @@ WEIGHTS = {
 CLASSES = {"near": ("red", "green", "blue"), "far": ("blue", "violet", "red", "a", "b", "c", "d")}
 
 
-def classifier(name: str) -> Classifier:
+def classifier(name: str, network: type[Linear] = Linear) -> Classifier:
     view = View(size=16, crop_pct=1.0, crop_mode="center", interpolation="bilinear", mean=(0.0,) * 3, std=(1.0,) * 3)
-    return Classifier(Linear(WEIGHTS[name]), ModelSpec(name=name, arch=name, family=name), view, CLASSES[name], name)
+    return Classifier(network(WEIGHTS[name]), ModelSpec(name=name, arch=name, family=name), view, CLASSES[name], name)
 
 
 class Method:
@@ -305,6 +305,35 @@ def test_nothing_on_the_mean_colour_is_what_stands_there_for_each_image(ranked):
     for (name, image), found in p.items():
         assert found == pytest.approx(by_hand(name, int(image[0]), 1).max(), abs=1e-3)
     assert counts == {"network_passes/near": 9, "network_passes/far": 9}
+
+
+# --- whole patches ------------------------------------------------------------------------------
+
+
+class OnePatch(Linear):
+    """Sees the first of 4 x 4 patches alone."""
+
+    def forward_features(self, images):
+        return images[..., :4, :4]
+
+
+def test_a_network_that_looks_at_one_patch_is_shown_all_or_nothing_of_it(ranked, monkeypatch):
+    """And one without patches has no such rows, and no pass for them."""
+    monkeypatch.setattr("harmonia.job.target.patch_grid", lambda model: (4, 4) if model.name == "near" else None)
+    patched_job = ranked("job", targets={"near": classifier("near", OnePatch), "far": classifier("far")})
+    counts = passes(patched_job, areas=(0.25,), controls=Controls(blobs=(0.25,), centre=(0.25,)), patch_borders=True)
+    rows = read_rows(patched_job.folder)
+    cut = ["patch_area25", "patch_blobs25", "patch_centre25"]
+    assert [arm for arm in rows[rows.target == "near"].arm.unique() if arm.startswith("patch")] == cut
+    assert not rows[rows.target == "far"].arm.isin(cut).any()
+    assert counts == {"network_passes/near": 3 * (1 + 4 + 3), "network_passes/far": 3 * (1 + 4)}
+    of_patches = rows[rows.arm.isin(cut)]
+    assert (of_patches.kept_area == 0.25).all()  # 4 of 16
+    for row in of_patches.to_dict("records"):
+        all_or_nothing = [by_hand("near", int(row["image_id"][0]), kept).max() for kept in (0, 1)]
+        assert min(abs(row["p_predicted"] - p) for p in all_or_nothing) < 1e-3, row["arm"]
+    centred = rows[(rows.target == "near") & (rows.arm == "patch_centre25")]
+    assert centred.p_predicted.tolist() == pytest.approx([1 / 3] * 3)  # the box lies in the four patches in the middle
 
 
 # --- representations ----------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harmonia.data.view import WHOLE_IMAGE, View
 from harmonia.errors import InputError
-from harmonia.features.areas import top_fractions, whole_pixels
+from harmonia.features.areas import top_fractions, whole_patches, whole_pixels
 from harmonia.features.arms import Explanations, KeepArms
 from harmonia.features.controls import Controls
 from harmonia.features.normalise import (
@@ -38,6 +38,70 @@ def explanations(maps: torch.Tensor, another=None) -> Explanations:
 def weights(arms: KeepArms, maps: torch.Tensor, source_size: Size = 32, size: Size = 32) -> torch.Tensor:
     whole = WHOLE.expand(len(maps), 4)
     return arms.weights(explanations(maps), whole, whole, source_size, size)
+
+
+# --- whole patches ------------------------------------------------------------------------------
+
+
+def in_squares(weights: torch.Tensor, side: int) -> torch.Tensor:
+    """(A, rows, columns, side * side): pixels by patch."""
+    return weights.unfold(-2, side, side).unfold(-2, side, side).flatten(-2)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.sampled_from([(4, 4), (2, 8), (16, 16)]))
+def test_whole_patches_are_the_most_covered_ones_of_nearly_the_same_area(seed, grid):
+    region = (torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(seed)) < 0.4).float()
+    height, width = 32 // grid[0], 32 // grid[1]
+    cut = whole_patches(region, grid)
+    for before, after in zip(region[0], cut[0], strict=True):
+        cover = [
+            (float(before[y : y + height, x : x + width].mean()), float(after[y, x]))
+            for y in range(0, 32, height)
+            for x in range(0, 32, width)
+        ]
+        kept = [share for share, is_kept in cover if is_kept]
+        assert len(kept) == round(sum(share for share, _ in cover))
+        assert min(kept, default=1) >= max((share for share, is_kept in cover if not is_kept), default=0)
+        assert abs(before.sum() - after.sum()) <= height * width / 2
+        assert torch.equal(after, after[::height, ::width].repeat_interleave(height, 0).repeat_interleave(width, 1))
+
+
+def test_what_lies_on_patch_borders_already_stays_bit_for_bit():
+    for seed in range(10):
+        cells = (torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) < 0.5).float()
+        region = cells.repeat_interleave(8, 2).repeat_interleave(8, 3)
+        assert torch.equal(whole_patches(region, (4, 4)), region)
+
+
+def test_arms_in_whole_patches_stand_behind_the_others_and_change_none_of_them():
+    maps = torch.randn(2, 7, 7, generator=torch.Generator().manual_seed(0))
+    controls = Controls(dim=True, blobs=(0.3,), centre=(0.3,), complement=(0.3,)).arms()
+    by_pixel, cut = (KeepArms(positive_minmax, (0.1, 0.3), controls, borders) for borders in (False, True))
+    patch_names = ["patch_area10", "patch_area30", "patch_blobs30", "patch_centre30"]
+    assert cut.names == [*by_pixel.names, *patch_names]
+    assert cut.show_image == [True] * len(cut.names)
+    whole = WHOLE.expand(2, 4)
+    shown = cut.weights(explanations(maps), whole, whole, 32, 32, (8, 8))
+    assert torch.equal(shown[:, : len(by_pixel.names)], weights(by_pixel, maps))
+    at = {name: shown[:, place] for place, name in enumerate(cut.names)}
+    for name in patch_names:
+        squares = in_squares(at[name], 4)
+        assert torch.equal(squares.amin(-1), squares.amax(-1))
+        area = {"10": 6, "30": 19}[name[-2:]]  # of 64 patches: 6.4 and 19.2
+        assert at[name].sum((1, 2)).tolist() == [16 * area] * 2
+        assert torch.equal(at[name], whole_patches(at[name.removeprefix("patch_")][:, None], (8, 8))[:, 0])
+
+
+def test_a_target_without_patches_and_an_image_without_the_arm_have_none_in_whole_patches():
+    cut = KeepArms(positive_minmax, (0.3,), (), True)
+    maps, whole = torch.randn(2, 7, 7), WHOLE.expand(2, 4)
+    assert cut.weights(explanations(maps), whole, whole, 32, 32)[:, -1].isnan().all()
+    regions = torch.stack([torch.full((1, 8, 8), torch.nan), torch.ones(1, 8, 8)])
+    assert torch.equal(whole_patches(regions, (2, 2)).nan_to_num(7), regions.nan_to_num(7))
+    nothing_to_cut = KeepArms(positive_minmax, (), (), True)
+    assert nothing_to_cut.names == ["soft"]
+    assert nothing_to_cut.weights(explanations(maps), whole, whole, 32, 32, (2, 2)).shape == (2, 1, 32, 32)
 
 
 # --- normalisations -----------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from networks import classifier_of, random_classifier
 
 import harmonia
 from harmonia.errors import InputError
-from harmonia.models.tokens import tokens_of
+from harmonia.models.tokens import patch_grid, tokens_of
 
 CAN = {"vit_tiny_patch16_224": 1, "deit_tiny_distilled_patch16_224": 2, "test_vit": 1, "test_vit2": 1, "test_vit4": 1}
 NEED_ALL = ["test_resnet", "test_convnext", "swin_tiny_patch4_window7_224", "mixer_s32_224"]
@@ -85,6 +85,11 @@ def test_networks_that_need_all_patches_say_so_in_one_line(arch):
     with pytest.raises(InputError, match="use fill=black") as refused:
         tokens_of(random_classifier(arch))
     assert "\n" not in str(refused.value)
+
+
+def test_grids_of_patches_are_found_and_networks_without_have_none():
+    assert patch_grid(random_classifier("vit_tiny_patch16_224")) == (14, 14)
+    assert [patch_grid(random_classifier(arch)) for arch in ("test_resnet", "test_convnext")] == [None, None]
 
 
 def test_networks_of_other_kinds_are_looked_at_the_same():

@@ -105,6 +105,26 @@ def test_a_feature_stands_beside_every_control_of_its_area(transfer):
     assert np.isnan(lines.loc["soft", "centre_retention"])
 
 
+def test_a_feature_in_whole_patches_stands_beside_controls_that_are_cut_alike(transfer):
+    by_pixel = {"area30": 5, "blobs30": 4, "centre30": 3, "complement30": 1}
+    in_patches = {"patch_area30": 9, "patch_blobs30": 7, "patch_centre30": 8}
+    comparison = compared(*transfer(by_pixel | in_patches))
+    lines = controls(comparison).set_index("arm")
+    assert lines.index.tolist() == ["area30", "patch_area30"]
+    assert lines["above_control"].tolist() == pytest.approx([0.1, 0.2])
+    assert lines["centre_retention"].tolist() == pytest.approx([0.3, 0.8])
+    assert np.isnan(lines.loc["patch_area30", "complement_retention"])
+    means = mean_transfer(comparison).set_index("arm")
+    assert means["above_centre"].to_dict() == pytest.approx({"area30": 0.2, "patch_area30": 0.1})
+
+
+def test_a_target_without_patches_lacks_no_arm_in_whole_ones(transfer):
+    of_patches = transfer({"area30": 5, "blobs30": 4, "patch_area30": 5, "patch_blobs30": 4}, target="vit")
+    assert missing(compared(*of_patches, *transfer({"area30": 5, "blobs30": 4}))) == []
+    lacking = transfer({"area30": 5, "blobs30": 4, "patch_area30": 5}, target="deit")
+    assert missing(compared(*of_patches, *lacking)) == ["source e7, method gc, target deit: no arms patch_blobs30"]
+
+
 def test_tests_ask_three_questions_and_holm_corrects_each_family(transfer):
     comparison = compared(
         *transfer({"soft": 9, "dim": 1, "area30": 5, "blobs30": 5}), *transfer({"soft": 4}, target="e7")

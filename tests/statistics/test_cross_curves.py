@@ -79,7 +79,7 @@ def test_points_are_the_cells_retention_by_area_shown_or_removed(gathered_cell):
     expected = {("insertion", kind, area): f"{kind}{area}" for kind in ("area", "blobs", "centre") for area in AREAS}
     expected |= {("deletion", "complement", area): f"complement{area}" for area in AREAS}
     expected |= {("deletion", "blobs", area): f"blobs{100 - area}" for area in AREAS}
-    drawn = {(line.curve, line.shown, round(100 * line.area)): line.retention for line in points.itertuples()}
+    drawn = {(line.curve, line.shown, round(100 * line.share)): line.retention for line in points.itertuples()}
     assert drawn == {place: retention[arm] for place, arm in expected.items()}
 
 

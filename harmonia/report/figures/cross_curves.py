@@ -50,13 +50,13 @@ def _draw(panel: Axes, points: Any) -> None:
     of_maps = points[points["shown"].isin([AREA, COMPLEMENT])]
     for number, (names, part) in enumerate(of_maps.groupby(EXPLAINER, sort=False)):
         x, retention, low, high = (
-            100 * part[name] for name in ("area", "retention", "retention_low", "retention_high")
+            100 * part[name] for name in ("share", "retention", "retention_low", "retention_high")
         )
         colour = style.PALETTE[number % len(style.PALETTE)]
         marker = style.MARKERS[number % len(style.MARKERS)]
         panel.plot(x, retention, color=colour, marker=marker, label=line_name(names))
         panel.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
     for kind, (label, dashes) in _CONTROLS.items():
-        means = points[points["shown"] == kind].groupby("area")["retention"].mean()
+        means = points[points["shown"] == kind].groupby("share")["retention"].mean()
         if len(means):
             panel.plot(100 * means.index, 100 * means, dashes, color=style.GREY, label=label)

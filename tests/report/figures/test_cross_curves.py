@@ -21,7 +21,7 @@ def points(targets=("e6",), methods=("gc",), centre=True):
                 for area in AREAS if centre or shown != "centre" else []:
                     value = (slope + 0.1 * number) * area
                     cell = {"source": "e7", "method": method, "variant": "", "random_weights": False}
-                    cell |= {"target": target, "curve": curve, "shown": shown, "area": area}
+                    cell |= {"target": target, "curve": curve, "shown": shown, "share": area}
                     bounds = {"retention_low": value - 0.05, "retention_high": value + 0.05}
                     lines.append(cell | {"retention": value} | bounds)
     return CurvePoints.checked(pd.DataFrame(lines))
