@@ -12,7 +12,7 @@ from harmonia.features.fill import compose
 from harmonia.features.maps import unpack
 from harmonia.features.resample import enlarged
 from harmonia.job.contract import Job
-from harmonia.results.maps import REGION_SIDE, SIDE, SmallMaps
+from harmonia.results.maps import BATCH_IMAGES, REGION_SIDE, SIDE, SmallMaps
 from harmonia.results.tracking import evenly_spaced
 from harmonia.shapes import Images, in_rgb
 
@@ -44,25 +44,23 @@ def sample_panel(job: Job, arms: KeepArms, count: int) -> list[tuple[str, np.nda
     return list(zip(titles, pictures, strict=True))
 
 
-BATCH_IMAGES = 256
-
-
 def small_maps(job: Job, arms: KeepArms) -> SmallMaps:
     """Of every readable image the soft arm's weights and the equal-area regions as they were evaluated."""
     size = job.source.view.size
-    soft, smallest = [np.zeros((0, 1, 1), np.uint8)], [np.zeros((0, REGION_SIDE, REGION_SIDE), np.uint8)]
     readable = job.viewed.readable
+    soft, smallest = [np.zeros((0, 1, 1), np.uint8)], np.empty((len(readable), REGION_SIDE, REGION_SIDE), np.uint8)
     for start in range(0, len(readable), BATCH_IMAGES):
-        arrays, _ = job.maps.read_items(readable[start : start + BATCH_IMAGES])
+        part = slice(start, start + BATCH_IMAGES)
+        arrays, _ = job.maps.read_items(readable[part])
         raw = finite(torch.from_numpy(unpack(arrays)))
         keep = arms.normalise(raw)
         keep = enlarged(keep, SIDE) if max(keep.shape[1:]) > SIDE else keep
         soft.append(keep.mul(255).round().clamp(0, 255).byte().numpy())
-        smallest.append(smallest_areas(raw, arms.areas, size, REGION_SIDE).numpy())
+        smallest[part] = smallest_areas(raw, arms.areas, size, REGION_SIDE).numpy()
     return SmallMaps(
         [job.images.records[index].image_id for index in readable],
         np.concatenate(soft[1:] or soft),
-        np.concatenate(smallest),
+        smallest,
         tuple(percent(area) for area in arms.areas),
         job.viewed.boxes(readable, job.source.view).numpy(),
         [job.images.records[index].digest for index in readable],

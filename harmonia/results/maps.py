@@ -13,12 +13,14 @@ import pyarrow as pa
 from harmonia.arms import area_of, is_equal_area, percent
 from harmonia.errors import InputError
 from harmonia.store.guarded import is_there
-from harmonia.store.parquet import reading, texts, write_table
+from harmonia.store.parquet import ParquetFile, reading, texts, writing
 
 MAPS = "maps.parquet"
 SIDE = 32  # cells a side of soft maps at most; Grad-CAM has 7 to 19, Soundness Saliency 14
+BATCH_IMAGES = 256  # in memory beside those that are kept
 REGION_SIDE = 112  # places a side of regions: a pixel of a thumbnail is about half of one, of Fig. 1 exactly half
 
+_STACKS = ["soft", "smallest_areas"]
 _EDGES = ["left", "top", "right", "bottom"]
 
 
@@ -85,15 +87,17 @@ class SmallMaps:
 
 def write_small_maps(job_folder: str | Path, maps: SmallMaps) -> None:
     """The job's maps.parquet, whole or not at all."""
-    columns = {"image_id": texts(maps.image_ids)}
-    if maps.digests:
-        columns["digest"] = texts(maps.digests)
-    for name in ("soft", "smallest_areas"):
-        stack: np.ndarray = getattr(maps, name)
-        columns[name] = pa.array([map_.tobytes() for map_ in stack], pa.binary(stack[0].size if len(stack) else 1))
-    columns |= {name: pa.array(edges, pa.float32()) for name, edges in zip(_EDGES, maps.boxes.T, strict=True)}
     facts = {"shape": " ".join(map(str, maps.soft.shape[1:])), "areas": " ".join(map(str, maps.areas))}
-    write_table(Path(job_folder) / MAPS, pa.table(columns).replace_schema_metadata(facts))
+    kinds = dict.fromkeys(_STACKS, pa.binary()) | dict.fromkeys(_EDGES, pa.float32())
+    kinds = {"image_id": pa.string()} | ({"digest": pa.string()} if maps.digests else {}) | kinds
+    with writing(Path(job_folder) / MAPS, pa.schema(kinds, facts)) as file:
+        # in parts: a copy of all regions would be most of a job's memory
+        for start in range(0, len(maps.image_ids), BATCH_IMAGES):
+            part = slice(start, start + BATCH_IMAGES)
+            columns = {"image_id": texts(maps.image_ids[part]), "digest": texts(maps.digests[part])}
+            columns |= {name: [map_.tobytes() for map_ in getattr(maps, name)[part]] for name in _STACKS}
+            columns |= dict(zip(_EDGES, maps.boxes[part].T, strict=True))
+            file.write_table(pa.table([columns[name] for name in kinds], file.schema))
 
 
 def read_small_maps(job_folder: str | Path) -> SmallMaps:
@@ -102,24 +106,23 @@ def read_small_maps(job_folder: str | Path) -> SmallMaps:
     if not is_there(path.parent, MAPS):
         raise InputError(f"{path} must be there for maps to be shown; run the job again, its maps are in the store")
     with reading(path) as file:
-        table = file.read()
-        facts = table.schema.metadata or {}
+        facts = file.stored.metadata or {}
         shape = tuple(int(number) for number in facts[b"shape"].split())
         areas = tuple(int(number) for number in facts.get(b"areas", b"").split())
         if len(shape) != 2 or min(shape) < 1 or not all(0 <= area <= 100 for area in areas):
             raise ValueError("maps without two sides, or areas beyond 0..100 %")
+        table = file.read([name for name in file.stored.names if name not in _STACKS])
         if table["image_id"].null_count or len(table["image_id"].unique()) < len(table):
             raise ValueError("images without a name of their own")
         regions = np.full((len(table), 1, 1), 255, np.uint8)
         if b"areas" in facts:
-            regions = _stack(table, "smallest_areas", (REGION_SIDE, REGION_SIDE))
+            regions = _stack(file, "smallest_areas", (REGION_SIDE, REGION_SIDE))
         boxes = np.stack([table[name].to_numpy() for name in _EDGES], axis=1)
         if not np.isfinite(boxes).all() or not (boxes[:, :2] <= boxes[:, 2:]).all():
             raise ValueError("boxes that are none")
-        table.validate(full=True)
         return SmallMaps(
             table["image_id"].to_pylist(),
-            _stack(table, "soft", shape),
+            _stack(file, "soft", shape),
             regions,
             areas,
             boxes,
@@ -127,5 +130,14 @@ def read_small_maps(job_folder: str | Path) -> SmallMaps:
         )
 
 
-def _stack(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    return np.frombuffer(b"".join(table[name].to_pylist()), np.uint8).reshape(len(table), *shape)
+def _stack(file: ParquetFile, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Of all images, read in the parts in which they were written."""
+    stack = file.room((file.metadata.num_rows, *shape))
+    start = 0
+    for group in range(file.num_row_groups):
+        maps = file.read_row_groups([group], [name])[name]
+        stack[start : start + len(maps)] = np.frombuffer(b"".join(maps.to_pylist()), np.uint8).reshape(len(maps), *shape)
+        start += len(maps)
+    if start < len(stack):
+        raise ValueError("fewer maps than images")
+    return stack

@@ -1,10 +1,12 @@
 """Parquet files of the store and of jobs: written whole or not at all, errors in one line."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -40,12 +42,12 @@ def write_table(path: Path, table: pa.Table, **options: Any) -> None:
 
 
 @contextmanager
-def reading(path: Path, schema: pa.Schema | None = None) -> Iterator[pq.ParquetFile]:
+def reading(path: Path, schema: pa.Schema | None = None) -> Iterator["ParquetFile"]:
     """The file, which must have all columns of the schema; what fails while it is read is one line."""
     try:
         # not read_table: it takes a folder called source=e7 for a column
         size = regular_file(path.parent, path.name, MOST_ARRAYS).stat().st_size
-        with open(path, "rb") as source, _Bounded(path, source, size) as file:
+        with open(path, "rb") as source, ParquetFile(path, source, size) as file:
             if schema is not None:
                 _check_columns(path, file.stored, schema)
             yield file
@@ -62,7 +64,7 @@ def texts(values: Iterable[str | None]) -> pa.Array:
     return pa.array([value if value is None else utf8(value) for value in values], pa.string())
 
 
-class _Bounded(pq.ParquetFile):
+class ParquetFile(pq.ParquetFile):
     """A file that takes no memory out of proportion: a few bytes may stand for a thousand million equal values."""
 
     def __init__(self, path: Path, source: BinaryIO, size: int) -> None:
@@ -86,6 +88,11 @@ class _Bounded(pq.ParquetFile):
         table.validate(full=True)  # Arrow believes a damaged file's numbers of texts, and the process would end
         self._refuse_beyond(self._most, "bytes in memory", [sum(map(_unfolded, table.columns))])
         return table.cast(pa.schema([self.stored.field(name) for name in table.column_names], self.stored.metadata))
+
+    def room(self, shape: Sequence[int]) -> np.ndarray:
+        """An array for bytes that the file holds, of no size out of proportion either."""
+        self._refuse_beyond(self._most, "bytes in memory", [math.prod(shape)])
+        return np.empty(shape, np.uint8)
 
     def _check_stated(self, in_lists: Sequence[bool]) -> None:
         """Before anything is read."""
