@@ -76,7 +76,9 @@ class ParquetFile(pq.ParquetFile):
         # each text comes once, and is counted before it unfolds; those of lists end at 2 GB, which Arrow does not pass
         flat = [column for column, listed in zip(columns, in_lists, strict=True) if not listed]
         texts = [column.path for column in flat if column.physical_type == "BYTE_ARRAY"]
-        super().__init__(source, metadata=plain.metadata, read_dictionary=texts)
+        # one thread, here and below: the interpreter may abort or hang at its end where a thread of Arrow's still
+        # holds Python's file (arrow#34314, arrow#50482)
+        super().__init__(source, metadata=plain.metadata, read_dictionary=texts, pre_buffer=False)
         self._check_stated(in_lists)
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -84,7 +86,7 @@ class ParquetFile(pq.ParquetFile):
 
     def read_row_groups(self, row_groups: Iterable[int], columns: Sequence[str] | None = None) -> pa.Table:
         """The columns as they are stored."""
-        table = super().read_row_groups(list(row_groups), columns)
+        table = super().read_row_groups(list(row_groups), columns, use_threads=False)
         table.validate(full=True)  # Arrow believes a damaged file's numbers of texts, and the process would end
         self._refuse_beyond(self._most, "bytes in memory", [sum(map(_unfolded, table.columns))])
         return table.cast(pa.schema([self.stored.field(name) for name in table.column_names], self.stored.metadata))

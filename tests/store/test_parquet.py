@@ -1,8 +1,10 @@
 """Laws of Parquet files that somebody may have sent: read as they are stored, or refused before they fill memory."""
 
+import io
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ from paths import REPOSITORY
 from harmonia.errors import InputError
 from harmonia.results.representations import read_representations, write_representations
 from harmonia.results.rows import REPRESENTATIONS
+from harmonia.store import parquet
 from harmonia.store.footer import stated_values
 from harmonia.store.parquet import reading
 
@@ -51,6 +54,30 @@ def test_a_file_is_read_as_it_is_stored(tmp_path, rows):
         assert_equal(file.read(names), stored.select(names))
         groups = list(range(file.num_row_groups))[:1]
         assert_equal(file.read_row_groups(groups, names), stored.select(names).slice(0, rows))
+
+
+def test_no_thread_but_our_own_holds_a_file(tmp_path, monkeypatch):
+    path, readers = tmp_path / "a.parquet", set()
+    pq.write_table(pa.table({f"c{number}": np.random.default_rng(number).random(20_000) for number in range(8)}), path)
+
+    class Watched(io.FileIO):
+        def readinto(self, buffer):
+            readers.add(threading.get_ident())
+            return super().readinto(buffer)
+
+        def read(self, size=-1):
+            readers.add(threading.get_ident())
+            return super().read(size)
+
+    threads = pa.cpu_count()
+    pa.set_cpu_count(4)
+    monkeypatch.setattr(parquet, "open", lambda path, mode: Watched(path, mode), raising=False)
+    try:
+        with reading(path) as file:
+            assert len(file.read()) == 20_000
+    finally:
+        pa.set_cpu_count(threads)
+    assert readers == {threading.get_ident()}
 
 
 def assert_equal(read, stored):
