@@ -135,8 +135,8 @@ def _stack(file: ParquetFile, name: str, shape: tuple[int, ...]) -> np.ndarray:
     stack = file.room((file.metadata.num_rows, *shape))
     start = 0
     for group in range(file.num_row_groups):
-        maps = file.read_row_groups([group], [name])[name]
-        stack[start : start + len(maps)] = np.frombuffer(b"".join(maps.to_pylist()), np.uint8).reshape(len(maps), *shape)
+        maps = file.read_row_groups([group], [name])[name].to_pylist()
+        stack[start : start + len(maps)] = np.frombuffer(b"".join(maps), np.uint8).reshape(len(maps), *shape)
         start += len(maps)
     if start < len(stack):
         raise ValueError("fewer maps than images")

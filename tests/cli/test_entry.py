@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from unittest.mock import Mock
 
 import pytest
@@ -58,17 +59,23 @@ def test_what_a_user_did_is_one_line(capsys, error, code, line):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_an_interruption_and_the_handlers_are_put_back(capsys, number):
-    before = signal.getsignal(number)
-    assert exit_code(lambda: signal.raise_signal(number) or 0, input_error) == 130
-    assert signal.getsignal(number) == before
+    with handled(number, signal.default_int_handler):  # the tests themselves may run under nohup
+        assert exit_code(lambda: signal.raise_signal(number) or 0, input_error) == 130
+        assert signal.getsignal(number) == signal.default_int_handler
 
 
 def test_a_closed_terminal_ends_nothing_that_nohup_keeps():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
+    with handled(signal.SIGHUP, signal.SIG_IGN):
         assert exit_code(lambda: signal.raise_signal(signal.SIGHUP) or 0, input_error) == 0
+
+
+@contextmanager
+def handled(number, by):
+    before = signal.signal(number, by)
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize("unbuffered", [False, True])
