@@ -1,5 +1,6 @@
 """What the Python interface gives back shows itself, and is the report's."""
 
+import itertools
 from functools import partial
 
 import numpy as np
@@ -8,8 +9,10 @@ import pytest
 import torch
 from api_calls import CLASSES, ONLY, TRANSFORM, explain
 from PIL import Image
+from planted_jobs import plant_transfer
 
 import harmonia
+from harmonia.api.result import TransferResult
 from harmonia.errors import InputError
 from harmonia.results.jobs import find_jobs
 
@@ -110,3 +113,46 @@ def test_compiled_answers_have_a_key_of_their_own_and_are_near(first, folder, tm
     assert np.allclose(rows[0]["p_explained"], rows[1]["p_explained"], atol=1e-5)
     assert rows[0].equals(rows[2])
     assert len(list((tmp_path / "features").iterdir())) == 2
+
+
+@pytest.fixture
+def of_planted(tmp_path, few_resamples):
+    """Of two methods on four images, three of which both other networks name on the feature."""
+    right = {"image": [True] * 4, "area30": [True, True, True, False], "blobs30": [False] * 4}
+    right |= {"soft": [True, True, False, False], "dim": [True, False, False, False]}
+    for method in ("gc", "ss"):
+        probabilities = {arm: [float(hit) for hit in hits] for arm, hits in right.items()}
+        plant_transfer(tmp_path / method, "lite0", method, right, probabilities)
+    return TransferResult(tmp_path)
+
+
+def test_its_tables_are_of_the_rows_and_show_themselves_as_the_report_prints_them(of_planted):
+    assert repr(of_planted) == "TransferResult of gc, ss: lite0 to lite0, lite1, lite2, 4 images"
+    rows = of_planted.rows()
+    assert rows.groupby(["method", "target", "arm"]).size().to_dict() == dict.fromkeys(
+        itertools.product(("gc", "ss"), ("lite0", "lite1", "lite2"), ("area30", "blobs30", "dim", "image", "soft")), 4
+    )
+    table = of_planted.table()
+    numbers = table.set_index(["method", "arm"])[["retention", "control_retention", "above_control"]]
+    assert numbers.loc[("gc", "area30")].tolist() == [0.75, 0, 0.75]
+    assert numbers.loc[("ss", "soft")].tolist() == [0.5, 0.25, 0.25]
+    assert "75.0" in repr(table)
+    assert "columns: source, method" in table._repr_html_()
+    matrix = of_planted.table("matrix", arm="area30")
+    assert "Retention of arm area30" in matrix.printed.attrs["caption"]
+    of_cell = of_planted.table("transfer_matrix").set_index(["method", "target", "arm"])["retention"]
+    assert of_cell.loc[("gc", "lite2", "area30")] == 0.75
+    html = of_planted._repr_html_()
+    assert html.index("Transfer above control") < html.index("Accuracy (%)")
+
+
+def test_a_table_or_a_figure_that_is_not_there_is_refused_with_those_that_are(of_planted):
+    with pytest.raises(ValueError, match=r"table must be one of table1, .*transfer_matrix, got 'tabel1'; choose one"):
+        of_planted.table("tabel1")
+    with pytest.raises(ValueError, match=r"figure must be one of answer, .*accuracy_by_area.*, got 'fig3'; choose one"):
+        of_planted.figure("fig3")
+
+
+def test_a_figure_is_of_the_arm_that_is_asked_for(of_planted):
+    heat = of_planted.figure("transfer_matrix", arm="area30")
+    assert {text.get_text() for panel in heat.axes for text in panel.texts} == {"75", "100"}

@@ -164,19 +164,29 @@ def test_a_cost_is_that_of_the_models_input_size(planned, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_plan_says_so_in_one_line(planned, monkeypatch, number):
+def test_an_interrupted_plan_says_so_in_one_line(capfd, monkeypatch, number):
     monkeypatch.setattr(Plan, "add", lambda *given: signal.raise_signal(number))
     before = signal.getsignal(number)
-    code, _, err = planned("--images", "0", "method=gc")
-    assert code == 130
-    assert err == "harmonia: interrupted; nothing was planned or written\n"
+    assert plan.main(["--images", "0", "method=gc", *WORDS]) == 130
+    assert capfd.readouterr().err == "harmonia: interrupted; nothing was planned or written\n"
     assert signal.getsignal(number) is before
 
 
+def test_each_job_of_a_sweep_is_added_once_and_what_hydra_would_write_is_not_written(capfd, monkeypatch, tmp_path):
+    added = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Plan, "add", lambda _, settings: added.append((settings.method.name, settings.seed)))
+    assert plan.main(["--images", "0", "--devices", "1,3", "-m", "method=gc,grad", "seed=1,2", *WORDS]) == 0
+    assert added == [("gc", 1), ("gc", 2), ("grad", 1), ("grad", 2)]
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[-2:] == [f"on {devices} devices like this one: at most 0.0 s" for devices in (1, 3)]
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("flags", [("--cfg", "job"), ("--info",), ("--resolve",), ("-c", "job"), ("--hydra-help",)])
-def test_hydras_own_flags_are_refused_by_name(planned, flags):
-    code, out, err = planned(*flags, "method=gc")
-    assert code == 2
+def test_hydras_own_flags_are_refused_by_name(capfd, flags):
+    assert plan.main([*flags, "method=gc", *WORDS]) == 2
+    out, err = capfd.readouterr()
     (line,) = err.splitlines()
     assert line.startswith("harmonia: ")
     assert flags[0] in line
@@ -197,9 +207,9 @@ def test_a_number_outside_its_range_is_refused(capfd, flag, value, rule):
     assert rule in capfd.readouterr().err
 
 
-def test_what_cannot_be_run_cannot_be_planned(planned):
-    code, _, err = planned("method=gradcam")
-    assert code == 2
+def test_what_cannot_be_run_cannot_be_planned(capfd):
+    assert plan.main(["method=gradcam", *WORDS]) == 2
+    err = capfd.readouterr().err
     assert "method must be one of" in err
     assert len(err.splitlines()) == 1
 
@@ -228,6 +238,22 @@ def test_the_bound_is_grahams():
     assert done.bound_s(4) == done.total("seconds") == 0
     plan_of_two = Plan(0, stages={("a",): costly, ("b",): done})
     assert plan_of_two.bound_s(2) == 14
+
+
+def test_the_table_has_a_line_a_set_and_their_sum_and_says_where_nothing_was_calibrated():
+    costly = PlannedStage(stage("maps", (4, 4, 2)), Cost(seconds=0.5, passes=2.0, num_bytes=300.0))
+    stages = {("a",): costly, ("b",): PlannedStage(stage("images", ()))}
+    table = Plan(8, jobs=3, stages=stages).table()
+    lines = list(zip(*(column.cells for column in table.columns), strict=True))
+    assert table.title == "3 jobs"
+    assert lines == [
+        ("maps", "x", "10", "0", "10", "20", "3.0 kB", "5.0 s"),
+        ("images", "x", "10", "10", "0", "0", "0 bytes", "0.0 s"),
+        ("all", "", "20", "10", "10", "20", "3.0 kB", "5.0 s"),
+    ]
+    stages[("c",)] = PlannedStage(stage("features", (1,)))
+    (*_, last) = zip(*(column.cells for column in Plan(0, stages=stages).table().columns), strict=True)
+    assert last[-3:] == ("?", "?", "?")
 
 
 @pytest.mark.parametrize(
