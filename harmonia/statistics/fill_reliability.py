@@ -102,7 +102,7 @@ def _verdict(leaks: bool | None, above_nothing: Resampled, tau: float) -> str:
     """leaks: what is left names the class without the image; blind: a random region tells no more than nothing."""
     if leaks is None:
         return ""
-    found = {LEAKS: leaks, BLIND: not interval(above_nothing)[1] > 0, ORDER_TURNS: tau <= 0}
+    found = {LEAKS: leaks, BLIND: interval(above_nothing)[1] <= 0, ORDER_TURNS: tau <= 0}
     return ", ".join(word for word, is_so in found.items() if is_so) or JUDGES
 
 

@@ -68,6 +68,13 @@ def test_verdicts_of_planted_fills(lines):
     assert lines_of_fills.loc[("layer_mask", "t")][["top_share", "entropy", "nothing_retention"]].isna().all()
 
 
+def test_a_fill_is_not_blind_where_no_control_has_run(lines):
+    answers = {("m0", "image"): IMAGES, ("m0", "soft"): 30, ("m0", "nothing"): ["owl"] * IMAGES}
+    of_fills = lines({(fill, "t"): answers for fill in ("black", "drop_tokens")}, arm="soft")
+    assert of_fills["control_retention"].isna().all()
+    assert (of_fills["verdict"] == "yes").all()
+
+
 def test_order_of_methods_is_compared_with_every_other_fill(lines):
     orders = {"black": (10, 20, 30), "mean": (15, 25, 35), "blur": (30, 20, 10)}
     lines_of_fills = lines({(fill, "t"): cells(35, ["owl"] * IMAGES, order) for fill, order in orders.items()})
