@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from harmonia.arms import IMAGE_ARM, SOFT_ARM, area_of, is_control, is_equal_area, kind_of
+from harmonia.arms import IMAGE_ARM, SOFT_ARM, area_of, is_control, is_equal_area, is_feature, kind_of
 from harmonia.errors import InputError, did_you_mean
 from harmonia.report.answer import QUESTION, answers
 from harmonia.report.contract import Panels, Section
@@ -75,7 +75,9 @@ class TransferSection(Section):
         self.missing = [line for comparison in self.comparisons for line in missing(comparison)]
         self.data[MATRIX] = transfer_matrix(self.comparisons)
         self.metrics = {name: value for table in self.headlines for name, value in _above_control(table.numbers)}
-        of_fills = (make(self.comparisons, answered) for make in (fills_table, fill_reliability_table))
+        # the answer is of no arm in whole patches; these tables may be
+        of_arm = self.arm if is_feature(self.arm) and self.arm != SOFT_ARM else answered
+        of_fills = (make(self.comparisons, of_arm) for make in (fills_table, fill_reliability_table))
         self.headlines += [made for made in of_fills if made]
         self.collection = collect(self.rows)
         of_maps = map_agreement_table(self.comparisons, self.collection, [answer.arm for answer in self.answers])
