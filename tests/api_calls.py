@@ -1,6 +1,8 @@
-"""What tests of the Python interface share: two networks of the caller's own, and calls that stay on one thread."""
+"""What tests of networks in memory share: two of the caller's own, calls that stay on one thread, and a job of one."""
 
 import harmonia
+from harmonia.api.asked import Asked
+from harmonia.job.prepare import prepare
 
 CLASSES = ["cat", "dog", "owl"]
 TRANSFORM = {"size": 32, "crop_pct": 1.0, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}
@@ -24,3 +26,14 @@ def second():
 
 def explain(model, images, cache, **options):
     return harmonia.explain(model, images, cache=cache, options=["trainer=cpu", "num_threads=1"], **options)
+
+
+def done(model, images, folder, *words):
+    """What the evaluation of a job says that has done its stages: of one network on class folders."""
+    folder.mkdir()
+    asked = Asked([model], images, None, None, 0, folder / "cache")
+    config = asked.config(["target=[self]", "trainer=cpu", "num_threads=1", *words])
+    job = prepare(asked.settings(config, folder), folder, in_memory=asked.in_memory)
+    for stage in job.evaluation.stages(job):
+        stage.complete()
+    return job.evaluation.write(job)

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from api_calls import CLASSES, TRANSFORM
 from PIL import Image
 
@@ -37,7 +38,6 @@ def test_a_port_is_a_number_and_a_missing_extra_is_named(monkeypatch, capsys):
 @pytest.mark.usefixtures("needs_samples")
 def test_the_answers_are_the_rows_of_a_job(tmp_path):
     """Also where the two networks see different parts of the image."""
-    torch = pytest.importorskip("torch")
     torch.manual_seed(0)
 
     def network(name, **view):
@@ -72,6 +72,28 @@ def test_the_answers_are_the_rows_of_a_job(tmp_path):
     assert answers.explained in CLASSES
     assert any("<progress" in bar for bar in bars)
     assert bars[-1] == ""
+
+
+@pytest.mark.usefixtures("needs_samples")
+def test_each_answer_is_what_the_network_says_of_the_picture_that_is_shown(tmp_path):
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(3, 6, 3, 2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten()
+    network = torch.nn.Sequential(*layers, torch.nn.Linear(24, 3))
+    asked = harmonia.classifier(network, classes=CLASSES, transform=TRANSFORM, name="asked")
+    path = tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)).save(path)
+    answers = ask(asked, asked, path, "grad", 0.5, tmp_path / "cache", options=["trainer=cpu", "num_threads=1"])
+    shown = {name: getattr(answers, name) for name in ("image", "feature", "blobs", "centre", "soft", "dim")}
+    pixels = {name: torch.from_numpy(np.array(one.picture)).permute(2, 0, 1) / 255 for name, one in shown.items()}
+    probabilities = asked(torch.stack(list(pixels.values()))).softmax(1)
+    for verdict, of_classes in zip(shown.values(), probabilities, strict=True):
+        assert dict(verdict.top) == pytest.approx(dict(zip(CLASSES, of_classes.tolist(), strict=True)), abs=2e-3)
+        assert [p for _, p in verdict.top] == sorted((p for _, p in verdict.top), reverse=True)
+        assert verdict.p_explained == dict(verdict.top)[answers.explained]
+    assert answers.p_source == pytest.approx(answers.image.p_explained, abs=1e-6)  # it was asked of itself
+    kept = {name: (picture.amax(0) > 0).float().mean().item() for name, picture in pixels.items()}
+    assert [kept[name] for name in ("feature", "blobs", "centre")] == pytest.approx([0.5] * 3, abs=0.05)
+    assert pixels["dim"].sum() < pixels["image"].sum()
 
 
 @pytest.mark.slow
