@@ -28,12 +28,16 @@ def explain(model, images, cache, **options):
     return harmonia.explain(model, images, cache=cache, options=["trainer=cpu", "num_threads=1"], **options)
 
 
-def done(model, images, folder, *words):
-    """What the evaluation of a job says that has done its stages: of one network on class folders."""
+def job_of(model, images, folder, *words):
+    """A job of one network on class folders, ready for its stages."""
     folder.mkdir()
     asked = Asked([model], images, None, None, 0, folder / "cache")
     config = asked.config(["target=[self]", "trainer=cpu", "num_threads=1", *words])
-    job = prepare(asked.settings(config, folder), folder, in_memory=asked.in_memory)
+    return prepare(asked.settings(config, folder), folder, in_memory=asked.in_memory)
+
+
+def done(job):
+    """What the job's evaluation says when its stages are done and its files are written."""
     for stage in job.evaluation.stages(job):
         stage.complete()
     return job.evaluation.write(job)

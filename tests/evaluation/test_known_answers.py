@@ -6,11 +6,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from api_calls import done
+from api_calls import done, job_of
 from PIL import Image
 from torch import nn
 
 import harmonia
+from harmonia.features.arms import KeepArms
+from harmonia.features.normalise import positive_minmax
+from harmonia.job.pictures import sample_panel, small_maps
 from harmonia.results.localisation import read_aggatt, read_localisation
 from harmonia.results.scores import read_scores
 
@@ -58,7 +61,7 @@ def images(tmp_path):
 def test_mosaics_localise_what_is_known(network, images, tmp_path, protocol, method, localised):
     words = [f"evaluation={protocol}", f"method={method}", "layer=input"]
     words += ["evaluation.grids=2", "evaluation.confidence=0"]
-    says = done(network, images(SIDE), tmp_path / "job", *words)
+    says = done(job_of(network, images(SIDE), tmp_path / "job", *words))
     rows = read_localisation(tmp_path / "job")
     cells = 4 if protocol == "gridpg" else 2
     assert len(rows) == 2 * cells
@@ -81,7 +84,7 @@ def test_scores_of_maps_that_are_even_on_three_quarters(network, images, tmp_pat
     """Gini's index is the share of zeros, and the entropy the logarithm of the places; a torn image has no score."""
     folder = images(SIDE * 3 // 4)
     (folder / "red" / "torn.png").write_bytes(b"no picture")
-    says = done(network, folder, tmp_path / "job", f"evaluation={metric}", "method=ixg")
+    says = done(job_of(network, folder, tmp_path / "job", f"evaluation={metric}", "method=ixg"))
     rows = read_scores(tmp_path / "job").query("metric == @metric")
     assert len(rows) == 8
     assert "red/torn.png" not in set(rows["image_id"])
@@ -96,8 +99,36 @@ def test_a_map_that_ranks_nothing_has_no_score_but_its_reason(network, images, t
     Image.fromarray(dark).save(folder / "red" / "dark.png")
     dark[0] = 255
     Image.fromarray(dark).save(folder / "red" / "line.png")
-    done(network, folder, tmp_path / "job", "evaluation=sparseness", "method=ixg", "label=true")
+    done(job_of(network, folder, tmp_path / "job", "evaluation=sparseness", "method=ixg", "label=true"))
     rows = read_scores(tmp_path / "job").set_index("image_id")
     assert rows.loc["red/dark.png", "reason"] == "zero"
     assert rows["value"].notna().tolist() == [name == "red/line.png" for name in rows.index]
     assert set(rows["reason"].drop(["red/dark.png", "red/line.png"])) == {"constant"}
+
+
+def test_pictures_of_a_job_show_the_image_its_map_and_what_the_map_keeps(network, images, tmp_path):
+    """On the lit half the map is 1, elsewhere 0: it keeps the image as it is."""
+    folder, half = images(SIDE // 2), SIDE // 2
+    (folder / "red" / "torn.png").write_bytes(b"no picture")
+    job = job_of(network, folder, tmp_path / "job", "evaluation=sparseness", "method=ixg", "label=true")
+    done(job)
+    arms = KeepArms(positive_minmax, (0.5,))
+    panel = sample_panel(job, arms, 20)
+    assert len(panel) == 8
+    assert sample_panel(job, arms, 0) == []
+    for title, picture in panel:
+        image, heat, feature = np.split(picture, 3, axis=1)
+        colour = COLOURS[title.split("/")[0]]
+        assert (image[:, :half] == colour).all()
+        np.testing.assert_array_equal(feature, image)
+        assert (heat[:, :half] == heat[0, 0]).all()
+        assert (heat[:, half:] == heat[0, -1]).all()
+        assert heat[0, 0].sum() > heat[0, -1].sum()  # viridis: yellow keeps
+    small = small_maps(job, arms)
+    assert small.areas == (50,)
+    assert [name.split("/")[0] for name in small.image_ids] == [name for name in COLOURS for _ in range(2)]
+    assert (small.soft[..., :half] == 255).all()
+    assert (small.soft[..., half:] == 0).all()
+    places = small.smallest_areas.shape[-1] // 2
+    assert (small.smallest_areas[..., :places] == 50).all()  # the lit half is the top half
+    assert (small.smallest_areas[..., places:] == 255).all()

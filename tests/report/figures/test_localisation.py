@@ -5,8 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from planted_jobs import plant_localisation
 
+from harmonia.report.contract import ReadJob
 from harmonia.report.figures.localisation import aggatt, box_plots
+from harmonia.report.sections.localisation import LocalisationSection
+from harmonia.results.jobs import find_jobs
 from harmonia.results.localisation import AGGATT, write_aggatt
 from harmonia.statistics.localisation import MosaicScores
 
@@ -73,3 +77,16 @@ def test_cells_of_a_mosaic_are_parted_by_lines(pictured):
 def test_without_its_file_it_is_not_drawn(tmp_path):
     with pytest.raises(Exception, match=AGGATT):
         aggatt(1, job("gc", [0.5], folder=tmp_path))
+
+
+def test_a_section_of_mosaics_draws_each_job_once_and_names_what_is_damaged(tmp_path):
+    for name, method in (("0", "grad"), ("1", "grad"), ("2", "ig")):
+        folder = plant_localisation(tmp_path, name, method=method)
+    (folder / AGGATT).write_bytes(b"rubbish")
+    jobs = [ReadJob(job.folder.name, job, LocalisationSection.read(job)) for job in find_jobs(tmp_path)]
+    section = LocalisationSection(jobs, "soft", (), ())
+    assert section.left_out == {"0": "replaced by a later job of the same cells"}
+    assert section.headlines[0].printed["Method"].tolist() == ["grad at input", "ig at input"]
+    assert section.details == []  # four mosaics are too few to ask whether methods agree
+    assert [figure.stem for figure in section.make_figures()] == ["localisation_boxes", "aggatt_1"]
+    assert "must be" in section.left_out["2: AggAtt"]
