@@ -152,11 +152,11 @@ def main(sizes: list[int]) -> None:
                 if done.returncode:
                     sys.exit(done.stderr)
                 columns[size] |= json.loads(done.stdout.splitlines()[-1])
-    print("| peak, MB | " + " | ".join(f"{size:,} images" for size in sizes) + " | ratio |")
+    print("| peak, MB | " + " | ".join(f"{size:,} images" for size in sizes) + " | growth |")
     print("| --- |" + " --- |" * (len(sizes) + 1))
     for stage in columns[sizes[0]]:
         numbers = [columns[size][stage] for size in sizes]
-        cells = [stage, *(f"{number:,.0f}" for number in numbers), f"{numbers[-1] / numbers[0]:.2f}"]
+        cells = [stage, *(f"{number:,.0f}" for number in numbers), f"{numbers[-1] - numbers[0]:,.0f}"]
         print(f"| {' | '.join(cells)} |")
 
 

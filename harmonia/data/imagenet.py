@@ -1,6 +1,9 @@
 """Names of the 1,000 ImageNet classes, from timm."""
 
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 from harmonia.data.text import composed
 
@@ -26,15 +29,16 @@ def readable(name: str) -> str:
 @cache
 def wnids() -> tuple[str, ...]:
     """The WordNet ids in the order of the network outputs."""
-    # timm takes seconds to import, which a listing of the command line must not pay
-    from timm.data.imagenet_info import ImageNetInfo
-
-    return tuple(ImageNetInfo().label_names())
+    return tuple(_timms("imagenet_synsets.txt"))
 
 
 @cache
 def _descriptions() -> dict[str, str]:
-    from timm.data.imagenet_info import ImageNetInfo
+    described = dict(line.split("\t") for line in _timms("imagenet_synset_to_lemma.txt"))
+    return {wnid: described[wnid].split(",")[0] for wnid in wnids()}
 
-    info = ImageNetInfo()
-    return {wnid: info.label_name_to_description(wnid).split(",")[0] for wnid in wnids()}
+
+def _timms(name: str) -> list[str]:
+    """Lines of a file that timm brings, read in place: timm takes seconds to import, and a report needs no torch."""
+    timm: Any = find_spec("timm")  # which harmonia depends on
+    return Path(timm.origin).with_name("data").joinpath("_info", name).read_text(encoding="utf-8").splitlines()

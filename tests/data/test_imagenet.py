@@ -1,4 +1,5 @@
 import pytest
+from timm.data import ImageNetInfo
 
 from harmonia.data import imagenet
 
@@ -17,6 +18,13 @@ def test_wnids_stand_in_the_order_of_the_outputs():
     assert len(set(imagenet.wnids())) == 1000
     assert list(imagenet.wnids()) == sorted(imagenet.wnids())
     assert (imagenet.wnids()[0], imagenet.wnids()[999]) == ("n01440764", "n15075141")
+
+
+def test_names_are_those_that_timm_gives():
+    info = ImageNetInfo()
+    assert list(imagenet.wnids()) == info.label_names()
+    described = [info.label_name_to_description(wnid).split(",")[0] for wnid in imagenet.wnids()]
+    assert [imagenet.readable(wnid) for wnid in imagenet.wnids()] == described
 
 
 def test_readable_describes_imagenet_classes_and_keeps_other_names():

@@ -5,14 +5,16 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rows_in_memory import frame, read_rows
 from sklearn.metrics import f1_score
+from torchmetrics.functional.classification import binary_calibration_error
 
 from harmonia.errors import InputError
 from harmonia.results.rows import row_writer
-from harmonia.results.summary import summarise, summarise_job, with_in_top5
+from harmonia.results.summary import calibration_error, summarise, summarise_job, with_in_top5
 
 
 def summary_of(rows):
@@ -88,7 +90,16 @@ def test_calibration_error_is_the_slow_rewrite(seed):
     correct = random.uniform(size=200) < 0.7
     predicted = ["cat" if hit else "dog" for hit in correct]
     summary = summary_of(frame(["cat"] * 200, predicted, p_predicted=confidence))
-    assert summary["e6/image/ece"] == pytest.approx(slow_calibration_error(confidence, correct), abs=1e-6)
+    assert summary["e6/image/ece"] == pytest.approx(slow_calibration_error(confidence, correct), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_calibration_error_is_that_of_torchmetrics(seed):
+    random = np.random.default_rng(seed)
+    confidence, correct = random.beta(4, 1, 300).round(seed + 1), random.uniform(size=300) < 0.7
+    confidence = confidence.clip(0, 1 - 1e-12)  # its bins leave out their upper end
+    theirs = binary_calibration_error(torch.from_numpy(confidence), torch.from_numpy(correct).long(), n_bins=15)
+    assert calibration_error(pd.Series(confidence), pd.Series(correct)) == pytest.approx(float(theirs), abs=1e-12)
 
 
 def test_calibration_error_of_a_sure_classifier_is_its_error_rate():

@@ -1,4 +1,4 @@
-"""Peak memory depends on no number of images; docs/grids.md has 1,000 against 10,000."""
+"""Peak memory hardly depends on the number of images; docs/grids.md has the numbers."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ import sys
 import pytest
 from paths import REPOSITORY
 
+MOST_GROWTH = 100  # MB for 2,700 images more: a report holds the regions of their maps, 13 kB each
 BENCHMARK = REPOSITORY / "benchmarks" / "memory.py"
 
 
@@ -15,6 +16,6 @@ BENCHMARK = REPOSITORY / "benchmarks" / "memory.py"
 def test_memory_is_flat_in_every_stage():
     done = subprocess.run([sys.executable, BENCHMARK, "300", "3000"], capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stderr[-4000:]
-    ratios = {line.split("|")[1].strip(): float(line.split("|")[-2]) for line in done.stdout.splitlines()[2:]}
-    assert len(ratios) > 5
-    assert max(ratios.values()) < 1.1, ratios
+    growth = {line.split("|")[1].strip(): float(line.split("|")[-2]) for line in done.stdout.splitlines()[2:]}
+    assert len(growth) > 5
+    assert max(growth.values()) < MOST_GROWTH, growth
