@@ -69,6 +69,20 @@ def test_a_job_says_on_a_gpu_what_it_says_on_a_cpu(folder, tmp_path, method):
         assert np.abs(rows[0]["p_explained"].to_numpy() - rows[1]["p_explained"].to_numpy()).max() < 1e-2
 
 
+@pytest.mark.parametrize("fill", ["black", "mean"])
+def test_nothing_and_whole_patches_are_on_a_gpu_what_they_are_on_a_cpu(folder, tmp_path, fill):
+    options = ["evaluation.controls.nothing=true", "evaluation.patch_borders=true", f"fill={fill}"]
+    rows = [
+        transfer(folder, tmp_path / accelerator, "vit_tiny_patch16_224", *options, accelerator=accelerator).rows()
+        for accelerator in ("cpu", "gpu")
+    ]
+    for on_cpu, on_gpu in (
+        [frame[frame["arm"] == arm] for frame in rows] for arm in ("nothing", "patch_area30", "patch_blobs30")
+    ):
+        assert len(on_cpu) == len(on_gpu) == 12
+        assert np.allclose(on_cpu["p_explained"], on_gpu["p_explained"], atol=1e-2)
+
+
 def test_the_batch_is_found_on_the_card_and_kept_for_it():
     model = model_of("resnet18").cuda()
     sizes = [device.fastest_of(model, gradients) for gradients in (False, True, False)]

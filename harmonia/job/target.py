@@ -147,7 +147,8 @@ class FeatureTarget(Target):
             else:
                 pictures = features[there]
                 if self._arms.names[arm] == NOTHING_ARM:  # often one picture of all images: on black
-                    pictures, of_image = pictures.unique(dim=0, return_inverse=True)
+                    pictures, of_picture = pictures.unique(dim=0, return_inverse=True)
+                    of_image = of_picture.cpu()
                 (logits_PK,) = self.show(lambda shown: (self._answer(shown),), pictures)
             logits_BAK[present, arm] = self.count(logits_PK)[of_image]
         return logits_BAK, areas_BA
