@@ -5,7 +5,6 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 from harmonia.arms import percent
 from harmonia.errors import InputError
@@ -70,14 +69,17 @@ def whole_pixels(cover_BHW: Keep) -> Keep:
 
 
 def whole_patches(regions_BAHW: Keep, grid: tuple[int, int]) -> Keep:
-    """Regions as that many whole patches, those first of which they cover the most; NaN stays.
+    """Regions (0/1 weights) as that many whole patches, the most covered first; NaN stays.
 
     grid: rows and columns of patches, which divide the pixels. A region of whole patches stays as it is, another's area
     changes by half a patch at most.
     """
-    cover = adaptive_avg_pool2d(regions_BAHW, grid)
-    patches = whole_pixels(cover.nan_to_num().flatten(0, 1)).reshape(cover.shape).where(~cover.isnan(), torch.nan)
     height, width = (pixels // cells for pixels, cells in zip(regions_BAHW.shape[-2:], grid, strict=True))
+    # in pixels, whose sums are exact: half a patch too much is rounded alike for all regions of an area
+    cover = regions_BAHW.unflatten(-1, (grid[1], width)).unflatten(-3, (grid[0], height)).sum((-3, -1))
+    cover_NHW = cover.nan_to_num().flatten(0, 1)
+    counts_N1 = (cover_NHW.sum((1, 2)) / (height * width)).round()[:, None]
+    patches = _highest(cover_NHW, counts_N1).reshape(cover.shape).where(~cover.isnan(), torch.nan)
     return patches.repeat_interleave(height, -2).repeat_interleave(width, -1)
 
 

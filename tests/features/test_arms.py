@@ -74,6 +74,15 @@ def test_what_lies_on_patch_borders_already_stays_bit_for_bit():
         assert torch.equal(whole_patches(region, (4, 4)), region)
 
 
+def test_half_a_patch_too_much_is_rounded_alike_wherever_it_lies():
+    """Half of a view of 518 px is 684.5 patches of 14."""
+    whole = WHOLE.expand(4, 4)
+    maps = torch.randn(4, 37, 37, generator=torch.Generator().manual_seed(0))
+    cut = KeepArms(positive_minmax, (0.5,), Controls(blobs=(0.5,), centre=(0.5,)).arms(), True)
+    shown = cut.weights(explanations(maps), whole, whole, 518, 518, (37, 37))[:, -3:]
+    assert (shown.sum((2, 3)) == 684 * 14**2).all()
+
+
 def test_arms_in_whole_patches_stand_behind_the_others_and_change_none_of_them():
     maps = torch.randn(2, 7, 7, generator=torch.Generator().manual_seed(0))
     controls = Controls(dim=True, blobs=(0.3,), centre=(0.3,), complement=(0.3,)).arms()
