@@ -17,7 +17,7 @@ from harmonia.statistics.comparison import Comparison, judges
 from harmonia.statistics.inference import Resampled, at_positions, estimates, group_means, interval, ratio
 
 FEWEST_METHODS = 3  # methods of an order
-# verdicts; "" where nothing has no rows
+# verdicts; "" where there is no answer: see _verdict
 JUDGES, LEAKS, BLIND, ORDER_TURNS = "yes", "leaks", "blind", "order turns"
 _SAME = ["label_policy", "data", "target", "arm"]  # what lines stand together by
 
@@ -30,10 +30,10 @@ class FillReliability(
 ):
     """A line per target, arm and fill.
 
-    nothing_retention: where nothing of the image is kept; answer, top_share, entropy: the commonest answer there, how
-    often it is given, and the entropy of all answers in bits. tau: Kendall's tau-b of the retention of a source's
-    methods under this fill and another, mean over sources and fills; NaN of fewer than three methods, and of other
-    images.
+    nothing_retention: where nothing of the image is kept; control_above_nothing: job by job, mean over those that have
+    both. answer, top_share, entropy: the commonest answer to nothing, how often it is given, and the entropy of all
+    answers in bits, of the job with the most images. tau: Kendall's tau-b of the retention of a source's methods under
+    this fill and another, mean over sources and fills; NaN of fewer than three methods on the same images.
     """
 
     methods: int  # the most that a source has here
@@ -63,11 +63,12 @@ def _of_setting(comparison: Comparison, comparisons: Sequence[Comparison]) -> pd
     others = [each for each in comparisons if _differs_by_fill(comparison, each)]
     facts, draws = [], []
     for (target, arm), part in shown.groupby(["target", "arm"], sort=False):
-        of_nothing, of_line = without[target]
-        control = at_positions(comparison.retention, comparison.control_position[part.index])
-        (control,) = group_means(control, [np.arange(len(part))])[0].T
-        above, tau = control - of_line["nothing_retention"], _order_kept(comparison, part, others)
-        draws.append(of_line | {"control_retention": control, "control_above_nothing": above, "tau": tau})
+        of_nothing, top_share = without[target]
+        of_jobs = comparison.control_position[part.index], comparison.positions(part.assign(arm=arms.NOTHING_ARM))
+        control, nothing = (at_positions(comparison.retention, positions) for positions in of_jobs)
+        above, tau = _mean(control - nothing), _order_kept(comparison, part, others)
+        line = {"control_retention": _mean(control), "nothing_retention": _mean(nothing), "top_share": top_share}
+        draws.append(line | {"control_above_nothing": above, "tau": tau})
         verdict = _verdict(of_nothing["leaks"], above, tau[0])
         of_cell = {"target": target, "arm": arm, "methods": int(part.groupby("source").size().max())}
         of_cell |= {"verdict": verdict, "answer": of_nothing["answer"], "entropy": of_nothing["entropy"]}
@@ -78,13 +79,18 @@ def _of_setting(comparison: Comparison, comparisons: Sequence[Comparison]) -> pd
     return pd.DataFrame(facts).assign(**numbers)
 
 
-def _without_image(comparison: Comparison, target: str) -> tuple[dict[str, Any], dict[str, Resampled]]:
-    """Facts of a target's answers where nothing is kept, and resampled numbers; NaN where none has run."""
+def _mean(draws: Resampled) -> Resampled:
+    """Over the defined ones of (lines, n): (lines,)."""
+    return group_means(draws, [np.arange(draws.shape[1])])[0][:, 0]
+
+
+def _without_image(comparison: Comparison, target: str) -> tuple[dict[str, Any], Resampled]:
+    """Facts of a target's answers where nothing is kept, and the commonest one's share; NaN where none has run."""
     cells = comparison.cells
-    (at, *_) = *np.flatnonzero((cells["target"] == target) & (cells["arm"] == arms.NOTHING_ARM)), -1
-    missing = np.full(len(comparison.retention), np.nan)
-    if at < 0:
-        return {"answer": "", "entropy": np.nan, "leaks": None}, {"nothing_retention": missing, "top_share": missing}
+    of_nothing = cells[(cells["target"] == target) & (cells["arm"] == arms.NOTHING_ARM)]
+    if of_nothing.empty:
+        return {"answer": "", "entropy": np.nan, "leaks": None}, np.full(len(comparison.retention), np.nan)
+    at = of_nothing["images"].idxmax()
     codes = comparison.predicted[:, at]
     counts = np.bincount(codes[codes >= 0])
     top, given = comparison.sums((codes == counts.argmax())[:, None], (codes >= 0)[:, None])
@@ -95,15 +101,19 @@ def _without_image(comparison: Comparison, target: str) -> tuple[dict[str, Any],
         "entropy": float(entropy(counts, base=2)),
         "leaks": interval(comparison.accuracy[:, at])[1] > one_answer,
     }
-    return facts, {"nothing_retention": comparison.retention[:, at], "top_share": ratio(top, given)[:, 0]}
+    return facts, ratio(top, given)[:, 0]
 
 
 def _verdict(leaks: bool | None, above_nothing: Resampled, tau: float) -> str:
-    """leaks: what is left names the class without the image; blind: a random region tells no more than nothing."""
+    """leaks: what is left names the class without the image; blind: no sign that a random region tells more than that.
+
+    "" where nothing has no rows; and, where none of these is found, without an interval for above_nothing.
+    """
     if leaks is None:
         return ""
-    found = {LEAKS: leaks, BLIND: interval(above_nothing)[1] <= 0, ORDER_TURNS: tau <= 0}
-    return ", ".join(word for word, is_so in found.items() if is_so) or JUDGES
+    low = interval(above_nothing)[1]
+    found = {LEAKS: leaks, BLIND: low <= 0, ORDER_TURNS: tau <= 0}
+    return ", ".join(word for word, is_so in found.items() if is_so) or ("" if np.isnan(low) else JUDGES)
 
 
 def _differs_by_fill(comparison: Comparison, beside: Comparison) -> bool:
@@ -115,12 +125,19 @@ def _differs_by_fill(comparison: Comparison, beside: Comparison) -> bool:
 
 
 def _order_kept(comparison: Comparison, part: pd.DataFrame, others: Sequence[Comparison]) -> Resampled:
-    """Mean tau between this fill and each other one, of each source's methods; NaN where there is none."""
+    """Mean tau between this fill and each other one, of a source's methods on the same images; NaN where none is."""
     taus = [np.full(len(comparison.retention), np.nan)]
+    images = _images(comparison, part.index)
     for beside in others:
-        for _, of_source in part.groupby("source", sort=False):
-            at = beside.positions(of_source)
-            here = of_source.index[at >= 0]
-            if len(here) >= FEWEST_METHODS:
-                taus.append(kendall(comparison.retention[:, here], beside.retention[:, at[at >= 0]]))
-    return group_means(np.stack(taus, 1), [np.arange(len(taus))])[0][:, 0]
+        at = beside.positions(part)
+        alike = (at >= 0) & (_images(beside, at) == images)
+        shared = part[["source"]].assign(images=images, at=at)[alike]
+        for _, methods in shared.groupby(["source", "images"], sort=False):
+            if len(methods) >= FEWEST_METHODS:
+                taus.append(kendall(comparison.retention[:, methods.index], beside.retention[:, methods["at"]]))
+    return _mean(np.stack(taus, 1))
+
+
+def _images(comparison: Comparison, positions: np.ndarray | pd.Index) -> np.ndarray:
+    """Which images each of these cells has, as one value that can be compared."""
+    return np.array([comparison.judged[:, at].tobytes() for at in positions], object)

@@ -15,15 +15,18 @@ LABELS = ["dog", "cat"] * (IMAGES // 2)
 
 @pytest.fixture
 def lines(gathered_cell):
-    """lines({(fill, target): {(method, arm): answers}}): by fill and target; a number is how many are right."""
+    """lines({(fill, target): {(method, arm): answers}}): by fill and target.
+
+    Answers are classes, how many are right, or "10-" by image: right, wrong, left out.
+    """
 
     def make(of_cells, arm="area30"):
         cells = []
         for (fill, target), answers in of_cells.items():
             for (method, shown), answered in answers.items():
-                right = answered if isinstance(answered, int) else None
-                predicted = None if right is not None else answered
-                outcomes = "1" * IMAGES if right is None else "1" * right + "0" * (IMAGES - right)
+                predicted = answered if isinstance(answered, list) else None
+                outcomes = "1" * answered + "0" * (IMAGES - answered) if isinstance(answered, int) else answered
+                outcomes = outcomes if predicted is None else "1" * IMAGES
                 given = {"fill": fill, "target": target, "method": method, "arm": shown, "job": method}
                 cells.append(gathered_cell(outcomes, labels=LABELS, predicted=predicted, **given))
         lines_of_fills = fill_reliability(compare(as_gathered(*cells)))
@@ -68,11 +71,37 @@ def test_verdicts_of_planted_fills(lines):
     assert lines_of_fills.loc[("layer_mask", "t")][["top_share", "entropy", "nothing_retention"]].isna().all()
 
 
-def test_a_fill_is_not_blind_where_no_control_has_run(lines):
+def test_without_a_control_it_is_not_known_whether_a_fill_is_blind(lines):
     answers = {("m0", "image"): IMAGES, ("m0", "soft"): 30, ("m0", "nothing"): ["owl"] * IMAGES}
     of_fills = lines({(fill, "t"): answers for fill in ("black", "drop_tokens")}, arm="soft")
     assert of_fills["control_retention"].isna().all()
-    assert (of_fills["verdict"] == "yes").all()
+    assert (of_fills["verdict"] == "").all()
+    leaking = lines({(fill, "t"): answers | {("m0", "nothing"): 38} for fill in ("black", "drop_tokens")}, arm="soft")
+    assert (leaking["verdict"] == "leaks").all()
+
+
+def test_jobs_on_other_images_are_each_held_against_nothing_on_their_own(lines):
+    """The first has half of the images."""
+    half = {"image": "1" * 20, "area30": "1" * 20, "blobs30": "1" * 10 + "0" * 10, "nothing": "10000" * 4}
+    answers = {("m0", arm): right + "-" * 20 for arm, right in half.items()}
+    whole = {"image": 40, "area30": 40, "blobs30": 30, "nothing": ["dog"] * 30 + ["owl"] * 10}
+    answers |= {("m1", arm): right for arm, right in whole.items()}
+    of_fills = lines({(fill, "t"): answers for fill in ("black", "mean")})
+    of_m1 = sum(label == "dog" for label in LABELS[:30]) / 40
+    assert of_fills["control_retention"].tolist() == [(0.5 + 0.75) / 2] * 2
+    assert of_fills["nothing_retention"].tolist() == [(0.2 + of_m1) / 2] * 2
+    assert of_fills["control_above_nothing"].tolist() == pytest.approx([(0.3 + 0.75 - of_m1) / 2] * 2)
+    assert (of_fills["answer"] == "dog").all()
+    assert (of_fills["top_share"] == 0.75).all()  # of the job with more images
+
+
+def test_an_order_is_of_methods_on_the_same_images(lines):
+    orders = {"black": (10, 20, 30), "mean": (30, 20, 10)}
+    of_cells = {(fill, "t"): cells(35, ["owl"] * IMAGES, order) for fill, order in orders.items()}
+    assert lines(of_cells)["tau"].tolist() == [-1, -1]
+    for of_fill in of_cells.values():
+        of_fill[("m2", "area30")] = "1" * 5 + "0" * 15 + "-" * 20
+    assert lines(of_cells)["tau"].isna().all()
 
 
 def test_order_of_methods_is_compared_with_every_other_fill(lines):

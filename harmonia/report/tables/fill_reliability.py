@@ -16,8 +16,9 @@ _CAPTION = (
     "By which fill can a target be judged? What it says where nothing of the image is kept: its commonest answer, how "
     "often it is given, and the entropy of all. What it keeps of its accuracy there, and where {control} is left. "
     "Kendall's tau: of a source's methods, arm {arm}, under this fill and each other one; {missing}, fewer than "
-    "three. Judges: leaks, with nothing kept it names more images than one answer for all would; blind, {control} "
-    "tells it no more than nothing does; order turns, tau is not above 0."
+    "three on the same images. Judges: leaks, with nothing kept it names more images than one answer for all would; "
+    "blind, the interval of what {control} tells it above nothing is not above 0; order turns, tau is not above 0; "
+    "{missing}, what that asks for has not run, or the images are too few."
 )
 _READING = "Believe a fill that judges: it tells nothing by itself, and a region can be told from nothing under it."
 
