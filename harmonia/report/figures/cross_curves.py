@@ -34,9 +34,11 @@ def insertion_and_deletion(points: CurvePoints) -> Figure:
     targets = list(dict.fromkeys(points["target"]))
     width = max(1.25, min(style.COLUMN_WIDTH, style.TEXT_WIDTH / len(targets)))
     figure, axes = grid(2 * len(targets), len(targets), width, 1.9)
+    # one look in all panels: a target may lack some of the sources
+    looks = {names: number for number, (names, _) in enumerate(points.groupby(EXPLAINER, sort=False))}
     for place, panel in enumerate(axes):
         curve, target = (INSERTION, DELETION)[place // len(targets)], targets[place % len(targets)]
-        _draw(panel, points[(points["curve"] == curve) & (points["target"] == target)])
+        _draw(panel, points[(points["curve"] == curve) & (points["target"] == target)], looks)
         panel.set(xlim=(0, 100), ylim=(0, None))
         if curve == INSERTION:
             panel.set_title(short(target))
@@ -46,14 +48,14 @@ def insertion_and_deletion(points: CurvePoints) -> Figure:
     return figure
 
 
-def _draw(panel: Axes, points: Any) -> None:
+def _draw(panel: Axes, points: Any, looks: dict[Any, int]) -> None:
     of_maps = points[points["shown"].isin([AREA, COMPLEMENT])]
-    for number, (names, part) in enumerate(of_maps.groupby(EXPLAINER, sort=False)):
+    for names, part in of_maps.groupby(EXPLAINER, sort=False):
         x, retention, low, high = (
             100 * part[name] for name in ("share", "retention", "retention_low", "retention_high")
         )
-        colour = style.PALETTE[number % len(style.PALETTE)]
-        marker = style.MARKERS[number % len(style.MARKERS)]
+        colour = style.PALETTE[looks[names] % len(style.PALETTE)]
+        marker = style.MARKERS[looks[names] % len(style.MARKERS)]
         panel.plot(x, retention, color=colour, marker=marker, label=line_name(names))
         panel.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
     for kind, (label, dashes) in _CONTROLS.items():

@@ -58,6 +58,23 @@ def test_controls_are_means_over_sources_and_methods():
     np.testing.assert_allclose(drawn["random blobs"][1], 55 * np.array(AREAS))
 
 
+def test_a_source_looks_alike_in_all_panels_where_a_target_lacks_another():
+    both = points(("e6", "vit"), ("gc", "ig"))
+    lacking = CurvePoints.checked(both[(both["target"] != "vit") | (both["method"] != "gc")].reset_index(drop=True))
+    figure = insertion_and_deletion(lacking)
+    looks = [
+        {
+            (line.get_color(), line.get_marker())
+            for panel in figure.axes
+            for line in panel.get_lines()
+            if line.get_label() == name
+        }
+        for name in ("e7 · GC", "e7 · IG")
+    ]
+    assert [len(look) for look in looks] == [1, 1]
+    assert looks[0] != looks[1]
+
+
 def test_no_figure_without_a_point():
     assert not list(cross_curves_figures(CurvePoints.of_lines()))
     assert [figure.stem for figure in cross_curves_figures(points())] == ["cross_curves"]
