@@ -29,6 +29,8 @@ def main() -> None:
     parser.add_argument("export", type=Path)
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
+    if not options.page.is_file():
+        parser.error(f"--page must be a file, got {str(options.page)!r}; write it with a mark for each table")
     try:
         with TemporaryDirectory() as scratch:
             fill(options.page, reports_of(options.export, Path(scratch)))

@@ -242,6 +242,13 @@ def test_the_command_fills_the_marks_from_the_exported_rows_and_leaves_the_text(
     assert page.read_text() == text
 
 
+def test_a_page_that_is_not_there_is_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sys.argv", ["results_page.py", "EXPORT", "--page", str(tmp_path / "none.md")])
+    with pytest.raises(SystemExit):
+        COMMAND["main"]()
+    assert capsys.readouterr().err.splitlines()[-1].endswith("none.md'; write it with a mark for each table")
+
+
 @pytest.mark.slow
 def test_a_file_that_no_report_has_is_refused_before_anything_is_written(reports, tmp_path):
     page = tmp_path / "ours.md"
