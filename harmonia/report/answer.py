@@ -102,8 +102,8 @@ def _answer(comparison: Comparison, transfers: Any, jobs: Sequence[JobFolder], a
     setting = {name: value.replace("_", " ") for name, value in comparison.setting.items()}
     cells = comparison.cells[comparison.cells["arm"] == arm]
     images = int(lines["images"].max()) if len(lines) else len(comparison.labels)
-    cautions = list(_cautions(comparison, lines, arm, images))
-    cautions += [] if arm == SOFT_ARM else [_soft_caution(line) for line in soft.to_dict("records")]
+    with_numbers = [] if arm == SOFT_ARM else soft.dropna(subset="retention").to_dict("records")
+    cautions = [*_cautions(comparison, lines, arm, images), *map(_soft_caution, with_numbers)]
     unbounded = "No number has an interval: every resample of the images gives the same."
     brackets = "Brackets are 95 % intervals over the images." if has_intervals(lines) else unbounded
     return Answer(

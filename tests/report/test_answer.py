@@ -105,6 +105,12 @@ def test_more_and_less_are_said_where_the_interval_leaves_out_zero_alone(answere
     assert answered(hits).findings[0][0] == f"Grad-CAM of e7: {verdict}"
 
 
+def test_where_no_whole_image_is_right_nothing_is_said_of_the_soft_map(answered):
+    cautions = " ".join(answered({"image": 0, "area30": 3, "soft": 5, "dim": 9}).cautions)
+    assert "names 0 % of the whole images" in cautions
+    assert "soft map" not in cautions
+
+
 def test_brackets_and_intervals_are_spoken_of_where_there_are_some_alone(answered):
     alike, mixed = answered({"area30": 0, "blobs30": 0}), answered({"area30": 30, "blobs30": 0})
     assert "Brackets" not in alike.basis
