@@ -8,7 +8,7 @@ import pandas as pd
 
 from harmonia import arms
 from harmonia.results.gathered import CELL, CellNames
-from harmonia.statistics.comparison import Comparison
+from harmonia.statistics.comparison import Comparison, judges
 from harmonia.statistics.inference import at_positions, estimates
 
 SAME = ["label_policy", "data", *CELL]  # what a cell under another fill shares
@@ -37,7 +37,7 @@ def fill_effects(comparisons: Sequence[Comparison]) -> FillEffects:
 
 def _of_setting(comparison: Comparison) -> pd.DataFrame:
     cells = comparison.cells
-    chosen = np.flatnonzero((cells["target"] != cells["source"]) & cells["arm"].map(arms.is_feature))
+    chosen = np.flatnonzero(judges(cells) & cells["arm"].map(arms.is_feature))
     of_centre = at_positions(comparison.retention, comparison.centre_position)
     of_control = at_positions(comparison.retention, comparison.control_position)
     columns = {

@@ -20,7 +20,7 @@ from harmonia.errors import InputError
 from harmonia.results.gathered import CELL, SETTING, CellNames, Setting
 from harmonia.results.jobs import JobFolder, flat_options
 from harmonia.results.representations import read_representations
-from harmonia.statistics.comparison import Comparison
+from harmonia.statistics.comparison import Comparison, judges
 from harmonia.statistics.inference import at_positions, estimates
 from harmonia.statistics.ranks import transfer_correlations
 
@@ -56,7 +56,7 @@ def correlations(pairs: ModelPairs, arm: str) -> Correlations:
 def model_pairs(comparison: Comparison, jobs: Sequence[JobFolder]) -> ModelPairs:
     """How alike source and target are, and how much transfers; jobs: those that wrote the rows."""
     cells = comparison.cells
-    others = (cells["source"] != cells["target"]) & cells["arm"].map(is_feature).astype(bool)
+    others = judges(cells) & cells["arm"].map(is_feature).astype(bool)
     shown = np.flatnonzero(others.to_numpy() & (comparison.image_position >= 0))
     image = comparison.image_position[shown]
     seen = comparison.predicted[:, image] >= 0

@@ -48,6 +48,17 @@ def test_lines_of_a_cell_stand_together_and_a_claim_that_turns_round_is_marked(c
     assert table.numbers["above_centre"].tolist() == pytest.approx([-0.3, 1 / 6])
 
 
+def test_a_network_that_the_source_is_made_of_is_no_other_network(gathered_cell):
+    cells = [
+        gathered_cell("1" * right + "0" * (60 - right), arm=arm, fill=fill, target=target, voted=target == "e6")
+        for fill in ("black", "mean")
+        for target in ("e6", "vit")
+        for arm, right in ({"image": 60} | BLACK).items()
+    ]
+    table = fills_table(compare(as_gathered(*cells)), "area30")
+    assert table.printed["Target"].tolist() == ["vit"] * 2
+
+
 @pytest.mark.parametrize("fills", [{("black", "e6"): BLACK}, {("black", "e6"): BLACK, ("mean", "vit"): MEAN}])
 def test_no_table_where_no_cell_has_run_under_two_fills(compared, fills):
     assert fills_table(compared(fills), "area30") is None

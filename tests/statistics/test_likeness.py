@@ -3,13 +3,15 @@
 import json
 import math
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rows_in_memory import as_gathered
 
 from harmonia.results.gathered import gather, job_rows
-from harmonia.results.jobs import find_jobs
+from harmonia.results.jobs import JobFolder, find_jobs
 from harmonia.results.representations import write_representations
 from harmonia.results.rows import TransferRows, row_writer, write_summary
 from harmonia.statistics.comparison import compare
@@ -174,3 +176,13 @@ def test_sources_of_random_weights_do_not_count():
 def test_fewer_pairs_than_needed_give_no_correlation():
     few = measured_pairs([0.1] * (MIN_SIGNIFICANT - 1) + [np.nan], np.linspace(0.1, 0.9, MIN_SIGNIFICANT))
     assert correlations(few, "soft").empty
+
+
+def test_networks_that_a_source_is_made_of_are_no_pair_with_it(gathered_cell):
+    cells = [
+        gathered_cell("1101", arm=arm, target=target, voted=target == "e6")
+        for target in ("e6", "vit")
+        for arm in ("image", "area30")
+    ]
+    (comparison,) = compare(as_gathered(*cells))
+    assert model_pairs(comparison, [JobFolder(Path("0"))])["target"].tolist() == ["vit"]
