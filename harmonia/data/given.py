@@ -5,7 +5,7 @@ import io
 import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,12 @@ def _records(
             got = "more" if len(labels) > count else len(labels)
             raise InputError(f"labels must be one an image, got {got} for {count} images; give a list")
     pairs: Any = (_pair(items[number], number) for number in range(count))  # a dataset's images are made one by one
-    pairs = list(pairs) if isinstance(items, list | tuple) else pairs
-    above = _common_folder([path for image, _ in pairs if (path := _path(image))] if isinstance(pairs, list) else [])
+    first = list(islice(pairs, 1))
+    pairs = chain(first, pairs)
+    above = os.sep
+    if isinstance(items, list | tuple) or any(_path(image) for image, _ in first):
+        pairs = list(pairs)
+        above = _common_folder([path for image, _ in pairs if (path := _path(image))])
     for number, (image, label) in enumerate(pairs):
         if labels is not None:
             name = _class_name(labels[number], classes, number)

@@ -1,6 +1,7 @@
 """Images of every kind that Python has are the same images; labels are names or indices."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import torchvision
 from api_calls import CLASSES, TRANSFORM, explain
 from PIL import Image
 from torch import nn
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
 import harmonia
 from harmonia.data.given import given_images
@@ -183,3 +184,19 @@ def test_a_dataset_of_hugging_face_is_its_columns(folder, tmp_path, image, label
     assert listed == expected
     with pytest.raises(InputError, match=r"must have the column image, got picture, .*; rename its column"):
         given_images(table.rename_column(image, "picture"), None, (), tmp_path, None, 0)
+
+
+def test_paths_of_a_dataset_are_named_from_the_folder_that_holds_them(folder, tmp_path):
+    paths = sorted(folder.rglob("*.png"))[:3]
+
+    class Paths(Dataset):
+        def __len__(self):
+            return len(paths)
+
+        def __getitem__(self, place):
+            return str(paths[place]), f"class {place}"
+
+    images, ids = given_images(Paths(), None, (), tmp_path, None, 0)
+    assert ids == given_images(paths, None, (), tmp_path, None, 0)[1]
+    assert [record.class_name for record in images.records] == [f"class {place}" for place in range(3)]
+    assert not any(Path(name).is_absolute() for name in ids)
