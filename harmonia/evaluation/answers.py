@@ -44,10 +44,11 @@ def as_shard(
     return {**_of_arms(job, target, logits_BAK, batch.indices.tolist()), "kept_area": kept_BA.float().numpy()}, facts
 
 
-def of_images(job: Job, target: Classifier, logits_BK: Logits, positions: Sequence[int]) -> Answers:
-    """The answers on whole images: one arm that keeps everything."""
-    kept_area = np.ones((len(positions), 1), np.float32)
-    return {**_of_arms(job, target, logits_BK[:, None], positions), "kept_area": kept_area}
+def of_logits(job: Job, target: Classifier, arrays: Mapping[str, np.ndarray], positions: Sequence[int]) -> Answers:
+    """The answers that stored logits (B, K), of whole images, or (B, A, K) are."""
+    logits = torch.from_numpy(arrays["logits"])
+    of_arms = _of_arms(job, target, logits if logits.ndim == 3 else logits[:, None], positions)
+    return {**of_arms, "kept_area": arrays.get("kept_area", np.ones((len(positions), 1), np.float32))}
 
 
 def rows(

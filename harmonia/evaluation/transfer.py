@@ -61,13 +61,17 @@ class Transfer(Evaluation):
         yield map_stage(job)
         for target in job.targets.values():
             yield image_stage(job, target)
+            if self.arms(job).of_no_map().names:
+                yield self._control_stage(job, target)
             yield self._feature_stage(job, target)
 
     def write(self, job: Job) -> dict[str, Any]:
         arms = self.arms(job)
         with row_writer(job.folder) as append:
             for target in job.targets.values():
-                _append_rows(job, target, arms.names, job.keys.features(target, self._reading(job)), append)
+                features = job.keys.features(target, self._reading(job))
+                controls = self._controls(job, target) if arms.of_no_map().names else None
+                _append_rows(job, target, arms, features, controls, append)
             # an earlier run's, which would pass for that of the rows that now take their name
             (job.folder / SUMMARY).unlink(missing_ok=True)
         if self.representations:
@@ -88,10 +92,17 @@ class Transfer(Evaluation):
         """How the job's maps are read."""
         return self._arms(job.method.normalise if self.normalise == "auto" else self.normalise)
 
+    @property
+    def _seed(self) -> int:
+        return (self.controls or Controls()).seed
+
     def _reading(self, job: Job) -> dict[str, Any]:
         """What of these settings tells answers on features apart."""
-        arms = self.arms(job)
-        return {"arms": arms.names, "normalise": arms.normalise.__name__, "controls": fingerprint(self.controls)}
+        arms = self.arms(job).of_map()
+        return {"arms": arms.names, "normalise": arms.normalise.__name__, "seed": self._seed}
+
+    def _controls(self, job: Job, target: Classifier) -> ShardSet:
+        return job.keys.controls(target, {"arms": self.arms(job).of_no_map().names, "seed": self._seed})
 
     def _arms(self, normalise: str) -> KeepArms:
         controls = (self.controls or Controls()).arms()
@@ -100,7 +111,7 @@ class Transfer(Evaluation):
     def _feature_stage(self, job: Job, target: Classifier) -> Stage:
         """A target's answers on features; of maps that are not all there, it lacks every one."""
         reading = self._reading(job)
-        answered_by = (as_text(target.identity()), as_text(reading), as_text(fingerprint(job.fill_of(target)[1])))
+        answered_by = _answered_by(job, target, reading)
         title = f"{job.method_name} of {job.source.name} on {target.name}"
         priced_by = ("features", *explained_by(job), *answered_by)
         if not job.maps.missing():
@@ -110,11 +121,33 @@ class Transfer(Evaluation):
         return pending_stage("features", title, key, priced_by, job.maps.count, job.maps.shard_size)
 
     def _answer(self, job: Job, target: Classifier, features: ShardSet) -> Completed:
-        explanations = partial(_explanations, job, _partners(job, (self.controls or Controls()).seed))
-        module = partial(FeatureAnswers, job, target, self.arms(job), explanations)
+        explanations = partial(_explanations, job, _partners(job, self._seed))
+        module = partial(FeatureAnswers, job, target, self.arms(job).of_map(), explanations)
         title = f"features on {target.name}"
         completed = complete(features, job.viewed, target.view, module, job.make_trainer, title)
         return counted(target, completed)
+
+    def _control_stage(self, job: Job, target: Classifier) -> Stage:
+        """A target's answers on regions that no map has a say in."""
+        controls, arms = self._controls(job, target), self.arms(job).of_no_map()
+
+        def compute() -> Completed:
+            module = partial(ControlAnswers, job, target, arms, partial(_no_explanations, job))
+            title = f"controls on {target.name}"
+            return counted(target, complete(controls, job.viewed, target.view, module, job.make_trainer, title))
+
+        title = f"in the view of {job.source.name} on {target.name}"
+        priced_by = ("controls", *_answered_by(job, target, {"arms": arms.names}), job.settings.batch_size)
+        return stored_stage("controls", title, controls, priced_by, compute)
+
+
+class ControlAnswers(FeatureTarget):
+    """What the store keeps of a target's answers on controls: logits, as what is explained differs between jobs."""
+
+    def predict_step(self, batch: ViewBatch, batch_index: int):
+        logits_BAK, kept_BA = super().predict_step(batch, batch_index)
+        facts = [{"flag": "" if readable else UNREADABLE} for readable in batch.readable.tolist()]
+        return {"logits": logits_BAK.numpy(), "kept_area": kept_BA.float().numpy()}, facts
 
 
 class FeatureAnswers(FeatureTarget):
@@ -124,17 +157,28 @@ class FeatureAnswers(FeatureTarget):
         return answers.as_shard(self.job, self.classifier, batch, *super().predict_step(batch, batch_index))
 
 
-def _append_rows(job: Job, target: Classifier, arms: list[str], features: ShardSet, append: Callable) -> None:
+def _answered_by(job: Job, target: Classifier, reading: dict[str, Any]) -> tuple[str, ...]:
+    return as_text(target.identity()), as_text(reading), as_text(fingerprint(job.fill_of(target)[1]))
+
+
+def _append_rows(
+    job: Job, target: Classifier, arms: KeepArms, features: ShardSet, controls: ShardSet | None, append: Callable
+) -> None:
+    """controls: None where there are none that know no map."""
     predictions = job.keys.predictions(target)
+    names = [IMAGE_ARM, *arms.of_map().names, *arms.of_no_map().names]
+    order = [names.index(name) for name in [IMAGE_ARM, *arms.names]]
     for shard in range(features.num_shards):
         of_features, facts = features.read(shard)
         readable = [row for row, fact in enumerate(facts) if fact["flag"] != UNREADABLE]
         if readable:
             positions = [features.shard_items(shard)[row] for row in readable]
-            logits = torch.from_numpy(predictions.read_items(positions)[0]["logits"])
-            whole = answers.of_images(job, target, logits, positions)
-            of_arms = {name: np.concatenate([whole[name], of_features[name][readable]], 1) for name in whole}
-            append(answers.rows(job, target, positions, [IMAGE_ARM, *arms], of_arms))
+            parts = [answers.of_logits(job, target, predictions.read_items(positions)[0], positions)]
+            parts += [{name: values[readable] for name, values in of_features.items()}]
+            if controls is not None:
+                parts += [answers.of_logits(job, target, controls.read_items(positions)[0], positions)]
+            of_arms = {name: np.concatenate([part[name] for part in parts], 1)[:, order] for name in parts[0]}
+            append(answers.rows(job, target, positions, [IMAGE_ARM, *arms.names], of_arms))
 
 
 def _partners(job: Job, seed: int) -> Partners:
@@ -166,6 +210,16 @@ def _explanations(job: Job, partners: Partners, indices: list[int]) -> Explanati
         explained=[fact["explained"] for fact in facts],
         image_keys=partners.image_keys[indices],
         another=another,
+    )
+
+
+def _no_explanations(job: Job, indices: list[int]) -> Explanations:
+    """For arms that no map has a say in; what stands in for an image is still of another class than the explained."""
+    return Explanations(
+        maps=torch.zeros(len(indices), 1, 1),
+        explained=[fact["explained"] for fact in job.maps.read_items(indices)[1]],
+        image_keys=job.images.image_keys(indices),
+        another=lambda same_class: torch.full((len(indices), 1, 1), torch.nan),
     )
 
 

@@ -94,6 +94,7 @@ class Control:
     names: tuple[str, ...]
     weights: Callable[[Projection], Keep]
     shows_image: bool = True  # False: the kept region is white and the rest black, without any of the image
+    of_map: bool = True  # False: it knows no map and no class, so that it is the same whatever explains
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,19 @@ class KeepArms:
     areas: tuple[float, ...]
     controls: tuple[Control, ...] = ()
     patch_borders: bool = False  # whether arms of a given area are shown in whole patches of the target, too
+    soft_arm: bool = True
 
     def __post_init__(self):
         check_areas("evaluation.areas", self.areas)
+
+    def of_map(self) -> "KeepArms":
+        """Those that the map, or the class that it explains, has a say in."""
+        return replace(self, controls=tuple(control for control in self.controls if control.of_map))
+
+    def of_no_map(self) -> "KeepArms":
+        """The others: for one view of the source they are the same whatever explains."""
+        controls = tuple(control for control in self.controls if not control.of_map)
+        return replace(self, areas=(), controls=controls, soft_arm=False)
 
     @property
     def names(self) -> list[str]:
@@ -115,13 +126,13 @@ class KeepArms:
 
     @property
     def _by_pixel(self) -> list[str]:
-        own = [SOFT_ARM, *(arm_of(AREA, area) for area in self.areas)]
+        own = [*([SOFT_ARM] if self.soft_arm else []), *(arm_of(AREA, area) for area in self.areas)]
         return own + [name for control in self.controls for name in control.names]
 
     @property
     def show_image(self) -> list[bool]:
         """Of each arm whether it shows anything of the image."""
-        own = [True] * (1 + len(self.areas))
+        own = [True] * (self.soft_arm + len(self.areas))
         by_pixel = own + [control.shows_image for control in self.controls for _ in control.names]
         return by_pixel + [True] * (len(self.names) - len(by_pixel))
 
@@ -144,7 +155,7 @@ class KeepArms:
         """
         maps = finite(explanations.maps)
         view = Projection(replace(explanations, maps=maps), self.normalise(maps), source, target, source_size, size)
-        own = [view.soft[:, None], *([view.best(self.areas)] if self.areas else [])]
+        own = [*([view.soft[:, None]] if self.soft_arm else []), *([view.best(self.areas)] if self.areas else [])]
         by_pixel = torch.cat([*own, *(control.weights(view) for control in self.controls)], 1)
         if not self.patch_borders:
             return by_pixel

@@ -6,7 +6,7 @@ neighbours and restarts have no say.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -60,7 +60,7 @@ class Controls:
     other_class: tuple[float, ...] = ()
     complement: tuple[float, ...] = ()
     silhouette: tuple[float, ...] = ()
-    nothing: bool = field(default=False, compare=False)  # keys know it by its arm's name, and those before it stay
+    nothing: bool = False
     seed: Seed = 0  # of the blobs and of the choice of other images
 
     def arms(self) -> tuple[Control, ...]:
@@ -69,8 +69,8 @@ class Controls:
         Checked here and not when they are made: where they follow evaluation.areas, that is what is to be mended.
         """
         of_areas = [
-            _at(BLOBS, self.blobs, partial(blobs, seed=self.seed)),
-            _at(CENTRE, self.centre, centre),
+            _at(BLOBS, self.blobs, partial(blobs, seed=self.seed), of_map=False),
+            _at(CENTRE, self.centre, centre, of_map=False),
             # the top of the map of another image whose explained class is the same, or another
             _at(SAME_CLASS, self.same_class, lambda view, areas: view.top(view.explanations.another(True), areas)),
             _at(OTHER_CLASS, self.other_class, lambda view, areas: view.top(view.explanations.another(False), areas)),
@@ -80,14 +80,14 @@ class Controls:
             _at(SILHOUETTE, self.silhouette, Projection.best, shows_image=False),
         ]
         dimmed = [Control((DIM_ARM,), partial(dim, areas=()))] if self.dim else []
-        nothing = [Control((NOTHING_ARM,), lambda view: torch.zeros_like(view.inside)[:, None])] if self.nothing else []
-        return (*dimmed, *(control for control in of_areas if control.names), *nothing)
+        nothing = Control((NOTHING_ARM,), lambda view: torch.zeros_like(view.inside)[:, None], of_map=False)
+        return (*dimmed, *(control for control in of_areas if control.names), *([nothing] if self.nothing else []))
 
 
-def _at(kind: str, areas: Sequence[float], weights: Callable[..., Keep], shows_image: bool = True) -> Control:
+def _at(kind: str, areas: Sequence[float], weights: Callable[..., Keep], **what: bool) -> Control:
     check_areas(f"evaluation.controls.{kind}", areas)
     names = tuple(arm_of(kind, area) for area in areas)
-    return Control(names, partial(weights, areas=tuple(areas)), shows_image)
+    return Control(names, partial(weights, areas=tuple(areas)), **what)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from harmonia.data.replacements import Replacements
 from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError
-from harmonia.features.fill import Black, DropTokens, Fill, LayerMasking
+from harmonia.features.fill import AnotherImage, Black, DropTokens, Fill, LayerMasking
 from harmonia.features.maps import UNREADABLE
 from harmonia.job.completion import Completed
 from harmonia.job.device import fastest_of
@@ -84,6 +84,22 @@ class Keys:
             "unreadable": [index for index, fact in enumerate(self.job.maps.facts()) if fact["flag"] == UNREADABLE],
         }
         return self.open("features", f"{self.job.maps.manifest.name}-on-{target.name}", identity)
+
+    def controls(self, target: Classifier, reading: Mapping[str, Any]) -> ShardSet:
+        """What a target answers on controls that know no map: one set for all that explain in one view."""
+        view, fill = self.job.source.view, self.job.fill_of(target)[1]
+        identity = {
+            "view": {name: getattr(view, name) for name in ("size", "crop_pct", "crop_mode")},
+            "model": target.identity(),
+            "reading": dict(reading),
+            "fill": fingerprint(fill),
+            **({"compiled": True} if self.job.settings.compile else {}),
+            "data": self.job.images.digest,
+        }
+        if isinstance(fill, AnotherImage):  # of another class than the one explained
+            explained = {"source": self.job.source.identity(), "label": fingerprint(self.job.label_policy)}
+            identity |= {**explained, "pool": self.job.images.pool_digest, "seed": self.job.settings.seed}
+        return self.open("controls", target.name, identity)
 
     def scores(self, scoring: Mapping[str, Any]) -> ShardSet:
         """Scores of the maps; the maps' key holds the source, the method, the labels and the images."""

@@ -112,6 +112,7 @@ def job(tmp_path):
         keys = SimpleNamespace(
             maps=lambda: maps,
             predictions=lambda target: stored("predictions", target, {"data": images.digest}),
+            controls=lambda target, reading: stored("controls", target, {**identity, **reading}),
             features=lambda target, reading: stored("features", target, {**identity, **reading}),
         )
         named = {group: SimpleNamespace(name=group) for group in ("method", "evaluation")}

@@ -14,7 +14,6 @@ from harmonia.features.areas import top_fractions
 from harmonia.features.arms import Explanations, KeepArms
 from harmonia.features.controls import Controls, Partners
 from harmonia.features.normalise import clamp, positive_minmax
-from harmonia.store.identity import fingerprint
 
 WHOLE = torch.tensor([WHOLE_IMAGE])
 AT_30 = {name: (0.3,) for name in ("centre", "same_class", "other_class", "complement", "silhouette")}
@@ -88,11 +87,6 @@ def test_nothing_keeps_nothing_of_any_view_and_stands_last():
         weights = arms(replace(ALL, nothing=True), explained(maps_of(2)), target=target)
         assert list(weights)[-1] == "nothing"
         assert torch.equal(weights["nothing"], torch.zeros(2, SIZE, SIZE))
-
-
-def test_switching_nothing_on_leaves_the_keys_of_what_was_stored_without():
-    assert fingerprint(ALL) == fingerprint(replace(ALL, nothing=True))
-    assert "nothing" not in fingerprint(ALL)
 
 
 # --- blobs --------------------------------------------------------------------------------------
