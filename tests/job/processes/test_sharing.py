@@ -27,7 +27,7 @@ def test_together_processes_compute_every_shard_once_and_have_the_rows_of_one(st
         assert worker.wait() == 0, worker.text()
 
     once = computed("ledger of one")
-    assert len(once) == IMAGES * (1 + 2 * TARGETS)  # maps; images and features on every target
+    assert len(once) == IMAGES * (1 + 3 * TARGETS)  # maps; images, controls and features on every target
     assert set(once.values()) == {1}
     assert computed("ledger") == once
 

@@ -22,8 +22,9 @@ from PIL import Image
 from harmonia import run
 from harmonia.evaluation.mosaics.explain import GridSource
 from harmonia.evaluation.scores import Scorer
+from harmonia.evaluation.transfer import ControlAnswers, FeatureAnswers
 from harmonia.job.source import Source
-from harmonia.job.target import FeatureTarget, ImageTarget
+from harmonia.job.target import ImageTarget
 from harmonia.models import load as models
 from harmonia.models.classifier import Classifier
 from harmonia.results import tracking
@@ -31,7 +32,7 @@ from harmonia.results import tracking
 
 def count_in(ledger: str) -> None:
     """Every batch that goes through a network adds a line for each image: kind of batch, model, position."""
-    for kind in (Source, ImageTarget, FeatureTarget, Scorer, GridSource):
+    for kind in (Source, ImageTarget, ControlAnswers, FeatureAnswers, Scorer, GridSource):
         kind.predict_step = _counted(kind.predict_step, kind.__name__, ledger)
 
 
