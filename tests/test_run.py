@@ -60,6 +60,7 @@ def test_a_misspelt_configuration_gets_one_line(cli, overrides, subject, remedy)
         (["source=lite0", "evaluation.areas=[0.125]"], ["evaluation.areas must be whole percents", "0.125"]),
         (["data.limit=all"], ["data.limit must be a whole number or null", "'all'"]),
         (["source=lite0", "trainer.precision=half"], ["trainer.precision must be one of", "bf16-mixed", "'half'"]),
+        (["paths.job=there"], ["paths.job", "there", "hydra.run.dir=FOLDER"]),
         (["paths.weights=nowhere"], ["nowhere", "does not exist", "paths.weights"]),
         (["source=lite0", "source.std=[0,0,0]"], ["source.std must be at least 1e-06, got 0"]),
         (["source=lite0", "source.interpolation=foo"], ["interpolation"]),

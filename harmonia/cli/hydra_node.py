@@ -44,6 +44,7 @@ OmegaConf.register_new_resolver("joined", joined, replace=True)
 MOST_JOBS = 10_000  # of a sweep, each of which Hydra composes before the first begins
 MOST_ALIASED = 10_000  # values that the aliases of a YAML file stand for
 
+JOB_FOLDER = "${hydra:runtime.output_dir}"  # as conf/ says it
 HYDRAS, HYDRAS_FILES = ".hydra", ("config.yaml", "hydra.yaml", "overrides.yaml")  # what it leaves of a job, and where
 
 # keys of Hydra's own node -> what they may be, as text: code that is imported, files that are written, kinds of values
@@ -102,6 +103,7 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
     def composed(loader: Any, *given: Any, **options: Any) -> DictConfig:
         config = compose(loader, *given, **options)
         check_hydras_node(OmegaConf.to_container(config.hydra))
+        _check_job_folder(config)
         if options.get("run_mode") is RunMode.MULTIRUN:
             _check_sweep(loader, config)
             _check_sweeps_file(config)
@@ -179,6 +181,14 @@ def _replaced(attributes: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
     finally:
         for owner, name, own in before:
             setattr(owner, name, own)
+
+
+def _check_job_folder(config: DictConfig) -> None:
+    """Elsewhere no report would find the job."""
+    stated = OmegaConf.to_container(config.get("paths") or OmegaConf.create({}))
+    if isinstance(stated, dict) and stated.get("job", JOB_FOLDER) != JOB_FOLDER:
+        remedy = "write hydra.run.dir=FOLDER, of a sweep hydra.sweep.dir=FOLDER"
+        raise InputError(f"paths.job must stay the folder that Hydra makes, got {stated['job']!r}; {remedy}")
 
 
 def _check_file(path: Path) -> None:
