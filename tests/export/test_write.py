@@ -129,7 +129,6 @@ def test_a_run_without_a_finished_job_leaves_an_earlier_export(run, tmp_path, ca
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("environment.json", '{"a":' * 900 + "1" + "}" * 900),
         ("summary.json", '{"\\ud800": 1}'),
         *((name, "a diary") for name in ("representations.parquet", "aggatt.safetensors", "mosaics.json")),
     ],
@@ -142,4 +141,13 @@ def test_damage_costs_its_job_alone_and_nothing_unread_is_handed_on(run, tmp_pat
     assert list(export.jobs) == ["s\\udcff"]
     assert list(export.left_out) == ["failed", "\\udcff"]
     assert [path.name for path in (tmp_path / "out" / "jobs").iterdir()] == ["0000"]
-    assert not list((tmp_path / "out").rglob(name)) or name in ("environment.json", "summary.json")
+    assert not list((tmp_path / "out").rglob(name)) or name == "summary.json"
+
+
+@pytest.mark.parametrize("depth", [900, 5_000, 100_000])
+def test_however_deep_an_environment_is_every_job_is_handed_on_or_left_out_by_name(run, tmp_path, depth):
+    """How deep json reads and writes hangs on the Python and on its stack."""
+    (run / "a|b" / "environment.json").write_text('{"a":' * depth + "1" + "}" * depth)
+    export = write_export(run, tmp_path / "out")
+    assert "scored" in export.jobs
+    assert {*export.jobs, *export.left_out} == {"a|b", "failed", "scored"}
