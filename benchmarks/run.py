@@ -18,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import growth
+import metric_costs
 import peer_maps
 import store_files
 import torch
@@ -44,7 +45,7 @@ def main() -> None:
     if not (marked and ended):
         parser.error(f"{options.page} must hold {BEGIN!r} and {END!r}, where the tables go")
     load_before = os.getloadavg()[0]
-    tables = [*maps(options), *metrics(options), *store(options), *grown(options)]
+    tables = [*maps(options), *metrics(options), *costs(options), *store(options), *grown(options)]
     written = "\n\n".join(map(filled, [BEGIN, ran(load_before), versions(), *tables, END]))
     options.page.write_text(before + written + after)
 
@@ -108,6 +109,20 @@ def metrics(options: argparse.Namespace) -> Iterator[str]:
     yield table(["metric", "forwards an image", "their seconds", "harmonia", "Quantus", "apart"], lines)
     slower = [line[0] for line in lines if number(line[4]) < number(line[3])]
     yield f"Goal: no metric slower than Quantus. {'Missed: ' + ', '.join(slower) if slower else 'Reached'}."
+
+
+def costs(options: argparse.Namespace) -> Iterator[str]:
+    images = 1 if options.quick else 4
+    lines = list(metric_costs.rows(load(spec_of("lite0", None)), images))
+    note(lines[-1])
+    yield "## What a metric costs"
+    yield (
+        f"Grad-CAM maps of Lite0 that are there already, the metric's defaults, images: {images}. "
+        "Passes are forward, or those of Grad-CAM where a metric explains again. "
+        "`ratio`: to the CPU seconds of as many bare forwards. "
+        "MPRT also draws networks anew, and compares maps by SSIM."
+    )
+    yield table(["metric", "passes an image", "CPU, an image", "ratio"], lines)
 
 
 def store(options: argparse.Namespace) -> Iterator[str]:

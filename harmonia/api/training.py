@@ -7,8 +7,8 @@ from typing import Any
 
 from harmonia.api.asked import as_before, checked_options, in_one_line
 from harmonia.cli.composed import composed_conf
+from harmonia.cli.network_file import NETWORK
 from harmonia.errors import home
-from harmonia.models.fitted import NETWORK
 from harmonia.models.named import source_words
 from harmonia.training import fit as training
 from harmonia.training.settings import fit_settings_of

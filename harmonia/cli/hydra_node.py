@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from harmonia.cli.entry import Parser, conf_folder
+from harmonia.cli.network_file import architecture_in
 from harmonia.errors import InputError, Within, refused
 from harmonia.plain_yaml import MOST_TEXT, check_yaml
 
@@ -37,9 +38,10 @@ def joined(names: Sequence[str]) -> str:
     return "+".join(map(str, names)) if len(names) > 1 else " ".join(["joint", *map(str, names)])
 
 
-# for yamls: what a folder, or a name on a hub, is called, and what several networks are together
+# for yamls: what a folder, or a name on a hub, is called, what several networks are together, what a file holds
 OmegaConf.register_new_resolver("last_name", lambda path: os.path.basename(os.path.abspath(str(path))), replace=True)
 OmegaConf.register_new_resolver("joined", joined, replace=True)
+OmegaConf.register_new_resolver("architecture_in", architecture_in, replace=True)
 
 MOST_JOBS = 10_000  # of a sweep, each of which Hydra composes before the first begins
 MOST_ALIASED = 10_000  # values that the aliases of a YAML file stand for

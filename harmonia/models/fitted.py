@@ -13,16 +13,15 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from harmonia.cli.network_file import FACTS, network_file
 from harmonia.cli.options import read_settings
-from harmonia.errors import InputError, home, refused
+from harmonia.errors import InputError, refused
 from harmonia.models.classes import names_in_order
 from harmonia.models.classifier import Classifier
 from harmonia.models.spec import ModelSpec
 from harmonia.plain_yaml import MOST_TEXT
 from harmonia.store.files import replacing
 
-NETWORK = "model.safetensors"
-_KEY = "harmonia"  # of the metadata
 _OWN = ("harmonia.models.plain_vgg:plain_vgg",)  # factories that a file may name
 
 
@@ -63,7 +62,7 @@ def write(path: Path, classifier: Classifier, name: str) -> None:
     state = classifier.network.state_dict().items()
     plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state}
     with replacing(path) as temporary:
-        save_file(plain, temporary, {_KEY: facts.model_dump_json()})
+        save_file(plain, temporary, {FACTS: facts.model_dump_json()})
 
 
 def read_facts(path: Path, name: str) -> NetworkFacts:
@@ -71,7 +70,7 @@ def read_facts(path: Path, name: str) -> NetworkFacts:
     remedy = "give model.safetensors of python -m harmonia.fit, or source=timm for other weights"
     with refused(f"{name}: {path} must be a network that harmonia.fit left, got", remedy):
         with cast(Any, safe_open)(path, "pt") as file:
-            text = (file.metadata() or {}).get(_KEY)
+            text = (file.metadata() or {}).get(FACTS)
         if text is None:
             raise ValueError("no description of its network")
         if len(text) > MOST_TEXT:
@@ -93,7 +92,8 @@ def described(spec: ModelSpec) -> ModelSpec:
             f"{spec.name}: {path} has numbers of a network of your own, whose code must be named, got none; add "
             f"source.factory={facts.factory} or target.NAME.factory={facts.factory} where you trust it"
         )
-    values = facts.model_dump(exclude={"name"}) | {"weights": str(path), "family": spec.family, "name": spec.name}
+    family = facts.arch if spec.family == "fitted" else spec.family
+    values = facts.model_dump(exclude={"name"}) | {"weights": str(path), "family": family, "name": spec.name}
     said = {**spec.overrides(), "input_size": spec.input_size, "factory": spec.factory, "classes": spec.classes}
     given = {key: value for key, value in said.items() if key != "size" and value is not None}
     lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
@@ -107,5 +107,4 @@ def file_of(weights: str, name: str) -> Path:
     if weights in ("hub", "random"):
         remedy = "add source.weights=FILE_OR_FOLDER or target.NAME.weights=FILE_OR_FOLDER, as harmonia.fit has left it"
         raise InputError(f"{name}: a fitted network must have a file, got weights={weights}; {remedy}")
-    path = home(weights).absolute()
-    return path / NETWORK if path.is_dir() else path
+    return network_file(weights)

@@ -7,6 +7,7 @@ Their prediction is the mean of their log-probabilities.
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import NoReturn
 
@@ -149,7 +150,7 @@ def joint(spec: ModelSpec, members: Sequence[Classifier]) -> Joint:
     """Networks as one source, in the first one's view."""
     _check(spec, members)
     first = members[0]
-    view = View(**{**vars(first.view), **spec.overrides()})
+    view = replace(first.view, **spec.overrides())
     classes = [name for name in first.classes if all(member.class_index(name) is not None for member in members)]
     if len(members) > 1 and len(classes) < 2:
         firsts = ", ".join(f"{member.name} {member.classes[0]!r}" for member in members)

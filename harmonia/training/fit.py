@@ -10,6 +10,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
+from harmonia.cli.network_file import NETWORK
 from harmonia.job.device import arithmetic
 from harmonia.job.folder import LOCK, write_environment
 from harmonia.job.prepare import device_of, quiet_lightning
@@ -70,7 +71,7 @@ def _trained(settings: FitSettings, folder: Path, make_trainer: Any, device: tor
     )
     # only now: a fit that is refused leaves no settings for the next to differ from
     fits.write_settings(folder, settings.resolved)
-    files = (fitted.NETWORK, fits.METRICS)
+    files = (NETWORK, fits.METRICS)
     write_environment(folder, device, {classifier.name: classifier.size_facts()}, files)
     logger = tracking.make_logger(settings.logger)
     try:
@@ -87,9 +88,7 @@ def _trained(settings: FitSettings, folder: Path, make_trainer: Any, device: tor
         tracking.finish(logger)
     summary = _leave(module, settings, folder)
     fits.remove_checkpoints(folder)
-    log.info(
-        "%s: %.1f %% of the images that judge, %s", classifier.name, 100 * summary[ACCURACY], folder / fitted.NETWORK
-    )
+    log.info("%s: %.1f %% of the images that judge, %s", classifier.name, 100 * summary[ACCURACY], folder / NETWORK)
     return summary
 
 
@@ -142,8 +141,8 @@ def _tell(folder: Path, logger: Any, epochs: int, rows: list[Row]) -> None:
 
 def _leave(module: Fit, settings: FitSettings, folder: Path) -> dict[str, Any]:
     judge, rows = module.judge, module.history
-    with disk_errors(folder / fitted.NETWORK, JOBS):
-        fitted.write(folder / fitted.NETWORK, judge, settings.source.name)
+    with disk_errors(folder / NETWORK, JOBS):
+        fitted.write(folder / NETWORK, judge, settings.source.name)
     best = max(rows, key=lambda row: (row[ACCURACY], -row["val_loss"]))
     counts = {"epochs": len(rows), "images": len(module.learned), "images_that_judge": len(module.judged)}
     summary = {

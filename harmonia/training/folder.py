@@ -10,9 +10,9 @@ from typing import Any
 
 import yaml
 
+from harmonia.cli.network_file import NETWORK
 from harmonia.errors import InputError
 from harmonia.job.folder import LOCK
-from harmonia.models.fitted import NETWORK
 from harmonia.results.jobs import flat_options
 from harmonia.results.rows import ENVIRONMENT, SUMMARY, read_summary
 from harmonia.store.files import JOBS, disk_errors, signature, write_text

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 import harmonia
+from harmonia.cli.composed import composed_conf
 from harmonia.errors import InputError
 from harmonia.models import fitted
 from harmonia.models.load import load
@@ -107,3 +108,14 @@ def test_a_file_of_others_is_refused_in_one_line_and_runs_nothing(facts, line, t
     with pytest.raises(InputError, match=line) as refused:
         load(fitted_spec(tmp_path))
     assert "\n" not in str(refused.value)
+
+
+def test_its_family_is_the_architecture_that_the_file_names_unless_told_otherwise(tmp_path):
+    fitted.write(tmp_path / "model.safetensors", trainable(spec_of("timm", "test_vit", **RGB), CLASSES, 0), "mine")
+    assert harmonia.classifier(tmp_path).spec.family == "test_vit"
+    words = ["source=fitted", f"source.weights={tmp_path}", "target=[fitted]", f"target.fitted.weights={tmp_path}"]
+    conf = composed_conf(words)
+    assert (conf.source.family, conf.target.fitted.family) == ("test_vit", "test_vit")
+    assert composed_conf([*words, "source.family=vit"]).source.family == "vit"
+    lacking = composed_conf(["source=fitted", "source.weights=nowhere", "source.name=mine"])
+    assert lacking.source.family == "mine"

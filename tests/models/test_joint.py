@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from planted_patterns import SIZE, MatchedFilters, explain, from_pool, inside, noise_pool, planted, upsampled
 from scipy.stats import rankdata
 from torch import nn
@@ -98,6 +99,7 @@ def network(seed: int, classes: str, side: int = SIZE, name: str = "", channels:
 
 def test_one_network_alone_is_that_network_bit_for_bit():
     alone = network(1, "abcd")
+    alone.view.look(Image.new("RGB", (50, 40)))  # it keeps what it has seen once
     joint = harmonia.classifier([alone])
     assert joint.name == "joint n1"
     assert joint.classes == alone.classes

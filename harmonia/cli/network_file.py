@@ -1,0 +1,29 @@
+"""The file of a network that harmonia.fit leaves, as far as its architecture is read without torch."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+from safetensors import safe_open
+
+from harmonia.errors import home
+
+NETWORK = "model.safetensors"
+FACTS = "harmonia"  # the metadata that describe the network
+
+
+def network_file(weights: str | Path) -> Path:
+    """The file that source.weights means, by itself or by its folder."""
+    path = home(weights).absolute()
+    return path / NETWORK if path.is_dir() else path
+
+
+def architecture_in(weights: str, otherwise: str) -> str:
+    """What the file names; otherwise where it cannot be read, for whoever loads it refuses it in one line."""
+    with suppress(Exception):
+        path = network_file(weights)
+        if path.is_file():
+            with cast(Any, safe_open)(path, "np") as file:
+                return str(json.loads(file.metadata()[FACTS])["arch"])
+    return otherwise
