@@ -28,7 +28,8 @@ STATISTICS = (
         contrasts.mean_transfer,
         "source method_label arm",
         "cells images retention control_retention above_control above_centre kept_area",
-        reading="Above control is the answer: points beyond any mask; an interval that holds 0 shows none.",
+        reading="Above control: points beyond a mask that knows nothing, blobs or dimming. Above centre box: beyond "
+        "the middle. An interval that holds 0 shows no difference.",
     ),
     Statistic(
         "controls",
