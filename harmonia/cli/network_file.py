@@ -10,7 +10,7 @@ from safetensors import safe_open
 from harmonia.errors import home
 
 NETWORK = "model.safetensors"
-FACTS = "harmonia"  # the metadata that describe the network
+DESCRIPTION = "harmonia"  # the metadata that describe the network
 
 
 def network_file(weights: str | Path) -> Path:
@@ -25,5 +25,5 @@ def architecture_in(weights: str, otherwise: str) -> str:
         path = network_file(weights)
         if path.is_file():
             with cast(Any, safe_open)(path, "np") as file:
-                return str(json.loads(file.metadata()[FACTS])["arch"])
+                return str(json.loads(file.metadata()[DESCRIPTION])["arch"])
     return otherwise

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from harmonia.cli.network_file import FACTS, network_file
+from harmonia.cli.network_file import DESCRIPTION, network_file
 from harmonia.cli.options import read_settings
 from harmonia.errors import InputError, refused
 from harmonia.models.classes import names_in_order
@@ -62,7 +62,7 @@ def write(path: Path, classifier: Classifier, name: str) -> None:
     state = classifier.network.state_dict().items()
     plain = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state}
     with replacing(path) as temporary:
-        save_file(plain, temporary, {FACTS: facts.model_dump_json()})
+        save_file(plain, temporary, {DESCRIPTION: facts.model_dump_json()})
 
 
 def read_facts(path: Path, name: str) -> NetworkFacts:
@@ -70,7 +70,7 @@ def read_facts(path: Path, name: str) -> NetworkFacts:
     remedy = "give model.safetensors of python -m harmonia.fit, or source=timm for other weights"
     with refused(f"{name}: {path} must be a network that harmonia.fit left, got", remedy):
         with cast(Any, safe_open)(path, "pt") as file:
-            text = (file.metadata() or {}).get(FACTS)
+            text = (file.metadata() or {}).get(DESCRIPTION)
         if text is None:
             raise ValueError("no description of its network")
         if len(text) > MOST_TEXT:
