@@ -233,13 +233,9 @@ def _cautions(comparison: Comparison, lines: Any, arm: str, images: int) -> Iter
 
 
 def _guessing(comparison: Comparison) -> Iterator[str]:
-    """Networks that are not shown to name whole images better than a guess: what they say tells nothing.
-
-    A source is known where it is a target, too; one of random weights is meant to guess.
-    """
+    """Networks that are not shown to name whole images better than a guess: what they say tells nothing."""
     cells, classes = comparison.cells, len({*comparison.labels[comparison.labels >= 0].tolist()})
-    meant = cells["random_weights"] & (cells["target"] == cells["source"])
-    whole = (cells["arm"] == IMAGE_ARM) & ~meant
+    whole = (cells["arm"] == IMAGE_ARM) & ~(cells["random_weights"] & (cells["target"] == cells["source"]))
     accuracy, low, _ = estimates(accuracy=comparison.accuracy).values()
     for first, target in cells[whole].drop_duplicates("target")["target"].items():
         if classes > 1 and low[first] <= 1 / classes:
