@@ -2,6 +2,7 @@
 
 import importlib.util
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,3 +164,14 @@ def tiny() -> nn.Module:
 def headless() -> nn.Module:
     """Five answers that no layer gives: the convolution's ten, in pairs."""
     return nn.Sequential(nn.Conv2d(3, 10, 3), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.MaxPool1d(2))
+
+
+def write_yamls(conf: Path, networks: dict[str, str]) -> None:
+    """Sources and targets of these names: timm's architectures with random weights, for 64 pixels."""
+    for name, arch in networks.items():
+        for group, text in (
+            ("source", f"defaults: [timm]\nname: {name}\narch: {arch}\nweights: random\ninput_size: 64\n"),
+            ("target", f"# @package target.{name}\ndefaults: [/source@_here_: {name}]\n"),
+        ):
+            (conf / group).mkdir(parents=True, exist_ok=True)
+            (conf / group / f"{name}.yaml").write_text(text)

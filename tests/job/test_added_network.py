@@ -1,6 +1,7 @@
 """docs/rating-a-model.md: the old command with one network more computes that network's row and column alone."""
 
 import pytest
+from networks import write_yamls
 from PIL import Image
 
 from harmonia.results.jobs import find_jobs
@@ -12,13 +13,7 @@ WORDS += ["evaluation.controls=null", "evaluation.areas=[0.3]", "hydra.searchpat
 
 @pytest.mark.slow
 def test_a_network_added_to_a_grid_costs_its_row_and_its_column(cli, tmp_path):
-    for name, arch in {"one": "test_resnet", "two": "test_byobnet", "mine": "test_efficientnet"}.items():
-        for group, text in (
-            ("source", f"defaults: [timm]\nname: {name}\narch: {arch}\nweights: random\ninput_size: 64\n"),
-            ("target", f"# @package target.{name}\ndefaults: [/source@_here_: {name}]\n"),
-        ):
-            (tmp_path / "conf" / group).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "conf" / group / f"{name}.yaml").write_text(text)
+    write_yamls(tmp_path / "conf", {"one": "test_resnet", "two": "test_byobnet", "mine": "test_efficientnet"})
     for number in range(IMAGES):
         path = tmp_path / "images" / "n01440764" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

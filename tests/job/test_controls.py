@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from networks import write_yamls
 from PIL import Image
 from rows_in_memory import read_rows
 
@@ -21,13 +22,7 @@ OF_NO_MAP = ["blobs30", "centre30", "nothing"]
 @pytest.fixture
 def run(cli, tmp_path):
     """Passes of the target in a job of these words, and its rows."""
-    for name, arch in NAMED.items():
-        for group, text in (
-            ("source", f"defaults: [timm]\nname: {name}\narch: {arch}\nweights: random\ninput_size: 64\n"),
-            ("target", f"# @package target.{name}\ndefaults: [/source@_here_: {name}]\n"),
-        ):
-            (tmp_path / "conf" / group).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "conf" / group / f"{name}.yaml").write_text(text)
+    write_yamls(tmp_path / "conf", NAMED)
     for number in range(IMAGES):
         path = tmp_path / "images" / CLASSES[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
