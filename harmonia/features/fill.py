@@ -42,6 +42,7 @@ class Mean:
 class Blur:
     """The image itself behind a Gaussian of ``sigma`` times its shorter side."""
 
+    version: ClassVar[int] = 1  # 0 went over the square of the kernel's side
     sigma: Annotated[float, Within(1e-6, 0.5)] = 0.05
 
     def __call__(self, images: Images, keep: Keep, another: Callable[[], Images]) -> Images:
@@ -49,7 +50,9 @@ class Blur:
         sigma_px = self.sigma * side
         # three sigmas to each side hold 99.7 % of the kernel; reflection needs less than the side
         reach = min(round(3 * sigma_px), side - 1)
-        return gaussian_blur(images, [2 * reach + 1] * 2, [sigma_px] * 2)
+        for kernel in ([2 * reach + 1, 1], [1, 2 * reach + 1]):  # columns, then rows: each cell costs two sides
+            images = gaussian_blur(images, kernel, [sigma_px] * 2)
+        return images
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,8 @@ class LayerMasking:
     """Nothing: no layer of a convolutional network sees a place of which less than half is kept
     (harmonia.models.layer_mask). A network that cannot be masked so is shown black instead, and so are pictures.
     """
+
+    version: ClassVar[int] = 1  # 0 let convolutions of one pixel that skip every other read 0 at dropped places
 
     def __call__(self, images: Images, keep: Keep, another: Callable[[], Images]) -> Images:
         return torch.zeros_like(images)

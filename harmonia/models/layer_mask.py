@@ -10,6 +10,7 @@ convolution, until a residual connection takes that back.
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -107,19 +108,20 @@ def _masked(network: nn.Module, masks: dict[tuple[int, ...], Keep]) -> Iterator[
             inputs = inputs.masked_fill(mask == 0, -torch.inf)
         elif isinstance(module, nn.AvgPool2d):
             inputs = inputs * mask
-        else:
-            inputs = _padded(inputs * mask, mask, max(module.kernel_size) - 1)  # pyright: ignore
+        elif isinstance(module, nn.Conv2d) and (rings := _reach(module)):
+            inputs = _padded(inputs, mask, rings)
         return inputs, *others
 
     def behind(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         before = masks[_size(args[0])]
         if (size := _size(output)) not in masks:
             masks[size] = F.adaptive_max_pool2d(before, size)
-        mask = masks[size].to(output)
+        if isinstance(module, nn.Conv2d):
+            return output  # what it has at dropped places is masked before it can tell on others
         if isinstance(module, nn.AvgPool2d):  # over the places that are left
             share = module.forward(before.to(output))
             output = output / share.where(share > 0, 1)
-        return output.masked_fill(mask == 0, 0)
+        return output.masked_fill(masks[size].to(output) == 0, 0)
 
     with ExitStack() as hooks:
         for module in network.modules():
@@ -130,13 +132,29 @@ def _masked(network: nn.Module, masks: dict[tuple[int, ...], Keep]) -> Iterator[
         yield
 
 
+def _reach(convolution: nn.Conv2d) -> int:
+    """How far from what is left a place may lie that still tells on a cell of the output that is left."""
+    across = [rate * (side - 1) for rate, side in zip(convolution.dilation, convolution.kernel_size, strict=True)]
+    if convolution.stride == (1, 1) and [2 * places for places in convolution.padding] == across:
+        return max(across) // 2  # a cell of the output lies in the middle of those that it reads
+    return max(*across, *(step - 1 for step in convolution.stride))
+
+
 def _padded(inputs: Tensor, mask: Tensor, rings: int) -> Tensor:
-    """Dropped places beside those that are left become their mean, then those beside these."""
+    """Dropped places are 0, but for those beside what is left: they become its mean, then those beside these."""
+    inputs, (height, width) = inputs * mask, _size(mask)
     for _ in range(rings):
-        share = F.avg_pool2d(mask, 3, 1, 1)
-        ring = (mask == 0) & (share > 0)
-        inputs = torch.where(ring, F.avg_pool2d(inputs, 3, 1, 1) / share.where(share > 0, 1), inputs)
-        mask = (share > 0).to(mask)
+        grown = F.max_pool2d(mask, 3, 1, 1)
+        image, row, column = (grown > mask)[:, 0].nonzero(as_tuple=True)
+        total, count = inputs.new_zeros(len(image), inputs.shape[1]), mask.new_zeros(len(image), 1)
+        for down, right in product((-1, 0, 1), repeat=2):
+            rows, columns = row + down, column + right
+            inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+            rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+            total += inputs[image, :, rows, columns] * inside[:, None]
+            count += mask[image, :, rows, columns] * inside[:, None]
+        inputs[image, :, row, column] = total / count
+        mask = grown
     return inputs
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 import harmonia
 from harmonia.errors import InputError
+from harmonia.models import layer_mask
 from harmonia.models.layer_mask import layer_mask_of
 
 CAN = ["test_resnet", "test_convnext2", "resnet18"]
@@ -61,7 +62,8 @@ def test_a_network_that_looks_at_single_pixels_answers_with_the_mean_of_those_th
 def test_of_one_colour_a_part_is_as_good_as_the_whole():
     """Neighbour padding goes on with the colour, every layer finds the same everywhere, and the mean is that of all."""
     layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 5, stride=2), nn.ReLU(), nn.AvgPool2d(2)]
-    classifier = planted(*layers, nn.Conv2d(8, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4), size=48)
+    layers.append(nn.Conv2d(8, 8, 1, stride=2))  # as in the shortcuts of residual networks
+    classifier = planted(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4), size=48)
     image = torch.tensor([0.1, 0.7, 0.3])[None, :, None, None].expand(1, 3, 48, 48).contiguous()
     keep = torch.zeros(1, 1, 48, 48)
     keep[..., 13:29, 9:30] = 1
@@ -70,6 +72,24 @@ def test_of_one_colour_a_part_is_as_good_as_the_whole():
         torch.testing.assert_close(answer, classifier(image), atol=1e-5, rtol=1e-4)
         on_black = classifier(image * keep)
     assert (on_black - answer).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("arch", [*CAN, "mobilenetv2_035", "regnetx_002"])
+def test_places_that_are_not_padded_tell_nothing_and_no_nearer_ones_are_left_out(arch, monkeypatch):
+    classifier = random_classifier(arch)
+    mask, size, reach = layer_mask_of(classifier), classifier.view.size, layer_mask._reach
+    generator = torch.Generator().manual_seed(1)
+    image, coarse = torch.rand(1, 3, size, size, generator=generator), torch.rand(1, 1, 9, 9, generator=generator)
+    keep = (nn.functional.interpolate(coarse, (size, size), mode="bilinear") > 0.6).float()
+
+    def answer_with(reach):
+        monkeypatch.setattr(layer_mask, "_reach", reach)
+        with torch.no_grad():
+            return mask.logits(classifier, image, keep)
+
+    answer = answer_with(reach)
+    assert torch.equal(answer, answer_with(lambda convolution: size))
+    assert not torch.equal(answer, answer_with(lambda convolution: max(reach(convolution) - 1, 0)))
 
 
 def test_only_what_is_kept_by_half_is_left_and_nothing_has_no_answer():
