@@ -205,7 +205,7 @@ def _keep(arms: KeepArms, raw: np.ndarray, flags: Sequence[str], size: Size, are
             raise InputError(f"area must be a share of the image between 0 and 1, got {area!r}; give area=0.3")
         of_area = KeepArms(arms.normalise, (area,))
         keys = np.zeros(len(raw), np.uint64)  # of draws, which no arm here makes
-        explanations = Explanations(maps=maps, explained=[""] * len(raw), image_keys=keys, another=lambda same: maps)
+        explanations = Explanations(maps=maps, image_keys=keys, another=lambda same: maps)
         keep = of_area.weights(explanations, boxes, boxes, size, size)[:, 1]
     keep[[flag == UNREADABLE for flag in flags]] = 0
     return keep

@@ -79,9 +79,7 @@ def ask(
         controls = Controls(dim=True, blobs=(area,), centre=(area,)).arms()
         arms = KeepArms(each.normalise, (area,), controls)
         maps = torch.from_numpy(each.raw)[None]
-        explanations = Explanations(
-            maps=maps, explained=[each.explained], image_keys=job.images.image_keys([0]), another=lambda same: maps
-        )
+        explanations = Explanations(maps=maps, image_keys=job.images.image_keys([0]), another=lambda same: maps)
         keep = arms.weights(explanations, seen.boxes, sees.boxes, job.source.view.size, target.view.size)[0]
         whole = sees.pixels.float() / 255
         shown = {"image": whole[0]}

@@ -193,8 +193,7 @@ def _partners(job: Job, seed: int) -> Partners:
 
 
 def _explanations(job: Job, partners: Partners, indices: list[int]) -> Explanations:
-    arrays, facts = job.maps.read_items(indices)
-    maps = torch.from_numpy(unpack(arrays))
+    maps = torch.from_numpy(unpack(job.maps.read_items(indices)[0]))
 
     def another(same_class: bool) -> Maps:
         partner_of = {row: partners.of(index, same_class) for row, index in enumerate(indices)}
@@ -207,17 +206,15 @@ def _explanations(job: Job, partners: Partners, indices: list[int]) -> Explanati
 
     return Explanations(
         maps=maps,
-        explained=[fact["explained"] for fact in facts],
         image_keys=partners.image_keys[indices],
         another=another,
     )
 
 
 def _no_explanations(job: Job, indices: list[int]) -> Explanations:
-    """For arms that no map has a say in; what stands in for an image is still of another class than the explained."""
+    """For arms that no map has a say in."""
     return Explanations(
         maps=torch.zeros(len(indices), 1, 1),
-        explained=[fact["explained"] for fact in job.maps.read_items(indices)[1]],
         image_keys=job.images.image_keys(indices),
         another=lambda same_class: torch.full((len(indices), 1, 1), torch.nan),
     )

@@ -25,7 +25,6 @@ class Explanations:
     """Raw maps of some images, and what a control may draw on besides."""
 
     maps: Maps
-    explained: Sequence[str]  # the class that each map is about
     image_keys: np.ndarray  # B, uint64: the images' numbers for whatever is drawn for them
     # the map of another image whose explained class is the same, or differs; NaN for an image that has no such other
     another: Callable[[bool], Maps]

@@ -130,7 +130,8 @@ class FeatureTarget(Target):
         @cache
         def another() -> Images:
             pool = self.job.pool(view, False)
-            return pool.stand_ins(self.job.images, indices, explanations.explained, device)
+            explained = [fact["explained"] for fact in self.job.maps.read_items(indices)[1]]
+            return pool.stand_ins(self.job.images, indices, explained, device)
 
         for arm, shows_image in enumerate(self._arms.show_image):
             keep_B1HW, present = keep_BAHW[:, arm, None], ~areas_BA[:, arm].isnan()

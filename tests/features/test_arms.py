@@ -32,7 +32,7 @@ def map_of(*values: float) -> torch.Tensor:
 
 def explanations(maps: torch.Tensor, another=None) -> Explanations:
     keys = np.arange(len(maps), dtype=np.uint64)
-    return Explanations(maps=maps, explained=["dog"] * len(maps), image_keys=keys, another=another)
+    return Explanations(maps=maps, image_keys=keys, another=another)
 
 
 def weights(arms: KeepArms, maps: torch.Tensor, source_size: Size = 32, size: Size = 32) -> torch.Tensor:

@@ -29,7 +29,7 @@ def explained(maps: torch.Tensor, first: int = 0, another=None) -> Explanations:
     """Of the images first, first + 1, ...; for the same class the map is turned, for another class mirrored."""
     keys = np.array([image_key(f"{first + image}.jpg") for image in range(len(maps))], np.uint64)
     turned = another or (lambda same: maps.rot90(1, (1, 2)) if same else maps.flip(2))
-    return Explanations(maps=maps, explained=["dog"] * len(maps), image_keys=keys, another=turned)
+    return Explanations(maps=maps, image_keys=keys, another=turned)
 
 
 def arms(controls: Controls, explanations: Explanations, source=WHOLE, target=WHOLE, size=SIZE, **more) -> dict:

@@ -15,6 +15,7 @@ from harmonia.data.replacements import Replacements
 from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
 from harmonia.errors import InputError
+from harmonia.evaluation.transfer import _no_explanations
 from harmonia.features.arms import Control, Explanations, KeepArms
 from harmonia.features.fill import AnotherImage, Black, Mean
 from harmonia.features.normalise import clamp
@@ -84,12 +85,7 @@ def batch_of(images: ImageSet, view: View, indices=range(7)):
 
 
 def explanations(images: ImageSet, maps: torch.Tensor, indices: list[int], another=None) -> Explanations:
-    return Explanations(
-        maps=maps[indices],
-        explained=[images.records[index].class_name for index in indices],
-        image_keys=images.image_keys(indices),
-        another=another,
-    )
+    return Explanations(maps=maps[indices], image_keys=images.image_keys(indices), another=another)
 
 
 def features(
@@ -110,6 +106,8 @@ def features(
     job: Any = SimpleNamespace(source=source, images=images, batch_size=lambda *_: size, settings=settings)
     job.fill_of, job.removals = lambda target: ("fill", fill or Black()), {"colours": None}
     job.pool = lambda view, random_crops: pool
+    facts = [{"explained": record.class_name} for record in images.records]
+    job.maps = pool and SimpleNamespace(read_items=lambda indices: ({}, [facts[index] for index in indices]))
     return FeatureTarget(job, classifier_of(view), arms, lambda indices: explanations(images, maps, indices), Silence())
 
 
@@ -304,3 +302,10 @@ def test_logits_that_are_not_finite_are_refused_rather_than_scored(images):
     module.classifier.network.forward_features = lambda pixels: torch.full_like(pixels, torch.nan)
     with pytest.raises(InputError, match="colours: its logits must be finite"):
         module.predict_step(batch_of(images, view), 0)
+
+
+def test_controls_that_know_no_map_read_none(images):
+    without_maps: Any = SimpleNamespace(images=images)
+    explanations = _no_explanations(without_maps, [1, 0])
+    assert explanations.image_keys.tolist() == images.image_keys([1, 0]).tolist()
+    assert explanations.another(True).isnan().all()
