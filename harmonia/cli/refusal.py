@@ -70,8 +70,10 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = (), main: s
     if any(isinstance(cause, InstantiationException) for cause in causes):
         return unbegun
     for cause in causes:
-        if isinstance(cause, MissingConfigException) and "/" in str(cause.missing_cfg_file):
-            group, _, option = str(cause.missing_cfg_file).rpartition("/")
+        # an option may be a path; groups of two words are Hydra's alone
+        file = re.search(r"(?s)((?:hydra/)?[^/]+)/(.*)", str(getattr(cause, "missing_cfg_file", "")))
+        if isinstance(cause, MissingConfigException) and file:
+            group, option = file.groups()
             # Hydra lists the options of a group that takes one, not of one that takes several (target)
             options = sorted(set(cause.options or _option_names(group, conf)))
             return no_such_option(group, option, options, conf)
@@ -94,8 +96,15 @@ def _quoted(word: str) -> str:
     key, equals, value = word.partition("=")
     if not equals or value.startswith(("[", "{", '"', "'")):
         return "write KEY=VALUE; quote a value with spaces, brackets or commas: 'KEY=\"VALUE\"'"
+    return f"write {_word(key, value)}"
+
+
+def _word(key: str, value: str) -> str:
+    """KEY=VALUE as a shell and Hydra must have it."""
+    if re.fullmatch(r"[\w./-]+", value):
+        return f"{key}={value}"
     escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + found[2].replace('"', '\\"'), value)
-    return "write " + shlex.quote(f'{key}="{escaped}"')
+    return shlex.quote(f'{key}="{escaped}"')
 
 
 def _unbegun(error: BaseException) -> str:
@@ -192,11 +201,31 @@ def _unknown_target_key(rest: str, conf: Path) -> str:
 
 
 def no_such_option(group: str, option: str, options: Sequence[str], conf: Path) -> str:
-    """The line for an option that a group lacks; the remedy is that of such a title, as Grad-CAM, or near spelling."""
+    """The line for an option that a group lacks; the remedy is that of such a title, as Grad-CAM, or near spelling, and
+    what takes a path or an architecture.
+    """
     titled = [name for name in options if _letters(_title(conf / group / f"{name}.yaml")) == _letters(option)]
-    return _must_be_one_of(
-        group, options, repr(option), f"; did you mean {titled[0]}?" if titled else _close(option, options)
-    )
+    near = f"; did you mean {titled[0]}?" if titled else _close(option, options)
+    own = _of_ones_own(group, option, options)
+    if own:
+        near = f"; write {own}" if not near or ":" in option or os.path.exists(option) else f"{near} Or write {own}"
+    return _must_be_one_of(group, options, repr(option), near)
+
+
+def _of_ones_own(group: str, option: str, options: Sequence[str]) -> str:
+    """The words that take a path, or a network by its architecture (KIND:ARCH), which no yaml names."""
+    name = key = ""
+    if os.path.exists(option):
+        images, network = ("folder", "root" if os.path.isdir(option) else "labels"), ("fitted", "weights")
+        of_group = {"data": images, "method": ("stored", "maps"), "source": network, "target": network}
+        name, key = of_group.get(group, ("", ""))
+    elif group in ("source", "target"):
+        kind, _, option = option.rpartition(":")
+        name, key = kind if kind in ("torchvision", "huggingface") else "timm", "arch"
+    if name not in options:
+        return ""
+    chosen, above = (f"'target=[self,{name}]'", f"target.{name}") if group == "target" else (f"{group}={name}", group)
+    return f"{chosen} {_word(f'{above}.{key}', option)}"
 
 
 def _title(path: Path) -> str:

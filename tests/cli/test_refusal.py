@@ -55,6 +55,35 @@ def test_a_method_may_be_meant_by_its_title(word):
     assert refused(f"method={word}").endswith("; did you mean gc?")
 
 
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [
+        ("data=photos", "; write data=folder data.root=photos"),
+        ("data=photos/val", "; write data=folder data.root=photos/val"),
+        ("data={tmp}/photos", "; write data=folder data.root={tmp}/photos"),
+        ("data='my photos'", "; write data=folder 'data.root=\"my photos\"'"),
+        ("data=photos/labels.csv", "; write data=folder data.labels=photos/labels.csv"),
+        ("data=nowhere/photos", "got 'nowhere/photos'; write data=OPTION"),
+        ("source=resnet18", "; write source=timm source.arch=resnet18"),
+        ("source=torchvision:alexnet", "; write source=torchvision source.arch=alexnet"),
+        ("source=lite3", "; did you mean lite2 or lite1 or lite0? Or write source=timm source.arch=lite3"),
+        ("source=photos/val", "; write source=fitted source.weights=photos/val"),
+        ("target=[self,resnet18]", "; write 'target=[self,timm]' target.timm.arch=resnet18"),
+        ("target=photos", "; write 'target=[self,fitted]' target.fitted.weights=photos"),
+        ("method=photos", "; write method=stored method.maps=photos"),
+        ("fill=photos", "got 'photos'; write fill=OPTION"),
+    ],
+)
+def test_what_is_the_users_own_is_refused_with_the_words_that_take_it(word, remedy, tmp_path, monkeypatch):
+    (tmp_path / "photos/val").mkdir(parents=True)
+    (tmp_path / "my photos").mkdir()
+    (tmp_path / "photos/labels.csv").touch()
+    monkeypatch.chdir(tmp_path)
+    message = refused(word.format(tmp=tmp_path))
+    assert message.endswith(remedy.format(tmp=tmp_path))
+    assert message.startswith(f"{word.partition('=')[0]} must be one of ")
+
+
 @pytest.mark.parametrize("wrap", [RuntimeError, InstantiationException, ConfigCompositionException, Refused])
 def test_an_input_error_is_its_message_on_one_line_whatever_wraps_it(wrap):
     error = InputError("seed must be\n   a number")
