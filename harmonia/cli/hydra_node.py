@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from harmonia.cli.entry import Parser, conf_folder
-from harmonia.cli.network_file import architecture_in
+from harmonia.cli.network_file import architecture_in, network_name
 from harmonia.errors import InputError, Within, refused
 from harmonia.plain_yaml import MOST_TEXT, check_yaml
 
@@ -42,6 +42,9 @@ def joined(names: Sequence[str]) -> str:
 OmegaConf.register_new_resolver("last_name", lambda path: os.path.basename(os.path.abspath(str(path))), replace=True)
 OmegaConf.register_new_resolver("joined", joined, replace=True)
 OmegaConf.register_new_resolver("architecture_in", architecture_in, replace=True)
+OmegaConf.register_new_resolver("network_name", network_name, replace=True)
+
+_there: set[Path] = set()  # folders of single jobs that Hydra has not made
 
 MOST_JOBS = 10_000  # of a sweep, each of which Hydra composes before the first begins
 MOST_ALIASED = 10_000  # values that the aliases of a YAML file stand for

@@ -19,6 +19,14 @@ def network_file(weights: str | Path) -> Path:
     return path / NETWORK if path.is_dir() else path
 
 
+def network_name(weights: str) -> str:
+    """What the file's folder is called, or a file of another name; fitted where there is no file."""
+    if weights in ("hub", "random"):
+        return "fitted"
+    path = home(weights).absolute()
+    return path.parent.name if path.name == NETWORK else path.name.removesuffix(".safetensors")
+
+
 def architecture_in(weights: str, otherwise: str) -> str:
     """What the file names; otherwise where it cannot be read, for whoever loads it refuses it in one line."""
     with suppress(Exception):

@@ -110,6 +110,23 @@ def test_a_file_of_others_is_refused_in_one_line_and_runs_nothing(facts, line, t
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("weights", "name"),
+    [
+        ("networks/resnet", "resnet"),
+        ("networks/v1.5/", "v1.5"),
+        ("networks/resnet/model.safetensors", "resnet"),
+        ("networks/mine.safetensors", "mine"),
+        ("hub", "fitted"),
+    ],
+)
+def test_its_name_is_that_of_its_folder_or_file_unless_told_otherwise(weights, name):
+    other = ["+source@target.b=fitted", "target.b.weights=elsewhere/convnext"]
+    conf = composed_conf(["source=fitted", f"source.weights={weights}", "target=[self]", *other])
+    assert (conf.source.name, conf.target.b.name) == (name, "convnext")
+    assert composed_conf(["source=fitted", f"source.weights={weights}", "source.name=own"]).source.name == "own"
+
+
 def test_its_family_is_the_architecture_that_the_file_names_unless_told_otherwise(tmp_path):
     fitted.write(tmp_path / "model.safetensors", trainable(spec_of("timm", "test_vit", **RGB), CLASSES, 0), "mine")
     assert harmonia.classifier(tmp_path).spec.family == "test_vit"
