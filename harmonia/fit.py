@@ -8,13 +8,17 @@ if __name__ == "__main__":
 
     answer_signals()
 
+import shlex
 import sys
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from harmonia.cli.entry import conf_folder
+from harmonia.cli.entry import Interrupted, conf_folder
 from harmonia.cli.hydra_command import hydra_command
 from harmonia.cli.hydra_node import checked_hydra, remove_unbegun
 from harmonia.errors import InputError
@@ -31,15 +35,19 @@ def fit_one(config: DictConfig) -> None:
         from harmonia.training import fit
 
         fit.fit_network(settings)
-    except InputError:
+    except (InputError, OmegaConfBaseException):
         remove_unbegun()
         raise
+    except Interrupted as error:
+        known = HydraConfig.get()
+        key, folder = ("sweep", known.sweep.dir) if known.mode is RunMode.MULTIRUN else ("run", known.run.dir)
+        again = f"the same command with hydra.{key}.dir={shlex.quote(folder)} goes on where it was"
+        raise Interrupted(f"interrupted; {again}") from error
 
 
 def main() -> int:
     register()
-    interrupted = "the same command with this folder (hydra.run.dir= or hydra.sweep.dir=) goes on where it was"
-    return hydra_command(_jobs, f"interrupted; {interrupted}", "fit")
+    return hydra_command(_jobs, "interrupted; in the same folder the same command goes on where it was", "fit")
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from harmonia.cli.entry import conf_folder
 from harmonia.cli.hydra_command import hydra_command
@@ -29,7 +30,7 @@ def job(config: DictConfig) -> None:
         from harmonia.job import pipeline
 
         pipeline.run(settings)
-    except InputError:
+    except (InputError, OmegaConfBaseException):
         remove_unbegun()
         raise
 

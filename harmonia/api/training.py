@@ -1,5 +1,6 @@
 """From Python what python -m harmonia.fit does."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 from harmonia.api.asked import as_before, checked_options, in_one_line
 from harmonia.cli.composed import composed_conf
 from harmonia.cli.network_file import NETWORK
-from harmonia.errors import home
+from harmonia.errors import InputError, home
+from harmonia.job.folder import LOCK
 from harmonia.models.named import source_words
 from harmonia.training import fit as training
 from harmonia.training.settings import fit_settings_of
@@ -53,5 +55,11 @@ def fit(
     with in_one_line(words, "fit"), as_before():
         config = composed_conf(words, "fit")
         config.data.root, config.paths.job, config.tracking.group = str(data), str(home(folder)), None
-        summary = training.fit_network(fit_settings_of(config))
+        was_there = home(folder).exists()
+        try:
+            summary = training.fit_network(fit_settings_of(config))
+        except InputError:
+            if not was_there and [path.name for path in home(folder).glob("*")] == [LOCK]:
+                shutil.rmtree(home(folder))
+            raise
     return None if summary is None else Fitted(home(folder), summary)

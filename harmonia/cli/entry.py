@@ -32,8 +32,8 @@ class Refused(BaseException):
 
 
 class Interrupted(BaseException):
-    """Ctrl-C, SIGTERM or SIGHUP. It passes through Lightning, which ends the process on a KeyboardInterrupt and ignores
-    SIGTERM.
+    """Ctrl-C, SIGTERM or SIGHUP, and the line to say, if any. It passes through Lightning, which ends the process on a
+    KeyboardInterrupt and ignores SIGTERM.
     """
 
 
@@ -58,8 +58,8 @@ def exit_code(
     try:
         with interruptible():
             code = work()
-    except (KeyboardInterrupt, Interrupted):
-        line, code = interrupted, 130
+    except (KeyboardInterrupt, Interrupted) as error:
+        line, code = str(error) or interrupted, 130
     except (Exception, Refused) as error:
         line, code = refusal(error), 2
         if line is None:

@@ -113,6 +113,7 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
             _check_sweep(loader, config)
             _check_sweeps_file(config)
         if config.hydra.mode is RunMode.RUN and (folder := _folder(config, "hydra.run.dir")):
+            _there.update([folder] if folder.exists() else [])
             refuse(folder)
         return config
 
@@ -165,10 +166,13 @@ def _folder(config: DictConfig, *keys: str) -> Path | None:
 
 
 def remove_unbegun() -> None:
-    """The folder of a single job that was refused before it left its first file, unless the user has named it."""
+    """The folder that Hydra has made for a single job that was refused before it left its first file; one that the user
+    has named stays with error.txt.
+    """
     known = HydraConfig.get()
-    if known.mode is RunMode.RUN and not any(word.startswith("hydra.run.dir") for word in known.overrides.hydra):
-        folder = Path(known.runtime.output_dir)
+    folder = Path(os.path.abspath(known.runtime.output_dir))
+    named = any(word.startswith("hydra.run.dir") for word in known.overrides.hydra)
+    if known.mode is RunMode.RUN and folder not in _there and not (named and (folder / "error.txt").exists()):
         own = {HYDRAS, f"{known.job.name}.log", ".lock", "error.txt"}  # the last two of the job
         hydras = os.listdir(folder / HYDRAS) if (folder / HYDRAS).is_dir() else ()
         if set(os.listdir(folder)) <= own and set(hydras) <= {*HYDRAS_FILES}:

@@ -1,5 +1,6 @@
 """Laws of Hydra's own node: it names no code but harmonia's and Hydra's, and says so before any is imported."""
 
+import importlib
 import os
 import sys
 import threading
@@ -11,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from harmonia import run
-from harmonia.cli.entry import conf_folder
+from harmonia.cli.entry import Interrupted, conf_folder
 from harmonia.cli.hydra_node import _check_sweeps_file, check_hydras_node
 from harmonia.errors import InputError
 
@@ -190,6 +191,36 @@ def test_a_refused_runs_folder_goes_unless_it_was_named_or_holds_something(
     monkeypatch.setattr(sys, "argv", ["harmonia.run", "source=timm", "source.arch=x", *words])
     assert run.main() == 2
     assert any(path.name == "error.txt" for path in tmp_path.rglob("*")) == stays
+
+
+@pytest.mark.parametrize("words", [["source.arch=x"], ["data.root=photos"], ["source.arch=x", "data.root=photos"]])
+@pytest.mark.parametrize("named", [[], ["hydra.run.dir=mine"]])
+def test_a_refused_fit_leaves_no_folder(monkeypatch, tmp_path, capsys, words, named):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["harmonia.fit", "logger=none", *words, *named])
+    assert importlib.import_module("harmonia.fit").main() == 2
+    assert "must be given" in (error := capsys.readouterr().err) or "does not exist" in error
+    assert not [path for path in tmp_path.rglob("*") if path.name not in ("multirun_outputs", "fitted")]
+
+
+@pytest.mark.parametrize("words", [["hydra.run.dir=mine"], ["-m", "seed=0,1", "hydra.sweep.dir=mine"]])
+def test_a_fit_that_is_interrupted_says_the_folder_where_it_goes_on(monkeypatch, tmp_path, capsys, words):
+    def interrupt(config):
+        raise Interrupted
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("harmonia.training.settings.fit_settings_of", interrupt)
+    monkeypatch.setattr(sys, "argv", ["harmonia.fit", "source=timm", "source.arch=x", "data.root=x", *words])
+    assert importlib.import_module("harmonia.fit").main() == 130
+    assert capsys.readouterr().err == f"harmonia: interrupted; the same command with {words[-1]} goes on where it was\n"
+
+
+def test_a_refused_fit_leaves_a_folder_that_was_there(monkeypatch, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["harmonia.fit", "logger=none", "data.root=photos", "hydra.run.dir=mine"])
+    assert importlib.import_module("harmonia.fit").main() == 2
+    assert (tmp_path / "mine").is_dir()
 
 
 @pytest.mark.parametrize("batch", [[], ["hydra.sweeper.max_batch_size=1"]])

@@ -176,6 +176,14 @@ def test_a_fit_begins_from_another_with_a_new_head(colours, settings, tmp_path):
     assert resized.network[-1].weight.shape == (2, 8)
 
 
+def test_a_refused_fit_from_python_leaves_no_folder_but_one_that_was_there(tmp_path):
+    (tmp_path / "there").mkdir()
+    for folder in ("new", "there"):
+        with pytest.raises(ValueError, match="does not exist"):
+            harmonia.fit("timm:test_resnet", tmp_path / "nowhere", tmp_path / folder)
+    assert os.listdir(tmp_path) == ["there"]
+
+
 def test_harmonia_fit_is_the_function_whoever_imports_its_command():
     module = importlib.import_module("harmonia.fit")
     assert callable(module.main)
