@@ -118,11 +118,11 @@ class Asked:
         path = home(self._images)
         if path.is_dir() and subfolders(path):
             named = "folder", {"root": str(path)}
-        elif isinstance(self._images, str) and not path.exists():
+        elif not path.exists():
             if self._images not in (known := yamls("data")):
-                names = ", ".join(known)
-                raise InputError(f"images must be files or one of {names}, got {self._images!r}; look at the path")
-            named = self._images, {}
+                rule = f"images must be files or one of {', '.join(known)}"
+                raise InputError(f"{rule}, got {str(self._images)!r}, which does not exist; look at the path")
+            named = str(self._images), {}
         else:
             return "folder", None
         if self._labels is not None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -209,6 +210,10 @@ def test_importing_harmonia_imports_no_torch():
         (lambda first, folder: harmonia.explain(first, {"a": 1}), "images must be paths, .* got a dict"),
         (lambda first, folder: harmonia.explain(first, DataLoader([])), "images must be paths, .* got a DataLoader"),
         (lambda first, folder: harmonia.explain(first, "none.png"), "images must be files or one of clean500, .* got"),
+        (
+            lambda first, folder: harmonia.explain(first, Path("no/photos")),
+            "got 'no/photos', which does not exist; look at the path",
+        ),
         (
             lambda first, folder: harmonia.explain(first, folder, limit=2.5),
             "limit must be a whole number from 1 to",
