@@ -57,6 +57,11 @@ def html(value: Any) -> Any:
     return visible(value) if type(value) is str else value
 
 
+def number_of(number: int, noun: str) -> str:
+    """1 image, 1,000 images."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def say(line: object) -> None:
     print(visible(str(line)))
 

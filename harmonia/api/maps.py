@@ -24,7 +24,7 @@ from harmonia.features.arms import Explanations, KeepArms
 from harmonia.features.fill import compose
 from harmonia.features.maps import UNREADABLE, unpack
 from harmonia.job.contract import Job
-from harmonia.media import visible
+from harmonia.media import number_of, visible
 from harmonia.report.figures.style import shown, style
 from harmonia.report.tables.typeset import to_csv
 from harmonia.shapes import Images, Keep, Maps, Size, in_rgb
@@ -181,7 +181,7 @@ class ImageMaps(Sequence[ImageMap]):
         return self._job.fill(images, keep, another)
 
     def __repr__(self) -> str:
-        lines = [f"{len(self)} maps of {self._job.source.name} by {self._job.settings.method.name}"]
+        lines = [f"{number_of(len(self), 'map')} of {self._job.source.name} by {self._job.settings.method.name}"]
         return "\n  ".join([*lines, *(each.about for each in self[:5]), *(["..."] if len(self) > 5 else [])])
 
     def _repr_html_(self) -> str:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from harmonia.arms import SOFT_ARM
 from harmonia.errors import InputError
+from harmonia.media import number_of
 from harmonia.report.contract import ReadJob
 from harmonia.report.figures.style import shown, style
 from harmonia.report.sections.transfer import TransferSection
@@ -43,10 +44,10 @@ class TransferResult:
         return self._sections[arm]
 
     def table(self, stem: str = HEADLINE, arm: str = SOFT_ARM) -> pd.DataFrame:
-        """Numbers of one of the report's tables: transfer_above_control, table1, matrix, ...
+        """Numbers of one of the report's tables: transfer_above_control, table1, matrix, transfer_matrix, ...
 
-        In a notebook it shows itself as the report prints it; its columns are the numbers'.
-        matrix: accuracy and retention of every target and arm, with intervals.
+        In a notebook it shows itself as the report prints it; its columns are the numbers'. matrix: retention of the
+        arm, sources by targets. transfer_matrix: accuracy and retention of every target and arm, with intervals.
         """
         section = self.section(arm)
         tables: dict[str, pd.DataFrame] = {
@@ -72,7 +73,9 @@ class TransferResult:
     def __repr__(self) -> str:
         rows = self.rows()
         source, methods, targets = (", ".join(map(str, rows[name].unique())) for name in ("source", "method", "target"))
-        return f"TransferResult of {methods}: {source} to {targets}, {len(rows['image_id'].unique())} images"
+        return (
+            f"TransferResult of {methods}: {source} to {targets}, {number_of(len(rows['image_id'].unique()), 'image')}"
+        )
 
     def _repr_html_(self) -> str:
         section = self.section()

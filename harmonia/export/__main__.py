@@ -36,14 +36,14 @@ def main(words: Sequence[str] | None = None) -> int:
 def _export(words: dict[str, str]) -> int:
     # here, for they take seconds: whoever ends the command meanwhile is answered in one line
     from harmonia.export.write import write_export
-    from harmonia.media import say
+    from harmonia.media import number_of, say
 
     if "out" not in words:
         raise InputError("argument out must be given, got none; write out=FOLDER")
     export = write_export(**words)
     for name, reason in export.left_out.items():
         say(f"left out: {name}: {reason}")
-    say(f"export of {len(export.jobs)} jobs: {export.folder}")
+    say(f"export of {number_of(len(export.jobs), 'job')}: {export.folder}")
     return 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
-from harmonia.media import markdown
+from harmonia.media import markdown, number_of
 from harmonia.results.jobs import JobFolder
 from harmonia.results.localisation import LOCALISATION
 from harmonia.results.rows import ROWS
@@ -73,7 +73,7 @@ _CARD = """\
 # {title}
 
 What networks say of images, and of what an attribution method keeps of them, an image a line. Made by harmonia's
-`harmonia export` from {count} jobs.
+`harmonia export` from {count}.
 
 {jobs}
 
@@ -117,7 +117,7 @@ def card(title: str, license: str, jobs: Mapping[str, JobFolder], folder: Path) 
     }
     text = _CARD.format(
         title=markdown(title),
-        count=len(jobs),
+        count=number_of(len(jobs), "job"),
         jobs=_table(_OF_JOB, [_job(number, *named) for number, named in enumerate(jobs.items())]),
         first=next(iter(present)),
         columns="\n\n".join(_columns(name, folder, *facts) for name, facts in present.items()),

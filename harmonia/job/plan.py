@@ -14,7 +14,7 @@ from harmonia.errors import InputError
 from harmonia.job.contract import Stage
 from harmonia.job.prepare import prepare
 from harmonia.job.settings import Settings, Store
-from harmonia.media import visible
+from harmonia.media import number_of, visible
 from harmonia.store.sets import ShardSet
 
 
@@ -73,7 +73,7 @@ class Plan:
     def table(self) -> Table:
         """One row for each set, and their sum."""
         table = Table(
-            "kind", "name", "images", "cached", "missing", "passes", "bytes", "time", title=f"{self.jobs} jobs"
+            "kind", "name", "images", "cached", "missing", "passes", "bytes", "time", title=number_of(self.jobs, "job")
         )
         for planned in self.stages.values():
             stage = planned.stage

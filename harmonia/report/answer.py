@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from harmonia.arms import AREA, IMAGE_ARM, SOFT_ARM, area_of, is_equal_area, percent
-from harmonia.media import markdown
+from harmonia.media import markdown, number_of
 from harmonia.report.glossary import full_names
 from harmonia.report.tables import typeset
 from harmonia.report.tables.columns import RANDOM_WEIGHTS, bounded, method_label
@@ -71,7 +71,10 @@ class Answer:
         numbers = {name: bounded(self.lines, column, "{:z.0f}") for name, column in columns.items()}
         caption = "Accuracy carried into other networks (%), and by how much it is above (points)"
         caption += ", with 95 % intervals" if has_intervals(self.lines) else ""
-        return typeset.table(pd.DataFrame({"Map": self.lines["who"]} | numbers), f"{caption}; {self.setting}.", 1)
+        above = (self.lines[list(shares.values())] >= 1.005).to_numpy().any()  # printed as 101
+        notes = ["Above 100: more images are named rightly by what is kept than as a whole."] if above else []
+        printed = pd.DataFrame({"Map": self.lines["who"]} | numbers)
+        return typeset.table(printed, f"{caption}; {self.setting}.", 1, notes)
 
 
 def answer_markdown(question: str, of_settings: Sequence["Answer"]) -> str:
@@ -114,7 +117,7 @@ def _answer(comparison: Comparison, transfers: Any, jobs: Sequence[JobFolder], a
         lines=lines,
         findings=[_finding(line, arm) for line in lines.to_dict("records")],
         basis=(
-            f"Measured on {_counted(images, 'image')} of {comparison.setting['data']} with "
+            f"Measured on {number_of(images, 'image')} of {comparison.setting['data']} with "
             f"{_networks([*cells['source'], *cells['target']])}. What is dropped is filled with "
             f"{_FILLS.get(comparison.setting['fill'], setting['fill'])}; the explained class is the "
             f"{setting['label_policy']} one. Kept is what a network is shown; carried (retention) is its accuracy on "
@@ -148,7 +151,7 @@ def _lines_of(comparison: Comparison, transfers: Any, arm: str, names: dict[str,
         cells: Any = comparison.cells[comparison.cells["random_weights"] == line["random_weights"]]
         of_method = cells[(cells["arm"] == arm) & (cells["method"] == line["method"])]
         number = of_method["source"].nunique()
-        source = _counted(number, "network") if line["source"] == ALL_SOURCES else line["source"]
+        source = number_of(number, "network") if line["source"] == ALL_SOURCES else line["source"]
         variant = f" ({line['variant']})" if line["variant"] else ""
         methods.append(names.get(str(line["method"]), method_label(line["method"])) + variant)
         who.append(f"{methods[-1]} of {source}" + (RANDOM_WEIGHTS if line["random_weights"] else ""))
@@ -188,7 +191,7 @@ def _finding(line: dict[str, Any], arm: str) -> tuple[str, str]:
     into = (
         f"other networks ({line['cells']} pairs)"
         if line["source"] == ALL_SOURCES
-        else _counted(line["cells"], "other network")
+        else number_of(line["cells"], "other network")
     )
     numbers = f"{kept}, what {line['who']} keeps carries {_share(line, 'retention')} of the accuracy into {into}."
     if compared:
@@ -218,7 +221,7 @@ def _cautions(comparison: Comparison, lines: Any, arm: str, images: int) -> Iter
         yield "No other network was asked: whether the regions carry over is not known."
     yield from _guessing(comparison)
     if images < FEW_IMAGES:
-        yield f"Only {_counted(images, 'image')}: small differences cannot be seen, and intervals are rough."
+        yield f"Only {number_of(images, 'image')}: small differences cannot be seen, and intervals are rough."
     trained = comparison.cells[~comparison.cells["random_weights"]]
     families = {*trained["family"], *trained["target_family"]}
     if len(families) == 1 and "" not in families:
@@ -293,8 +296,4 @@ def _heading(name: str) -> str:
 def _networks(names: Sequence[str]) -> str:
     """How many, and which, where a sentence can hold them."""
     different = list(dict.fromkeys(names))
-    return _counted(len(different), "network") + (f" ({', '.join(different)})" if len(different) <= 6 else "")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    return number_of(len(different), "network") + (f" ({', '.join(different)})" if len(different) <= 6 else "")

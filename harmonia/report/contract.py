@@ -80,7 +80,7 @@ class Section:
     page_name: ClassVar[str] = ""  # of an own page, for the bar of pages
     page_shows: ClassVar[str] = ""  # the same in a line
     note: str = ""  # above the tables
-    command: str = ""  # that the note refers to
+    command: str = ""  # that the note refers to; FOLDER stands for the folder of the jobs
 
     read: ClassVar[Callable[[JobFolder], Any]]  # what a finished job has left; an InputError leaves the job out
 

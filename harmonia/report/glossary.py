@@ -45,7 +45,8 @@ _COLUMNS = {
     "Source": "the network whose maps say what is kept",
     "Target": "the network that is shown what is kept",
     "Arm": "what the target is shown",
-    "Retention (%)": "accuracy on the feature over accuracy on the whole image, of the same images",
+    "Retention (%)": "accuracy on the feature over accuracy on the whole image, of the same images; "
+    "above 100: more are right on the feature than on the whole image",
     "Control's retention (%)": "the same of the matched control: blobs of that area, or the image dimmed as much",
     "Above control (points)": "retention less the control's",
     "Above centre box (points)": "retention less that of a centred box of that area",

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,8 @@ def make_workspace(
         raise InputError(f"run must hold finished jobs with logger=wandb, got {len(finished)} others; run them with it")
     written = Path(report) if report is not None else folder / "report"
     if (names := REPORT.own_names(written)) is None:
-        remedy = "make one with python -m harmonia.report run=FOLDER logger=wandb"
+        out = "" if report is None else f" out={shlex.quote(report)}"
+        remedy = f"make one with python -m harmonia.report run={shlex.quote(run)}{out} logger=wandb"
         raise InputError(f"report must be a report's folder, got {str(written)!r}; {remedy}")
     tables, figures = (sorted(Path(name).stem for name in names if re.fullmatch(kind, name)) for kind in _LOGGED)
     logger = jobs[0].group("logger")

@@ -1,10 +1,11 @@
 """What a report has come to, and what of it the terminal shows."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harmonia.media import say, terminal
+from harmonia.media import number_of, say, terminal
 from harmonia.report.contract import INDEX_PAGE, Section
 from harmonia.report.figures.style import CaptionedFigure
 from harmonia.report.page.collection import Collection
@@ -28,7 +29,7 @@ class Report:
 
     def __repr__(self) -> str:
         where = "no file" if self.folder is None else str(self.folder / INDEX_PAGE)
-        return f"Report of {len(self.jobs)} jobs, arm {self.arm}: {where}"
+        return f"Report of {number_of(len(self.jobs), 'job')}, arm {self.arm}: {where}"
 
     @property
     def tables(self) -> list[StatisticTable]:
@@ -65,7 +66,7 @@ def print_report(report: Report) -> None:
             print_table(table, console)
     for section in report.sections:
         if section.note and section.page == INDEX_PAGE:
-            say(f"{section.note} {section.command}".rstrip())
+            say(f"{section.note} {section.command.replace('FOLDER', shlex.quote(str(report.run)))}".rstrip())
     for line in _first(report.missing):
         say(f"missing: {line}")
     for line in _first([f"{name}: {reason}" for name, reason in report.left_out.items()]):

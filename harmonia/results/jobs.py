@@ -63,8 +63,10 @@ class JobFolder:
 
     @property
     def data_name(self) -> str:
+        """A folder of the user's own, which all jobs store as folder, by its own name."""
         data = self.group("data")
-        return str(data.get("name") or Path(str(data.get("root") or "")).name or "unnamed data")
+        name, own = data.get("name"), Path(str(data.get("root") or "")).name
+        return str((own if name == "folder" else name) or own or name or "unnamed data")
 
     @property
     def random_weights(self) -> bool:

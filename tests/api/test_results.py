@@ -1,6 +1,7 @@
 """What the Python interface gives back shows itself, and is the report's."""
 
 import itertools
+import re
 from functools import partial
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from api_calls import CLASSES, ONLY, TRANSFORM, explain
+from paths import REPOSITORY
 from PIL import Image
 from planted_jobs import plant_transfer
 
@@ -89,7 +91,7 @@ def test_a_map_shows_itself_and_acts_on_no_name(first, tmp_path):
     assert maps._repr_html_().count("<img") == 3
     assert len(maps.show().subfigs) == 1
     assert maps.show()._repr_png_().startswith(b"\x89PNG")  # a notebook shows it without pyplot
-    assert repr(maps).startswith("1 maps of first by gc\n  a.png: ")
+    assert repr(maps).startswith("1 map of first by gc\n  a.png: ")
     assert repr(maps[0]).endswith("raw 13 x 13")
 
 
@@ -144,6 +146,18 @@ def test_its_tables_are_of_the_rows_and_show_themselves_as_the_report_prints_the
     assert of_cell.loc[("gc", "lite2", "area30")] == 0.75
     html = of_planted._repr_html_()
     assert html.index("Transfer above control") < html.index("Accuracy (%)")
+
+
+def test_the_page_names_tables_and_figures_that_are_there_and_says_what_they_hold(of_planted):
+    page = (REPOSITORY / "docs/python.md").read_text(encoding="utf-8")
+    described = dict(re.findall(r'table\("(\w+)"\)`: ([^.|]+)', page))
+    assert set(described) == {"matrix", "transfer_matrix"}
+    for stem, words in described.items():
+        columns = set(of_planted.table(stem))
+        assert ({"accuracy_feature", "retention_low", "target", "arm"} <= columns) == ("accuracy" in words), stem
+    (figures,) = re.findall(r"result.figure\((.*)", page)
+    for stem in set(re.findall(r'"(\w+)"', figures)) - {"fig1"}:  # of images, which the planted jobs lack
+        of_planted.figure(stem)
 
 
 def test_a_table_or_a_figure_that_is_not_there_is_refused_with_those_that_are(of_planted):

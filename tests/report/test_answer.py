@@ -7,6 +7,7 @@ from rows_in_memory import as_gathered
 
 from harmonia.report.answer import Answer, answers
 from harmonia.report.fills import with_ranges
+from harmonia.report.glossary import glossary
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.contrasts import mean_transfer
@@ -119,6 +120,12 @@ def test_brackets_and_intervals_are_spoken_of_where_there_are_some_alone(answere
     for answer in (alike, mixed):  # of both some number has none
         (note,) = answer.table.attrs["footnotes"]
         assert note.startswith("[–]: no interval")
+
+
+def test_more_than_100_percent_is_explained_where_it_stands(answered):
+    notes = [answered({"image": 40, "area30": right, "blobs30": 5}).table.attrs["footnotes"] for right in (30, 50)]
+    assert notes == [[], ["Above 100: more images are named rightly by what is kept than as a whole."]]
+    assert "above 100" in glossary([], ())["Retention (%)"]
 
 
 def test_the_answer_is_at_the_reports_area_and_of_a_dimmer_at_the_usual_one(answered):

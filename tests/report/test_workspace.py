@@ -115,7 +115,10 @@ def test_jobs_that_scored_maps_have_a_workspace_too(tmp_path, capsys):
         (["run={empty}"], "finished jobs with logger=wandb, got 0 others"),
         (["run={sweep}", "arm=sfot"], "did you mean 'soft'"),
         (["run={sweep}", "project=a/b"], "project must be a name that W&B takes"),
-        (["run={sweep}", "report={empty}"], "make one with python -m harmonia.report"),
+        (
+            ["run={sweep}", "report={empty}"],
+            "make one with python -m harmonia.report run={sweep} out={empty} logger=wandb",
+        ),
         (["run={sweep}", "save=true"], "entity must be given to save"),
         (["run={sweep}", "save=yes"], "save must be true or false"),
     ],
@@ -128,7 +131,7 @@ def test_a_mistake_is_one_line_with_its_remedy(tmp_path, logged_job, capsys, wor
     folders = {name: tmp_path / name for name in ("sweep", "none", "empty")}
     assert main([word.format(**folders) for word in words]) == 2
     error = capsys.readouterr().err
-    assert message in error
+    assert message.format(**folders) in error
     assert error.count("\n") == 1
 
 

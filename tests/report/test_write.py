@@ -112,7 +112,6 @@ def test_failed_jobs_are_named_and_the_others_are_in_the_table(tmp_path, capsys)
     assert f"report: {tmp_path / 'report' / 'index.html'}" in printed
     assert all(Path(name).stem in printed for name in files if name not in {*UNNAMED, REPORT.mark})
     assert "| SS | Accuracy (%) | 100.00 | 80.00 |" in (tmp_path / "report" / "table1.md").read_text()
-    assert "80.00" in printed
     matrix = pd.read_csv(tmp_path / "report" / "transfer_matrix.csv")
     assert matrix[["target", "arm", "retention"]].values.tolist() == [
         ["e6", "soft", 0.8],
@@ -182,6 +181,23 @@ def test_arm_and_out_are_followed(tmp_path, capsys):
     assert main([f"run={tmp_path / 'sweep' / '0'}", "arm=area30", f"out={tmp_path / 'here'}"]) == 0
     assert "| SS | Accuracy (%) | 100.00 | 50.00 |" in (tmp_path / "here" / "table1.md").read_text()
     assert not (tmp_path / "sweep" / "0" / "report").exists()
+
+
+@pytest.mark.parametrize("arm", ["soft", "area30"])
+def test_the_terminal_shows_tables_of_the_answers_arm_alone_and_ends_with_the_answer(tmp_path, capsys, arm):
+    run = tmp_path / "the run"
+    plant(run / "0", arms=ARMS | {"blobs30": 2})
+    assert main([f"run={run}", f"arm={arm}"]) == 0
+    printed = capsys.readouterr().out
+    assert ("Accuracy (%)" in printed) == (arm == "area30")
+    hint = f"python -m harmonia.report run='{run}' arm=area30 out='{run}'/report_area30"
+    assert (hint in printed) == (arm == "soft")
+    assert "FOLDER" not in printed
+    _, answer = printed.split("What may not be concluded:")
+    assert "Accuracy carried into other networks (%)" in answer
+    assert answer.rstrip().splitlines()[-1].startswith(("└", "["))  # the table's end, or its footnote
+    assert "folder" not in printed.replace(str(run), "")
+    assert "of woof with 2 networks" in printed
 
 
 def test_nothing_finished_is_exit_code_1_and_still_a_page(tmp_path, capsys):

@@ -57,6 +57,11 @@ def test_nothing_finished_names_no_page_that_was_not_written(capsys):
     assert capsys.readouterr().out == "no finished job found, so there is no table\n"
 
 
+def test_a_report_counts_its_jobs():
+    assert repr(report()) == f"Report of 1 job, arm soft: {Path('sweep/report/index.html')}"
+    assert repr(Report(Path("sweep"), "soft")) == "Report of 0 jobs, arm soft: no file"
+
+
 def test_the_main_tables_values_are_shown(capsys):
     print_report(report(Shown([], "soft", (), [])))
     assert capsys.readouterr().out.count("80.00") == 12

@@ -22,6 +22,21 @@ def job_of(config):
     return JobFolder(Path(), config, rows_file=rows_file)
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ({"name": "folder", "root": "/mine/photos"}, "photos"),
+        ({"name": "folder", "root": "photos/"}, "photos"),
+        ({"name": "folder", "root": None, "labels": "labels.csv"}, "folder"),
+        ({"name": "flowers", "root": "photos"}, "flowers"),
+        ({"root": "photos"}, "photos"),
+        ({}, "unnamed data"),
+    ],
+)
+def test_a_folder_of_the_users_own_goes_by_its_own_name(data, name):
+    assert job_of(TRANSFER | {"data": data}).data_name == name
+
+
 @pytest.mark.parametrize("config", [TRANSFER, SCORES])
 def test_a_job_from_before_there_were_boxes_is_one_without_them(config):
     assert not told_apart(config, config | {"data": {"root": "woof", "boxes": None}})

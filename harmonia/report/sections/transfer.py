@@ -70,8 +70,8 @@ class TransferSection(Section):
         self.answers = with_ranges(answers(self.comparisons, transfers, jobs, self.arm))
         answered = self.answers[0].arm
         if self.arm == SOFT_ARM != answered:
-            self.note = "Tables and figures below show the soft map, as the paper does. Those of the answer's arm:"
-            self.command = f"python -m harmonia.report run=FOLDER arm={answered} out=FOLDER2"
+            self.note = "Tables and figures of this report show the soft map, as the paper does. For the answer's arm:"
+            self.command = f"python -m harmonia.report run=FOLDER arm={answered} out=FOLDER/report_{answered}"
         self.missing = [line for comparison in self.comparisons for line in missing(comparison)]
         self.data[MATRIX] = transfer_matrix(self.comparisons)
         self.metrics = {name: value for table in self.headlines for name, value in _above_control(table.numbers)}
@@ -90,7 +90,8 @@ class TransferSection(Section):
             self.answers = with_networks(self.comparisons, self.answers, of_networks.numbers)
 
     def terminal_tables(self) -> list[pd.DataFrame]:
-        return [table.printed for table in self.main]
+        # above the answer, those of another arm would pass for it
+        return [] if self.note else [table.printed for table in self.main]
 
     def make_figures(self) -> Iterator[CaptionedFigure]:
         """One set of figures for every setting, those of a second one with stems that end in _2."""

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from harmonia.media import number_of
 from harmonia.report.tables.columns import ARROWS, StatisticTable, bounded, method_labels, p_value, text
 from harmonia.report.tables.typeset import DOUBLE_DAGGER, MISSING, table
 from harmonia.results.gathered import EXPLAINER
@@ -94,7 +95,7 @@ def metric_agreement_table(
         for source, part in of_methods.groupby("source", sort=False):
             columns[f"Over methods of {source}"] = _two_decimals(part, "rho")
             if (most := int(part["methods"].max())) < MIN_SIGNIFICANT:
-                few.append(f"{source} has {_counted(most, 'method')}: too few for a rank correlation over methods.")
+                few.append(f"{source} has {number_of(most, 'method')}: too few for a rank correlation over methods.")
         columns |= {"Over images, mean of cells": _two_decimals(of_images, "rho"), "Cells": text(of_images, "cells")}
         frame = pd.concat([of_methods.assign(units="methods"), of_images.assign(units="images", source="all")])
         parts.append((scores.setting, columns, frame))
@@ -119,7 +120,7 @@ def link_table(settings: Sequence[ScoredMaps], links: Sequence[tuple[Transferred
         parts.append(({**part.scores.setting, "fill": part.fill}, columns, frame))
         if (most := int(frame["most_methods"].max())) < MIN_SIGNIFICANT:
             few.append(
-                f"Too few cells: at most {_counted(most, 'method')} of a source have both scores and transfer, and a "
+                f"Too few cells: at most {number_of(most, 'method')} of a source have both scores and transfer, and a "
                 f"rank correlation over methods needs {MIN_SIGNIFICANT}."
             )
     caption = (
@@ -176,7 +177,7 @@ def _blind(scores: ScoredMaps) -> dict[tuple[str, ...], str]:
         worst = part.loc[part["blind"].idxmax()]
         sentences[tuple(scores.cells.iloc[cell][EXPLAINER])] = (
             f"{_cell_names(scores, [cell])}: does not look at the model in {worst['blind']} of "
-            f"{_counted(int(worst['images']), 'image')}: no map changes when its parameters are drawn anew."
+            f"{number_of(int(worst['images']), 'image')}: no map changes when its parameters are drawn anew."
         )
     return sentences
 
@@ -198,7 +199,7 @@ def _ranked_on_fewer(lines: RankedMethods) -> list[str]:
         of_metrics = part.groupby("metric", sort=False).agg({"images": "max", "rank_images": "max"})
         fewer = of_metrics[of_metrics["rank_images"] < of_metrics["images"]]
         sentences += [
-            f"{source}: ranks by {', '.join(metrics)} are of the {_counted(count, 'image')} that all its methods have."
+            f"{source}: ranks by {', '.join(metrics)} are of the {number_of(count, 'image')} that all its methods have."
             for count, metrics in fewer.groupby("rank_images", sort=False).groups.items()
         ]
     return sentences
@@ -210,7 +211,7 @@ def _undefined(scores: ScoredMaps) -> list[str]:
     for (cell, reason, images), part in scores.reasons.groupby(["cell", "reason", "images"], sort=False):
         cells.setdefault((reason, images, ", ".join(sorted(part["metric"]))), []).append(cell)
     return [
-        f"{_cell_names(scores, of)}: {_counted(images, 'image')} without {metrics}: {reason}."
+        f"{_cell_names(scores, of)}: {number_of(images, 'image')} without {metrics}: {reason}."
         for (reason, images, metrics), of in cells.items()
     ]
 
@@ -220,7 +221,3 @@ def _cell_names(scores: ScoredMaps, cells: Sequence[int]) -> str:
         return "Every source and method"
     lines = scores.cells.iloc[list(cells)]
     return "; ".join(lines["source"] + ", " + method_labels(lines))
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from harmonia.arms import IMAGE_ARM
+from harmonia.media import number_of
 from harmonia.report.tables.columns import RANDOM_WEIGHTS, bounds, browse_view, intervals_in_words, method_label
 from harmonia.report.tables.paper import FOOTNOTES, ORIGIN, paper_numbers
 from harmonia.report.tables.typeset import MISSING, table
@@ -105,7 +106,7 @@ def _bounds(figure: np.ndarray, decimals: int) -> str:
 def _caption(comparison: Comparison, cells: ComparedCells, arm: str) -> str:
     setting, first = comparison.setting, cells.iloc[0]
     counts = cells.groupby(["method", "variant"], sort=False)["images"].max()
-    num_images = f"{len(comparison.labels):,} images"
+    num_images = number_of(len(comparison.labels), "image")
     if counts.nunique() > 1:  # the methods table compares them on those that both have
         num_images = ", ".join(f"{method_label(*names)} {images:,}" for names, images in counts.items()) + " images"
     if cells["unreadable"].max() > 0:
