@@ -317,7 +317,7 @@ def test_a_job_with_rows_twice_is_left_out_and_hides_no_other(tmp_path, capsys):
     assert main([f"run={tmp_path}"]) == 0
     printed = capsys.readouterr().out
     assert "left out: 1: rows must be one per image, target and arm" in printed
-    assert "80.00" in printed
+    assert "50 [20, 80]" in printed
 
 
 def test_a_folder_without_any_job_is_left_as_it_is(tmp_path, capsys):
@@ -399,7 +399,7 @@ def test_a_single_run_that_went_well_ends_with_its_report(tmp_path, capsys, stat
     report_sweep()
     well = status is JobStatus.COMPLETED
     assert (tmp_path / "job" / "report" / "table1.md").is_file() is well
-    assert ("80.00" in capsys.readouterr().out) is well
+    assert ("50 [20, 80]" in capsys.readouterr().out) is well
 
 
 def test_the_command_line_ends_a_single_run_with_its_report_and_a_refused_one_without(cli, tmp_path, monkeypatch):
@@ -407,7 +407,7 @@ def test_the_command_line_ends_a_single_run_with_its_report_and_a_refused_one_wi
     monkeypatch.setattr("harmonia.job.pipeline.run", lambda config: plant(tmp_path / "job"))
     code, out, err = cli(*words, report=True)
     assert code == 0, err
-    assert "80.00" in out
+    assert "50 [20, 80]" in out
     assert str(tmp_path / "job" / "report" / "index.html") in out
 
     def refuse(*given, **asked):
