@@ -53,7 +53,7 @@ def question(source: Classifier, target: Classifier, number: int) -> Figure:
     arms = KeepArms(positive_minmax, (AREA,), controls)
     keys = maps._job.images.image_keys([number])
     raw, box = torch.from_numpy(each.raw)[None], torch.tensor([[0.0, 0.0, 1.0, 1.0]])
-    shown = Explanations(maps=raw, explained=[each.explained], image_keys=keys, another=lambda same: raw)
+    shown = Explanations(maps=raw, image_keys=keys, another=lambda same: raw)
     size = each.view.shape[1], each.view.shape[2]
     keeps = dict(zip(arms.names, arms.weights(shown, box, box, size, size)[0], strict=True))
     figure = Figure(figsize=(1.55 * len(ARMS), 2.15), layout="constrained")
