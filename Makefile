@@ -90,10 +90,21 @@ reproduce-tables: .venv/quickstart  ## grid and report: EXPERIMENT=paper|lite DA
 	  $$(test -e '$(WEIGHTS)/deit_tiny_patch16_224.safetensors' && echo source=lite2,deit_tiny)) $(OPTIONS)
 
 RESULTS = $(PY) -m harmonia.run experiment=imagewoof 'data.root="$(DATA)"' 'paths.weights="$(WEIGHTS)"' $(OPTIONS)
-reproduce-results: .venv/quickstart  ## the jobs of docs/results.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
+ONE_AREA = 'evaluation.areas=[0.3]' evaluation.controls.same_class=[] evaluation.controls.other_class=[] \
+  evaluation.controls.complement=[] evaluation.controls.silhouette=[]
+FILLS = $(RESULTS) hydra.sweep.dir=multirun_outputs/imagewoof_fills $(ONE_AREA)
+TOGETHER = $(RESULTS) hydra.sweep.dir=multirun_outputs/imagewoof_together $(ONE_AREA) fill=black,mean data.per_class=6 \
+  'target=[lite0,lite1,lite2,deit_tiny,mobilenetv2]'
+VOTERS = [lite0,deit_tiny],[lite0,mobilenetv2],[deit_tiny,mobilenetv2],[lite0,deit_tiny,mobilenetv2]
+reproduce-results: .venv/quickstart  ## docs/results.md, under-fills.md, harmonised.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
 	@$(RESULTS)
 	@$(RESULTS) method=ss data.per_class=30
 	@$(RESULTS) source=lite0 source.weights=random source.name=lite0_random data.per_class=30
+	@$(FILLS) method=gc,ss data.per_class=10 fill=black,mean,blur,noisy_linear,another_image,drop_tokens,layer_mask
+	@$(TOGETHER) method=ss_cpu source=lite0,deit_tiny,mobilenetv2
+	@$(TOGETHER) method=ss_cpu source=joint 'source.networks=$(VOTERS)'
+	@$(TOGETHER) method=gc source=lite0,deit_tiny,mobilenetv2
+	@$(TOGETHER) method=gc source=vote 'source.networks=$(VOTERS)'
 
 PROTOCOLS = $(PY) -m harmonia.run -m experiment=protocols 'data.root="$(DATA)"' 'paths.weights="$(WEIGHTS)"' $(OPTIONS)
 reproduce-protocols: .venv/quickstart  ## docs/protocols.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
@@ -106,8 +117,7 @@ reproduce-protocols: .venv/quickstart  ## docs/protocols.md: DATA=IMAGEWOOF WEIG
 
 METRICS = $(PY) -m harmonia.run -m experiment=metrics 'data.root="$(DATA)"' 'data.boxes="$(BOXES)"' 'paths.weights="$(WEIGHTS)"' \
   source=lite0,lite2,deit_tiny $(OPTIONS)
-TRANSFER = 'evaluation.areas=[0.3]' evaluation.controls.centre=[] evaluation.controls.same_class=[] \
-  evaluation.controls.other_class=[] evaluation.controls.complement=[] evaluation.controls.silhouette=[]
+TRANSFER = $(ONE_AREA) evaluation.controls.centre=[]
 CHEAP = sparseness,complexity,boxes,insertion,deletion
 COSTLY = completeness_soundness,infidelity,road,irof
 reproduce-metrics: .venv/quickstart  ## docs/metrics.md: DATA=BOXED BOXES=FILE WEIGHTS=FOLDER; repeat to resume
