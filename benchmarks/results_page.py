@@ -5,7 +5,8 @@
     python benchmarks/results_page.py EXPORT --page FILE    another page; its files lie in a folder of its name
 
 A mark is `<!-- results/methods.md, where Target is others -->`; `<!-- end -->` ends its table. The text outside stays.
-NAME_soft.* is the file NAME.* of a report of the soft maps; all others are of a report of the top 30 %.
+NAME_soft.* is the file NAME.* of a report of the soft maps; all others are of a report of the top 30 %. rows.parquet is of
+neither: it says of every image, shown to a target, whether the target was right. All tables of accuracy follow from it.
 """
 
 import argparse
@@ -15,12 +16,16 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pandas as pd
+
 from harmonia.errors import InputError
 from harmonia.report.write import write_report
+from harmonia.results.rows import ROWS
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 SOFT, ARM, END = "soft", "area30", "<!-- end -->"
 MARKED = re.compile(r"(<!-- \w+/(\w+\.md)(?:, where ([^>]+?) is ([^>]+?))? -->)(?:(?!<!--).)*" + END, re.DOTALL)
+SHOWN = ["source", "method", "fill", "target", "arm", "image_id"]
 EDGE = re.compile(r"(?<!\\)\|")  # of a cell; a bar inside of one is escaped
 
 
@@ -39,10 +44,14 @@ def main() -> None:
 
 
 def reports_of(export: Path, scratch: Path) -> dict[str, Path]:
-    """By arm the folder of a report of the export's rows."""
+    """By arm the folder of a report of the export's rows; in that of ARM who was right, too."""
     for arm in (SOFT, ARM):
         if not write_report(export, arm, scratch / arm, thumbnails=0).jobs:
             raise InputError(f"export must hold finished jobs, got none in {str(export)!r}; run harmonia.export")
+    files = sorted(export.glob("jobs/*/rows.parquet"))
+    rows = pd.concat([pd.read_parquet(file, columns=[*SHOWN, "label", "predicted"]) for file in files])
+    right = rows["label"] == rows["predicted"]
+    rows[SHOWN].astype("category").assign(right=right).to_parquet(scratch / ARM / ROWS, compression="zstd", index=False)
     return {arm: scratch / arm for arm in (SOFT, ARM)}
 
 

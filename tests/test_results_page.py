@@ -214,7 +214,7 @@ old
 
 <!-- end -->
 
-Text, ours/transfer_matrix.csv.
+Text, ours/transfer_matrix.csv and ours/rows.parquet.
 
 <!-- ours/table1_soft.md, where Metric is Accuracy (%) or F1, macro -->
 <!-- end -->
@@ -235,7 +235,10 @@ def test_the_command_fills_the_marks_from_the_exported_rows_and_leaves_the_text(
     assert "| soft |" not in text
     assert "| GC | Accuracy (%) | 100.00 | 100.00 | 100.00 | 50.00 | 100.00 | 50.00 |\n| GC | F1, macro |" in text
     files = {path.name: path.read_bytes() for path in (tmp_path / "ours").iterdir()}
-    assert files.keys() == {"transfer_above_control.md", "transfer_matrix.csv", "table1_soft.md"}
+    assert files.keys() == {"transfer_above_control.md", "transfer_matrix.csv", "table1_soft.md", "rows.parquet"}
+    rows = pd.read_parquet(tmp_path / "ours" / "rows.parquet")
+    right = rows[(rows["method"] == "gc") & (rows["target"] == "lite1")].groupby("arm", observed=True)["right"].mean()
+    assert right.to_dict() == {"image": 1, "area30": 0.75, "blobs30": 0, "soft": 0.5, "dim": 0.25}
     assert files["transfer_matrix.csv"] == (reports["area30"] / "transfer_matrix.csv").read_bytes()
     assert files["table1_soft.md"] == (reports["soft"] / "table1.md").read_bytes()
     COMMAND["fill"](page, reports)
