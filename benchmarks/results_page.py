@@ -5,8 +5,8 @@
     python benchmarks/results_page.py EXPORT --page FILE    another page; its files lie in a folder of its name
 
 A mark is `<!-- results/methods.md, where Target is others -->`; `<!-- end -->` ends its table. The text outside stays.
-NAME_soft.* is the file NAME.* of a report of the soft maps; all others are of a report of the top 30 %. rows.parquet is of
-neither: it says of every image, shown to a target, whether the target was right. All tables of accuracy follow from it.
+NAME_soft.* is the file NAME.* of a report of the soft maps; all others are of a report of the top 30 %. rows.parquet is
+of neither: it says of every image, shown to a target, whether the target was right. Retention follows from it.
 """
 
 import argparse

@@ -15,6 +15,7 @@ from harmonia.report.tables.paper import paper_numbers
 DOCS = REPOSITORY / "docs"
 COMMAND = run_path(str(REPOSITORY / "benchmarks" / "results_page.py"))
 PAGE, MATRIX = (DOCS / "results.md").read_text("utf-8"), pd.read_csv(DOCS / "results" / "transfer_matrix.csv")
+UNDER_FILLS = (DOCS / "fills.md").read_text("utf-8")
 PAPERS = [f"table{number}_soft" for number in range(1, 6)]
 
 # sentence, table, line, column, in the order of the page. {0} is the cell's number, {1} and {2} its interval;
@@ -80,6 +81,41 @@ CLAIMS = [
     ("is seen ({z0} to", "rho_soft", "SS", "agreement of predictions"),
     (" {z0}).", "rho_soft", "GC", "agreement of predictions"),
 ]
+_FILLS = "fills/transfer_above_control"
+FILLS = [
+    ("Holds: {0} points more", _FILLS, "black/all/GC/area30", ABOVE),
+    ("all six**: {0} to", _FILLS, "another_image/all/GC/area30", ABOVE),
+    (" {0} points more", _FILLS, "noisy_linear/all/GC/area30", ABOVE),
+    ("Holds: {0} points more", _FILLS, "black/all/SS/area30", ABOVE),
+    ("all six**: {0} to", _FILLS, "another_image/all/SS/area30", ABOVE),
+    (" {0} points more", _FILLS, "blur/all/SS/area30", ABOVE),
+    ("Holds: {0} points [{1}, {2}]", _FILLS, "black/all/SS/area30", BOX),
+    ("all six**: {0} to", _FILLS, "another_image/all/SS/area30", BOX),
+    (" {0} points more", _FILLS, "layer_mask/all/SS/area30", BOX),
+    ("not hold: {0} points [{1}, {2}]", _FILLS, "black/all/GC/area30", BOX),
+    ("under five**: {0} to", _FILLS, "mean/all/GC/area30", BOX),
+    (" {0} points more", _FILLS, "layer_mask/all/GC/area30", BOX),
+    ("told: {0} [{1}, {2}]", _FILLS, "another_image/all/GC/area30", BOX),
+    ("Holds: {0} % is kept", _FILLS, "black/all/SS/soft", KEPT),
+    ("under five**: {0} to", _FILLS, "layer_mask/all/SS/soft", KEPT),
+    (" {0} %.", _FILLS, "drop_tokens/all/SS/soft", KEPT),
+    ("another image {0} % is kept", _FILLS, "another_image/all/SS/soft", KEPT),
+    ("the map keeps {0} points [{1}, {2}] more", _FILLS, "black/all/SS/soft", ABOVE),
+    ("mean colour ({0})", _FILLS, "mean/all/SS/soft", ABOVE),
+    ("a blur ({0})", _FILLS, "blur/all/SS/soft", ABOVE),
+    ("another image ({0} points)", _FILLS, "another_image/all/SS/soft", ABOVE),
+    ("imputation ({0} [{1}, {2}])", _FILLS, "noisy_linear/all/SS/soft", ABOVE),
+    ("Holds: {m0} points", _FILLS, "black/all/GC/soft", ABOVE),
+    ("mean colour ({0})", _FILLS, "mean/all/GC/soft", ABOVE),
+    ("a blur ({0})", _FILLS, "blur/all/GC/soft", ABOVE),
+    ("another image ({0} points)", _FILLS, "another_image/all/GC/soft", ABOVE),
+    ("keep {0} %, those", _FILLS, "black/deit_tiny/GC/area30", KEPT),
+    (" {0} % |", _FILLS, "black/lite2/GC/area30", KEPT),
+    ("{0} and", _FILLS, "mean/deit_tiny/GC/area30", KEPT),
+    (" {0} % over the mean colour", _FILLS, "mean/lite2/GC/area30", KEPT),
+    ("{0} and", _FILLS, "blur/deit_tiny/GC/area30", KEPT),
+    (" {0} % over a blur", _FILLS, "blur/lite2/GC/area30", KEPT),
+]
 README = [
     ("keeps of the accuracy | {r0} % [{r1}, {r2}] |", "transfer_above_control", "all/GC/area30", KEPT),
     (" {r0} % [{r1}, {r2}] |", "transfer_above_control", "all/SS/area30", KEPT),
@@ -103,7 +139,7 @@ def cells(line):
 
 
 def lines_of(name):
-    text = (DOCS / "results" / f"{name}.md").read_text("utf-8")
+    text = (DOCS / (name if "/" in name else f"results/{name}")).with_suffix(".md").read_text("utf-8")
     return [line for line in text.splitlines() if line.startswith("|")]
 
 
@@ -145,9 +181,16 @@ def without(text, claims):
     return rest + text[at:]
 
 
-def test_every_number_of_the_text_is_one_of_the_tables():
-    prose = PAGE[PAGE.index("## What of the paper") : PAGE.index("## Transfer above control")]
-    rest = without(re.sub(r"\]\([^)]*\)", "]", " ".join(prose.split())), CLAIMS)
+@pytest.mark.parametrize(
+    ("page", "begins", "ends", "claims"),
+    [
+        (PAGE, "## What of the paper", "## Transfer above control", CLAIMS),
+        (UNDER_FILLS, "## What holds", "## The numbers", FILLS),
+    ],
+)
+def test_every_number_of_the_text_is_one_of_the_tables(page, begins, ends, claims):
+    prose = page[page.index(begins) : page.index(ends)]
+    rest = without(re.sub(r"\]\([^)]*\)", "]", " ".join(prose.split())), claims)
     rest = re.sub(r"Lite\d|MobileNetV2|Tables? \d", "", rest)
     printed = {
         one for method in ("ss", "gc") for arm in ("image", "soft") for one in paper_numbers("vit", method, "e6", arm)
@@ -206,6 +249,35 @@ def test_what_the_text_orders_is_in_that_order():
     assert (min(soft), max(soft)) == ("0.21", "0.57")  # "(.21 to .57)"
     lowest = re.findall(r", p (\S+), over", (DOCS / "results" / "likeness.md").read_text("utf-8"))
     assert lowest.count("0.042") == 2  # "two reach it"
+
+
+def test_what_is_said_to_hold_under_fills_has_intervals_that_say_so():
+    """A mark of each claim: its fills whose interval is above 0, and whether the ranges that are named are all."""
+    head, _, *lines = map(cells, lines_of(_FILLS))
+
+    def above(column, method, arm):
+        shown = {line[0]: line[head.index(column)] for line in lines if line[1:4] == ["all", method, arm]}
+        numbers = {fill: [*map(float, re.findall(r"-?[\d.]+", text))] for fill, text in shown.items() if text != "–"}
+        others = [number for fill, (number, *_) in numbers.items() if fill != "black"]
+        return {fill for fill, (_, low, _) in numbers.items() if low > 0}, min(others), max(others)
+
+    fairer = {"mean", "blur", "noisy_linear", "another_image", "drop_tokens", "layer_mask"}
+    for method in ("GC", "SS"):
+        assert above(ABOVE, method, "area30")[0] == {"black"} | fairer
+    assert above(BOX, "SS", "area30")[0] == {"black"} | fairer
+    assert above(BOX, "GC", "area30")[0] == fairer - {"another_image"}
+    for method in ("GC", "SS"):
+        assert above(ABOVE, method, "soft")[0] == {"mean", "blur", "another_image"}
+    kept = {tuple(line[:4]): float(line[head.index(KEPT)].split()[0]) for line in lines}
+    for fill in ("black", *fairer - {"drop_tokens"}):
+        of_sources = {key[1]: number for key, number in kept.items() if key[::2] == (fill, "GC") and key[3] == "area30"}
+        assert min(of_sources, key=of_sources.__getitem__) == "deit_tiny", fill
+    ranges = re.findall(r"under (?:all six|five)\*\*: ([\d.]+) to ([\d.]+)", UNDER_FILLS)
+    claimed = [(ABOVE, "GC"), (ABOVE, "SS"), (BOX, "SS"), (BOX, "GC")]
+    for (low, high), (column, method) in zip(ranges, claimed, strict=False):
+        _, least, most = above(column, method, "area30")
+        assert high == str(most)
+        assert low == str(least) or (column, method) == (BOX, "GC")  # its range leaves another image out
 
 
 @pytest.fixture(scope="module")
@@ -286,12 +358,11 @@ def test_a_file_that_no_report_has_is_refused_before_anything_is_written(reports
 )
 def test_a_mark_that_says_nothing_is_refused(old, new, words):
     with pytest.raises(InputError, match=re.escape(words)):
-        COMMAND["with_tables"](PAGE.replace(old, new, 1), printed)
+        COMMAND["with_tables"](PAGE.replace(old, new, 1), lambda name: "\n".join(lines_of(name.removesuffix(".md"))))
 
 
-def test_the_page_is_what_the_command_makes_of_its_files():
-    assert COMMAND["with_tables"](PAGE, printed) == PAGE
-
-
-def printed(name):
-    return "\n".join(lines_of(name.removesuffix(".md")))
+@pytest.mark.parametrize(("page", "folder"), [(PAGE, "results"), (UNDER_FILLS, "fills")])
+def test_the_page_is_what_the_command_makes_of_its_files(page, folder):
+    assert (
+        COMMAND["with_tables"](page, lambda name: "\n".join(lines_of(f"{folder}/{name.removesuffix('.md')}"))) == page
+    )
