@@ -96,7 +96,7 @@ FILLS = $(RESULTS) hydra.sweep.dir=multirun_outputs/imagewoof_fills $(ONE_AREA)
 TOGETHER = $(RESULTS) hydra.sweep.dir=multirun_outputs/imagewoof_together $(ONE_AREA) fill=black,mean data.per_class=6 \
   'target=[lite0,lite1,lite2,deit_tiny,mobilenetv2]'
 VOTERS = [lite0,deit_tiny],[lite0,mobilenetv2],[deit_tiny,mobilenetv2],[lite0,deit_tiny,mobilenetv2]
-reproduce-results: .venv/quickstart  ## docs/results.md, under-fills.md, harmonised.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
+reproduce-results: .venv/quickstart  ## docs/results.md and fills.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
 	@$(RESULTS)
 	@$(RESULTS) method=ss data.per_class=30
 	@$(RESULTS) source=lite0 source.weights=random source.name=lite0_random data.per_class=30

@@ -25,7 +25,7 @@ from harmonia.results.rows import ROWS
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 SOFT, ARM, END = "soft", "area30", "<!-- end -->"
 MARKED = re.compile(r"(<!-- \w+/(\w+\.md)(?:, where ([^>]+?) is ([^>]+?))? -->)(?:(?!<!--).)*" + END, re.DOTALL)
-SHOWN = ["source", "method", "fill", "target", "arm", "image_id"]
+SHOWN = ["source", "method", "label_policy", "fill", "target", "arm", "image_id"]
 EDGE = re.compile(r"(?<!\\)\|")  # of a cell; a bar inside of one is escaped
 
 
@@ -48,8 +48,13 @@ def reports_of(export: Path, scratch: Path) -> dict[str, Path]:
     for arm in (SOFT, ARM):
         if not write_report(export, arm, scratch / arm, thumbnails=0).jobs:
             raise InputError(f"export must hold finished jobs, got none in {str(export)!r}; run harmonia.export")
-    files = sorted(export.glob("jobs/*/rows.parquet"))
+    files = sorted(export.glob(f"jobs/*/{ROWS}"))
+    if not files:
+        raise InputError(
+            f"export must hold jobs that show features to targets, got none in {str(export)!r}; export some"
+        )
     rows = pd.concat([pd.read_parquet(file, columns=[*SHOWN, "label", "predicted"]) for file in files])
+    rows = rows[rows["label"].notna()]
     right = rows["label"] == rows["predicted"]
     rows[SHOWN].astype("category").assign(right=right).to_parquet(scratch / ARM / ROWS, compression="zstd", index=False)
     return {arm: scratch / arm for arm in (SOFT, ARM)}

@@ -44,7 +44,7 @@ OmegaConf.register_new_resolver("joined", joined, replace=True)
 OmegaConf.register_new_resolver("architecture_in", architecture_in, replace=True)
 OmegaConf.register_new_resolver("network_name", network_name, replace=True)
 
-_there: set[Path] = set()  # folders of single jobs that Hydra has not made
+_folders_before: set[Path] = set()  # of single jobs, which Hydra has not made
 
 MOST_JOBS = 10_000  # of a sweep, each of which Hydra composes before the first begins
 MOST_ALIASED = 10_000  # values that the aliases of a YAML file stand for
@@ -113,7 +113,7 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
             _check_sweep(loader, config)
             _check_sweeps_file(config)
         if config.hydra.mode is RunMode.RUN and (folder := _folder(config, "hydra.run.dir")):
-            _there.update([folder] if folder.exists() else [])
+            _folders_before.update([folder] if folder.exists() else [])
             refuse(folder)
         return config
 
@@ -172,7 +172,7 @@ def remove_unbegun() -> None:
     known = HydraConfig.get()
     folder = Path(os.path.abspath(known.runtime.output_dir))
     named = any(word.startswith("hydra.run.dir") for word in known.overrides.hydra)
-    if known.mode is RunMode.RUN and folder not in _there and not (named and (folder / "error.txt").exists()):
+    if known.mode is RunMode.RUN and folder not in _folders_before and not (named and (folder / "error.txt").exists()):
         own = {HYDRAS, f"{known.job.name}.log", ".lock", "error.txt"}  # the last two of the job
         hydras = os.listdir(folder / HYDRAS) if (folder / HYDRAS).is_dir() else ()
         if set(os.listdir(folder)) <= own and set(hydras) <= {*HYDRAS_FILES}:

@@ -101,7 +101,7 @@ def _quoted(word: str) -> str:
 
 def _word(key: str, value: str) -> str:
     """KEY=VALUE as a shell and Hydra must have it."""
-    if re.fullmatch(r"[\w./-]+", value):
+    if re.fullmatch(r"[\w./-]+", value, re.ASCII):
         return f"{key}={value}"
     escaped = re.sub(r'(\\*)("|$)', lambda found: 2 * found[1] + found[2].replace('"', '\\"'), value)
     return shlex.quote(f'{key}="{escaped}"')
@@ -221,7 +221,8 @@ def _of_ones_own(group: str, option: str, options: Sequence[str]) -> str:
         name, key = of_group.get(group, ("", ""))
     elif group in ("source", "target"):
         kind, _, option = option.rpartition(":")
-        name, key = kind if kind in ("torchvision", "huggingface") else "timm", "arch"
+        kinds = ("timm", "torchvision", "huggingface")
+        name, key = (kind or "timm") if not kind or kind in kinds else "", "arch"
     if name not in options:
         return ""
     chosen, above = (f"'target=[self,{name}]'", f"target.{name}") if group == "target" else (f"{group}={name}", group)

@@ -36,18 +36,22 @@ class LayerMask:
         kept = (keep >= 0.5).to(keep).where(~keep.isnan(), torch.nan)
         return kept.where(kept.sum((2, 3), keepdim=True) != 0, torch.nan)
 
-    def logits(self, classifier: Classifier, images: Images, keep: Keep) -> Logits:
-        """Of images (B, C, H, W), each without the places that keep (B, 1, H, W), 0 or 1, drops; (B, K)."""
+    def logits(self, classifier: Classifier, images: Images, keep: Keep, at_dropped: float | None = None) -> Logits:
+        """Of images (B, C, H, W), each without the places that keep (B, 1, H, W), 0 or 1, drops; (B, K).
+
+        at_dropped: what convolutions give at dropped places, which must tell on nothing; None, whatever they do.
+        """
         if keep.all():
             return classifier(images)
-        with _masked(classifier.network, {_size(keep): keep}):
+        with _masked(classifier.network, {_size(keep): keep}, at_dropped):
             return classifier(images)
 
 
 def layer_mask_of(classifier: Classifier) -> LayerMask:
     """InputError of a network in which other modules than convolutions and pooling mix places before the last mean.
 
-    Such are attention, squeeze and excitation, norms over all places, and heads that do more than average.
+    Such are attention, squeeze and excitation, norms over all places, pooling by a function instead of a module, and
+    heads that do more than average.
     """
     structure, masked = classifier.structure, LayerMask()
     channels = max(3, classifier.mean.shape[1])  # a grey network takes colours
@@ -58,12 +62,13 @@ def layer_mask_of(classifier: Classifier) -> LayerMask:
     try:
         with torch.no_grad():
             _refuse_other_mixing(classifier, image)
-            shown, without = (masked.logits(classifier, changed, keep) for changed in (image, image * keep))
+            of_images = [masked.logits(classifier, changed, keep) for changed in (image, image * keep)]
+            of_layers = [masked.logits(classifier, image, keep, at_dropped) for at_dropped in (0, 1)]
     except InputError:
         raise
     except Exception as error:  # whatever code of a network says
         raise InputError(f"{structure.arch}: it cannot be masked ({one_line(error)}); use fill=black") from error
-    if not torch.equal(shown, without):
+    if not torch.equal(*of_images) or not torch.equal(*of_layers):
         raise InputError(f"{structure.arch}: places that are dropped still tell on the others; use fill=black")
     return masked
 
@@ -96,7 +101,7 @@ def _is_last_mean(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _masked(network: nn.Module, masks: dict[tuple[int, ...], Keep]) -> Iterator[None]:
+def _masked(network: nn.Module, masks: dict[tuple[int, ...], Keep], at_dropped: float | None) -> Iterator[None]:
     """masks: by rows and columns, the image's at first, those of smaller maps as they come."""
 
     def before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -116,8 +121,8 @@ def _masked(network: nn.Module, masks: dict[tuple[int, ...], Keep]) -> Iterator[
         before = masks[_size(args[0])]
         if (size := _size(output)) not in masks:
             masks[size] = F.adaptive_max_pool2d(before, size)
-        if isinstance(module, nn.Conv2d):
-            return output  # what it has at dropped places is masked before it can tell on others
+        if isinstance(module, nn.Conv2d):  # what it has at dropped places is masked before it can tell on others
+            return output if at_dropped is None else output.masked_fill(masks[size].to(output) == 0, at_dropped)
         if isinstance(module, nn.AvgPool2d):  # over the places that are left
             share = module.forward(before.to(output))
             output = output / share.where(share > 0, 1)
@@ -146,14 +151,14 @@ def _padded(inputs: Tensor, mask: Tensor, rings: int) -> Tensor:
     for _ in range(rings):
         grown = F.max_pool2d(mask, 3, 1, 1)
         image, row, column = (grown > mask)[:, 0].nonzero(as_tuple=True)
-        total, count = inputs.new_zeros(len(image), inputs.shape[1]), mask.new_zeros(len(image), 1)
+        total, count = (inputs.new_zeros(len(image), width, dtype=torch.float32) for width in (inputs.shape[1], 1))
         for down, right in product((-1, 0, 1), repeat=2):
             rows, columns = row + down, column + right
             inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
             rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
             total += inputs[image, :, rows, columns] * inside[:, None]
             count += mask[image, :, rows, columns] * inside[:, None]
-        inputs[image, :, row, column] = total / count
+        inputs[image, :, row, column] = (total / count).to(inputs)
         mask = grown
     return inputs
 

@@ -114,6 +114,18 @@ def test_a_head_that_does_more_than_average_is_refused():
         layer_mask_of(harmonia.classifier(network, classes=["a", "b", "c", "d"], transform=transform))
 
 
+class PoolsByFunction(nn.Module):
+    def forward(self, maps):
+        return nn.functional.avg_pool2d(maps, 3, 1, 1)
+
+
+def test_pooling_that_is_no_module_is_found_and_refused():
+    head = [nn.ReLU(), nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)]
+    layer_mask_of(planted(nn.Conv2d(3, 8, 3), nn.AvgPool2d(3, 1, 1), *head))
+    with pytest.raises(InputError, match="places that are dropped still tell on the others; use fill=black"):
+        layer_mask_of(planted(nn.Conv2d(3, 8, 3), PoolsByFunction(), *head))
+
+
 def test_networks_of_torchvision_are_masked_the_same():
     names = [f"class {index}" for index in range(5)]
     transform = {"size": 64, "mean": (0.5,) * 3, "std": (0.25,) * 3}
