@@ -99,7 +99,7 @@ FILLS = [
     ("told: {0} [{1}, {2}]", _FILLS, "another_image/all/GC/area30", BOX),
     ("Holds: {0} % is kept", _FILLS, "black/all/SS/soft", KEPT),
     ("under five**: {0} to", _FILLS, "layer_mask/all/SS/soft", KEPT),
-    (" {0} %.", _FILLS, "drop_tokens/all/SS/soft", KEPT),
+    (" {0} %.", _FILLS, "noisy_linear/all/SS/soft", KEPT),
     ("another image {0} % is kept", _FILLS, "another_image/all/SS/soft", KEPT),
     ("the map keeps {0} points [{1}, {2}] more", _FILLS, "black/all/SS/soft", ABOVE),
     ("mean colour ({0})", _FILLS, "mean/all/SS/soft", ABOVE),
