@@ -15,7 +15,7 @@ from harmonia.report.tables.paper import paper_numbers
 DOCS = REPOSITORY / "docs"
 COMMAND = run_path(str(REPOSITORY / "benchmarks" / "results_page.py"))
 PAGE, MATRIX = (DOCS / "results.md").read_text("utf-8"), pd.read_csv(DOCS / "results" / "transfer_matrix.csv")
-UNDER_FILLS = (DOCS / "fills.md").read_text("utf-8")
+UNDER_FILLS, MAPS_SHARED = ((DOCS / name).read_text("utf-8") for name in ("fills.md", "harmonised.md"))
 PAPERS = [f"table{number}_soft" for number in range(1, 6)]
 
 # sentence, table, line, column, in the order of the page. {0} is the cell's number, {1} and {2} its interval;
@@ -118,6 +118,22 @@ FILLS = [
     ("{0} and", _FILLS, "blur/deit_tiny/GC/area30", KEPT),
     (" {0} % over a blur", _FILLS, "blur/lite2/GC/area30", KEPT),
 ]
+_SHARED = "harmonised/harmonised"
+_JOINT, _VOTE, _POINTS = "lite0+deit_tiny+mobilenetv2", "vote lite0+deit_tiny+mobilenetv2", "Difference (points)"
+SHARED = [
+    ("three pairs {0} [{1}, {2}] on", _SHARED, "black/2 networks/SS_CPU/area30/their mean", _POINTS),
+    ("and {0} [{1}, {2}] over", _SHARED, "mean/2 networks/SS_CPU/area30/their mean", _POINTS),
+    ("told: {0} [{1}, {2}] and", _SHARED, f"black/{_JOINT}/SS_CPU/area30/their mean", _POINTS),
+    (" {0} [{1}, {2}].", _SHARED, f"mean/{_JOINT}/SS_CPU/area30/their mean", _POINTS),
+    ("Two: {0} [{1}, {2}] on", _SHARED, "black/2 networks/SS_CPU/area30/the best of them", _POINTS),
+    (" {0} [{1}, {2}] over", _SHARED, "mean/2 networks/SS_CPU/area30/the best of them", _POINTS),
+    ("Three: {0} [{1}, {2}] and", _SHARED, f"black/{_JOINT}/SS_CPU/area30/the best of them", _POINTS),
+    (" {0} [{1}, {2}].", _SHARED, f"mean/{_JOINT}/SS_CPU/area30/the best of them", _POINTS),
+    ("of the two, {0} [{1}, {2}] and", _SHARED, "black/2 networks/GC/area30/their mean", _POINTS),
+    (" {0} [{1}, {2}], but", _SHARED, "mean/2 networks/GC/area30/their mean", _POINTS),
+    ("the best: {0} [{1}, {2}] and", _SHARED, "black/2 networks/GC/area30/the best of them", _POINTS),
+    (" {0} [{1}, {2}].", _SHARED, "mean/2 networks/GC/area30/the best of them", _POINTS),
+]
 README = [
     ("keeps of the accuracy | {r0} % [{r1}, {r2}] |", "transfer_above_control", "all/GC/area30", KEPT),
     (" {r0} % [{r1}, {r2}] |", "transfer_above_control", "all/SS/area30", KEPT),
@@ -188,6 +204,7 @@ def without(text, claims):
     [
         (PAGE, "## What of the paper", "## Transfer above control", CLAIMS),
         (UNDER_FILLS, "## What holds", "## The numbers", FILLS),
+        (MAPS_SHARED, "**Does a joint", "An earlier run", SHARED),
     ],
 )
 def test_every_number_of_the_text_is_one_of_the_tables(page, begins, ends, claims):
@@ -392,7 +409,7 @@ def test_a_mark_that_says_nothing_is_refused(old, new, words):
         COMMAND["with_tables"](PAGE.replace(old, new, 1), lambda name: "\n".join(lines_of(name.removesuffix(".md"))))
 
 
-@pytest.mark.parametrize(("page", "folder"), [(PAGE, "results"), (UNDER_FILLS, "fills")])
+@pytest.mark.parametrize(("page", "folder"), [(PAGE, "results"), (UNDER_FILLS, "fills"), (MAPS_SHARED, "harmonised")])
 def test_the_page_is_what_the_command_makes_of_its_files(page, folder):
     assert (
         COMMAND["with_tables"](page, lambda name: "\n".join(lines_of(f"{folder}/{name.removesuffix('.md')}"))) == page
