@@ -394,7 +394,7 @@ def test_a_sweep_ends_with_its_tables(cli, tmp_path):
     words = ["-m", *FAST[:-1], *TWO, "data.limit=2", "method=gc,ss_cpu", "hydra.sweep.dir=sweep"]
     code, out, err = cli(*words, report=True)
     assert code == 0, err
-    assert "lite1 (F)" in out
+    assert "Above random blobs" in out  # the answer, of the top 30 %
     assert "glyph" not in out.lower()  # what the library that embeds fonts has to say
     for name in ("table1.md", "table1.csv", "table1.tex", "index.html"):
         assert (tmp_path / "sweep" / "report" / name).is_file()
