@@ -126,7 +126,8 @@ def _masked(network: nn.Module, masks: dict[tuple[int, ...], Keep], at_dropped: 
         if isinstance(module, nn.AvgPool2d):  # over the places that are left
             share = module.forward(before.to(output))
             output = output / share.where(share > 0, 1)
-        return output.masked_fill(masks[size].to(output) == 0, 0)
+        # of a window that has nothing left the largest is -inf, although the cell may be left for a place beside it
+        return output.masked_fill((masks[size].to(output) == 0) | output.isneginf(), 0)
 
     with ExitStack() as hooks:
         for module in network.modules():
@@ -138,11 +139,15 @@ def _masked(network: nn.Module, masks: dict[tuple[int, ...], Keep], at_dropped: 
 
 
 def _reach(convolution: nn.Conv2d) -> int:
-    """How far from what is left a place may lie that still tells on a cell of the output that is left."""
+    """How far from what is left a place may lie that still tells on a cell of the output that is left; no less.
+
+    A cell is left for the places that are its share of the map. Where the stride does not divide the map, they lie up
+    to a step beside those that the convolution reads.
+    """
     across = [rate * (side - 1) for rate, side in zip(convolution.dilation, convolution.kernel_size, strict=True)]
     if convolution.stride == (1, 1) and [2 * places for places in convolution.padding] == across:
         return max(across) // 2  # a cell of the output lies in the middle of those that it reads
-    return max(*across, *(step - 1 for step in convolution.stride))
+    return max(*across) + 2 * max(step - 1 for step in convolution.stride)
 
 
 def _padded(inputs: Tensor, mask: Tensor, rings: int) -> Tensor:

@@ -1,9 +1,12 @@
 """What becomes of a convolutional network's answers when no layer sees a dropped place: known answers, and who can."""
 
+from itertools import product
+
 import pytest
 import torch
 import torchvision
 from networks import classifier_of, random_classifier, real_images
+from timm.layers.create_conv2d import create_conv2d
 from torch import nn
 
 import harmonia
@@ -75,8 +78,11 @@ def test_of_one_colour_a_part_is_as_good_as_the_whole():
 
 
 @pytest.mark.parametrize("arch", [*CAN, "mobilenetv2_035", "regnetx_002"])
-def test_places_that_are_not_padded_tell_nothing_and_no_nearer_ones_are_left_out(arch, monkeypatch):
+def test_places_that_are_not_padded_tell_nothing_and_those_beside_what_is_left_do(arch, monkeypatch):
     classifier = random_classifier(arch)
+    for module in classifier.network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)  # timm begins the last of a residual block at 0: the block would tell nothing
     mask, size, reach = layer_mask_of(classifier), classifier.view.size, layer_mask._reach
     generator = torch.Generator().manual_seed(1)
     image, coarse = torch.rand(1, 3, size, size, generator=generator), torch.rand(1, 1, 9, 9, generator=generator)
@@ -112,6 +118,49 @@ def test_a_head_that_does_more_than_average_is_refused():
     transform = {"size": 24, "mean": (0.5,) * 3, "std": (0.5,) * 3}
     with pytest.raises(InputError, match="use fill=black"):
         layer_mask_of(harmonia.classifier(network, classes=["a", "b", "c", "d"], transform=transform))
+
+
+@pytest.mark.parametrize(("side", "stride", "dilation"), [*product((1, 2, 3, 5), (1, 2, 4), (1, 2))])
+def test_every_place_that_a_cell_reads_is_within_reach_of_what_it_is_left_for(side, stride, dilation):
+    """Written out for one line of places; of a cell those that adaptive pooling takes for its share."""
+    across = dilation * (side - 1)
+    for padding, places in product(range(across // 2 + 1), range(max(across, stride) + 1, 40)):
+        reach = layer_mask._reach(nn.Conv2d(1, 1, side, stride, padding, dilation))
+        cells = (places + 2 * padding - across - 1) // stride + 1
+        for cell in range(cells):
+            share = cell * places // cells, -(-(cell + 1) * places // cells) - 1
+            read = max(cell * stride - padding, 0), min(cell * stride - padding + across, places - 1)
+            assert max(share[1] - read[0], read[1] - share[0]) <= reach, (padding, places, cell)
+
+
+@pytest.mark.parametrize(
+    ("size", "convolution"),
+    [
+        (15, nn.Conv2d(3, 8, 2, stride=2)),
+        (8, nn.Conv2d(3, 8, 3, stride=2)),
+        (26, nn.Conv2d(3, 8, 4, stride=4)),
+        (20, nn.Conv2d(3, 8, 3, padding=2, dilation=2, padding_mode="replicate")),
+        (20, create_conv2d(3, 8, 3, stride=2, padding="valid")),
+    ],
+    ids=str,
+)
+def test_of_one_colour_a_single_column_is_as_good_as_the_whole(size, convolution):
+    classifier = planted(convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4), size=size)
+    image = torch.tensor([0.1, 0.7, 0.3])[None, :, None, None].expand(1, 3, size, size).contiguous()
+    mask = layer_mask_of(classifier)
+    with torch.no_grad():
+        for column in range(size):
+            keep = torch.zeros(1, 1, size, size)
+            keep[..., column] = 1
+            torch.testing.assert_close(mask.logits(classifier, image, keep), classifier(image), atol=1e-5, rtol=1e-4)
+
+
+def test_a_pooling_window_without_anything_left_gives_a_number():
+    layers = [nn.Conv2d(3, 8, 1), nn.MaxPool2d(2), nn.Conv2d(8, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    classifier, keep = planted(*layers, nn.Linear(8, 4), size=15), torch.zeros(1, 1, 15, 15)
+    keep[..., 2] = 1  # the first cell's share of fifteen columns, but not of its window's two
+    with torch.no_grad():
+        assert layer_mask_of(classifier).logits(classifier, torch.rand(1, 3, 15, 15), keep).isfinite().all()
 
 
 class PoolsByFunction(nn.Module):
