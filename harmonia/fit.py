@@ -8,7 +8,6 @@ if __name__ == "__main__":
 
     answer_signals()
 
-import shlex
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harmonia.cli.entry import Interrupted, conf_folder
 from harmonia.cli.hydra_command import hydra_command
 from harmonia.cli.hydra_node import checked_hydra, remove_unbegun
+from harmonia.cli.refusal import typed_word
 from harmonia.errors import InputError
 from harmonia.job.ray_launcher import register
 
@@ -41,7 +41,7 @@ def fit_one(config: DictConfig) -> None:
     except Interrupted as error:
         known = HydraConfig.get()
         key, folder = ("sweep", known.sweep.dir) if known.mode is RunMode.MULTIRUN else ("run", known.run.dir)
-        again = f"the same command with hydra.{key}.dir={shlex.quote(folder)} goes on where it was"
+        again = f"the same command with {typed_word(f'hydra.{key}.dir', folder)} goes on where it was"
         raise Interrupted(f"interrupted; {again}") from error
 
 

@@ -96,10 +96,10 @@ def _quoted(word: str) -> str:
     key, equals, value = word.partition("=")
     if not equals or value.startswith(("[", "{", '"', "'")):
         return "write KEY=VALUE; quote a value with spaces, brackets or commas: 'KEY=\"VALUE\"'"
-    return f"write {_word(key, value)}"
+    return f"write {typed_word(key, value)}"
 
 
-def _word(key: str, value: str) -> str:
+def typed_word(key: str, value: str) -> str:
     """KEY=VALUE as a shell and Hydra must have it."""
     if re.fullmatch(r"[\w./-]+", value, re.ASCII):
         return f"{key}={value}"
@@ -226,7 +226,7 @@ def _of_ones_own(group: str, option: str, options: Sequence[str]) -> str:
     if name not in options:
         return ""
     chosen, above = (f"'target=[self,{name}]'", f"target.{name}") if group == "target" else (f"{group}={name}", group)
-    return f"{chosen} {_word(f'{above}.{key}', option)}"
+    return f"{chosen} {typed_word(f'{above}.{key}', option)}"
 
 
 def _title(path: Path) -> str:

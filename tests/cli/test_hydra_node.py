@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shlex
 import sys
 import threading
 from pathlib import Path
@@ -203,7 +204,10 @@ def test_a_refused_fit_leaves_no_folder(monkeypatch, tmp_path, capsys, words, na
     assert not [path for path in tmp_path.rglob("*") if path.name not in ("multirun_outputs", "fitted")]
 
 
-@pytest.mark.parametrize("words", [["hydra.run.dir=mine"], ["-m", "seed=0,1", "hydra.sweep.dir=mine"]])
+@pytest.mark.parametrize(
+    "words",
+    [["hydra.run.dir=mine"], ["-m", "seed=0,1", "hydra.sweep.dir=mine"], ['hydra.run.dir="mine, too"']],
+)
 def test_a_fit_that_is_interrupted_says_the_folder_where_it_goes_on(monkeypatch, tmp_path, capsys, words):
     def interrupt(config):
         raise Interrupted
@@ -212,7 +216,9 @@ def test_a_fit_that_is_interrupted_says_the_folder_where_it_goes_on(monkeypatch,
     monkeypatch.setattr("harmonia.training.settings.fit_settings_of", interrupt)
     monkeypatch.setattr(sys, "argv", ["harmonia.fit", "source=timm", "source.arch=x", "data.root=x", *words])
     assert importlib.import_module("harmonia.fit").main() == 130
-    assert capsys.readouterr().err == f"harmonia: interrupted; the same command with {words[-1]} goes on where it was\n"
+    assert capsys.readouterr().err == (
+        f"harmonia: interrupted; the same command with {shlex.quote(words[-1])} goes on where it was\n"
+    )
 
 
 def test_a_refused_fit_leaves_a_folder_that_was_there(monkeypatch, tmp_path, capsys):

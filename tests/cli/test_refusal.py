@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from harmonia.cli.entry import Refused, conf_folder
-from harmonia.cli.refusal import refusal
+from harmonia.cli.refusal import refusal, typed_word
 from harmonia.errors import InputError
 
 METHODS = ", ".join(sorted(path.stem for path in (conf_folder() / "method").glob("*.yaml")))
@@ -82,6 +82,20 @@ def test_what_is_the_users_own_is_refused_with_the_words_that_take_it(word, reme
     message = refused(word.format(tmp=tmp_path))
     assert message.endswith(remedy.format(tmp=tmp_path))
     assert message.startswith(f"{word.partition('=')[0]} must be one of ")
+
+
+@pytest.mark.parametrize(
+    "value", ["photos/val-1.2", "größe", "写真/val", "a,b", "[a]", "it's", 'a "b"', "back\\slash\\", "$HOME", "a=b"]
+)
+def test_a_remedy_is_one_word_of_a_shell_that_hydra_reads_as_the_value(value):
+    (word,) = shlex.split(typed_word("data.root", value))
+    (override,) = OverridesParser.create().parse_overrides([word])
+    assert override.value() == value
+
+
+@pytest.mark.parametrize("word", ["source=foo:bar", "source=hf-hub:timm/resnet18"])
+def test_a_prefix_that_harmonia_does_not_know_is_not_dropped(word):
+    assert "arch=" not in refused(word)
 
 
 @pytest.mark.parametrize("wrap", [RuntimeError, InstantiationException, ConfigCompositionException, Refused])
