@@ -93,18 +93,20 @@ RESULTS = $(PY) -m harmonia.run experiment=imagewoof 'data.root="$(DATA)"' 'path
 ONE_AREA = 'evaluation.areas=[0.3]' evaluation.controls.same_class=[] evaluation.controls.other_class=[] \
   evaluation.controls.complement=[] evaluation.controls.silhouette=[]
 FILLS = $(RESULTS) hydra.sweep.dir=multirun_outputs/imagewoof_fills $(ONE_AREA)
-TOGETHER = $(RESULTS) hydra.sweep.dir=multirun_outputs/imagewoof_together $(ONE_AREA) fill=black,mean \
-  'target=[lite0,lite1,lite2,deit_tiny,mobilenetv2]'
+TOGETHER = $(RESULTS) $(ONE_AREA) fill=black,mean data.per_class=6 'target=[lite0,lite1,lite2,deit_tiny,mobilenetv2]'
+SHARED = hydra.sweep.dir=multirun_outputs/imagewoof_together
+ALONE = source=lite0,deit_tiny,mobilenetv2
 VOTERS = [lite0,deit_tiny],[lite0,mobilenetv2],[deit_tiny,mobilenetv2],[lite0,deit_tiny,mobilenetv2]
 reproduce-results: .venv/quickstart  ## docs/results.md, fills.md, harmonised.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
 	@$(RESULTS)
 	@$(RESULTS) method=ss data.per_class=30
 	@$(RESULTS) source=lite0 source.weights=random source.name=lite0_random data.per_class=30
-	@$(FILLS) method=gc,ss data.per_class=10 fill=black,mean,blur,noisy_linear,another_image,drop_tokens,layer_mask
-	@$(TOGETHER) method=ss_cpu data.per_class=4 source=lite0,deit_tiny,mobilenetv2
-	@$(TOGETHER) method=ss_cpu data.per_class=4 source=joint 'source.networks=$(VOTERS)'
-	@$(TOGETHER) method=gc data.per_class=6 source=lite0,deit_tiny,mobilenetv2
-	@$(TOGETHER) method=gc data.per_class=6 source=vote 'source.networks=$(VOTERS)'
+	@$(FILLS) method=gc,ss data.per_class=30 fill=black,mean,blur,noisy_linear,another_image,drop_tokens,layer_mask
+	@$(TOGETHER) $(SHARED) method=gc,ss_cpu $(ALONE)
+	@$(TOGETHER) $(SHARED)/draws2 method=ss_cpu $(ALONE) method.draws=2 method.held_out=8
+	@$(TOGETHER) $(SHARED)/draws3 method=ss_cpu $(ALONE) method.draws=3 method.held_out=12
+	@$(TOGETHER) $(SHARED) method=ss_cpu source=joint 'source.networks=$(VOTERS)'
+	@$(TOGETHER) $(SHARED) method=gc source=vote 'source.networks=$(VOTERS)'
 
 PROTOCOLS = $(PY) -m harmonia.run -m experiment=protocols 'data.root="$(DATA)"' 'paths.weights="$(WEIGHTS)"' $(OPTIONS)
 reproduce-protocols: .venv/quickstart  ## docs/protocols.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume

@@ -95,7 +95,7 @@ def p_value(frame: pd.DataFrame, column: str) -> list[str]:
     return [MISSING if pd.isna(p) else "<0.0001" if p < 1e-4 else f"{p:.4f}" for p in frame[column]]
 
 
-def bounded(frame: pd.DataFrame, column: str, form: str = "{:.1f}", factor: float = 100) -> list[str]:
+def bounded(frame: pd.DataFrame, column: str, form: str = "{:z.1f}", factor: float = 100) -> list[str]:
     """Numbers, percent unless another factor is given, with their interval where the frame has one."""
     numbers = factor * frame.reindex(columns=[column, f"{column}_low", f"{column}_high"]).astype(float)
     return [
@@ -119,7 +119,7 @@ def _number(frame: pd.DataFrame, column: str) -> tuple[str, list[str]]:
     if column.split("_")[0] == "p":
         return HEADINGS.get(column, column), p_value(frame, column)
     if column == "cka" or column.startswith("rho"):
-        return _heading(column), bounded(frame, column, "{:.2f}", 1)
+        return _heading(column), bounded(frame, column, "{:z.2f}", 1)
     return HEADINGS.get(column, f"{_heading(column.removesuffix('_retention'))} (%)"), bounded(frame, column)
 
 

@@ -175,7 +175,7 @@ def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[JobFolder],
 
 
 def _in_words(line: dict[str, Any]) -> str:
-    rho, low, high = (MISSING if pd.isna(line[name]) else f"{line[name]:.2f}" for name in ("rho", "low", "high"))
+    rho, low, high = (MISSING if pd.isna(line[name]) else f"{line[name]:z.2f}" for name in ("rho", "low", "high"))
     p = "undefined" if pd.isna(line["p"]) else f"{line['p']:.3f}"
     return (
         f"{method_label(line['method'], line['variant'])}, {MEASURES[line['measure']]} and what is left above control: "

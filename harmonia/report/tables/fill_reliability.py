@@ -35,12 +35,12 @@ def fill_reliability_table(comparisons: Sequence[Comparison], arm: str) -> Stati
     columns |= {"Judges": part["verdict"].replace("", MISSING), "Without the image": answers.replace("", MISSING)}
     columns |= {
         "Its share (%)": bounded(part, "top_share"),
-        "Entropy (bits)": bounded(part, "entropy", "{:.2f}", 1),
+        "Entropy (bits)": bounded(part, "entropy", "{:z.2f}", 1),
         "Nothing's retention (%)": bounded(part, "nothing_retention"),
         "Control's retention (%)": bounded(part, "control_retention"),
         "Control above nothing (points)": bounded(part, "control_above_nothing"),
         "Methods": text(part, "methods"),
-        "Kendall's tau": bounded(part, "tau", "{:.2f}", 1),
+        "Kendall's tau": bounded(part, "tau", "{:z.2f}", 1),
     }
     caption = _CAPTION.format(arm=arm, control=matched_control(arm), missing=MISSING)
     intervals = " ".join(dict.fromkeys(map(intervals_in_words, comparisons)))

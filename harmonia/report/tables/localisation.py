@@ -28,7 +28,7 @@ def localisation_table(scored: Sequence[MosaicScores]) -> StatisticTable:
             "Median (%)": bounded(numbers, "median"),
             "Quartiles (%)": list(map("{} – {}".format, bounded(numbers, "q25"), bounded(numbers, "q75"))),
             "Undefined": text(numbers, "undefined"),
-            "Label in top n² (%)": bounded(numbers, "in_top", "{:.0f}"),
+            "Label in top n² (%)": bounded(numbers, "in_top", "{:z.0f}"),
             "Cells": text(numbers, "cells"),
         }
     )
@@ -49,7 +49,7 @@ def localisation_agreement_table(scored: Sequence[MosaicScores]) -> StatisticTab
             "Source": of_best["source"],
             "Localises best": of_best["first"],
             "Method": of_best["second"],
-            "Spearman's rho": bounded(of_best, "rho", "{:.2f}", 1),
+            "Spearman's rho": bounded(of_best, "rho", "{:z.2f}", 1),
             "Cells": text(of_best, "cells"),
         }
     )

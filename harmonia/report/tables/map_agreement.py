@@ -95,7 +95,7 @@ def _answers(explainer: Explainer, block: Block, arm: str) -> np.ndarray:
 
 
 def _in_words(line: Mapping[str, Any], setting: Sequence[str]) -> str:
-    rho, low, high = (MISSING if pd.isna(line[name]) else f"{line[name]:.2f}" for name in ("rho", "low", "high"))
+    rho, low, high = (MISSING if pd.isna(line[name]) else f"{line[name]:z.2f}" for name in ("rho", "low", "high"))
     p = "undefined" if pd.isna(line["p"]) else f"{line['p']:.3f}"
     method = method_label(line["method"], line["variant"])
     return (

@@ -21,7 +21,7 @@ INTERVALS = (
     f"{100 * LEVEL:.0f} % intervals: percentile bootstrap, {NUM_RESAMPLES:,} resamples of the images within their "
     "class, the same for all; methods, networks and maps are held fixed."
 )
-_two_decimals = partial(bounded, form="{:.2f}", factor=1)
+_two_decimals = partial(bounded, form="{:z.2f}", factor=1)
 WITHOUT_TRANSFER = (
     "No rows of transfer of the same maps are in this folder: nothing can be said about whether a metric foretells "
     "transfer. evaluation=transfer with the same options, in the same sweep, makes them."

@@ -100,7 +100,7 @@ def _number(value: float, decimals: int) -> str:
 
 def _bounds(figure: np.ndarray, decimals: int) -> str:
     _, low, high = figure
-    return MISSING if np.isnan(low) else bounds(low, high, f"{{:.{decimals}f}}")
+    return MISSING if np.isnan(low) else bounds(low, high, f"{{:z.{decimals}f}}")
 
 
 def _caption(comparison: Comparison, cells: ComparedCells, arm: str) -> str:

@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import get_type_hints
 
+import pandas as pd
 import pytest
 from rows_in_memory import as_gathered
 
 from harmonia.report.glossary import full_names
-from harmonia.report.tables.columns import statistic_table
+from harmonia.report.tables.columns import bounded, statistic_table
 from harmonia.report.tables.contrasts import STATISTICS
 from harmonia.results.frames import Frame
 from harmonia.results.jobs import JobFolder
@@ -54,3 +55,9 @@ def test_methods_have_their_full_names_and_two_of_a_class_their_short_ones_too()
         "x": "Mine",
         "lime": "LIME",
     }
+
+
+def test_a_number_that_rounds_to_nothing_has_no_sign():
+    frame = pd.DataFrame({"gained": [-0.0004], "gained_low": [-0.1], "gained_high": [-0.0001]})
+    assert bounded(frame, "gained") == ["0.0 [-10.0, 0.0]"]
+    assert bounded(frame, "gained", "{:z.2f}", 1) == ["0.00 [-0.10, 0.00]"]
