@@ -24,6 +24,13 @@ DAGGER, DOUBLE_DAGGER = "\N{DAGGER}", "\N{DOUBLE DAGGER}"
 ROWS_A_PAGE = 40  # of a LaTeX float
 
 
+class Views(dict[tuple[int, int], dict[str, str]]):
+    """Never changed, so never copied: pandas copies all of attrs with every row and column that it takes."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Views":
+        return self
+
+
 def table(
     cells: pd.DataFrame,
     caption: str,
@@ -39,7 +46,7 @@ def table(
     if lacking and NO_INTERVAL not in intervals:
         footnotes.append(f"{NO_INTERVAL}: no interval, for every resample of the images gives the same.")
     printed.attrs = {"caption": caption, "text_columns": text_columns, "footnotes": footnotes}
-    printed.attrs |= {"intervals": intervals, "views": dict(views or {})}
+    printed.attrs |= {"intervals": intervals, "views": Views(views or {})}
     return printed
 
 

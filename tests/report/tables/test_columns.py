@@ -12,6 +12,7 @@ from rows_in_memory import as_gathered
 from harmonia.report.glossary import full_names
 from harmonia.report.tables.columns import bounded, statistic_table
 from harmonia.report.tables.contrasts import STATISTICS
+from harmonia.report.tables.typeset import table
 from harmonia.results.frames import Frame
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import compare
@@ -61,3 +62,8 @@ def test_a_number_that_rounds_to_nothing_has_no_sign():
     frame = pd.DataFrame({"gained": [-0.0004], "gained_low": [-0.1], "gained_high": [-0.0001]})
     assert bounded(frame, "gained") == ["0.0 [-10.0, 0.0]"]
     assert bounded(frame, "gained", "{:z.2f}", 1) == ["0.00 [-0.10, 0.00]"]
+
+
+def test_what_is_behind_cells_is_not_copied_with_every_line_that_is_taken():
+    printed = table(pd.DataFrame({"Source": ["lite0"]}), "", 1, views={(0, 0): {"source": "lite0"}})
+    assert printed.iloc[:1].attrs["views"] is printed.attrs["views"]
