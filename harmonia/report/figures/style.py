@@ -122,13 +122,16 @@ def grid(
     return figure, axes[:panels]
 
 
-def legend_above(figure: Figure, axes: Sequence[Axes]) -> None:
-    """One legend for all panels, each entry once."""
+def legend_above(figure: Figure, axes: Sequence[Axes], room: float = 0.7) -> None:
+    """One legend for all panels, each entry once. A higher one than the room (inches) they leave adds to the figure."""
     named = [zip(*panel.get_legend_handles_labels(), strict=True) for panel in axes]
     entries = {label: handle for of_panel in named for handle, label in of_panel}
     if entries:
-        columns = max(1, int(figure.get_figwidth() / (0.55 + 0.068 * max(map(len, entries)))))
-        figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=min(columns, len(entries)))
+        longest = max(len(line) for label in entries for line in label.splitlines())
+        columns = min(max(1, int(figure.get_figwidth() / (0.55 + 0.068 * longest))), len(entries))
+        legend = figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=columns)
+        height = legend.get_window_extent().height / figure.dpi
+        figure.set_figheight(figure.get_figheight() + max(0, height - room))
 
 
 def heat_map(

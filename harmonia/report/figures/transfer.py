@@ -133,7 +133,7 @@ def accuracy_by_area(cells: TransferMatrix) -> Figure:
     sources; the caption in transfer_figures says the rest.
     """
     sources, targets = _models_of(cells)
-    methods = list(dict.fromkeys(cells["method"]))
+    methods = list(dict.fromkeys(zip(cells["method"], cells["variant"], strict=True)))
     points: Any = cells.assign(kind=cells["arm"].map(kind_of))
     points = points[points["kind"].isin([SOFT_ARM, DIM_ARM, AREA, BLOBS])].copy()
     columns = {"accuracy_feature": "accuracy", "accuracy_feature_low": "low", "accuracy_feature_high": "high"}
@@ -143,13 +143,14 @@ def accuracy_by_area(cells: TransferMatrix) -> Figure:
     alpha = 0.15 if lines <= 4 else 0.08  # of bands that lie over one another
     num_rows = -(-len(targets) // 3)
     num_columns = -(-len(targets) // num_rows)  # at most three, and no row nearly empty
-    height = 1.9 + 0.1 * lines / num_rows  # inches; the legend takes some of it
+    room = 0.1 * lines  # inches, for the legend
+    height = 1.9 + room / num_rows
     figure, axes = grid(len(targets), num_columns, style.TEXT_WIDTH / max(num_columns, 2), height)
     for panel, target in zip(axes, targets, strict=True):
         of_panel = points[points["target"] == target]
         for key, part in of_panel.groupby(EXPLAINER, sort=False):
             colour = style.PALETTE[sources.index(key[0]) % len(style.PALETTE)]
-            method = methods.index(key[1])
+            method = methods.index(key[1:])
             look: dict[str, Any] = {"color": colour, "marker": style.MARKERS[method % len(style.MARKERS)]}
             line = part[part["kind"] == AREA].sort_values("kept")
             dashes = style.DASHES[method % len(style.DASHES)]
@@ -176,7 +177,7 @@ def accuracy_by_area(cells: TransferMatrix) -> Figure:
         panel.set(xlim=(0, None), ylim=(0, 100))
     figure.supxlabel("kept area (%)", fontsize=8)
     figure.supylabel("accuracy of the target (%)", fontsize=8)
-    legend_above(figure, axes)
+    legend_above(figure, axes, max(0.7, room))
     return figure
 
 

@@ -99,6 +99,13 @@ def test_curves_run_through_the_accuracies_in_percent():
     assert (band.min(), band.max()) == pytest.approx((10, 70))
 
 
+def test_curves_of_one_method_with_other_settings_are_told_apart():
+    figure = accuracy_by_area(pd.concat([curve_cells(), curve_cells().assign(variant="method.draws=2")]))
+    looks = {line.get_label(): (line.get_color(), line.get_marker()) for line in figure.axes[0].lines}
+    of_source = [look for name, look in looks.items() if name.startswith("a ")]
+    assert len(of_source) == len(set(of_source)) == 2
+
+
 def test_curves_without_whole_images_have_no_level():
     figure = accuracy_by_area(curve_cells().assign(accuracy_image=np.nan))
     assert "whole image" not in {line.get_label() for line in figure.axes[0].lines}
