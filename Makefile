@@ -97,7 +97,7 @@ TOGETHER = $(RESULTS) $(ONE_AREA) fill=black,mean data.per_class=6 'target=[lite
 SHARED = hydra.sweep.dir=multirun_outputs/imagewoof_together
 ALONE = source=lite0,deit_tiny,mobilenetv2
 VOTERS = [lite0,deit_tiny],[lite0,mobilenetv2],[deit_tiny,mobilenetv2],[lite0,deit_tiny,mobilenetv2]
-reproduce-results: .venv/quickstart  ## docs/results.md, fills.md, harmonised.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
+reproduce-results: .venv/quickstart  ## docs/results.md, fills.md, harmonised.md, controls.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
 	@$(RESULTS)
 	@$(RESULTS) method=ss data.per_class=30
 	@$(RESULTS) source=lite0 source.weights=random source.name=lite0_random data.per_class=30
@@ -107,6 +107,8 @@ reproduce-results: .venv/quickstart  ## docs/results.md, fills.md, harmonised.md
 	@$(TOGETHER) $(SHARED)/draws3 method=ss_cpu $(ALONE) method.draws=3 method.held_out=12
 	@$(TOGETHER) $(SHARED) method=ss_cpu source=joint 'source.networks=$(VOTERS)'
 	@$(TOGETHER) $(SHARED) method=gc source=vote 'source.networks=$(VOTERS)'
+	@$(RESULTS) evaluation=cross_curves method=gc,ss data.per_class=10 source=lite0,deit_tiny \
+	  hydra.sweep.dir=multirun_outputs/imagewoof_curves
 
 PROTOCOLS = $(PY) -m harmonia.run -m experiment=protocols 'data.root="$(DATA)"' 'paths.weights="$(WEIGHTS)"' $(OPTIONS)
 reproduce-protocols: .venv/quickstart  ## docs/protocols.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume

@@ -5,7 +5,19 @@ import re
 import pandas as pd
 import pytest
 from paths import REPOSITORY
-from result_tables import DOCS, MAPS_SHARED, MATRIX, PAGE, UNDER_FILLS, cell, cells, lines_of, rendered, without
+from result_tables import (
+    CONTROLS,
+    DOCS,
+    MAPS_SHARED,
+    MATRIX,
+    PAGE,
+    UNDER_FILLS,
+    cell,
+    cells,
+    lines_of,
+    rendered,
+    without,
+)
 
 from harmonia.report.tables.paper import paper_numbers
 
@@ -132,6 +144,30 @@ SHARED = [
     ("the best: {0} [{1}, {2}] and", _SHARED, "black/2 networks/GC/area30/the best of them", _POINTS),
     (" {0} [{1}, {2}].", _SHARED, "mean/2 networks/GC/area30/the best of them", _POINTS),
 ]
+_CURVES, _BLOBS, _BOX, _BEYOND = (
+    "controls/cross_curves",
+    "Above blobs (points)",
+    "Above centre (points)",
+    "Beyond blobs (points)",
+)
+CURVES = [
+    ("Insertion is {0} to", _CURVES, "deit_tiny/GC/lite0", _BLOBS),
+    (" {0} points above blobs", _CURVES, "lite0/SS/mobilenetv2", _BLOBS),
+    ("deletion {0} to", _CURVES, "lite0/SS/lite0", _BEYOND),
+    (" {0} points beyond them", _CURVES, "deit_tiny/GC/deit_tiny", _BEYOND),
+    ("convolutional networks, {0} to", _CURVES, "lite0/SS/lite2", _BOX),
+    (" {0} points; in DeiT-Tiny", _CURVES, "lite0/SS/mobilenetv2", _BOX),
+    ("told: {0} [{1}, {2}] |", _CURVES, "lite0/SS/deit_tiny", _BOX),
+    ("MobileNetV2, {0} and", _CURVES, "deit_tiny/SS/lite2", _BOX),
+    (" {0} points; in Lite0", _CURVES, "deit_tiny/SS/mobilenetv2", _BOX),
+    ("told: {0} [{1}, {2}],", _CURVES, "deit_tiny/SS/lite0", _BOX),
+    (" {0} [{1}, {2}] |", _CURVES, "deit_tiny/SS/deit_tiny", _BOX),
+    ("convolutional networks, {0} to", _CURVES, "lite0/GC/lite2", _BOX),
+    (" {0} points; in DeiT-Tiny", _CURVES, "lite0/GC/lite0", _BOX),
+    ("seen: {0} [{1}, {2}] |", _CURVES, "lite0/GC/deit_tiny", _BOX),
+    ("itself among them: {m0} to", _CURVES, "deit_tiny/GC/deit_tiny", _BOX),
+    (" {m0} points |", _CURVES, "deit_tiny/GC/lite0", _BOX),
+]
 README = [
     ("keeps of the accuracy | {r0} % [{r1}, {r2}] |", "transfer_above_control", "all/GC/area30", KEPT),
     (" {r0} % [{r1}, {r2}] |", "transfer_above_control", "all/SS/area30", KEPT),
@@ -156,6 +192,7 @@ EARLIER = {"3.8", "-0.7", "8.1"}
         (PAGE, "## What of the paper", "## Transfer above control", CLAIMS),
         (UNDER_FILLS, "## What holds", "## The numbers", FILLS),
         (MAPS_SHARED, "**Does a joint", "So if you know", SHARED),
+        (CONTROLS, "**It matters to all", "So do not put", CURVES),
     ],
 )
 def test_every_number_of_the_text_is_one_of_the_tables(page, begins, ends, claims):
@@ -309,3 +346,27 @@ def test_what_maps_that_are_shared_are_said_to_carry_more_than_has_intervals_tha
         ("black", "2 networks", "GC", "their mean"),
         ("mean", "2 networks", "GC", "their mean"),
     }
+
+
+def test_what_is_said_of_the_order_of_pixels_is_so():
+    head, _, *lines = map(cells, lines_of(_CURVES))
+    bounds = {
+        column: {tuple(line[:3]): [*map(float, re.findall(r"-?[\d.]+", line[head.index(column)]))] for line in lines}
+        for column in (_BLOBS, _BOX, _BEYOND)
+    }
+    for column, name in ((_BLOBS, "Insertion is"), (_BEYOND, "deletion")):
+        of_column = bounds[column].values()
+        assert len(of_column) == 16
+        assert all(low > 0 for _, low, _ in of_column)
+        values = [value for value, *_ in of_column]
+        assert f"{name} {min(values)} to {max(values)} points" in CONTROLS
+    more = {place for place, (_, low, _) in bounds[_BOX].items() if low > 0}
+    convolutional = {"lite0", "lite2", "mobilenetv2"}
+    assert more == {("lite0", method, target) for method in ("SS", "GC") for target in convolutional} | {
+        ("deit_tiny", "SS", target) for target in ("lite2", "mobilenetv2")
+    }
+    less = {place for place, (*_, high) in bounds[_BOX].items() if high < 0}
+    assert less == {("deit_tiny", "GC", target) for target in (*convolutional, "deit_tiny")}
+    for target in (*convolutional, "deit_tiny"):
+        into = {place: value for place, (value, *_) in bounds[_BEYOND].items() if place[2] == target}
+        assert max(into, key=into.__getitem__) == ("deit_tiny", "GC", target)
