@@ -94,7 +94,7 @@ def agreement_heat_maps(panels: Sequence[tuple[str, MetricAgreement]]) -> Figure
     labels = [short(name) for name in names]
     side = max(2.6, 0.25 * len(names)) + LABEL * max(map(len, labels))
     figure, axes = grid(len(panels), 2, max(side, style.TEXT_WIDTH / 2), side, sharex="none", sharey="row")
-    form = "{:.1f}" if len(names) <= 14 else None  # in more cells there is no room
+    form = "{:z.1f}" if len(names) <= 14 else None  # in more cells there is no room
     for panel, (title, frame) in zip(axes, panels, strict=True):
         table = np.full((len(names), len(names)), np.nan)
         for first, second, rho in frame[["first", "second", "rho"]].itertuples(index=False):
@@ -124,7 +124,7 @@ def transfer_scatter(points: MetricPoints, links: MetricLinks) -> Figure:
             panel.plot(line.value, 100 * line.above, **mark)
         rho = of_metric.loc[metric, "over_cells"]
         arrow = ARROWS[str(of_metric.loc[metric, "better"])]
-        panel.set_title(f"{short(metric)}{arrow}\nρ {'undefined' if np.isnan(rho) else f'{rho:.2f}'}")
+        panel.set_title(f"{short(metric)}{arrow}\nρ {'undefined' if np.isnan(rho) else f'{rho:z.2f}'}")
         panel.axhline(0, color=style.GREY, linewidth=0.5)
     figure.supxlabel("mean of the metric, as it is", fontsize=8)
     figure.supylabel("retention above control (points)", fontsize=8)
@@ -157,7 +157,7 @@ def image_densities(places: Mapping[str, tuple[np.ndarray, np.ndarray]], links: 
         panel.hexbin(score, above, gridsize=12, extent=(0, 1, 0, 1), cmap="viridis", mincnt=0, linewidths=0.1)
         panel.set(xlim=(0, 1), ylim=(0, 1), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         rho = of_metric.loc[metric, "over_images"]
-        panel.set_title(f"{short(metric)}\nρ {'undefined' if np.isnan(rho) else f'{rho:.2f}'}")
+        panel.set_title(f"{short(metric)}\nρ {'undefined' if np.isnan(rho) else f'{rho:z.2f}'}")
     figure.supxlabel("place of the image by its score (1: best)", fontsize=8)
     figure.supylabel("place by transfer above control", fontsize=8)
     return figure

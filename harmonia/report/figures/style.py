@@ -51,6 +51,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 
 TEXT_WIDTH = 6.9  # inches; two columns of a conference's page
 COLUMN_WIDTH = 3.35
+LEGEND_ROOM = 0.7  # inches that panels leave for a legend and its distance
 
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -122,8 +123,11 @@ def grid(
     return figure, axes[:panels]
 
 
-def legend_above(figure: Figure, axes: Sequence[Axes], room: float = 0.7) -> None:
-    """One legend for all panels, each entry once. A higher one than the room (inches) they leave adds to the figure."""
+def legend_above(figure: Figure, axes: Sequence[Axes], room: float = 0) -> None:
+    """One legend for all panels, each entry once. The figure grows by what the legend needs beyond the room they leave.
+
+    room: in inches; panels always leave LEGEND_ROOM.
+    """
     named = [zip(*panel.get_legend_handles_labels(), strict=True) for panel in axes]
     entries = {label: handle for of_panel in named for handle, label in of_panel}
     if entries:
@@ -131,7 +135,7 @@ def legend_above(figure: Figure, axes: Sequence[Axes], room: float = 0.7) -> Non
         columns = min(max(1, int(figure.get_figwidth() / (0.55 + 0.068 * longest))), len(entries))
         legend = figure.legend(entries.values(), entries.keys(), loc="outside upper center", ncols=columns)
         height = legend.get_window_extent().height / figure.dpi
-        figure.set_figheight(figure.get_figheight() + max(0, height - room))
+        figure.set_figheight(figure.get_figheight() + max(0, height - max(room, LEGEND_ROOM)))
 
 
 def heat_map(

@@ -177,7 +177,7 @@ def accuracy_by_area(cells: TransferMatrix) -> Figure:
         panel.set(xlim=(0, None), ylim=(0, 100))
     figure.supxlabel("kept area (%)", fontsize=8)
     figure.supylabel("accuracy of the target (%)", fontsize=8)
-    legend_above(figure, axes, max(0.7, room))
+    legend_above(figure, axes, room)
     return figure
 
 
@@ -271,8 +271,8 @@ def transfer_against_likeness(pairs: ModelPairs, measured: Correlations) -> Figu
         panel.set_title(two_lines(line.method, line.variant))
         panel.set_xlabel(LIKENESS_AXES[line.measure])
         panel.set_ylabel("retention above control (points)")
-        bounds = f" [{line.low:.2f}, {line.high:.2f}]" if not np.isnan(line.low) else ""
-        rho = "undefined" if np.isnan(line.rho) else f"{line.rho:.2f}{bounds}"
+        bounds = f" [{line.low:z.2f}, {line.high:z.2f}]" if not np.isnan(line.low) else ""
+        rho = "undefined" if np.isnan(line.rho) else f"{line.rho:z.2f}{bounds}"
         p = "" if np.isnan(line.p) else f"p {line.p:.2f}, "
         note = f"Spearman's ρ {rho}\n{p}{line.pairs} pairs of {line.models} models"
         panel.margins(y=0.28)  # room for the note
