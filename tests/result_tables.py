@@ -57,3 +57,11 @@ def without(text, claims):
         assert place >= 0, f"{words!r} must follow {text[max(0, at - 60) : at]!r}: so has it {claim[1:]}"
         rest, at = rest + text[at:place] + " ", place + len(words)
     return rest + text[at:]
+
+
+def numbers_left(page, begins, ends, claims):
+    """Numbers between two places of a page that no claim holds; names that have a digit are none."""
+    prose = page[page.index(begins) : page.index(ends)]
+    rest = without(re.sub(r"\]\([^)]*\)", "]", " ".join(prose.split())), claims)
+    rest = re.sub(r"Lite\d|MobileNetV2|Tables? \d", "", rest)
+    return set(re.findall(r"(?<![\w.])-?[\d,./]*\d", rest))
