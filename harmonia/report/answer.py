@@ -142,7 +142,7 @@ def _lines_of(comparison: Comparison, transfers: Any, arm: str, names: dict[str,
     in_mean = pd.MultiIndex.from_frame(lines[key]).isin(pd.MultiIndex.from_frame(lines.loc[means, key]))
     lines = lines[means | ~in_mean].sort_values("random_weights", kind="stable")
     # variants that show the same maps, as by another list of areas, are one
-    numbers = ["retention", *(column for columns in _CONTROLS for column in columns)]
+    numbers = ["retention", "kept_area", *(column for columns in _CONTROLS for column in columns)]
     lines = lines.drop_duplicates(["source", "method", "random_weights", *numbers]).reset_index(drop=True)
     alone = ~lines.duplicated(["source", "method", "random_weights"], keep=False)
     lines["variant"] = lines["variant"].where(~alone, "")

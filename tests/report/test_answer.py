@@ -147,15 +147,19 @@ def test_a_network_that_may_be_guessing_is_named(gathered_cell):
     assert guess not in cautions(50)
 
 
-def test_two_lists_of_areas_that_show_the_same_maps_are_one_line(gathered_cell):
+@pytest.mark.parametrize(
+    ("kept_areas", "named"),
+    [((0.3, 0.3), ["GC of e7"]), ((0.3, 0.299), ["GC (areas=[0.3]) of e7", "GC (areas=[0.1,0.3]) of e7"])],
+)
+def test_two_lists_of_areas_that_show_the_same_maps_are_one_line(gathered_cell, kept_areas, named):
     cells = [
-        gathered_cell("1" * hits + "0" * (60 - hits), arm=arm, variant=variant, target="vit")
-        for variant in ("areas=[0.3]", "areas=[0.1,0.3]")
+        gathered_cell("1" * hits + "0" * (60 - hits), arm=arm, variant=variant, target="vit", kept_area=kept_area)
+        for variant, kept_area in zip(("areas=[0.3]", "areas=[0.1,0.3]"), kept_areas, strict=True)
         for arm, hits in {"image": 60, "area30": 30}.items()
     ]
     comparisons = compare(as_gathered(*cells))
-    (line,) = answers(comparisons, [mean_transfer(each) for each in comparisons], [], "soft")[0].sentences
-    assert line.startswith("GC of e7: ")
+    lines = answers(comparisons, [mean_transfer(each) for each in comparisons], [], "soft")[0].sentences
+    assert sorted(line.partition(": ")[0] for line in lines) == sorted(named)
 
 
 def test_sources_are_averaged_and_random_weights_stand_apart(gathered_cell):
