@@ -32,8 +32,10 @@ def fit_one(config: DictConfig) -> None:
 
     try:
         settings = fit_settings_of(config)
+        from harmonia.job.device import keep_freed_memory
         from harmonia.training import fit
 
+        keep_freed_memory()
         fit.fit_network(settings)
     except (InputError, OmegaConfBaseException):
         remove_unbegun()

@@ -27,8 +27,9 @@ def job(config: DictConfig) -> None:
 
     try:
         settings = settings_of(config)
-        from harmonia.job import pipeline
+        from harmonia.job import device, pipeline
 
+        device.keep_freed_memory()
         pipeline.run(settings)
     except (InputError, OmegaConfBaseException):
         remove_unbegun()
