@@ -101,7 +101,7 @@ reproduce-results: .venv/quickstart  ## docs/results.md, fills.md, harmonised.md
 	@$(RESULTS)
 	@$(RESULTS) method=ss data.per_class=30
 	@$(RESULTS) source=lite0 source.weights=random source.name=lite0_random data.per_class=30
-	@$(FILLS) method=gc,ss data.per_class=10 fill=black,mean,blur,noisy_linear,another_image,drop_tokens,layer_mask
+	@$(FILLS) method=gc,ss data.per_class=30 fill=black,mean,blur,noisy_linear,another_image,drop_tokens,layer_mask
 	@$(TOGETHER) $(SHARED) method=gc,ss_cpu $(ALONE)
 	@$(TOGETHER) $(SHARED)/draws2 method=ss_cpu $(ALONE) method.draws=2 method.held_out=8
 	@$(TOGETHER) $(SHARED)/draws3 method=ss_cpu $(ALONE) method.draws=3 method.held_out=12

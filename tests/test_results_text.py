@@ -130,9 +130,11 @@ def test_accuracies_and_areas_of_tables_1_and_2_are_those_of_the_matrix(name):
 def test_retention_of_every_source_follows_from_the_rows(folder, sources):
     rows = pd.read_parquet(DOCS / folder / "rows.parquet")
     rows = rows.astype({name: str for name in rows if name != "right"}).query("source != target")
-    of_cells = rows.groupby(["fill", "source", "method", "target", "arm"])["right"].mean().unstack("arm")
-    # a whole image is shown once, under the fill of its job
-    kept = of_cells.div(of_cells["image"], axis=0).groupby(level=["fill", "source", "method"]).mean()
+    cell = ["fill", "source", "method", "target"]
+    of_images = rows.astype({"right": float}).pivot_table("right", [*cell, "image_id"], "arm")
+    # of the images that have the arm: a mask that leaves nothing has no row
+    whole = of_images.notna().mul(of_images["image"], axis=0).where(of_images.notna())
+    kept = (of_images.groupby(cell).mean() / whole.groupby(cell).mean()).groupby(cell[:3]).mean()
     head, _, *lines = map(cells, lines_of(f"{folder}/transfer_above_control"))
     named = [dict(zip(head, line, strict=True)) for line in lines]
     of_sources = [line for line in named if not line["Source"].startswith("all")]
