@@ -234,6 +234,7 @@ def gathered_cell():
             "source_parameters": np.nan,
             "target_parameters": np.nan,
             "random_weights": False,
+            "source_kind": "timm",
             "voters": "",
             "voted": False,
             "passes": np.nan,

@@ -53,6 +53,7 @@ class CellFacts(CellNames):
     source_parameters: float  # how many; NaN where none is recorded
     target_parameters: float
     random_weights: bool  # the source's
+    source_kind: str  # of its yaml: timm, joint, vote, ...
     voters: str  # JSON, names of the networks that the source is made of; "" of one network
     voted: bool  # whether the target is one of them
     passes: float  # of networks, an image's map; NaN where they are not counted
@@ -173,6 +174,7 @@ def job_rows(job: JobFolder) -> Rows:
         "family": str(source.get("family") or ""),
         "source_parameters": job.parameters(str(source.get("name"))),
         "random_weights": job.random_weights,
+        "source_kind": str(job.group("source").get("kind") or ""),
         "voters": json.dumps(job.voters) if job.voters else "",
         "passes": (job.summary.get("network_passes/maps") or np.nan) / maps if maps else np.nan,
         "unreadable": float(job.summary.get("images_unreadable") or 0),

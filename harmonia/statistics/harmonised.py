@@ -21,7 +21,7 @@ from harmonia.statistics.inference import Resampled, estimates
 MEAN, BEST_ALONE, BEST_AS_MANY = "their mean", "the best of them", "the best of them, as many passes"
 AS_MANY = 1.25  # passes of which one is more than this times the other are not as many
 _KEY = ("source", "method", "variant", "arm")
-_GROUP = ("method", "variant", "arm", "voters", "beside")
+_GROUP = ("method", "variant", "arm", "voters", "source_kind", "beside")
 
 
 class Harmonised(
@@ -33,8 +33,8 @@ class Harmonised(
 ):
     """A line per joint source and what it is held against: each of its networks alone, their mean, the best of them.
 
-    Then the mean over joint sources of as many networks, where there are two or more (sources). All but beside_... are
-    of the joint source: means over targets without a vote, passes of networks an image.
+    Then the mean over joint sources of as many networks, where there are two or more (sources), joint masks and votes
+    apart. All but beside_... are of the joint source: means over targets without a vote, passes of networks an image.
     """
 
 
@@ -44,6 +44,7 @@ class _Run:
     method: str
     variant: str
     arm: str
+    source_kind: str
     voters: list[str]
     passes: float
     images: int
@@ -61,7 +62,9 @@ def harmonised(comparison: Comparison) -> Harmonised:
             means = pd.DataFrame(facts)[["targets", "images", "passes", "beside_passes"]].agg(["max", "mean"])
             counts = means.loc["max", ["targets", "images"]].astype(int).to_dict()
             passes = means.loc["mean", ["passes", "beside_passes"]].to_dict()
-            named = dict(zip(_GROUP, group, strict=True)) | {"source": f"{facts[0]['voters']} networks"}
+            several = f"{facts[0]['voters']} networks"
+            source = several if facts[0]["source_kind"] == "joint" else f"votes of {several}"
+            named = dict(zip(_GROUP, group, strict=True)) | {"source": source}
             lines.append((named | counts | passes | {"sources": len(facts)}, np.mean(draws, 0)))
     if not lines:
         return Harmonised.of_lines()
@@ -70,7 +73,7 @@ def harmonised(comparison: Comparison) -> Harmonised:
     retention, beside, above_control = np.stack(draws, 2).swapaxes(0, 1)
     named = {"retention": retention, "beside_retention": beside, "above_control": above_control}
     columns = estimates(**named, difference=retention - beside)
-    return Harmonised.checked(pd.DataFrame(facts).assign(**columns))
+    return Harmonised.checked(pd.DataFrame(facts).drop(columns="source_kind").assign(**columns))
 
 
 def _runs(comparison: Comparison) -> Iterator[_Run]:
@@ -81,7 +84,7 @@ def _runs(comparison: Comparison) -> Iterator[_Run]:
         voters = json.loads(first["voters"] or "[]")
         cell_of = dict(zip(group["target"], group.index, strict=True))
         images = int(group["images"].max())
-        yield _Run(source, method, variant, arm, voters, first["passes"], images, cell_of)
+        yield _Run(source, method, variant, arm, first["source_kind"], voters, first["passes"], images, cell_of)
 
 
 def _lines(comparison: Comparison, run: _Run, runs: Sequence[_Run]) -> Iterator[tuple[dict[str, Any], Resampled]]:
@@ -101,7 +104,7 @@ def _lines(comparison: Comparison, run: _Run, runs: Sequence[_Run]) -> Iterator[
             cells = [[each.cell_of[target] for target in targets] for each in (run, *others)]
             own, *theirs = [comparison.retention[:, of_one].mean(1) for of_one in cells]
             both = np.mean(theirs, 0) if name == MEAN else np.max(theirs, 0)
-            facts = {field: getattr(run, field) for field in (*_KEY, "passes", "images")}
+            facts = {field: getattr(run, field) for field in (*_KEY, "source_kind", "passes", "images")}
             facts |= {"voters": len(run.voters), "beside": name, "targets": len(targets), "sources": 1}
             facts["beside_passes"] = float(np.mean([each.passes for each in others]))
             yield facts, np.stack([own, both, comparison.above_control[:, cells[0]].mean(1)], 1)

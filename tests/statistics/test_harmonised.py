@@ -41,17 +41,23 @@ def cells(gathered_cell):
     return make
 
 
+def together(*voters, kind="joint", passes):
+    return {"voters": json.dumps(voters), "source_kind": kind, "passes": passes}
+
+
 @pytest.fixture
 def grid(cells):
-    """Two networks and a third, of which a and b, and a and c, explain together; judged by x, y and who has no vote."""
+    """Three networks, of which a and b, and a and c, explain together and vote; x, y and who has no vote judge."""
     return [
         *cells("a", {"x": 10, "y": 6, "c": 20, "b": 20}, passes=50.0),
         *cells("b", {"x": 4, "y": 14, "c": 20, "a": 20}, passes=60.0),
         *cells("b", {"x": 20, "y": 16}, passes=100.0, variant="draws=2"),
         *cells("a", {"x": 8, "y": 8}, passes=104.0, variant="draws=2"),
         *cells("c", {"x": 2, "y": 2}, passes=50.0),
-        *cells("a+b", {"x": 12, "y": 12, "a": 20, "b": 20, "a+b": 20}, passes=102.0, voters='["a", "b"]'),
-        *cells("a+c", {"x": 10, "y": 10}, passes=200.0, voters='["a", "c"]'),
+        *cells("a+b", {"x": 12, "y": 12, "a": 20, "b": 20, "a+b": 20}, **together("a", "b", passes=102.0)),
+        *cells("a+c", {"x": 10, "y": 10}, **together("a", "c", passes=200.0)),
+        *cells("vote a+b", {"x": 6, "y": 6}, **together("a", "b", kind="vote", passes=110.0)),
+        *cells("vote a+c", {"x": 8, "y": 8}, **together("a", "c", kind="vote", passes=100.0)),
     ]
 
 
@@ -66,10 +72,12 @@ def test_a_joint_source_is_held_against_each_network_their_mean_and_the_best_whe
     assert of_pair["difference"].to_dict() == pytest.approx({name: 0.6 - other for name, other in expected.items()})
     assert of_pair["beside_passes"].to_dict() == {"a": 50, "b": 60, MEAN: 55, BEST_ALONE: 55, BEST_AS_MANY: 102}
     assert (of_pair["above_control"] == of_pair["retention"]).all()
-    # of a+c nothing ran at as many passes; over both sources the mean of the two differences
+    # of a+c nothing ran at as many passes; over both sources the mean of the two differences, of votes apart
     assert BEST_AS_MANY not in set(lines.loc[lines["source"] == "a+c", "beside"])
     of_two = lines[lines["source"] == "2 networks"].set_index("beside")
     assert of_two.loc[BEST_ALONE, ["sources", "difference"]].tolist() == pytest.approx([2, (0.15 + 0.1) / 2])
+    of_votes = lines[lines["source"] == "votes of 2 networks"].set_index("beside")
+    assert of_votes.loc[BEST_ALONE, ["sources", "difference"]].tolist() == pytest.approx([2, (-0.15 + 0) / 2])
 
 
 def test_the_best_network_is_picked_anew_in_each_resample(grid):
