@@ -106,7 +106,7 @@ reproduce-results: .venv/quickstart  ## docs/results.md, fills.md, harmonised.md
 	@$(TOGETHER) $(SHARED)/draws2 method=ss_cpu $(ALONE) method.draws=2 method.held_out=8
 	@$(TOGETHER) $(SHARED)/draws3 method=ss_cpu $(ALONE) method.draws=3 method.held_out=12
 	@$(TOGETHER) $(SHARED) method=ss_cpu source=joint 'source.networks=$(VOTERS)'
-	@$(TOGETHER) $(SHARED) method=gc source=vote 'source.networks=$(VOTERS)'
+	@$(TOGETHER) $(SHARED) method=gc,ss_cpu source=vote 'source.networks=$(VOTERS)'
 	@$(RESULTS) evaluation=cross_curves method=gc,ss data.per_class=10 source=lite0,deit_tiny \
 	  hydra.sweep.dir=multirun_outputs/imagewoof_curves
 

@@ -47,7 +47,7 @@ FILLS = [
 ]
 _SHARED = "harmonised/harmonised"
 _JOINT, _POINTS = "lite0+deit_tiny+mobilenetv2", "Difference (points)"
-_AS_MANY = "the best of them, as many passes"
+_AS_MANY, _VOTES = "the best of them, as many passes", "votes of 2 networks"
 SHARED = [
     ("three pairs {0} [{1}, {2}] on", _SHARED, "black/2 networks/SS_CPU/area30/their mean", _POINTS),
     ("and {0} [{1}, {2}] over", _SHARED, "mean/2 networks/SS_CPU/area30/their mean", _POINTS),
@@ -63,11 +63,24 @@ SHARED = [
     ("and {0} [{1}, {2}] over", _SHARED, f"mean/2 networks/SS_CPU/area30/{_AS_MANY}", _POINTS),
     ("Three carry {0} [{1}, {2}] and", _SHARED, f"black/{_JOINT}/SS_CPU/area30/{_AS_MANY}", _POINTS),
     (" {0} [{1}, {2}].", _SHARED, f"mean/{_JOINT}/SS_CPU/area30/{_AS_MANY}", _POINTS),
-    ("of the two, {0} [{1}, {2}] and", _SHARED, "black/2 networks/GC/area30/their mean", _POINTS),
-    (" {0} [{1}, {2}].", _SHARED, "mean/2 networks/GC/area30/their mean", _POINTS),
-    ("not seen: {0} [{1}, {2}] and", _SHARED, "black/2 networks/GC/area30/the best of them", _POINTS),
-    (" {0} [{1}, {2}].", _SHARED, "mean/2 networks/GC/area30/the best of them", _POINTS),
-    ("on black, {0} [{1}, {2}].", _SHARED, "black/vote lite0+deit_tiny/GC/area30/the best of them", _POINTS),
+    ("of Grad-CAM {0} [{1}, {2}] and", _SHARED, f"black/{_VOTES}/GC/area30/their mean", _POINTS),
+    (" {0} [{1}, {2}], of", _SHARED, f"mean/{_VOTES}/GC/area30/their mean", _POINTS),
+    (" {0} [{1}, {2}] on", _SHARED, f"black/{_VOTES}/SS_CPU/area30/their mean", _POINTS),
+    ("be told, {0} [{1}, {2}].", _SHARED, f"mean/{_VOTES}/SS_CPU/area30/their mean", _POINTS),
+    ("Grad-CAM {0} [{1}, {2}] and", _SHARED, f"black/{_VOTES}/GC/area30/the best of them", _POINTS),
+    (" {0} [{1}, {2}], Soundness", _SHARED, f"mean/{_VOTES}/GC/area30/the best of them", _POINTS),
+    (" {0} [{1}, {2}] and", _SHARED, f"black/{_VOTES}/SS_CPU/area30/the best of them", _POINTS),
+    (" {0} [{1}, {2}].", _SHARED, f"mean/{_VOTES}/SS_CPU/area30/the best of them", _POINTS),
+    ("passes: {0} [{1}, {2}].", _SHARED, f"black/{_VOTES}/SS_CPU/area30/{_AS_MANY}", _POINTS),
+    ("the best, {0} [{1}, {2}].", _SHARED, "black/vote lite0+deit_tiny/GC/area30/the best of them", _POINTS),
+    ("keep {0} % on", _SHARED, "black/2 networks/SS_CPU/area30/their mean", KEPT),
+    (" {0} % over", _SHARED, "mean/2 networks/SS_CPU/area30/their mean", KEPT),
+    ("masks {0} and", _SHARED, f"black/{_VOTES}/SS_CPU/area30/their mean", KEPT),
+    (" {0} %.", _SHARED, f"mean/{_VOTES}/SS_CPU/area30/their mean", KEPT),
+    ("keep {0} and", _SHARED, f"black/{_JOINT}/SS_CPU/area30/their mean", KEPT),
+    (" {0} %, votes", _SHARED, f"mean/{_JOINT}/SS_CPU/area30/their mean", KEPT),
+    (" {0} and", _SHARED, f"black/vote {_JOINT}/SS_CPU/area30/their mean", KEPT),
+    (" {0} %.", _SHARED, f"mean/vote {_JOINT}/SS_CPU/area30/their mean", KEPT),
 ]
 _CURVES, _BLOBS, _BOX, _BEYOND = (
     "controls/cross_curves",
@@ -153,8 +166,8 @@ def test_what_is_said_to_hold_under_fills_has_intervals_that_say_so():
 
 def test_what_maps_that_are_shared_are_said_to_carry_more_than_has_intervals_that_say_so():
     head, _, *lines = map(cells, lines_of(_SHARED))
-    joint, vote = ("2 networks", _JOINT), ("2 networks", f"vote {_JOINT}")
-    judged = {(source, method) for method, sources in (("SS_CPU", joint), ("GC", vote)) for source in sources}
+    joint, votes = ("2 networks", _JOINT), (_VOTES, f"vote {_JOINT}")
+    judged = {(source, method) for method, sources in (("SS_CPU", joint + votes), ("GC", votes)) for source in sources}
     beside = {"their mean", "the best of them", _AS_MANY}
     lows = {
         (fill, source, method, against): float(re.findall(r"-?[\d.]+", line[head.index(_POINTS)])[1])
@@ -162,7 +175,7 @@ def test_what_maps_that_are_shared_are_said_to_carry_more_than_has_intervals_tha
         for fill, source, method, _, against in [line[:5]]
         if (source, method) in judged and against in beside
     }
-    assert len(lows) == 2 * (2 * 3 + 2 * 2)  # fills; joint masks at as many passes, too
+    assert len(lows) == 2 * (4 * 3 + 2 * 2)  # fills; of Soundness Saliency at as many passes, too
     # both pairs with DeiT-Tiny gain on the mean of their networks, under both fills
     for pair in ("lite0+deit_tiny", "deit_tiny+mobilenetv2"):
         for fill in ("black", "mean"):
@@ -172,8 +185,9 @@ def test_what_maps_that_are_shared_are_said_to_carry_more_than_has_intervals_tha
         ("black", "2 networks", "SS_CPU", "their mean"),
         ("mean", "2 networks", "SS_CPU", "their mean"),
         ("black", _JOINT, "SS_CPU", "their mean"),
-        ("black", "2 networks", "GC", "their mean"),
-        ("mean", "2 networks", "GC", "their mean"),
+        ("black", _VOTES, "SS_CPU", "their mean"),
+        ("black", _VOTES, "GC", "their mean"),
+        ("mean", _VOTES, "GC", "their mean"),
     }
 
 
