@@ -25,22 +25,24 @@ WORDS = [
     "evaluation.representations=0", "tracking.group=none",
 ]  # fmt: skip
 AREAS = (0.3, 0.2, 0.4, 0.5, 0.1)
-FORWARDS = 16
 
 Size = tuple[int, int, int]  # images, targets, areas
 
 
-def rows(images: int, points: int) -> Iterator[list[str]]:
-    """What grows, how often there is of it, each job's cost, how bent the line is, its slope, the slope counted."""
+def rows(images: int, points: int, forwards: int) -> Iterator[list[str]]:
+    """What grows, how often there is of it, each job's cost, how bent the line is, its slope, the slope counted.
+
+    forwards: bare ones before and after each job.
+    """
     lines: dict[str, list[Size]] = {
         "images": [(images * (number + 1), 1, 1) for number in range(points)],
         "targets": [(2 * images, number + 1, 1) for number in range(points)],
         "areas": [(2 * images, 1, 2 * number + 1) for number in range(points)],
     }
     classifier = load(spec_of("lite0", None))
-    bare(classifier, FORWARDS)
+    bare(classifier, forwards)
     sizes_of_all = dict.fromkeys(size for sizes in lines.values() for size in sizes)
-    costs = {size: cost(size, classifier) for size in sizes_of_all}
+    costs = {size: cost(size, classifier, forwards) for size in sizes_of_all}
     for place, (what, sizes) in enumerate(lines.items()):
         numbers = np.array([size[place] for size in sizes])
         spent, shown = np.array([costs[size] for size in sizes]).T
@@ -51,7 +53,7 @@ def rows(images: int, points: int) -> Iterator[list[str]]:
         yield [what, *listed, f"{100 * bend:.0f} %", f"{slope:.1f}", f"{counted:.1f}", f"{slope / counted:.2f}"]
 
 
-def cost(size: Size, classifier: Classifier) -> tuple[float, int]:
+def cost(size: Size, classifier: Classifier, forwards: int) -> tuple[float, int]:
     """Of a job: seconds over those of a forward just before and after, and inputs that networks are shown."""
     shown: list[int] = []
     normalised = Classifier._normalised
@@ -60,10 +62,10 @@ def cost(size: Size, classifier: Classifier) -> tuple[float, int]:
         shown.append(len(images))
         return normalised(model, images)
 
-    before = seconds(lambda: bare(classifier, FORWARDS))
+    before = seconds(lambda: bare(classifier, forwards))
     with patch.object(Classifier, "_normalised", noted):
         spent = seconds(lambda: job(size))
-    forward = (before + seconds(lambda: bare(classifier, FORWARDS))) / (2 * FORWARDS)
+    forward = (before + seconds(lambda: bare(classifier, forwards))) / (2 * forwards)
     return spent / forward, sum(shown)
 
 

@@ -112,8 +112,8 @@ def metrics(options: argparse.Namespace) -> Iterator[str]:
 
 
 def costs(options: argparse.Namespace) -> Iterator[str]:
-    images = 1 if options.quick else 4
-    lines = list(metric_costs.rows(load(spec_of("lite0", None)), images))
+    images, forwards = (1, 1) if options.quick else (4, 16)
+    lines = list(metric_costs.rows(load(spec_of("lite0", None)), images, forwards))
     note(lines[-1])
     yield "## What a metric costs"
     yield (
@@ -137,7 +137,7 @@ def store(options: argparse.Namespace) -> Iterator[str]:
 
 
 def grown(options: argparse.Namespace) -> Iterator[str]:
-    lines = list(growth.rows(*((1, 2) if options.quick else (3, 3))))
+    lines = list(growth.rows(*((1, 2, 1) if options.quick else (3, 3, 16))))
     note(lines[-1])
     yield "## What one more costs"
     yield (
