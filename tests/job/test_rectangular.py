@@ -39,7 +39,7 @@ def test_mosaics_of_rectangles_are_localised(cli, tmp_path):
 @pytest.mark.slow
 def test_every_metric_takes_rectangles(cli, tmp_path):
     metrics = ["deletion", "infidelity", "faithfulness_correlation", "mprt", "irof", "max_sensitivity", "complexity"]
-    words = ["-m", *WORDS, "method=gc", f"evaluation={','.join(metrics)}", "hydra.sweep.dir=sweep"]
+    words = ["-m", *WORDS, "data.limit=1", "method=gc", f"evaluation={','.join(metrics)}", "hydra.sweep.dir=sweep"]
     code, _, err = cli(*words, "hydra.sweep.subdir=${hydra.job.num}")
     assert code == 0, err
     assert len(list((tmp_path / "sweep").glob("*/scores.parquet"))) == len(metrics)
