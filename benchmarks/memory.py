@@ -61,11 +61,13 @@ def measure(folder: Path) -> dict[str, float]:
 
     from omegaconf import OmegaConf
 
+    from harmonia.cli.early import keep_freed_memory
     from harmonia.job.prepare import prepare
     from harmonia.job.settings import settings_of
     from harmonia.report import write as report
     from harmonia.results import rows, tracking
 
+    keep_freed_memory()  # as the command does
     config = composed(folder, *ARMS)
     settings = settings_of(config)
     job_folder = folder / "job"
@@ -123,9 +125,11 @@ def measure_mosaics(folder: Path) -> dict[str, float]:
 
 
 def prepared(folder: Path, *words: str):
+    from harmonia.cli.early import keep_freed_memory
     from harmonia.job.prepare import prepare
     from harmonia.job.settings import settings_of
 
+    keep_freed_memory()
     own = folder / f"job {words[0]}"  # the report measured is that of the first job alone
     own.mkdir()
     return prepare(settings_of(composed(folder, *words)), own)

@@ -17,6 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from harmonia.cli.early import keep_freed_memory
 from harmonia.cli.entry import Interrupted, conf_folder
 from harmonia.cli.hydra_command import hydra_command
 from harmonia.cli.hydra_node import checked_hydra, remove_unbegun
@@ -32,7 +33,6 @@ def fit_one(config: DictConfig) -> None:
 
     try:
         settings = fit_settings_of(config)
-        from harmonia.job.device import keep_freed_memory
         from harmonia.training import fit
 
         keep_freed_memory()

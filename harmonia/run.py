@@ -12,6 +12,7 @@ import hydra
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from harmonia.cli.early import keep_freed_memory
 from harmonia.cli.entry import conf_folder
 from harmonia.cli.hydra_command import hydra_command
 from harmonia.cli.hydra_node import checked_hydra, remove_unbegun
@@ -27,9 +28,9 @@ def job(config: DictConfig) -> None:
 
     try:
         settings = settings_of(config)
-        from harmonia.job import device, pipeline
+        from harmonia.job import pipeline
 
-        device.keep_freed_memory()
+        keep_freed_memory()
         pipeline.run(settings)
     except (InputError, OmegaConfBaseException):
         remove_unbegun()

@@ -1,8 +1,15 @@
-"""Ctrl-C, SIGTERM and SIGHUP while a command imports its modules, which takes seconds: one line, exit code 130."""
+"""What a command's process does before its work.
 
+Ctrl-C, SIGTERM and SIGHUP while it imports its modules, which takes seconds, are one line and exit code 130. And
+it keeps what it frees.
+"""
+
+import ctypes
 import os
 import signal
 from types import FrameType
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
 def ending_signals() -> list[signal.Signals]:
@@ -15,6 +22,16 @@ def answer_signals() -> None:
     """From now on, until the command itself answers them; for a process that has nothing to lose yet."""
     for number in ending_signals():
         signal.signal(number, _end)
+
+
+def keep_freed_memory() -> None:
+    """What one pass frees is there for the next, in this process from here on: for a process of our own alone.
+
+    glibc gives large blocks back to the system, which clears every page of them again for the next pass.
+    """
+    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -1,6 +1,5 @@
 """What a device is told: threads and how products round; how many inputs at once are fastest; compiled networks."""
 
-import ctypes
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from harmonia.shapes import Images, Logits
 
 log = logging.getLogger(__name__)
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 _sizes: dict[tuple[str, str, bool], int] = {}  # by network, card, and whether gradients are taken
 
 
@@ -51,16 +49,6 @@ def seconds(model: Classifier, gradients: bool, size: int) -> float:
 
     once()
     return min(once() for _ in range(3))
-
-
-def keep_freed_memory() -> None:
-    """What one pass frees is there for the next, in this process from here on: for a process of our own alone.
-
-    glibc gives large blocks back to the system, which clears every page of them again for the next pass.
-    """
-    if hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 @contextmanager

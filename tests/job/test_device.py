@@ -1,9 +1,5 @@
 """What needs no GPU of what a GPU is asked; tests/test_on_a_gpu.py needs one."""
 
-import resource
-import subprocess
-import sys
-import textwrap
 from functools import partial
 
 import pytest
@@ -67,22 +63,3 @@ def test_what_the_compiler_does_not_take_is_refused_in_one_line(model, monkeypat
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
     with pytest.raises(InputError, match=r"^compile: toy must be.*no C compiler.*; leave compile=false$"):
         device.compiled(model)(torch.rand(1, 3, model.view.height, model.view.width))
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc")
-def test_a_pass_finds_the_memory_of_the_one_before():
-    """In a process of its own: the allocator is the whole process's."""
-    code = """
-        import resource, torch
-        from harmonia.job.device import keep_freed_memory
-        def faults():
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            torch.zeros(16, 2**20).add(1)
-            return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-        print(min(faults() for _ in range(4)))
-        keep_freed_memory()
-        print(min(faults() for _ in range(4)))
-    """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
-    given_back, kept = map(int, done.stdout.split())
-    assert given_back > 64 * 2**20 // resource.getpagesize() > 100 * kept  # two blocks of 64 MiB
