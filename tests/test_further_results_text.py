@@ -75,10 +75,10 @@ SHARED = [
     ("the best, {0} [{1}, {2}].", _SHARED, "black/vote lite0+deit_tiny/GC/area30/the best of them", _POINTS),
     ("keep {0} % on", _SHARED, "black/2 networks/SS_CPU/area30/their mean", KEPT),
     (" {0} % over", _SHARED, "mean/2 networks/SS_CPU/area30/their mean", KEPT),
-    ("masks {0} and", _SHARED, f"black/{_VOTES}/SS_CPU/area30/their mean", KEPT),
+    ("masks keep {0} and", _SHARED, f"black/{_VOTES}/SS_CPU/area30/their mean", KEPT),
     (" {0} %.", _SHARED, f"mean/{_VOTES}/SS_CPU/area30/their mean", KEPT),
-    ("keep {0} and", _SHARED, f"black/{_JOINT}/SS_CPU/area30/their mean", KEPT),
-    (" {0} %, votes", _SHARED, f"mean/{_JOINT}/SS_CPU/area30/their mean", KEPT),
+    ("keeps {0} and", _SHARED, f"black/{_JOINT}/SS_CPU/area30/their mean", KEPT),
+    (" {0} %, a vote", _SHARED, f"mean/{_JOINT}/SS_CPU/area30/their mean", KEPT),
     (" {0} and", _SHARED, f"black/vote {_JOINT}/SS_CPU/area30/their mean", KEPT),
     (" {0} %.", _SHARED, f"mean/vote {_JOINT}/SS_CPU/area30/their mean", KEPT),
 ]
