@@ -24,6 +24,7 @@ import store_files
 import torch
 from side_by_side import cpu, spec_of
 
+from harmonia.cli.early import keep_freed_memory
 from harmonia.models.load import load
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=Path("weights"), help=f"a folder with {DEIT}")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the command does
     before, marked, rest = options.page.read_text().partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not (marked and ended):

@@ -19,8 +19,12 @@ FILLS = [
     ("all six**: {0} to", _FILLS, "another_image/all/SS/area30", BOX),
     (" {0} points more", _FILLS, "layer_mask/all/SS/area30", BOX),
     ("not hold: {0} points [{1}, {2}]", _FILLS, "black/all/GC/area30", BOX),
-    ("all six**: {0} to", _FILLS, "another_image/all/GC/area30", BOX),
+    ("sources: {0} to", _FILLS, "another_image/all/GC/area30", BOX),
     (" {0} points more", _FILLS, "layer_mask/all/GC/area30", BOX),
+    ("Lite0 ({0} [{1}, {2}])", _FILLS, "black/lite0/GC/area30", BOX),
+    ("MobileNetV2 ({0} [{1}, {2}])", _FILLS, "black/mobilenetv2/GC/area30", BOX),
+    ("told ({0} [{1}, {2}])", _FILLS, "black/lite2/GC/area30", BOX),
+    ("keep less ({0} [{1}, {2}])", _FILLS, "black/deit_tiny/GC/area30", BOX),
     ("alone ({0} [{1}, {2}])", _FILLS, "layer_mask/deit_tiny/GC/area30", BOX),
     ("mean colour ({0})", _FILLS, "mean/deit_tiny/GC/area30", BOX),
     ("another image ({0})", _FILLS, "another_image/deit_tiny/GC/area30", BOX),
@@ -32,7 +36,7 @@ FILLS = [
     ("mean colour ({0})", _FILLS, "mean/all/SS/soft", ABOVE),
     ("a blur ({0})", _FILLS, "blur/all/SS/soft", ABOVE),
     ("another image ({0} points)", _FILLS, "another_image/all/SS/soft", ABOVE),
-    ("be told ({0} [{1}, {2}])", _FILLS, "noisy_linear/all/SS/soft", ABOVE),
+    ("be told: {0} [{1}, {2}]", _FILLS, "noisy_linear/all/SS/soft", ABOVE),
     ("Holds: {m0} points", _FILLS, "black/all/GC/soft", ABOVE),
     ("mean colour ({0})", _FILLS, "mean/all/GC/soft", ABOVE),
     ("a blur ({0})", _FILLS, "blur/all/GC/soft", ABOVE),
@@ -44,6 +48,12 @@ FILLS = [
     (" {0} % over the mean colour", _FILLS, "mean/lite2/GC/area30", KEPT),
     ("{0} and", _FILLS, "blur/deit_tiny/GC/area30", KEPT),
     (" {0} % over a blur", _FILLS, "blur/lite2/GC/area30", KEPT),
+]
+_RELIABLE, _ABOVE_NOTHING = "fills/fill_reliability", "Control above nothing (points)"
+JUDGES = [
+    ("least, {0} to", _RELIABLE, "lite2/another_image", _ABOVE_NOTHING),
+    (" {0} points, but", _RELIABLE, "lite2/black", _ABOVE_NOTHING),
+    ("on black ({0})", _RELIABLE, "deit_tiny/black", _ABOVE_NOTHING),
 ]
 _SHARED = "harmonised/harmonised"
 _JOINT, _POINTS = "lite0+deit_tiny+mobilenetv2", "Difference (points)"
@@ -71,16 +81,13 @@ SHARED = [
     (" {0} [{1}, {2}], Soundness", _SHARED, f"mean/{_VOTES}/GC/area30/the best of them", _POINTS),
     (" {0} [{1}, {2}] and", _SHARED, f"black/{_VOTES}/SS_CPU/area30/the best of them", _POINTS),
     (" {0} [{1}, {2}].", _SHARED, f"mean/{_VOTES}/SS_CPU/area30/the best of them", _POINTS),
-    ("passes: {0} [{1}, {2}].", _SHARED, f"black/{_VOTES}/SS_CPU/area30/{_AS_MANY}", _POINTS),
-    ("the best, {0} [{1}, {2}].", _SHARED, "black/vote lite0+deit_tiny/GC/area30/the best of them", _POINTS),
-    ("keep {0} % on", _SHARED, "black/2 networks/SS_CPU/area30/their mean", KEPT),
-    (" {0} % over", _SHARED, "mean/2 networks/SS_CPU/area30/their mean", KEPT),
-    ("masks keep {0} and", _SHARED, f"black/{_VOTES}/SS_CPU/area30/their mean", KEPT),
-    (" {0} %.", _SHARED, f"mean/{_VOTES}/SS_CPU/area30/their mean", KEPT),
-    ("keeps {0} and", _SHARED, f"black/{_JOINT}/SS_CPU/area30/their mean", KEPT),
-    (" {0} %, a vote", _SHARED, f"mean/{_JOINT}/SS_CPU/area30/their mean", KEPT),
-    (" {0} and", _SHARED, f"black/vote {_JOINT}/SS_CPU/area30/their mean", KEPT),
-    (" {0} %.", _SHARED, f"mean/vote {_JOINT}/SS_CPU/area30/their mean", KEPT),
+    ("passes, {0} [{1}, {2}];", _SHARED, f"black/{_VOTES}/SS_CPU/area30/{_AS_MANY}", _POINTS),
+    (" {0} [{1}, {2}].", _SHARED, f"mean/{_VOTES}/SS_CPU/area30/{_AS_MANY}", _POINTS),
+    ("the best on black, {0} [{1}, {2}].", _SHARED, "black/vote lite0+deit_tiny/GC/area30/the best of them", _POINTS),
+    ("difference is {0} [{1}, {2}] on", _SHARED, "black/2 networks/SS_CPU/area30/their vote", _POINTS),
+    (" {0} [{1}, {2}].", _SHARED, "mean/2 networks/SS_CPU/area30/their vote", _POINTS),
+    ("told: {0} [{1}, {2}] and", _SHARED, f"black/{_JOINT}/SS_CPU/area30/their vote", _POINTS),
+    (" {0} [{1}, {2}].", _SHARED, f"mean/{_JOINT}/SS_CPU/area30/their vote", _POINTS),
 ]
 _CURVES, _BLOBS, _BOX, _BEYOND = (
     "controls/cross_curves",
@@ -112,6 +119,7 @@ CURVES = [
     ("page", "begins", "ends", "claims", "of_design"),
     [
         (UNDER_FILLS, "## What holds", "## The numbers", FILLS, {"0", "30", "1,000", "2307.02150"}),
+        (UNDER_FILLS, "Every fill that", "<!-- fills/fill_reliability.md", JUDGES, set()),
         (MAPS_SHARED, "**Does a joint", "An earlier run", SHARED, set()),
         (CONTROLS, "**It matters to all", "So do not put", CURVES, set()),
     ],
@@ -140,7 +148,7 @@ def test_what_is_said_to_hold_under_fills_has_intervals_that_say_so():
     for fill in ("black", *fairer - {"drop_tokens"}):
         of_sources = {key[1]: number for key, number in kept.items() if key[::2] == (fill, "GC") and key[3] == "area30"}
         assert min(of_sources, key=of_sources.__getitem__) == "deit_tiny", fill
-    ranges = re.findall(r"under (?:all six|five)\*\*: ([\d.]+) to ([\d.]+)", UNDER_FILLS)
+    ranges = re.findall(r"under (?:all six|five)\*\*(?:, in the mean over sources)?: ([\d.]+) to ([\d.]+)", UNDER_FILLS)
     claimed = [
         (ABOVE, "GC", "area30"),
         (ABOVE, "SS", "area30"),
@@ -154,34 +162,60 @@ def test_what_is_said_to_hold_under_fills_has_intervals_that_say_so():
             assert min(numbers, key=numbers.__getitem__) == "another_image"
             del numbers["another_image"]
         assert [float(low), float(high)] == [min(numbers.values()), max(numbers.values())]
-    deit = {
-        line[0]: [*map(float, re.findall(r"-?[\d.]+", line[head.index(BOX)]))]
+    ends = {
+        (line[1], line[0]): [*map(float, re.findall(r"-?[\d.]+", line[head.index(BOX)]))][1:]
         for line in lines
-        if line[1:4] == ["deit_tiny", "GC", "area30"]
+        if line[1] != "all" and line[2:4] == ["GC", "area30"]
     }
-    assert len(deit) == 6
-    assert {fill for fill, (_, low, _) in deit.items() if low > 0} == {"layer_mask"}
-    assert {fill for fill, (*_, high) in deit.items() if high < 0} == {"black", "mean", "another_image"}
+    more, less = ({place for place, pair in ends.items() if holds(*pair)} for holds in (_is_more, _is_less))
+    anywhere = {(source, fill) for source in ("lite0", "lite2", "mobilenetv2") for fill in fairer}
+    assert more == anywhere | {("lite0", "black"), ("mobilenetv2", "black"), ("deit_tiny", "layer_mask")}
+    assert less == {("deit_tiny", fill) for fill in ("black", "mean", "another_image")}
+    assert len([source for source, _ in ends if source == "deit_tiny"]) == 1 + 5
+
+
+def test_which_fills_are_said_to_judge_and_where_blobs_keep_least_is_so():
+    head, _, *lines = map(cells, lines_of(_RELIABLE))
+    named = [dict(zip(head, line, strict=True)) for line in lines]
+    assert {line["Judges"] for line in named if line["Fill"] != "layer_mask"} == {"yes"}
+    assert {line["Judges"] for line in named if line["Fill"] == "layer_mask"} == {"–"}
+    above = {(line["Target"], line["Fill"]): line[_ABOVE_NOTHING].split()[0] for line in named}
+    least = {place: float(above[place]) for place in above if place[1] in ("black", "another_image")}
+    del least["deit_tiny", "black"]
+    rest = [float(number) for place, number in above.items() if place not in least and number != "–"]
+    assert [min(least.values()), max(least.values())] == [2.5, 4.4]
+    assert max(least.values()) < min(rest)
+
+
+def _is_more(low, high):
+    return low > 0
+
+
+def _is_less(low, high):
+    return high < 0
 
 
 def test_what_maps_that_are_shared_are_said_to_carry_more_than_has_intervals_that_say_so():
     head, _, *lines = map(cells, lines_of(_SHARED))
     joint, votes = ("2 networks", _JOINT), (_VOTES, f"vote {_JOINT}")
     judged = {(source, method) for method, sources in (("SS_CPU", joint + votes), ("GC", votes)) for source in sources}
-    beside = {"their mean", "the best of them", _AS_MANY}
-    lows = {
-        (fill, source, method, against): float(re.findall(r"-?[\d.]+", line[head.index(_POINTS)])[1])
+    beside = {"their mean", "the best of them", _AS_MANY, "their vote"}
+    ends = {
+        (fill, source, method, against): [*map(float, re.findall(r"-?[\d.]+", line[head.index(_POINTS)])[1:])]
         for line in lines
         for fill, source, method, _, against in [line[:5]]
         if (source, method) in judged and against in beside
     }
-    assert len(lows) == 2 * (4 * 3 + 2 * 2)  # fills; of Soundness Saliency at as many passes, too
+    # fills; Soundness Saliency at as many passes, too, joint masks beside votes
+    assert len(ends) == 2 * (4 * 3 + 2 * 2 + 2)
     # both pairs with DeiT-Tiny gain on the mean of their networks, under both fills
     for pair in ("lite0+deit_tiny", "deit_tiny+mobilenetv2"):
         for fill in ("black", "mean"):
             line = f"{fill}/{pair}/SS_CPU/area30/their mean"
             assert float(re.findall(r"-?[\d.]+", cell(_SHARED, line, _POINTS))[1]) > 0
-    assert {place for place, low in lows.items() if low > 0} == {
+    assert {place for place, (_, high) in ends.items() if high < 0} == {("black", _VOTES, "SS_CPU", _AS_MANY)}
+    assert {place for place, (low, _) in ends.items() if low > 0} == {
+        ("black", "2 networks", "SS_CPU", "their vote"),
         ("black", "2 networks", "SS_CPU", "their mean"),
         ("mean", "2 networks", "SS_CPU", "their mean"),
         ("black", _JOINT, "SS_CPU", "their mean"),

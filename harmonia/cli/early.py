@@ -10,6 +10,7 @@ import signal
 from types import FrameType
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
+_ALLOCATORS_OWN = "MALLOC_", "GLIBC_TUNABLES"  # variables
 
 
 def ending_signals() -> list[signal.Signals]:
@@ -27,8 +28,11 @@ def answer_signals() -> None:
 def keep_freed_memory() -> None:
     """What one pass frees is there for the next, in this process from here on: for a process of our own alone.
 
-    glibc gives large blocks back to the system, which clears every page of them again for the next pass.
+    glibc gives large blocks back to the system, which clears every page of them again for the next pass. Whoever has
+    set up the allocator by the environment keeps that.
     """
+    if any(name.startswith(_ALLOCATORS_OWN) for name in os.environ):
+        return
     if hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, -1)

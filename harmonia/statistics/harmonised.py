@@ -19,6 +19,7 @@ from harmonia.statistics.comparison import Comparison, judges
 from harmonia.statistics.inference import Resampled, estimates
 
 MEAN, BEST_ALONE, BEST_AS_MANY = "their mean", "the best of them", "the best of them, as many passes"
+VOTE = "their vote"
 AS_MANY = 1.25  # passes of which one is more than this times the other are not as many
 _KEY = ("source", "method", "variant", "arm")
 _GROUP = ("method", "variant", "arm", "voters", "source_kind", "beside")
@@ -33,8 +34,9 @@ class Harmonised(
 ):
     """A line per joint source and what it is held against: each of its networks alone, their mean, the best of them.
 
-    Then the mean over joint sources of as many networks, where there are two or more (sources), joint masks and votes
-    apart. All but beside_... are of the joint source: means over targets without a vote, passes of networks an image.
+    A joint mask is held against the vote of the same networks, too, where that ran. Then the mean over joint sources
+    of as many networks, where there are two or more (sources), joint masks and votes apart. All but beside_... are of
+    the joint source: means over targets without a vote, passes of networks an image.
     """
 
 
@@ -63,7 +65,7 @@ def harmonised(comparison: Comparison) -> Harmonised:
             counts = means.loc["max", ["targets", "images"]].astype(int).to_dict()
             passes = means.loc["mean", ["passes", "beside_passes"]].to_dict()
             several = f"{facts[0]['voters']} networks"
-            source = several if facts[0]["source_kind"] == "joint" else f"votes of {several}"
+            source = f"votes of {several}" if facts[0]["source_kind"] == "vote" else several
             named = dict(zip(_GROUP, group, strict=True)) | {"source": source}
             lines.append((named | counts | passes | {"sources": len(facts)}, np.mean(draws, 0)))
     if not lines:
@@ -89,8 +91,8 @@ def _runs(comparison: Comparison) -> Iterator[_Run]:
 
 def _lines(comparison: Comparison, run: _Run, runs: Sequence[_Run]) -> Iterator[tuple[dict[str, Any], Resampled]]:
     """Facts of a line and its draws (1 + resamples, 3): retention, the same of what it is beside, above control."""
-    same = [other for other in runs if (other.method, other.arm) == (run.method, run.arm) and not other.voters]
-    of_each = [[other for other in same if other.source == name] for name in run.voters]
+    same = [other for other in runs if (other.method, other.arm) == (run.method, run.arm)]
+    of_each = [[other for other in same if other.source == name and not other.voters] for name in run.voters]
     if not all(of_each):
         return
     alone = [min(of_one, key=lambda other: (np.nan_to_num(other.passes), other.variant)) for of_one in of_each]
@@ -98,6 +100,9 @@ def _lines(comparison: Comparison, run: _Run, runs: Sequence[_Run]) -> Iterator[
     beside = [(each.source, [each]) for each in alone]
     beside += [(MEAN, alone), (BEST_ALONE, alone)] if len(alone) > 1 else []
     beside += [(BEST_AS_MANY, as_many)] if all(_times(each.passes, run.passes) <= AS_MANY for each in as_many) else []
+    if run.source_kind == "joint":
+        votes = [other for other in same if (other.source_kind, other.voters) == ("vote", run.voters)]
+        beside += [(VOTE, votes)] if len(votes) == 1 else []
     for name, others in beside:
         targets = [target for target in run.cell_of if all(target in other.cell_of for other in others)]
         if targets:

@@ -1,6 +1,8 @@
-"""Law of what a command's process does before its work; tests/cli/test_console.py interrupts it."""
+"""Laws of what a command's process does before its work; tests/cli/test_console.py interrupts it."""
 
+import importlib
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -8,9 +10,12 @@ import textwrap
 
 import pytest
 
+from harmonia.cli.composed import composed_conf
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc")
-def test_a_pass_finds_the_memory_of_the_one_before():
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+@pytest.mark.parametrize("own", [{}, {"MALLOC_ARENA_MAX": "2"}])
+def test_a_pass_finds_the_memory_of_the_one_before_where_nobody_has_set_the_allocator_up(own):
     """In a process of its own: the allocator is the whole process's."""
     code = """
         import resource
@@ -25,6 +30,30 @@ def test_a_pass_finds_the_memory_of_the_one_before():
     """
     words = [sys.executable, "-c", textwrap.dedent(code)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}  # make test's
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(words, env=environment | own, capture_output=True, text=True, check=True)
     given_back, kept = map(int, done.stdout.split())
-    assert 2 * given_back > 2**26 // resource.getpagesize() > 100 * kept
+    pages = 2**26 // resource.getpagesize()
+    assert given_back > pages // 2
+    assert (kept < pages // 100) is not bool(own)
+
+
+@pytest.mark.parametrize(
+    ("command", "config", "work", "words"),
+    [
+        ("harmonia.run.job", "config", "harmonia.job.pipeline.run", ["source=lite0", "data=samples"]),
+        (
+            "harmonia.fit.fit_one",
+            "fit",
+            "harmonia.training.fit.fit_network",
+            ["source.arch=test_resnet", "data.root=photos"],
+        ),
+    ],
+)
+def test_a_job_and_a_fit_keep_it_before_they_begin(command, config, work, words, monkeypatch):
+    order, (module, _, name) = [], command.rpartition(".")
+    door = importlib.import_module(module)  # harmonia.fit is a function, too
+    monkeypatch.setattr(door, "keep_freed_memory", lambda: order.append("keeps"))
+    monkeypatch.setattr(work, lambda settings: order.append("works"))
+    places = ["paths.job=job", "tracking.group=none"]
+    getattr(door, name).__wrapped__(composed_conf([*words, *places], config))
+    assert order == ["keeps", "works"]

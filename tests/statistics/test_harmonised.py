@@ -9,7 +9,7 @@ from rows_in_memory import as_gathered
 
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.contrasts import mean_transfer
-from harmonia.statistics.harmonised import BEST_ALONE, BEST_AS_MANY, MEAN, harmonised
+from harmonia.statistics.harmonised import BEST_ALONE, BEST_AS_MANY, MEAN, VOTE, harmonised
 
 pytestmark = pytest.mark.usefixtures("few_resamples")
 IMAGES = 20
@@ -64,18 +64,20 @@ def grid(cells):
 def test_a_joint_source_is_held_against_each_network_their_mean_and_the_best_where_nobody_voted(grid):
     lines = harmonised(compared(*grid))
     of_pair = lines[lines["source"] == "a+b"].set_index("beside")
-    assert list(of_pair.index) == sorted(["a", "b", MEAN, BEST_ALONE, BEST_AS_MANY])
-    assert of_pair["retention"].tolist() == pytest.approx([0.6] * 5)  # of x and y alone, not of the voters' 1
-    assert of_pair["targets"].tolist() == [2] * 5
-    expected = {"a": 8 / 20, "b": 9 / 20, MEAN: 8.5 / 20, BEST_ALONE: 9 / 20, BEST_AS_MANY: 18 / 20}
+    assert list(of_pair.index) == sorted(["a", "b", MEAN, BEST_ALONE, BEST_AS_MANY, VOTE])
+    assert of_pair["retention"].tolist() == pytest.approx([0.6] * 6)  # of x and y alone, not of the voters' 1
+    assert of_pair["targets"].tolist() == [2] * 6
+    expected = {"a": 8 / 20, "b": 9 / 20, MEAN: 8.5 / 20, BEST_ALONE: 9 / 20, BEST_AS_MANY: 18 / 20, VOTE: 6 / 20}
     assert of_pair["beside_retention"].to_dict() == pytest.approx(expected)
     assert of_pair["difference"].to_dict() == pytest.approx({name: 0.6 - other for name, other in expected.items()})
-    assert of_pair["beside_passes"].to_dict() == {"a": 50, "b": 60, MEAN: 55, BEST_ALONE: 55, BEST_AS_MANY: 102}
+    passes = {"a": 50, "b": 60, MEAN: 55, BEST_ALONE: 55, BEST_AS_MANY: 102, VOTE: 110}
+    assert of_pair["beside_passes"].to_dict() == passes
     assert (of_pair["above_control"] == of_pair["retention"]).all()
     # of a+c nothing ran at as many passes; over both sources the mean of the two differences, of votes apart
     assert BEST_AS_MANY not in set(lines.loc[lines["source"] == "a+c", "beside"])
     of_two = lines[lines["source"] == "2 networks"].set_index("beside")
     assert of_two.loc[BEST_ALONE, ["sources", "difference"]].tolist() == pytest.approx([2, (0.15 + 0.1) / 2])
+    assert of_two.loc[VOTE, ["sources", "difference"]].tolist() == pytest.approx([2, (0.3 + 0.1) / 2])
     of_votes = lines[lines["source"] == "votes of 2 networks"].set_index("beside")
     assert of_votes.loc[BEST_ALONE, ["sources", "difference"]].tolist() == pytest.approx([2, (-0.15 + 0) / 2])
 

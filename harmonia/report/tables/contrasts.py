@@ -70,8 +70,8 @@ STATISTICS = (
     Statistic(
         "harmonised",
         "Does the map of several networks together carry more? Arm area NN, retention in networks that had no vote, "
-        "beside each of its networks alone, their mean, and the best of them, at equal passes too where that ran; then "
-        "the mean over all sources of as many networks.",
+        "beside each of its networks alone, their mean, the best of them, at equal passes too, and their vote, where "
+        "these ran; then the mean over all sources of as many networks.",
         harmonised.harmonised,
         "source method_label arm beside",
         "voters targets images passes beside_passes retention beside_retention difference above_control",
