@@ -38,12 +38,14 @@ class Frame(Any):  # Any: pandas' own annotations do not tell a column from a fr
     @classmethod
     def of_lines(cls, lines: Sequence[Sequence[Any] | Mapping[str, Any]] = ()) -> Self:
         """Lines whose values stand in the order of columns_of, or by their names."""
-        frame = pd.DataFrame(list(lines), columns=cls.columns_of())
-        return cls.checked(frame if lines else frame.astype(get_type_hints(cls)))
+        return cls.checked(pd.DataFrame(list(lines), columns=cls.columns_of()))
 
     @classmethod
     def checked(cls, frame: pd.DataFrame) -> Self:
-        """The frame itself; ValueError where it is no such one."""
+        """The frame itself; without lines its columns become of their kinds, so that others can be put below it.
+
+        ValueError where it is no such one.
+        """
         kinds = get_type_hints(cls)
         lacking, unknown = ([name for name in a if name not in b] for a, b in ((kinds, frame), (frame, kinds)))
         if cls._others:
@@ -51,6 +53,8 @@ class Frame(Any):  # Any: pandas' own annotations do not tell a column from a fr
         if lacking or unknown:
             raise ValueError(f"{cls.__name__} must have its class's columns, lacks {lacking}, has besides {unknown}")
         for name, kind in kinds.items():
-            if len(frame) and frame[name].dtype.kind not in _KINDS[kind]:
+            if frame.empty:
+                frame[name] = frame[name].astype(kind)
+            elif frame[name].dtype.kind not in _KINDS[kind]:
                 raise ValueError(f"{cls.__name__}: column {name} must hold {kind.__name__}, got {frame[name].dtype}")
         return cast(Self, frame)

@@ -66,7 +66,8 @@ def test_columns_of_the_head_stand_in_their_order_before_the_annotated_ones():
 
 def test_a_frame_without_lines_keeps_its_types_when_lines_join_it():
     full = Retained.of_lines([("gc", 0.5, 0.25, 0.75, 3, True)])
-    assert pd.concat([Retained.of_lines(), full]).dtypes.tolist() == full.dtypes.tolist()
+    for without in (Retained.of_lines(), Retained.checked(pd.DataFrame(columns=Retained.columns_of()))):
+        assert pd.concat([without, full]).dtypes.tolist() == full.dtypes.tolist()
 
 
 class Beside(Cells, others=float):

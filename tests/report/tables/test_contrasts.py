@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rows_in_memory import as_gathered
 
-from harmonia.report.tables.contrasts import likeness_table
+from harmonia.report.tables.contrasts import likeness_table, statistic_tables
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import compare
 
@@ -39,3 +39,13 @@ def test_the_table_prints_every_pair_once_and_the_correlation_beneath(gathered_c
 def test_no_table_without_pairs_enough(gathered_cell, models, arm):
     comparisons = grid(gathered_cell, models) if models else []
     assert likeness_table(comparisons, [JobFolder(Path("0"))], arm) is None
+
+
+def test_a_setting_in_which_a_source_is_shown_to_itself_alone_costs_no_table_of_the_others(gathered_cell):
+    cells = [
+        gathered_cell("1" * 20, source="e7", target=target, fill=fill, arm=arm)
+        for fill, target in (("black", "e6"), ("black", "e7"), ("mean", "e7"))
+        for arm in ("image", "area30", "blobs30")
+    ]
+    tables = {table.stem: table for table in statistic_tables(compare(as_gathered(*cells)), "area30")}
+    assert tables["transfer_above_control"].numbers["fill"].unique().tolist() == ["black"]
