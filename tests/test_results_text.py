@@ -5,7 +5,7 @@ import re
 import pandas as pd
 import pytest
 from paths import REPOSITORY
-from result_tables import DOCS, MATRIX, PAGE, cell, cells, lines_of, numbers_left, rendered, without
+from result_tables import DOCS, MATRIX, PAGE, UNDER_FILLS, cell, cells, lines_of, numbers_left, rendered, without
 
 from harmonia.report.tables.paper import paper_numbers
 
@@ -142,6 +142,16 @@ def test_retention_of_every_source_follows_from_the_rows(folder, sources):
     for line in of_sources:
         cell_of = line.get("Fill", "black"), line["Source"].split()[0], line["Method"].lower()
         assert line[KEPT].split()[0] == f"{100 * kept.loc[cell_of, line['Arm']]:.1f}", line
+
+
+def test_maps_that_leave_nothing_are_as_many_as_the_page_of_fills_says():
+    rows = pd.read_parquet(DOCS / "fills" / "rows.parquet")
+    soft = rows[(rows["source"] == "lite2") & (rows["method"] == "ss") & (rows["arm"] == "soft")]
+    has_row = set(soft.loc[soft["fill"] == "layer_mask", "image_id"])
+    dropped = soft[(soft["fill"] == "drop_tokens") & (soft["target"] == "deit_tiny") & ~soft["image_id"].isin(has_row)]
+    assert "Seven soft maps of Lite2" in UNDER_FILLS
+    assert "names none of the seven" in UNDER_FILLS
+    assert dropped["right"].tolist() == [False] * 7
 
 
 def test_true_validation_images_are_harder_as_the_text_says():

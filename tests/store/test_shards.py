@@ -166,7 +166,7 @@ def test_any_arrays_and_facts_come_back_bit_equal(arrays, values):
             assert same_arrays[name].tobytes() == array.tobytes()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=50)
 @given(st.binary(max_size=200), st.integers(0, 2**16), st.sampled_from(["instead", "into", "behind"]))
 @pytest.mark.slow
 def test_no_bytes_but_those_written_pass_for_a_shard(junk, place, how):
