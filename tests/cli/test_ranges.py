@@ -6,6 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from harmonia.attribution.lima import LiMA
 from harmonia.attribution.lrp import LRP
 from harmonia.attribution.rise import RISE
 from harmonia.attribution.soundness import SoundnessSaliency
@@ -32,7 +33,8 @@ OPTIONS = [
     for path in sorted((CONF / group).glob("*.yaml"))
 ] + [("source", "timm")]  # of which all others have the options
 LACKING = {"timm": {"arch": "x"}, "stored": {"maps": "x"}}  # what has no default
-MAY_BE_0 = {"area", "average", "confidence", "noise", "pool_size", "representations", "tolerance", "tolerance_px", "tv"}
+MAY_BE_0 = {"area", "average", "collaboration", "confidence", "noise", "pool_size", "representations", "tolerance"}
+MAY_BE_0 |= {"tolerance_px", "tv"}
 TRIED = (-1, 0, 2**31, 2**64, 10**30, 1e308, float("inf"), float("nan"))
 
 
@@ -42,6 +44,10 @@ TRIED = (-1, 0, 2**31, 2**64, 10**30, 1e308, float("inf"), float("nan"))
         (RISE, {"keep": 0}, "keep must be at least 1e-06, got 0; write method.keep=0.1"),
         (RISE, {"keep": 1}, "keep must be at most 0.999999, got 1; write method.keep=0.1"),
         (LRP, {"epsilon": 0}, "epsilon must be at least 1e-30, got 0; write method.epsilon=1e-09"),
+        (LiMA, {"segments": 1}, "segments must be at least 2, got 1; write method.segments=49"),
+        (LiMA, {"pending": 0}, "pending must be at least 1, got 0; write method.pending=8"),
+        (LiMA, {"consistency": 0}, "consistency must be at least 1e-06, got 0; write method.consistency=20"),
+        (LiMA, {"confidence": -1}, "confidence must be at least 0, got -1; write method.confidence=0.05"),
         (SoundnessSaliency, {"learning_rate": 0.0}, "learning_rate must be at least 1e-09, got 0.0"),
         (SoundnessSaliency, {"tolerance": -1}, "tolerance must be at least 0, got -1"),
         (SoundnessSaliency, {"held_out": 0}, "held_out must be at least 1, got 0"),

@@ -8,9 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import numpy as np
 import torch
-from skimage.segmentation import slic
 from torch import Tensor
 
 from harmonia.errors import Within
@@ -18,6 +16,7 @@ from harmonia.evaluation.metrics.contract import ExplainedImages, Score, Scores
 from harmonia.evaluation.metrics.curve import area_under
 from harmonia.evaluation.metrics.perturbation import Baseline, Reading, baseline_of, passes_of, read_answers, reader_of
 from harmonia.features.areas import descending
+from harmonia.features.superpixels import superpixels
 
 ONE_SEGMENT = "SLIC finds one superpixel only"
 NOT_POSITIVE = "the class's {reading} is not above 0 on the whole image"
@@ -62,9 +61,7 @@ class IROF:
 
     def superpixels(self, image: Tensor) -> Tensor:
         """(H, W), numbered from 0, of an image (3, H, W)."""
-        channels_last = image.permute(1, 2, 0).double().cpu().numpy()
-        labelled = slic(channels_last, n_segments=self.segments, compactness=self.compactness, start_label=0)
-        return torch.from_numpy(np.unique(labelled, return_inverse=True)[1]).view(labelled.shape)
+        return superpixels(image, self.segments, self.compactness)
 
 
 def by_relevance(phi: Tensor, segments: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ METHODS = [
     ["method=ss_cpu", "method.steps=4", "method.check_every=2", "method.held_out=1"],
     ["method=rise", "method.masks=20"],
     ["method=occ", "method.window=24", "method.stride=24"],
+    ["method=lima", "method.segments=9"],
     ["method=ablcam", "method.layer=layer1"],  # it has the fewest channels, and each costs a pass
     ["method=scorecam", "method.layer=layer1"],
     ["method=ig", "method.steps=4"],
