@@ -2,6 +2,7 @@
 
     python benchmarks/gpu.py --images FOLDER            a folder of classes, 1,000 images for the flat memory
     python benchmarks/gpu.py --images FOLDER --json FILE
+    python benchmarks/gpu.py --images FOLDER --parts rates --networks tf_efficientnet_b7
 
 Weights are random: no figure depends on them, and nothing is downloaded. Each part stands for itself: one that fails
 says so and the others go on.
@@ -44,16 +45,19 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", help="cpu shows the form alone")
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--counts", default="100,1000", help="images of the jobs whose memory is compared")
+    parser.add_argument("--parts", default="rates,jobs,compile", help="which of them")
     options = parser.parse_args()
     device, names = torch.device(options.device), options.networks.split(",")
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"{card}, torch {torch.__version__}, CUDA {torch.version.cuda}, timm {timm.__version__}", flush=True)
     rows: list[Row] = []
     counts = [int(count) for count in options.counts.split(",")]
-    parts: list[Callable[[], Iterator[Row]]] = [partial(rates, name, device) for name in names]
-    parts += [partial(jobs, names[0], options.images, count, device) for count in counts]
-    parts += [partial(by_compiler, name, device) for name in names]
-    for part in parts:
+    parts: dict[str, list[Callable[[], Iterator[Row]]]] = {
+        "rates": [partial(rates, name, device) for name in names],
+        "jobs": [partial(jobs, names[0], options.images, count, device) for count in counts],
+        "compile": [partial(by_compiler, name, device) for name in names],
+    }
+    for part in (each for name in options.parts.split(",") for each in parts[name]):
         try:
             for row in part():
                 rows.append(row)
@@ -171,7 +175,7 @@ def jobs(arch: str, folder: Path, count: int, device: torch.device) -> Iterator[
             cache = Path(scratch, "cache")
             harmonia.transfer(model, targets=[model], images=images, methods=[method], cache=cache, options=words)
             peak = round(torch.cuda.max_memory_allocated() / 2**30, 3) if device.type == "cuda" else None
-            rate = {title: round(done / spent, 1) for title, done, spent in stages.ended}
+            rate = {title: round(done / max(spent, 0.1), 1) for title, done, spent in stages.ended}
             yield {"network": arch, "method": method, "images": count, "images_per_s": rate, "peak_GiB": peak}
     logger.removeHandler(stages)
 

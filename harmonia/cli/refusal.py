@@ -18,15 +18,19 @@ from harmonia.errors import FULL, InputError, one_line
 _NO_OPTION = "Config group override must be a string"
 _MISUSED = (_NO_OPTION, "Config group override deletion value", "Only one of --run, --multirun")
 
-# what a launcher says that cannot work -> subject, rule, value, remedy
+# what a launcher that cannot work and a full card say -> subject, rule, value, remedy
 _PLUGIN = r"Unknown plugin class : 'hydra_plugins\.hydra_"
-_NO_ENGINE = (
+_LACKING = (
     (f"{_PLUGIN}joblib", "hydra/launcher=cores needs joblib; pip install '.[joblib]'"),
     (f"{_PLUGIN}submitit", "hydra/launcher=slurm needs submitit; pip install '.[slurm]'"),
     ("n_jobs == 0", "hydra.launcher.n_jobs must be a number of jobs or -1, got 0; write hydra.launcher.n_jobs=2"),
     (
         r"Could not detect .?srun",
         "hydra/launcher=slurm must run where Slurm is, got no srun; use a login node, or hydra/launcher=ray",
+    ),
+    (
+        r"CUDA (?:out of memory|error: (?:out of memory|CUBLAS_STATUS_ALLOC_FAILED))",
+        "the GPU must have memory left, got none; say a smaller batch_size=, or end other processes on the card",
     ),
 )
 
@@ -64,7 +68,7 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = (), main: s
         if isinstance(cause, OSError) and (line := _storage(cause)):
             return line
     for cause in causes:
-        for pattern, line in _NO_ENGINE:
+        for pattern, line in _LACKING:
             if isinstance(cause, RuntimeError | ValueError) and re.match(pattern, str(cause)):
                 return line
     if any(isinstance(cause, InstantiationException) for cause in causes):

@@ -274,8 +274,11 @@ def test_any_other_text_of_hydra_is_one_line():
         ),
         ("Unknown plugin class : 'hydra_plugins.hydra_submitit_launcher.x.SlurmLauncher'", ".[slurm]"),
         ('Could not detect "srun", are you indeed on a slurm cluster?', "hydra/launcher=ray"),
+        ("CUDA out of memory. Tried to allocate 16.00 MiB. GPU 0 has a total capacity of 139.80 GiB", "batch_size="),
+        ("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation' in https://docs.nvidia.com", "batch_size="),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "batch_size="),
     ],
 )
-def test_a_launcher_without_its_engine_says_what_to_install(text, remedy):
+def test_a_launcher_without_its_engine_and_a_full_card_say_what_to_do(text, remedy):
     assert remedy in str(line(RuntimeError(text)))
     assert line(RuntimeError(f"something else: {text}")) is None
