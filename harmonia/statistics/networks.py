@@ -40,8 +40,8 @@ class NetworkLines(
     """Kind kinship: what is above control of pairs of a kinship; difference: how much more than of less related pairs.
 
     capacity: from smaller networks to larger ones; difference: how much more than back. likeness: what one standard
-    deviation of a measure over pairs adds. untrained: a source that names images no better than a guess; of trained
-    ones less it. p_orders: of the difference, among all networks (size, capacity: architectures of as many trainings);
+    deviation of a measure over pairs adds. beside: a source that is none of the networks, guesses: one that names
+    images no better than a guess; difference: of the networks less it. p_orders: of the difference, among all networks (size, capacity: architectures of as many trainings);
     p_within: among those of one architecture (itself) or family.
     """
 
@@ -133,7 +133,7 @@ def kin_pairs(comparison: Comparison, arm: str) -> KinPairs:
     cells = comparison.cells
     families = dict(zip(cells["source"], cells["family"], strict=True))
     lines = []
-    for key, grid, _ in _grids(comparison):
+    for key, grid, _ in _grids(comparison, guessing_sources(comparison)):
         pairs = np.argwhere(~np.isnan(grid.above[0])) if key[-1] == arm else ()
         for source, target in pairs:
             names = grid.names[source], grid.names[target]
@@ -148,22 +148,22 @@ def networks(comparison: Comparison, measures: Mapping[str, Any]) -> NetworkLine
     measures: by name, of two networks how alike they are: a frame with columns first, second, method, variant, value.
     """
     lines: list[dict[str, Any]] = []
-    for key, grid, of_nothing in _grids(comparison):
+    guesses = guessing_sources(comparison)
+    for key, grid, others in _grids(comparison, guesses):
         named = dict(zip(_KEY, key, strict=True))
         alike = {name: _alike(grid.names, frame, named) for name, frame in measures.items()}
-        parts = (_kinships(grid), _capacity(grid), _likeness(grid, alike), _untrained(comparison, grid, of_nothing))
+        parts = (_kinships(grid), _capacity(grid), _likeness(grid, alike), _beside(comparison, grid, others, guesses))
         lines += [named | line for line in chain(*parts)]
     return NetworkLines.of_lines(lines)
 
 
-def _grids(comparison: Comparison) -> Iterator[tuple[tuple[str, ...], Grid, Any]]:
-    """Of each method and feature arm its grid, and the cells of sources that know nothing."""
+def _grids(comparison: Comparison, guesses: set[str]) -> Iterator[tuple[tuple[str, ...], Grid, Any]]:
+    """Of each method and feature arm its grid, and the cells of sources beside it: those that guess, and no targets."""
     cells = comparison.cells
-    shown: Any = cells.assign(position=cells.index)[cells["arm"].map(is_feature)]
-    guesses = shown["source"].isin(guessing_sources(comparison))
+    shown: Any = cells.assign(position=cells.index)[cells["arm"].map(is_feature) & (cells["voters"] == "")]
     for key, part in shown.groupby(_KEY, sort=False):
-        if (grid := grid_of(comparison, part[~guesses[part.index]])) is not None:
-            yield key, grid, part[guesses[part.index]]
+        if (grid := grid_of(comparison, part[~part["source"].isin(guesses)])) is not None:
+            yield key, grid, part[~part["source"].isin(grid.names)]
 
 
 def grid_of(comparison: Comparison, part: Any) -> Grid | None:
@@ -253,17 +253,18 @@ def _likeness(grid: Grid, alike: Mapping[str, np.ndarray]) -> Iterator[dict[str,
             yield line | _ps(grid, grid.without_ends(others), x, grid.family)
 
 
-def _untrained(comparison: Comparison, grid: Grid, part: Any) -> Iterator[dict[str, Any]]:
-    """Sources that know nothing, each shown to all networks of the grid; their row beside that of the trained ones."""
+def _beside(comparison: Comparison, grid: Grid, part: Any, guesses: set[str]) -> Iterator[dict[str, Any]]:
+    """Sources that are none of the grid's networks, each shown to all of them; their row beside the networks' own."""
     weights = np.diagonal(grid.weights, axis1=1, axis2=2)  # of each network as a target
-    trained = grid.mean(grid.above, grid.distance > 0)
+    of_networks = grid.mean(grid.above, grid.distance > 0)
     for source, lines in part.groupby("source"):
         at = lines.set_index("target")["position"].reindex(grid.names)
         if at.notna().all():
             numbers = [each[: len(weights)] for each in _above(comparison, at.to_numpy(int))]
             above, above_centre = (ratio((weights * each).sum(1), weights.sum(1)) for each in numbers)
-            line = {"kind": "untrained", "what": source, "pairs": len(at), "networks": len(at) + 1}
-            line |= _estimates(above_control=above, above_centre=above_centre, difference=trained - above)
+            kind = "guesses" if source in guesses else "beside"
+            line = {"kind": kind, "what": source, "pairs": len(at), "networks": len(at) + 1}
+            line |= _estimates(above_control=above, above_centre=above_centre, difference=of_networks - above)
             yield line | {"p_orders": math.nan, "p_within": math.nan}
 
 

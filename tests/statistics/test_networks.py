@@ -189,7 +189,7 @@ def test_a_source_that_guesses_stands_beside_the_others_and_a_network_without_al
     assert numbers.loc[
         (numbers["kind"] == "kinship") & (numbers["what"] == "family"), ["pairs", "networks"]
     ].to_numpy().tolist() == [[6, 4]]
-    (line,) = numbers[numbers["kind"] == "untrained"].to_dict("records")
+    (line,) = numbers[numbers["kind"] == "guesses"].to_dict("records")
     assert (line["what"], line["pairs"]) == ("guess", 4)
     cells_of = comparison.cells
     shown = (cells_of["source"] == "guess") & (cells_of["arm"] == "area30") & (cells_of["target"] != "c0")
@@ -198,3 +198,21 @@ def test_a_source_that_guesses_stands_beside_the_others_and_a_network_without_al
     assert line["difference"] == pytest.approx(trained - line["above_control"])
     assert math.isnan(line["p_orders"])
     assert networks(compare(as_gathered(*square(gathered_cell)[:40]))[0], {}).empty  # of too few networks
+
+
+@pytest.mark.usefixtures("few")
+def test_a_source_that_is_no_target_stands_beside_the_networks_and_changes_none_of_their_numbers(gathered_cell):
+    more = NETWORKS | {"x0": ("fx", 1.0)}
+    numbers, comparison = of_cells(square(gathered_cell, networks=more, lacking=[(name, "x0") for name in more]))
+    (line,) = numbers[numbers["kind"] == "beside"].to_dict("records")
+    assert (line["what"], line["pairs"], line["networks"]) == ("x0", 5, 6)
+    cells_of = comparison.cells
+    shown = comparison.above_control[0, (cells_of["source"] == "x0") & (cells_of["arm"] == "area30")]
+    assert line["above_control"] == pytest.approx(shown.mean())
+    of_networks = kin_pairs(comparison, "area30").query("kinship != 'itself'")
+    assert {*of_networks["source"]} == {*NETWORKS}
+    assert line["difference"] == pytest.approx(of_networks["above_control"].mean() - shown.mean())
+    voters = [part.assign(voters='["a0", "a1"]') if (part["source"] == "x0").all() else part for part in square(
+        gathered_cell, networks=more, lacking=[(name, "x0") for name in more]
+    )]  # fmt: skip
+    assert not of_cells(voters)[0]["what"].eq("x0").any()

@@ -30,7 +30,7 @@ ENOUGH = 6  # networks, for words
 _CAPTION = (
     "Networks as units: what is left of {arm} above its control and above the centred box, of pairs of source and "
     "target. Difference: how much more a kinship carries than less related pairs, a larger target than the way back, "
-    "by one standard deviation of likeness, trained sources than one that guesses. Kinship and likeness: sources and "
+    "by one standard deviation of likeness, the networks than a source that is none of them. Kinship and likeness: sources and "
     "targets of equal strength, by least squares of source + target. p: networks in each other's places."
 )
 _INTERVALS = (
@@ -95,8 +95,8 @@ def _measures(setting: Mapping[str, str], likeness: Any, agreement: Any) -> dict
 
 
 def _to(line: Mapping[str, Any]) -> str:
-    if line["kind"] == "untrained":
-        return f"all, from {line['what']}, which guesses"
+    if line["kind"] in ("beside", "guesses"):
+        return f"all, from {line['what']}" + ", which guesses" * (line["kind"] == "guesses")
     return _TO[line["kind"]][line["what"]]
 
 
