@@ -41,8 +41,8 @@ class NetworkLines(
 
     capacity: from smaller networks to larger ones; difference: how much more than back. likeness: what one standard
     deviation of a measure over pairs adds. beside: a source that is none of the networks, guesses: one that names
-    images no better than a guess; difference: of the networks less it. p_orders: of the difference, among all networks (size, capacity: architectures of as many trainings);
-    p_within: among those of one architecture (itself) or family.
+    images no better than a guess; difference: of the networks less it. p_orders: of the difference, among all networks
+    (size, capacity: architectures of as many trainings); p_within: among those of one architecture (itself) or family.
     """
 
 
