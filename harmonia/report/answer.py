@@ -261,16 +261,17 @@ def _soft_caution(line: dict[str, Any]) -> str:
 
 
 def _unconverged(jobs: Sequence[JobFolder], names: dict[str, str]) -> list[str]:
-    lines = []
+    counts: dict[str, dict[str, Any]] = {}  # of each method and source; several jobs show the same maps
     for job in jobs:
-        method = str(job.group("method").get("name"))
-        if number := job.summary.get("maps_not_converged") or 0:
-            lines.append(
-                f"{number:.0f} of {job.summary.get('images') or 0:.0f} maps of {names.get(method, method)} on "
-                f"{job.group('source').get('name')} have not converged: the search ended at its bound of steps, and "
-                "more steps may change them."
-            )
-    return list(dict.fromkeys(lines))  # several jobs may show the same maps
+        method, source = (str(job.group(group).get("name")) for group in ("method", "source"))
+        counts.setdefault(method, {})[source] = [job.summary.get(of) or 0 for of in ("maps_not_converged", "images")]
+    lines = []
+    for method, of_sources in counts.items():
+        lacking, maps = map(sum, zip(*of_sources.values(), strict=True))
+        where = next(iter(of_sources)) if len(of_sources) == 1 else f"{len(of_sources)} networks"
+        more = "have not converged: the search ended at its bound of steps, and more steps may change them."
+        lines += [f"{lacking:.0f} of {maps:,.0f} maps of {names.get(method, method)} on {where} {more}"] * bool(lacking)
+    return lines
 
 
 def _share(line: Any, name: str) -> str:

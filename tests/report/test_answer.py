@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rows_in_memory import as_gathered
 
-from harmonia.report.answer import Answer, answers
+from harmonia.report.answer import Answer, _unconverged, answers
 from harmonia.report.fills import with_ranges
 from harmonia.report.glossary import glossary
 from harmonia.results.jobs import JobFolder
@@ -89,6 +89,20 @@ def test_every_weakness_has_its_caution(answered, hits, options, caution):
     cautions = " ".join(answered(hits, **options).cautions)
     assert caution in cautions
     assert ("One fill" in cautions) == ("fills" not in options)
+
+
+def test_maps_that_have_not_converged_are_counted_once_a_network_in_one_line_a_method():
+    def job(method, source, fill, lacking):
+        return JobFolder(
+            Path(fill), {"method": {"name": method}, "source": {"name": source}, "fill": {"name": fill}},
+            {"maps_not_converged": lacking, "images": 600},
+        )  # fmt: skip
+
+    jobs = [job("ss", source, fill, 7) for source in ("a", "b") for fill in ("black", "mean")]
+    jobs += [job("ss_cpu", "a", "black", 1), job("ss_cpu", "b", "black", 0), job("gc", "a", "black", 0)]
+    several, other = _unconverged(jobs, {"ss": "Soundness Saliency"})
+    assert several.startswith("14 of 1,200 maps of Soundness Saliency on 2 networks have not converged: ")
+    assert other.startswith("1 of 1,200 maps of ss_cpu on 2 networks have not converged: ")
 
 
 @pytest.mark.parametrize(
