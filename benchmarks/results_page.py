@@ -12,7 +12,7 @@ of neither: it says of every image, shown to a target, whether the target was ri
 import argparse
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,7 +24,7 @@ from harmonia.results.rows import ROWS
 
 PAGE = Path(__file__).parents[1] / "docs" / "results.md"
 SOFT, ARM, END = "soft", "area30", "<!-- end -->"
-MARKED = re.compile(r"(<!-- \w+/(\w+\.md)(?:, where ([^>]+?) is ([^>]+?))? -->)(?:(?!<!--).)*" + END, re.DOTALL)
+MARKED = re.compile(r"(<!-- [\w-]+/(\w+\.md)(?:, where ([^>]+?) is ([^>]+?))? -->)(?:(?!<!--).)*" + END, re.DOTALL)
 SHOWN = ["source", "method", "label_policy", "fill", "target", "arm", "image_id"]
 EDGE = re.compile(r"(?<!\\)\|")  # of a cell; a bar inside of one is escaped
 
@@ -38,14 +38,16 @@ def main() -> None:
         parser.error(f"--page must be a file, got {str(options.page)!r}; write it with a mark for each table")
     try:
         with TemporaryDirectory() as scratch:
-            fill(options.page, reports_of(options.export, Path(scratch)))
+            names = _named(options.page.read_text("utf-8"), options.page.stem)
+            arms = sorted({_arm_and_name(name)[0] for name in names} | {ARM})
+            fill(options.page, reports_of(options.export, Path(scratch), arms))
     except InputError as refused:
         parser.error(str(refused))
 
 
-def reports_of(export: Path, scratch: Path) -> dict[str, Path]:
+def reports_of(export: Path, scratch: Path, arms: Sequence[str] = (SOFT, ARM)) -> dict[str, Path]:
     """By arm the folder of a report of the export's rows; in that of ARM who was right, too."""
-    for arm in (SOFT, ARM):
+    for arm in arms:
         if not write_report(export, arm, scratch / arm, thumbnails=0).jobs:
             raise InputError(f"export must hold finished jobs, got none in {str(export)!r}; run harmonia.export")
     files = sorted(export.glob(f"jobs/*/{ROWS}"))
@@ -57,13 +59,14 @@ def reports_of(export: Path, scratch: Path) -> dict[str, Path]:
     rows = rows[rows["label"].notna()]
     right = rows["label"] == rows["predicted"]
     rows[SHOWN].astype("category").assign(right=right).to_parquet(scratch / ARM / ROWS, compression="zstd", index=False)
-    return {arm: scratch / arm for arm in (SOFT, ARM)}
+    return {arm: scratch / arm for arm in arms}
 
 
 def fill(page: Path, reports: dict[str, Path]) -> None:
     """The page's tables and files from the reports; InputError before anything is written."""
     folder, text = page.with_suffix(""), page.read_text("utf-8")
-    files = {name: _source(name, reports) for name in _named(text, folder.name)}
+    sources = {name: _arm_and_name(name) for name in _named(text, folder.name)}
+    files = {name: reports[arm] / own for name, (arm, own) in sources.items()}
     if absent := [name for name, path in files.items() if not path.is_file()]:
         raise InputError(
             f"{page.name} must name files that the export's reports have, got {', '.join(absent)}; "
@@ -80,11 +83,12 @@ def _named(text: str, folder: str) -> list[str]:
     return sorted(set(re.findall(rf"(?<![\w/.-]){re.escape(folder)}/(\w+\.\w+)", text)))
 
 
-def _source(name: str, reports: dict[str, Path]) -> Path:
+def _arm_and_name(name: str) -> tuple[str, str]:
+    """Of a file of the page: of which report, and what it is called there."""
     file = Path(name)
     if file.stem.endswith(f"_{SOFT}"):
-        return reports[SOFT] / f"{file.stem.removesuffix(f'_{SOFT}')}{file.suffix}"
-    return reports[ARM] / name
+        return SOFT, f"{file.stem.removesuffix(f'_{SOFT}')}{file.suffix}"
+    return ARM, name
 
 
 def with_tables(text: str, read: Callable[[str], str]) -> str:
@@ -98,7 +102,7 @@ def with_tables(text: str, read: Callable[[str], str]) -> str:
         return "\n".join([head, "", *lines, "", END])
 
     text, count = MARKED.subn(filled, text)
-    if count != (ends := text.count(END)) or count != len(re.findall(r"<!-- \w+/\w+\.md", text)):
+    if count != (ends := text.count(END)) or count != len(re.findall(r"<!-- [\w-]+/\w+\.md", text)):
         raise InputError(f"every mark must end with {END}, got {count} that do and {ends} ends; mend the page")
     return text
 
