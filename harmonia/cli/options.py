@@ -152,20 +152,22 @@ def _check_value(key: str, annotation: Any, value: Any, usual: Any) -> None:
     if not _fits(annotation, value):
         expected = _in_words(annotation)
         raise InputError(f"{key} must be {expected}, got {_shown(value)}; write {key}={_remedy(annotation, value)}")
-    _check_range(key, annotation, value, usual, _SOME)
+    _check_range(key, annotation, value, usual)
 
 
-def _check_range(key: str, annotation: Any, value: Any, usual: Any, limit: Within) -> None:
+def _check_range(
+    key: str, annotation: Any, value: Any, usual: Any, limit: Within = _SOME, in_list: bool = False
+) -> None:
     """Each number against the nearest range around its type; of a union that of the first member that it fits."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     limit = next((one for one in arguments if isinstance(one, Within)), limit)
     if origin in (Annotated, Union, types.UnionType):
-        _check_range(key, next(member for member in arguments if _fits(member, value)), value, usual, limit)
+        _check_range(key, next(member for member in arguments if _fits(member, value)), value, usual, limit, in_list)
     elif isinstance(value, list | tuple):
         for kind, item in zip(_kinds(annotation, value), value, strict=True):
-            _check_range(key, kind, item, usual, limit)
+            _check_range(key, kind, item, usual, limit, in_list=True)
     else:
-        limit.check(key, value, usual)
+        limit.check(key, value, usual, in_list)
 
 
 def _is_object(value: Any) -> bool:

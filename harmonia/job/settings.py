@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Smooth:
     """A Gaussian on raw maps."""
 
-    k: Annotated[int | None, Within(1, 9999)]  # the kernel's side in cells of the map; None: no smoothing
+    k: Annotated[int | None, Within(1, 9999, 129)]  # the kernel's side in cells of the map; None: no smoothing
     padding: Literal["reflect", "zero", "replicate"]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from harmonia.data.choices import CropMode, Interpolation
 from harmonia.errors import Within
 
-CropPct = Annotated[float | None, Within(0.01, 1)]  # 1 sees the whole shorter side
+CropPct = Annotated[float | None, Within(0.01, 1, 1)]  # 1 sees the whole shorter side
 Kind = Literal["timm", "torchvision", "huggingface", "python", "fitted", "joint", "vote"]
 
 
@@ -28,12 +28,12 @@ class ModelSpec:
     classes: str | Path | tuple[str, ...] | None = (
         None  # a list, or a text file, one name a line; default: ImageNet-1k's WordNet ids
     )
-    input_size: Annotated[int | tuple[int, int] | None, Within(1, 2048)] = None  # a square's side, or height and width
+    input_size: Annotated[int | tuple[int, int] | None, Within(1, 2048, 224)] = None  # a side, or height and width
     crop_pct: CropPct = None
     crop_mode: CropMode | None = None
     interpolation: Interpolation | None = None
     mean: Annotated[tuple[float, ...] | None, Within(-1000, 1000)] = None  # a number a channel
-    std: Annotated[tuple[float, ...] | None, Within(1e-6, 1000)] = None
+    std: Annotated[tuple[float, ...] | None, Within(1e-6, 1000, 0.5)] = None
 
     def overrides(self) -> dict:
         names = ("crop_pct", "crop_mode", "interpolation", "mean", "std")

@@ -22,7 +22,7 @@ class TrainingData:
 
     root: str | Path
     class_map: str | Path | None
-    held_out: Annotated[float, Within(0.001, 0.9)]  # share of each class, where there is no val folder
+    held_out: Annotated[float, Within(0.001, 0.9, 0.1)]  # share of each class, where there is no val folder
     seed: Seed  # of that share
     per_class: Annotated[int | None, Within(1, 10**9)]
     memory_gb: Annotated[float, Within(0, 10**6)]  # GiB
@@ -37,14 +37,14 @@ class FitSettings:
     crop_pct: CropPct
     epochs: Annotated[int, Within(1, 10**5)]
     batch_size: Annotated[int, Within(2, 2**16)]
-    lr: Annotated[float, Within(1e-9, 100)]
+    lr: Annotated[float, Within(1e-9, 100, 0.002)]
     weight_decay: Annotated[float, Within(0, 100)]
-    warmup: Annotated[float, Within(0, 0.9)]
-    clip: Annotated[float, Within(1e-6, 10**6)]
-    label_smoothing: Annotated[float, Within(0, 0.99)]
-    crop_scale: Annotated[tuple[float, float], Within(0.01, 1)]
+    warmup: Annotated[float, Within(0, 0.9, 0.1)]
+    clip: Annotated[float, Within(1e-6, 10**6, 1.0)]
+    label_smoothing: Annotated[float, Within(0, 0.99, 0.1)]
+    crop_scale: Annotated[tuple[float, float], Within(0.01, 1, 0.35)]
     flip: Share
-    ema: Annotated[float, Within(0, 0.999999)]
+    ema: Annotated[float, Within(0, 0.999999, 0.999)]
     patience: Annotated[int | None, Within(1, 10**5)]
     shuffled_labels: bool
     paths: Paths

@@ -4,8 +4,10 @@ import shutil
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 
+from harmonia.cli.entry import conf_folder
 from harmonia.data.view import View
 from harmonia.errors import InputError
 from harmonia.training.crops import cropped
@@ -107,16 +109,25 @@ def test_a_folder_that_teaches_nothing_is_refused_in_one_line(colours, tmp_path,
         (["trainer.precision=16-mixed"], "must not be 16-mixed .* write trainer.precision=bf16-mixed"),
         (["trainer.precision=64"], "trainer.precision must be one of auto, 32-true, tf32, bf16-mixed"),
         (["shuffled_labels=3"], "shuffled_labels must be true or false, got 3; write shuffled_labels=true"),
-        (["data.held_out=0"], "data.held_out must be at least 0.001, got 0"),
+        (["data.held_out=0"], "data.held_out must be at least 0.001, got 0; write data.held_out=0.1"),
         (["trainer._target_=os.system"], "trainer._target_ must lie in harmonia, got 'os.system'"),
         (["source=fitted"], "a fitted network must have a file, got weights=random; add source.weights="),
-        (["lr=1e20"], "lr must be at most 100"),
+        (["lr=1e20"], "lr must be at most 100, got 1e.20; write lr=0.002"),
+        (["lr=0"], "lr must be at least 1e-09, got 0; write lr=0.002"),
+        (["crop_scale=[0,1]"], "crop_scale must be at least 0.01, got 0; write 0.35 in its place"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_in_one_line(colours, settings, tmp_path, words, line):
     with pytest.raises(InputError, match=line) as refused:
         fit_network(settings(colours, tmp_path / "fit", *words))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["lr", "clip", "ema", "warmup", "label_smoothing", "data.held_out"])
+def test_what_a_range_says_to_write_is_the_default(colours, settings, tmp_path, key):
+    default = OmegaConf.select(OmegaConf.load(conf_folder() / "fit.yaml"), key)
+    with pytest.raises(InputError, match=f"; write {key}={default}$"):
+        settings(colours, tmp_path, f"{key}=-1")
 
 
 def test_a_folder_of_others_is_left_alone(colours, settings, tmp_path):
