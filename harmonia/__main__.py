@@ -33,7 +33,7 @@ harmonia COMMAND --help tells the words of each."""
 
 def main() -> int:
     """The exit code of the command that the first word names."""
-    command, words = sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:]
+    command, words = sys.argv[1] if len(sys.argv) > 1 else "--help", sys.argv[2:]
     if command not in COMMANDS:
         return exit_code(lambda: _help(command), input_error)
     sys.argv = [f"harmonia {command}", *words]

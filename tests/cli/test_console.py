@@ -25,14 +25,15 @@ def test_every_command_shows_its_own_help(command, monkeypatch, capfd):
     assert "harmonia" in out
 
 
-def test_help_tells_what_each_command_is_for(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["harmonia", "--help"])
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_help_tells_what_each_command_is_for(words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["harmonia", *words])
     assert main() == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines] == [*COMMANDS, "COMMAND"]
 
 
-@pytest.mark.parametrize(("words", "got"), [([], "''"), (["rnu"], "'rnu'")])
+@pytest.mark.parametrize(("words", "got"), [([""], "''"), (["rnu"], "'rnu'")])
 def test_another_word_is_refused_with_the_commands(words, got, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["harmonia", *words])
     assert main() == 2
