@@ -89,6 +89,10 @@ reproduce-tables: .venv/quickstart  ## grid and report: EXPERIMENT=paper|lite DA
 	  $(if $(WEIGHTS),'paths.weights="$(WEIGHTS)"') $(if $(and $(filter lite,$(EXPERIMENT)),$(WEIGHTS)),\
 	  $$(test -e '$(WEIGHTS)/deit_tiny_patch16_224.safetensors' && echo source=lite2,deit_tiny)) $(OPTIONS)
 
+# make's own word of what a recipe needs, before anything is installed
+given-%:
+	$(if $($*),,$(error $* must be a $(if $(filter BOXES,$*),file,folder), got nothing; make $(MAKECMDGOALS) $*=PATH))
+
 RESULTS = $(PY) -m harmonia.run experiment=imagewoof 'data.root="$(DATA)"' 'paths.weights="$(WEIGHTS)"' $(OPTIONS)
 ONE_AREA = 'evaluation.areas=[0.3]' evaluation.controls.same_class=[] evaluation.controls.other_class=[] \
   evaluation.controls.complement=[] evaluation.controls.silhouette=[]
@@ -97,7 +101,7 @@ TOGETHER = $(RESULTS) $(ONE_AREA) fill=black,mean data.per_class=6 'target=[lite
 SHARED = hydra.sweep.dir=multirun_outputs/imagewoof_together
 ALONE = source=lite0,deit_tiny,mobilenetv2
 VOTERS = [lite0,deit_tiny],[lite0,mobilenetv2],[deit_tiny,mobilenetv2],[lite0,deit_tiny,mobilenetv2]
-reproduce-results: .venv/quickstart  ## docs/results.md, fills.md, harmonised.md, controls.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
+reproduce-results: given-DATA given-WEIGHTS .venv/quickstart  ## docs/results.md, fills.md, harmonised.md, controls.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
 	@$(RESULTS)
 	@$(RESULTS) method=ss data.per_class=30
 	@$(RESULTS) source=lite0 source.weights=random source.name=lite0_random data.per_class=30
@@ -111,7 +115,7 @@ reproduce-results: .venv/quickstart  ## docs/results.md, fills.md, harmonised.md
 	  hydra.sweep.dir=multirun_outputs/imagewoof_curves
 
 PROTOCOLS = $(PY) -m harmonia.run -m experiment=protocols 'data.root="$(DATA)"' 'paths.weights="$(WEIGHTS)"' $(OPTIONS)
-reproduce-protocols: .venv/quickstart  ## docs/protocols.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
+reproduce-protocols: given-DATA given-WEIGHTS .venv/quickstart  ## docs/protocols.md: DATA=IMAGEWOOF WEIGHTS=FOLDER; repeat to resume
 	@$(PROTOCOLS) method=grad,ixg,gbp,gc,gcpp,hirescam,layercam,random,centre,edges evaluation=gridpg,difull,dipart
 	@$(PROTOCOLS) method=gc layer=input,middle evaluation=gridpg,difull
 	@$(PROTOCOLS) method=ig evaluation.grids=50
@@ -124,7 +128,7 @@ METRICS = $(PY) -m harmonia.run -m experiment=metrics 'data.root="$(DATA)"' 'dat
 TRANSFER = $(ONE_AREA) evaluation.controls.centre=[]
 CHEAP = sparseness,complexity,boxes,insertion,deletion
 COSTLY = completeness_soundness,infidelity,road,irof
-reproduce-metrics: .venv/quickstart  ## docs/metrics.md: DATA=BOXED BOXES=FILE WEIGHTS=FOLDER; repeat to resume
+reproduce-metrics: given-DATA given-BOXES given-WEIGHTS .venv/quickstart  ## docs/metrics.md: DATA=BOXED BOXES=FILE WEIGHTS=FOLDER; repeat to resume
 	@$(METRICS) method=gc,grad,ig,ss,random,centre $(TRANSFER)
 	@$(METRICS) method=occ method.window=32 method.stride=16 $(TRANSFER)
 	@$(METRICS) method=gc,grad,ig,ss,random,centre evaluation=$(CHEAP)
@@ -137,7 +141,7 @@ NETWORKS ?= multirun_outputs/networks
 FIT = $(PY) -m harmonia.fit 'data.root="$(DATA)"' 'hydra.sweep.dir="$(NETWORKS)"' $(OPTIONS)
 # one report at the end, not one a sweep
 KIN = $(PY) -m harmonia.run experiment=networks 'paths.weights="$(NETWORKS)"' 'data.root="$(DATA)/val"' '~hydra.callbacks.report' $(OPTIONS)
-reproduce-networks: .venv/quickstart  ## docs/networks-as-units.md, hours without a GPU: DATA=IMAGENETTE; repeat to resume
+reproduce-networks: given-DATA .venv/quickstart  ## docs/networks-as-units.md, hours without a GPU: DATA=IMAGENETTE; repeat to resume
 	@$(FIT) study=networks
 	@$(FIT) study=plain_vgg
 	@$(FIT) study=networks seed=1,2 source.arch=test_resnet,mobilenetv3_small_050,test_convnext2,test_vit3

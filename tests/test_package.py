@@ -3,6 +3,9 @@
 import doctest
 import importlib
 import json
+import re
+import shutil
+import subprocess
 import tomllib
 
 import pytest
@@ -38,6 +41,21 @@ def test_hooks_before_a_commit_are_part_of_make_check_and_before_a_push_all_of_i
     for hook in local["hooks"]:
         before = {"pre-commit": hook["entry"] in check, "pre-push": hook["entry"] == "make check"}
         assert [before[stage] for stage in hook["stages"]] == [True]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("target", ["results", "protocols", "metrics", "networks"])
+def test_make_names_each_variable_that_it_must_be_given(target):
+    help_line = re.search(rf"^reproduce-{target}:.*  ## .*: (.*);", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    names = re.findall(r"(\w+)=", help_line[1])
+    for name in names:
+        words = [f"{each}={'' if each == name else 'given'}" for each in names]
+        command = ["make", "--no-print-directory", "--dry-run", f"reproduce-{target}", *words]
+        ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+        kind = "file" if name == "BOXES" else "folder"
+        line = rf".*\*\*\* {name} must be a {kind}, got nothing; make reproduce-{target} {name}=PATH\.  Stop\.\n"
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert re.fullmatch(line, ended.stderr)
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
