@@ -173,7 +173,8 @@ def test_the_evaluation_that_a_page_adds_runs_is_planned_and_has_its_table(cli, 
         share = json.loads((tmp_path / "job" / "summary.json").read_text())["lite0/positive_share"]
         assert 0 < share < 1
         assert f"{100 * share:.1f}" in (tmp_path / "job" / "report" / "positive_share_by_method.md").read_text()
-        assert report(["run=job"]) == 1
+        assert report(["run=job"]) == 2
+        assert "sections=package.module" in capfd.readouterr().err
         assert report(["run=job", "sections=positive_share"]) == 0
     finally:
         sys.modules.pop("positive_share", None)

@@ -28,7 +28,8 @@ thumbnails  of how many images at most, evenly spread; all or 0 are possible; nu
 logger      none (default), or wandb: tables and figures in a W&B run too, offline unless WANDB_MODE says otherwise
 sections    modules of sections beside harmonia's own, for jobs of evaluations beside harmonia's own; their code is run
 
-Exit code: 0, or 1 if no job was finished or a table could not be typeset, or 2 if the command line was wrong.
+Exit code: 0, or 1 if no job was finished or a table could not be typeset, or 2 if the command line was wrong
+or, without a finished job, an earlier report would go.
 """
 
 ARGUMENTS = ("run", "arm", "out", "images", "thumbnails", "logger", "sections")

@@ -33,6 +33,8 @@ def write_report(
 ) -> Report:
     """Tables, figures and pages of every finished job in the folder or below it; no file without a job.
 
+    Without a finished one a page says why, unless it would replace tables of an earlier report.
+
     images: ids for Fig. 1. thumbnails: of how many images at most, None for all. sections: modules of sections beside
     those of harmonia.report.sections.
     """
@@ -44,6 +46,10 @@ def write_report(
     folder = home(out) if out is not None else run / "report"
     with REPORT.in_place_of(folder) as new:  # jobs are read under its lock: of several reports the last knows the most
         report = _gather(run, kinds, arm, images)
+        if not report.jobs and any(name.endswith(".csv") for name in REPORT.own_names(folder) or ()):
+            rule = f"run must hold a finished job to replace the report in {folder}"
+            reasons = "".join(f": {reason}" for reason in list(report.unread.values())[:1])
+            raise InputError(f"{rule}, got none in {str(run)!r}{reasons}; add out=FOLDER for a page of all")
         report.folder = folder
         for section in report.sections:
             _write_files(section, new)

@@ -106,14 +106,15 @@ def test_a_section_that_is_named_has_its_tables_and_figures_in_the_report(run, m
     assert "ranking.html" in page
 
 
-def test_alone_it_is_what_the_report_is_about_and_its_files_go_with_its_jobs(run, module):
+def test_alone_it_is_what_the_report_is_about_which_stays_where_its_module_is_not_named(run, module):
     page = run / "report" / "index.html"
     write_report(run, sections=[module])
     assert "<h1>Brightness of maps</h1>" in page.read_text()
     assert 'href="brightness_by_method.csv"' in page.read_text()
-    write_report(run)
-    assert "<h1>Nothing finished</h1>" in page.read_text()
-    assert not list((run / "report").glob("brightness*"))
+    with pytest.raises(InputError, match=r"a finished job to replace .* with sections=package\.module; add out="):
+        write_report(run)
+    assert "<h1>Brightness of maps</h1>" in page.read_text()
+    assert "<h1>Nothing finished</h1>" in (write_report(run, out=run / "new").folder / "index.html").read_text()
 
 
 def test_a_jobs_folder_decides_of_no_code_and_the_report_says_how_to_name_it(run, module):

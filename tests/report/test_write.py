@@ -239,12 +239,21 @@ def test_tables_of_an_earlier_larger_report_go_and_nothing_else_does(tmp_path):
     assert sorted(path.name for path in report.iterdir()) == sorted([*others, *FILES])
 
 
-def test_numbers_of_transfer_go_with_its_jobs(tmp_path):
+def test_without_a_finished_job_the_earlier_report_stays(tmp_path, capsys, caplog):
     plant(tmp_path / "0")
     main([f"run={tmp_path}"])
+    before = contents(tmp_path / "report")
     (tmp_path / "0" / "error.txt").write_text("out of disk\n")
-    main([f"run={tmp_path}"])
-    assert not list((tmp_path / "report").glob("*.csv"))
+    capsys.readouterr()
+    assert main([f"run={tmp_path}"]) == 2
+    rule = f"run must hold a finished job to replace the report in {tmp_path / 'report'}, got none in '{tmp_path}': out"
+    assert capsys.readouterr() == ("", f"harmonia: {rule} of disk; add out=FOLDER for a page of all\n")
+    ReportAfterSweep().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    assert report_sweep() == 1
+    assert rule in caplog.text
+    assert contents(tmp_path / "report") == before
+    assert main([f"run={tmp_path}", f"out={tmp_path / 'new'}"]) == 1
+    assert not list((tmp_path / "new").glob("*.csv"))
 
 
 def test_tables_of_statistics_are_written_and_go_with_their_jobs(tmp_path):
