@@ -25,6 +25,7 @@ from harmonia.job.completion import Completed
 from harmonia.job.device import fastest_of
 from harmonia.job.settings import Settings
 from harmonia.models.classifier import Classifier
+from harmonia.models.joint import Joint
 from harmonia.models.labels import LabelPolicy
 from harmonia.models.layer_mask import LayerMask, layer_mask_of
 from harmonia.models.tokens import Tokens, tokens_of
@@ -178,7 +179,14 @@ class Job:
     def layer(self) -> str:
         """Where in the source the method looks; "" of one that looks at no layer."""
         describe = getattr(unsmoothed(self.method), "layer_of", None)
-        return describe(self.source) if describe else ""
+        try:
+            return describe(self.source) if describe else ""
+        except InputError as error:
+            if not isinstance(self.source, Joint):
+                raise
+            rule = f"method must explain several networks at once, got {self.method_name}, which looks into a layer"
+            remedy = "use method=ss, or source=vote (in Python classifier([...], vote=True)) for the mean of maps"
+            raise InputError(f"{rule}; {remedy}") from error
 
 
 def _removal_of(target: Classifier, fill: Fill) -> Removal | None:

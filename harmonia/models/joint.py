@@ -92,10 +92,7 @@ class JointStructure(Structure):
         return joint_logits(torch.stack(logits, 1)), torch.cat(representations, 1)
 
     def check_place(self, layer: str) -> NoReturn:
-        raise InputError(
-            f"{self.arch}: networks together have no layer to look into, got {layer!r}; use method=ss, or source=vote "
-            "(in Python classifier([...], vote=True)) for the mean rank of each one's map"
-        )
+        raise InputError(f"{self.arch}: networks together have no layer, got {layer!r}; use source=vote")
 
     @cached_property
     def final(self) -> str:
@@ -166,7 +163,7 @@ def joint(spec: ModelSpec, members: Sequence[Classifier]) -> Joint:
 
 def _check(spec: ModelSpec, members: Sequence[Classifier]) -> None:
     if not members:
-        raise InputError("source.networks must name at least one network, got none; add source.networks=[lite0,vit]")
+        raise InputError("source.networks must name at least one network, got none; add 'source.networks=[lite0,vit]'")
     for option, usual in (("mean", None), ("std", None), ("classes", None), ("factory", None), ("reshape", None)):
         if getattr(spec, option) != usual:
             raise InputError(f"{spec.name}: {option} is each network's own, got {getattr(spec, option)}; leave it out")
@@ -189,4 +186,5 @@ def specs_of_networks(spec: ModelSpec) -> Iterator[ModelSpec]:
     for name in spec.networks:
         if name in TOGETHER:
             raise InputError(f"{spec.name}: networks must be single ones, got {name!r}; name its networks")
-        yield spec_of_name(name, **{key: value for key, value in shared.items() if value is not None})
+        subject = f"{spec.name}: each of networks"
+        yield spec_of_name(name, (), subject, **{key: value for key, value in shared.items() if value is not None})

@@ -1,5 +1,6 @@
 """Specs of networks by name: a yaml of conf/source, or KIND:ARCH."""
 
+import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,20 +13,22 @@ from harmonia.models.spec import ModelSpec
 KINDS = ("timm", "torchvision", "huggingface")
 
 
-def spec_of_name(name: str, words: Sequence[str] = (), /, **options: Any) -> ModelSpec:
-    """Of a yaml in conf/source or KIND:ARCH, composed with words, with other options."""
-    source = composed_conf(["target=[self]", *source_words(name), *words]).source
+def spec_of_name(name: str, words: Sequence[str] = (), subject: str = "a network", /, **options: Any) -> ModelSpec:
+    """Of a yaml in conf/source or KIND:ARCH, composed with words, with other options; subject: of a refusal."""
+    source = composed_conf(["target=[self]", *source_words(name, subject), *words]).source
     config: Any = OmegaConf.to_container(source, resolve=True)
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     return ModelSpec(**{**values, **options})
 
 
-def source_words(name: str) -> list[str]:
+def source_words(name: str, subject: str = "a network") -> list[str]:
     """Those that choose a yaml of conf/source, or KIND:ARCH."""
     kind, colon, arch = name.partition(":")
     if colon and kind not in KINDS:
-        raise InputError(f"a model's kind must be one of {', '.join(KINDS)}, got {kind!r}; write timm:{arch}")
+        raise InputError(f"{subject}: its kind must be one of {', '.join(KINDS)}, got {kind!r}; write timm:{arch}")
     if not colon and name not in (own := yamls("source")):
-        raise InputError(f"source must be one of {', '.join(own)}, got {name!r}; timm's is 'timm:{name}'")
+        near = " or ".join(difflib.get_close_matches(name, own))
+        remedy = f"did you mean {near}? " * bool(near) + f"timm's is 'timm:{name}'"
+        raise InputError(f"{subject} must be one of {', '.join(own)}, got {name!r}; {remedy}")
     escaped = arch.replace("\\", "\\\\").replace('"', '\\"')
     return [f"source={kind}", *([f'source.arch="{escaped}"'] if colon else [])]

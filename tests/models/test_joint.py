@@ -160,7 +160,9 @@ def test_what_cannot_explain_together_is_refused_in_one_line():
         "two or more classes in common": [first, network(2, "bc")],
         "as many channels": [first, network(2, "ab", channels=4)],
         "a model must be|a network must be": [first, 3],
-        "must be one of": [first, "no_such"],
+        "a network must be one of .*, got 'no_such'; timm's is": [first, "no_such"],
+        "a network must be one of .*, got 'litte0'; did you mean lite0 or": [first, "litte0"],
+        "a network: its kind must be one of timm, .* write timm:x": [first, "tim:x"],
     }
     for words, networks in cases.items():
         with pytest.raises(InputError, match=words) as refused:
@@ -169,13 +171,17 @@ def test_what_cannot_explain_together_is_refused_in_one_line():
     for option in ({"mean": (0.5,) * 3}, {"classes": ("a", "b")}, {"weights": "file.safetensors"}):
         with pytest.raises(InputError, match="each network's own"):
             load(ModelSpec(name="j", arch="joint", family="", kind="joint", networks=("lite0",), **option))
-    with pytest.raises(InputError, match="single ones"):
-        load(ModelSpec(name="j", arch="joint", family="", kind="joint", networks=("joint",)))
+    for words, networks in {
+        "networks must be single": ("joint",),
+        "j: each of networks must be one": ("lit0",),
+    }.items():
+        with pytest.raises(InputError, match=words):
+            load(ModelSpec(name="j", arch="joint", family="", kind="joint", networks=networks))
 
 
 @pytest.mark.parametrize("method", ["gc", "hirescam", "gcpp", "layercam", "ablcam", "rollout", "scorecam"])
 def test_methods_that_look_into_a_layer_refuse_several_networks(method):
     joint = harmonia.classifier([network(1, "ab"), network(2, "ab")])
-    with pytest.raises(InputError, match="source=vote") as refused:
+    with pytest.raises(InputError, match=f"{method}.*source=vote") as refused:
         harmonia.explain(joint, np.zeros((1, SIZE, SIZE, 3), np.uint8), method)
     assert "\n" not in str(refused.value)
