@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import shlex
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -150,8 +151,9 @@ def _check_value(key: str, annotation: Any, value: Any, usual: Any) -> None:
         if _is_object(item):
             check(key, item)
     if not _fits(annotation, value):
-        expected = _in_words(annotation)
-        raise InputError(f"{key} must be {expected}, got {_shown(value)}; write {key}={_remedy(annotation, value)}")
+        expected, word = _in_words(annotation), f"{key}={_remedy(annotation, value)}"
+        word = shlex.quote(word) if word.endswith("]") else word  # a shell would take it for a pattern
+        raise InputError(f"{key} must be {expected}, got {_shown(value)}; write {word}")
     _check_range(key, annotation, value, usual)
 
 

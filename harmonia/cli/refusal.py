@@ -168,7 +168,7 @@ def _composition(causes: Sequence[BaseException], conf: Path, main: str) -> str:
 
 def _several_values(key: str, values: str, conf: Path) -> str:
     group_of_one = key != "target" and _option_names(key, conf)
-    brackets = "" if group_of_one else f", or brackets for a list: {key}=[{values}]"
+    brackets = "" if group_of_one else f", or brackets for a list: '{key}=[{values}]'"
     return f"{key}: several values need -m (a sweep), got {values!r}; add -m{brackets}"
 
 
@@ -191,7 +191,7 @@ def _unknown_target_key(rest: str, conf: Path) -> str:
     """target holds the chosen models by name, and self, which is the source."""
     name, _, option = rest.partition(".")
     if not name:
-        return "target must name at least one model, got none; add target=[self]"
+        return "target must name at least one model, got none; add 'target=[self]'"
     if name == "self":
         return f"target.self is the source itself; set source.{option or 'KEY'}"
     if option:
@@ -201,7 +201,7 @@ def _unknown_target_key(rest: str, conf: Path) -> str:
     options = _option_names("target", conf)
     if name not in options:
         return _must_be_one_of("target", options, repr(name), _close(name, options))
-    return f"target.{name}: {name} is not among the chosen targets; add it as in target=[self,{name}]"
+    return f"target.{name}: {name} is not among the chosen targets; add it as in 'target=[self,{name}]'"
 
 
 def no_such_option(group: str, option: str, options: Sequence[str], conf: Path) -> str:

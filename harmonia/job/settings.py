@@ -75,7 +75,7 @@ class Settings:
 
     def __post_init__(self):
         if not self.target:
-            raise InputError("target must name at least one model, got none; add target=[self]")
+            raise InputError("target must name at least one model, got none; add 'target=[self]'")
         if "precision" not in self.trainer.options:
             raise InputError("trainer.precision must be given, it has no default; add trainer.precision=32-true")
 
@@ -150,7 +150,7 @@ def _refuse_foreign(key: str, options: Mapping, package_of: Callable[[Mapping], 
     if options["_target_"] not in _BUILT_TOO and package_of(options) not in packages:
         raise InputError(
             f"{key}._target_ must lie in {' or '.join(packages)}, got {options['_target_']!r}; "
-            "code of your own runs by packages=[NAME]"
+            "code of your own runs by 'packages=[NAME]'"
         )
 
 

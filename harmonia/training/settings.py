@@ -58,7 +58,7 @@ class FitSettings:
     def __post_init__(self):
         if self.crop_scale[0] > self.crop_scale[1]:
             raise InputError(
-                f"crop_scale must rise, got {list(self.crop_scale)}; write crop_scale=[{self.crop_scale[1]},1]"
+                f"crop_scale must rise, got {list(self.crop_scale)}; write 'crop_scale=[{self.crop_scale[1]},1]'"
             )
         if self.precision not in (known := ("auto", "32-true", "tf32", "bf16-mixed", "16-mixed")):
             raise InputError(f"trainer.precision must be one of {', '.join(known)}, got {self.precision!r}; write auto")

@@ -182,10 +182,10 @@ def test_a_full_disk_names_no_file():
         (["label.seed=3"], "label.seed is no option of the chosen label; random has it"),
         (
             ["target=self", "target.e7.weights=x"],
-            "target.e7: e7 is not among the chosen targets; add it as in target=[self,e7]",
+            "target.e7: e7 is not among the chosen targets; add it as in 'target=[self,e7]'",
         ),
         (["target=self", "target.self.weights=x"], "target.self is the source itself; set source.weights"),
-        (["target=[]", "target.e7.weights=x"], "target must name at least one model, got none; add target=[self]"),
+        (["target=[]", "target.e7.weights=x"], "target must name at least one model, got none; add 'target=[self]'"),
         (["method=null"], f"method must be one of {METHODS}, got null; write method=OPTION"),
         (["seed=1", "fill=black", "method=3"], f"method must be one of {METHODS}, got 3; write method=OPTION"),
         (["~method"], f"method must be one of {METHODS}, got none; write method=OPTION"),
@@ -231,7 +231,8 @@ def test_a_key_that_does_not_exist_gets_a_near_one_and_never_itself(overrides, s
         ("source=lite0,lite1", "source: several values need -m (a sweep), got 'lite0,lite1'; add -m"),
         (
             "target=self,e6",
-            "target: several values need -m (a sweep), got 'self,e6'; add -m, or brackets for a list: target=[self,e6]",
+            "target: several values need -m (a sweep), got 'self,e6'; add -m, or brackets for a list: "
+            "'target=[self,e6]'",
         ),
     ],
 )

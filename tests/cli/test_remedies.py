@@ -1,6 +1,7 @@
 """Every message for the user ends with what to do: subject, rule, value; remedy."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,15 +46,25 @@ def without_remedy(source: str) -> list[str]:
     return [ast.unparse(text) for text in texts if not literal(text).partition(";")[2].strip()]
 
 
-def test_every_message_for_the_user_ends_with_a_remedy():
-    paths = sorted(ROOT.rglob("*.py"))
-    sources = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+@pytest.fixture(scope="module")
+def sources():
+    return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sorted(ROOT.rglob("*.py"))}
+
+
+def test_every_message_for_the_user_ends_with_a_remedy(sources):
     assert sum(source.count("InputError(") for source in sources.values()) > 150  # the law looks at them
     lacking = {f"{name}: {text}" for name, source in sources.items() for text in without_remedy(source)}
     assert lacking == set(COMPOSED)
 
 
-@pytest.mark.parametrize("line", [line for _, line in (*refusal._NO_ENGINE, *refusal._READINGS)])
+def test_words_with_brackets_are_quoted_as_a_shell_needs_them(sources):
+    """Of the command line; what Python takes lies in api/."""
+    trees = [ast.parse(source) for name, source in sources.items() if not name.startswith("api/")]
+    remedies = [literal(call.args[0]).partition(";")[2] for tree in trees for call in refusals(tree)]
+    assert [remedy for remedy in remedies if re.search(r"(?<!['\w.])[\w.]+=\[", remedy)] == []
+
+
+@pytest.mark.parametrize("line", [line for _, line in (*refusal._LACKING, *refusal._READINGS)])
 def test_what_hydra_refuses_is_said_with_a_remedy(line):
     assert line.partition(";")[2].strip()
 
