@@ -69,6 +69,7 @@ def read_facts(path: Path, name: str) -> NetworkFacts:
     """What a file's metadata say; InputError, in one line, where harmonia.fit has not written it."""
     remedy = "give model.safetensors of python -m harmonia.fit, or source=timm for other weights"
     with refused(f"{name}: {path} must be a network that harmonia.fit left, got", remedy):
+        path.stat()  # safetensors would name a missing file once more
         with cast(Any, safe_open)(path, "pt") as file:
             text = (file.metadata() or {}).get(DESCRIPTION)
         if text is None:

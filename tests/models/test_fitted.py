@@ -110,6 +110,12 @@ def test_a_file_of_others_is_refused_in_one_line_and_runs_nothing(facts, line, t
     assert "\n" not in str(refused.value)
 
 
+def test_a_missing_file_is_named_once(tmp_path):
+    with pytest.raises(InputError, match="got: No such file or directory; give") as refused:
+        load(fitted_spec(tmp_path / "nowhere"))
+    assert str(refused.value).count(str(tmp_path)) == 1
+
+
 @pytest.mark.parametrize(
     ("weights", "name"),
     [
