@@ -70,6 +70,7 @@ def test_every_source_is_a_target_with_the_same_settings():
 def test_targets_come_in_the_order_asked_for():
     assert list(composed("target=[lite1,self,e5]").target) == ["lite1", "self", "e5"]
     assert list(composed("target=e5").target) == ["e5"]
+    assert list(composed("target=[self,e5,self]").target) == ["self", "e5"]  # once, whoever names it twice
 
 
 def test_the_paper_is_the_default_cell():
