@@ -62,8 +62,9 @@ def number_of(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def say(line: object) -> None:
-    print(visible(str(line)))
+def say(line: object, file: Any = None) -> None:
+    """On stdout, or to another file."""
+    print(visible(str(line)), file=file)
 
 
 def terminal(width: int) -> "Console":

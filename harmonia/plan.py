@@ -24,7 +24,7 @@ from harmonia.cli.entry import Parser, Refused, conf_folder, exit_code, hydra_wo
 from harmonia.cli.hydra_node import checked_hydra
 from harmonia.cli.refusal import refusal
 from harmonia.errors import InputError
-from harmonia.media import terminal
+from harmonia.media import number_of, terminal
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,7 +78,7 @@ def _plan(argv: Sequence[str]) -> int:
     console = terminal(160)
     console.print(plan().table())
     for devices in options.devices:
-        console.print(f"on {devices} devices like this one: at most {duration(plan().bound_s(devices))}")
+        console.print(f"on {number_of(devices, 'device')} like this one: at most {duration(plan().bound_s(devices))}")
     return 0
 
 

@@ -1,6 +1,7 @@
 """What a run or a sweep would still compute: the sets that it needs in the store, what they lack, what that costs."""
 
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from harmonia.errors import InputError
 from harmonia.job.contract import Stage
 from harmonia.job.prepare import prepare
 from harmonia.job.settings import Settings, Store
-from harmonia.media import number_of, visible
+from harmonia.media import number_of, say, visible
 from harmonia.store.sets import ShardSet
 
 
@@ -66,6 +67,9 @@ class Plan:
             needed = [stage for stage in job.evaluation.stages(job) if stage.key not in self.stages]
             unpriced = [stage for stage in needed if stage.missing and stage.priced_by not in self._costs]
             if unpriced and self.calibration_images:
+                timed = f"{number_of(len(unpriced), 'stage')} of {job.method_name} on {job.source.name}"
+                images = number_of(self.calibration_images, "image")
+                say(f"timing {timed}, up to {images} each; --images 0 times nothing", sys.stderr)  # stdout has results
                 self._costs |= calibrated(settings, Path(folder), self.calibration_images)
         for stage in needed:
             self.stages[stage.key] = PlannedStage(stage, self._costs.get(stage.priced_by, Cost()))

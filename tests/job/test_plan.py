@@ -44,6 +44,7 @@ def test_a_plan_foretells_the_passes_of_the_run_and_writes_nothing(cli, planned,
     words = ["-m", "method=gc", "label=predicted,runner_up"]
     code, out, err = planned("--images", "3", *words)
     assert code == 0, err
+    assert err == "timing 3 stages of gc on test_resnet, up to 3 images each; --images 0 times nothing\n"
     assert not (tmp_path / "cache").exists()
     assert not list(tmp_path.glob("multirun_outputs*"))
     # two sets of maps and of features, and one of answers on images, which both jobs share
@@ -179,7 +180,7 @@ def test_each_job_of_a_sweep_is_added_once_and_what_hydra_would_write_is_not_wri
     assert plan.main(["--images", "0", "--devices", "1,3", "-m", "method=gc,grad", "seed=1,2", *WORDS]) == 0
     assert added == [("gc", 1), ("gc", 2), ("grad", 1), ("grad", 2)]
     lines = capfd.readouterr().out.splitlines()
-    assert lines[-2:] == [f"on {devices} devices like this one: at most 0.0 s" for devices in (1, 3)]
+    assert lines[-2:] == [f"on {devices} like this one: at most 0.0 s" for devices in ("1 device", "3 devices")]
     assert list(tmp_path.iterdir()) == []
 
 
