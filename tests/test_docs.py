@@ -1,6 +1,7 @@
 """Documents name files, links and modules that exist, and their examples run; benchmarks import what exists."""
 
 import ast
+import inspect
 import json
 import re
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import harmonia
 from harmonia import plan
 from harmonia.attribution.contract import Request
 from harmonia.attribution.passes import BatchSize
@@ -125,6 +127,25 @@ def test_every_command_is_a_door(page):
     for module in re.findall(r"python -m (harmonia[\w.]*)", page.read_text()):
         place = ROOT / module.replace(".", "/")
         assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file(), module
+
+
+@pytest.mark.parametrize(
+    "group", ["source", "target", "method", "data", "label", "fill", "evaluation", "trainer", "logger"]
+)
+def test_the_choices_of_a_group_are_listed(group):
+    text = (ROOT / "docs" / "command-line.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, flags=re.MULTILINE))
+    listed = text.partition("## Methods")[2].partition("\n## ")[0] if group == "method" else rows[group]
+    listed += rows["source"] * (group == "target")  # which says so
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", listed))))
+    assert {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")} - words == set()
+
+
+@pytest.mark.parametrize("function", ["classifier", "explain", "transfer"])
+def test_a_signature_has_every_argument(function):
+    (written,) = re.findall(rf"^`harmonia\.{function}\((.*)\)`$", (ROOT / "docs/python.md").read_text(), re.MULTILINE)
+    names = list(inspect.signature(getattr(harmonia, function)).parameters)
+    assert re.findall(r"(?:^|, )(\w+)", written) == names
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=title)
