@@ -47,6 +47,6 @@ def test_jobs_stand_in_the_rows():
 
 
 def test_the_compiler_stands_in_the_rows():
-    said = {tuple(cells(line)[1:]) for line in PAGE.splitlines() if line.endswith(" s |")}
+    printed = {tuple(cells(line)[1:]) for line in PAGE.splitlines() if line.endswith(" s |")}
     rows = [row for row in ROWS if "compiled" in row]
-    assert said == {(f"{row['compiled']:,.0f}", f"{row['gain']:.2f}", f"{row['first_s']:.0f} s") for row in rows}
+    assert printed == {(f"{row['compiled']:,.0f}", f"{row['gain']:.2f}", f"{row['first_s']:.0f} s") for row in rows}

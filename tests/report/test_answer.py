@@ -100,9 +100,9 @@ def test_maps_that_have_not_converged_are_counted_once_a_network_in_one_line_a_m
 
     jobs = [job("ss", source, fill, 7) for source in ("a", "b") for fill in ("black", "mean")]
     jobs += [job("ss_cpu", "a", "black", 1), job("ss_cpu", "b", "black", 0), job("gc", "a", "black", 0)]
-    several, other = _unconverged(jobs, {"ss": "Soundness Saliency"})
-    assert several.startswith("14 of 1,200 maps of Soundness Saliency on 2 networks have not converged: ")
-    assert other.startswith("1 of 1,200 maps of ss_cpu on 2 networks have not converged: ")
+    dear, cheap = _unconverged(jobs, {"ss": "Soundness Saliency"})
+    assert dear.startswith("14 of 1,200 maps of Soundness Saliency on 2 networks have not converged: ")
+    assert cheap.startswith("1 of 1,200 maps of ss_cpu on 2 networks have not converged: ")
 
 
 @pytest.mark.parametrize(
