@@ -3,6 +3,7 @@
     python -m harmonia.export run=FOLDER out=EXPORT
     python benchmarks/results_page.py EXPORT
     python benchmarks/results_page.py EXPORT --page FILE    another page; its files lie in a folder of its name
+    python benchmarks/results_page.py FOLDER --page FILE    of a sweep's folder: an export has no maps to compare
 
 A mark is `<!-- results/methods.md, where Target is others -->`; `<!-- end -->` ends its table. The text outside stays.
 NAME_soft.* is the file NAME.* of a report of the soft maps; all others are of a report of the top 30 %. rows.parquet is
@@ -46,11 +47,11 @@ def main() -> None:
 
 
 def reports_of(export: Path, scratch: Path, arms: Sequence[str] = (SOFT, ARM)) -> dict[str, Path]:
-    """By arm the folder of a report of the export's rows; in that of ARM who was right, too."""
+    """By arm the folder of a report of the export's, or a sweep's, rows; in that of ARM who was right, too."""
     for arm in arms:
         if not write_report(export, arm, scratch / arm, thumbnails=0).jobs:
             raise InputError(f"export must hold finished jobs, got none in {str(export)!r}; run harmonia.export")
-    files = sorted(export.glob(f"jobs/*/{ROWS}"))
+    files = sorted(export.rglob(ROWS))
     if not files:
         raise InputError(
             f"export must hold jobs that show features to targets, got none in {str(export)!r}; export some"

@@ -1,23 +1,34 @@
-"""The page of networks as units says what its table says."""
+"""The page of networks as units says what its tables say."""
 
 import re
-from pathlib import Path
 
 import pandas as pd
+from paths import REPOSITORY
 
-ROOT = Path(__file__).parents[1]
+FILES = REPOSITORY / "docs" / "networks-as-units"
+PAGE = FILES.with_suffix(".md").read_text(encoding="utf-8")
 
 
 def test_every_number_with_an_interval_is_one_of_the_table():
-    page = (ROOT / "docs" / "networks-as-units.md").read_text(encoding="utf-8")
-    table = pd.read_csv(ROOT / "docs" / "networks" / "networks.csv")
+    table = pd.read_csv(FILES / "networks.csv")
     bounded = {
         tuple(f"{100 * line[name + end]:z.1f}" for end in ("", "_low", "_high"))
         for line in table.to_dict("records")
         for name in ("above_control", "above_centre", "difference")
     }
-    quoted = re.findall(r"(-?\d+\.\d) \[(-?\d+\.\d), (-?\d+\.\d)\]", page)
+    quoted = re.findall(r"(-?\d+\.\d) \[(-?\d+\.\d), (-?\d+\.\d)\]", PAGE)
     assert len(quoted) > 10
     assert [numbers for numbers in quoted if numbers not in bounded] == []
     p_values = {f"{p:.4f}".lstrip("0") for name in ("p_orders", "p_within") for p in table[name].dropna()}
-    assert {p for p in re.findall(r"\bp (\.\d{4})", page)} <= p_values
+    assert {p for p in re.findall(r"\bp (\.\d{4})", PAGE)} <= p_values
+
+
+def test_networks_are_as_good_as_their_fits_say():
+    fits = pd.read_csv(FILES / "trained-networks.csv")
+    kind = fits["network"].str.replace(r"_\d$", "", regex=True)
+    for name, group in fits.groupby(kind, sort=False):
+        words = name.replace("_shuffled", ", shuffled labels")
+        right = ", ".join(f"{100 * accuracy:.1f}" for accuracy in group["accuracy"])
+        million = f"{group['parameters'].iloc[0] / 1e6:.1f}"
+        assert f"| {words} | {group['family'].iloc[0]} | {million} | {right} % |" in PAGE
+    assert PAGE.count(" % |") == kind.nunique()
