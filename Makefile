@@ -89,9 +89,10 @@ reproduce-tables: .venv/quickstart  ## grid and report: EXPERIMENT=paper|lite DA
 	  $(if $(WEIGHTS),'paths.weights="$(WEIGHTS)"') $(if $(and $(filter lite,$(EXPERIMENT)),$(WEIGHTS)),\
 	  $$(test -e '$(WEIGHTS)/deit_tiny_patch16_224.safetensors' && echo source=lite2,deit_tiny)) $(OPTIONS)
 
-# make's own word of what a recipe needs, before anything is installed
-given-%:
-	$(if $($*),,$(error $* must be a $(if $(filter BOXES,$*),file,folder), got nothing; make $(MAKECMDGOALS) $*=PATH))
+# refuses, before anything is installed, a command that lacks a variable
+given-%: FORCE
+	$(if $($*),,$(error $* must be a $(if $(filter BOXES,$*),file,folder), got nothing; add $*=PATH))
+FORCE:
 
 RESULTS = $(PY) -m harmonia.run experiment=imagewoof 'data.root="$(DATA)"' 'paths.weights="$(WEIGHTS)"' $(OPTIONS)
 ONE_AREA = 'evaluation.areas=[0.3]' evaluation.controls.same_class=[] evaluation.controls.other_class=[] \

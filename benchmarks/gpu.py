@@ -33,6 +33,7 @@ from harmonia.models.spec import ModelSpec
 
 # images/s that timm publishes (results/benchmark-infer-*, an RTX PRO 6000, half precision, channels last)
 PUBLISHED = {"vit_base_patch16_224": (4190, 4856), "tf_efficientnet_b7": (253, 345)}
+PARTS = ("rates", "jobs", "compile")
 NETWORKS = [*PUBLISHED, "resnet50", "tf_efficientnet_lite0"]
 STAGE = re.compile(r"^(.*): (\d+) of (\d+) images computed here in ([\d.]+) s")
 Row = dict[str, Any]
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", help="cpu shows the form alone")
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--counts", default="100,1000", help="images of the jobs whose memory is compared")
-    parser.add_argument("--parts", default="rates,jobs,compile", help="which of them")
+    parser.add_argument("--parts", nargs="+", default=[*PARTS], choices=PARTS, help="which of them")
     options = parser.parse_args()
     device, names = torch.device(options.device), options.networks.split(",")
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
@@ -57,7 +58,7 @@ def main() -> None:
         "jobs": [partial(jobs, names[0], options.images, count, device) for count in counts],
         "compile": [partial(by_compiler, name, device) for name in names],
     }
-    for part in (each for name in options.parts.split(",") for each in parts[name]):
+    for part in (each for name in options.parts for each in parts[name]):
         try:
             for row in part():
                 rows.append(row)
@@ -175,6 +176,7 @@ def jobs(arch: str, folder: Path, count: int, device: torch.device) -> Iterator[
             cache = Path(scratch, "cache")
             harmonia.transfer(model, targets=[model], images=images, methods=[method], cache=cache, options=words)
             peak = round(torch.cuda.max_memory_allocated() / 2**30, 3) if device.type == "cuda" else None
+            # the log has tenths of a second: rates of few images are rough, and less than a tenth counts as one
             rate = {title: round(done / max(spent, 0.1), 1) for title, done, spent in stages.ended}
             yield {"network": arch, "method": method, "images": count, "images_per_s": rate, "peak_GiB": peak}
     logger.removeHandler(stages)

@@ -48,10 +48,11 @@ def main() -> None:
 
 def reports_of(export: Path, scratch: Path, arms: Sequence[str] = (SOFT, ARM)) -> dict[str, Path]:
     """By arm the folder of a report of the export's, or a sweep's, rows; in that of ARM who was right, too."""
+    files: list[Path] = []
     for arm in arms:
-        if not write_report(export, arm, scratch / arm, thumbnails=0).jobs:
+        if not (jobs := write_report(export, arm, scratch / arm, thumbnails=0).jobs):
             raise InputError(f"export must hold finished jobs, got none in {str(export)!r}; run harmonia.export")
-    files = sorted(export.rglob(ROWS))
+        files = [file for job in jobs if (file := job.folder / ROWS).is_file()]
     if not files:
         raise InputError(
             f"export must hold jobs that show features to targets, got none in {str(export)!r}; export some"

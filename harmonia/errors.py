@@ -38,14 +38,14 @@ class Within:
 
     least: float
     most: float
-    usual: float | None = None  # what to write instead, where no default fits; None: the bound
+    fallback: float | None = None  # what to write instead, where no default fits; None: the bound
 
     def check(self, key: str, value: Any, usual: Any = None, in_list: bool = False) -> None:
         """Refuses a number outside; what is no number passes. usual: its default, which is written if it fits."""
         if isinstance(value, int | float) and not self.least <= value <= self.most:
             side, bound = ("most", self.most) if value > self.most else ("least", self.least)
             fits = isinstance(usual, int | float) and self.least <= usual <= self.most
-            number = usual if fits else bound if self.usual is None else self.usual
+            number = usual if fits else bound if self.fallback is None else self.fallback
             remedy = f"{number} in its place" if in_list else f"{key}={number}"
             raise InputError(f"{key} must be at {side} {bound}, got {value}; write {remedy}")
 

@@ -23,6 +23,32 @@ def test_every_number_with_an_interval_is_one_of_the_table():
     assert {p for p in re.findall(r"\bp (\.\d{4})", PAGE)} <= p_values
 
 
+# the answer's differences, in the page's order: fill, method, kinship
+ANSWER = [
+    ("black", "ss_cpu", "seed"),
+    ("mean", "ss_cpu", "seed"),
+    ("black", "ss_cpu", "itself"),
+    ("mean", "ss_cpu", "itself"),
+    ("black", "gc", "itself"),
+]
+
+
+def test_the_answer_names_the_right_lines_of_the_table():
+    table = pd.read_csv(FILES / "networks.csv")
+    kin = table.query("kind == 'kinship'").set_index(["fill", "method", "what"])
+    text = PAGE.partition("## The answer")[2].partition("## What is asked")[0]
+    for key in ANSWER:
+        low, value, high = (100 * kin.loc[key, f"difference{end}"] for end in ("_low", "", "_high"))
+        _, found, text = text.partition(f"{value:.1f} [{low:.1f}, {high:.1f}]")
+        assert found, key
+    above_box = kin.groupby(level=["method", "what"])["above_centre_low"].min()
+    assert above_box[above_box > 0].index.tolist() == [("ss_cpu", "itself")]
+    alike = table.query("kind == 'likeness'").groupby(["method", "fill"])["difference_low"].min() > 0
+    assert alike.to_dict() == {
+        ("gc", "black"): True, ("gc", "mean"): False, ("ss_cpu", "black"): True, ("ss_cpu", "mean"): True
+    }  # fmt: skip
+
+
 def test_networks_are_as_good_as_their_fits_say():
     fits = pd.read_csv(FILES / "trained-networks.csv")
     kind = fits["network"].str.replace(r"_\d$", "", regex=True)

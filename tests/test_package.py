@@ -53,7 +53,7 @@ def test_make_names_each_variable_that_it_must_be_given(target):
         command = ["make", "--no-print-directory", "--dry-run", f"reproduce-{target}", *words]
         ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
         kind = "file" if name == "BOXES" else "folder"
-        line = rf".*\*\*\* {name} must be a {kind}, got nothing; make reproduce-{target} {name}=PATH\.  Stop\.\n"
+        line = rf".*\*\*\* {name} must be a {kind}, got nothing; add {name}=PATH\.  Stop\.\n"
         assert (ended.returncode, ended.stdout) == (2, "")
         assert re.fullmatch(line, ended.stderr)
 

@@ -7,9 +7,10 @@ https://arxiv.org/abs/2402.09164. Of an image's regions V, the class's probabili
 
     F(S) = consistency p(S) + collaboration (1 - p(V - S)) + confidence (1 - H(S) / log K)
 
-where the regions in brackets are shown and the others are black. Terms, weights and search are those of the authors'
-code for single networks (github.com/RuoyuChen10/LIMA). Left out, there too, is the effectiveness score, a distance
-between the features of regions. Ours: superpixels are scikit-image's, not OpenCV's; a region's value is its rank.
+where the regions in brackets are shown and the others are black. Terms and search are those of the authors' code for
+single networks (github.com/RuoyuChen10/LIMA), weights and ``pending`` those of its ablation script. Left out, there
+too, is the effectiveness score, a distance between the features of regions. Ours: superpixels are scikit-image's, not
+OpenCV's; a region's value is its rank.
 """
 
 import math

@@ -27,8 +27,8 @@ def source_words(name: str, subject: str = "a network") -> list[str]:
     if colon and kind not in KINDS:
         raise InputError(f"{subject}: its kind must be one of {', '.join(KINDS)}, got {kind!r}; write timm:{arch}")
     if not colon and name not in (own := yamls("source")):
-        near = " or ".join(difflib.get_close_matches(name, own))
-        remedy = f"did you mean {near}? " * bool(near) + f"timm's is 'timm:{name}'"
-        raise InputError(f"{subject} must be one of {', '.join(own)}, got {name!r}; {remedy}")
+        near = difflib.get_close_matches(name, own)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        raise InputError(f"{subject} must be one of {', '.join(own)}, got {name!r}; {meant}timm's is 'timm:{name}'")
     escaped = arch.replace("\\", "\\\\").replace('"', '\\"')
     return [f"source={kind}", *([f'source.arch="{escaped}"'] if colon else [])]

@@ -123,7 +123,7 @@ def _answer(comparison: Comparison, transfers: Any, jobs: Sequence[JobFolder], a
             f"{setting['label_policy']} one. Kept is what a network is shown; carried (retention) is its accuracy on "
             f"that over its accuracy on the whole image. {brackets}"
         ),
-        cautions=cautions + _unconverged(jobs, names),
+        cautions=[*cautions, *_unconverged(jobs, names)],
     )
 
 
@@ -253,25 +253,24 @@ def _soft_caution(line: dict[str, Any]) -> str:
     if np.isnan(line["above_control"]):
         return f"{carries}, and no image dimmed as much ran beside it: a soft map alone proves nothing."
     beside = f"{carries}, the image dimmed as much {_share(line, 'control_retention')}"
-    return beside + (
-        ": more than dimming."
-        if relation(line, "above_control") == 1
-        else ": not more than dimming, so it proves nothing."
-    )
+    more = relation(line, "above_control") == 1
+    return f"{beside}: more than dimming." if more else f"{beside}: not more than dimming, so it proves nothing."
 
 
-def _unconverged(jobs: Sequence[JobFolder], names: dict[str, str]) -> list[str]:
-    counts: dict[str, dict[str, Any]] = {}  # of each method and source; several jobs show the same maps
+def _unconverged(jobs: Sequence[JobFolder], names: dict[str, str]) -> Iterator[str]:
+    counts: dict[str, dict[Any, tuple[float, float]]] = {}  # by method, then source and options: jobs may share maps
     for job in jobs:
-        method, source = (str(job.group(group).get("name")) for group in ("method", "source"))
-        counts.setdefault(method, {})[source] = [job.summary.get(of) or 0 for of in ("maps_not_converged", "images")]
-    lines = []
-    for method, of_sources in counts.items():
-        lacking, maps = map(sum, zip(*of_sources.values(), strict=True))
-        where = next(iter(of_sources)) if len(of_sources) == 1 else f"{len(of_sources)} networks"
-        more = "have not converged: the search ended at its bound of steps, and more steps may change them."
-        lines += [f"{lacking:.0f} of {maps:,.0f} maps of {names.get(method, method)} on {where} {more}"] * bool(lacking)
-    return lines
+        method, source = job.group("method"), str(job.group("source").get("name"))
+        of_method = counts.setdefault(str(method.get("name")), {})
+        numbers = job.summary.get("maps_not_converged") or 0, job.summary.get("images") or 0
+        of_method[source, str(method)] = max(numbers, of_method.get((source, str(method)), (0, 0)))
+    more = "have not converged: the search ended at its bound of steps, and more steps may change them."
+    for name, of_method in counts.items():
+        lacking, maps = map(sum, zip(*of_method.values(), strict=True))
+        sources = {source for source, _ in of_method}
+        where = sources.pop() if len(sources) == 1 else f"{len(sources)} networks"
+        if lacking:
+            yield f"{lacking:,.0f} of {maps:,.0f} maps of {names.get(name, name)} on {where} {more}"
 
 
 def _share(line: Any, name: str) -> str:

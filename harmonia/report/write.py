@@ -49,7 +49,7 @@ def write_report(
         if not report.jobs and any(name.endswith(".csv") for name in REPORT.own_names(folder) or ()):
             rule = f"run must hold a finished job to replace the report in {folder}"
             reasons = "".join(f": {reason}" for reason in list(report.unread.values())[:1])
-            raise InputError(f"{rule}, got none in {str(run)!r}{reasons}; add out=FOLDER for a page of all")
+            raise InputError(f"{rule}, got none in {str(run)!r}{reasons}; add out=FOLDER for a page of all reasons")
         report.folder = folder
         for section in report.sections:
             _write_files(section, new)

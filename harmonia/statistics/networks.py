@@ -39,10 +39,10 @@ class NetworkLines(
 ):
     """Kind kinship: what is above control of pairs of a kinship; difference: how much more than of less related pairs.
 
-    capacity: from smaller networks to larger ones; difference: how much more than back. likeness: what one standard
-    deviation of a measure over pairs adds. beside: a source that is none of the networks, guesses: one that names
-    images no better than a guess; difference: of the networks less it. p_orders: of the difference, among all networks
-    (size, capacity: architectures of as many trainings); p_within: among those of one architecture (itself) or family.
+    capacity: from smaller networks to larger ones, less back. likeness: what a standard deviation of it adds.
+    beside: a source that is no target, guesses: one that names images no better than a guess; networks of as many
+    parameters, else all, less it. p_orders: of the difference, among all networks (size, capacity: architectures of as
+    many trainings); p_within: among those of one architecture (itself) or family.
     """
 
 
@@ -159,11 +159,10 @@ def networks(comparison: Comparison, measures: Mapping[str, Any]) -> NetworkLine
 
 def _grids(comparison: Comparison, guesses: set[str]) -> Iterator[tuple[tuple[str, ...], Grid, Any]]:
     """Of each method and feature arm its grid, and the cells of sources beside it: those that guess, and no targets."""
-    cells = comparison.cells
-    shown: Any = cells.assign(position=cells.index)[cells["arm"].map(is_feature) & (cells["voters"] == "")]
-    for key, part in shown.groupby(_KEY, sort=False):
+    of_one: Any = comparison.cells[comparison.cells["arm"].map(is_feature) & (comparison.cells["voters"] == "")]
+    for key, part in of_one.assign(position=of_one.index).groupby(_KEY, sort=False):
         if (grid := grid_of(comparison, part[~part["source"].isin(guesses)])) is not None:
-            yield key, grid, part[~part["source"].isin(grid.names)]
+            yield key, grid, part[part["source"].isin(guesses) | ~part["source"].isin(part["target"])]
 
 
 def grid_of(comparison: Comparison, part: Any) -> Grid | None:
@@ -254,14 +253,15 @@ def _likeness(grid: Grid, alike: Mapping[str, np.ndarray]) -> Iterator[dict[str,
 
 
 def _beside(comparison: Comparison, grid: Grid, part: Any, guesses: set[str]) -> Iterator[dict[str, Any]]:
-    """Sources that are none of the grid's networks, each shown to all of them; their row beside the networks' own."""
+    """Sources that are none of the grid's networks, each shown to all of them, beside networks of its size."""
     weights = np.diagonal(grid.weights, axis1=1, axis2=2)  # of each network as a target
-    of_networks = grid.mean(grid.above, grid.distance > 0)
     for source, lines in part.groupby("source"):
         at = lines.set_index("target")["position"].reindex(grid.names)
         if at.notna().all():
             numbers = [each[: len(weights)] for each in _above(comparison, at.to_numpy(int))]
             above, above_centre = (ratio((weights * each).sum(1), weights.sum(1)) for each in numbers)
+            alike = grid.parameters == lines["source_parameters"].iloc[0]
+            of_networks = grid.mean(grid.above, (alike if alike.any() else ~alike)[:, None] & (grid.distance > 0))
             kind = "guesses" if source in guesses else "beside"
             line = {"kind": kind, "what": source, "pairs": len(at), "networks": len(at) + 1}
             line |= _estimates(above_control=above, above_centre=above_centre, difference=of_networks - above)

@@ -42,7 +42,7 @@ class FitSettings:
     warmup: Annotated[float, Within(0, 0.9, 0.1)]
     clip: Annotated[float, Within(1e-6, 10**6, 1.0)]
     label_smoothing: Annotated[float, Within(0, 0.99, 0.1)]
-    crop_scale: Annotated[tuple[float, float], Within(0.01, 1, 0.35)]
+    crop_scale: Annotated[tuple[float, float], Within(0.01, 1)]
     flip: Share
     ema: Annotated[float, Within(0, 0.999999, 0.999)]
     patience: Annotated[int | None, Within(1, 10**5)]

@@ -98,10 +98,13 @@ def test_maps_that_have_not_converged_are_counted_once_a_network_in_one_line_a_m
             {"maps_not_converged": lacking, "images": 600},
         )  # fmt: skip
 
-    jobs = [job("ss", source, fill, 7) for source in ("a", "b") for fill in ("black", "mean")]
+    jobs = [job("ss", source, fill, lacking) for source in ("a", "b") for fill, lacking in (("black", 7), ("mean", 0))]
+    longer = job("ss", "a", "black", 900)
+    longer.config["method"] = {"name": "ss", "steps": 80}
+    jobs.append(longer)
     jobs += [job("ss_cpu", "a", "black", 1), job("ss_cpu", "b", "black", 0), job("gc", "a", "black", 0)]
     dear, cheap = _unconverged(jobs, {"ss": "Soundness Saliency"})
-    assert dear.startswith("14 of 1,200 maps of Soundness Saliency on 2 networks have not converged: ")
+    assert dear.startswith("914 of 1,800 maps of Soundness Saliency on 2 networks have not converged: ")
     assert cheap.startswith("1 of 1,200 maps of ss_cpu on 2 networks have not converged: ")
 
 

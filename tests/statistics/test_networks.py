@@ -194,16 +194,20 @@ def test_a_source_that_guesses_stands_beside_the_others_and_a_network_without_al
     cells_of = comparison.cells
     shown = (cells_of["source"] == "guess") & (cells_of["arm"] == "area30") & (cells_of["target"] != "c0")
     assert line["above_control"] == pytest.approx(comparison.above_control[0, shown].mean())
-    trained = kin_pairs(comparison, "area30").query("kinship != 'itself'")["above_control"].mean()
-    assert line["difference"] == pytest.approx(trained - line["above_control"])
+    alike = kin_pairs(comparison, "area30").query(
+        "kinship != 'itself' and source in ['a0', 'a1']"
+    )  # as many parameters
+    assert line["difference"] == pytest.approx(alike["above_control"].mean() - line["above_control"])
     assert math.isnan(line["p_orders"])
     assert networks(compare(as_gathered(*square(gathered_cell)[:40]))[0], {}).empty  # of too few networks
 
 
 @pytest.mark.usefixtures("few")
-def test_a_source_that_is_no_target_stands_beside_the_networks_and_changes_none_of_their_numbers(gathered_cell):
-    more = NETWORKS | {"x0": ("fx", 1.0)}
-    numbers, comparison = of_cells(square(gathered_cell, networks=more, lacking=[(name, "x0") for name in more]))
+@pytest.mark.parametrize(("parameters", "as_many"), [(1.0, ["a0", "a1"]), (9.0, [*NETWORKS])])
+def test_a_source_that_is_no_target_stands_beside_networks_of_its_size(parameters, as_many, gathered_cell):
+    more = NETWORKS | {"x0": ("fx", parameters)}
+    parts = square(gathered_cell, networks=more, lacking=[(name, "x0") for name in more])
+    numbers, comparison = of_cells(parts)
     (line,) = numbers[numbers["kind"] == "beside"].to_dict("records")
     assert (line["what"], line["pairs"], line["networks"]) == ("x0", 5, 6)
     cells_of = comparison.cells
@@ -211,8 +215,13 @@ def test_a_source_that_is_no_target_stands_beside_the_networks_and_changes_none_
     assert line["above_control"] == pytest.approx(shown.mean())
     of_networks = kin_pairs(comparison, "area30").query("kinship != 'itself'")
     assert {*of_networks["source"]} == {*NETWORKS}
-    assert line["difference"] == pytest.approx(of_networks["above_control"].mean() - shown.mean())
-    voters = [part.assign(voters='["a0", "a1"]') if (part["source"] == "x0").all() else part for part in square(
-        gathered_cell, networks=more, lacking=[(name, "x0") for name in more]
-    )]  # fmt: skip
+    alike = of_networks[of_networks["source"].isin(as_many)]
+    assert line["difference"] == pytest.approx(alike["above_control"].mean() - shown.mean())
+    voters = [part.assign(voters='["a0", "a1"]') if (part["source"] == "x0").all() else part for part in parts]
     assert not of_cells(voters)[0]["what"].eq("x0").any()
+
+
+@pytest.mark.usefixtures("few")
+def test_a_target_that_lacks_a_pair_is_no_network_and_stands_beside_none(gathered_cell):
+    numbers, _ = of_cells(square(gathered_cell, lacking=[("b0", "a0")]))
+    assert not numbers["kind"].isin(["beside", "guesses"]).any()

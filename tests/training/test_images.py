@@ -114,7 +114,7 @@ def test_a_folder_that_teaches_nothing_is_refused_in_one_line(colours, tmp_path,
         (["source=fitted"], "a fitted network must have a file, got weights=random; add source.weights="),
         (["lr=1e20"], "lr must be at most 100, got 1e.20; write lr=0.002"),
         (["lr=0"], "lr must be at least 1e-09, got 0; write lr=0.002"),
-        (["crop_scale=[0,1]"], "crop_scale must be at least 0.01, got 0; write 0.35 in its place"),
+        (["crop_scale=[0,1]"], "crop_scale must be at least 0.01, got 0; write 0.01 in its place"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_in_one_line(colours, settings, tmp_path, words, line):

@@ -30,8 +30,9 @@ ENOUGH = 6  # networks, for words
 _CAPTION = (
     "Networks as units: what is left of {arm} above its control and above the centred box, of pairs of source and "
     "target. Difference: how much more a kinship carries than less related pairs, a larger target than the way back, "
-    "by one standard deviation of likeness, the networks than a source that is none of them. Kinship and likeness: "
-    "sources and targets of equal strength, by least squares of source + target. p: networks in each other's places."
+    "by one standard deviation of likeness, networks of as many parameters than a source that is none of them. Kinship "
+    "and likeness: sources and targets of equal strength, by least squares of source + target. p: networks in each "
+    "other's places."
 )
 _INTERVALS = (
     "95 % intervals: 2,000 Bayesian bootstrap draws of the networks, a pair by the product, seeds beside their "
