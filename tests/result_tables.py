@@ -7,8 +7,9 @@ from paths import REPOSITORY
 
 DOCS = REPOSITORY / "docs"
 PAGE, MATRIX = (DOCS / "results.md").read_text("utf-8"), pd.read_csv(DOCS / "results" / "transfer_matrix.csv")
-UNDER_FILLS, MAPS_SHARED, CONTROLS, NETWORKS = (
-    (DOCS / name).read_text("utf-8") for name in ("fills.md", "harmonised.md", "controls.md", "networks-as-units.md")
+UNDER_FILLS, MAPS_SHARED, CONTROLS, NETWORKS, METHODS = (
+    (DOCS / name).read_text("utf-8")
+    for name in ("fills.md", "harmonised.md", "controls.md", "networks-as-units.md", "methods.md")
 )
 
 

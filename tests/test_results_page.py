@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from paths import REPOSITORY
 from planted_jobs import plant_transfer
-from result_tables import CONTROLS, MAPS_SHARED, NETWORKS, PAGE, UNDER_FILLS, lines_of
+from result_tables import CONTROLS, MAPS_SHARED, METHODS, NETWORKS, PAGE, UNDER_FILLS, lines_of
 
 from harmonia.errors import InputError
 from harmonia.export.write import write_export
@@ -109,6 +109,7 @@ def test_a_mark_that_says_nothing_is_refused(old, new, words):
         (MAPS_SHARED, "harmonised"),
         (CONTROLS, "controls"),
         (NETWORKS, "networks-as-units"),
+        (METHODS, "methods"),
     ],
 )
 def test_the_page_is_what_the_command_makes_of_its_files(page, folder):
