@@ -15,23 +15,15 @@ NAMES = {
 
 def test_each_difference_is_the_tables():
     pairs = pd.read_csv(REPOSITORY / "docs" / "methods" / "methods.csv", keep_default_na=False)
-    pairs = pairs[
-        (pairs["first_target"] == "others") & (pairs["first_arm"] == "area30") & (pairs["first_method"] == "ss")
-    ]
-    other = (pairs["second_method"] + " " + pairs["second_variant"]).str.strip()
-    differences = {
-        (source, name): "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * float(bound) for bound in bounds))
-        for source, name, *bounds in zip(
-            pairs["source"],
-            methods,
-            *(pairs[f"retention_difference{end}"] for end in ("", "_low", "_high")),
-            strict=True,
-        )
-    }
+    pairs = pairs.query("first_target == 'others' and first_arm == 'area30' and first_method == 'ss'")
+    differences = {}
+    for line in pairs.to_dict("records"):
+        low, value, high = (100 * float(line[f"retention_difference{end}"]) for end in ("_low", "", "_high"))
+        name = f"{line['second_method']} {line['second_variant']}".strip()
+        differences[line["source"], name] = f"{value:.1f} [{low:.1f}, {high:.1f}]"
     lines = [cells(line) for line in METHODS.partition("| above |")[2].partition("\n\n")[0].splitlines()[2:]]
-    assert [line[0] for line in lines] == [
-        *sorted(NAMES, key=lambda name: float(differences["lite0", NAMES[name]].split()[0]))
-    ]
+    rising = sorted(NAMES, key=lambda name: float(differences["lite0", NAMES[name]].split()[0]))
+    assert [line[0] for line in lines] == rising
     for name, *shown in lines:
         printed = [re.sub(": not told$", "", text) for text in shown]
         assert printed == [differences.get((source, NAMES[name]), "") for source in ("lite0", "deit_tiny")]
