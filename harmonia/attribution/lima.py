@@ -28,7 +28,7 @@ from harmonia.features.areas import descending
 from harmonia.features.superpixels import superpixels
 from harmonia.shapes import Labels, Logits
 
-Score = Callable[[list[list[int]]], Tensor]  # of subsets, each a list of regions; NaN where the network answers NaN
+SetFunction = Callable[[list[list[int]]], Tensor]  # of subsets, each a list of regions; NaN where the network answers NaN
 _Weight = Annotated[float, Within(0, 10**6)]
 
 
@@ -108,7 +108,7 @@ class Search:
         return scores
 
 
-def greedy(score: Score, count: int, pending: int) -> list[int]:
+def greedy(score: SetFunction, count: int, pending: int) -> list[int]:
     """So many regions, from the most important to the least.
 
     Each round tries every region that is left beside those in front, and the best joins them. Of the others the
