@@ -247,7 +247,7 @@ def test_without_a_finished_job_the_earlier_report_stays(tmp_path, capsys, caplo
     capsys.readouterr()
     assert main([f"run={tmp_path}"]) == 2
     rule = f"run must hold a finished job to replace the report in {tmp_path / 'report'}, got none in '{tmp_path}': out"
-    assert capsys.readouterr() == ("", f"harmonia: {rule} of disk; add out=FOLDER for a page of all\n")
+    assert capsys.readouterr() == ("", f"harmonia: {rule} of disk; add out=FOLDER for a page of all reasons\n")
     ReportAfterSweep().on_multirun_start(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
     assert report_sweep() == 1
     assert rule in caplog.text
