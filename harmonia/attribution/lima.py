@@ -28,7 +28,7 @@ from harmonia.features.areas import descending
 from harmonia.features.superpixels import superpixels
 from harmonia.shapes import Labels, Logits
 
-SetFunction = Callable[[list[list[int]]], Tensor]  # of subsets, each a list of regions; NaN where the network answers NaN
+SetFunction = Callable[[list[list[int]]], Tensor]  # of lists of regions; NaN where the network answers NaN
 _Weight = Annotated[float, Within(0, 10**6)]
 
 
