@@ -75,7 +75,7 @@ def summary(page):
 def test_the_ranking_page_shows_its_tables_and_a_figure_that_loads(open_page, hostile):
     page = open_page("index.html")
     page.get_by_role("link", name="Ranking", exact=True).click()
-    assert page.get_by_role("region", name="Methods by metrics").is_visible()
+    page.get_by_role("region", name="Methods by metrics").wait_for()  # the click has begun a page
     assert page.get_by_text("without deletion").is_visible()
     assert page.locator("table").count() == 3
     picture = page.locator("figure img")
