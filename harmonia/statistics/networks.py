@@ -253,7 +253,7 @@ def _likeness(grid: Grid, alike: Mapping[str, np.ndarray]) -> Iterator[dict[str,
 
 
 def _beside(comparison: Comparison, grid: Grid, part: Any, guesses: set[str]) -> Iterator[dict[str, Any]]:
-    """Sources that are none of the grid's networks, each shown to all of them, beside networks of its size."""
+    """Sources that are none of the grid's networks, each shown to all of them, beside networks of their size."""
     weights = np.diagonal(grid.weights, axis1=1, axis2=2)  # of each network as a target
     for source, lines in part.groupby("source"):
         at = lines.set_index("target")["position"].reindex(grid.names)
