@@ -42,7 +42,7 @@ def test_a_log_without_a_bar_tells_how_far_a_stage_is(monkeypatch, caplog):
     caplog.set_level("INFO")
     with completion.progress_bar("gc maps", 4) as advance:
         advance(1.5)
-    assert "gc maps: 1 of 4 images after 0 s" in caplog.messages
+    assert "gc maps: 1.5 of 4 images after 0 s" in caplog.messages
 
 
 @pytest.mark.parametrize("shell", [None, SimpleNamespace(kernel=None), SimpleNamespace()])

@@ -69,6 +69,11 @@ class Request:
     def images(self) -> Images:
         return self.pixels.to(self.device).float() / 255
 
+    @property
+    def images_shown(self) -> int:
+        """Without what fills up the pass."""
+        return len(self.positions.unique())
+
     def take(self, rows: Tensor) -> "Request":
         """The same question about some of the images."""
         image_keys = self.image_keys[rows.numpy()]
@@ -100,11 +105,24 @@ class Request:
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))
 
     def explain(self, compute: Callable[["Request"], tuple[Maps, Logits, Labels, int]]) -> "Explanation":
-        """From what compute gives of a micro-batch: maps, logits, explained classes and network passes of an image."""
+        """From what compute gives of a micro-batch: maps, logits, explained classes and network passes of an image.
+
+        compute may tell its progress, up to the images of the micro-batch; what it leaves out is told behind it.
+        """
 
         def of_part(part: "Request") -> tuple[Tensor, ...]:
-            maps, logits, labels, passes = compute(part)
-            self.on_progress(len(part.positions.unique()))  # without what fills up the pass
+            told, images = 0.0, 0
+
+            def advance(more: float) -> None:
+                nonlocal told
+                told += more
+                self.on_progress(more)
+
+            try:
+                maps, logits, labels, passes = compute(replace(part, on_progress=advance))
+                images = part.images_shown
+            finally:
+                self.on_progress(images - told)  # takes back what an attempt told that did not fit into memory
             return maps.float(), logits, labels, torch.full_like(labels, passes)
 
         maps, logits, labels, passes = (tensor.cpu() for tensor in self.in_batches(of_part))

@@ -28,6 +28,7 @@ class Head:
     def __init__(self, model: Model, layer: str, images: Images):
         self._model, self.layer, self._module, self._images = model, layer, model.layer(layer), images
         self._activations: Tensor | None = None
+        self.on_pass: Callable[[], None] = lambda: None  # called before each pass behind the layer
         with torch.no_grad():
             self.logits = self._run(images, self._remember).detach()
         if self._activations is None:
@@ -36,6 +37,7 @@ class Head:
 
     def __call__(self, features: Tensor, rows: Tensor) -> Logits:
         """Logits (b, K) of feature maps (b, C, h, w), the i-th put in the place of those of image rows[i]."""
+        self.on_pass()
         # nothing but the layer's output is read behind it: any one image will do to get there
         images = self._images[:1] if self._feeds_all else self._images[rows]
         return self._run(images, lambda output: self._laid_out(features, rows))
@@ -136,5 +138,6 @@ class FromHead(AtLayer):
     @torch.no_grad()
     def explain(self, part: Request) -> tuple[Maps, Logits, Labels, int]:
         head = Head(part.model, self.layer_of(part.model), part.images())
-        labels = part.choose_labels(head.logits, part.positions)
-        return self.maps(HeadBatch(head, labels, part)), head.logits, labels, self.passes(head)
+        labels, passes = part.choose_labels(head.logits, part.positions), self.passes(head)
+        head.on_pass = lambda: part.on_progress(part.images_shown / passes)
+        return self.maps(HeadBatch(head, labels, part)), head.logits, labels, passes

@@ -57,7 +57,6 @@ class LiMA(PartByPart, version=1, normalise="minmax"):
             search = Search(self, request.take(torch.tensor([row])), label)
             maps.append(search.ranks()[search.regions])
             passes.append(1 + search.passes)
-            request.on_progress(1)
         return Explanation(
             maps=torch.stack(maps),
             explained=labels,
@@ -80,8 +79,15 @@ class Search:
     def ranks(self) -> Tensor:
         """Of each region, in (0, 1], float32."""
         count = int(self.regions.max()) + 1
+
+        def score(subsets: list[list[int]]) -> Tensor:
+            scores = self.scores(subsets)
+            self.request.on_progress(1 / count)  # each search places one region, and none is left for the last
+            return scores
+
         ranks = torch.empty(count)
-        ranks[greedy(self.scores, count, self.method.pending)] = torch.arange(count, 0, -1) / count
+        ranks[greedy(score, count, self.method.pending)] = torch.arange(count, 0, -1) / count
+        self.request.on_progress(1 / count)
         return ranks if self.answered else torch.full_like(ranks, torch.nan)
 
     def scores(self, subsets: list[list[int]]) -> Tensor:

@@ -48,6 +48,7 @@ class ScoreCAM(FromHead, version=3, normalise="positive_minmax", auto="final"):
     def maps(self, part: HeadBatch) -> Maps:
         features = part.head.features
         images = Head(part.request.model, "input", part.request.images())
+        images.on_pass = part.head.on_pass
         scores = torch.full(features.shape[:2], -torch.inf, device=features.device)
         structured = torch.zeros(len(features), dtype=torch.bool, device=features.device)
         for channel in range(features.shape[1]):

@@ -52,7 +52,7 @@ def progress_bar(title: str, images: int) -> Iterator[Advance]:
         progress.advance(bar, more)
         if progress.disable and time.monotonic() - said > _SAID_EVERY_S:
             said = time.monotonic()
-            log.info("%s: %d of %d images after %.0f s", title, done, images, said - started)
+            log.info("%s: %g of %d images after %.0f s", title, round(done, 1), images, said - started)
 
     with progress_of(*columns) as progress:
         bar = progress.add_task(visible(title), total=images)

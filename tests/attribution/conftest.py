@@ -103,7 +103,18 @@ def noise():
 def explain():
     """explain(method, model, pixels, labels, ...): the Explanation. labels: one a position, None for the predicted."""
 
-    def run(method, model, pixels, labels=None, batch_size=8, keys=None, positions=None, replacements=None, given=None):
+    def run(
+        method,
+        model,
+        pixels,
+        labels=None,
+        batch_size=8,
+        keys=None,
+        positions=None,
+        replacements=None,
+        given=None,
+        on_progress=lambda images: None,
+    ):
         positions = torch.arange(len(pixels)) if positions is None else positions
 
         def choose(logits, positions):
@@ -118,7 +129,7 @@ def explain():
             batch_size=BatchSize(batch_size),
             positions=positions,
             image_keys=np.arange(len(pixels), dtype=np.uint64) if keys is None else np.asarray(keys, np.uint64),
-            on_progress=lambda images: None,
+            on_progress=on_progress,
             given=given,
         )
         return method(request)

@@ -55,7 +55,7 @@ def ask(name, aspect, toy, noise, explain):
         number = torch.arange(draws) + 0 * positions[:, None] + (0 if steps is None else steps[:, None])
         return pool[(7 * positions[:, None] + number) % len(pool)]
 
-    def call(rows=(0, 1, 2), batch_size=8, shown=pixels, layer="auto"):
+    def call(rows=(0, 1, 2), batch_size=8, shown=pixels, layer="auto", on_progress=lambda images: None):
         rows = torch.tensor(rows)
         return explain(
             method_of(name, layer),
@@ -67,6 +67,7 @@ def ask(name, aspect, toy, noise, explain):
             rows,
             replacements=replacements,
             given=lambda positions: elsewhere[positions],
+            on_progress=on_progress,
         )
 
     return model, call
@@ -135,6 +136,28 @@ def test_passes_are_what_the_classifying_layer_counts_at_every_layer(asked, requ
         with classified(model) as outputs:
             found = call(rows=(0, 1, 2, 0), layer=layer)  # passes of one gradient are of four images, whatever is asked
         assert sum(inputs(name, output) for output in outputs) == found.passes.sum().item() + BESIDE.get(name, 0), layer
+
+
+def test_progress_adds_up_to_the_images_and_comes_within_an_image_of_many_passes(asked):
+    _, call = asked
+    steps = []
+    passes = call(on_progress=steps.append).passes.max().item()
+    assert sum(steps) == pytest.approx(3)
+    assert passes < 4 or max(steps) <= 3 / 4
+
+
+def test_progress_of_an_attempt_that_did_not_fit_is_taken_back(toy, noise, explain):
+    model, steps, calls = toy("small"), [], []
+
+    def tight(module, args):
+        calls.append(len(args[0]))
+        if calls.count(4) > 10:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 MiB")
+
+    model.register_forward_pre_hook(tight)
+    explain(method_of("rise"), model, noise(4, 16), LABELS[[0, 1, 2, 0]], on_progress=steps.append)
+    assert min(steps) < -1  # ten of twenty masks for four images
+    assert sum(steps) == pytest.approx(4)
 
 
 def test_the_network_is_left_as_it_was(asked):
