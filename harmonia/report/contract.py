@@ -10,7 +10,7 @@ import pandas as pd
 
 from harmonia.errors import InputError
 from harmonia.report import sections
-from harmonia.report.answer import Answer
+from harmonia.report.answer import Answer, cautions_of_all
 from harmonia.report.figures.style import CaptionedFigure
 from harmonia.report.page.collection import Collection
 from harmonia.report.tables.columns import StatisticTable
@@ -118,6 +118,11 @@ class Section:
     @property
     def tables(self) -> list[StatisticTable]:
         return [*self.main, *self.headlines, *self.details]
+
+    @property
+    def cautions(self) -> list[str]:
+        """What may not be concluded from its answers, each once."""
+        return cautions_of_all(self.answers)
 
     @property
     def has_numbers(self) -> bool:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from harmonia.report.answer import Answer, controls_of, relation
+from harmonia.report.answer import Answer
+from harmonia.report.shares import controls_of, relation
 from harmonia.report.tables.columns import StatisticTable, bounded, browse_view, intervals_in_words, labelled, text
 from harmonia.report.tables.typeset import table
 from harmonia.statistics.comparison import Comparison

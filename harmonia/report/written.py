@@ -102,8 +102,9 @@ def answer_lines(section: Section) -> Iterator[str]:
             yield f"{answer.setting}:"
         yield from answer.sentences
         yield answer.basis
+    if section.answers:
         yield "What may not be concluded:"
-        yield from (f"  - {caution}" for caution in answer.cautions)
+        yield from (f"  - {caution}" for caution in section.cautions)
 
 
 def _first(lines: Sequence[str]) -> list[str]:

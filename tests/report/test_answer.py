@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from rows_in_memory import as_gathered
 
-from harmonia.report.answer import Answer, _unconverged, answers
+from harmonia.report.answer import Answer, answers
+from harmonia.report.cautions import _unconverged
 from harmonia.report.fills import with_ranges
 from harmonia.report.glossary import glossary
 from harmonia.results.jobs import JobFolder
@@ -41,20 +42,20 @@ def answered(gathered_cell):
 def test_planted_rows_give_the_sentences_word_for_word(answered):
     answer = answered(CONTROLLED, targets=("e6", "vit"))
     assert answer.sentences == [
-        "Grad-CAM of e7: in part, more than random blobs, no clear difference to a centred box. At 30 % of the pixels, "
-        "what Grad-CAM of e7 keeps carries 67 % [53, 77] of the accuracy into 2 other networks. Beside it: random "
-        "blobs 8 % [3, 17], a centred box 63 % [52, 75]. The difference: +58 points [47, 70] to random blobs, +3.3 "
-        "points [0.0, 8.3] to a centred box."
+        "Grad-CAM of e7: partly. More than random blobs, no clear difference to a centred box. At 30 % of the pixels, "
+        "what Grad-CAM of e7 keeps carries 67 % [53, 77] of the accuracy into 2 other networks. For comparison: random "
+        "blobs 8 % [3, 17], a centred box 63 % [52, 75], a guess 50 %. The difference: +58 points [47, 70] to random "
+        "blobs, +3.3 points [0.0, 8.3] to a centred box."
     ]
     assert answer.basis == (
         "Measured on 60 images of woof with 3 networks (e7, e6, vit). What is dropped is filled with black; the "
-        "explained class is the predicted one. Kept is what a network is shown; carried (retention) is its accuracy on "
-        "that over its accuracy on the whole image. Brackets are 95 % intervals over the images."
+        "explained class is the predicted one. Kept is what a network is shown; carried (retention) is the network's "
+        "accuracy on what is kept over its accuracy on whole images. Brackets are 95 % intervals over the images."
     )
     assert answer.cautions == [
         "No clear difference is no proof that there is none.",
         "The soft map of Grad-CAM of e7 carries 83 % [72, 93], the image dimmed as much 92 % [85, 98]: not more than "
-        "dimming, so it proves nothing.",
+        "dimming, so this soft map proves nothing.",
         "One fill, black: under another the answer may differ.",
     ]
     assert answer.table.iloc[0].tolist() == [
@@ -111,12 +112,13 @@ def test_maps_that_have_not_converged_are_counted_once_a_network_in_one_line_a_m
 @pytest.mark.parametrize(
     ("hits", "verdict"),
     [
-        ({"area30": 50, "blobs30": 5, "centre30": 20}, "yes, more than random blobs, more than a centred box."),
-        ({"area30": 5, "blobs30": 30, "centre30": 40}, "no, less than random blobs, less than a centred box."),
-        ({"area30": 20, "blobs30": 20}, "not shown, no clear difference to random blobs."),  # image by image the same
+        ({"area30": 50, "blobs30": 5, "centre30": 20}, "yes. More than random blobs, more than a centred box."),
+        ({"area30": 5, "blobs30": 30, "centre30": 40}, "no. Less than random blobs, less than a centred box."),
+        ({"area30": 20, "blobs30": 20}, "not shown. No clear difference to random blobs."),  # image by image the same
         ({"area30": 20}, "not compared with random blobs."),
-        ({"soft": 20, "dim": 40}, "no, less than the image dimmed as much."),
+        ({"soft": 20, "dim": 40}, "no. Less than the image dimmed as much."),
         ({"image": 0, "area30": 3}, "cannot be said."),
+        ({"area30": 60, "blobs30": 0}, "a difference to random blobs without an interval."),  # of every image the same
     ],
 )
 def test_more_and_less_are_said_where_the_interval_leaves_out_zero_alone(answered, hits, verdict):
@@ -127,6 +129,26 @@ def test_where_no_whole_image_is_right_nothing_is_said_of_the_soft_map(answered)
     cautions = " ".join(answered({"image": 0, "area30": 3, "soft": 5, "dim": 9}).cautions)
     assert "names 0 % of the whole images" in cautions
     assert "soft map" not in cautions
+
+
+@pytest.mark.parametrize(("right", "at_chance"), [(30, True), (35, True), (50, False)])
+def test_what_a_guess_would_carry_stands_beside_and_who_carries_no_more_is_named(answered, right, at_chance):
+    answer = answered({"image": 50, "area30": right, "blobs30": 29, "centre30": 31})  # of 60 images of two classes
+    assert "a centred box 62 % [" in answer.sentences[0]
+    assert ", a guess 60 %. The difference: " in answer.sentences[0]
+    cautions = [caution for caution in answer.cautions if "may be guessing there" in caution]
+    assert [caution.partition(" [")[0] for caution in cautions] == at_chance * [
+        f"What Grad-CAM of e7 keeps carries {right / 0.5:.0f} %"
+    ]
+    assert all("and a guess would carry 60 %: the networks asked" in caution for caution in cautions)
+
+
+def test_one_image_has_a_difference_and_no_interval_of_it(answered):
+    (sentence,) = answered({"area30": 1, "blobs30": 0}, images=1).sentences
+    assert "not compared" not in sentence
+    assert "a difference to random blobs without an interval" in sentence
+    assert "+100 points to random blobs" in sentence
+    assert "guess" not in sentence  # a single class has none
 
 
 def test_brackets_and_intervals_are_spoken_of_where_there_are_some_alone(answered):

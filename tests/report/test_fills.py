@@ -3,7 +3,7 @@
 import pytest
 from rows_in_memory import as_gathered
 
-from harmonia.report.answer import answers
+from harmonia.report.answer import answer_markdown, answers, cautions_of_all
 from harmonia.report.fills import TURNS, fills_table, with_ranges
 from harmonia.statistics.comparison import compare
 from harmonia.statistics.contrasts import mean_transfer
@@ -35,6 +35,18 @@ def compared(gathered_cell):
 
 def answered(comparisons):
     return with_ranges(answers(comparisons, [mean_transfer(each) for each in comparisons], [], "area30"))
+
+
+def test_a_caution_of_all_fills_stands_once_and_one_of_some_says_which(compared):
+    of_fills = answered(compared({("black", "e6"): BLACK, ("mean", "e6"): MEAN | {"centre30": 45}}))
+    alike, *of_one = cautions_of_all(of_fills)
+    assert alike in of_fills[0].cautions
+    assert alike in of_fills[1].cautions
+    of_mean = [caution for caution in of_one if caution.startswith("Fill mean: ")]
+    assert of_mean == ["Fill mean: No clear difference is no proof that there is none."]
+    whole = answer_markdown("Why?", of_fills)
+    assert whole.count("What may not be concluded:") == 1
+    assert whole.count(alike) == 1
 
 
 def test_lines_of_a_cell_stand_together_and_a_claim_that_turns_round_is_marked(compared):

@@ -30,8 +30,13 @@ TYPICAL_IMAGES = 4
 def example_figures(
     collection: Collection, setting: Sequence[str], arm: str, ids: Sequence[str]
 ) -> Iterator[CaptionedFigure]:
-    """Fig. 1 of one setting, of the images with these ids or, without any, of the typical ones."""
+    """Fig. 1 of one setting, of the images with these ids or, without any, of the typical ones.
+
+    None where an earlier setting has the same maps under another fill: its Fig. 1 is the same.
+    """
     explainers = [each for each in collection.explainers if [each.key[name] for name in SETTING] == list(setting)]
+    if _maps_of_fills(collection, explainers[0])[0] != explainers[0].key["fill"]:
+        return
     images = collection.sets[explainers[0].key["data"]]
     if ids:
         at = images.places.get_indexer(list(ids))
@@ -48,9 +53,19 @@ def example_figures(
     yield CaptionedFigure(
         "fig1",
         "Figure 1.",
-        f"Images ({rule}), maps and features (arm {arm}, dropped parts black): {shown}.",
+        f"Images ({rule}), maps and features (arm {arm}, dropped parts black, whatever the fill): {shown}.",
         draw_examples(explainers, images, places, classes, arm),
     )
+
+
+def _maps_of_fills(collection: Collection, explainer: Explainer) -> list[str]:
+    """Fills under which the same sources, methods and maps ran as under the explainer's, in the collection's order."""
+    maps: dict[str, set[tuple]] = {}
+    for each in collection.explainers:
+        if all(each.key[name] == explainer.key[name] for name in SETTING if name != "fill"):
+            known = each.key["source"], each.key["method"], each.key["variant"], each.maps is None
+            maps.setdefault(each.key["fill"], set()).add(known)
+    return [fill for fill, known in maps.items() if known == maps[explainer.key["fill"]]]
 
 
 def typical_images(collection: Collection, images: ImageList, arm: str, count: int) -> list[int]:

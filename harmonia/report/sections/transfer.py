@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from harmonia.arms import IMAGE_ARM, SOFT_ARM, area_of, is_control, is_equal_area, is_feature, kind_of
+from harmonia.arms import IMAGE_ARM, SOFT_ARM, area_of, is_control, is_equal_area, is_feature, kind_of, percent
 from harmonia.errors import InputError, did_you_mean
 from harmonia.report.answer import QUESTION, answers
 from harmonia.report.contract import Panels, Section
@@ -70,7 +70,10 @@ class TransferSection(Section):
         self.answers = with_ranges(answers(self.comparisons, transfers, jobs, self.arm))
         answered = self.answers[0].arm
         if self.arm == SOFT_ARM != answered:
-            self.note = "Tables and figures of this report show the soft map, as the paper does. For the answer's arm:"
+            self.note = (
+                "Tables and figures of this report show the soft map, as the paper does. The answer is about the top "
+                f"{percent(area_of(answered) or 0)} % of the map; for tables and figures of that:"
+            )
             self.command = f"python -m harmonia.report run=FOLDER arm={answered} out=FOLDER/report_{answered}"
         self.missing = [line for comparison in self.comparisons for line in missing(comparison)]
         self.data[MATRIX] = transfer_matrix(self.comparisons)

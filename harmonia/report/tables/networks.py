@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from harmonia.report.answer import Answer, points, relation
+from harmonia.report.answer import Answer
+from harmonia.report.shares import points, relation
 from harmonia.report.tables.columns import Statistic, StatisticTable, method_label, p_value, statistic_table
 from harmonia.report.tables.map_agreement import AGREEMENTS
 from harmonia.results.gathered import SETTING

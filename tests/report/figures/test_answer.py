@@ -50,5 +50,14 @@ def test_a_control_that_two_maps_share_stands_once_and_others_are_named_after_th
     assert {to_hex(bar.get_facecolor()) for bar in panel.patches[2:]} == {GREY}
 
 
+def test_labels_of_two_long_names_are_whole():
+    names = [f"Soundness Saliency (steps={steps}) of mobilenetv3_small_050" for steps in (39, 1200)]
+    long = answer(retention=[(0.5, 0.4, 0.6), (0.3, 0.2, 0.4)], control_retention=[(0.1, 0, 0.2), (0.2, 0.1, 0.3)])
+    long.lines = long.lines.assign(method_name=names)
+    (figure,) = answer_figures(long)
+    labels = [" ".join(name.split()) for name in bars(figure)]
+    assert labels == [*names, "random blobs", f"random blobs, {names[1]}"]
+
+
 def test_where_no_map_has_a_number_nothing_is_drawn():
     assert not list(answer_figures(answer(retention=[(np.nan,) * 3])))

@@ -38,6 +38,15 @@ def test_typical_images_are_nearest_to_the_median_drop_one_a_class():
     assert typical_images(pictures, pictures.sets["woof"], "soft", 7) == [0, 2, 5, 4, 3, 6, 1]
 
 
+@pytest.mark.parametrize(("method", "figures"), [("gc", [1, 0]), ("ss", [1, 1])])
+def test_fills_of_the_same_maps_have_one_figure_together(method, figures):
+    pictures = collection([0.1, 0.2], [0, 1])
+    (black,) = pictures.explainers
+    pictures.explainers.append(replace(black, key=black.key | {"fill": "mean", "method": method}))
+    drawn = [list(example_figures(pictures, ["predicted", fill, "woof"], "soft", [])) for fill in ("black", "mean")]
+    assert list(map(len, drawn)) == figures
+
+
 def test_an_image_without_a_number_is_never_typical():
     pictures = collection([np.nan, 0.2, np.nan], [0, 0, 1])
     assert typical_images(pictures, pictures.sets["woof"], "soft", 4) == [1]

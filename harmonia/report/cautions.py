@@ -1,0 +1,100 @@
+"""What may not be concluded from an answer: a line for each of its weaknesses."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from harmonia.arms import IMAGE_ARM, SOFT_ARM
+from harmonia.media import number_of
+from harmonia.report.shares import CONTROLS, controls_of, relation, share
+from harmonia.results.jobs import JobFolder
+from harmonia.statistics.comparison import Comparison
+from harmonia.statistics.inference import estimates
+
+FEW_IMAGES = 50
+
+
+def cautions_of(
+    comparison: Comparison, lines: Any, soft: Any, arm: str, jobs: Sequence[JobFolder], names: dict[str, str]
+) -> Iterator[str]:
+    """lines, soft: of the answer's arm and of soft maps, as Answer has them. names: of methods, in words."""
+    images = int(lines["images"].max()) if len(lines) else len(comparison.labels)
+    if lines.empty:
+        yield "No other network was asked: whether the regions carry over is not known."
+    yield from _guessing(comparison)
+    yield from _chance(lines)
+    if images < FEW_IMAGES:
+        yield f"Only {number_of(images, 'image')}: small differences cannot be seen, and intervals are rough."
+    trained = comparison.cells[~comparison.cells["random_weights"]]
+    families = {*trained["family"], *trained["target_family"]}
+    if len(families) == 1 and "" not in families:
+        yield f"All networks are of one family, {families.pop()}: nothing is said of other families."
+    for _, above, name in controls_of(arm):
+        alone = lines[lines[above].isna() & lines["retention"].notna()]["who"]
+        if len(alone):
+            of = "" if len(alone) == len(lines) else f" ({'; '.join(alone)})"
+            yield f"Not run, so not known: what {name} would carry{of}."
+    if 0 in [relation(line, above) for line in lines.to_dict("records") for _, above in CONTROLS]:
+        yield "No clear difference is no proof that there is none."
+    if arm != SOFT_ARM:
+        yield from map(_soft_caution, soft.dropna(subset="retention").to_dict("records"))
+    yield from _unconverged(jobs, names)
+
+
+def guess_of(comparison: Comparison) -> float:
+    """The accuracy of a guess among the images' classes, NaN where they are of one."""
+    classes = len({*comparison.labels[comparison.labels >= 0].tolist()})
+    return 1 / classes if classes > 1 else np.nan
+
+
+def _chance(lines: Any) -> Iterator[str]:
+    """Maps that are not shown to carry more than a guess: beside controls that carry no more, either says nothing."""
+    at_chance = lines[~(lines[["retention", "retention_low"]].min(axis=1) > lines["guess"])].dropna(subset="guess")
+    for line in at_chance.dropna(subset="retention").to_dict("records"):
+        yield (
+            f"What {line['who']} keeps carries {share(line, 'retention')}, and a guess would carry "
+            f"{100 * line['guess']:.0f} %: the networks asked may be guessing there, which says nothing of the map."
+        )
+
+
+def _guessing(comparison: Comparison) -> Iterator[str]:
+    """Networks that are not shown to name whole images better than a guess: what they say tells nothing."""
+    cells, guess = comparison.cells, guess_of(comparison)
+    whole = (cells["arm"] == IMAGE_ARM) & ~(cells["random_weights"] & (cells["target"] == cells["source"]))
+    accuracy, low, _ = estimates(accuracy=comparison.accuracy).values()
+    for first, target in cells[whole].drop_duplicates("target")["target"].items():
+        if low[first] <= guess:
+            yield (
+                f"{target} names {100 * accuracy[first]:.0f} % of the whole images rightly; a guess among their "
+                f"{1 / guess:.0f} classes names {100 * guess:.0f} %. Check its weights, classes and transform."
+            )
+
+
+def _soft_caution(line: dict[str, Any]) -> str:
+    carries = f"The soft map of {line['who']} carries {share(line, 'retention')}"
+    if np.isnan(line["above_control"]):
+        return f"{carries}, and no image dimmed as much ran beside it: a soft map alone proves nothing."
+    beside = f"{carries}, the image dimmed as much {share(line, 'control_retention')}"
+    more = relation(line, "above_control") == 1
+    return (
+        f"{beside}: more than dimming."
+        if more
+        else f"{beside}: not more than dimming, so this soft map proves nothing."
+    )
+
+
+def _unconverged(jobs: Sequence[JobFolder], names: dict[str, str]) -> Iterator[str]:
+    counts: dict[str, dict[Any, tuple[float, float]]] = {}  # by method, then source and options: jobs may share maps
+    for job in jobs:
+        method, source = job.group("method"), str(job.group("source").get("name"))
+        of_method = counts.setdefault(str(method.get("name")), {})
+        numbers = job.summary.get("maps_not_converged") or 0, job.summary.get("images") or 0
+        of_method[source, str(method)] = max(numbers, of_method.get((source, str(method)), (0, 0)))
+    more = "have not converged: the search ended at its bound of steps, and more steps may change them."
+    for name, of_method in counts.items():
+        lacking, maps = map(sum, zip(*of_method.values(), strict=True))
+        sources = {source for source, _ in of_method}
+        where = sources.pop() if len(sources) == 1 else f"{len(sources)} networks"
+        if lacking:
+            yield f"{lacking:,.0f} of {maps:,.0f} maps of {names.get(name, name)} on {where} {more}"
