@@ -107,22 +107,22 @@ class Request:
     def explain(self, compute: Callable[["Request"], tuple[Maps, Logits, Labels, int]]) -> "Explanation":
         """From what compute gives of a micro-batch: maps, logits, explained classes and network passes of an image.
 
-        compute may tell its progress, up to the images of the micro-batch; what it leaves out is told behind it.
+        compute may tell its progress, up to the images of the micro-batch; what it leaves out is within behind it.
         """
 
         def of_part(part: "Request") -> tuple[Tensor, ...]:
-            told, images = 0.0, 0
+            progress, images = 0.0, 0
 
             def advance(more: float) -> None:
-                nonlocal told
-                told += more
+                nonlocal progress
+                progress += more
                 self.on_progress(more)
 
             try:
                 maps, logits, labels, passes = compute(replace(part, on_progress=advance))
                 images = part.images_shown
             finally:
-                self.on_progress(images - told)  # takes back what an attempt told that did not fit into memory
+                self.on_progress(images - progress)  # takes back what an attempt told that did not fit into memory
             return maps.float(), logits, labels, torch.full_like(labels, passes)
 
         maps, logits, labels, passes = (tensor.cpu() for tensor in self.in_batches(of_part))

@@ -97,14 +97,14 @@ def cautions_of_all(of_settings: Sequence["Answer"]) -> list[str]:
         for caution in answer.cautions:
             holders.setdefault(caution, []).append(answer)
     fills_differ = len({answer.beside for answer in of_settings}) == 1
-    shared, others = [], []
+    shared, of_some = [], []
     for caution, held in holders.items():
         which = f"Fill {', '.join(each.fill for each in held)}" if fills_differ else "; ".join(e.setting for e in held)
         if len(held) == len(of_settings):
             shared.append(caution)
         else:
-            others.append(f"{which[:1].upper()}{which[1:]}: {caution}")
-    return shared + others
+            of_some.append(f"{which[:1].upper()}{which[1:]}: {caution}")
+    return shared + of_some
 
 
 def answers(
