@@ -212,7 +212,10 @@ def no_such_option(group: str, option: str, options: Sequence[str], conf: Path) 
     near = f"; did you mean {titled[0]}?" if titled else _close(option, options)
     own = _of_ones_own(group, option, options)
     if own:
-        near = f"; write {own}" if not near or ":" in option or os.path.exists(option) else f"{near} Or write {own}"
+        if not near or ":" in option or os.path.exists(option):
+            near = f"; write {own}"
+        elif option.startswith(tuple(f"{name}_" for name in options)):  # as timm's deit_tiny_patch16_224
+            near = f"{near} Or write {own}"
     return _must_be_one_of(group, options, repr(option), near)
 
 

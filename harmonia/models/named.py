@@ -28,7 +28,9 @@ def source_words(name: str, subject: str = "a network") -> list[str]:
         raise InputError(f"{subject}: its kind must be one of {', '.join(KINDS)}, got {kind!r}; write timm:{arch}")
     if not colon and name not in (own := yamls("source")):
         near = difflib.get_close_matches(name, own)
-        meant = f"did you mean {' or '.join(near)}? " if near else ""
-        raise InputError(f"{subject} must be one of {', '.join(own)}, got {name!r}; {meant}timm's is 'timm:{name}'")
+        remedies = [f"did you mean {' or '.join(near)}?"] if near else []
+        if not near or name.startswith(tuple(f"{known}_" for known in own)):
+            remedies.append(f"timm's is 'timm:{name}'")
+        raise InputError(f"{subject} must be one of {', '.join(own)}, got {name!r}; {' '.join(remedies)}")
     escaped = arch.replace("\\", "\\\\").replace('"', '\\"')
     return [f"source={kind}", *([f'source.arch="{escaped}"'] if colon else [])]

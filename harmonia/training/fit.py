@@ -9,6 +9,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from scipy.stats import binomtest
 
 from harmonia.cli.network_file import NETWORK
 from harmonia.job.device import arithmetic
@@ -89,7 +90,23 @@ def _trained(settings: FitSettings, folder: Path, make_trainer: Any, device: tor
     summary = _leave(module, settings, folder)
     fits.remove_checkpoints(folder)
     log.info("%s: %.1f %% of the images that judge, %s", classifier.name, 100 * summary[ACCURACY], folder / NETWORK)
+    if not settings.shuffled_labels:
+        _warn_of_guess(module, summary[ACCURACY], settings.epochs)
     return summary
+
+
+def _warn_of_guess(module: Fit, accuracy: float, epochs: int) -> None:
+    """Of a network whose accuracy has an interval (Wilson's, of 95 %) that holds the share of the commonest class."""
+    images = len(module.true)
+    guess = module.true.bincount().max().item() / images
+    low, high = binomtest(round(accuracy * images), images).proportion_ci(method="wilson")
+    if low <= guess:
+        log.warning(
+            "%s: a network must be better than a guess, got %.0f %% [%.0f, %.0f] of %d images that judge, of which "
+            "%.0f %% are of the commonest class; train longer (epochs=%d), from weights (source.weights=hub) or on "
+            "more images",
+            *(module.classifier.name, 100 * accuracy, 100 * low, 100 * high, images, 100 * guess, 2 * epochs),
+        )
 
 
 def _precision(settings: FitSettings, classifier: Classifier, device: torch.device) -> str:

@@ -57,6 +57,20 @@ def test_colours_are_learned_and_what_is_left_says_so(colours, settings, tmp_pat
     assert len(losses(tmp_path)) == 8
 
 
+@pytest.mark.parametrize(
+    ("words", "warned"),
+    [(("epochs=8", "lr=0.03"), False), (("epochs=1", "lr=1e-9"), True), (("epochs=1", "shuffled_labels=true"), False)],
+)
+def test_a_network_that_is_no_better_than_a_guess_is_named(colours, settings, tmp_path, caplog, words, warned):
+    accuracy = fit_network(settings(colours, tmp_path, *words))["accuracy"]
+    lines = [record.message for record in caplog.records if "better than a guess" in record.message]
+    assert len(lines) == warned
+    for line in lines:
+        assert line.startswith(f"tiny: a network must be better than a guess, got {100 * accuracy:.0f} % [")
+        assert "] of 12 images that judge, of which 33 % are of the commonest class; train longer" in line
+        assert "(epochs=2)" in line
+
+
 def test_a_fit_that_is_stopped_goes_on_as_if_it_had_not_been(colours, settings, tmp_path, monkeypatch):
     words = "epochs=3", "lr=0.01"
     fit_network(settings(colours, tmp_path / "whole", *words))
