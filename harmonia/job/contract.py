@@ -184,9 +184,7 @@ class Job:
         except InputError as error:
             if not isinstance(self.source, Joint):
                 raise
-            rule = f"method must explain several networks at once, got {self.method_name}, which looks into a layer"
-            remedy = "use method=ss, or source=vote (in Python classifier([...], vote=True)) for the mean of maps"
-            raise InputError(f"{rule}; {remedy}") from error
+            raise InputError(f"method={self.method_name}: {error}") from error
 
 
 def _removal_of(target: Classifier, fill: Fill) -> Removal | None:

@@ -92,7 +92,8 @@ class JointStructure(Structure):
         return joint_logits(torch.stack(logits, 1)), torch.cat(representations, 1)
 
     def check_place(self, layer: str) -> NoReturn:
-        raise InputError(f"{self.arch}: networks together have no layer, got {layer!r}; use source=vote")
+        remedy = "use method=ss, or source=vote (in Python classifier([...], vote=True)) for the mean of maps"
+        raise InputError(f"networks together must be explained without a layer, got {layer!r}; {remedy}")
 
     @cached_property
     def final(self) -> str:

@@ -1,8 +1,6 @@
 """A report's tables and figures as a W&B run of its own, beside those of its jobs: a copy of what the rows gave."""
 
 import os
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from harmonia.store.whole import REPORT
 
 
 def track_report(report: Report) -> None:
-    """The report's tables, figures and headline numbers in one W&B run, and how to send it on if it was kept offline.
+    """The report's tables, figures and headline numbers in one W&B run, and where it lies if it was kept offline.
 
     Project and group are those of the first job that logged to W&B. A failure of W&B is a warning.
     """
@@ -46,7 +44,7 @@ def track_report(report: Report) -> None:
             run.finish()
         kept = folder
     if kept:
-        say(f"W&B: kept offline; send it later with {shlex.join([sys.executable, '-m', 'wandb', 'sync', str(kept)])}")
+        say(f"W&B: the report is kept offline in {kept}")
 
 
 def _place(report: Report) -> dict[str, Any]:

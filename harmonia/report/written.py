@@ -72,7 +72,8 @@ def print_report(report: Report) -> None:
     for line in _first([f"{name}: {reason}" for name, reason in report.left_out.items()]):
         say(f"left out: {line}")
     if not report.jobs:
-        say("no finished job found, so there is no table")
+        more = "" if report.left_out else "; run= names the folder of a run or a sweep"
+        say(f"no finished job in {report.run} or below it, so there is no table{more}")
     if report.folder is not None:
         _print_files(report, report.folder)
     for section in report.sections:

@@ -5,8 +5,6 @@ A copy of complete files, so its failure never costs the job.
 
 import logging
 import os
-import shlex
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,8 +88,7 @@ def finish(logger: "Logger | None") -> None:
             run = wandb.run
             wandb.finish()
             if run is not None and run.offline:
-                command = shlex.join([sys.executable, "-m", "wandb", "sync", str(Path(run.dir).parent)])
-                log.info("W&B: kept offline; send it later with %s", command)
+                log.info("W&B: kept offline in %s", Path(run.dir).parent)
 
 
 @contextmanager

@@ -282,7 +282,8 @@ def test_wandb_holds_every_number_of_the_summary(cli, tmp_path, history, monkeyp
     words = [word for word in FAST if not word.startswith(("logger", "evaluation"))]
     code, out, err = cli(*words, "target=self", "method=gc", report=True)
     assert code == 0, err
-    assert "-m wandb sync" in out
+    assert out.count("W&B") == 2  # of the job and of the report, a short line each
+    assert f"W&B: kept offline in {tmp_path}/job/wandb/offline-run-" in out
     logged = history(tmp_path / "job")
     summary = {name: value for name, value in read_summary(tmp_path / "job").items() if value is not None}
     own = {name: value for name, value in summary.items() if name.count("/") < 2 or name.split("/")[1] in ARMS}

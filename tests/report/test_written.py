@@ -54,7 +54,10 @@ def test_the_terminal_names_a_sections_own_page_and_leaves_its_tables_and_note_t
 
 def test_nothing_finished_names_no_page_that_was_not_written(capsys):
     print_report(Report(Path("sweep"), "soft"))
-    assert capsys.readouterr().out == "no finished job found, so there is no table\n"
+    no_job = "no finished job in sweep or below it, so there is no table"
+    assert capsys.readouterr().out == f"{no_job}; run= names the folder of a run or a sweep\n"
+    print_report(Report(Path("sweep"), "soft", unread={"0": "no weights"}))
+    assert capsys.readouterr().out == f"left out: 0: no weights\n{no_job}\n"
 
 
 def test_a_report_counts_its_jobs():
