@@ -63,13 +63,13 @@ def home(path: str | Path) -> Path:
 
 
 @contextmanager
-def refused(rule: str, remedy: str) -> Iterator[None]:
-    """What fails in the block, and damage may show as anything, is one line of rule, reason and remedy."""
+def refused(rule: str, remedy: str, *kinds: type[Exception]) -> Iterator[None]:
+    """What fails in the block is one line of rule, reason and remedy; of these kinds alone, without any of all."""
     try:
         yield
     except InputError:
         raise
-    except Exception as error:
+    except kinds or (Exception,) as error:  # noqa: B030
         reason = getattr(error, "strerror", None) or one_line(error)
         raise InputError(f"{rule}: {reason}; {remedy}") from error
 

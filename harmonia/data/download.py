@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from harmonia.errors import InputError, one_line
+from harmonia.errors import InputError, one_line, refused
 from harmonia.media import visible
 from harmonia.progress import progress_of
 from harmonia.store.files import Disk, disk_errors, locked, move_into_place, write_text
@@ -125,26 +125,21 @@ def extract(archive: Path, folder: Path) -> None:
     """
     unfinished = folder.with_name(f"{folder.name}.extracting")
     logger.info("extracting %s", archive)
-    try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        _unpack(archive, unfinished)
-        # hidden entries are what macOS adds to archives
-        entries = [path for path in unfinished.iterdir() if not path.name.startswith(".")]
-        content = entries[0] if len(entries) == 1 and entries[0].is_dir() else unfinished
-        move_into_place(content, folder, lasting=False)
-        archive.unlink()
     # a crafted header may show as anything
-    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, LookupError, RecursionError) as error:
-        raise InputError(
-            f"archive {archive} must be a sound tar file of files and folders, got {one_line(error)}; delete it and "
-            "run again"
-        ) from error
-    except OSError as error:
-        raise InputError(
-            f"archive {archive} cannot be extracted to {folder}: {one_line(error)}; "
-            "delete it if it is broken, free space, or set paths.cache=PATH"
-        ) from error
+    damage = tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, LookupError, RecursionError
+    sound = f"archive {archive} must be a sound tar file of files and folders, got"
+    no_place = f"archive {archive} cannot be extracted to {folder}"
+    remedy = "delete it if it is broken, free space, or set paths.cache=PATH"
+    try:
+        with refused(sound, "delete it and run again", *damage), refused(no_place, remedy, OSError):
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            _unpack(archive, unfinished)
+            # hidden entries are what macOS adds to archives
+            entries = [path for path in unfinished.iterdir() if not path.name.startswith(".")]
+            content = entries[0] if len(entries) == 1 and entries[0].is_dir() else unfinished
+            move_into_place(content, folder, lasting=False)
+            archive.unlink()
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

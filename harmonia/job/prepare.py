@@ -23,7 +23,7 @@ from harmonia.data.manifest import ImageSet
 from harmonia.data.replacements import Replacements
 from harmonia.data.view import View
 from harmonia.data.views import ViewedImages
-from harmonia.errors import InputError, home
+from harmonia.errors import InputError, home, refused
 from harmonia.job.classes import settle_classes, warn_of_nameless
 from harmonia.job.contract import Evaluation, Job
 from harmonia.job.settings import Settings
@@ -115,10 +115,9 @@ def _viewed(settings: Settings, images: ImageSet, views: Sequence[View]) -> View
 def device_of(make_trainer: Callable[..., Trainer], devices: Any) -> torch.device:
     """Where the job computes; one device, a CPU or a CUDA GPU."""
     few = min(int(devices), 2) if str(devices).isdecimal() else devices  # Lightning makes a list of them
-    try:
+    rule, wrong = "trainer: Lightning takes no such options", (MisconfigurationException, ValueError, TypeError)
+    with refused(rule, "trainer=cpu runs everywhere", *wrong):
         trainer = make_trainer(devices=few)
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise InputError(f"trainer: Lightning takes no such options: {error}; trainer=cpu runs everywhere") from error
     if trainer.world_size > 1:
         raise InputError(
             f"trainer: a job uses one device, got {devices}; let -m hydra/launcher=ray or slurm place it, or start the "

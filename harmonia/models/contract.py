@@ -1,8 +1,8 @@
 """What a kind of network gives: a module here with a function build, and how its networks are taken apart."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harmonia.errors import InputError, one_line
+from harmonia.errors import InputError, refused
 from harmonia.shapes import Images, Logits, Size, fits, sides
 
 MIDDLE_STRIDE = 8
@@ -144,16 +144,10 @@ class Structure:
         """What was found by looking, in words; nothing where the kind knows its networks."""
         return ""
 
-    @contextmanager
-    def tried(self) -> Iterator[None]:
+    def tried(self) -> AbstractContextManager[None]:
         """What fails in it while a probe goes through is refused in one line."""
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception as error:  # whatever code of a network says
-            shape = f"images (B, {self.channels}, {self.height}, {self.width})"
-            raise InputError(f"{self.arch}: the network must take {shape}, got: {one_line(error)}; mend it") from error
+        shape = f"images (B, {self.channels}, {self.height}, {self.width})"
+        return refused(f"{self.arch}: the network must take {shape}, got", "mend it")
 
     def outputs(self) -> int:
         """How many logits an image has, as a probe of two images shows."""

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harmonia.errors import InputError, one_line
+from harmonia.errors import refused
 from harmonia.models.contract import Built
 from harmonia.models.found import FoundStructure
 
@@ -17,11 +17,9 @@ def with_head(built: Built, count: int, name: str, seed: int) -> Built:
         return built
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
+        rule = f"{name}: its last layer must be one that can be replaced by {count} classes, got"
+        with refused(rule, f"take another network, or one made for {count} classes"):
             _replace_head(built, count)
-        except Exception as error:
-            rule = f"its last layer must be one that can be replaced by {count} classes, got: {one_line(error)}"
-            raise InputError(f"{name}: {rule}; take another network, or one made for {count} classes") from error
     return replace(built, num_classes=count)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from harmonia.errors import InputError, home, one_line
+from harmonia.errors import InputError, home, refused
 from harmonia.models import checkpoint
 from harmonia.models import weights as weights_file
 from harmonia.models.classes import given_classes
@@ -25,7 +25,9 @@ def build(spec: ModelSpec, seed: int) -> Built:
     where = home(spec.arch) if "~" in spec.arch else Path(spec.arch)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries are many lines, the outcome is one
     local = {"local_files_only": where.is_dir(), "trust_remote_code": False}
-    try:
+    rule, remedy = f"{spec.name}: transformers cannot load it", "give arch=FOLDER with config.json, "
+    remedy += "preprocessor_config.json and model.safetensors, as save_pretrained writes them"
+    with refused(rule, remedy):  # whatever a folder's files make of it
         config = AutoConfig.from_pretrained(str(where), **local)
         given = spec.overrides()
         known = {"size", "mean", "std"} <= given.keys()
@@ -41,13 +43,6 @@ def build(spec: ModelSpec, seed: int) -> Built:
                 str(where), **local, config=config, output_loading_info=True
             )
             _refuse_partial(spec, loaded)
-    except InputError:
-        raise
-    except Exception as error:  # whatever a folder's files make of it
-        raise InputError(
-            f"{spec.name}: transformers cannot load it ({one_line(error)[:300]}); give arch=FOLDER with "
-            "config.json, preprocessor_config.json and model.safetensors, as save_pretrained writes them"
-        ) from error
     if spec.weights not in ("hub", "random"):
         path = weights_file.find_weights(str(spec.weights), spec.name, spec.arch)
         weights_file.load_strictly(network, checkpoint.read(path, spec.name).state, spec.name, path)

@@ -19,7 +19,7 @@ from timm.layers.grn import GlobalResponseNorm
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harmonia.errors import InputError, one_line
+from harmonia.errors import InputError, refused
 from harmonia.models.classifier import Classifier
 from harmonia.shapes import Images, Keep, Logits
 
@@ -59,15 +59,10 @@ def layer_mask_of(classifier: Classifier) -> LayerMask:
     image = torch.rand(1, channels, structure.height, structure.width, generator=generator).to(classifier.mean)
     keep = torch.zeros(1, 1, structure.height, structure.width).to(image)
     keep[..., : structure.height // 2, : structure.width // 3] = 1
-    try:
-        with torch.no_grad():
-            _refuse_other_mixing(classifier, image)
-            of_images = [masked.logits(classifier, changed, keep) for changed in (image, image * keep)]
-            of_layers = [masked.logits(classifier, image, keep, at_dropped) for at_dropped in (0, 1)]
-    except InputError:
-        raise
-    except Exception as error:  # whatever code of a network says
-        raise InputError(f"{structure.arch}: it cannot be masked ({one_line(error)}); use fill=black") from error
+    with refused(f"{structure.arch}: it cannot be masked", "use fill=black"), torch.no_grad():
+        _refuse_other_mixing(classifier, image)
+        of_images = [masked.logits(classifier, changed, keep) for changed in (image, image * keep)]
+        of_layers = [masked.logits(classifier, image, keep, at_dropped) for at_dropped in (0, 1)]
     if not torch.equal(*of_images) or not torch.equal(*of_layers):
         raise InputError(f"{structure.arch}: places that are dropped still tell on the others; use fill=black")
     return masked

@@ -17,7 +17,7 @@ import torch
 from timm.models import _builder
 from torch import Tensor, nn
 
-from harmonia.errors import InputError, one_line
+from harmonia.errors import one_line, refused
 from harmonia.models import checkpoint
 from harmonia.models import weights as weights_file
 from harmonia.models.spec import ModelSpec
@@ -39,15 +39,10 @@ def create(arch: str, spec: ModelSpec, **settings: Any) -> nn.Module:
     known = timm.get_pretrained_cfg(arch)
     fixed: dict[str, Any] = {"img_size": size} if known is not None and known.fixed_input_size else {}
     channels = settings.get("in_chans") or (known.input_size[0] if known is not None else 3)
-    try:
+    rule = f"{spec.name}: input_size must suit {spec.arch}, got {size}"
+    with refused(rule, "give a multiple of its patches and windows"), torch.no_grad():
         network = timm.create_model(arch, **settings, **fixed)
-        with torch.no_grad():
-            network.eval()(torch.zeros(1, channels, *sides(size)))
-    except Exception as error:  # whatever a convolution, a window or a table of positions says of a size
-        raise InputError(
-            f"{spec.name}: input_size must suit {spec.arch}, got {size} ({one_line(error)[:200]}); "
-            "give a multiple of its patches and windows"
-        ) from error
+        network.eval()(torch.zeros(1, channels, *sides(size)))
     return network
 
 

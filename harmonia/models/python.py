@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harmonia.errors import InputError, one_line
+from harmonia.errors import InputError, refused
 from harmonia.models import checkpoint
 from harmonia.models import weights as weights_file
 from harmonia.models.contract import Built
@@ -23,11 +23,8 @@ def build(spec: ModelSpec, seed: int) -> Built:
     factory = named(spec.factory, f"{spec.name}: source.factory")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
+        with refused(f"{spec.name}: {spec.factory} must give a network when called without arguments, got", "edit it"):
             network = factory()
-        except Exception as error:
-            rule = f"must give a network when called without arguments, got {one_line(error)}"
-            raise InputError(f"{spec.name}: {spec.factory} {rule}; edit it") from error
     if not isinstance(network, nn.Module):
         raise InputError(
             f"{spec.name}: {spec.factory} must return a torch.nn.Module, got {type(network).__name__}; edit it"
@@ -53,9 +50,6 @@ def named(path: str | None, subject: str) -> Callable[..., Any]:
     module, colon, name = (path or "").partition(":")
     if not (module and colon and name):
         raise InputError(f"{subject} must name a function, got {path!r}; write package.module:function")
-    try:
+    remedy = "write package.module:function"
+    with refused(f"{subject}: {path} cannot be imported", remedy, ImportError, AttributeError):
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(
-            f"{subject}: {path} cannot be imported ({one_line(error)}); write package.module:function"
-        ) from error

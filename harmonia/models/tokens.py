@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from harmonia.attribution.rollout import LISTS
-from harmonia.errors import InputError, one_line
+from harmonia.errors import InputError, refused
 from harmonia.models.classifier import Classifier
 from harmonia.models.contract import Structure
 from harmonia.shapes import Images, Keep, Logits
@@ -74,15 +74,9 @@ def tokens_of(classifier: Classifier) -> Tokens:
     cells = (torch.rand(1, 1, *tokens.grid, generator=generator) < 0.4).float()
     keep = nn.functional.interpolate(cells, (structure.height, structure.width)).to(classifier.mean)
     image = torch.rand(1, channels, structure.height, structure.width, generator=generator).to(keep)
-    try:
-        with torch.no_grad():
-            shown, without = (tokens.logits(classifier, changed, keep) for changed in (image, image * keep))
-            nothing = tokens.logits(classifier, image, torch.zeros_like(keep))
-    except InputError:
-        raise
-    except Exception as error:  # whatever code of a network says of fewer tokens
-        said = one_line(error)
-        raise InputError(f"{structure.arch}: its blocks need every patch ({said}); use fill=black") from error
+    with refused(f"{structure.arch}: its blocks need every patch", "use fill=black"), torch.no_grad():
+        shown, without = (tokens.logits(classifier, changed, keep) for changed in (image, image * keep))
+        nothing = tokens.logits(classifier, image, torch.zeros_like(keep))
     if not torch.equal(shown, without):
         raise InputError(f"{structure.arch}: patches that are left out still tell on the others; use fill=black")
     return replace(tokens, answers_nothing=bool(nothing.isfinite().all()))

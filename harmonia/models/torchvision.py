@@ -12,7 +12,7 @@ import torchvision
 from torch import nn
 from torchvision.models.vision_transformer import interpolate_embeddings
 
-from harmonia.errors import InputError, one_line
+from harmonia.errors import InputError, refused
 from harmonia.models import checkpoint
 from harmonia.models import weights as weights_file
 from harmonia.models.classes import given_classes
@@ -58,22 +58,17 @@ def build(spec: ModelSpec, seed: int) -> Built:
 
 
 def _made(spec: ModelSpec, name: str, count: int, options: dict[str, Any]) -> Any:
-    try:
+    rule = f"{spec.name}: input_size must suit {name}, got {spec.input_size}"
+    # of a ViT that its patches do not fill, or that is no square
+    with refused(rule, "give a multiple of its patches", AssertionError, TypeError):
         return torchvision.models.get_model(name, weights=None, num_classes=count, **options)
-    except (AssertionError, TypeError) as error:  # of a ViT that its patches do not fill, or that is no square
-        rule = f"input_size must suit {name}, got {spec.input_size} ({one_line(error)[:200]})"
-        raise InputError(f"{spec.name}: {rule}; give a multiple of its patches") from error
 
 
 def _published(spec: ModelSpec, chosen: Any) -> dict[str, torch.Tensor]:
     """From torch's own cache, or fetched."""
-    try:
+    remedy = "fetch that file elsewhere and give weights=PATH"
+    with refused(f"{spec.name}: {chosen.url} cannot be fetched", remedy, OSError, RuntimeError):
         return chosen.get_state_dict(check_hash=True, weights_only=True, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise InputError(
-            f"{spec.name}: {chosen.url} cannot be fetched ({one_line(error)}); fetch that file elsewhere and give "
-            f"weights=PATH"
-        ) from error
 
 
 def _from_file(spec: ModelSpec, name: str, options: dict[str, Any]) -> tuple[nn.Module, tuple[str, ...] | None]:

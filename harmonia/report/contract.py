@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, refused
 from harmonia.report import sections
 from harmonia.report.answer import Answer, cautions_of_all
 from harmonia.report.figures.style import CaptionedFigure
@@ -158,10 +158,8 @@ def find_sections(modules: Iterable[str]) -> list[type[Section]]:
 
 def _sections_of(name: str) -> list[type[Section]]:
     see = "see docs/report.md"
-    try:
+    with refused(f"sections: {name!r} must be a module's dotted name, got", see, ImportError, ValueError, TypeError):
         classes = [value for value in vars(importlib.import_module(name)).values() if isinstance(value, type)]
-    except (ImportError, ValueError, TypeError) as error:
-        raise InputError(f"sections: {name!r} must be a module's dotted name, got: {error}; {see}") from error
     own = [value for value in classes if issubclass(value, Section) and value.__module__ == name]
     if not own:
         raise InputError(f"sections: {name} must have a subclass of {Section.__module__}.Section, got none; {see}")

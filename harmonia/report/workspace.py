@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harmonia.arms import SOFT_ARM
-from harmonia.errors import InputError, one_line
+from harmonia.errors import InputError, one_line, refused
 from harmonia.media import visible
 from harmonia.report.contract import RUNS, Panels, Section, find_sections
 from harmonia.results.jobs import JobFolder, find_jobs, logged_to_wandb
@@ -51,10 +51,8 @@ def make_workspace(
         raise InputError(
             f"the extra dashboard must be installed, got no module {error.name}; pip install '.[dashboard]'"
         ) from error
-    try:
+    with refused("project must be a name that W&B takes, got", "give project=NAME", UsageError):
         wandb.Settings(project=project)
-    except UsageError as error:
-        raise InputError(f"project must be a name that W&B takes: {error}; give project=NAME") from error
     panels = Panels(wr, tables, figures)
     by_heading: dict[str, list[Any]] = {}
     for section in find_sections(sections):
@@ -91,12 +89,10 @@ def save_workspace(workspace: Any) -> None:
 
     if workspace.entity == NO_ENTITY:
         raise InputError("entity must be given to save, got none; write entity=NAME, your W&B user or team")
-    try:
+    rule = f"save: W&B did not take the workspace of {f'{workspace.entity}/{workspace.project}'!r}"
+    remedy = "check wandb login, entity= and project=, or leave save out"
+    with refused(rule, remedy, Error, OSError, ValueError):
         workspace.save()
-    except (Error, OSError, ValueError) as error:
-        where = f"{workspace.entity}/{workspace.project}"
-        remedy = "check wandb login, entity= and project=, or leave save out"
-        raise InputError(f"save: W&B did not take the workspace of {where!r}: {error}; {remedy}") from error
 
 
 _HEAD = """\

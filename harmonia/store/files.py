@@ -7,14 +7,14 @@ import re
 import secrets
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from harmonia.errors import InputError
+from harmonia.errors import InputError, refused
 
 TEMPORARY = r"\.({})\.\d+-[0-9a-f]{{8}}\.tmp"  # what a killed process leaves of `replacing`: format and re
 PATIENCE_S = 1.0  # most locks are held for an instant: who waits for longer says so
@@ -91,16 +91,10 @@ def utf8(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-@contextmanager
-def disk_errors(path: Path, disk: Disk = STORE) -> Iterator[None]:
+def disk_errors(path: Path, disk: Disk = STORE) -> AbstractContextManager[None]:
     """Operating system errors as one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"{path}: {disk.use} must be readable, writable and have space, got "
-            f"{error.strerror or error}; free space, rerun, or choose another folder with {disk.option}"
-        ) from error
+    remedy = f"free space, rerun, or choose another folder with {disk.option}"
+    return refused(f"{path}: {disk.use} must be readable, writable and have space, got", remedy, OSError)
 
 
 @contextmanager
@@ -110,7 +104,8 @@ def locked(path: Path, disk: Disk = STORE, wait: bool = False) -> Iterator[bool]
         raise InputError(f"{path}: a lock must be no link, got one; remove it and rerun")
     # thread_local=False: a generator may be closed by another thread than the one that ran it
     lock = FileLock(path, thread_local=False, fallback_to_soft=False, on_acquired=_sign)
-    try:
+    rule = f"{path}: {disk.use} needs a writable disk with file locks, got"
+    with refused(rule, f"choose another folder with {disk.option}", OSError, NotImplementedError):
         with suppress(Timeout):
             lock.acquire(timeout=PATIENCE_S if wait else 0)
         while wait and not lock.is_locked:
@@ -119,11 +114,6 @@ def locked(path: Path, disk: Disk = STORE, wait: bool = False) -> Iterator[bool]
             log.warning("waiting for %s, which holds %s", holder(path), path)  # outside of Hydra, no info is heard
             with suppress(Timeout):
                 lock.acquire(timeout=SAY_AGAIN_S)
-    except (OSError, NotImplementedError) as error:
-        raise InputError(
-            f"{path}: {disk.use} needs a writable disk with file locks, got "
-            f"{getattr(error, 'strerror', None) or error}; choose another folder with {disk.option}"
-        ) from error
     try:
         yield lock.is_locked
     finally:

@@ -285,7 +285,7 @@ def test_positions_that_timm_does_not_resample_are_refused(tmp_path, arch):
 @pytest.mark.parametrize(("arch", "size"), [("crossvit_9_240", 160), ("halonet26t", 100), ("test_maxvit", 100)])
 def test_a_size_that_an_architecture_cannot_see_is_refused(arch, size):
     message = refusal(spec(arch, input_size=size))
-    assert message.startswith(f"m: input_size must suit {arch}, got {size} (")
+    assert message.startswith(f"m: input_size must suit {arch}, got {size}: ")
 
 
 # --- classes ------------------------------------------------------------------------------------

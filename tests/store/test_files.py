@@ -153,6 +153,6 @@ def test_a_walk_calls_itself_for_no_more_than_fifty_folders(tmp_path, monkeypatc
 
 def test_a_lock_that_can_never_be_made_is_refused_and_not_waited_for(monkeypatch):
     monkeypatch.setattr(files, "PATIENCE_S", 0.01)
-    rule = r"/proc/x.lock: the map store needs a writable disk with file locks, got No such file"
+    rule = r"/proc/x.lock: the map store needs a writable disk with file locks, got: No such file"
     with pytest.raises(InputError, match=rule), locked(Path("/proc/x.lock"), wait=True):
         pass

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from harmonia.errors import InputError, one_line
+from harmonia.errors import InputError, refused
 from harmonia.models.classifier import Classifier
 from harmonia.shapes import Images, Logits, sides
 
@@ -121,14 +121,10 @@ def on_mosaics(classifier: Classifier, n: int, positions: Positions) -> Presenta
     if hasattr(classifier.network, "set_input_size"):
         enlarged = _enlarge(classifier, n, positions)
     height, width = (n * side for side in sides(classifier.view.size))
-    try:
-        with torch.no_grad():
-            enlarged(torch.zeros(1, classifier.view.channels, height, width, device=classifier.mean.device))
-    except (AssertionError, IndexError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"evaluation: {classifier.spec.arch} must take a mosaic of {height} x {width}, got: {one_line(error)}; use "
-            "evaluation=difull, or ++evaluation.positions=downscaled in gridpg"
-        ) from error
+    rule = f"evaluation: {classifier.spec.arch} must take a mosaic of {height} x {width}, got"
+    remedy = "use evaluation=difull, or ++evaluation.positions=downscaled in gridpg"
+    with refused(rule, remedy, AssertionError, IndexError, RuntimeError, ValueError), torch.no_grad():
+        enlarged(torch.zeros(1, classifier.view.channels, height, width, device=classifier.mean.device))
     return Presentation(enlarged, n, native=classifier)
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from harmonia.arms import IMAGE_ARM
 from harmonia.data.decode import UnreadableImage, open_rgb
-from harmonia.errors import InputError
+from harmonia.errors import InputError, refused
 from harmonia.report.tables.columns import RANDOM_WEIGHTS, method_label
 from harmonia.results.gathered import Rows
 from harmonia.results.maps import SmallMaps, read_small_maps
@@ -89,11 +89,8 @@ class SeenFile(NamedTuple):
         """Text that changes with the file; InputError where it cannot be the one."""
         if not self.digest:
             raise InputError("the job kept no digest of its images; run it again, its maps are in the store")
-        try:
+        with refused("the image is not here: its file cannot be read", "put it back", OSError, ValueError):
             status = os.stat(self.path)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"the image is not here: its file cannot be read ({reason}); put it back") from error
         return f"{self.path}\0{self.digest}\0{status.st_mtime_ns}\0{status.st_size}"
 
     def open(self) -> Image.Image:

@@ -225,7 +225,7 @@ def test_an_image_whose_file_is_gone_says_so(open_page, image_ids):
     page = open_page(f"image.html#image={sorted(image_ids).index('owl/gone.jpg')}")
     page.wait_for_selector(".cell")
     assert (
-        "no thumbnail: the image is not here: its file cannot be read (No such file"
+        "no thumbnail: the image is not here: its file cannot be read: No such file"
         in page.locator("#picture").inner_text()
     )
 
