@@ -23,13 +23,7 @@ Size: TypeAlias = int | tuple[int, int]  # pixels or cells: the side of a square
 
 def in_rgb(images: Images) -> Images:
     """For the eye: of images of other channels the first three or, of two, the first."""
-    return (
-        images
-        if images.shape[-3] == 3
-        else images[..., :3, :, :]
-        if images.shape[-3] > 3
-        else images[..., [0] * 3, :, :]
-    )
+    return images[..., :3, :, :] if images.shape[-3] >= 3 else images[..., [0] * 3, :, :]
 
 
 def sides(size: Size) -> tuple[int, int]:

@@ -34,8 +34,8 @@ LITE0 = ModelSpec(
 
 
 @cache
-def random_classifier(arch: str) -> Classifier:
-    return load(ModelSpec(name=arch, arch=arch, family="any", weights="random"))
+def random_classifier(arch: str, size: int | None = None) -> Classifier:
+    return load(ModelSpec(name=arch, arch=arch, family="any", weights="random", input_size=size))
 
 
 @cache

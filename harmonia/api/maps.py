@@ -100,7 +100,9 @@ class ImageMaps(Sequence[ImageMap]):
         ids = [record.image_id for record in job.images.records]
         places = {image_id: position for position, image_id in enumerate(ids)}
         self._positions = [places[image_id] for image_id in (ids if order is None else order)]
-        self._facts = [_of_unreadable(fact) if fact["flag"] == UNREADABLE else fact for fact in job.maps.facts()]
+        # nobody has seen an unreadable image: the network was shown black
+        unseen = {"explained": "", "predicted": "", "p_source": float("nan"), "passes": 0}
+        self._facts = [fact | (unseen if fact["flag"] == UNREADABLE else {}) for fact in job.maps.facts()]
         self._arms = job.evaluation.arms(job)  # type: ignore[attr-defined]  # of Transfer, which explain asks for
 
     def __len__(self) -> int:
@@ -162,7 +164,8 @@ class ImageMaps(Sequence[ImageMap]):
                 if kind == "raw":
                     np.save(path, each.raw, allow_pickle=False)
                 else:
-                    (each.feature() if kind == "feature" else _grey(each.keep())).save(path)
+                    grey = np.rint(each.keep() * 255).astype(np.uint8)
+                    (each.feature() if kind == "feature" else Image.fromarray(grey)).save(path)
         write_text(folder / "maps.csv", to_csv(self.to_pandas()))
         return folder
 
@@ -187,11 +190,6 @@ class ImageMaps(Sequence[ImageMap]):
     def _repr_html_(self) -> str:
         rest = f"<p>and {len(self) - 5} more</p>" if len(self) > 5 else ""
         return "".join(each._repr_html_() for each in self[:5]) + rest
-
-
-def _of_unreadable(fact: dict) -> dict:
-    """Nobody has seen the image: the network was shown black."""
-    return fact | {"explained": "", "predicted": "", "p_source": float("nan"), "passes": 0}
 
 
 @as_before()
@@ -230,10 +228,6 @@ def _drawn(maps: Sequence[ImageMap], area: float) -> Figure:
 def picture_of(image: Tensor) -> Image.Image:
     """(C, H, W), in 0..1."""
     return Image.fromarray(in_rgb(image).permute(1, 2, 0).mul(255).round().byte().numpy())
-
-
-def _grey(keep: np.ndarray) -> Image.Image:
-    return Image.fromarray(np.rint(keep * 255).astype(np.uint8))
 
 
 def _as_url(picture: Image.Image) -> str:

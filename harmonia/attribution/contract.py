@@ -126,14 +126,7 @@ class Request:
             return maps.float(), logits, labels, torch.full_like(labels, passes)
 
         maps, logits, labels, passes = (tensor.cpu() for tensor in self.in_batches(of_part))
-        return Explanation(
-            maps=maps,
-            explained=labels,
-            predicted=logits.argmax(1),
-            p_explained=logits.softmax(1).gather(1, labels[:, None])[:, 0],
-            passes=passes,
-            converged=torch.ones_like(labels, dtype=torch.bool),
-        )
+        return Explanation.of(maps, logits, labels, passes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +140,18 @@ class Explanation:
     passes: Tensor  # network passes spent: forward, or forward and backward, of one input
     converged: Tensor  # bool; True where there is nothing to converge
     facts: dict[str, Tensor] = field(default_factory=dict)  # what else the method learned, for the index of the maps
+
+    @classmethod
+    def of(cls, maps: Maps, logits: Logits, labels: Labels, passes: Tensor) -> "Explanation":
+        """From the logits of whole images, where there is nothing to converge."""
+        return cls(
+            maps=maps,
+            explained=labels,
+            predicted=logits.argmax(1),
+            p_explained=logits.softmax(1).gather(1, labels[:, None])[:, 0],
+            passes=passes,
+            converged=torch.ones_like(labels, dtype=torch.bool),
+        )
 
 
 class PartByPart:

@@ -57,14 +57,7 @@ class LiMA(PartByPart, version=1, normalise="minmax"):
             search = Search(self, request.take(torch.tensor([row])), label)
             maps.append(search.ranks()[search.regions])
             passes.append(1 + search.passes)
-        return Explanation(
-            maps=torch.stack(maps),
-            explained=labels,
-            predicted=logits.argmax(1),
-            p_explained=logits.softmax(1).gather(1, labels[:, None])[:, 0],
-            passes=torch.tensor(passes),
-            converged=torch.ones_like(labels, dtype=torch.bool),
-        )
+        return Explanation.of(torch.stack(maps), logits, labels, torch.tensor(passes))
 
 
 class Search:

@@ -53,14 +53,9 @@ class Vote:
         each = [self.of(replace(asked, model=voter)) for voter in voters]
         height, width = max(explanation.maps.shape[1:] for explanation in each)
         ranked = [ranks(enlarged(explanation.maps.float(), (height, width))) for explanation in each]
-        return Explanation(
-            maps=torch.stack(ranked).mean(0),
-            explained=labels,
-            predicted=logits.argmax(1),
-            p_explained=logits.softmax(1).gather(1, labels[:, None])[:, 0],
-            passes=torch.stack([explanation.passes for explanation in each]).sum(0) + len(voters),
-            converged=torch.stack([explanation.converged for explanation in each]).all(0),
-        )
+        passes, converged = (torch.stack([getattr(of, name) for of in each]) for name in ("passes", "converged"))
+        explanation = Explanation.of(torch.stack(ranked).mean(0), logits, labels, passes.sum(0) + len(voters))
+        return replace(explanation, converged=converged.all(0))
 
 
 def ranks(maps: Maps) -> Tensor:

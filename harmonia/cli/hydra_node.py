@@ -143,8 +143,9 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
         failures.append(job._return_value)
         raise job._return_value  # Hydra would print a line of its own first
 
+    parser = _HydraParser(parents=[get_args_parser()], add_help=False)
     replaced: list[tuple[Any, str, Any]] = [
-        (sys.modules[hydra.main.__module__], "get_args_parser", _parser),
+        (sys.modules[hydra.main.__module__], "get_args_parser", lambda: parser),
         (ConfigLoaderImpl, "load_configuration", composed),
         (files, "load_config", loaded),
         (Sweeper, "validate_batch_is_legal", validated),
@@ -207,10 +208,6 @@ def _check_file(path: Path) -> None:
             if (size := path.stat().st_size) > MOST_TEXT:
                 raise ValueError(f"{size:,} bytes, more than {MOST_TEXT:,}")
             check_yaml(path.read_bytes().decode(), MOST_ALIASED)
-
-
-def _parser() -> argparse.ArgumentParser:
-    return _HydraParser(parents=[get_args_parser()], add_help=False)
 
 
 def _check_sweep(loader: Any, config: DictConfig) -> None:

@@ -73,7 +73,8 @@ def _records(
     above = os.sep
     if isinstance(items, list | tuple) or any(_path(image) for image, _ in first):
         pairs = list(pairs)
-        above = _common_folder([path for image, _ in pairs if (path := _path(image))])
+        paths = [path for image, _ in pairs if (path := _path(image))]
+        above = os.path.dirname(paths[0]) if len(paths) == 1 else os.path.commonpath(paths or [os.sep])
     for number, (image, label) in enumerate(pairs):
         if labels is not None:
             name = _class_name(labels[number], classes, number)
@@ -138,10 +139,6 @@ def _pair(item: Any, number: int) -> tuple[Any, Any]:
 
 def _path(image: Any) -> Path | None:
     return Path(os.path.abspath(home(image))) if isinstance(image, str | Path) else None
-
-
-def _common_folder(paths: Sequence[Path]) -> str:
-    return os.path.dirname(paths[0]) if len(paths) == 1 else os.path.commonpath(paths) if paths else os.sep
 
 
 def _class_name(label: Any, names: Sequence[str], number: int) -> str:

@@ -10,7 +10,6 @@ import streamlit as st
 from harmonia.api.asked import in_one_line
 from harmonia.data.decode import IMAGE_SUFFIXES
 from harmonia.data.imagenet import readable
-from harmonia.data.manifest import ImageRecord
 from harmonia.data.samples import samples
 from harmonia.demo.verdicts import Verdict, Verdicts, ask
 from harmonia.errors import InputError, home
@@ -56,14 +55,8 @@ def chosen_image() -> Path:
         path = Path(uploads().name) / f"{hashlib.sha256(given.getvalue()).hexdigest()}{Path(given.name).suffix.lower()}"
         write_stored(path, given.getvalue())
         return path
-    listed = samples().records
-    return listed[
-        st.sidebar.selectbox("or a sample", range(len(listed)), format_func=lambda place: title_of(listed[place]))
-    ].path
-
-
-def title_of(sample: ImageRecord) -> str:
-    return f"{readable(sample.class_name or '')} ({sample.image_id})"
+    titles = {f"{readable(sample.class_name or '')} ({sample.image_id})": sample.path for sample in samples().records}
+    return titles[st.sidebar.selectbox("or a sample", list(titles))]
 
 
 def show_verdict(verdict: Verdict, title: str) -> None:

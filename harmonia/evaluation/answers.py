@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from harmonia.data.views import ViewBatch
-from harmonia.features.maps import UNREADABLE
 from harmonia.job.contract import Job
 from harmonia.models.classifier import Classifier, class_indices
 from harmonia.models.labels import best_classes
@@ -36,16 +34,8 @@ def _of_arms(job: Job, target: Classifier, logits_BAK: Logits, positions: Sequen
     }
 
 
-def as_shard(
-    job: Job, target: Classifier, batch: ViewBatch, logits_BAK: Logits, kept_BA: torch.Tensor
-) -> tuple[dict[str, np.ndarray], list[dict]]:
-    """Arrays and facts of a batch for the store; logits and kept area are NaN of an unreadable image."""
-    facts = [{"flag": "" if readable else UNREADABLE} for readable in batch.readable.tolist()]
-    return {**_of_arms(job, target, logits_BAK, batch.indices.tolist()), "kept_area": kept_BA.float().numpy()}, facts
-
-
 def of_logits(job: Job, target: Classifier, arrays: Mapping[str, np.ndarray], positions: Sequence[int]) -> Answers:
-    """The answers that stored logits (B, K), of whole images, or (B, A, K) are."""
+    """The answers that logits (B, K), of whole images, or (B, A, K) are; NaN of an unreadable image."""
     logits = torch.from_numpy(arrays["logits"])
     of_arms = _of_arms(job, target, logits if logits.ndim == 3 else logits[:, None], positions)
     return {**of_arms, "kept_area": arrays.get("kept_area", np.ones((len(positions), 1), np.float32))}

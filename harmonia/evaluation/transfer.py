@@ -150,11 +150,12 @@ class ControlAnswers(FeatureTarget):
         return {"logits": logits_BAK.numpy(), "kept_area": kept_BA.float().numpy()}, facts
 
 
-class FeatureAnswers(FeatureTarget):
+class FeatureAnswers(ControlAnswers):
     """What the store keeps of a target's logits of features."""
 
     def predict_step(self, batch: ViewBatch, batch_index: int):
-        return answers.as_shard(self.job, self.classifier, batch, *super().predict_step(batch, batch_index))
+        arrays, facts = super().predict_step(batch, batch_index)
+        return answers.of_logits(self.job, self.classifier, arrays, batch.indices.tolist()), facts
 
 
 def _answered_by(job: Job, target: Classifier, reading: dict[str, Any]) -> tuple[str, ...]:

@@ -98,7 +98,7 @@ def read_configuration(config: DictConfig, settings_type: type[T], groups: Seque
     packages = [name for name in packages if isinstance(name, str)] if isinstance(packages, list) else []
     targets = list(_targets(values))
     for key, options in targets:
-        _refuse_foreign(key, options, _package, ("harmonia", *packages))
+        _refuse_foreign(key, options, lambda named: named["_target_"].partition(".")[0], ("harmonia", *packages))
     _check_logger(values.get("logger"))
     settings = read_settings(settings_type, {**dict.fromkeys(groups), **values, "resolved": values})
     for key, options in targets:  # only now, as it imports torch, for which a wrong number need not wait
@@ -152,10 +152,6 @@ def _refuse_foreign(key: str, options: Mapping, package_of: Callable[[Mapping], 
             f"{key}._target_ must lie in {' or '.join(packages)}, got {options['_target_']!r}; "
             "code of your own runs by 'packages=[NAME]'"
         )
-
-
-def _package(options: Mapping) -> str:
-    return options["_target_"].partition(".")[0]
 
 
 def _defined_in(key: str, options: Mapping) -> str:

@@ -25,16 +25,7 @@ from harmonia.models.pickled import check_tuples
 AVERAGED = re.compile(r"(^|[._])(ema|swa|averaged?)([._]|$)", re.IGNORECASE)
 _RAW = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "params", "weights")
 _DEPTH = 4  # wrappers in wrappers
-_CLASSES = (
-    "classes",
-    "class_names",
-    "class_to_idx",
-    "idx_to_class",
-    "label_names",
-    "id2label",
-    "CLASSES",
-    "categories",
-)
+_CLASSES = "classes class_names class_to_idx idx_to_class label_names id2label CLASSES categories"
 # in pickles of any numpy and Python; of what they would make only a plain container is of use
 _PASSED_OVER = [
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
@@ -180,7 +171,7 @@ def _class_names(content: Any) -> tuple[str, ...] | None:
     for place in (content, *map(content.get, _OPTIONS)):
         entries = vars(place) if isinstance(place, Namespace) else place
         if isinstance(entries, dict):
-            for key in _CLASSES:
+            for key in _CLASSES.split():
                 if names := names_in_order(entries.get(key)):
                     return names
     return None

@@ -126,11 +126,13 @@ class _Told:
     def _of_function(self, function: FunctionType) -> list[Any]:
         """Its bytecode, its defaults, and what it reads from a function around it and from its module."""
         around = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
-        code = function.__code__
-        read = {name: function.__globals__.get(name) for name in sorted(set(_globals_of(code)))}
+        code, codes = function.__code__, list(_codes(function.__code__))
+        loaded = {step.argval for each in codes for step in get_instructions(each) if step.opname == "LOAD_GLOBAL"}
+        read = {name: function.__globals__.get(name) for name in sorted(loaded)}
+        words = sorted({word for each in codes for word in each.co_names})
         for name, module in list(read.items()):
             if isinstance(module, ModuleType) and not _is_installed(module.__name__):
-                read |= {f"{name}.{word}": getattr(module, word) for word in _names_in(code) if hasattr(module, word)}
+                read |= {f"{name}.{word}": getattr(module, word) for word in words if hasattr(module, word)}
         told = [self(value) for value in (function.__defaults__, function.__kwdefaults__, around, read)]
         return [hashlib.sha256(repr(_bytecode(code)).encode()).hexdigest()[:16], *told]
 
@@ -158,14 +160,6 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
     for each in code.co_consts:
         if isinstance(each, CodeType):
             yield from _codes(each)
-
-
-def _globals_of(code: CodeType) -> list[str]:
-    return [step.argval for each in _codes(code) for step in get_instructions(each) if step.opname == "LOAD_GLOBAL"]
-
-
-def _names_in(code: CodeType) -> list[str]:
-    return sorted({name for each in _codes(code) for name in each.co_names})
 
 
 def _is_filled(cell: Any) -> bool:

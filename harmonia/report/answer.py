@@ -66,7 +66,8 @@ class Answer:
     def table(self) -> pd.DataFrame:
         """The same numbers, short."""
         controls = [control for control in controls_of(self.arm) if self.lines[control[0]].notna().any()]
-        shares = {names_of(self.arm)[0]: "retention"} | {_heading(name): share for share, _, name in controls}
+        shares = {names_of(self.arm)[0]: "retention"}
+        shares |= {name.removeprefix("a ").capitalize(): share for share, _, name in controls}
         columns = shares | {f"Above {name.removeprefix('a ')}": above for _, above, name in controls}
         numbers = {name: bounded(self.lines, column, "{:z.0f}") for name, column in columns.items()}
         caption = "Accuracy carried into other networks (%), and by how much it is above (points)"
@@ -219,10 +220,6 @@ def _word(blobs: int | None, centre: int | None) -> str:
     if blobs is not None and blobs < 1:
         return "no" if blobs else "not shown"
     return "" if None in (blobs, centre) else "yes" if centre == 1 else "partly"
-
-
-def _heading(name: str) -> str:
-    return name.removeprefix("a ").capitalize()
 
 
 def _networks(names: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from scipy.stats import entropy
 from harmonia import arms
 from harmonia.results.frames import Frame
 from harmonia.statistics.comparison import Comparison, judges
+from harmonia.statistics.fills import under_several_fills
 from harmonia.statistics.inference import Resampled, at_positions, estimates, group_means, interval, ratio
 
 FEWEST_METHODS = 3  # methods of an order
@@ -42,11 +43,7 @@ class FillReliability(
 def fill_reliability(comparisons: Sequence[Comparison]) -> FillReliability:
     """Targets that have been asked under two fills or more, by features of other networks."""
     frames = [_of_setting(comparison, comparisons) for comparison in comparisons]
-    lines: Any = pd.concat(frames, ignore_index=True) if frames else FillReliability.of_lines()
-    several = lines.groupby(_SAME, sort=False)["fill"].transform("nunique") > 1
-    lines = lines[several].reset_index(drop=True)
-    together = lines.groupby(_SAME, sort=False).ngroup().sort_values(kind="stable").index
-    return FillReliability.checked(lines.loc[together].reset_index(drop=True))
+    return FillReliability.checked(under_several_fills(frames or [FillReliability.of_lines()], _SAME))
 
 
 def kendall(first: Resampled, second: Resampled) -> Resampled:

@@ -28,11 +28,15 @@ class FillEffects(
 def fill_effects(comparisons: Sequence[Comparison]) -> FillEffects:
     """Features in other networks that have run under two fills or more."""
     frames = [_of_setting(comparison) for comparison in comparisons]
-    lines: Any = pd.concat(frames, ignore_index=True) if frames else FillEffects.of_lines()
-    several = lines.groupby(SAME, sort=False)["fill"].transform("nunique") > 1
-    lines = lines[several].reset_index(drop=True)
-    together = lines.groupby(SAME, sort=False).ngroup().sort_values(kind="stable").index
-    return FillEffects.checked(lines.loc[together].reset_index(drop=True))
+    return FillEffects.checked(under_several_fills(frames or [FillEffects.of_lines()], SAME))
+
+
+def under_several_fills(frames: Sequence[pd.DataFrame], same: Sequence[str]) -> pd.DataFrame:
+    """The lines of which others, alike in these columns, have another fill; these stand together."""
+    lines: Any = pd.concat(frames, ignore_index=True)
+    alike = lines.groupby(list(same), sort=False)
+    several = alike["fill"].transform("nunique") > 1
+    return lines.loc[alike.ngroup()[several].sort_values(kind="stable").index].reset_index(drop=True)
 
 
 def _of_setting(comparison: Comparison) -> pd.DataFrame:

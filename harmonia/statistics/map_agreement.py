@@ -206,11 +206,13 @@ def _pair(first: SourceMaps, second: SourceMaps, arm: str) -> _Pair:
     ranked = ~np.isnan(ranks).any((0, 2))
     at, common, ranks = at[ranked], common[ranked], [of[ranked] for of in ranks]
     if len(at):
-        numbers[at, :4] = _beside_floors(ranks[0], ranks[1], _of_ranks, *_floor_ranks())
+        # Spearman's rho, of ranks of mean 0 and length 1; intersection over union
+        numbers[at, :4] = _beside_floors(ranks[0], ranks[1], lambda shared, *_: shared, *_floor_ranks())
         regions = [each.maps.region_in(common, each.map_of[at], arm) for each in (first, second)]
         if regions[0] is not None and regions[1] is not None:
             floors = _floor_regions(area_of(arm) or 0)
-            numbers[at, 4:] = _beside_floors(_flat(regions[0]), _flat(regions[1]), _of_regions, *floors)
+            iou: Likeness = lambda shared, first, second: ratio(shared, first + second - shared)  # noqa: E731
+            numbers[at, 4:] = _beside_floors(_flat(regions[0]), _flat(regions[1]), iou, *floors)
     return _Pair(first, second, numbers, int((both & ~same).sum()), int(same.sum()) - len(at))
 
 
@@ -243,16 +245,6 @@ def _beside_floors(
         )
         blocks.append(np.stack(columns, 1))
     return np.concatenate(blocks)
-
-
-def _of_ranks(shared: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's rho, of ranks of mean 0 and length 1."""
-    return shared
-
-
-def _of_regions(shared: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union."""
-    return ratio(shared, first + second - shared)
 
 
 @cache

@@ -18,7 +18,7 @@ from harmonia.job.prepare import device_of, quiet_lightning
 from harmonia.models import fitted
 from harmonia.models.classifier import Classifier
 from harmonia.results import tracking
-from harmonia.results.rows import write_summary
+from harmonia.results.rows import read_summary, write_summary
 from harmonia.store.files import JOBS, disk_errors, locked
 from harmonia.training import folder as fits
 from harmonia.training.images import list_images, read_images
@@ -49,7 +49,7 @@ def fit_network(settings: FitSettings) -> dict[str, Any] | None:
         if fits.is_finished(folder, settings.resolved):
             fits.remove_checkpoints(folder)
             log.info("%s has its network already", folder)
-            return fits.finished_summary(folder)
+            return dict(read_summary(folder))
         rounded = settings.precision == "auto" and device.type == "cuda"
         with arithmetic(settings.num_threads, "tf32" if rounded else settings.precision):
             return _trained(settings, folder, make_trainer, device)

@@ -14,7 +14,7 @@ from harmonia.cli.network_file import NETWORK
 from harmonia.errors import InputError
 from harmonia.job.folder import LOCK
 from harmonia.results.jobs import flat_options
-from harmonia.results.rows import ENVIRONMENT, SUMMARY, read_summary
+from harmonia.results.rows import ENVIRONMENT, SUMMARY
 from harmonia.store.files import JOBS, disk_errors, signature, write_text
 from harmonia.store.guarded import is_there, read_yaml
 
@@ -83,7 +83,3 @@ def write_metrics(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     table.writerows(rows)
     with disk_errors(folder / METRICS, JOBS):
         write_text(folder / METRICS, text.getvalue(), lasting=False)
-
-
-def finished_summary(folder: Path) -> dict[str, Any]:
-    return dict(read_summary(folder))

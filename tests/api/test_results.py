@@ -117,15 +117,18 @@ def test_compiled_answers_have_a_key_of_their_own_and_are_near(first, folder, tm
     assert len(list((tmp_path / "features").iterdir())) == 2
 
 
-@pytest.fixture
-def of_planted(tmp_path, few_resamples):
+@pytest.fixture(scope="module")
+def of_planted(tmp_path_factory):
     """Of two methods on four images, three of which both other networks name on the feature."""
+    folder = tmp_path_factory.mktemp("planted")
     right = {"image": [True] * 4, "area30": [True, True, True, False], "blobs30": [False] * 4}
     right |= {"soft": [True, True, False, False], "dim": [True, False, False, False]}
     for method in ("gc", "ss"):
         probabilities = {arm: [float(hit) for hit in hits] for arm, hits in right.items()}
-        plant_transfer(tmp_path / method, "lite0", method, right, probabilities)
-    return TransferResult(tmp_path)
+        plant_transfer(folder / method, "lite0", method, right, probabilities)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("harmonia.statistics.inference.NUM_RESAMPLES", 200)
+        yield TransferResult(folder)
 
 
 def test_its_tables_are_of_the_rows_and_show_themselves_as_the_report_prints_them(of_planted):

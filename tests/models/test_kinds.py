@@ -78,9 +78,11 @@ def test_weights_of_torchvision_come_from_a_file_with_a_head_of_any_size(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_vit_of_torchvision_is_built_for_a_size_and_its_positions_are_resampled(tmp_path):
+def test_a_vit_of_torchvision_is_built_for_a_size_and_its_positions_are_resampled(tmp_path, monkeypatch):
     torch.manual_seed(3)
     torch.save(torchvision.models.vit_b_32(num_classes=3).state_dict(), tmp_path / "w.pth")
+    for name in ("trunc_normal_", "xavier_uniform_", "normal_", "kaiming_uniform_"):  # seconds, for what is loaded over
+        monkeypatch.setattr(torch.nn.init, name, lambda numbers, *_, **__: numbers)
     options = {"weights": tmp_path / "w.pth", "classes": ("a", "b", "c")}
     classifier = of_torchvision("vit_b_32", **options, input_size=384)
     expected = torchvision.models.vit_b_32(num_classes=3, image_size=384)

@@ -481,8 +481,8 @@ def test_a_full_disk_is_one_line_and_leaves_the_earlier_report(tmp_path, capsys,
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        f"harmonia: {tmp_path / 'report'}: the report's folder must be readable, writable and have space, got: No space "
-        "left on device; free space, rerun, or choose another folder with out=FOLDER\n"
+        f"harmonia: {tmp_path / 'report'}: the report's folder must be readable, writable and have space, got: "
+        "No space left on device; free space, rerun, or choose another folder with out=FOLDER\n"
     )
     assert {path for path in contents(tmp_path) if path.suffix != ".lock"} == {
         path for path in before if path.suffix != ".lock"

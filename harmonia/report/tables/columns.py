@@ -109,6 +109,14 @@ def bounds(low: float, high: float, form: str) -> str:
     return f"[{form.format(low)}, {form.format(high)}]" if low < high else NO_INTERVAL
 
 
+def correlation_in_words(line: Mapping[str, Any], measure: str) -> str:
+    """A method's rank correlation of a measure with transfer above control: rho, its interval, p, and of how many."""
+    rho, low, high = (MISSING if pd.isna(line[name]) else f"{line[name]:z.2f}" for name in ("rho", "low", "high"))
+    p = "undefined" if pd.isna(line["p"]) else f"{line['p']:.3f}"
+    what = f"{method_label(line['method'], line['variant'])}, {measure} and what is left above control"
+    return f"{what}: Spearman's rho {rho} [{low}, {high}], p {p}, over {line['pairs']} pairs of {line['models']}"
+
+
 def _heading(column: str) -> str:
     return HEADINGS.get(column, column.replace("_", " ").capitalize())
 

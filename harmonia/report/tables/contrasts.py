@@ -7,10 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import pandas as pd
-
-from harmonia.report.tables.columns import Statistic, StatisticTable, method_label, statistic_table
-from harmonia.report.tables.typeset import MISSING
+from harmonia.report.tables.columns import Statistic, StatisticTable, correlation_in_words, statistic_table
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics import contrasts, harmonised, splits
 from harmonia.statistics.comparison import Comparison
@@ -175,11 +172,7 @@ def likeness_table(comparisons: Sequence[Comparison], jobs: Sequence[JobFolder],
 
 
 def _in_words(line: dict[str, Any]) -> str:
-    rho, low, high = (MISSING if pd.isna(line[name]) else f"{line[name]:z.2f}" for name in ("rho", "low", "high"))
-    p = "undefined" if pd.isna(line["p"]) else f"{line['p']:.3f}"
     return (
-        f"{method_label(line['method'], line['variant'])}, {MEASURES[line['measure']]} and what is left above control: "
-        f"Spearman's rho {rho} [{low}, {high}], p {p}, over {line['pairs']} pairs of {line['models']} models "
-        f"({line['label_policy']}, {line['fill']}, {line['data']}). Models are the units: a jackknife over them, and p "
-        "by giving them each other's likenesses."
+        f"{correlation_in_words(line, MEASURES[line['measure']])} models ({line['label_policy']}, {line['fill']}, "
+        f"{line['data']}). Models are the units: a jackknife over them, and p by giving them each other's likenesses."
     )

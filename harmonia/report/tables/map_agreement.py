@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from harmonia.arms import matched_control
 from harmonia.report.page.collection import NONE, Block, Collection, Explainer
-from harmonia.report.tables.columns import Statistic, StatisticTable, method_label, statistic_table
-from harmonia.report.tables.typeset import MISSING
+from harmonia.report.tables.columns import Statistic, StatisticTable, correlation_in_words, statistic_table
 from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.map_agreement import MapAgreement, SourceMaps, agreement_correlations, map_agreement
@@ -95,13 +93,9 @@ def _answers(explainer: Explainer, block: Block, arm: str) -> np.ndarray:
 
 
 def _in_words(line: Mapping[str, Any], setting: Sequence[str]) -> str:
-    rho, low, high = (MISSING if pd.isna(line[name]) else f"{line[name]:z.2f}" for name in ("rho", "low", "high"))
-    p = "undefined" if pd.isna(line["p"]) else f"{line['p']:.3f}"
-    method = method_label(line["method"], line["variant"])
     return (
-        f"{method}, {AGREEMENTS[line['measure']]} and what is left above control: "
-        f"Spearman's rho {rho} [{low}, {high}], p {p}, over {line['pairs']} pairs of {line['models']} networks, both "
-        f"ways of a pair in the mean ({', '.join(setting)}). Networks are the units, as in the table of likeness."
+        f"{correlation_in_words(line, AGREEMENTS[line['measure']])} networks, both ways of a pair in the mean "
+        f"({', '.join(setting)}). Networks are the units, as in the table of likeness."
     )
 
 
