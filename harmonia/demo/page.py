@@ -8,6 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from harmonia.api.asked import in_one_line
+from harmonia.arms import AREA, BLOBS, CENTRE, DIM_ARM, IMAGE_ARM, SOFT_ARM, arm_of
 from harmonia.data.decode import IMAGE_SUFFIXES
 from harmonia.data.imagenet import readable
 from harmonia.data.samples import samples
@@ -81,21 +82,18 @@ def show(verdicts: Verdicts, source: str, target: str, area: float) -> None:
     with columns[1]:
         st.image(verdicts.heat, width="stretch")
         st.text(f"the map of {source}")
-    shown = {
-        "the whole image": verdicts.image,
-        f"top {in_percent(area)} of the map": verdicts.feature,
-        f"random blobs, {in_percent(area)}": verdicts.blobs,
-        f"a centre box, {in_percent(area)}": verdicts.centre,
-    }
-    for column, (title, verdict) in zip([columns[0], *columns[2:]], shown.items(), strict=True):
+    titles = {AREA: "top {} of the map", BLOBS: "random blobs, {}", CENTRE: "a centre box, {}"}
+    shown = {IMAGE_ARM: "the whole image"}
+    shown |= {arm_of(kind, area): title.format(in_percent(area)) for kind, title in titles.items()}
+    for column, (arm, title) in zip([columns[0], *columns[2:]], shown.items(), strict=True):
         with column:
-            show_verdict(verdict, title)
+            show_verdict(verdicts.of_arms[arm], title)
     st.subheader("Why a soft mask proves nothing")
     first, second, text = st.columns([1, 1, 3])
     with first:
-        show_verdict(verdicts.soft, "image ⊙ map")
+        show_verdict(verdicts.of_arms[SOFT_ARM], "image ⊙ map")
     with second:
-        show_verdict(verdicts.dim, "dimmed evenly")
+        show_verdict(verdicts.of_arms[DIM_ARM], "dimmed evenly")
     text.text(
         "Image ⊙ map multiplies the image with the whole map. Most of it still shines through, only darker. "
         "Beside it, the image is dimmed evenly to the same mean: that knows nothing of the map. "

@@ -13,7 +13,7 @@ from PIL import Image
 from harmonia import progress
 from harmonia.api.asked import Asked, as_before, choice, in_one_line
 from harmonia.api.maps import ImageMaps, picture_of
-from harmonia.arms import AREA, BLOBS, CENTRE, DIM_ARM, SOFT_ARM, arm_of
+from harmonia.arms import IMAGE_ARM
 from harmonia.data.imagenet import readable
 from harmonia.data.samples import samples
 from harmonia.features.arms import Explanations, KeepArms
@@ -42,12 +42,7 @@ class Verdicts:
     explained: str
     p_source: float  # what the source gives it, on the whole image
     heat: Image.Image
-    image: Verdict
-    feature: Verdict  # the top of the map, all or nothing
-    blobs: Verdict  # random blobs of that area
-    centre: Verdict  # a box of that area in the middle
-    soft: Verdict  # image ⊙ map
-    dim: Verdict  # the whole image, dimmed to the soft map's mean: it knows nothing of the map but that
+    of_arms: dict[str, Verdict]  # by harmonia.arms: image, soft, areaNN, and the controls dim, blobsNN and centreNN
 
 
 def ask(
@@ -82,7 +77,7 @@ def ask(
         explanations = Explanations(maps=maps, image_keys=job.images.image_keys([0]), another=lambda same: maps)
         keep = arms.weights(explanations, seen.boxes, sees.boxes, job.source.view.size, target.view.size)[0]
         whole = sees.pixels.float() / 255
-        shown = {"image": whole[0]}
+        shown = {IMAGE_ARM: whole[0]}
         for name, weights in zip(arms.names, keep[:, None], strict=True):
             shown[name] = compose(whole, weights[None], Black()(whole, weights, lambda: whole))[0]
         with torch.no_grad():
@@ -94,14 +89,4 @@ def ask(
         top = [(readable(target.classes[place]), float(of_classes[place])) for place in places]
         p_explained = float("nan") if index is None else float(of_classes[index])
         verdicts[name] = Verdict(picture_of(pixels), top, p_explained)
-    return Verdicts(
-        explained=readable(each.explained),
-        p_source=each.probability,
-        heat=each.heat(),
-        image=verdicts["image"],
-        feature=verdicts[arm_of(AREA, area)],
-        blobs=verdicts[arm_of(BLOBS, area)],
-        centre=verdicts[arm_of(CENTRE, area)],
-        soft=verdicts[SOFT_ARM],
-        dim=verdicts[DIM_ARM],
-    )
+    return Verdicts(readable(each.explained), each.probability, each.heat(), verdicts)

@@ -82,11 +82,9 @@ def _runs(comparison: Comparison) -> Iterator[_Run]:
     cells = comparison.cells
     counts = judges(cells) & cells["arm"].map(is_equal_area) & ~np.isnan(comparison.retention[0])
     for (source, method, variant, arm), group in cells[counts].groupby(list(_KEY), sort=False):
-        first = group.iloc[0]
-        voters = json.loads(first["voters"] or "[]")
-        cell_of = dict(zip(group["target"], group.index, strict=True))
-        images = int(group["images"].max())
-        yield _Run(source, method, variant, arm, first["source_kind"], voters, first["passes"], images, cell_of)
+        kind, voters, passes = group.iloc[0][["source_kind", "voters", "passes"]]
+        cell_of, images = dict(zip(group["target"], group.index, strict=True)), int(group["images"].max())
+        yield _Run(source, method, variant, arm, kind, json.loads(voters or "[]"), passes, images, cell_of)
 
 
 def _lines(comparison: Comparison, run: _Run, runs: Sequence[_Run]) -> Iterator[tuple[dict[str, Any], Resampled]]:

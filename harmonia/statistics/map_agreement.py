@@ -207,10 +207,10 @@ def _pair(first: SourceMaps, second: SourceMaps, arm: str) -> _Pair:
     at, common, ranks = at[ranked], common[ranked], [of[ranked] for of in ranks]
     if len(at):
         # Spearman's rho, of ranks of mean 0 and length 1; intersection over union
-        numbers[at, :4] = _beside_floors(ranks[0], ranks[1], lambda shared, *_: shared, *_floor_ranks())
+        numbers[at, :4] = _beside_floors(ranks[0], ranks[1], lambda shared, *_: shared, *_floors(SIDE))
         regions = [each.maps.region_in(common, each.map_of[at], arm) for each in (first, second)]
         if regions[0] is not None and regions[1] is not None:
-            floors = _floor_regions(area_of(arm) or 0)
+            floors = _floors(REGION_SIDE, area_of(arm) or 0)
             iou: Likeness = lambda shared, first, second: ratio(shared, first + second - shared)  # noqa: E731
             numbers[at, 4:] = _beside_floors(_flat(regions[0]), _flat(regions[1]), iou, *floors)
     return _Pair(first, second, numbers, int((both & ~same).sum()), int(same.sum()) - len(at))
@@ -248,23 +248,15 @@ def _beside_floors(
 
 
 @cache
-def _floor_ranks() -> tuple[np.ndarray, np.ndarray]:
-    centre, blobs = map(_unit_ranks, _floors(SIDE))
-    return centre, blobs
-
-
-@cache
-def _floor_regions(area: float) -> tuple[np.ndarray, np.ndarray]:
-    centre, blobs = (_highest(maps, area) for maps in _floors(REGION_SIDE))
-    return centre, blobs
-
-
-def _floors(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Maps that know nothing, (m, side, side): the nearer to the middle the higher (a box), and random blobs."""
+def _floors(side: int, area: float | None = None) -> list[np.ndarray]:
+    """Of maps that know nothing, the nearer to the middle the higher (a box), and random blobs: ranks, or the regions
+    of an area, both (m, places) of side x side.
+    """
     offset = np.abs((np.arange(side) + 0.5) / side - 0.5)
     places = np.arange(side) * BLOB_CELLS // side
     blobs = [smooth_noise(0, number, Purpose.MAP_AGREEMENT)[places][:, places] for number in range(MOST_OTHERS)]
-    return -np.maximum(offset[:, None], offset)[None], np.stack(blobs)
+    maps = -np.maximum(offset[:, None], offset)[None], np.stack(blobs)
+    return [_unit_ranks(each) if area is None else _highest(each, area) for each in maps]
 
 
 def _highest(maps: np.ndarray, area: float) -> np.ndarray:

@@ -56,17 +56,9 @@ def test_the_answers_are_the_rows_of_a_job(tmp_path):
     options = [*one_thread, *controls]
     rows = harmonia.transfer(first, [second], [path], labels=["cat"], cache=cache, options=options).rows()
     of_arms = rows[rows["target"] == "second"].set_index("arm")["p_explained"]
-    arms = {
-        "image": "image",
-        "feature": "area30",
-        "blobs": "blobs30",
-        "centre": "centre30",
-        "soft": "soft",
-        "dim": "dim",
-    }
-    for part, arm in arms.items():
-        answer = getattr(answers, part)
-        assert answer.p_explained == pytest.approx(of_arms[arm], abs=1e-6), part
+    assert list(answers.of_arms) == ["image", "soft", "area30", "dim", "blobs30", "centre30"]
+    for arm, answer in answers.of_arms.items():
+        assert answer.p_explained == pytest.approx(of_arms[arm], abs=1e-6), arm
         assert answer.picture.size == (40, 40)
         assert sum(probability for _, probability in answer.top) == pytest.approx(1)
     assert answers.explained in CLASSES
@@ -83,16 +75,16 @@ def test_each_answer_is_what_the_network_says_of_the_picture_that_is_shown(tmp_p
     path = tmp_path / "image.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)).save(path)
     answers = ask(asked, asked, path, "grad", 0.5, tmp_path / "cache", options=["trainer=cpu", "num_threads=1"])
-    shown = {name: getattr(answers, name) for name in ("image", "feature", "blobs", "centre", "soft", "dim")}
+    shown = answers.of_arms
     pixels = {name: torch.from_numpy(np.array(one.picture)).permute(2, 0, 1) / 255 for name, one in shown.items()}
     probabilities = asked(torch.stack(list(pixels.values()))).softmax(1)
     for verdict, of_classes in zip(shown.values(), probabilities, strict=True):
         assert dict(verdict.top) == pytest.approx(dict(zip(CLASSES, of_classes.tolist(), strict=True)), abs=2e-3)
         assert [p for _, p in verdict.top] == sorted((p for _, p in verdict.top), reverse=True)
         assert verdict.p_explained == dict(verdict.top)[answers.explained]
-    assert answers.p_source == pytest.approx(answers.image.p_explained, abs=1e-6)  # it was asked of itself
+    assert answers.p_source == pytest.approx(shown["image"].p_explained, abs=1e-6)  # it was asked of itself
     kept = {name: (picture.amax(0) > 0).float().mean().item() for name, picture in pixels.items()}
-    assert [kept[name] for name in ("feature", "blobs", "centre")] == pytest.approx([0.5] * 3, abs=0.05)
+    assert [kept[name] for name in ("area50", "blobs50", "centre50")] == pytest.approx([0.5] * 3, abs=0.05)
     assert pixels["dim"].sum() < pixels["image"].sum()
 
 
