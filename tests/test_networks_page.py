@@ -27,9 +27,12 @@ def test_every_number_with_an_interval_is_one_of_the_table():
 ANSWER = [
     ("black", "ss_cpu", "seed"),
     ("mean", "ss_cpu", "seed"),
+    ("layer_mask", "ss_cpu", "seed"),
     ("black", "ss_cpu", "itself"),
     ("mean", "ss_cpu", "itself"),
+    ("layer_mask", "ss_cpu", "itself"),
     ("black", "gc", "itself"),
+    ("layer_mask", "gc", "itself"),
 ]
 
 
@@ -41,12 +44,37 @@ def test_the_answer_names_the_right_lines_of_the_table():
         low, value, high = (100 * kin.loc[key, f"difference{end}"] for end in ("_low", "", "_high"))
         _, found, text = text.partition(f"{value:.1f} [{low:.1f}, {high:.1f}]")
         assert found, key
-    above_box = kin.groupby(level=["method", "what"])["above_centre_low"].min()
-    assert above_box[above_box > 0].index.tolist() == [("ss_cpu", "itself")]
-    alike = table.query("kind == 'likeness'").groupby(["method", "fill"])["difference_low"].min() > 0
-    assert alike.to_dict() == {
-        ("gc", "black"): True, ("gc", "mean"): False, ("ss_cpu", "black"): True, ("ss_cpu", "mean"): True
+    assert {*kin.index[kin["difference_low"] > 0]} == {*ANSWER} - {("layer_mask", "ss_cpu", "seed")}
+    assert {*kin.index[kin["above_centre_low"] > 0]} == {
+        ("black", "ss_cpu", "itself"), ("mean", "ss_cpu", "itself"),
+        ("layer_mask", "gc", "size"), ("layer_mask", "ss_cpu", "size"),
     }  # fmt: skip
+    assert {*kin.index[kin["above_centre_high"] < 0]} == {
+        ("black", "gc", "family"), ("mean", "gc", "family"), ("mean", "ss_cpu", "family")
+    }  # fmt: skip
+    alike = table.query("kind == 'likeness'").groupby(["method", "fill"])["difference_low"].min() > 0
+    assert alike[~alike].index.tolist() == [("gc", "mean")]
+
+
+def test_what_the_text_counts_is_counted():
+    table = pd.read_csv(FILES / "networks.csv")
+    alike, capacity = table.query("kind == 'likeness'"), table.query("kind == 'capacity'")
+    guesses = table.query("kind == 'guesses'")
+    taught = pd.concat([guesses, table[table["what"].str.contains("shuffled")]])
+    outside = (capacity["difference_low"] > 0) | (capacity["difference_high"] < 0)
+    counts = {
+        "four p of\ntwenty-four are below .05": ((alike["p_within"] < 0.05).sum(), len(alike), (4, 24)),
+        "One interval of twelve leaves out 0": (outside.sum(), len(capacity), (1, 12)),
+        "Two of their twelve lines": ((guesses["above_control_low"] > 0).sum(), len(guesses), (2, 12)),
+        "None of the twenty-four lines": ((taught["above_centre_low"] > 0).sum(), len(taught), (0, 24)),
+    }
+    for words, (count, lines, in_words) in counts.items():
+        assert words in PAGE
+        assert (count, lines) == in_words, words
+    assert "ninety are in the tables" in PAGE
+    assert table[["p_orders", "p_within"]].notna().sum().sum() == 90
+    of_seeds = table.query("what == 'seed'").groupby("method")["p_within"].agg(["min", "max"]).round(4)
+    assert of_seeds.to_numpy().tolist() == [[0.125, 0.6875], [0.0625, 0.5]]
 
 
 def test_networks_are_as_good_as_their_fits_say():
