@@ -14,7 +14,7 @@ from harmonia.results.rows import ROWS, TransferRows
 OF_ROWS = ["image_id", "label", "predicted", "source_predicted", "p_label", "p_predicted", "kept_area", "flag"]
 
 
-def as_gathered(*frames: pd.DataFrame, rows_at_once: int = 7) -> Rows:
+def as_gathered(*frames: pd.DataFrame, rows_at_once: int = 97) -> Rows:
     """Frames whose columns name cells and hold rows, as gathering.gather would give them, in pieces."""
     frame = pd.concat(frames, ignore_index=True)
     names = [name for name in frame.columns if name not in OF_ROWS]

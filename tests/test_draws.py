@@ -1,6 +1,7 @@
 """Laws of counter-based numbers: the published hash, whatever the order, shape and company."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,7 @@ def test_an_images_key_is_a_published_hash_of_its_id():
     assert image_key("caf\udce9.jpg") != image_key("café.jpg")  # a file name that is not UTF-8 has a key too
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     """Every module but draws.py, by its place."""
     root = Path(harmonia.__path__[0])

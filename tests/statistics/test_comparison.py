@@ -57,6 +57,15 @@ def test_images_that_an_arm_lacks_are_left_out_on_both_sides(gathered_cell):
     assert lines["images"].tolist() == [2]
 
 
+def test_pieces_of_any_size_compare_the_same(gathered_cell):
+    cells = [gathered_cell(hits, arm=arm) for arm, hits in (("image", "11110"), ("soft", "1-100"), ("dim", "11000"))]
+    whole = compared(*cells)
+    for rows_at_once in (1, 4, 7):
+        (pieces,) = compare(as_gathered(*cells, rows_at_once=rows_at_once))
+        pd.testing.assert_frame_equal(cell_estimates(pieces), cell_estimates(whole), check_exact=True)
+        np.testing.assert_array_equal(pieces.above_control, whole.above_control)
+
+
 @pytest.mark.parametrize(
     ("image", "soft", "reason"),
     [
