@@ -10,6 +10,7 @@ from PIL import Image
 
 import harmonia
 from harmonia.attribution.passes import BatchSize
+from harmonia.features.areas import top_fractions
 from harmonia.job import device
 from harmonia.models.load import load
 from harmonia.models.spec import ModelSpec
@@ -54,6 +55,13 @@ def test_full_float32_is_the_cpus_within_its_rounding_and_tf32_is_not(arch):
             apart[precision] = ((logits - on_cpu).norm() / on_cpu.norm()).item()
     assert apart["32-true"] < 1e-5
     assert 1e-5 < apart["tf32"] < 1e-2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_highest_pixels_are_the_cpus_bit_for_bit(dtype):
+    maps = torch.randn(8, 224, 224, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    maps = torch.cat([maps, maps.round(), torch.zeros_like(maps)])
+    assert torch.equal(top_fractions(maps.cuda(), (0, 0.1, 0.5, 1)).cpu(), top_fractions(maps, (0, 0.1, 0.5, 1)))
 
 
 @pytest.mark.parametrize("method", ["gc", "ss"])

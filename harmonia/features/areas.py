@@ -45,9 +45,15 @@ def smallest_areas(maps: Maps, areas: Sequence[float], size: Size, side: int) ->
 
 def descending(maps_BHW: Maps) -> Tensor:
     """The pixels of each map from the highest to the lowest, (B, H * W) indices; ties as top_fractions orders them."""
-    values_BP = maps_BHW.flatten(1)
+    values_BP = maps_BHW.flatten(1) + 0  # -0 is 0
     order = _tie_order(values_BP.shape[1]).to(values_BP.device)
-    return order[values_BP[:, order].argsort(dim=1, descending=True, stable=True)]
+    # whole numbers that ascend where values descend: of those a CPU sorts a row alone ten times as fast
+    whole = torch.int64 if values_BP.dtype == torch.float64 else torch.int32
+    bits_BP = values_BP[:, order].view(whole)
+    keys_BP = torch.where(bits_BP < 0, bits_BP & torch.iinfo(whole).max, ~bits_BP)
+    if keys_BP.is_cuda or len(keys_BP) == 0:
+        return order[keys_BP.argsort(stable=True)]
+    return torch.stack([order[keys.argsort(stable=True)] for keys in keys_BP])
 
 
 def in_view(maps: Maps, size: Size) -> Maps:
@@ -85,21 +91,11 @@ def whole_patches(regions_BAHW: Keep, grid: tuple[int, int]) -> Keep:
 
 def _highest(maps_BHW: Maps, counts_BA: Tensor) -> Keep:
     """Of each map the so many highest pixels as 0/1 weights (B, A, H, W)."""
-    values_BP = maps_BHW.flatten(1)
-    order = _tie_order(values_BP.shape[1]).to(values_BP.device)
-    keep_BAP = torch.zeros(*counts_BA.shape, len(order), dtype=values_BP.dtype, device=values_BP.device)
-    for values, counts, keep in zip(values_BP, counts_BA.long().tolist(), keep_BAP, strict=True):
-        # selected and not sorted: on a CPU a sort of all pixels costs a network pass
-        candidates = values
-        for count, arm in sorted(zip(counts, range(len(counts)), strict=True), reverse=True):
-            if count == 0:
-                break
-            lowest = candidates.kthvalue(len(candidates) - count + 1).values
-            candidates = candidates[candidates >= lowest]  # those to keep, and what equals the last of them
-            keep[arm] = values >= lowest
-            if surplus := len(candidates) - count:
-                keep[arm, order[(values == lowest)[order]][-surplus:]] = 0
-    return keep_BAP.unflatten(2, maps_BHW.shape[-2:])
+    best_first_BP = descending(maps_BHW)
+    places = torch.arange(best_first_BP.shape[1], device=best_first_BP.device).expand_as(best_first_BP)
+    ranks_BP = torch.empty_like(best_first_BP).scatter_(1, best_first_BP, places)
+    keep_BAP = ranks_BP[:, None] < counts_BA.long()[..., None]
+    return keep_BAP.to(maps_BHW.dtype).unflatten(2, maps_BHW.shape[-2:])
 
 
 @cache

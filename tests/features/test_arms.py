@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from harmonia.data.view import WHOLE_IMAGE, View
 from harmonia.errors import InputError
-from harmonia.features.areas import top_fractions, whole_patches, whole_pixels
+from harmonia.features.areas import descending, top_fractions, whole_patches, whole_pixels
 from harmonia.features.arms import Explanations, KeepArms
 from harmonia.features.controls import Controls
 from harmonia.features.normalise import (
@@ -201,6 +201,22 @@ def test_the_top_is_that_of_a_stable_sort_in_the_order_of_ties(height, width, fr
         best_first = sorted(order.tolist(), key=lambda pixel, map_=map_: -map_.flatten()[pixel].item())
         for fraction, arm in zip(fractions, arms, strict=True):
             assert set(arm.flatten().nonzero()[:, 0].tolist()) == set(best_first[: round(fraction * pixels)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("step", [0.0, 1e-7, 0.5, 100.0], ids=["no two equal", "nearly", "plateaus", "constant"])
+def test_the_order_of_whole_numbers_is_that_of_the_floats(dtype, step):
+    maps = torch.randn(3, 40, 31, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    maps = (maps / step).round() * step if step else maps  # -0 beside 0, too
+    maps[0, 0, :4] = torch.tensor([torch.inf, -torch.inf, 1e-42, -1e-42])
+    order = torch.randperm(40 * 31, generator=torch.Generator().manual_seed(0))
+    best_first = order[maps.flatten(1)[:, order].argsort(dim=1, descending=True, stable=True)]
+    assert torch.equal(descending(maps), best_first)
+    assert torch.equal(descending(maps[:0]), best_first[:0])
+    counts = [0, 1, 7, 620, 1239, 1240]
+    for arm, count in zip(top_fractions(maps, [count / 1240 for count in counts]).unbind(1), counts, strict=True):
+        assert arm.dtype == dtype
+        assert torch.equal(arm, torch.zeros_like(maps).flatten(1).scatter(1, best_first[:, :count], 1).view_as(maps))
 
 
 def test_a_larger_area_contains_the_smaller():
