@@ -27,7 +27,7 @@ class ROAD:
     the share kept. road = (road_lerf - road_morf) / 2, in [-1, 1].
     """
 
-    version: ClassVar[int] = 2  # 1 imputed by elimination
+    version: ClassVar[int] = 3  # 1 imputed by elimination, 2 by other steps
     better: ClassVar[Mapping[str, str]] = {"road": "higher", "road_morf": "lower", "road_lerf": "higher"}
 
     percentiles: tuple[float, ...] = (10, 20, 30, 40, 50, 60, 70, 80, 90)
