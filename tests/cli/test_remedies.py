@@ -17,6 +17,7 @@ ROOT = Path(harmonia.__file__).parent
 COMPOSED = {
     "export/write.py: job.error": "the text of an InputError that reading the job has raised",
     "report/write.py: job.error": "the text of an InputError that reading the job has raised",
+    "job/contract.py: f'method={self.method_name}: {error}'": "what the method has refused ends with one",
     "attribution/soundness.py: f'{error}, here method.start.layer=NAME, or method.start=null'": "what follows ends one",
     "api/asked.py: refused": "the line that a command would print",
     "api/asked.py: no_such_option(group, str(name), known, conf_folder())": "the line that a command would print",
