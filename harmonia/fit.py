@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from harmonia.cli.early import keep_freed_memory
+from harmonia.cli.early import importing, keep_freed_memory
 from harmonia.cli.entry import Interrupted, conf_folder
 from harmonia.cli.hydra_command import hydra_command
 from harmonia.cli.hydra_node import checked_hydra, remove_unbegun
@@ -28,12 +28,13 @@ from harmonia.job.ray_launcher import register
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="fit")
 def fit_one(config: DictConfig) -> None:
-    # torch takes seconds to import: --help, --cfg and a wrong setting must not pay for it
-    from harmonia.training.settings import fit_settings_of
-
     try:
-        settings = fit_settings_of(config)
-        from harmonia.training import fit
+        with importing():
+            # torch takes seconds to import: --help, --cfg and a wrong setting must not pay for it
+            from harmonia.training.settings import fit_settings_of
+
+            settings = fit_settings_of(config)
+            from harmonia.training import fit
 
         keep_freed_memory()
         fit.fit_network(settings)

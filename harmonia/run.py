@@ -12,7 +12,7 @@ import hydra
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from harmonia.cli.early import keep_freed_memory
+from harmonia.cli.early import importing, keep_freed_memory
 from harmonia.cli.entry import conf_folder
 from harmonia.cli.hydra_command import hydra_command
 from harmonia.cli.hydra_node import checked_hydra, remove_unbegun
@@ -23,12 +23,13 @@ from harmonia.report.after_sweep import report_sweep
 
 @hydra.main(version_base="1.3", config_path=str(conf_folder()), config_name="config")
 def job(config: DictConfig) -> None:
-    # torch takes seconds to import: --help, --cfg and a wrong setting must not pay for it
-    from harmonia.job.settings import settings_of
-
     try:
-        settings = settings_of(config)
-        from harmonia.job import pipeline
+        with importing():
+            # torch takes seconds to import: --help, --cfg and a wrong setting must not pay for it
+            from harmonia.job.settings import settings_of
+
+            settings = settings_of(config)
+            from harmonia.job import pipeline
 
         keep_freed_memory()
         pipeline.run(settings)

@@ -5,8 +5,11 @@ it keeps what it frees.
 """
 
 import ctypes
+import gc
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
@@ -23,6 +26,21 @@ def answer_signals() -> None:
     """From now on, until the command itself answers them; for a process that has nothing to lose yet."""
     for number in ending_signals():
         signal.signal(number, _end)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Python's collector does not look through what is imported within, neither meanwhile nor later.
+
+    The modules of torch and its like live to the end; each full look through them takes a quarter of a second.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not gc.get_freeze_count():  # a later job would keep what the one before it has left
+            gc.freeze()
+        gc.enable()
 
 
 def keep_freed_memory() -> None:

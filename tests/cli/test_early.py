@@ -37,6 +37,22 @@ def test_a_pass_finds_the_memory_of_the_one_before_where_nobody_has_set_the_allo
     assert (kept < pages // 100) is not bool(own)
 
 
+def test_the_collector_looks_through_what_was_imported_no_more_and_through_the_rest_as_before():
+    """In a process of its own: the collector is the whole process's."""
+    code = """
+        import gc
+        from harmonia.cli.early import importing
+        for _ in range(2):
+            with importing():
+                modules = [[] for _ in range(1000)]
+                print(gc.isenabled())
+            print(gc.isenabled(), gc.get_freeze_count() > 1000, gc.is_tracked(modules), len(gc.get_objects()) > 1000)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    # the second time, of a sweep's next job, nothing more is left out
+    assert done.stdout.split("\n")[:4] == ["False", "True True True False", "False", "True True True True"]
+
+
 @pytest.mark.parametrize(
     ("command", "config", "work", "words"),
     [
