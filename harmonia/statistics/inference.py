@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from scipy import sparse
 from scipy.stats import binomtest
-from statsmodels.stats.multitest import multipletests
 
 NUM_RESAMPLES = 10_000
 LEVEL = 0.95
@@ -167,7 +166,8 @@ def exact_mcnemar(first: np.ndarray, second: np.ndarray) -> tuple[int, int, floa
 def holm(p_values: Sequence[float]) -> np.ndarray:
     """Holm's step-down adjusted p values (S. Holm 1979); NaN stays NaN and is no member of the family."""
     p = np.asarray(p_values, dtype=float)
-    adjusted, tested = np.full(p.shape, np.nan), ~np.isnan(p)
-    if tested.any():
-        adjusted[tested] = multipletests(p[tested], method="holm")[1]
+    order, tested = np.argsort(p), np.count_nonzero(~np.isnan(p))  # NaN lies last
+    adjusted = np.empty_like(p)
+    # by hand: statsmodels collects garbage at each call, a quarter of a second
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * (tested - np.arange(len(p)))), 1)
     return adjusted
