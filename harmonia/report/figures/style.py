@@ -53,6 +53,7 @@ TEXT_WIDTH = 6.9  # inches; two columns of a conference's page
 COLUMN_WIDTH = 3.35
 LEGEND_ROOM = 0.7  # inches that panels leave for a legend and its distance
 
+_COMPRESSION = 4  # of zlib, whose 6 takes three times as long for 4 % less of photographs
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 8),
@@ -185,6 +186,10 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> None:
     if engine := figure.get_layout_engine():
         engine.execute(figure)
         figure.set_layout_engine("none")  # it would measure everything again for each file
-    for suffix, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
+    options: dict[str, dict[str, Any]] = {
+        "png": {"pil_kwargs": {"compress_level": _COMPRESSION}},
+        "pdf": {"metadata": {"CreationDate": None}},
+    }
+    for suffix, chosen in options.items():
         with replacing(folder / f"{stem}.{suffix}") as temporary:
-            figure.savefig(temporary, format=suffix, metadata=metadata)
+            figure.savefig(temporary, format=suffix, **chosen)
