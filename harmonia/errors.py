@@ -70,8 +70,9 @@ def refused(rule: str, remedy: str, *kinds: type[Exception]) -> Iterator[None]:
     except InputError:
         raise
     except kinds or (Exception,) as error:  # noqa: B030
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise InputError(f"{rule}: {reason}; {remedy}") from error
+        reason = getattr(error, "strerror", None) or one_line(error)[:300]
+        name = str(getattr(error, "filename", None) or "")
+        raise InputError(f"{rule}: {reason}{'' if name in rule else f': {name}'}; {remedy}") from error
 
 
 @contextmanager

@@ -214,9 +214,14 @@ def no_such_option(group: str, option: str, options: Sequence[str], conf: Path) 
     if own:
         if not near or ":" in option or os.path.exists(option):
             near = f"; write {own}"
-        elif option.startswith(tuple(f"{name}_" for name in options)):  # as timm's deit_tiny_patch16_224
+        elif may_be_timms(option, options):
             near = f"{near} Or write {own}"
     return _must_be_one_of(group, options, repr(option), near)
+
+
+def may_be_timms(name: str, options: Sequence[str]) -> bool:
+    """Whether it is more than a slip in an option: most of timm's names have a _, as deit_tiny_patch16_224."""
+    return "_" in name or not difflib.get_close_matches(name, options, cutoff=0.75)
 
 
 def _of_ones_own(group: str, option: str, options: Sequence[str]) -> str:

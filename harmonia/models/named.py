@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from harmonia.cli.composed import composed_conf, yamls
+from harmonia.cli.refusal import may_be_timms
 from harmonia.errors import InputError
 from harmonia.models.spec import ModelSpec
 
@@ -29,7 +30,7 @@ def source_words(name: str, subject: str = "a network") -> list[str]:
     if not colon and name not in (own := yamls("source")):
         near = difflib.get_close_matches(name, own)
         remedies = [f"did you mean {' or '.join(near)}?"] if near else []
-        if not near or name.startswith(tuple(f"{known}_" for known in own)):
+        if may_be_timms(name, own):
             remedies.append(f"timm's is 'timm:{name}'")
         raise InputError(f"{subject} must be one of {', '.join(own)}, got {name!r}; {' '.join(remedies)}")
     escaped = arch.replace("\\", "\\\\").replace('"', '\\"')

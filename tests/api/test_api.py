@@ -204,6 +204,10 @@ def test_importing_harmonia_imports_no_torch():
         (lambda first, folder: harmonia.classifier("keras:vgg"), "kind must be one of timm, torchvision, huggingface"),
         (lambda first, folder: harmonia.classifier("resnet18"), "timm's is 'timm:resnet18'"),
         (lambda first, folder: harmonia.classifier("lite3"), "got 'lite3'; did you mean lite2 or lite1 or lite0[?]$"),
+        (
+            lambda first, folder: harmonia.classifier("mobilenetv3_small_050"),
+            "did you mean mobilenetv2[?] timm's is 'timm:mobilenetv3_small_050'$",
+        ),
         (lambda first, folder: harmonia.classifier(nn.Linear(2, 2)), "must come with its transform, got none; give"),
         (lambda first, folder: harmonia.classifier("lite0", name="a\nb"), "name must be words in one line"),
         (lambda first, folder: harmonia.classifier(3), "must be a name or a torch.nn.Module, got a int"),

@@ -73,6 +73,11 @@ def test_a_method_may_be_meant_by_its_title(word):
             "source=mobilenetv2_100",
             "; did you mean mobilenetv2? Or write source=timm source.arch=mobilenetv2_100",
         ),
+        (
+            "source=mobilenetv3_small_050",
+            "; did you mean mobilenetv2? Or write source=timm source.arch=mobilenetv3_small_050",
+        ),
+        ("source=resnet152", " write source=timm source.arch=resnet152"),
         ("source=photos/val", "; write source=fitted source.weights=photos/val"),
         ("target=[self,resnet18]", "; write 'target=[self,timm]' target.timm.arch=resnet18"),
         ("target=photos", "; write 'target=[self,fitted]' target.fitted.weights=photos"),

@@ -128,6 +128,10 @@ def own_module(tmp_path, monkeypatch):
         "    return 3\n"
         "def needs(x):\n"
         "    return x\n"
+        "def opens():\n"
+        "    open('/nowhere/my_weights.pth')\n"
+        "def talks():\n"
+        "    raise RuntimeError('x' * 5000)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield
@@ -148,6 +152,8 @@ def test_a_factory_makes_the_network_and_may_name_its_classes(own_module):
         ("my_networks:absent", "cannot be imported"),
         ("no_such_module:f", "cannot be imported"),
         ("my_networks:nothing", "must return a torch.nn.Module, got int"),
+        ("my_networks:opens", "got: No such file or directory: /nowhere/my_weights.pth; edit it$"),
+        ("my_networks:talks", "got: x{300}; edit it$"),
         ("my_networks:needs", "must give a network when called without arguments"),
     ],
 )
