@@ -45,8 +45,9 @@ def smallest_areas(maps: Maps, areas: Sequence[float], size: Size, side: int) ->
 
 def descending(maps_BHW: Maps) -> Tensor:
     """The pixels of each map from the highest to the lowest, (B, H * W) indices; ties as top_fractions orders them."""
-    values_BP = maps_BHW.flatten(1) + 0  # -0 is 0
-    order = _tie_order(values_BP.shape[1]).to(values_BP.device)
+    values_BP = maps_BHW.flatten(1).to(torch.promote_types(maps_BHW.dtype, torch.float32)) + 0  # -0 is 0
+    values_BP = values_BP.where(~values_BP.isnan(), torch.nan)  # of either sign; first
+    order = _tie_order(values_BP.shape[1], values_BP.device)
     # whole numbers that ascend where values descend: of those a CPU sorts a row alone ten times as fast
     whole = torch.int64 if values_BP.dtype == torch.float64 else torch.int32
     bits_BP = values_BP[:, order].view(whole)
@@ -99,8 +100,8 @@ def _highest(maps_BHW: Maps, counts_BA: Tensor) -> Keep:
 
 
 @cache
-def _tie_order(pixels: int) -> Tensor:
-    return torch.randperm(pixels, generator=torch.Generator().manual_seed(0))
+def _tie_order(pixels: int, device: torch.device) -> Tensor:
+    return torch.randperm(pixels, generator=torch.Generator().manual_seed(0)).to(device)
 
 
 def check_areas(key: str, areas: Sequence[float]) -> None:

@@ -1,6 +1,7 @@
 """What every method in conf/method owes its caller, whatever it computes; the presets of ss have their own suites."""
 
 from contextlib import contextmanager
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -143,6 +144,8 @@ def test_progress_adds_up_to_the_images_and_comes_within_an_image_of_many_passes
     steps = []
     passes = call(on_progress=steps.append).passes.max().item()
     assert sum(steps) == pytest.approx(3)
+    assert min(steps) > -1e-6  # sum holds by construction: what is too much is taken back
+    assert max(accumulate(steps)) <= 3 + 1e-6
     assert passes < 4 or max(steps) <= 3 / 4
 
 

@@ -23,6 +23,22 @@ def test_the_order_keeps_what_the_area_arms_keep_at_every_area_with_ties():
         assert torch.equal(keep, top_fractions(maps, [count / 144])[:, 0])
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.float16, torch.bfloat16, torch.float64])
+def test_numbers_of_every_kind_have_one_order(dtype):
+    maps = torch.randint(-(dtype != torch.uint8) * 99, 99, (2, 12, 12), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(descending(maps.to(dtype)), descending(maps.float()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_nan_of_either_sign_is_first(dtype):
+    maps = torch.arange(6, dtype=dtype).view(1, 2, 3)
+    maps[0, 0, 1:] = torch.tensor([torch.nan, -torch.nan], dtype=dtype)
+    assert maps[0, 0, 1:].signbit().tolist() == [False, True]
+    order = descending(maps)[0].tolist()
+    assert sorted(order[:2]) == [1, 2]
+    assert order[2:] == [5, 4, 3, 0]
+
+
 def test_a_plateau_is_not_read_row_by_row():
     maps = torch.zeros(1, 2, 2)
     maps[0, 0, 0] = 1
