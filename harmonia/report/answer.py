@@ -37,7 +37,7 @@ _FILLS = {
     "layer_mask": "nothing (no layer sees what is dropped)",
 }
 _RELATIONS = {1: "more than {}", -1: "less than {}", 0: "no clear difference to {}", None: "not compared with {}"}
-_NO_INTERVAL = "a difference to {} without an interval"
+_NO_INTERVAL = "no interval of the difference to {}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ def cautions_of_all(of_settings: Sequence["Answer"]) -> list[str]:
     """What no answer allows first; then what some do not, and which."""
     holders: dict[str, list[Answer]] = {}
     for answer in of_settings:
-        for caution in answer.cautions:
+        for caution in dict.fromkeys(answer.cautions):
             holders.setdefault(caution, []).append(answer)
     fills_differ = len({answer.beside for answer in of_settings}) == 1
     shared, of_some = [], []
@@ -144,11 +144,11 @@ def _answer(comparison: Comparison, transfers: Any, jobs: Sequence[JobFolder], a
     )
 
 
-def _answered_arm(arm: str, has: Sequence[str]) -> str:
-    areas = [other for other in has if is_equal_area(other)]
+def _answered_arm(arm: str, arms: Sequence[str]) -> str:
+    areas = [each for each in arms if is_equal_area(each)]
     if arm in areas or not areas:
         return arm if arm in areas else SOFT_ARM
-    return min(areas, key=lambda other: abs((area_of(other) or 0) - USUAL_AREA))
+    return min(areas, key=lambda area: abs((area_of(area) or 0) - USUAL_AREA))
 
 
 def _lines_of(comparison: Comparison, transfers: Any, arm: str, names: dict[str, str]) -> Any:
@@ -176,7 +176,8 @@ def _lines_of(comparison: Comparison, transfers: Any, arm: str, names: dict[str,
         of_sources = (line["source"] == ALL_SOURCES) | (of_method["source"] == line["source"])
         right = whole[of_method[judges(of_method) & of_sources].index]
         guesses.append(guess_of(comparison) * np.mean(1 / right[right > 0]) if (right > 0).any() else np.nan)
-    return lines.assign(who=who, method_name=methods, guess=guesses)
+    lines = lines.assign(who=who, method_name=methods, guess=guesses)
+    return lines.assign(guess=lines["guess"].where(lines["guess"] <= 1))  # above it, _guessing says what there is
 
 
 def has_intervals(lines: Any) -> bool:
@@ -190,9 +191,12 @@ def _finding(line: dict[str, Any], arm: str) -> tuple[str, str]:
     blobs, centre = [(*columns, name) for columns, name in zip(CONTROLS, names_of(arm)[1:], strict=True)]
     relations = (relation(line, blobs[1]), relation(line, centre[1]))
     compared = [each for each in (blobs, centre) if not np.isnan(line[each[1]])]
-    has = {blobs: relations[0]} | {each: relation(line, each[1]) for each in compared}
-    texts = {each: _NO_INTERVAL if of is None and each in compared else _RELATIONS[of] for each, of in has.items()}
-    verdict = ", ".join(text.format(name) for (*_, name), text in texts.items())
+    verdicts = []
+    for each in dict.fromkeys((blobs, *compared)):
+        side = relation(line, each[1])
+        text = _NO_INTERVAL if side is None and each in compared else _RELATIONS[side]
+        verdicts.append(text.format(each[2]))
+    verdict = ", ".join(verdicts)
     if word := _word(*relations):
         verdict = f"{word}. {verdict[:1].upper()}{verdict[1:]}"
     kept = (

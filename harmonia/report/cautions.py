@@ -43,7 +43,9 @@ def cautions_of(
 
 
 def guess_of(comparison: Comparison) -> float:
-    """The accuracy of a guess among the images' classes, NaN where they are of one."""
+    """Of a guess among the images' classes, each as likely, the accuracy; NaN where they are of one. harmonia.fit's is
+    the share of the commonest class.
+    """
     classes = len({*comparison.labels[comparison.labels >= 0].tolist()})
     return 1 / classes if classes > 1 else np.nan
 

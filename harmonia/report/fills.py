@@ -19,7 +19,7 @@ _CAPTION = (
     "stand together. ±: its interval leaves out 0 under one fill, and another's value has the other sign."
 )
 _READING = "Believe a difference that is above 0 under every fill. A fill under which controls keep much tells little."
-_ONE_FILL = "One fill, {}: under another the answer may differ."
+_ONE_FILL = "No other fill ran on the same networks: under another the answer may differ."
 _DIFFERENCES = {"above_control": "Above control (points)", "above_centre": "Above centre box (points)"}
 
 
@@ -60,7 +60,7 @@ def with_ranges(answers: Sequence[Answer]) -> list[Answer]:
         same = (answer.beside, answer.arm, answer.cells)
         alike = [other for other in answers if (other.beside, other.arm, other.cells) == same]
         ranges = [line for who in answer.lines["who"] for line in _ranges(who, alike)]
-        fills = ranges if len(alike) > 1 else [_ONE_FILL.format(answer.fill)]
+        fills = ranges if len(alike) > 1 else [_ONE_FILL]
         ranged.append(replace(answer, cautions=[*answer.cautions, *fills]))
     return ranged
 

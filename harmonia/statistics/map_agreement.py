@@ -211,9 +211,12 @@ def _pair(first: SourceMaps, second: SourceMaps, arm: str) -> _Pair:
         regions = [each.maps.region_in(common, each.map_of[at], arm) for each in (first, second)]
         if regions[0] is not None and regions[1] is not None:
             floors = _floors(REGION_SIDE, area_of(arm) or 0)
-            iou: Likeness = lambda shared, first, second: ratio(shared, first + second - shared)  # noqa: E731
-            numbers[at, 4:] = _beside_floors(_flat(regions[0]), _flat(regions[1]), iou, *floors)
+            numbers[at, 4:] = _beside_floors(_flat(regions[0]), _flat(regions[1]), _iou, *floors)
     return _Pair(first, second, numbers, int((both & ~same).sum()), int(same.sum()) - len(at))
+
+
+def _iou(shared: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return ratio(shared, first + second - shared)
 
 
 def _beside_floors(

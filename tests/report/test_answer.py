@@ -56,7 +56,7 @@ def test_planted_rows_give_the_sentences_word_for_word(answered):
         "No clear difference is no proof that there is none.",
         "The soft map of Grad-CAM of e7 carries 83 % [72, 93], the image dimmed as much 92 % [85, 98]: not more than "
         "dimming, so this soft map proves nothing.",
-        "One fill, black: under another the answer may differ.",
+        "No other fill ran on the same networks: under another the answer may differ.",
     ]
     assert answer.table.iloc[0].tolist() == [
         "Grad-CAM of e7", "67 [53, 77]", "8 [3, 17]", "63 [52, 75]", "58 [47, 70]", "3 [0, 8]",
@@ -89,7 +89,7 @@ def test_planted_rows_give_the_sentences_word_for_word(answered):
 def test_every_weakness_has_its_caution(answered, hits, options, caution):
     cautions = " ".join(answered(hits, **options).cautions)
     assert caution in cautions
-    assert ("One fill" in cautions) == ("fills" not in options)
+    assert ("No other fill" in cautions) == ("fills" not in options)
 
 
 def test_maps_that_have_not_converged_are_counted_once_a_network_in_one_line_a_method():
@@ -118,7 +118,7 @@ def test_maps_that_have_not_converged_are_counted_once_a_network_in_one_line_a_m
         ({"area30": 20}, "not compared with random blobs."),
         ({"soft": 20, "dim": 40}, "no. Less than the image dimmed as much."),
         ({"image": 0, "area30": 3}, "cannot be said."),
-        ({"area30": 60, "blobs30": 0}, "a difference to random blobs without an interval."),  # of every image the same
+        ({"area30": 60, "blobs30": 0}, "no interval of the difference to random blobs."),  # of every image the same
     ],
 )
 def test_more_and_less_are_said_where_the_interval_leaves_out_zero_alone(answered, hits, verdict):
@@ -143,10 +143,19 @@ def test_what_a_guess_would_carry_stands_beside_and_who_carries_no_more_is_named
     assert all("and a guess would carry 60 %: the networks asked" in caution for caution in cautions)
 
 
+def test_a_guess_that_would_carry_more_than_all_is_left_to_the_warning_of_whole_images(answered):
+    answer = answered({"image": 3, "area30": 2, "blobs30": 1})
+    assert "a guess" not in answer.sentences[0]
+    assert [caution for caution in answer.cautions if "guess" in caution] == [
+        "vit names 5 % of the whole images rightly; a guess among their 2 classes names 50 %. Check its weights, "
+        "classes and transform."
+    ]
+
+
 def test_one_image_has_a_difference_and_no_interval_of_it(answered):
     (sentence,) = answered({"area30": 1, "blobs30": 0}, images=1).sentences
     assert "not compared" not in sentence
-    assert "a difference to random blobs without an interval" in sentence
+    assert "no interval of the difference to random blobs" in sentence
     assert "+100 points to random blobs" in sentence
     assert "guess" not in sentence  # a single class has none
 

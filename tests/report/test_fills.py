@@ -1,5 +1,7 @@
 """Laws of claims under several fills: planted rows give the table, the range, and the mark of a sign that turns."""
 
+from dataclasses import replace
+
 import pytest
 from rows_in_memory import as_gathered
 
@@ -49,6 +51,12 @@ def test_a_caution_of_all_fills_stands_once_and_one_of_some_says_which(compared)
     assert whole.count(alike) == 1
 
 
+def test_an_answer_that_has_one_caution_twice_counts_once(compared):
+    black, mean = answered(compared({("black", "e6"): BLACK, ("mean", "e6"): MEAN}))
+    twice = [replace(black, cautions=["Alike."] * 2), replace(mean, cautions=[])]
+    assert cautions_of_all(twice) == ["Fill black: Alike."]
+
+
 def test_lines_of_a_cell_stand_together_and_a_claim_that_turns_round_is_marked(compared):
     table = fills_table(compared({("black", "e6"): BLACK, ("black", "vit"): MEAN, ("mean", "e6"): MEAN}), "area30")
     assert table.printed[["Target", "Fill"]].to_numpy().tolist() == [["e6", "black"], ["e6", "mean"]]
@@ -94,3 +102,4 @@ def test_means_over_other_networks_are_not_compared(compared):
     """drop_tokens may have fewer targets than black: their means differ by the networks, too."""
     of_fills = answered(compared({("black", "e6"): BLACK, ("black", "vit"): MEAN, ("mean", "e6"): MEAN}))
     assert not any("Over the fills" in caution for answer in of_fills for caution in answer.cautions)
+    assert "No other fill ran on the same networks: under another the answer may differ." in cautions_of_all(of_fills)

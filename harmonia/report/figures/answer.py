@@ -1,7 +1,7 @@
 """The answer as a picture: what is carried at one area, the maps' regions beside random blobs and a centred box."""
 
+import textwrap
 from collections.abc import Iterator
-from textwrap import fill
 
 import numpy as np
 
@@ -28,15 +28,15 @@ def answer_figures(answer: Answer) -> Iterator[CaptionedFigure]:
             if not np.isnan(drawn[0]) and drawn not in distinct:
                 distinct[drawn] = f"{name}, {line[named]}" if distinct else name
                 bars.append((distinct[drawn], line, column, style.GREY))
-    labels = [fill(short(name, _LONGEST), _IN_A_LINE) for name, *_ in bars]
-    height = max(0.3, 0.14 * max(1 + label.count("\n") for label in labels))
-    figure, (panel,) = grid(1, 1, style.COLUMN_WIDTH, 0.5 + height * len(bars))
-    for height, (_, line, column, colour) in enumerate(bars):
+    labels = [textwrap.fill(short(name, _LONGEST), _IN_A_LINE) for name, *_ in bars]
+    inches = max(0.3, 0.14 * max(1 + label.count("\n") for label in labels))
+    figure, (panel,) = grid(1, 1, style.COLUMN_WIDTH, 0.5 + inches * len(bars))
+    for place, (_, line, column, colour) in enumerate(bars):
         value, low, high = (100 * line[column + end] for end in ("", "_low", "_high"))
-        panel.barh(height, value, color=colour, height=0.62, alpha=1 if column == "retention" else 0.55)
+        panel.barh(place, value, color=colour, height=0.62, alpha=1 if column == "retention" else 0.55)
         if low < high:
-            panel.plot([low, high], [height, height], color="black", lw=1.2, solid_capstyle="butt")
-        panel.text(np.nanmax([value, high]) + 2, height, f"{value:z.0f} %", va="center", fontsize=8)
+            panel.plot([low, high], [place, place], color="black", lw=1.2, solid_capstyle="butt")
+        panel.text(np.nanmax([value, high]) + 2, place, f"{value:z.0f} %", va="center", fontsize=8)
     panel.set_yticks(range(len(bars)), labels, fontsize=8)
     panel.set(xlim=(0, 1.12 * max(100, panel.get_xlim()[1])), ylim=(len(bars) - 0.5, -0.5))
     panel.set_xticks(range(0, 101, 25))

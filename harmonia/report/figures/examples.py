@@ -35,7 +35,7 @@ def example_figures(
     None where an earlier setting has the same maps under another fill: its Fig. 1 is the same.
     """
     explainers = [each for each in collection.explainers if [each.key[name] for name in SETTING] == list(setting)]
-    if _maps_of_fills(collection, explainers[0])[0] != explainers[0].key["fill"]:
+    if _fills_of_same_maps(collection, explainers[0])[0] != explainers[0].key["fill"]:
         return
     images = collection.sets[explainers[0].key["data"]]
     if ids:
@@ -58,14 +58,14 @@ def example_figures(
     )
 
 
-def _maps_of_fills(collection: Collection, explainer: Explainer) -> list[str]:
+def _fills_of_same_maps(collection: Collection, explainer: Explainer) -> list[str]:
     """Fills under which the same sources, methods and maps ran as under the explainer's, in the collection's order."""
-    maps: dict[str, set[tuple]] = {}
+    shown: dict[str, set[tuple]] = {}
     for each in collection.explainers:
         if all(each.key[name] == explainer.key[name] for name in SETTING if name != "fill"):
-            known = each.key["source"], each.key["method"], each.key["variant"], each.maps is None
-            maps.setdefault(each.key["fill"], set()).add(known)
-    return [fill for fill, known in maps.items() if known == maps[explainer.key["fill"]]]
+            key = each.key["source"], each.key["method"], each.key["variant"], each.maps is None
+            shown.setdefault(each.key["fill"], set()).add(key)
+    return [fill for fill, keys in shown.items() if keys == shown[explainer.key["fill"]]]
 
 
 def typical_images(collection: Collection, images: ImageList, arm: str, count: int) -> list[int]:
