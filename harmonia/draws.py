@@ -50,6 +50,7 @@ class Purpose(enum.IntEnum):
     SHUFFLED_LABELS = 2**48 + 1
     TRAINING_ORDER = 2**49  # of images, in each epoch
     TRAINING_CROPS = 2**50
+    JITTER = 2**52
     TRAINING_DROPS = 2**51  # what a network itself draws: dropout, depths
 
 

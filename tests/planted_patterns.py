@@ -106,7 +106,7 @@ def explain(
     positions=None,
 ) -> Explanation:
     """labels: a policy, or a class for each position."""
-    table = labels
+    table, positions = labels, torch.arange(len(pixels)) if positions is None else positions
     return method(
         Request(
             model=model or MatchedFilters(),
@@ -115,8 +115,8 @@ def explain(
             replacements=replacements or from_pool(noise_pool()),
             device=torch.device("cpu"),
             batch_size=BatchSize(batch_size),
-            positions=torch.arange(len(pixels)) if positions is None else positions,
-            image_keys=np.arange(len(pixels), dtype=np.uint64),
+            positions=positions,
+            image_keys=positions.numpy().astype(np.uint64),
             on_progress=lambda images: None,
         )
     )

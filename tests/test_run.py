@@ -33,7 +33,7 @@ def refused(answer):
         (["method=null"], "method must be one of", "got null"),
         (["source=lite0,lite1"], "source", "-m"),
         (["target=self,e6"], "target", "target=[self,e6]"),
-        (["method=gc", "method.steps=3"], "method.steps", "ss, ss_cpu, ss_faithful, ss_paper have it"),
+        (["method=gc", "method.steps=3"], "method.steps", "ss, ss_cpu, ss_faithful, ss_jitter, ss_paper have it"),
         (["target=self", "target.e7.weights=x"], "target.e7", "not among the chosen targets"),
         (["+seed=3"], "seed", "without +"),
         (["source=timm", "data=samples"], "source.arch", "source.arch=VALUE"),

@@ -28,6 +28,7 @@ from torch.utils.checkpoint import checkpoint
 
 from harmonia.attribution.cam import GradCAM
 from harmonia.attribution.contract import Backgrounds, Explanation, Model, Request, joint_logits, voters_of
+from harmonia.attribution.jitter import jittered
 from harmonia.attribution.layer import ClassGradient, class_gradient
 from harmonia.attribution.objectives import OBJECTIVES
 from harmonia.attribution.passes import in_passes
@@ -67,6 +68,7 @@ class SoundnessSaliency:
     # converged: J on held-out images moved by less between judgements; None: above
     tolerance: Annotated[float | None, Within(0, 10**6)] = 0.2
     backgrounds: Backgrounds = field(default_factory=Backgrounds)
+    jitter: Annotated[float, Within(0, 0.5)] = field(default=0.0, metadata={"later": True})  # of a side; jittered()
 
     def __post_init__(self):
         if self.objective not in OBJECTIVES:
@@ -88,13 +90,12 @@ class Optimisation:
     def __init__(self, method: SoundnessSaliency, request: Request):
         self.method, self.request, self.voters = method, request, voters_of(request.model)
         self.pixels = request.pixels.to(request.device)
-        count, grid = len(request.pixels), method.grid
-        sides = request.pixels.shape[-2:]
+        (count, _, *sides), grid = request.pixels.shape, method.grid
         self.up = [upsampling_matrix(grid, side).to(request.device, torch.float32) for side in sides]
         self.moments = torch.zeros(2, count, grid, grid, device=request.device)  # Adam's, first and second
         self.steps = torch.zeros(count, dtype=torch.long)
-        voters, first_labels = len(self.voters), len(self.voters) > 1 and method.start is not None
-        self.passes = torch.full((count,), 2 * voters if first_labels else voters)
+        voters = len(self.voters)
+        self.passes = torch.full((count,), 2 * voters if voters > 1 and method.start else voters)
         self.unfinished = torch.ones(count, dtype=torch.bool)
         self.converged = torch.zeros(count, dtype=torch.bool)
         self.held_out_objective = torch.full((count,), math.inf)  # at the last judgement
@@ -179,6 +180,8 @@ class Optimisation:
         with torch.enable_grad():
             mask_BHW = self._mask(mask_logits)
             composites = composite(self._images(on_device), mask_BHW, replacements_BR3HW)
+            keys = self.request.image_keys[rows.numpy()]
+            composites = jittered(composites, keys, self.steps[rows], method.jitter)
             objective = self._objective(self._logits(composites, size), mask_BHW, on_device)
             # summed, not averaged: Adam's epsilon would tie a mask to the number of its neighbours
             return torch.autograd.grad(objective.sum(), mask_logits)[0]

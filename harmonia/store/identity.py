@@ -9,12 +9,15 @@ def fingerprint(value: Any) -> Any:
     """JSON-able: a dataclass by its class's name and version and by its fields; a function with bound options likewise.
 
     Where the class lives is left out: code may move, and what it computed stays found (ADR 11). So are fields that do
-    not tell two apart (compare=False).
+    not tell two apart (compare=False), and options that came later (metadata later=True) while they are at their
+    default: what was computed before them stays found.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kind = type(value)
-        compared = [field.name for field in dataclasses.fields(value) if field.compare]
-        fields = {name: fingerprint(getattr(value, name)) for name in compared}
+        compared = [field for field in dataclasses.fields(value) if field.compare]
+        options = {field.name: getattr(value, field.name) for field in compared}
+        tell = [each.name for each in compared if not each.metadata.get("later") or options[each.name] != each.default]
+        fields = {name: fingerprint(options[name]) for name in tell}
         return {"class": kind.__name__, "version": getattr(kind, "version", 0), **fields}
     if isinstance(value, functools.partial):
         version = {"version": value.func.version} if hasattr(value.func, "version") else {}

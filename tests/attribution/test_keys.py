@@ -19,3 +19,8 @@ KEYS = {
 def test_stored_maps_of_a_method_keep_their_key(name):
     # a digest that changes asks for a new version of the method, or for leaving its settings alone
     assert set_key(fingerprint(preset(name)))[:16] == KEYS[name]
+
+
+def test_an_option_that_came_later_is_in_the_key_once_it_is_used():
+    assert "jitter" not in fingerprint(preset("ss"))
+    assert fingerprint(preset("ss_jitter"))["jitter"] == 0.05

@@ -72,6 +72,14 @@ def test_the_preset_for_two_cores_halves_the_steps_and_what_follows_from_them():
     )
 
 
+def test_the_preset_that_shifts_takes_a_fixed_course_of_thirty_five_forward_and_backward_passes():
+    method = preset("ss_jitter")
+    assert method == replace(preset("ss"), steps=31, check_every=31, tolerance=None, jitter=0.05)
+    judged = 2 * method.held_out + 1  # composites, complements and the image before black: a third of a pass each
+    assert 1 + method.steps + judged / 3 == 35
+    assert explain(method, single_patches()[:2]).passes.tolist() == 2 * [1 + method.steps + judged]
+
+
 def test_the_default_preset_finds_patches_of_several_cells():
     # its smoothness rounds off what a grid of 14 cells could resolve: half of a patch's border is lost, not the patch
     found = explain(preset("ss"), single_patches())

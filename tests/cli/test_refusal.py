@@ -180,15 +180,15 @@ def test_a_full_disk_names_no_file():
     [
         (
             ["method=gc", "method.steps=3"],
-            "method.steps is no option of the chosen method; ig, ss, ss_cpu, ss_faithful, ss_paper have it",
+            "method.steps is no option of the chosen method; ig, ss, ss_cpu, ss_faithful, ss_jitter, ss_paper have it",
         ),
         (
             ["method=gc", "method.start.layer=x"],
-            "method.start is no option of the chosen method; ss, ss_cpu, ss_faithful, ss_paper have it",
+            "method.start is no option of the chosen method; ss, ss_cpu, ss_faithful, ss_jitter, ss_paper have it",
         ),
         (
             ["method=ss_faithful", "method.start.layer=x"],
-            "method.start.layer is no option of the chosen method; ss, ss_cpu have it",
+            "method.start.layer is no option of the chosen method; ss, ss_cpu, ss_jitter have it",
         ),
         (["label.seed=3"], "label.seed is no option of the chosen label; random has it"),
         (
