@@ -13,7 +13,7 @@ import pandas as pd
 
 from harmonia.arms import AREA, SOFT_ARM, area_of, is_equal_area
 from harmonia.media import markdown, number_of
-from harmonia.report.cautions import cautions_of, guess_of
+from harmonia.report.cautions import cautions_of, chance_of
 from harmonia.report.glossary import full_names
 from harmonia.report.shares import CONTROLS, controls_of, names_of, points, relation, share
 from harmonia.report.tables import typeset
@@ -175,7 +175,7 @@ def _lines_of(comparison: Comparison, transfers: Any, arm: str, names: dict[str,
         who.append(f"{methods[-1]} of {source}" + (RANDOM_WEIGHTS if line["random_weights"] else ""))
         of_sources = (line["source"] == ALL_SOURCES) | (of_method["source"] == line["source"])
         right = whole[of_method[judges(of_method) & of_sources].index]
-        guesses.append(guess_of(comparison) * np.mean(1 / right[right > 0]) if (right > 0).any() else np.nan)
+        guesses.append(chance_of(comparison) * np.mean(1 / right[right > 0]) if (right > 0).any() else np.nan)
     lines = lines.assign(who=who, method_name=methods, guess=guesses)
     return lines.assign(guess=lines["guess"].where(lines["guess"] <= 1))  # above it, _guessing says what there is
 

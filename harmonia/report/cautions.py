@@ -50,6 +50,12 @@ def guess_of(comparison: Comparison) -> float:
     return 1 / classes if classes > 1 else np.nan
 
 
+def chance_of(comparison: Comparison) -> float:
+    """guess_of, where the networks asked name no class but the images'; else NaN: of 1,000 classes it is no guess."""
+    within = np.isin(comparison.predicted, [-1, *comparison.labels]).all()
+    return guess_of(comparison) if within else np.nan
+
+
 def _chance(lines: Any) -> Iterator[str]:
     """Maps that are not shown to carry more than a guess: beside controls that carry no more, either says nothing."""
     at_chance = lines[~(lines[["retention", "retention_low"]].min(axis=1) > lines["guess"])].dropna(subset="guess")
@@ -64,12 +70,13 @@ def _guessing(comparison: Comparison) -> Iterator[str]:
     """Networks that are not shown to name whole images better than a guess: what they say tells nothing."""
     cells, guess = comparison.cells, guess_of(comparison)
     whole = (cells["arm"] == IMAGE_ARM) & ~(cells["random_weights"] & (cells["target"] == cells["source"]))
-    accuracy, low, _ = estimates(accuracy=comparison.accuracy).values()
+    accuracy, low, high = (100 * each for each in estimates(accuracy=comparison.accuracy).values())
     for first, target in cells[whole].drop_duplicates("target")["target"].items():
-        if low[first] <= guess:
+        if low[first] <= 100 * guess:
             yield (
-                f"{target} names {100 * accuracy[first]:.0f} % of the whole images rightly; a guess among their "
-                f"{1 / guess:.0f} classes names {100 * guess:.0f} %. Check its weights, classes and transform."
+                f"{target} names {accuracy[first]:.0f} % [{low[first]:.0f}, {high[first]:.0f}] of the whole images "
+                f"rightly; a guess among their {1 / guess:.0f} classes names {100 * guess:.0f} %. Train it longer, or "
+                "check its weights, classes and transform."
             )
 
 
