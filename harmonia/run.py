@@ -40,7 +40,7 @@ def job(config: DictConfig) -> None:
 
 def main() -> int:
     register()
-    return hydra_command(_jobs_and_report, "interrupted; the same command resumes: images of whole shards (store.shard_size) are kept")
+    return hydra_command(_jobs_and_report, "interrupted; the same command resumes, whole shards of images are kept")
 
 
 def _refuse_foreign(folder: Path) -> None:
