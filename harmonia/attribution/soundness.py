@@ -11,7 +11,7 @@ Sonntag 2023 (https://arxiv.org/abs/2307.02150) give it. For every image, with m
 by Adam. Of several networks the loss is the mean of each one's own on the same composites: of their mean logits it
 would be another, as it normalises again. Images share passes and nothing else: every image has its own optimiser state
 and its own count of steps, leaves when it has converged and makes room for the next; every random choice is a hash of
-(seed, image, step, draw).
+(seed, image, step, draw), a shift of (image, step).
 The map is the polynomial-decay average of the steps' logits: O. Shamir, T. Zhang, "Stochastic Gradient Descent for
 Non-smooth Optimization", ICML 2013.
 """

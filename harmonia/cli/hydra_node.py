@@ -95,6 +95,10 @@ class _HydraParser(Parser):
         return options
 
 
+def _parser() -> argparse.ArgumentParser:
+    return _HydraParser(parents=[get_args_parser()], add_help=False)
+
+
 @contextmanager
 def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Iterator[None]:
     """In the block, Hydra acts on no configuration of which its own node names foreign code, writes to no folder of
@@ -131,10 +135,8 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
             if folder := _folder(config, "hydra.sweep.dir", "hydra.sweep.subdir"):
                 refuse(folder)
                 if folder in folders:
-                    remedy = "name what is swept in hydra.sweep.subdir"
-                    raise InputError(
-                        f"every job of a sweep must have a folder of its own, got {folder} twice; {remedy}"
-                    )
+                    rule = f"every job of a sweep must have a folder of its own, got {folder} twice"
+                    raise InputError(f"{rule}; name what is swept in hydra.sweep.subdir")
                 folders.add(folder)
 
     def returned(job: Any) -> Any:
@@ -143,9 +145,8 @@ def checked_hydra(refuse: Callable[[Path], None] = lambda folder: None) -> Itera
         failures.append(job._return_value)
         raise job._return_value  # Hydra would print a line of its own first
 
-    parser = _HydraParser(parents=[get_args_parser()], add_help=False)
     replaced: list[tuple[Any, str, Any]] = [
-        (sys.modules[hydra.main.__module__], "get_args_parser", lambda: parser),
+        (sys.modules[hydra.main.__module__], "get_args_parser", _parser),
         (ConfigLoaderImpl, "load_configuration", composed),
         (files, "load_config", loaded),
         (Sweeper, "validate_batch_is_legal", validated),
