@@ -189,7 +189,7 @@ RUN = [
     ("a pool without an image", lambda: Path("bad").mkdir(), ["data.pool=bad", "fill=another_image"], "pool folder"),
     # --- labels
     ("classes that no model knows", unknown_classes, ["data.root=bad"], "knows no class"),
-    ("a class map that is not there", nothing, ["data.class_map=nowhere.csv"], "class map"),
+    ("a class map that is not there", nothing, ["data.class_map=nowhere.csv"], "class_map: nowhere.csv does not exist"),
     ("a class map in another encoding", text("m.csv", b"\xff\xfe\x00"), ["data.class_map=m.csv"], "UTF-8"),
     ("a class map with a third column", text("m.csv", "a,b,c\n"), ["data.class_map=m.csv"], "line 1"),
     ("a class map that lacks a folder", text("m.csv", "dog,n02102040\n"), ["data.class_map=m.csv"], "lacks it"),
@@ -223,7 +223,7 @@ SCORING = [
     ("text for a metric's number", nothing, [*DELETION, "evaluation.metric.steps=all"], "must be a whole number"),
     ("a metric that does not exist", nothing, ["evaluation=auc"], "evaluation must be one of"),
     ("boxes that are asked for and not there", nothing, BOXES, "data.boxes=FILE"),
-    ("a file of boxes that is not there", nothing, [*BOXES, "data.boxes=none.csv"], "No such file"),
+    ("a file of boxes that is not there", nothing, [*BOXES, "data.boxes=none.csv"], "none.csv does not exist"),
     ("a file of boxes in another form", text("b.csv", "file,x,y\n"), [*BOXES, "data.boxes=b.csv"], "lacks path"),
     ("boxes of other images", boxes("z.png,0,0,0,1,1"), [*BOXES, "data.boxes=b.csv"], "names none of them"),
     ("a box inside out", boxes(f"{CLASSES[0]}/0.png,0,9,0,1,1"), [*BOXES, "data.boxes=b.csv"], "x0 < x1"),
@@ -354,7 +354,8 @@ def test_a_stored_map_that_is_bad_is_named_and_computed_again_and_never_read(cli
     ],
 )
 def test_settings_are_checked_before_images_and_networks_are_looked_for(cli, word, part):
-    one_line(*cli(*SMALL, "method=ss", "data.root=nowhere", "source.arch=none_such", word), part)
+    Path("empty").mkdir()
+    one_line(*cli(*SMALL, "method=ss", "data.root=empty", "source.arch=none_such", word), part)
 
 
 @named(REPORT, "prepare", "words", "part")

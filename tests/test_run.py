@@ -98,6 +98,10 @@ def test_a_failed_cell_does_not_stop_the_sweep_and_is_named(cli, needs_samples):
         ("run", ["--cfg", "job"], 0),
         ("run", ["seed=abc"], 2),
         ("run", ["source.crop_mode=abc"], 2),
+        ("run", ["data=folder", "data.root=nowhere"], 2),
+        ("run", ["method=stored", "method.maps=nowhere"], 2),
+        ("run", ["evaluation.areas=[30]"], 2),
+        ("fit", ["source.arch=test_resnet", "data.root=nowhere"], 2),
         ("plan", ["method=abc"], 2),
     ],
 )

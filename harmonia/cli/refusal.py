@@ -56,8 +56,7 @@ _READINGS = (
 def refusal(error: BaseException, conf: Path, words: Sequence[str] = (), main: str = "config") -> str | None:
     """One line (subject, rule, value, remedy) for what a user can mend; None for a defect of ours.
 
-    words are the command line's, for the one error in which Hydra does not say which of them it means. main: the yaml
-    of conf/ that the command composes.
+    words are the command line's, where Hydra does not say which it means. main: the yaml that the command composes.
     """
     causes = list(_causes(error))
     unbegun = _unbegun(causes[1]) if isinstance(error, Unbegun) else None
@@ -79,8 +78,7 @@ def refusal(error: BaseException, conf: Path, words: Sequence[str] = (), main: s
         if isinstance(cause, MissingConfigException) and file:
             group, option = file.groups()
             # Hydra lists the options of a group that takes one, not of one that takes several (target)
-            options = sorted(set(cause.options or _option_names(group, conf)))
-            return no_such_option(group, option, options, conf)
+            return no_such_option(group, option, sorted(set(cause.options or _option_names(group, conf))), conf)
         if isinstance(cause, OverrideParseException):
             reason = str(cause.message).splitlines()[0]
             rule = "must follow Hydra's grammar, KEY=VALUE or GROUP=OPTION, lists as [a,b]"
@@ -184,7 +182,7 @@ def _unknown_key(key: str, conf: Path, main: str) -> str:
     if inner := [name for name in known if name.startswith(f"{key}.")]:
         remedy = f"write {min(inner, key=len)}=VALUE, --cfg {flag} prints every key"
         return f"{key} is no choice but has keys of its own; {remedy}"
-    return f"the configuration has no key {key!r}{_close(key, known)}; --cfg {flag} prints every key"
+    return f"the configuration has no key {key!r}{_close_keys(key, known)}; --cfg {flag} prints every key"
 
 
 def _unknown_target_key(rest: str, conf: Path) -> str:
@@ -197,17 +195,14 @@ def _unknown_target_key(rest: str, conf: Path) -> str:
     if option:
         known = [f"target.{name}.{key}" for key in _dotted(_loaded("source", "timm", conf))]
         key = f"target.{name}.{option}"
-        return f"the configuration has no key {key!r}{_close(key, known)}; --cfg job prints every key"
-    options = _option_names("target", conf)
-    if name not in options:
+        return f"the configuration has no key {key!r}{_close_keys(key, known)}; --cfg job prints every key"
+    if name not in (options := _option_names("target", conf)):
         return _must_be_one_of("target", options, repr(name), _close(name, options))
     return f"target.{name}: {name} is not among the chosen targets; add it as in 'target=[self,{name}]'"
 
 
 def no_such_option(group: str, option: str, options: Sequence[str], conf: Path) -> str:
-    """The line for an option that a group lacks; the remedy is that of such a title, as Grad-CAM, or near spelling, and
-    what takes a path or an architecture.
-    """
+    """Of an option that a group lacks; the remedy: a title, as Grad-CAM, a near spelling, a path, an architecture."""
     titled = [name for name in options if _letters(_title(conf / group / f"{name}.yaml")) == _letters(option)]
     near = f"; did you mean {titled[0]}?" if titled else _close(option, options)
     own = _of_ones_own(group, option, options)
@@ -257,9 +252,7 @@ def _must_be_one_of(group: str, options: Sequence[str], got: str, hint: str = ""
 
 def _option_names(group: str, conf: Path) -> list[str]:
     """Nothing where conf/ has no such group."""
-    if not re.fullmatch(r"\w+", group):
-        return []
-    return sorted(path.stem for path in (conf / group).glob("*.yaml"))
+    return sorted(path.stem for path in (conf / group).glob("*.yaml")) if re.fullmatch(r"\w+", group) else []
 
 
 def _option_keys(group: str, name: str, conf: Path) -> set[str]:
@@ -291,6 +284,17 @@ def _dotted(node: object, above: str = "") -> Iterator[str]:
             yield from _dotted(below, f"{above}{name}.")
 
 
-def _close(value: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(value, [one for one in known if one != value], n=3, cutoff=0.5)
+def _close_keys(key: str, known: Sequence[str]) -> str:
+    """Of keys near in each of their parts, that end in the one word given, or that take it for a value."""
+
+    def near(name: str) -> bool:
+        alike = map(difflib.get_close_matches, key.split("."), ([part] for part in name.split(".")))
+        takes_it = key.startswith(f"{name}.") and f"{name}." not in " ".join(known)
+        return (name.count(".") == key.count(".") and all(alike)) or name.endswith(f".{key}") or takes_it
+
+    return _close(key, list(filter(near, known)), 0)
+
+
+def _close(value: str, known: Sequence[str], cutoff: float = 0.5) -> str:
+    near = difflib.get_close_matches(value, [one for one in known if one != value], 3, cutoff)
     return f"; did you mean {' or '.join(near)}?" if near else ""

@@ -17,8 +17,8 @@ from harmonia.data.views import ViewBatch
 from harmonia.draws import Purpose, counter_hash
 from harmonia.errors import Within
 from harmonia.evaluation import answers
-from harmonia.features.areas import check_areas
 from harmonia.features.arms import Explanations, KeepArms
+from harmonia.features.choices import check_areas
 from harmonia.features.controls import Controls, Partners
 from harmonia.features.maps import UNREADABLE, unpack
 from harmonia.features.normalise import normalisation

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from harmonia.arms import percent
-from harmonia.errors import InputError
 from harmonia.features.resample import enlarged
 from harmonia.shapes import Keep, Maps, Size, sides
 
@@ -102,14 +101,3 @@ def _highest(maps_BHW: Maps, counts_BA: Tensor) -> Keep:
 @cache
 def _tie_order(pixels: int, device: torch.device) -> Tensor:
     return torch.randperm(pixels, generator=torch.Generator().manual_seed(0)).to(device)
-
-
-def check_areas(key: str, areas: Sequence[float]) -> None:
-    """Areas name their arms in whole percents."""
-    for area in areas:
-        if not 0 < area < 1:
-            raise InputError(f"{key} must be fractions between 0 and 1, got {area}; 0.3 keeps 30 %")
-        if percent(area) < 1 or abs(100 * area - percent(area)) > 1e-6:
-            raise InputError(f"{key} must be whole percents, got {area}; 0.12 keeps 12 %")
-    if len({percent(area) for area in areas}) < len(areas):
-        raise InputError(f"{key} must differ, got {list(areas)}; leave one out")

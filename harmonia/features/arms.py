@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from harmonia.arms import AREA, SOFT_ARM, arm_of, in_patches
-from harmonia.features.areas import check_areas, in_view, top_fractions, whole_patches, whole_pixels
+from harmonia.features.areas import in_view, top_fractions, whole_patches, whole_pixels
+from harmonia.features.choices import check_areas
 from harmonia.features.resample import enlarged, resample
 from harmonia.shapes import Keep, Maps, Size
 

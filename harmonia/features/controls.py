@@ -25,8 +25,8 @@ from harmonia.arms import (
 )
 from harmonia.draws import Purpose, counter_hash, smooth_noise
 from harmonia.errors import Seed
-from harmonia.features.areas import check_areas
 from harmonia.features.arms import Control, Projection
+from harmonia.features.choices import check_areas
 from harmonia.shapes import Keep, sides
 
 

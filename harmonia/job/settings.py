@@ -1,5 +1,7 @@
 """What a job is asked to do: every key of conf/config.yaml, typed once."""
 
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from harmonia.cli.options import Group, dotted, import_target, read_settings
 from harmonia.data.choices import Unreadable
-from harmonia.errors import InputError, Seed, Within
+from harmonia.errors import InputError, Seed, Within, home
+from harmonia.features.choices import check_areas
 from harmonia.models.spec import CropPct, ModelSpec
 
 T = TypeVar("T")
@@ -100,10 +103,27 @@ def read_configuration(config: DictConfig, settings_type: type[T], groups: Seque
     for key, options in targets:
         _refuse_foreign(key, options, lambda named: named["_target_"].partition(".")[0], ("harmonia", *packages))
     _check_logger(values.get("logger"))
+    _check_paths_and_areas(values)
     settings = read_settings(settings_type, {**dict.fromkeys(groups), **values, "resolved": values})
     for key, options in targets:  # only now, as it imports torch, for which a wrong number need not wait
         _refuse_foreign(key, options, partial(_defined_in, key), ("harmonia", *packages))
     return settings
+
+
+_PATHS = r"data\.(root|labels|class_map|pool|boxes)|method\.maps"
+_AREAS = r"evaluation\.(areas|controls\.\w+)"
+
+
+def _check_paths_and_areas(values: Mapping[str, Any], above: str = "") -> None:
+    """Of harmonia's own classes, which check them again: a wrong one need not wait for torch, either."""
+    for name, value in values.items():
+        key = dotted(above, name)
+        if isinstance(value, Mapping) and (above or str(value.get("_target_", "harmonia")).startswith("harmonia")):
+            _check_paths_and_areas(value, key)
+        elif isinstance(value, list) and re.fullmatch(_AREAS, key):
+            check_areas(key, [area for area in value if isinstance(area, int | float)])
+        elif isinstance(value, str) and re.fullmatch(_PATHS, key) and not os.path.exists(home(value)):
+            raise InputError(f"{key}: {value} does not exist; set {key}=PATH to what is there")
 
 
 def _check_logger(options: Any, key: str = "logger") -> None:
