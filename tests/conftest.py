@@ -1,8 +1,10 @@
+import copy
 import gc
 import importlib.util
 import json
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,9 @@ import torch
 import yaml
 from google.protobuf.message import DecodeError
 from hydra._internal.hydra import Hydra
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from paths import REPOSITORY
 from wandb.proto import wandb_internal_pb2
 
 from harmonia import run
@@ -41,15 +46,30 @@ def pytest_collection_finish():
 
 @pytest.fixture(autouse=True, scope="session")
 def composed_once():
-    """Hydra composes every configuration once more, to read hydra.mode alone, which nothing but an experiment sets."""
-    read = Hydra.get_mode
+    """Hydra composes every configuration once more, to read hydra.mode alone, which nothing but an experiment sets.
+
+    And it parses each yaml of conf/ for every command: here once, until the file changes.
+    """
+    Plugins.instance()  # registers what reads files
+    files = SourcesRegistry.instance().resolve("file")
+    read, load, loaded = Hydra.get_mode, files.load_config, {}
 
     def get_mode(self, config_name, overrides):
         may_be_set = any("experiment" in word or "hydra.mode" in word for word in overrides)
         return read(self, config_name, overrides) if may_be_set else None
 
+    def load_config(source, config_path):
+        path = Path(source.path, source._normalize_file_name(config_path))
+        if not path.is_relative_to(REPOSITORY / "conf") or not path.is_file():
+            return load(source, config_path)
+        key = path, path.stat().st_mtime_ns
+        if key not in loaded:
+            loaded[key] = load(source, config_path)
+        return copy.deepcopy(loaded[key])
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Hydra, "get_mode", get_mode)
+        patch.setattr(files, "load_config", load_config)
         yield
 
 
