@@ -8,6 +8,7 @@ their argument). The answer is the worker's process id; it leaves its exit code 
 import contextlib
 import functools
 import gc
+import io
 import itertools
 import json
 import os
@@ -147,8 +148,16 @@ def work(order: dict) -> None:
         os._exit(code)
 
 
+def compose_once() -> None:
+    """Hydra's plugins and the parser of its grammar are there, then, for every worker."""
+    sys.argv = ["harmonia.run", "source=timm", "method=ss", "target=[self,timm]", "data=folder", "--cfg=job"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert run.main() == 0
+
+
 def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the dead are reaped, so that a process id says who lives
+    compose_once()
     gc.collect()
     gc.freeze()  # a collection in a worker would copy the page of every object that it counts
     print("ready", flush=True)
