@@ -15,7 +15,7 @@ CONF = conf_folder()
 TOGETHER = ["source", "method", "data", "fill", "label", "evaluation", "trainer", "logger"]
 GROUPS = [*TOGETHER, "target", "experiment"]
 GENERIC = {kind: ["source.arch=resnet18"] for kind in ("timm", "torchvision", "huggingface")}  # a kind, not one network
-MAPS = {"stored": ["method.maps=FOLDER"]}
+MAPS = {"stored": ["method.maps=."]}
 OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 
 

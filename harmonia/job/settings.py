@@ -111,7 +111,7 @@ def read_configuration(config: DictConfig, settings_type: type[T], groups: Seque
 
 
 _PATHS = r"data\.(root|labels|class_map|pool|boxes)|method\.maps"
-_AREAS = r"evaluation\.(areas|controls\.\w+)"
+_AREAS = r"evaluation\.(areas|controls\.(?!seed)\w+)"
 
 
 def _check_paths_and_areas(values: Mapping[str, Any], above: str = "") -> None:

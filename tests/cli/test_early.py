@@ -61,7 +61,7 @@ def test_the_collector_looks_through_what_was_imported_no_more_and_through_the_r
             "harmonia.fit.fit_one",
             "fit",
             "harmonia.training.fit.fit_network",
-            ["source.arch=test_resnet", "data.root=photos"],
+            ["source.arch=test_resnet", "data.root=."],
         ),
     ],
 )

@@ -301,15 +301,15 @@ def test_a_broken_yaml_of_one_s_own_is_one_line(monkeypatch, capsys, tmp_path, c
 
 def test_aliases_that_stand_for_little_and_flags_between_overrides_are_taken(monkeypatch, tmp_path):
     monkeypatch.setattr(
-        "harmonia.job.pipeline.run", lambda settings: taken.append(settings.evaluation.options["areas"])
+        "harmonia.job.pipeline.run", lambda settings: taken.append(settings.evaluation.options["controls"]["centre"])
     )
     taken = []
     (tmp_path / "exp").mkdir()
-    (tmp_path / "exp" / "e.yaml").write_text("# @package evaluation\nareas: [&a 0.3, *a]\n")
+    (tmp_path / "exp" / "e.yaml").write_text("# @package evaluation\nareas: &a [0.4]\ncontrols: {centre: *a}\n")
     words = ["source=timm", f"--config-dir={tmp_path}", "source.arch=x", "+exp=e", "~hydra.callbacks.report"]
     monkeypatch.setattr(sys, "argv", ["harmonia.run", *words, f"hydra.run.dir={tmp_path / 'job'}"])
     assert run.main() == 0
-    assert taken == [[0.3, 0.3]]
+    assert taken == [[0.4]]
 
 
 def test_a_sweeps_file_that_is_being_written_is_waited_for(tmp_path):

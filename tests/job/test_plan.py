@@ -168,7 +168,7 @@ def test_a_cost_is_that_of_the_models_input_size(planned, monkeypatch):
 def test_an_interrupted_plan_says_so_in_one_line(capfd, monkeypatch, number):
     monkeypatch.setattr(Plan, "add", lambda *given: signal.raise_signal(number))
     before = signal.getsignal(number)
-    assert plan.main(["--images", "0", "method=gc", *WORDS]) == 130
+    assert plan.main(["--images", "0", "method=gc", *WORDS, "data.root=."]) == 130
     assert capfd.readouterr().err == "harmonia: interrupted; nothing was planned or written\n"
     assert signal.getsignal(number) is before
 
@@ -177,7 +177,8 @@ def test_each_job_of_a_sweep_is_added_once_and_what_hydra_would_write_is_not_wri
     added = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Plan, "add", lambda _, settings: added.append((settings.method.name, settings.seed)))
-    assert plan.main(["--images", "0", "--devices", "1,3", "-m", "method=gc,grad", "seed=1,2", *WORDS]) == 0
+    words = [*WORDS, "data.root=.", "seed=1,2"]
+    assert plan.main(["--images", "0", "--devices", "1,3", "-m", "method=gc,grad", *words]) == 0
     assert added == [("gc", 1), ("gc", 2), ("grad", 1), ("grad", 2)]
     lines = capfd.readouterr().out.splitlines()
     assert lines[-2:] == [f"on {devices} like this one: at most 0.0 s" for devices in ("1 device", "3 devices")]
