@@ -119,7 +119,8 @@ class Keys:
         """The set of a kind with this identity: one array and one fact an image, or an item of count."""
         images = len(self.job.images.records) if count is None else count
         key = identity | {"arithmetic": ARITHMETIC}
-        return self.job.open_set(kind, name, key, images, self.job.settings.store.shard_size)
+        # a killed job loses a shard at most, which must not be all of a small set
+        return self.job.open_set(kind, name, key, images, min(self.job.settings.store.shard_size, max(8, images // 4)))
 
 
 @dataclass(frozen=True, kw_only=True)
