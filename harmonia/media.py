@@ -45,7 +45,8 @@ def markdown(text: str) -> str:
     """A cell or a paragraph without a link, an element or an emphasis of its own."""
     text = visible(" ".join(text.split())).translate(_MARKDOWN)
     text = re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text)
-    return re.sub(r"(?<=\])(?=[(\[:])|(?=://)|(?<=www)(?=\.)", r"\\", text)
+    text = re.sub(r"^(\[[^\]]*\]):", r"\1\:", text)  # which names a link, at the beginning alone
+    return re.sub(r"(?<=\])(?=[(\[])|(?=://)|(?<=www)(?=\.)", r"\\", text)
 
 
 def latex(text: str) -> str:

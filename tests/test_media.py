@@ -83,6 +83,7 @@ def test_a_tab_and_a_return_begin_no_cell():
         ("![x](//evil)", r"![x]\(//evil)"),
         ("[x][y]", r"[x]\[y]"),
         ("[y]: x", r"[y]\: x"),
+        ("none, [–]: x", "none, [–]: x"),
         (r"[x]\(y)", r"[x]\\(y)"),
         ("<img src=x>", "&lt;img src=x>"),
         ("https://evil www.evil.com a@evil.com", r"https\://evil www\.evil.com a\@evil.com"),

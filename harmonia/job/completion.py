@@ -129,14 +129,12 @@ def complete(
         log.info("%s: all %d images are in the store (%s); nothing computed", title, shards.count, shards.folder)
         shards.finish()
         return Completed(0, 0)
-    computed = 0
+    own: list[int] = []
 
     def claimed() -> Iterator[Sequence[int]]:
-        nonlocal computed
         for shard in claims:
-            items = shards.shard_items(shard)
-            computed += len(items)
-            yield items
+            own.append(shard)
+            yield shards.shard_items(shard)
 
     # closing: an exception must not keep a claim alive for as long as somebody holds its traceback
     images = sum(len(shards.shard_items(shard)) for shard in missing)
@@ -148,6 +146,9 @@ def complete(
         trainer.predict(module, loader, return_predictions=False)
     seconds = time.monotonic() - started
     shards.finish()
-    line = "%s: %d of %d images computed here in %.1f s (%.1f images/s), kept in %s"
-    log.info(line, title, computed, shards.count, seconds, computed / max(seconds, 1e-9), shards.folder)
+    computed = sum(len(shards.shard_items(shard)) for shard in own)
+    lost = sum(len(_unreadable(shards.shard_facts(shard) or [])) for shard in own)
+    line = "%s: %d of %d images computed here in %.1f s (%.1f images/s)" + f", {lost} could not be read" * (lost > 0)
+    done = computed - lost
+    log.info(f"{line}, kept in %s", title, done, shards.count, seconds, done / max(seconds, 1e-9), shards.folder)
     return Completed(computed, module.passes)

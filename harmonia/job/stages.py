@@ -42,7 +42,7 @@ def stage_of_maps(
         computed = compute()
         facts = [fact for fact in maps.facts() if fact["flag"] != UNREADABLE]
         if unconverged := sum(not fact["converged"] for fact in facts):
-            log.warning("%d of %d maps have not converged", unconverged, maps.count)
+            log.warning("%d of %d maps still changed when their steps (method.steps) ran out", unconverged, maps.count)
         counts = {
             "maps_computed": computed.items,
             "maps_cached": maps.count - computed.items,

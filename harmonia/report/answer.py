@@ -17,11 +17,12 @@ from harmonia.report.cautions import cautions_of, chance_of
 from harmonia.report.glossary import full_names
 from harmonia.report.shares import CONTROLS, controls_of, names_of, points, relation, share
 from harmonia.report.tables import typeset
-from harmonia.report.tables.columns import RANDOM_WEIGHTS, bounded, method_label
+from harmonia.report.tables.columns import ABOVE_100, RANDOM_WEIGHTS, bounded, method_label
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import Comparison, judges
 from harmonia.statistics.contrasts import ALL_SOURCES, MeanTransfer
-from harmonia.statistics.inference import at_positions
+from harmonia.statistics.inference import at_positions, interval
+from harmonia.statistics.splits import guess_of
 
 QUESTION = (
     "Do the image regions that explain one network's prediction carry it in another network, beyond what any mask "
@@ -73,7 +74,7 @@ class Answer:
         caption = "Accuracy carried into other networks (%), and by how much it is above (points)"
         caption += ", with 95 % intervals" if has_intervals(self.lines) else ""
         above = (self.lines[list(shares.values())] >= 1.005).to_numpy().any()  # printed as 101
-        notes = ["Above 100: more images are named rightly by what is kept than as a whole."] if above else []
+        notes = [ABOVE_100] if above else []
         printed = pd.DataFrame({"Map": self.lines["who"]} | numbers)
         return typeset.table(printed, f"{caption}; {self.setting}.", 1, notes)
 
@@ -138,7 +139,8 @@ def _answer(comparison: Comparison, transfers: Any, jobs: Sequence[JobFolder], a
             f"{_networks([*cells['source'], *cells['target']])}. What is dropped is filled with "
             f"{_FILLS.get(comparison.setting['fill'], setting['fill'])}; the explained class is the "
             f"{setting['label_policy']} one. Kept is what a network is shown; carried (retention) is the network's "
-            f"accuracy on what is kept over its accuracy on whole images. {brackets}"
+            "accuracy on what is kept over its accuracy on whole images; above 100 % it names more of them rightly. "
+            f"{brackets}"
         ),
         cautions=list(cautions_of(comparison, lines, soft, arm, jobs, names)),
     )
@@ -163,8 +165,8 @@ def _lines_of(comparison: Comparison, transfers: Any, arm: str, names: dict[str,
     lines = lines.drop_duplicates(["source", "method", "random_weights", *numbers]).reset_index(drop=True)
     alone = ~lines.duplicated(["source", "method", "random_weights"], keep=False)
     lines["variant"] = lines["variant"].where(~alone, "")
-    who, methods, guesses = [], [], []
-    whole = at_positions(comparison.accuracy, comparison.image_position)[0]
+    who, methods, guesses, guessing = [], [], [], []
+    whole, low, _ = interval(at_positions(comparison.accuracy, comparison.image_position)).T
     for line in lines.to_dict("records"):
         cells: Any = comparison.cells[comparison.cells["random_weights"] == line["random_weights"]]
         of_method = cells[(cells["arm"] == arm) & (cells["method"] == line["method"])]
@@ -174,10 +176,13 @@ def _lines_of(comparison: Comparison, transfers: Any, arm: str, names: dict[str,
         methods.append(names.get(str(line["method"]), method_label(line["method"])) + variant)
         who.append(f"{methods[-1]} of {source}" + (RANDOM_WEIGHTS if line["random_weights"] else ""))
         of_sources = (line["source"] == ALL_SOURCES) | (of_method["source"] == line["source"])
-        right = whole[of_method[judges(of_method) & of_sources].index]
+        asked = of_method[judges(of_method) & of_sources].index
+        right = whole[asked]
+        guessing.append(bool(len(asked)) and bool((low[asked] <= guess_of(comparison)).all()))
         guesses.append(chance_of(comparison) * np.mean(1 / right[right > 0]) if (right > 0).any() else np.nan)
-    lines = lines.assign(who=who, method_name=methods, guess=guesses)
-    return lines.assign(guess=lines["guess"].where(lines["guess"] <= 1))  # above it, _guessing says what there is
+    return lines.assign(
+        who=who, method_name=methods, guessing=guessing, guess=guesses, guess_low=guesses, guess_high=guesses
+    )
 
 
 def has_intervals(lines: Any) -> bool:
@@ -197,7 +202,9 @@ def _finding(line: dict[str, Any], arm: str) -> tuple[str, str]:
         text = _NO_INTERVAL if side is None and each in compared else _RELATIONS[side]
         verdicts.append(text.format(each[2]))
     verdict = ", ".join(verdicts)
-    if word := _word(*relations):
+    if line["guessing"]:
+        verdict = "cannot be said. The networks asked are not shown to name whole images better than a guess"
+    elif word := _word(*relations):
         verdict = f"{word}. {verdict[:1].upper()}{verdict[1:]}"
     kept = (
         f"As a soft map, which lets {100 * line['kept_area']:.0f} % of the light through"
@@ -211,7 +218,7 @@ def _finding(line: dict[str, Any], arm: str) -> tuple[str, str]:
     )
     numbers = f"{kept}, what {line['who']} keeps carries {share(line, 'retention')} of the accuracy into {into}."
     shares = [f"{name} {share(line, column)}" for column, _, name in compared]
-    shares += [] if np.isnan(line["guess"]) else [f"a guess {100 * line['guess']:.0f} %"]
+    shares += [] if not line["guess"] <= 1 else [f"a guess {100 * line['guess']:.0f} %"]
     numbers += f" For comparison: {', '.join(shares)}." if shares else ""
     if compared:
         differences = [f"{points(line, above)} to {name}" for _, above, name in compared]

@@ -11,6 +11,7 @@ from harmonia.report.shares import CONTROLS, controls_of, relation, share
 from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.inference import estimates
+from harmonia.statistics.splits import guess_of
 
 FEW_IMAGES = 50
 
@@ -42,14 +43,6 @@ def cautions_of(
     yield from _unconverged(jobs, names)
 
 
-def guess_of(comparison: Comparison) -> float:
-    """Of a guess among the images' classes, each as likely, the accuracy; NaN where they are of one. harmonia.fit's is
-    the share of the commonest class.
-    """
-    classes = len({*comparison.labels[comparison.labels >= 0].tolist()})
-    return 1 / classes if classes > 1 else np.nan
-
-
 def chance_of(comparison: Comparison) -> float:
     """guess_of, where the networks asked name no class but the images'; else NaN: of 1,000 classes it is no guess."""
     within = np.isin(comparison.predicted, [-1, *comparison.labels]).all()
@@ -58,7 +51,8 @@ def chance_of(comparison: Comparison) -> float:
 
 def _chance(lines: Any) -> Iterator[str]:
     """Maps that are not shown to carry more than a guess: beside controls that carry no more, either says nothing."""
-    at_chance = lines[~(lines[["retention", "retention_low"]].min(axis=1) > lines["guess"])].dropna(subset="guess")
+    at_chance = lines[lines[["retention", "retention_low"]].min(axis=1) <= lines["guess"]]
+    at_chance = at_chance[(at_chance["guess"] <= 1) & ~at_chance["guessing"]]  # _guessing names the networks
     for line in at_chance.dropna(subset="retention").to_dict("records"):
         yield (
             f"What {line['who']} keeps carries {share(line, 'retention')}, and a guess would carry "
@@ -100,7 +94,8 @@ def _unconverged(jobs: Sequence[JobFolder], names: dict[str, str]) -> Iterator[s
         of_method = counts.setdefault(str(method.get("name")), {})
         numbers = job.summary.get("maps_not_converged") or 0, job.summary.get("images") or 0
         of_method[source, str(method)] = max(numbers, of_method.get((source, str(method)), (0, 0)))
-    more = "have not converged: the search ended at its bound of steps, and more steps may change them."
+    more = "still changed when the search came to its bound of steps: all here is said of the maps as they are, and "
+    more += "more steps (method.steps=) may change it."
     for name, of_method in counts.items():
         lacking, maps = map(sum, zip(*of_method.values(), strict=True))
         sources = {source for source, _ in of_method}

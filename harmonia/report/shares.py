@@ -42,4 +42,6 @@ def _bounded(line: Any, name: str, form: str, unit: str) -> str:
     value, low, high = (100 * line[name + end] for end in ("", "_low", "_high"))
     has_width = not np.isnan(low) and low < high
     bounds = form.replace("+", "")
-    return form.format(value) + unit + (f" [{bounds.format(low)}, {bounds.format(high)}]" if has_width else "")
+    printed = form.format(value)
+    printed = (printed if float(printed) else "0") + unit
+    return printed + (f" [{bounds.format(low)}, {bounds.format(high)}]" if has_width else "")

@@ -97,13 +97,21 @@ def agreement(comparison: Comparison) -> SameAnswers:
     return SameAnswers.checked(frame.assign(ece_image=ece_image, ece_feature=ece_feature, **columns))
 
 
+def guess_of(comparison: Comparison) -> float:
+    """Of a guess among the images' classes, each as likely, the accuracy; NaN where they are of one. A network of many
+    more classes does not know which of them is common here; one that harmonia.fit has trained does, so there the
+    commonest one's share is the bar.
+    """
+    classes = len(np.unique(comparison.labels[comparison.labels >= 0]))
+    return 1 / classes if classes > 1 else np.nan
+
+
 def guessing_sources(comparison: Comparison) -> set[str]:
     """Sources of random weights, and those not shown to name whole images better than a guess among their classes."""
     cells, labels = comparison.cells, comparison.labels
-    guess = 1 / max(1, len(np.unique(labels[labels >= 0])))
     whole = cells[cells["arm"] == IMAGE_ARM].drop_duplicates("source")
     judged = comparison.judged[:, whole.index]
     right = judged & (comparison.source_predicted[:, whole.index] == labels[:, None])
     hits, images = comparison.sums(right, judged)
     low = interval(ratio(hits, images))[:, 1]
-    return {*whole["source"][(low <= guess) | whole["random_weights"]]}
+    return {*whole["source"][(low <= guess_of(comparison)) | whole["random_weights"]]}

@@ -1,6 +1,7 @@
 """Whole jobs on real weights and real images (the quickstart extra)."""
 
 import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -265,6 +266,7 @@ def test_broken_images_are_named_counted_and_shift_no_row(cli, tmp_path):
     code, out, err = cli(*words, "method=gc", "trainer=cpu")
     assert code == 0, err
     assert out.count("a_broken.jpg") >= 3
+    assert re.search(r"gc maps of lite0: 3 of 6 images computed here .*, 3 could not be read, kept in ", out)
     summary = read_summary(tmp_path / "job")
     assert (summary["images"], summary["images_unreadable"], summary["lite0/image/images"]) == (3, 3, 3)
     assert summary["network_passes/lite0"] == 3 * len(ARMS)

@@ -50,7 +50,8 @@ def test_planted_rows_give_the_sentences_word_for_word(answered):
     assert answer.basis == (
         "Measured on 60 images of woof with 3 networks (e7, e6, vit). What is dropped is filled with black; the "
         "explained class is the predicted one. Kept is what a network is shown; carried (retention) is the network's "
-        "accuracy on what is kept over its accuracy on whole images. Brackets are 95 % intervals over the images."
+        "accuracy on what is kept over its accuracy on whole images; above 100 % it names more of them rightly. "
+        "Brackets are 95 % intervals over the images."
     )
     assert answer.cautions == [
         "No clear difference is no proof that there is none.",
@@ -82,7 +83,7 @@ def test_planted_rows_give_the_sentences_word_for_word(answered):
         (
             CONTROLLED,
             {"summary": {"maps_not_converged": 5, "images": 60}},
-            "5 of 60 maps of Grad-CAM on e7 have not converged",
+            "5 of 60 maps of Grad-CAM on e7 still changed when the search",
         ),
     ],
 )
@@ -105,8 +106,8 @@ def test_maps_that_have_not_converged_are_counted_once_a_network_in_one_line_a_m
     jobs.append(longer)
     jobs += [job("ss_cpu", "a", "black", 1), job("ss_cpu", "b", "black", 0), job("gc", "a", "black", 0)]
     dear, cheap = _unconverged(jobs, {"ss": "Soundness Saliency"})
-    assert dear.startswith("914 of 1,800 maps of Soundness Saliency on 2 networks have not converged: ")
-    assert cheap.startswith("1 of 1,200 maps of ss_cpu on 2 networks have not converged: ")
+    assert dear.startswith("914 of 1,800 maps of Soundness Saliency on 2 networks still changed when ")
+    assert cheap.startswith("1 of 1,200 maps of ss_cpu on 2 networks still changed when ")
 
 
 @pytest.mark.parametrize(
@@ -148,9 +149,13 @@ def test_what_a_guess_would_carry_stands_beside_and_who_carries_no_more_is_named
     assert all("and a guess would carry 60 %: the networks asked" in caution for caution in cautions)
 
 
-def test_a_guess_that_would_carry_more_than_all_is_left_to_the_warning_of_whole_images(answered):
+def test_of_networks_that_may_be_guessing_nothing_can_be_said_and_they_are_named(answered):
     answer = answered({"image": 3, "area30": 2, "blobs30": 1}, labels=AMONG_THEM)
-    assert "a guess" not in answer.sentences[0]
+    unsaid = (
+        "Grad-CAM of e7: cannot be said. The networks asked are not shown to name whole images better than a guess."
+    )
+    assert answer.findings[0][0] == unsaid
+    assert "a guess" not in answer.findings[0][1]
     assert [caution for caution in answer.cautions if "guess" in caution] == [
         "vit names 5 % [2, 12] of the whole images rightly; a guess among their 2 classes names 50 %. Train it longer, "
         "or check its weights, classes and transform."
@@ -172,7 +177,7 @@ def test_brackets_and_intervals_are_spoken_of_where_there_are_some_alone(answere
     assert "Brackets" in mixed.basis
     for answer in (alike, mixed):  # of both some number has none
         (note,) = answer.table.attrs["footnotes"]
-        assert note.startswith("[–]: no interval")
+        assert note.startswith("Where [–] stands is no interval")
 
 
 def test_more_than_100_percent_is_explained_where_it_stands(answered):
@@ -198,6 +203,11 @@ def test_a_network_that_may_be_guessing_is_named(gathered_cell):
     guess = "a guess among their 2 classes names 50 %. Train it longer, or check its weights, classes and transform."
     assert f"vit names 37 % [27, 48] of the whole images rightly; {guess}" in cautions(22)
     assert guess not in cautions(50)
+
+
+def test_a_difference_of_nothing_has_no_sign(answered):
+    sentence = answered({"area30": 30, "blobs30": 30, "centre30": 31}).sentences[0]
+    assert "The difference: 0 points to random blobs, -1.7 points [" in sentence
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def answer_figures(answer: Answer) -> Iterator[CaptionedFigure]:
     lines = answer.lines.to_dict("records")
     named = "who" if answer.lines["source"].nunique() > 1 else "method_name"
     bars = [(line[named], line, "retention", style.PALETTE[at % 6]) for at, line in enumerate(lines)]
-    for column, _, control in controls_of(answer.arm):
+    for column, _, control in [*controls_of(answer.arm), ("guess", "", "a guess")]:
         name = control.removeprefix("a ")
         distinct: dict[tuple, str] = {}  # maps on the same images have the same controls
         for line in lines:

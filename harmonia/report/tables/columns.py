@@ -18,6 +18,7 @@ from harmonia.statistics.contrasts import ALL_SOURCES
 from harmonia.statistics.inference import LEVEL, NUM_RESAMPLES
 
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
+ABOVE_100 = "Above 100: more images are named rightly by what is kept than as a whole."
 RANDOM_WEIGHTS, RANDOM = " (random weights)", " (random)"  # of a source; the short one in figures
 VOTER = " (voter)"  # of a target that is one of the source's networks
 # by the frame's column, where its name, with (%) behind what is neither text nor a count, is not enough
@@ -170,7 +171,9 @@ def statistic_table(statistic: Statistic, comparisons: Sequence[Comparison], arm
     printed = pd.DataFrame(columns, dtype=str)
     intervals = [statistic.intervals] if statistic.intervals else dict.fromkeys(map(intervals_in_words, comparisons))
     views = _views(shown.assign(arm=arm) if statistic.of_arm else shown, list(columns), len(texts))
-    printed = table(printed, statistic.caption.format(arm=arm), len(texts), (), " ".join(intervals), views)
+    above = (shown.filter(regex="^(control_)?retention$") > 1.0005).any(axis=None)  # printed as 100.1
+    notes = [ABOVE_100] * bool(above)
+    printed = table(printed, statistic.caption.format(arm=arm), len(texts), notes, " ".join(intervals), views)
     return StatisticTable(statistic.stem, printed, frame, reading=statistic.reading)
 
 

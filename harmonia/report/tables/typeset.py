@@ -44,7 +44,7 @@ def table(
     footnotes = list(footnotes)
     lacking = cells.map(lambda cell: isinstance(cell, str) and NO_INTERVAL in cell).to_numpy().any()
     if lacking and NO_INTERVAL not in intervals:
-        footnotes.append(f"{NO_INTERVAL}: no interval, for every resample of the images gives the same.")
+        footnotes.append(f"Where {NO_INTERVAL} stands is no interval: every resample of the images gives the same.")
     printed.attrs = {"caption": caption, "text_columns": text_columns, "footnotes": footnotes}
     printed.attrs |= {"intervals": intervals, "views": Views(views or {})}
     return printed

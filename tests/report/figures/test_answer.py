@@ -15,7 +15,7 @@ def answer(arm="area30", **columns):
     """Of lines of transfer above control; a column's three numbers are the value and its bounds."""
     count = len(columns["retention"])
     lines = {"source": ["e7"] * count, "method_name": ["Grad-CAM", "RISE"][:count], "who": ["a", "b"][:count]}
-    for name in ("retention", "control_retention", "centre_retention"):
+    for name in ("retention", "control_retention", "centre_retention", "guess"):
         numbers = np.array(columns.get(name, [(np.nan,) * 3] * count))
         lines |= {name + end: numbers[:, at] for at, end in enumerate(("", "_low", "_high"))}
     table = SimpleNamespace(columns=["Map", "Top 30 %"])
@@ -43,6 +43,8 @@ def test_a_control_that_two_maps_share_stands_once_and_others_are_named_after_th
     shared = answer(retention=[(0.5, 0.4, 0.6), (0.3, 0.2, 0.4)], control_retention=[(0.1, 0.0, 0.2)] * 2)
     (figure,) = answer_figures(shared)
     assert list(bars(figure)) == ["Grad-CAM", "RISE", "random blobs"]
+    guessed = answer(retention=[(0.5, 0.4, 0.6)], guess=[(0.3, 0.3, 0.3)])
+    assert bars(next(answer_figures(guessed))) == {"Grad-CAM": 50, "guess": pytest.approx(30)}
     own = answer(retention=[(0.5, 0.4, 0.6), (0.3, 0.2, 0.4)], control_retention=[(0.1, 0.0, 0.2), (0.2, 0.1, 0.3)])
     (figure,) = answer_figures(own)
     assert list(bars(figure)) == ["Grad-CAM", "RISE", "random blobs", "random blobs, RISE"]
