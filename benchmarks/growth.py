@@ -13,12 +13,11 @@ from unittest.mock import patch
 import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import open_dict
-from side_by_side import CONF, bare, spec_of
+from side_by_side import CONF, bare
 
 from harmonia.job.pipeline import run
 from harmonia.job.settings import settings_of
 from harmonia.models.classifier import Classifier
-from harmonia.models.load import load
 
 WORDS = [
     "source=lite0", "target=self", "method=gc", "data=samples", "trainer=cpu", "num_threads=1", "logger=none",
@@ -29,7 +28,7 @@ AREAS = (0.3, 0.2, 0.4, 0.5, 0.1)
 Size = tuple[int, int, int]  # images, targets, areas
 
 
-def rows(images: int, points: int, forwards: int) -> Iterator[list[str]]:
+def rows(classifier: Classifier, images: int, points: int, forwards: int) -> Iterator[list[str]]:
     """What grows, how often there is of it, each job's cost, how bent the line is, its slope, the slope counted.
 
     forwards: bare ones before and after each job.
@@ -39,7 +38,6 @@ def rows(images: int, points: int, forwards: int) -> Iterator[list[str]]:
         "targets": [(2 * images, number + 1, 1) for number in range(points)],
         "areas": [(2 * images, 1, 2 * number + 1) for number in range(points)],
     }
-    classifier = load(spec_of("lite0", None))
     bare(classifier, forwards)
     sizes_of_all = dict.fromkeys(size for sizes in lines.values() for size in sizes)
     costs = {size: cost(size, classifier, forwards) for size in sizes_of_all}
@@ -64,7 +62,7 @@ def cost(size: Size, classifier: Classifier, forwards: int) -> tuple[float, int]
 
     before = seconds(lambda: bare(classifier, forwards))
     with patch.object(Classifier, "_normalised", noted):
-        spent = seconds(lambda: job(size))
+        spent = seconds(lambda: job(size, classifier.view.size))
     forward = (before + seconds(lambda: bare(classifier, forwards))) / (2 * forwards)
     return spent / forward, sum(shown)
 
@@ -75,11 +73,11 @@ def seconds(program: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def job(size: Size) -> None:
+def job(size: Size, input_size: int) -> None:
     images, targets, areas = size
     shares = list(AREAS[:areas])
     with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(CONF), version_base="1.3"):
-        places = [f"paths.cache={folder}/cache", f"paths.job={folder}/job"]
+        places = [f"paths.cache={folder}/cache", f"paths.job={folder}/job", f"source.input_size={input_size}"]
         config = compose("config", [*WORDS, *places, f"evaluation.areas={shares}", f"data.limit={images}"])
         with open_dict(config):
             for number in range(1, targets):

@@ -40,6 +40,7 @@ def cost(folder: Path, classifier: Classifier, images: int, name: str, forwards:
     (folder / name).mkdir()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         places = [f"paths.cache={folder}/cache", f"paths.job={folder / name}", f"data.limit={images}"]
+        places += [f"source.input_size={classifier.view.size}"]
         config = compose("config", [*WORDS, f"evaluation={name}", *places])
     job = prepare(settings_of(config), folder / name)
     passes = spent = forward = 0

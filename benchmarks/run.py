@@ -25,11 +25,13 @@ import torch
 from side_by_side import cpu, spec_of
 
 from harmonia.cli.early import keep_freed_memory
+from harmonia.models.classifier import Classifier
 from harmonia.models.load import load
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- written by benchmarks/run.py -->", "<!-- end -->"
 PEERS = ("captum", "torchcam", "grad-cam", "quantus")
+QUICK_PX = 96  # of a quick run's images
 DEIT = "deit_tiny_patch16_224.safetensors"
 GOAL = 1.05  # forwards that a Grad-CAM may cost
 
@@ -53,12 +55,12 @@ def main() -> None:
 
 
 def maps(options: argparse.Namespace) -> Iterator[str]:
-    images, steps, repeats = (4, 1, 1) if options.quick else (8, 5, 3)
+    images, steps, repeats = (2, 1, 1) if options.quick else (8, 5, 3)
     file = options.weights / DEIT
     specs = {"lite0": None, "resnet18": "random", "deit_tiny": str(file.resolve()) if file.is_file() else "random"}
     lines = []
-    for spec in map(spec_of, specs, specs.values()):
-        lines += peer_maps.rows(load(spec), images, steps, repeats)
+    for name, weights in specs.items():
+        lines += peer_maps.rows(network(options, name, weights), images, steps, repeats)
         note(lines[-1])
     yield "## Maps beside other libraries"
     yield (
@@ -73,6 +75,10 @@ def maps(options: argparse.Namespace) -> Iterator[str]:
     )
     yield table(["network", "method", "a forward, an image", *peer_maps.PEERS, "apart"], lines)
     yield verdict_of_maps(lines)
+
+
+def network(options: argparse.Namespace, name: str = "lite0", weights: str | None = None) -> Classifier:
+    return load(spec_of(name, weights, QUICK_PX if options.quick else None))
 
 
 def verdict_of_maps(lines: list[list[str]]) -> str:
@@ -98,7 +104,7 @@ def metrics(options: argparse.Namespace) -> Iterator[str]:
     import peer_metrics
 
     images, steps, shares = (1, 4, (50,)) if options.quick else (4, 14, (10, 50, 90))
-    lines = list(peer_metrics.rows(load(spec_of("lite0", None)), images, steps, shares))
+    lines = list(peer_metrics.rows(network(options), images, steps, shares))
     note(lines[-1])
     yield (
         "CPU seconds over those of as many bare forwards as ours take, in passes of four. "
@@ -115,7 +121,7 @@ def metrics(options: argparse.Namespace) -> Iterator[str]:
 
 def costs(options: argparse.Namespace) -> Iterator[str]:
     images, forwards = (1, 1) if options.quick else (4, 16)
-    lines = list(metric_costs.rows(load(spec_of("lite0", None)), images, forwards))
+    lines = list(metric_costs.rows(network(options), images, forwards))
     note(lines[-1])
     yield "## What a metric costs"
     yield (
@@ -139,7 +145,7 @@ def store(options: argparse.Namespace) -> Iterator[str]:
 
 
 def grown(options: argparse.Namespace) -> Iterator[str]:
-    lines = list(growth.rows(*((1, 2, 1) if options.quick else (3, 3, 16))))
+    lines = list(growth.rows(network(options), *((1, 2, 1) if options.quick else (3, 3, 16))))
     note(lines[-1])
     yield "## What one more costs"
     yield (

@@ -33,8 +33,8 @@ def header(options: argparse.Namespace) -> None:
     print(f"torch {torch.__version__}, load over the last minute {os.getloadavg()[0]:.1f}")
 
 
-def spec_of(model: str, weights: str | None) -> ModelSpec:
-    """Of a yaml of conf/source, or of a timm name."""
+def spec_of(model: str, weights: str | None, input_size: int | None = None) -> ModelSpec:
+    """Of a yaml of conf/source, or of a timm name; input_size: None for the network's own."""
     if (CONF / "source" / f"{model}.yaml").is_file():
         with initialize_config_dir(str(CONF), version_base="1.3"):
             source = compose("config", overrides=[f"source={model}"]).source
@@ -43,7 +43,7 @@ def spec_of(model: str, weights: str | None) -> ModelSpec:
         settings = {"name": model, "arch": model, "family": "any", "weights": "random"}
     if weights:
         settings |= {"weights": weights}
-    return ModelSpec(**settings)
+    return ModelSpec(**settings | {"input_size": input_size})
 
 
 class Seconds(NamedTuple):
