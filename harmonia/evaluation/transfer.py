@@ -18,7 +18,6 @@ from harmonia.draws import Purpose, counter_hash
 from harmonia.errors import Within
 from harmonia.evaluation import answers
 from harmonia.features.arms import Explanations, KeepArms
-from harmonia.features.choices import check_areas
 from harmonia.features.controls import Controls, Partners
 from harmonia.features.maps import UNREADABLE, unpack
 from harmonia.features.normalise import normalisation
@@ -54,7 +53,6 @@ class Transfer(Evaluation):
     representations: Annotated[int, Within(0, 10**9)] = 2000
 
     def __post_init__(self):
-        check_areas("evaluation.areas", self.areas)
         self._arms("clamp" if self.normalise == "auto" else self.normalise)
 
     def stages(self, job: Job) -> Iterator[Stage]:

@@ -73,8 +73,7 @@ class Answer:
         numbers = {name: bounded(self.lines, column, "{:z.0f}") for name, column in columns.items()}
         caption = "Accuracy carried into other networks (%), and by how much it is above (points)"
         caption += ", with 95 % intervals" if has_intervals(self.lines) else ""
-        above = (self.lines[list(shares.values())] >= 1.005).to_numpy().any()  # printed as 101
-        notes = [ABOVE_100] if above else []
+        notes = [ABOVE_100] * bool((self.lines[list(shares.values())] >= 1.005).any(axis=None))  # printed as 101
         printed = pd.DataFrame({"Map": self.lines["who"]} | numbers)
         return typeset.table(printed, f"{caption}; {self.setting}.", 1, notes)
 

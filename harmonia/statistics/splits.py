@@ -98,9 +98,8 @@ def agreement(comparison: Comparison) -> SameAnswers:
 
 
 def guess_of(comparison: Comparison) -> float:
-    """Of a guess among the images' classes, each as likely, the accuracy; NaN where they are of one. A network of many
-    more classes does not know which of them is common here; one that harmonia.fit has trained does, so there the
-    commonest one's share is the bar.
+    """The accuracy of a guess among the images' classes; NaN of one class. Which is common, a network of more classes
+    does not know: harmonia.fit, whose networks do, asks for more than the commonest one's share.
     """
     classes = len(np.unique(comparison.labels[comparison.labels >= 0]))
     return 1 / classes if classes > 1 else np.nan

@@ -23,7 +23,7 @@ from harmonia.report.page.collection import collect
 from harmonia.report.tables.columns import RANDOM, StatisticTable
 from harmonia.report.tables.contrasts import CROSS_CURVES, HEADLINE, LIKENESS, likeness_table, statistic_tables
 from harmonia.report.tables.fill_reliability import fill_reliability_table
-from harmonia.report.tables.map_agreement import MAP_AGREEMENT, map_agreement_table
+from harmonia.report.tables.map_agreement import MAP_AGREEMENT, agreement_in_words, map_agreement_table
 from harmonia.report.tables.networks import NETWORKS, networks_table, with_networks
 from harmonia.report.tables.transfer import MATRIX, transfer_matrix, transfer_tables
 from harmonia.results.gathered import CELL, SETTING, gather, job_rows
@@ -88,6 +88,9 @@ class TransferSection(Section):
         of_maps = map_agreement_table(self.comparisons, self.collection, [answer.arm for answer in self.answers])
         self._map_agreement = of_maps.numbers if of_maps else None
         self.details += [of_maps] if of_maps else []
+        for at, comparison in enumerate(self.comparisons if of_maps else ()):
+            pairs, answer = _lines_of(self._map_agreement, list(comparison.setting.values())), self.answers[at]
+            self.answers[at] = replace(answer, findings=[*answer.findings, *agreement_in_words(pairs, answer.lines)])
         of_networks = networks_table(self.comparisons, answered, self._pairs, self._map_agreement)
         self._networks = of_networks.numbers if of_networks else None
         if of_networks:

@@ -171,8 +171,7 @@ def statistic_table(statistic: Statistic, comparisons: Sequence[Comparison], arm
     printed = pd.DataFrame(columns, dtype=str)
     intervals = [statistic.intervals] if statistic.intervals else dict.fromkeys(map(intervals_in_words, comparisons))
     views = _views(shown.assign(arm=arm) if statistic.of_arm else shown, list(columns), len(texts))
-    above = (shown.filter(regex="^(control_)?retention$") > 1.0005).any(axis=None)  # printed as 100.1
-    notes = [ABOVE_100] * bool(above)
+    notes = [ABOVE_100] * bool((shown.filter(regex="^(control_)?retention$") > 1.0005).any(axis=None))  # as 100.1
     printed = table(printed, statistic.caption.format(arm=arm), len(texts), notes, " ".join(intervals), views)
     return StatisticTable(statistic.stem, printed, frame, reading=statistic.reading)
 

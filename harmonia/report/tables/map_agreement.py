@@ -1,12 +1,13 @@
 """The table of how far maps of several networks agree, and whether their agreement foretells transfer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from harmonia.arms import matched_control
 from harmonia.report.page.collection import NONE, Block, Collection, Explainer
+from harmonia.report.shares import relation
 from harmonia.report.tables.columns import Statistic, StatisticTable, correlation_in_words, statistic_table
 from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import Comparison
@@ -62,6 +63,17 @@ def map_agreement_table(
         lines += _not_counted(part)
     table.printed.attrs["footnotes"] = [*table.printed.attrs["footnotes"], *dict.fromkeys(lines)]
     return table
+
+
+def agreement_in_words(agreement: Any, lines: Any) -> Iterator[tuple[str, str]]:
+    """Findings on every method that has two sources. agreement: of one setting; lines: of its answer, with names."""
+    names = dict(lines[["method", "method_name"]].to_numpy())
+    pairs = agreement[agreement["kind"] == "networks"].drop_duplicates(["method", "variant"], keep=False)
+    for line in pairs.dropna(subset="rho").to_dict("records"):
+        who = f"{names.get(line['method'], line['method'].upper())} of {line['first']} and {line['second']}"
+        alike = {1: "more", -1: "less"}.get(relation(line, "rho_above_another") or 0, "not clearly more")
+        numbers = f"Their rank correlation is {line['rho']:z.2f}, that of different images {line['rho_another']:z.2f}."
+        yield f"{who}: the maps are {alike} alike than those of different images.", numbers
 
 
 def _source_maps(explainer: Explainer, collection: Collection, families: Mapping[str, str], arm: str) -> SourceMaps:

@@ -25,7 +25,15 @@ def test_maps_of_several_networks_are_compared_from_the_jobs_folders_alone(tmp_p
         maps = SmallMaps([f"n{number}" for number in range(12)], soft, smallest, (30,), boxes)
         write_small_maps(plant_transfer(tmp_path / source, source, "gc", right, shown), maps)
     jobs = [ReadJob(job.folder.name, job, TransferSection.read(job)) for job in find_jobs(tmp_path)]
-    table = TransferSection(jobs, "area30", (), ()).details[-1]
+    section = TransferSection(jobs, "area30", (), ())
+    table = section.details[-1]
+    assert not any("maps are" in verdict for verdict, _ in section.answers[0].findings)  # three have three pairs
+    for pair, says in ((jobs[:2], "more alike than"), (jobs[1:], "not clearly more alike than")):
+        of_two = TransferSection(pair, "area30", (), ())
+        first, second = (job.job.config["source"]["name"] for job in pair)
+        verdict, said = of_two.answers[0].findings[-1]
+        assert verdict.endswith(f" of {first} and {second}: the maps are {says} those of different images.")
+        assert said.startswith(f"Their rank correlation is {of_two.details[-1].numbers['rho'][0]:z.2f}, that of ")
     lines = table.numbers.set_index(["first", "second"])
     assert (table.stem, lines["kind"].tolist()) == ("map_agreement", ["networks"] * 3 + ["families"])
     assert lines.loc[("lite0", "lite1"), ["rho", "iou", "images"]].tolist() == pytest.approx([1, 1, 12])
