@@ -38,8 +38,7 @@ def installed(wheel, tmp_path_factory):
 
 def run(installed, cwd, *words):
     environment = os.environ | {"PYTHONPATH": str(installed), "HARMONIA_CACHE": str(cwd / "cache")}
-    command = [sys.executable, "-m", *words]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    return subprocess.run([sys.executable, *words], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 def test_the_wheel_ships_every_module_and_every_yaml_and_the_pages_and_nothing_else(wheel):
@@ -51,22 +50,25 @@ def test_the_wheel_ships_every_module_and_every_yaml_and_the_pages_and_nothing_e
     assert shipped == modules | pages | yamls | {"harmonia/py.typed"}
 
 
-def test_the_wheel_runs_elsewhere(installed, tmp_path, needs_samples):
+# what python -m harmonia.run does, in a process that has looked at the Python interface first
+INTERFACE_AND_RUN = """
+import runpy
+import harmonia
+print(harmonia.__file__)
+harmonia.explain, harmonia.classifier, harmonia.transfer
+runpy.run_module("harmonia.run", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_the_wheel_runs_elsewhere_and_its_python_interface_is_there_and_typed(installed, tmp_path, needs_samples):
     words = ["source=lite0", "target=self", "method=gc", "data=samples", "data.limit=2", "logger=none"]
     words += ["evaluation.controls=null"]
-    done = run(installed, tmp_path, "harmonia.run", *words, "hydra.run.dir=job")
-    assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "job" / "summary.json").read_text())["images"] == 2
-    assert (tmp_path / "job" / "report" / "index.html").is_file()
-    where = run(installed, tmp_path, "harmonia.run", "--info", "searchpath").stdout
-    assert str(installed) in where
-    assert str(ROOT / "conf") not in where
-
-
-def test_the_wheels_python_interface_is_there_and_typed(installed, tmp_path):
-    assert (installed / "harmonia" / "py.typed").is_file()
-    environment = os.environ | {"PYTHONPATH": str(installed), "HARMONIA_CACHE": str(tmp_path / "cache")}
-    code = "import harmonia; print(harmonia.__file__); harmonia.explain; harmonia.classifier; harmonia.transfer"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = run(installed, tmp_path, "-c", INTERFACE_AND_RUN, *words, "hydra.run.dir=job")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(installed))
+    assert (installed / "harmonia" / "py.typed").is_file()
+    assert json.loads((tmp_path / "job" / "summary.json").read_text())["images"] == 2
+    assert (tmp_path / "job" / "report" / "index.html").is_file()
+    where = run(installed, tmp_path, "-m", "harmonia.run", "--info", "searchpath").stdout
+    assert str(installed) in where
+    assert str(ROOT / "conf") not in where
