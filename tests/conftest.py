@@ -270,17 +270,20 @@ def drawn_figures():
     """Of a test in a module of blank figures: its own are drawn."""
 
 
-@pytest.fixture
-def blank_figures(request, monkeypatch):
-    """Figures are saved empty, for drawing them is most of a report's cost."""
+@pytest.fixture(scope="session")
+def save_blank():
+    """Figure.savefig for figures that are saved empty, for drawing them is most of a report's cost."""
     from matplotlib.figure import Figure
 
-    def blank(figure, *given, **options):
-        savefig(Figure((1, 1)), *given, **options)
-
     savefig = Figure.savefig
+    return lambda figure, *given, **options: savefig(Figure((1, 1)), *given, **options)
+
+
+@pytest.fixture
+def blank_figures(request, monkeypatch, save_blank):
+    """Figures are saved empty."""
     if "drawn_figures" not in request.fixturenames:
-        monkeypatch.setattr(Figure, "savefig", blank)
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", save_blank)
 
 
 @pytest.fixture

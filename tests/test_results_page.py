@@ -21,7 +21,7 @@ def table_in(folder):
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory):
+def reports(tmp_path_factory, save_blank):
     """Of an export of two jobs that say for each of four images whether it is named."""
     folder = tmp_path_factory.mktemp("exported")
     right = {"image": [True] * 4, "area30": [True, True, True, False], "blobs30": [False] * 4}
@@ -29,7 +29,9 @@ def reports(tmp_path_factory):
     for method in ("gc", "ss"):
         probabilities = {arm: [float(hit) for hit in hits] for arm, hits in right.items()}
         plant_transfer(folder / "run" / method, "lite0", method, right, probabilities)
-    return COMMAND["reports_of"](write_export(folder / "run", folder / "export").folder, folder / "reports")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("matplotlib.figure.Figure.savefig", save_blank)
+        return COMMAND["reports_of"](write_export(folder / "run", folder / "export").folder, folder / "reports")
 
 
 OURS = """# Mine

@@ -81,6 +81,7 @@ def test_a_gpu_that_is_not_there_gets_one_line(cli, needs_samples):
     assert line.startswith("harmonia: trainer:")
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_failed_cell_does_not_stop_the_sweep_and_is_named(cli, needs_samples):
     words = ["-m", *FAST, "source=lite0", "source.input_size=96", "evaluation.controls=null", "method=gc"]
     code, out, err = cli(*words, "method.layer=bn3,bn2", "hydra.sweep.dir=sweep", report=True)

@@ -35,6 +35,7 @@ def result(networks, folder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("blank_figures")
 def test_a_result_has_the_reports_tables_figures_and_pages(result, tmp_path, few_resamples):
     table = result.table()
     assert set(table["method"]) == {"gc", "grad"}

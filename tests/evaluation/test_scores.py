@@ -85,6 +85,7 @@ def probed(cli, tmp_path, monkeypatch):
     return call
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_every_image_has_a_row_for_each_score(probed, tmp_path):
     rows, summary = probed(report=True)
     assert (tmp_path / "job" / "report" / "index.html").is_file()

@@ -279,6 +279,7 @@ def test_broken_images_are_named_counted_and_shift_no_row(cli, tmp_path):
     assert "a_broken.jpg" in err
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_wandb_holds_every_number_of_the_summary(cli, tmp_path, history, monkeypatch):
     monkeypatch.delenv("WANDB_MODE", raising=False)
     words = [word for word in FAST if not word.startswith(("logger", "evaluation"))]
@@ -394,7 +395,7 @@ def test_threads_of_one_job_are_not_those_of_the_next(cli, tmp_path):
 
 
 def test_a_sweep_ends_with_its_tables(cli, tmp_path):
-    words = ["-m", *FAST[:-1], *TWO, "data.limit=2", "method=gc,ss_cpu", "hydra.sweep.dir=sweep"]
+    words = ["-m", *FAST[:-1], *TWO, "data.limit=2", "method=gc,grad", "hydra.sweep.dir=sweep"]
     code, out, err = cli(*words, report=True)
     assert code == 0, err
     assert "Above random blobs" in out  # the answer, of the top 30 %

@@ -17,6 +17,7 @@ WORDS = ["data=samples", "source=lite0", "logger=none", "trainer=cpu", "evaluati
 WORDS += ["source.input_size=96"]
 
 
+@pytest.mark.usefixtures("blank_figures")
 def test_a_job_on_mosaics_leaves_rows_and_summary_and_computes_each_map_once(cli, tmp_path):
     words = [*WORDS, "evaluation=gridpg", "hydra.run.dir=job"]
     code, out, err = cli(*words, "method=gc")
