@@ -31,9 +31,9 @@ def test_maps_of_several_networks_are_compared_from_the_jobs_folders_alone(tmp_p
     for pair, says in ((jobs[:2], "more alike than"), (jobs[1:], "not clearly more alike than")):
         of_two = TransferSection(pair, "area30", (), ())
         first, second = (job.job.config["source"]["name"] for job in pair)
-        verdict, said = of_two.answers[0].findings[-1]
+        verdict, numbers = of_two.answers[0].findings[-1]
         assert verdict.endswith(f" of {first} and {second}: the maps are {says} those of different images.")
-        assert said.startswith(f"Their rank correlation is {of_two.details[-1].numbers['rho'][0]:z.2f}, that of ")
+        assert numbers.startswith(f"Their rank correlation is {of_two.details[-1].numbers['rho'][0]:z.2f}, that of ")
     lines = table.numbers.set_index(["first", "second"])
     assert (table.stem, lines["kind"].tolist()) == ("map_agreement", ["networks"] * 3 + ["families"])
     assert lines.loc[("lite0", "lite1"), ["rho", "iou", "images"]].tolist() == pytest.approx([1, 1, 12])
