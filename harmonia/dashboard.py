@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from harmonia.cli.entry import keyword_command
 from harmonia.errors import InputError
-from harmonia.report.workspace import make_workspace, save_workspace, workspace_code
 
 USAGE = """\
 A W&B workspace for finished jobs, printed as Python code; no network and no account are needed for that.
@@ -39,6 +38,9 @@ def main(words: Sequence[str] | None = None) -> int:
 def _print_workspace(arguments: dict[str, str]) -> int:
     if (saved := arguments.pop("save", "false")) not in ("true", "false"):
         raise InputError(f"save must be true or false, got {saved!r}; without it the code is printed alone")
+    # pandas and matplotlib take a second to import: --help and a wrong word must not pay for it
+    from harmonia.report.workspace import make_workspace, save_workspace, workspace_code
+
     sections = filter(None, arguments.pop("sections", "").split(","))
     workspace = make_workspace(sections=sections, **arguments)
     print(workspace_code(workspace), end="")
