@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,23 @@ def test_the_collector_looks_through_what_was_imported_no_more_and_through_the_r
     assert done.stdout.split("\n")[:4] == ["False", "True True True False", "False", "True True True True"]
 
 
+@pytest.mark.slow
+def test_a_job_without_wandb_imports_no_client_of_it_and_one_with_it_can():
+    """In a process of its own: what is imported stays."""
+    code = """
+        import sys
+        from harmonia.cli.composed import composed_conf
+        from harmonia.job.settings import settings_of
+        settings_of(composed_conf(["source=lite0", "logger=none", "paths.job=job", "tracking.group=none"]))
+        from harmonia.job import pipeline
+        print("wandb" in sys.modules)
+        import wandb
+        print(hasattr(wandb, "init"))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
 @pytest.mark.parametrize(
     ("command", "config", "work", "words"),
     [
@@ -65,7 +83,9 @@ def test_the_collector_looks_through_what_was_imported_no_more_and_through_the_r
         ),
     ],
 )
-def test_a_job_and_a_fit_keep_it_before_they_begin(command, config, work, words, monkeypatch):
+def test_a_job_and_a_fit_keep_it_before_they_begin(command, config, work, words, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
     order, (module, _, name) = [], command.rpartition(".")
     door = importlib.import_module(module)  # harmonia.fit is a function, too
     monkeypatch.setattr(door, "keep_freed_memory", lambda: order.append("keeps"))
