@@ -384,8 +384,8 @@ def test_the_module_runs_and_exits_without_a_traceback():
 def test_a_report_is_made_without_torch_and_the_command_begins_with_nothing_that_takes_long(tmp_path):
     plant(tmp_path / "job")
     # whoever ends the command while pandas is imported is answered in one line
-    code = "import sys, harmonia.report.__main__ as report; assert 'pandas' not in sys.modules\n"
-    code += "import harmonia.dashboard; sys.exit(report.main() or 'torch' in sys.modules)"
+    code = "import sys, harmonia.dashboard, harmonia.report.__main__ as report; assert 'pandas' not in sys.modules\n"
+    code += "import harmonia.report.workspace; sys.exit(report.main() or 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, f"run={tmp_path}", f"out={tmp_path / 'r'}"], cwd=REPOSITORY)
     assert done.returncode == 0
     assert (tmp_path / "r" / "index.html").is_file()
