@@ -12,8 +12,7 @@ by Adam. Of several networks the loss is the mean of each one's own on the same 
 would be another, as it normalises again. Images share passes and nothing else: every image has its own optimiser state
 and its own count of steps, leaves when it has converged and makes room for the next; every random choice is a hash of
 (seed, image, step, draw), a shift of (image, step).
-The map is the polynomial-decay average of the steps' logits: O. Shamir, T. Zhang, "Stochastic Gradient Descent for
-Non-smooth Optimization", ICML 2013.
+The map is the polynomial-decay average of the steps' logits (O. Shamir, T. Zhang, ICML 2013), smoothed if asked.
 """
 
 import math
@@ -32,6 +31,7 @@ from harmonia.attribution.jitter import jittered
 from harmonia.attribution.layer import ClassGradient, class_gradient
 from harmonia.attribution.objectives import OBJECTIVES
 from harmonia.attribution.passes import in_passes
+from harmonia.attribution.smoothing import gaussian_matrix
 from harmonia.errors import InputError, Within
 from harmonia.features.resample import upsampling_matrix
 from harmonia.shapes import Images, Keep, Labels, Logits, Maps
@@ -44,10 +44,7 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam; Kingma, Ba 2015
 
 @dataclass(frozen=True, kw_only=True)
 class SoundnessSaliency:
-    """Mask logits per image, at the resolution of the grid; their sigmoid is the mask.
-
-    tolerance None: a course of fixed length. Every image does all steps, and there is nothing to converge.
-    """
+    """Mask logits per image, at the resolution of the grid; their sigmoid is the mask."""
 
     version: ClassVar[int] = 3
     normalise: ClassVar[str] = "sigmoid"
@@ -65,10 +62,12 @@ class SoundnessSaliency:
     average: Annotated[float | None, Within(0, 1000)] = 3.0
     held_out: Annotated[int, Within(1, 10**4)] = 4  # replacement images that judge a mask, never optimised on
     check_every: Annotated[int, Within(1, 10**6)] = 14  # steps between judgements
-    # converged: J on held-out images moved by less between judgements; None: above
+    # converged: J on held-out images moved by less between judgements; None: every image does all steps
     tolerance: Annotated[float | None, Within(0, 10**6)] = 0.2
     backgrounds: Backgrounds = field(default_factory=Backgrounds)
     jitter: Annotated[float, Within(0, 0.5)] = field(default=0.0, metadata={"later": True})  # of a side; jittered()
+    # cells to each side over which a Gaussian smooths the finished logits; its sigma is a quarter of its width
+    smooth: Annotated[int, Within(0, 100)] = field(default=0, metadata={"later": True})
 
     def __post_init__(self):
         if self.objective not in OBJECTIVES:
@@ -133,8 +132,7 @@ class Optimisation:
         while self.unfinished.any():
             rows = self.request.batch_size.fit(self.step)
             self.request.on_progress(len(rows) / method.steps)
-            done = self.steps[rows]
-            due = rows[(done % method.check_every == 0) | (done == method.steps)]
+            due = rows[(self.steps[rows] % method.check_every == 0) | (self.steps[rows] == method.steps)]
             if len(due):
                 self._judge(due)
         return Explanation(
@@ -148,7 +146,9 @@ class Optimisation:
         )
 
     def _maps(self) -> Maps:
-        return self.mask_logits if self.method.average is None else self.average
+        maps, cells = self.mask_logits if self.method.average is None else self.average, self.method.smooth
+        kernel = gaussian_matrix(self.method.grid, 2 * cells + 1, "replicate").to(maps)
+        return resized(maps, kernel, kernel) if cells else maps
 
     def step(self, size: int) -> Tensor:
         """One step of Adam for as many unfinished images as fit into a batch, the first ones; gives their rows."""

@@ -1,5 +1,6 @@
 """Laws of a run: images share passes and nothing else, leave when they have converged, and give way to memory."""
 
+import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -61,6 +62,22 @@ def test_without_a_tolerance_the_course_has_a_fixed_length_and_nothing_to_conver
     assert explanation.converged.all()
 
 
+def test_a_finished_map_is_smoothed_and_judged_so():
+    rough = replace(SHORT, tolerance=None)
+    maps = explain(rough, single_patches()[:2]).maps
+    smoothed = explain(replace(rough, smooth=2), single_patches()[:2])
+    weights = [math.exp(-(step**2) / (2 * 1.25**2)) for step in range(-2, 3)]  # a quarter of five cells
+    for smoothed_map, cells in zip(smoothed.maps, maps, strict=True):
+        for y, x in ((0, 0), (3, 7), (5, 4)):
+            around = [
+                weights[dy + 2] * weights[dx + 2] * cells[min(max(y + dy, 0), 7), min(max(x + dx, 0), 7)].item()
+                for dy in range(-2, 3)
+                for dx in range(-2, 3)
+            ]
+            assert smoothed_map[y, x].item() == pytest.approx(sum(around) / sum(weights) ** 2, abs=1e-5)
+    assert torch.allclose(smoothed.facts["area"], upsampled(smoothed.maps).mean((1, 2)), atol=1e-5)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 6, 32])
 @pytest.mark.slow
 def test_an_image_has_the_same_mask_in_batches_of_any_size(batch_size):
@@ -70,9 +87,9 @@ def test_an_image_has_the_same_mask_in_batches_of_any_size(batch_size):
     assert torch.equal(explanation.facts["steps"], expected.facts["steps"])
 
 
-@pytest.mark.parametrize("jitter", [0.0, 0.1])
-def test_an_image_has_the_same_bits_in_any_order(jitter):
-    order, method = torch.tensor([5, 2, 0, 7, 6, 3, 1, 4]), replace(SHORT, jitter=jitter)
+@pytest.mark.parametrize("options", [{}, {"jitter": 0.1, "smooth": 1}])
+def test_an_image_has_the_same_bits_in_any_order(options):
+    order, method = torch.tensor([5, 2, 0, 7, 6, 3, 1, 4]), replace(SHORT, **options)
     in_order = explain(method, single_patches(), batch_size=6)
     permuted = explain(method, single_patches()[order], positions=order, batch_size=6)
     assert torch.equal(permuted.maps, in_order.maps[order])

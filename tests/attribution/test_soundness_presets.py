@@ -74,7 +74,7 @@ def test_the_preset_for_two_cores_halves_the_steps_and_what_follows_from_them():
 
 def test_the_preset_that_shifts_takes_a_fixed_course_of_thirty_five_forward_and_backward_passes():
     method = preset("ss_jitter")
-    assert method == replace(preset("ss"), steps=31, check_every=31, tolerance=None, jitter=0.05)
+    assert method == replace(preset("ss"), steps=31, check_every=31, tolerance=None, jitter=0.05, smooth=2)
     judged = 2 * method.held_out + 1  # composites, complements and the image before black: a third of a pass each
     assert 1 + method.steps + judged / 3 == 35
     assert explain(method, single_patches()[:2]).passes.tolist() == 2 * [1 + method.steps + judged]

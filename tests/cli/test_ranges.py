@@ -35,7 +35,7 @@ OPTIONS = [
 ] + [("source", "timm")]  # of which all others have the options
 LACKING = {"timm": {"arch": "x"}, "stored": {"maps": "x"}}  # what has no default
 MAY_BE_0 = {"area", "average", "collaboration", "confidence", "noise", "pool_size", "representations", "tolerance"}
-MAY_BE_0 |= {"jitter", "tolerance_px", "tv"}
+MAY_BE_0 |= {"jitter", "smooth", "tolerance_px", "tv"}
 TRIED = (-1, 0, 2**31, 2**64, 10**30, 1e308, float("inf"), float("nan"))
 
 

@@ -69,8 +69,6 @@ class TransferSection(Section):
         transfers = [mean_transfer(comparison) for comparison in self.comparisons]
         self.answers = with_ranges(answers(self.comparisons, transfers, jobs, self.arm))
         answered = self.answers[0].arm
-        for table in (each for each in self.headlines if "Arm" in each.printed):
-            table.printed["Arm"] = table.printed["Arm"].replace(answered, f"{answered}, of the answer")
         if self.arm == SOFT_ARM != answered:
             self.note = (
                 "Tables and figures of this report show the soft map, as the paper does. The answer is about the top "
