@@ -119,8 +119,7 @@ class Keys:
         """The set of a kind with this identity: one array and one fact an image, or an item of count."""
         images = len(self.job.images.records) if count is None else count
         key = identity | {"arithmetic": ARITHMETIC}
-        # a killed job loses a shard at most, which must not be all of a small set
-        return self.job.open_set(kind, name, key, images, min(self.job.settings.store.shard_size, max(8, images // 4)))
+        return self.job.open_set(kind, name, key, images, self.job.settings.store.shard_size)
 
 
 @dataclass(frozen=True, kw_only=True)
