@@ -76,7 +76,7 @@ def accuracies(rows: pd.DataFrame) -> dict[tuple[str, str], Resampled]:
 
 
 def tables(folder: Path) -> dict[str, list[str]]:
-    """By file the lines of its table: of all images, and of those on which no preset was chosen."""
+    """By file the lines of its table: of all images, and of those on which the shifts were not chosen."""
     rows, passes = pd.read_parquet(folder / "rows.parquet"), pd.read_csv(folder / "passes.csv")
     ids = rows["image_id"].cat.categories.to_series()
     rank = ids.groupby(ids.str.split("/").str[0]).rank()

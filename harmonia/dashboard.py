@@ -38,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _print_workspace(arguments: dict[str, str]) -> int:
     if (saved := arguments.pop("save", "false")) not in ("true", "false"):
         raise InputError(f"save must be true or false, got {saved!r}; without it the code is printed alone")
-    # pandas and matplotlib take a second to import: --help and a wrong word must not pay for it
+    # pandas and matplotlib take long to import: --help and a wrong word must not pay for it
     from harmonia.report.workspace import make_workspace, save_workspace, workspace_code
 
     sections = filter(None, arguments.pop("sections", "").split(","))

@@ -1,4 +1,4 @@
-"""docs/soundness.md has the tables that follow from its rows, and says of presets what they say."""
+"""docs/soundness.md has the tables that follow from its rows."""
 
 from runpy import run_path
 

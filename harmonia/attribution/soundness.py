@@ -66,7 +66,7 @@ class SoundnessSaliency:
     tolerance: Annotated[float | None, Within(0, 10**6)] = 0.2
     backgrounds: Backgrounds = field(default_factory=Backgrounds)
     jitter: Annotated[float, Within(0, 0.5)] = field(default=0.0, metadata={"later": True})  # of a side; jittered()
-    # cells to each side over which a Gaussian smooths the finished logits; its sigma is a quarter of its width
+    # cells to each side over which a Gaussian smooths the finished logits: of 2 as smooth.k=5 smooths maps
     smooth: Annotated[int, Within(0, 100)] = field(default=0, metadata={"later": True})
 
     def __post_init__(self):
@@ -146,9 +146,9 @@ class Optimisation:
         )
 
     def _maps(self) -> Maps:
-        maps, cells = self.mask_logits if self.method.average is None else self.average, self.method.smooth
-        kernel = gaussian_matrix(self.method.grid, 2 * cells + 1, "replicate").to(maps)
-        return resized(maps, kernel, kernel) if cells else maps
+        maps = self.mask_logits if self.method.average is None else self.average
+        kernel = gaussian_matrix(self.method.grid, 2 * self.method.smooth + 1, "replicate").to(maps)
+        return resized(maps, kernel, kernel) if self.method.smooth else maps
 
     def step(self, size: int) -> Tensor:
         """One step of Adam for as many unfinished images as fit into a batch, the first ones; gives their rows."""

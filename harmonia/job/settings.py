@@ -120,12 +120,12 @@ def _check_paths_and_areas(values: Mapping[str, Any], above: str = "") -> None:
     """Of harmonia's own classes, which check them again: a wrong one need not wait for torch, either."""
     for name, value in values.items():
         key = dotted(above, name)
-        if isinstance(value, Mapping) and (above or str(value.get("_target_", "harmonia")).startswith("harmonia")):
+        if isinstance(value, Mapping) and str(value.get("_target_", "harmonia.")).startswith("harmonia."):
             _check_paths_and_areas(value, key)
         elif isinstance(value, list) and re.fullmatch(_AREAS, key):
             check_areas(key, [area for area in value if isinstance(area, int | float)])
         elif isinstance(value, str) and re.fullmatch(_PATHS, key) and not os.path.exists(home(value)):
-            raise InputError(f"{key}: {value} does not exist; set {key}=PATH to what is there")
+            raise InputError(f"{key}: {value} does not exist or cannot be reached; set {key}=PATH to what is there")
 
 
 def _check_logger(options: Any, key: str = "logger") -> None:

@@ -22,7 +22,6 @@ from harmonia.results.jobs import JobFolder
 from harmonia.statistics.comparison import Comparison, judges
 from harmonia.statistics.contrasts import ALL_SOURCES, MeanTransfer
 from harmonia.statistics.inference import at_positions, interval
-from harmonia.statistics.splits import guess_of
 
 QUESTION = (
     "Do the image regions that explain one network's prediction carry it in another network, beyond what any mask "
@@ -177,7 +176,7 @@ def _lines_of(comparison: Comparison, transfers: Any, arm: str, names: dict[str,
         of_sources = (line["source"] == ALL_SOURCES) | (of_method["source"] == line["source"])
         asked = of_method[judges(of_method) & of_sources].index
         right = whole[asked]
-        guessing.append(bool(len(asked)) and bool((low[asked] <= guess_of(comparison)).all()))
+        guessing.append(bool(len(asked)) and bool((low[asked] <= chance_of(comparison)).all()))
         guesses.append(chance_of(comparison) * np.mean(1 / right[right > 0]) if (right > 0).any() else np.nan)
     return lines.assign(
         who=who, method_name=methods, guessing=guessing, guess=guesses, guess_low=guesses, guess_high=guesses

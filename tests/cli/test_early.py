@@ -7,7 +7,6 @@ import resource
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 
@@ -85,7 +84,6 @@ def test_a_job_without_wandb_imports_no_client_of_it_and_one_with_it_can():
 )
 def test_a_job_and_a_fit_keep_it_before_they_begin(command, config, work, words, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    Path("photos").mkdir()
     order, (module, _, name) = [], command.rpartition(".")
     door = importlib.import_module(module)  # harmonia.fit is a function, too
     monkeypatch.setattr(door, "keep_freed_memory", lambda: order.append("keeps"))

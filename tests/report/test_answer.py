@@ -149,6 +149,12 @@ def test_what_a_guess_would_carry_stands_beside_and_who_carries_no_more_is_named
     assert all("and a guess would carry 60 %: the networks asked" in caution for caution in cautions)
 
 
+def test_a_network_that_names_other_classes_too_is_not_guessing_at_half_of_two(answered):
+    hits = {"image": 30, "area30": 25, "blobs30": 2}  # of 60 images of two classes; owl, what is named else, is neither
+    assert "cannot be said" not in answered(hits).sentences[0]
+    assert "cannot be said" in answered(hits, labels=AMONG_THEM).sentences[0]
+
+
 def test_of_networks_that_may_be_guessing_nothing_can_be_said_and_they_are_named(answered):
     answer = answered({"image": 3, "area30": 2, "blobs30": 1}, labels=AMONG_THEM)
     unsaid = (

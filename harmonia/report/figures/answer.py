@@ -25,7 +25,7 @@ def answer_figures(answer: Answer) -> Iterator[CaptionedFigure]:
         distinct: dict[tuple, str] = {}  # maps on the same images have the same controls
         for line in lines:
             drawn = tuple(line[column + end] for end in ("", "_low", "_high"))
-            if not np.isnan(drawn[0]) and drawn not in distinct:
+            if drawn[0] <= (1 if column == "guess" else np.inf) and drawn not in distinct:
                 distinct[drawn] = f"{name}, {line[named]}" if distinct else name
                 bars.append((distinct[drawn], line, column, style.GREY))
     labels = [textwrap.fill(short(name, _LONGEST), _IN_A_LINE) for name, *_ in bars]

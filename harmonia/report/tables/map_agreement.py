@@ -8,7 +8,13 @@ import numpy as np
 from harmonia.arms import matched_control
 from harmonia.report.page.collection import NONE, Block, Collection, Explainer
 from harmonia.report.shares import relation
-from harmonia.report.tables.columns import Statistic, StatisticTable, correlation_in_words, statistic_table
+from harmonia.report.tables.columns import (
+    Statistic,
+    StatisticTable,
+    correlation_in_words,
+    method_label,
+    statistic_table,
+)
 from harmonia.results.gathered import SETTING
 from harmonia.statistics.comparison import Comparison
 from harmonia.statistics.map_agreement import MapAgreement, SourceMaps, agreement_correlations, map_agreement
@@ -67,10 +73,12 @@ def map_agreement_table(
 
 def agreement_in_words(agreement: Any, lines: Any) -> Iterator[tuple[str, str]]:
     """Findings on every method that has two sources. agreement: of one setting; lines: of its answer, with names."""
-    names = dict(lines[["method", "method_name"]].to_numpy())
-    pairs = agreement[agreement["kind"] == "networks"].drop_duplicates(["method", "variant"], keep=False)
-    for line in pairs.dropna(subset="rho").to_dict("records"):
-        who = f"{names.get(line['method'], line['method'].upper())} of {line['first']} and {line['second']}"
+    names = {tuple(line): name for *line, name in lines[["method", "variant", "method_name"]].to_numpy()}
+    pairs = agreement[(agreement["kind"] == "networks") & ~agreement["random_weights"].astype(bool)]
+    pairs = pairs.drop_duplicates(["method", "variant"], keep=False)
+    for line in pairs.dropna(subset=["rho", "rho_another", "rho_above_another_low"]).to_dict("records"):
+        name = names.get((line["method"], line["variant"])) or names.get((line["method"], ""))
+        who = f"{name or method_label(line['method'], line['variant'])} of {line['first']} and {line['second']}"
         alike = {1: "more", -1: "less"}.get(relation(line, "rho_above_another") or 0, "not clearly more")
         numbers = f"Their rank correlation is {line['rho']:z.2f}, that of different images {line['rho_another']:z.2f}."
         yield f"{who}: the maps are {alike} alike than those of different images.", numbers

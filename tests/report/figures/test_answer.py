@@ -45,6 +45,8 @@ def test_a_control_that_two_maps_share_stands_once_and_others_are_named_after_th
     assert list(bars(figure)) == ["Grad-CAM", "RISE", "random blobs"]
     guessed = answer(retention=[(0.5, 0.4, 0.6)], guess=[(0.3, 0.3, 0.3)])
     assert bars(next(answer_figures(guessed))) == {"Grad-CAM": 50, "guess": pytest.approx(30)}
+    beyond = answer(retention=[(0.5, 0.4, 0.6)], guess=[(10, 10, 10)])  # of networks that hardly name anything
+    assert bars(next(answer_figures(beyond))) == {"Grad-CAM": 50}
     own = answer(retention=[(0.5, 0.4, 0.6), (0.3, 0.2, 0.4)], control_retention=[(0.1, 0.0, 0.2), (0.2, 0.1, 0.3)])
     (figure,) = answer_figures(own)
     assert list(bars(figure)) == ["Grad-CAM", "RISE", "random blobs", "random blobs, RISE"]
