@@ -18,7 +18,7 @@ from harmonia.arms import AREA, SOFT_ARM, arm_of, in_patches
 from harmonia.features.areas import in_view, top_fractions, whole_patches, whole_pixels
 from harmonia.features.choices import check_areas
 from harmonia.features.resample import enlarged, resample
-from harmonia.shapes import Keep, Maps, Size
+from harmonia.shapes import Keep, Maps, Size, sides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +79,12 @@ class Projection:
         has no region, its weights are NaN.
         """
         fine = in_view(scores, self.source_size)
-        regions = [
+        regions = top_fractions(fine.nan_to_num(), areas)
+        if sides(self.source_size) != sides(self.size) or not torch.equal(self.source, self.target):
             # still all or nothing after the change of view
-            whole_pixels(resample(region, self.source, self.target, self.size))
-            for region in top_fractions(fine.nan_to_num(), areas).unbind(1)
-        ]
-        return torch.where(fine.isnan().any(2).any(1)[:, None, None, None], torch.nan, torch.stack(regions, 1))
+            moved = [resample(region, self.source, self.target, self.size) for region in regions.unbind(1)]
+            regions = torch.stack([whole_pixels(cover) for cover in moved], 1)
+        return torch.where(fine.isnan().any(2).any(1)[:, None, None, None], torch.nan, regions)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Laws of keep weights: what normalisations give, and that an area arm keeps exactly its area's best pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from harmonia.data.view import WHOLE_IMAGE, View
 from harmonia.errors import InputError
-from harmonia.features.areas import descending, top_fractions, whole_patches, whole_pixels
+from harmonia.features.areas import descending, in_view, top_fractions, whole_patches, whole_pixels
 from harmonia.features.arms import Explanations, KeepArms
 from harmonia.features.controls import Controls
 from harmonia.features.normalise import (
@@ -20,6 +22,7 @@ from harmonia.features.normalise import (
     positive_minmax,
     sigmoid,
 )
+from harmonia.features.resample import resample
 from harmonia.shapes import Size
 
 WHOLE = torch.tensor([WHOLE_IMAGE])
@@ -281,6 +284,19 @@ def test_a_region_in_whole_pixels_is_where_it_covers_most():
     expected = [[[1, 1], [0, 0]], [[1, 0], [0, 0]], [[0, 0], [0, 0]]]
     assert whole_pixels(cover).tolist() == expected
     assert whole_pixels(whole_pixels(cover)).tolist() == expected
+
+
+@given(st.integers(40, 500), st.integers(40, 500), st.floats(0.5, 1), st.integers(0, 2**32))
+@settings(deadline=None, max_examples=30)
+def test_a_region_seen_in_the_view_it_was_taken_in_is_what_moving_it_would_give(width, height, crop_pct, seed):
+    """It is not moved there, which spares the work."""
+    box = torch.tensor([replace(view_of(32), crop_pct=crop_pct).box(width, height)])
+    maps = torch.randn(1, 7, 7, generator=torch.Generator().manual_seed(seed))
+    regions = top_fractions(in_view(maps, 32), AREAS)
+    keep = KeepArms(clamp, AREAS, soft_arm=False).weights(explanations(maps), box, box, 32, 32)
+    assert torch.equal(keep, regions)
+    for region in regions.unbind(1):
+        assert torch.equal(whole_pixels(resample(region, box, box, 32)), region)
 
 
 def test_every_target_looks_at_the_same_region():
