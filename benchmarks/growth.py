@@ -28,19 +28,20 @@ AREAS = (0.3, 0.2, 0.4, 0.5, 0.1)
 Size = tuple[int, int, int]  # images, targets, areas
 
 
-def rows(classifier: Classifier, images: int, points: int, forwards: int) -> Iterator[list[str]]:
+def rows(classifier: Classifier, images: int, points: int, forwards: int, turns: int) -> Iterator[list[str]]:
     """What grows, how often there is of it, each job's cost, how bent the line is, its slope, the slope counted.
 
-    forwards: bare ones before and after each job.
+    forwards: bare ones before and after each job. A job's cost is the median of its turns'.
     """
     lines: dict[str, list[Size]] = {
-        "images": [(images * (number + 1), 1, 1) for number in range(points)],
+        "images": [(images * (2 * number + 1), 1, 1) for number in range(points)],
         "targets": [(2 * images, number + 1, 1) for number in range(points)],
         "areas": [(2 * images, 1, 2 * number + 1) for number in range(points)],
     }
     bare(classifier, forwards)
     sizes_of_all = dict.fromkeys(size for sizes in lines.values() for size in sizes)
-    costs = {size: cost(size, classifier, forwards) for size in sizes_of_all}
+    of_turns = [{size: cost(size, classifier, forwards) for size in sizes_of_all} for _ in range(turns)]
+    costs = {size: np.median([costs[size] for costs in of_turns], 0) for size in sizes_of_all}
     for place, (what, sizes) in enumerate(lines.items()):
         numbers = np.array([size[place] for size in sizes])
         spent, shown = np.array([costs[size] for size in sizes]).T
