@@ -186,8 +186,8 @@ def started(options: argparse.Namespace) -> Iterator[str]:
     yield "## What a job costs beside its images"
     yield (
         "CPU seconds of whole commands: `python -m harmonia.run`, Grad-CAM of Lite0 on itself, in an empty cache. They "
-        "lie on a straight line over the number of images, which is read at none. The rest of a job is Hydra, loading "
-        "the network, what the first passes cost more, files, and the end of the process."
+        "lie on a straight line over the number of images, which is read at none. The rest of a job is "
+        "composing, loading the network, what the first passes cost more, files, and the end of the process."
     )
     yield table(["part", "CPU, s"], lines)
     together = number(lines[3][1])

@@ -14,7 +14,7 @@ from harmonia.errors import InputError
 log = logging.getLogger(__name__)
 
 # Inputs of a pass on a CPU, so that no result depends on the batch: kernels round differently for another number of
-# inputs, and an optimisation makes tenths of 1e-7. Passes of 4 cost 2 to 8 % more than of 8 (docs/benchmarks.md).
+# inputs, and an optimisation makes tenths of 1e-7. Passes of 4 cost up to 8 % more than of 8 (docs/benchmarks.md).
 CPU_PASS = 4
 
 

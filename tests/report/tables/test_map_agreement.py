@@ -1,12 +1,14 @@
 """Laws of the table of agreement of maps: it is made from jobs' folders alone, and says what does not count."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from planted_jobs import plant_transfer
 
 from harmonia.report.contract import ReadJob
 from harmonia.report.figures.map_agreement import map_agreement_figures
 from harmonia.report.sections.transfer import TransferSection
+from harmonia.report.tables.map_agreement import agreement_in_words
 from harmonia.results.jobs import find_jobs
 from harmonia.results.maps import SmallMaps, write_small_maps
 
@@ -42,3 +44,26 @@ def test_maps_of_several_networks_are_compared_from_the_jobs_folders_alone(tmp_p
     assert "Of 36 pairs of maps 0 explain different classes" in table.printed.attrs["footnotes"][-1]
     (figure,) = map_agreement_figures(table.numbers)
     assert figure.drawn.axes[0].texts[0].get_text() == "lite0, lite1"
+
+
+def test_the_words_name_variants_apart_and_leave_out_random_weights_and_what_has_no_interval():
+    pair = {"kind": "networks", "method": "gc", "first": "a", "second": "b", "rho": 0.8, "rho_another": 0.2}
+    pair |= {
+        "rho_above_another": 0.6,
+        "rho_above_another_low": 0.5,
+        "rho_above_another_high": 0.7,
+        "random_weights": False,
+    }
+    lacking = {"rho_above_another_low": np.nan, "rho_above_another_high": np.nan}
+    pairs = [pair | {"variant": variant} for variant in ("layer=x", "layer=y")]
+    pairs += [
+        pair | {"method": "ss", "variant": "", "random_weights": True},
+        pair | {"method": "occ", "variant": ""} | lacking,
+    ]
+    names = [["gc", "layer=x", "Grad-CAM of x"], ["gc", "layer=y", "Grad-CAM of y"]]
+    lines = pd.DataFrame(names, columns=["method", "variant", "method_name"])
+    more = "the maps are more alike than those of different images."
+    numbers = "Their rank correlation is 0.80, that of different images 0.20."
+    assert list(agreement_in_words(pd.DataFrame(pairs), lines)) == [
+        (f"Grad-CAM of {layer} of a and b: {more}", numbers) for layer in "xy"
+    ]
