@@ -17,9 +17,9 @@ ROOT = Path(__file__).parents[1]
 WORDS = ["source=lite0", "target=self", "method=gc", "data=samples", "trainer=cpu", "num_threads=1"]
 NO_REPORT = "~hydra.callbacks.report"
 IMPORTS = """
-from harmonia.cli.early import import_timm, importing
+from harmonia.cli.early import import_libraries, importing
 with importing():
-    import_timm()
+    import_libraries()
     import harmonia.run, harmonia.job.pipeline, harmonia.evaluation.transfer, harmonia.attribution.cam
 """
 

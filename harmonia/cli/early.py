@@ -12,7 +12,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from types import FrameType
+from importlib import import_module
+from importlib.util import find_spec
+from types import FrameType, ModuleType
+from typing import Any
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 _ALLOCATORS_OWN = "MALLOC_", "GLIBC_TUNABLES"  # variables
@@ -50,15 +53,53 @@ def _freeze() -> None:
     gc.freeze()
 
 
-def import_timm() -> None:
-    """timm without W&B's client, half a second to import, which only its own training programs ask for."""
-    if "wandb" in sys.modules:
-        return
-    sys.modules["wandb"] = None  # type: ignore[assignment]  # Python then says that there is none
+class _Name(type):
+    """A name of a module that is imported once the name is used: called, asked for what it has, or for its kind."""
+
+    def __call__(cls, *values: Any, **named: Any) -> Any:
+        return cls._itself()(*values, **named)
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(cls._itself(), name)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, cls._itself())
+
+    def _itself(cls) -> Any:
+        if isinstance(sys.modules.get(cls.__module__), _Later):
+            del sys.modules[cls.__module__]
+        return getattr(import_module(cls.__module__), cls.__name__)
+
+
+class _Later(ModuleType):
+    """Stands for a module of which others take names that they may never use."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Name(name, (), {"__module__": self.__name__})
+
+
+# timm's training programs take names of the first, torchmetrics' measures of texts and of sounds of the others
+_LATER = "wandb", "transformers", "scipy.signal"
+
+
+def import_libraries() -> None:
+    """timm and torchmetrics, without what they import for others than us: up to two seconds of a processor.
+
+    Whoever uses those parts of them in this process imports it then.
+    """
+    specs = {name: spec for name in _LATER if name not in sys.modules and (spec := find_spec(name))}
+    for name, spec in specs.items():
+        sys.modules[name] = _Later(name)
+        sys.modules[name].__spec__ = spec
     try:
         import timm  # noqa: F401
+        import torchmetrics  # noqa: F401
     finally:
-        del sys.modules["wandb"]
+        for name in specs:
+            if isinstance(sys.modules.get(name), _Later):
+                del sys.modules[name]
 
 
 def keep_freed_memory() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from harmonia.cli.early import import_timm
+from harmonia.cli.early import import_libraries
 from harmonia.cli.options import Group, dotted, import_target, read_settings
 from harmonia.data.choices import Unreadable
 from harmonia.errors import InputError, Seed, Within, home
@@ -106,7 +106,7 @@ def read_configuration(config: DictConfig, settings_type: type[T], groups: Seque
     _check_logger(values.get("logger"))
     _check_paths_and_areas(values)
     settings = read_settings(settings_type, {**dict.fromkeys(groups), **values, "resolved": values})
-    import_timm()  # only now, as it imports torch, for which a wrong number need not wait
+    import_libraries()  # only now, as it imports torch, for which a wrong number need not wait
     for key, options in targets:
         _refuse_foreign(key, options, partial(_defined_in, key), ("harmonia", *packages))
     return settings

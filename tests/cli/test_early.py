@@ -54,7 +54,7 @@ def test_the_collector_looks_through_what_was_imported_no_more_and_through_the_r
 
 
 @pytest.mark.slow
-def test_a_job_without_wandb_imports_no_client_of_it_and_one_with_it_can():
+def test_a_job_imports_no_library_for_parts_of_others_that_it_does_not_use_and_they_can_still_be_used():
     """In a process of its own: what is imported stays."""
     code = """
         import sys
@@ -62,12 +62,15 @@ def test_a_job_without_wandb_imports_no_client_of_it_and_one_with_it_can():
         from harmonia.job.settings import settings_of
         settings_of(composed_conf(["source=lite0", "logger=none", "paths.job=job", "tracking.group=none"]))
         from harmonia.job import pipeline
-        print("wandb" in sys.modules)
-        import wandb
-        print(hasattr(wandb, "init"))
+        print([name for name in ("wandb", "transformers", "scipy.signal") if name in sys.modules])
+        import torchmetrics.functional.text.bert as bert
+        loader, given = bert.AutoModel.from_pretrained, bert.AutoTokenizer
+        import scipy.signal, transformers, wandb
+        print(loader == transformers.AutoModel.from_pretrained, isinstance(0, given), hasattr(wandb, "init"))
+        print(given.__name__, hasattr(scipy.signal, "convolve"), hasattr(scipy.signal, "no_such_name"))
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "True"]
+    assert done.stdout.splitlines() == ["[]", "True False True", "AutoTokenizer True False"]
 
 
 @pytest.mark.parametrize(
