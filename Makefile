@@ -77,8 +77,8 @@ docs: .venv/docs  ## the documents as a site, build/site/index.html; a warning i
 	  build/site/$$($(PY) -c 'from importlib.metadata import version; print(version("harmonia"))')
 	@echo 'Open build/site/index.html; with search and versions: $(PY) -m http.server --directory build/site --bind 127.0.0.1'
 
-bench: .venv/bench  ## rewrite the tables of docs/benchmarks.md, a quarter of an hour: WEIGHTS=FOLDER of DeiT-Tiny
-	@OMP_NUM_THREADS=1 $(PY) benchmarks/run.py $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+bench: .venv/bench  ## rewrite the tables of docs/benchmarks.md, a quarter of an hour: WEIGHTS=FOLDER of DeiT-Tiny, DATA=FOLDER of images
+	@OMP_NUM_THREADS=1 $(PY) benchmarks/run.py $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(DATA),--images '$(DATA)')
 
 format: .venv/dev  ## ruff format and its safe fixes
 	@$(PY) -m ruff format .

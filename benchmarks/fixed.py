@@ -1,4 +1,4 @@
-"""What the command of one job costs beside its images: CPU seconds of whole processes, each in an empty cache.
+"""What commands cost: whole processes, each in an empty cache. Of one job what it costs beside its images.
 
 The sample images, Grad-CAM of Lite0 on itself. A straight line through jobs of few and of more images: where it meets
 no image is the fixed cost.
@@ -8,10 +8,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
+
+from side_by_side import Seconds
 
 ROOT = Path(__file__).parents[1]
 WORDS = ["source=lite0", "target=self", "method=gc", "data=samples", "trainer=cpu", "num_threads=1"]
@@ -59,14 +62,26 @@ def job(words: Sequence[str]) -> float:
         return seconds(["-m", "harmonia.run", *WORDS, *words, *places])
 
 
+def quickstart(words: Sequence[str]) -> Seconds:
+    with tempfile.TemporaryDirectory() as folder:
+        places = [f"paths.cache={folder}/cache", f"hydra.sweep.dir={folder}/jobs"]
+        return spent(["-m", "harmonia.run", "experiment=quickstart", *words, *places])
+
+
 def seconds(words: Sequence[str]) -> float:
-    """Of a Python process with all that it waits for; its modules are compiled once, as after an installation."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    environment |= {"WANDB_MODE": "offline", "OMP_NUM_THREADS": "1"}
-    before = getrusage(RUSAGE_CHILDREN)
+    """Of the CPU, one thread."""
+    return spent(words, OMP_NUM_THREADS="1").cpu
+
+
+def spent(words: Sequence[str], **variables: str) -> Seconds:
+    """By a Python process with all that it waits for; its modules are compiled once, as after an installation."""
+    left_out = ("PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    environment |= {"WANDB_MODE": "offline"} | variables
+    before, started = getrusage(RUSAGE_CHILDREN), time.perf_counter()
     subprocess.run([sys.executable, *words], env=environment, cwd=ROOT, capture_output=True, check=True)
-    after = getrusage(RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    after, ended = getrusage(RUSAGE_CHILDREN), time.perf_counter()
+    return Seconds(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, ended - started)
 
 
 if __name__ == "__main__":

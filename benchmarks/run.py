@@ -2,6 +2,7 @@
 
     python benchmarks/run.py                     make bench does this
     python benchmarks/run.py --weights FOLDER    DeiT-Tiny's file lies there; else its weights are random
+    python benchmarks/run.py --images FOLDER     torch-cam's own task on 200 of its files; else on the samples
     python benchmarks/run.py --quick --page FILE
 
 Everything runs in this process with one thread of torch, in turns. Peers that are not installed are left out by name.
@@ -26,6 +27,7 @@ import torch
 from side_by_side import cpu, spec_of
 
 from harmonia.cli.early import keep_freed_memory
+from harmonia.data.samples import samples
 from harmonia.models.classifier import Classifier
 from harmonia.models.load import load
 
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="little of everything: the form, not the figures")
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--weights", type=Path, default=Path("weights"), help=f"a folder with {DEIT}")
+    parser.add_argument("--images", type=Path, help="a folder with image files, for torch-cam's own task")
     options = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()  # as the command does
@@ -51,8 +54,8 @@ def main() -> None:
     if not (marked and ended):
         parser.error(f"{options.page} must hold {BEGIN!r} and {END!r}, where the tables go")
     load_before = os.getloadavg()[0]
-    tables = [*maps(options), *metrics(options), *costs(options), *store(options)]
-    tables += [*grown(options), *started(options)]
+    tables = [*maps(options), *files(options), *metrics(options), *costs(options), *store(options)]
+    tables += [*grown(options), *started(options), *quickstart(options)]
     written = "\n\n".join(map(filled, [BEGIN, ran(load_before), versions(), *tables, END]))
     options.page.write_text(before + written + after)
 
@@ -109,6 +112,31 @@ def slower(lines: list[list[str]], share: Callable[[list[str]], float]) -> list[
         for peer, cell in zip(peer_maps.PEERS[1:], line[5:], strict=False)
         if cell != "–" and share(line) * number(cell) < number(line[4])
     ]
+
+
+def files(options: argparse.Namespace) -> Iterator[str]:
+    yield "## From files to maps"
+    if not installed("torchcam"):
+        yield "torch-cam is not installed: left out."
+        return
+    import peer_files
+
+    most, px, turns = (2, QUICK_PX, 1) if options.quick else (200, 224, 5)
+    folder = options.images or samples().records[0].path.parent
+    name = f"{folder.parent.name}/{folder.name}" if options.images else "the sample images"
+    lines = list(peer_files.rows(folder, most, px, turns))
+    note(lines[-1])
+    yield (
+        "torch-cam's own task: from the files of a folder through torchvision's transform to Grad-CAM maps of its "
+        f"ResNet-18, random weights; here of {name}. "
+        "CPU seconds over those of a forward of as many images, in passes of four; in brackets the wall clock's. "
+        f"Medians of the ratios of {turns} turns. torch-cam is shown {peer_files.AT_ONCE} images at once, as in its "
+        "script; `harmonia.explain` also copies the network, stores the maps and notes facts of each image. "
+        "`apart`: of the greatest value of a map, at most; the store keeps 16 bits."
+    )
+    yield table(["images", "a forward, an image", "harmonia", "torch-cam", "apart"], lines)
+    times = number(lines[0][2]) / number(lines[0][3])
+    yield f"Goal: faster than torch-cam. {'Reached' if times <= 1 else f'Missed, times as long: {times:.2f}'}."
 
 
 def metrics(options: argparse.Namespace) -> Iterator[str]:
@@ -192,6 +220,16 @@ def started(options: argparse.Namespace) -> Iterator[str]:
     yield table(["part", "CPU, s"], lines)
     together = number(lines[3][1])
     yield f"Goal: {FIXED_GOAL} s together. {'Reached' if together <= FIXED_GOAL else 'Missed'}."
+
+
+def quickstart(options: argparse.Namespace) -> Iterator[str]:
+    spent = fixed.quickstart(["data.limit=1", "target=self", "hydra.sweeper.params.method=gc"] if options.quick else [])
+    yield "## The whole quickstart"
+    yield (
+        "`python -m harmonia.run experiment=quickstart` in an empty cache, threads as the machine has cores, once: "
+        "two methods, three targets, 20 images, controls, the report."
+    )
+    yield table(["CPU, s", "wall, s"], [[f"{spent.cpu:.0f}", f"{spent.wall:.0f}"]])
 
 
 def ran(load_before: float) -> str:
