@@ -119,7 +119,7 @@ class Keys:
         """The set of a kind with this identity: one array and one fact an image, or an item of count."""
         images = len(self.job.images.records) if count is None else count
         key = identity | {"arithmetic": ARITHMETIC}
-        return self.job.open_set(kind, name, key, images, self.job.settings.store.shard_size)
+        return self.job.open_set(kind, name, key, images, self.job.shard_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +162,11 @@ class Job:
     def removals(self) -> dict[str, Removal | None]:
         """By target's name how it does without what is dropped, of a fill that puts nothing there; else None."""
         return {name: _removal_of(target, self.fill) for name, target in self.targets.items()}
+
+    @property
+    def shard_size(self) -> int:
+        """Images that are written together: an interruption costs a slow device no more than a fast one."""
+        return self.settings.store.shard_size or (16 if self.device.type == "cpu" else 64)
 
     def batch_size(self, model: Classifier, gradients: bool, images_per_input: int = 1) -> BatchSize:
         """How many inputs go through the model at once, forward or with gradients of the inputs."""

@@ -37,7 +37,7 @@ class Paths:
 
 @dataclass(frozen=True)
 class Store:
-    shard_size: Annotated[int, Within(1, 10**6)]  # images
+    shard_size: Annotated[int | None, Within(1, 10**6)]  # images; None: as the device has it
     spool_gb: Annotated[float, Within(0, 10**6)]  # disk for decoded images, GiB
 
 

@@ -1,9 +1,14 @@
-"""Paths and areas are looked at before torch is imported, but those of harmonia's own classes alone."""
+"""Paths and areas are looked at before torch is imported, harmonia's own classes' alone; what null stands for."""
+
+from types import SimpleNamespace
 
 import pytest
+import torch
 
+from harmonia.cli.composed import composed_conf
 from harmonia.errors import InputError
-from harmonia.job.settings import _check_paths_and_areas
+from harmonia.job.contract import Job
+from harmonia.job.settings import _check_paths_and_areas, settings_of
 
 OURS = "harmonia.data.folder.folder"
 
@@ -33,3 +38,10 @@ def test_what_is_not_there_or_no_area_is_refused(values, subject):
 )
 def test_what_others_classes_mean_by_a_key_is_theirs(values):
     _check_paths_and_areas(values)
+
+
+@pytest.mark.parametrize(("device", "asked", "images"), [("cpu", [], 16), ("cuda", [], 64), ("cpu", ["64"], 64)])
+def test_a_slow_device_writes_fewer_images_together_unless_told(device, asked, images):
+    words = ["source=lite0", "paths.job=job", "tracking.group=none", *(f"store.shard_size={size}" for size in asked)]
+    job = SimpleNamespace(settings=settings_of(composed_conf(words)), device=torch.device(device))
+    assert Job.shard_size.fget(job) == images
