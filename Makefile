@@ -77,7 +77,7 @@ docs: .venv/docs  ## the documents as a site, build/site/index.html; a warning i
 	  build/site/$$($(PY) -c 'from importlib.metadata import version; print(version("harmonia"))')
 	@echo 'Open build/site/index.html; with search and versions: $(PY) -m http.server --directory build/site --bind 127.0.0.1'
 
-bench: .venv/bench  ## rewrite the tables of docs/benchmarks.md, a quarter of an hour: WEIGHTS=FOLDER of DeiT-Tiny, DATA=FOLDER of images
+bench: .venv/bench  ## rewrite the tables of docs/benchmarks.md, a quarter of an hour: WEIGHTS=FOLDER with DeiT-Tiny's file, DATA=FOLDER with images for torch-cam's own task
 	@OMP_NUM_THREADS=1 $(PY) benchmarks/run.py $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(DATA),--images '$(DATA)')
 
 format: .venv/dev  ## ruff format and its safe fixes

@@ -5,7 +5,7 @@
     python benchmarks/run.py --images FOLDER     torch-cam's own task on 200 of its files; else on the samples
     python benchmarks/run.py --quick --page FILE
 
-Everything runs in this process with one thread of torch, in turns. Peers that are not installed are left out by name.
+With one thread of torch, in turns, but for the quickstart. Peers that are not installed are left out by name.
 """
 
 import argparse
@@ -53,6 +53,8 @@ def main() -> None:
     _, ended, after = rest.partition(END)
     if not (marked and ended):
         parser.error(f"{options.page} must hold {BEGIN!r} and {END!r}, where the tables go")
+    if options.images and not images_in(options.images):
+        parser.error(f"--images must be a folder with image files, got {options.images}")
     load_before = os.getloadavg()[0]
     tables = [*maps(options), *files(options), *metrics(options), *costs(options), *store(options)]
     tables += [*grown(options), *started(options), *quickstart(options)]
@@ -122,21 +124,27 @@ def files(options: argparse.Namespace) -> Iterator[str]:
     import peer_files
 
     most, px, turns = (2, QUICK_PX, 1) if options.quick else (200, 224, 5)
-    folder = options.images or samples().records[0].path.parent
-    name = f"{folder.parent.name}/{folder.name}" if options.images else "the sample images"
-    lines = list(peer_files.rows(folder, most, px, turns))
+    listed = images_in(options.images) if options.images else [record.path for record in samples().records]
+    folder = options.images.resolve() if options.images else None
+    name = f"{folder.parent.name}/{folder.name}" if folder else "the sample images"
+    most = min(most, len(listed))
+    evenly = [listed[index * len(listed) // most] for index in range(most)]  # of all classes
+    lines = list(peer_files.rows(evenly, px, turns))
     note(lines[-1])
     yield (
-        "torch-cam's own task: from the files of a folder through torchvision's transform to Grad-CAM maps of its "
-        f"ResNet-18, random weights; here of {name}. "
-        "CPU seconds over those of a forward of as many images, in passes of four; in brackets the wall clock's. "
-        f"Medians of the ratios of {turns} turns. torch-cam is shown {peer_files.AT_ONCE} images at once, as in its "
-        "script; `harmonia.explain` also copies the network, stores the maps and notes facts of each image. "
-        "`apart`: of the greatest value of a map, at most; the store keeps 16 bits."
+        "The maps of torch-cam's own task: from files through torchvision's transform to Grad-CAM maps of its "
+        f"ResNet-18, random weights; here of {name}. CPU seconds over those of a forward of as many images, in passes "
+        f"of four. Medians of the ratios of {turns} turns. torch-cam is shown {peer_files.AT_ONCE} images at once, as "
+        "in its script; `harmonia.explain` also copies the network, stores the maps and notes facts of each image. "
+        "`apart`: of the greatest value; the store keeps 16 bits."
     )
     yield table(["images", "a forward, an image", "harmonia", "torch-cam", "apart"], lines)
     times = number(lines[0][2]) / number(lines[0][3])
     yield f"Goal: faster than torch-cam. {'Reached' if times <= 1 else f'Missed, times as long: {times:.2f}'}."
+
+
+def images_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
 
 
 def metrics(options: argparse.Namespace) -> Iterator[str]:
@@ -235,7 +243,7 @@ def quickstart(options: argparse.Namespace) -> Iterator[str]:
 def ran(load_before: float) -> str:
     return (
         f"`python benchmarks/run.py` wrote this part on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {cpu()}, "
-        f"{os.cpu_count()} cores, one thread, "
+        f"{os.cpu_count()} cores, one thread but for the quickstart, "
         f"load {load_before:.1f} at the start, {os.getloadavg()[0]:.1f} at the end. "
         "On a busy machine differences below 0.1 are noise."
     )

@@ -40,7 +40,10 @@ def job(config: DictConfig) -> None:
 
 def main() -> int:
     register()
-    return hydra_command(_jobs_and_report, "interrupted; the same command resumes, whole shards of images are kept")
+    return hydra_command(
+        _jobs_and_report,
+        "interrupted; the same command resumes from whole shards (store.shard_size images, fewer lose less)",
+    )
 
 
 def _refuse_foreign(folder: Path) -> None:

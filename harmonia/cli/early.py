@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from types import FrameType, ModuleType
+from types import FrameType, ModuleType, new_class
 from typing import Any
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
@@ -54,7 +54,13 @@ def _freeze() -> None:
 
 
 class _Name(type):
-    """A name of a module that is imported once the name is used: called, asked for what it has, or for its kind."""
+    """A name of a module that is imported once the name is used: called, asked for what it has or is, or inherited."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> Any:
+        if not bases:
+            return super().__new__(cls, name, bases, body)
+        real = (base._itself() if isinstance(base, _Name) else base for base in bases)
+        return new_class(name, tuple(real), exec_body=lambda own: own.update(body))
 
     def __call__(cls, *values: Any, **named: Any) -> Any:
         return cls._itself()(*values, **named)
@@ -65,8 +71,11 @@ class _Name(type):
     def __instancecheck__(cls, value: Any) -> bool:
         return isinstance(value, cls._itself())
 
+    def __subclasscheck__(cls, other: type) -> bool:
+        return issubclass(other, cls._itself())
+
     def _itself(cls) -> Any:
-        if isinstance(sys.modules.get(cls.__module__), _Later):
+        if isinstance(sys.modules.get(cls.__module__), _Later):  # used while it still stands for the module
             del sys.modules[cls.__module__]
         return getattr(import_module(cls.__module__), cls.__name__)
 
@@ -85,19 +94,19 @@ _LATER = "wandb", "transformers", "scipy.signal"
 
 
 def import_libraries() -> None:
-    """timm and torchmetrics, without what they import for others than us: up to two seconds of a processor.
+    """timm and torchmetrics, without what they import for others than us: one to two seconds of a processor.
 
-    Whoever uses those parts of them in this process imports it then.
+    Whoever uses those parts of them in this process imports it then. Left out is torchmetrics' patch of scipy.signal,
+    which gives an old name back to SRMRpy, a measure of sounds.
     """
-    specs = {name: spec for name in _LATER if name not in sys.modules and (spec := find_spec(name))}
-    for name, spec in specs.items():
-        sys.modules[name] = _Later(name)
-        sys.modules[name].__spec__ = spec
+    for name in _LATER:
+        if name not in sys.modules and (spec := find_spec(name)):
+            sys.modules.setdefault(name, _Later(name)).__spec__ = spec
     try:
         import timm  # noqa: F401
         import torchmetrics  # noqa: F401
     finally:
-        for name in specs:
+        for name in _LATER:
             if isinstance(sys.modules.get(name), _Later):
                 del sys.modules[name]
 

@@ -182,7 +182,7 @@ def _unknown_key(key: str, conf: Path, main: str) -> str:
     if inner := [name for name in known if name.startswith(f"{key}.")]:
         remedy = f"write {min(inner, key=len)}=VALUE, --cfg {flag} prints every key"
         return f"{key} is no choice but has keys of its own; {remedy}"
-    return f"the configuration has no key {key!r}{_close_keys(key, known)}; --cfg {flag} prints every key"
+    return _no_key(key, known, flag)
 
 
 def _unknown_target_key(rest: str, conf: Path) -> str:
@@ -194,8 +194,7 @@ def _unknown_target_key(rest: str, conf: Path) -> str:
         return f"target.self is the source itself; set source.{option or 'KEY'}"
     if option:
         known = [f"target.{name}.{key}" for key in _dotted(_loaded("source", "timm", conf))]
-        key = f"target.{name}.{option}"
-        return f"the configuration has no key {key!r}{_close_keys(key, known)}; --cfg job prints every key"
+        return _no_key(f"target.{name}.{option}", known)
     if name not in (options := _option_names("target", conf)):
         return _must_be_one_of("target", options, repr(name), _close(name, options))
     return f"target.{name}: {name} is not among the chosen targets; add it as in 'target=[self,{name}]'"
@@ -284,15 +283,16 @@ def _dotted(node: object, above: str = "") -> Iterator[str]:
             yield from _dotted(below, f"{above}{name}.")
 
 
-def _close_keys(key: str, known: Sequence[str]) -> str:
-    """Of keys near in each of their parts, that end in the one word given, or that take it for a value."""
+def _no_key(key: str, known: Sequence[str], flag: str = "job") -> str:
+    """With keys near in each of their parts, that end in the one word given, or that take it for a value."""
 
     def near(name: str) -> bool:
         alike = map(difflib.get_close_matches, key.split("."), ([part] for part in name.split(".")))
         takes_it = key.startswith(f"{name}.") and f"{name}." not in " ".join(known)
         return (name.count(".") == key.count(".") and all(alike)) or name.endswith(f".{key}") or takes_it
 
-    return _close(key, list(filter(near, known)), 0)
+    close = _close(key, list(filter(near, known)), 0) or ";"
+    return f"the configuration has no key {key!r}{close} --cfg {flag} prints every key"
 
 
 def _close(value: str, known: Sequence[str], cutoff: float = 0.5) -> str:

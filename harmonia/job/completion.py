@@ -148,7 +148,9 @@ def complete(
     shards.finish()
     computed = sum(len(shards.shard_items(shard)) for shard in own)
     lost = sum(len(_unreadable(shards.shard_facts(shard) or [])) for shard in own)
-    line = "%s: %d of %d images computed here in %.1f s (%.1f images/s)" + f", {lost} could not be read" * (lost > 0)
+    line = "%s: %d of %d images computed here in %.1f s (%.1f images/s)"
+    line += f", {shards.count - images} were in the store" * (images < shards.count)
+    line += f", {lost} could not be read" * (lost > 0)
     done = computed - lost
     log.info(f"{line}, kept in %s", title, done, shards.count, seconds, done / max(seconds, 1e-9), shards.folder)
     return Completed(computed, module.passes)

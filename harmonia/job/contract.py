@@ -119,7 +119,13 @@ class Keys:
         """The set of a kind with this identity: one array and one fact an image, or an item of count."""
         images = len(self.job.images.records) if count is None else count
         key = identity | {"arithmetic": ARITHMETIC}
-        return self.job.open_set(kind, name, key, images, self.job.shard_size)
+        shards = self.job.open_set(kind, name, key, images, self.job.shard_size)
+        asked = self.job.settings.store.shard_size
+        if asked not in (None, shards.shard_size):
+            log.info(
+                "%s keeps its shards of %d; store.shard_size=%d is ignored", shards.folder, shards.shard_size, asked
+            )
+        return shards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +172,7 @@ class Job:
     @property
     def shard_size(self) -> int:
         """Images that are written together: an interruption costs a slow device no more than a fast one."""
-        return self.settings.store.shard_size or (16 if self.device.type == "cpu" else 64)
+        return self.settings.store.shard_size or (8 if self.device.type == "cpu" else 64)
 
     def batch_size(self, model: Classifier, gradients: bool, images_per_input: int = 1) -> BatchSize:
         """How many inputs go through the model at once, forward or with gradients of the inputs."""

@@ -123,7 +123,7 @@ def _answer(comparison: Comparison, transfers: Any, jobs: Sequence[JobFolder], a
     setting = {name: value.replace("_", " ") for name, value in comparison.setting.items()}
     cells = comparison.cells[comparison.cells["arm"] == arm]
     images = int(lines["images"].max()) if len(lines) else len(comparison.labels)
-    unbounded = "No number has an interval: every resample of the images gives the same."
+    unbounded = "No number of the table has an interval: every resample of the images gives the same."
     brackets = "Brackets are 95 % intervals over the images." if has_intervals(lines) else unbounded
     return Answer(
         fill=setting["fill"],

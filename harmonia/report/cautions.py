@@ -67,10 +67,12 @@ def _guessing(comparison: Comparison) -> Iterator[str]:
     accuracy, low, high = (100 * each for each in estimates(accuracy=comparison.accuracy).values())
     for first, target in cells[whole].drop_duplicates("target")["target"].items():
         if low[first] <= 100 * guess:
+            remedy = "Train it longer, or check its weights, classes and transform."
+            if high[first] >= 200 * guess:
+                remedy = "So few images do not tell the two apart: show more."
             yield (
                 f"{target} names {accuracy[first]:.0f} % [{low[first]:.0f}, {high[first]:.0f}] of the whole images "
-                f"rightly; a guess among their {1 / guess:.0f} classes names {100 * guess:.0f} %. Train it longer, or "
-                "check its weights, classes and transform."
+                f"rightly; a guess among their {1 / guess:.0f} classes names {100 * guess:.0f} %. {remedy}"
             )
 
 

@@ -70,8 +70,6 @@ class ShardSet:
                 f"{manifest.count} items for {wanted.key[:24]} of {wanted.count}; remove the folder or choose another "
                 "with paths.cache=PATH"
             )
-        if manifest.shard_size != wanted.shard_size:
-            log.info("%s keeps its shard_size %d; %d is ignored", folder, manifest.shard_size, wanted.shard_size)
         return cls(folder, manifest)
 
     @property

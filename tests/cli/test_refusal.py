@@ -239,8 +239,8 @@ def test_a_key_that_does_not_exist_gets_a_near_one_and_never_itself(overrides, s
 @pytest.mark.parametrize(
     ("key", "suggested"),
     [
-        ("method.x", ""),
-        ("evaluation.foo", ""),
+        ("method.x", ";"),
+        ("evaluation.foo", ";"),
         ("methd", "; did you mean method?"),
         ("method.layr", "; did you mean method.layer?"),
         ("limit", "; did you mean data.limit?"),
@@ -248,7 +248,7 @@ def test_a_key_that_does_not_exist_gets_a_near_one_and_never_itself(overrides, s
     ],
 )
 def test_a_key_is_near_in_each_of_its_parts_or_none_is_named(key, suggested):
-    assert refused(f"{key}=3") == f"the configuration has no key '{key}'{suggested}; --cfg job prints every key"
+    assert refused(f"{key}=3") == f"the configuration has no key '{key}'{suggested} --cfg job prints every key"
 
 
 @pytest.mark.parametrize(

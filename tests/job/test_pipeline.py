@@ -265,6 +265,8 @@ def test_broken_images_are_named_counted_and_shift_no_row(cli, tmp_path):
     words += ["evaluation.controls=null"]
     code, out, err = cli(*words, "method=gc", "trainer=cpu")
     assert code == 0, err
+    sets = [json.loads(path.read_text()) for path in (tmp_path / "cache").glob("*/*/manifest.json")]
+    assert {shards["shard_size"] for shards in sets} == {8}  # on a CPU, unless told
     assert out.count("a_broken.jpg") >= 3
     assert re.search(r"gc maps of lite0: 3 of 6 images computed here .*, 3 could not be read, kept in ", out)
     summary = read_summary(tmp_path / "job")
@@ -358,9 +360,11 @@ def test_an_image_that_can_be_read_again_is_computed_again(cli, tmp_path, monkey
         assert cli(*words)[0] == 0
     first = read_summary(tmp_path / "job")
     assert (first["images"], first["images_unreadable"], first["lite0/image/images"]) == (3, 1, 3)
-    code, out, _ = cli(*words)
+    code, out, _ = cli(*words, "store.shard_size=3")
     assert code == 0
     assert "can be read again" in out
+    assert "keeps its shards of 2; store.shard_size=3 is ignored" in out
+    assert re.search(r"gc maps of lite0: 2 of 4 images computed here .*, 2 were in the store, kept in ", out)
     again = read_summary(tmp_path / "job")
     assert (again["images"], again["images_unreadable"], again["lite0/image/images"]) == (4, 0, 4)
     assert (again["maps_computed"], again["maps_cached"]) == (2, 2)  # that image's shard, and no other

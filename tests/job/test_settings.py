@@ -40,7 +40,7 @@ def test_what_others_classes_mean_by_a_key_is_theirs(values):
     _check_paths_and_areas(values)
 
 
-@pytest.mark.parametrize(("device", "asked", "images"), [("cpu", [], 16), ("cuda", [], 64), ("cpu", ["64"], 64)])
+@pytest.mark.parametrize(("device", "asked", "images"), [("cpu", [], 8), ("cuda", [], 64), ("cpu", ["64"], 64)])
 def test_a_slow_device_writes_fewer_images_together_unless_told(device, asked, images):
     words = ["source=lite0", "paths.job=job", "tracking.group=none", *(f"store.shard_size={size}" for size in asked)]
     job = SimpleNamespace(settings=settings_of(composed_conf(words)), device=torch.device(device))

@@ -139,7 +139,7 @@ def intervals_in_words(comparison: Comparison) -> str:
     return (
         f"{100 * LEVEL:.0f} % intervals: percentile bootstrap, {NUM_RESAMPLES:,} resamples of the images "
         f"within their class{together}; networks and maps are held fixed. {NO_INTERVAL}: no "
-        "interval, for within every class all images are alike."
+        "interval, for every resample of the images gives the same."
     )
 
 
