@@ -121,7 +121,7 @@ class Keys:
         key = identity | {"arithmetic": ARITHMETIC}
         shards = self.job.open_set(kind, name, key, images, self.job.shard_size)
         asked = self.job.settings.store.shard_size
-        if asked not in (None, shards.shard_size):
+        if asked and asked != shards.shard_size:
             log.info(
                 "%s keeps its shards of %d; store.shard_size=%d is ignored", shards.folder, shards.shard_size, asked
             )

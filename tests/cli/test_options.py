@@ -360,7 +360,7 @@ def test_root_keys_that_fit_pass(override):
         ("unreadable=null", "unreadable must be one of skip, fail, got null; write unreadable=skip"),
         ("crop_pct=wide", "crop_pct must be a number or null, got 'wide'"),
         ("store.shard_size=0", "store.shard_size must be at least 1, got 0"),
-        ("store.shard_size=2.5", "store.shard_size must be a whole number, got 2.5"),
+        ("store.shard_size=2.5", "store.shard_size must be a whole number or null, got 2.5"),
         ("store.spool_gb=-1", "store.spool_gb must be at least 0, got -1"),
         ("store.spool_gb=inf", "store.spool_gb must be at most 1000000, got inf"),
         ("store.spool_gb=nan", "store.spool_gb must be a number, got nan"),

@@ -73,11 +73,11 @@ def test_other_bytes_or_classes_under_the_same_names_are_other_mosaics(changes):
 
 def test_maps_of_mosaics_are_kept_by_the_pool_and_the_seed_where_a_method_draws_from_it():
     def identity(method, pool_digest, seed):
-        settings = SimpleNamespace(seed=seed, method=SimpleNamespace(name="m"), store=SimpleNamespace(shard_size=4))
+        settings = SimpleNamespace(seed=seed, method=SimpleNamespace(name="m"), store=SimpleNamespace(shard_size=None))
         images = SimpleNamespace(pool_digest=pool_digest, records=())
         source = SimpleNamespace(name="net", identity=dict)
         options = {"settings": settings, "images": images, "source": source, "method": method}
-        options |= {"fill": None, "given": None, "label_policy": None}
+        options |= {"fill": None, "given": None, "label_policy": None, "shard_size": 4}
         job: Any = SimpleNamespace(open_set=lambda kind, name, identity, *sizes: identity, **options)
         keys: Any = Keys(job)
         return keys.mosaics(method, "gridpg", {"grids": "g"}, 8)
