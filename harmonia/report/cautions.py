@@ -68,7 +68,7 @@ def _guessing(comparison: Comparison) -> Iterator[str]:
     for first, target in cells[whole].drop_duplicates("target")["target"].items():
         if low[first] <= 100 * guess:
             remedy = "Train it longer, or check its weights, classes and transform."
-            if high[first] >= 200 * guess:
+            if high[first] >= 50 * (1 + guess):  # it may be halfway from a guess to all
                 remedy = "So few images do not tell the two apart: show more."
             yield (
                 f"{target} names {accuracy[first]:.0f} % [{low[first]:.0f}, {high[first]:.0f}] of the whole images "

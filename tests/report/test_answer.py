@@ -211,6 +211,13 @@ def test_a_network_that_may_be_guessing_is_named(gathered_cell):
     assert guess not in cautions(50)
 
 
+def test_of_a_few_images_nobody_is_told_to_train(answered):
+    (caution,) = [each for each in answered({"image": 2, "area30": 2}, images=4).cautions if "names 50 %" in each]
+    assert caution.endswith(
+        "a guess among their 2 classes names 50 %. So few images do not tell the two apart: show more."
+    )
+
+
 def test_a_difference_of_nothing_has_no_sign(answered):
     sentence = answered({"area30": 30, "blobs30": 30, "centre30": 31}).sentences[0]
     assert "The difference: 0 points to random blobs, -1.7 points [" in sentence
